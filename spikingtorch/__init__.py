@@ -59,18 +59,18 @@ __all__ = [
 __all__ += _neurons.__all__
 
 
-# what they need, matplotlib say, may not be there
+# their dependencies, such as matplotlib, may be missing
 _ON_DEMAND = ("convert", "init", "interop", "like", "performance", "plot", "report", "testing")
 
-if not TYPE_CHECKING:  # a checker would take every name
+if not TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> object:
-        """Return a module that is imported when it is asked for."""
+        """Return a module that is imported on demand."""
         if name in _ON_DEMAND:
             return import_module(f"spikingtorch.{name}")
         raise AttributeError(f"module 'spikingtorch' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the public names, those of the modules that are imported on demand included."""
+    """Return the public names, including the modules that are imported on demand."""
     return sorted([*__all__, "__version__", *_ON_DEMAND])

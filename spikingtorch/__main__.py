@@ -1,4 +1,4 @@
-"""``python -m spikingtorch``, as ``spikingtorch.cli`` has it."""
+"""Run ``python -m spikingtorch``; see ``spikingtorch.cli``."""
 
 import sys
 

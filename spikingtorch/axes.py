@@ -1,6 +1,6 @@
 """The first two axes of a sequence: samples and time or, with ``batch_first=False``, time and samples.
 
-Everything inside works on (N, T, ...); what takes and returns the other order changes it at its border.
+All inner code works on (N, T, ...). Public functions and modules convert the other order when they take and return it.
 """
 
 from torch import Tensor
@@ -22,7 +22,7 @@ def check_order(owner: str, batch_first: object) -> bool:
 
 
 def named(batch_first: bool, rest: str = "...") -> str:
-    """Return what messages call the axes.
+    """Return the name of the axes for messages.
 
     >>> named(True), named(False, "classes")
     ('(N, T, ...)', '(T, N, classes)')
@@ -40,7 +40,7 @@ def spelled(batch_first: bool) -> str:
 
 
 def counted(N: int, T: int, batch_first: bool) -> str:
-    """Return how the axes of a sequence were taken.
+    """Describe how the axes of a sequence were interpreted.
 
     >>> counted(8, 1, batch_first=False)
     '(T, N, ...): 8 samples of 1 step'

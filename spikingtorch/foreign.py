@@ -1,4 +1,4 @@
-"""Spike functions and neurons of other libraries, known by their modules: none of these libraries is imported."""
+"""Recognise spike functions and neurons of other libraries by their modules, without an import of these libraries."""
 
 import types
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class Library(NamedTuple):
-    """A library whose neurons ``spikingtorch.like`` has.
+    """A library whose neurons exist in ``spikingtorch.like``.
 
     Attributes:
-        name: as it calls itself.
-        neurons: names of the neurons that are there.
-        functions: of the spike functions; those of Norse and Sinabs are options of their own neurons alone.
-        instead: for other modules that keep a state, what to take.
-        resets: how the library puts all states of a network back.
+        name: its own spelling.
+        neurons: names of the neurons in ``spikingtorch.like``.
+        functions: names of the spike functions; those of Norse and Sinabs are options of their neurons only.
+        instead: replacements for other modules that keep a state.
+        resets: the code with which the library resets all states of a network.
     """
 
     name: str
@@ -68,16 +68,16 @@ LIBRARIES = {
 }
 
 
-# attributes of spike functions that are no arguments
+# attributes of spike functions that are not arguments
 _SWITCHES = ("spiking", "training")
 
 
 def surrogate_of_theirs(given: Any, name: str) -> str | None:
-    """Return whose spike function an object is, and what to write in its place; None if it is of no other library.
+    """Return the library of a spike function, and its replacement; None if it belongs to no other library.
 
     Args:
-        given: a spike function, a class or a function that makes one, or what its ``apply`` is.
-        name: of the argument that it was given as.
+        given: a spike function, a class or a function that creates one, or its ``apply``.
+        name: name of the argument.
     """
     owner = getattr(given, "__self__", None)
     given = owner if isinstance(owner, type) else given  # Function.apply
@@ -95,12 +95,12 @@ def surrogate_of_theirs(given: Any, name: str) -> str | None:
 
 
 class Made(NamedTuple):
-    """A spike function that another library has made, and that ``spikingtorch.like`` has.
+    """A spike function of another library that exists in ``spikingtorch.like``.
 
     Attributes:
         package: of the library.
         name: of the function in ``spikingtorch.like``.
-        arguments: that it was made with, all of them numbers.
+        arguments: its arguments, all of them numbers.
     """
 
     package: str
@@ -109,7 +109,7 @@ class Made(NamedTuple):
 
 
 def made_by_them(given: Any) -> Made | None:
-    """Return what a spike function of another library was made of; None if it is none, or holds more than numbers."""
+    """Return a spike function of another library with its arguments; None if it is not one, or not all are numbers."""
     package = package_of(given)
     is_made = not isinstance(given, type) and (not hasattr(given, "__qualname__") or "<locals>" in given.__qualname__)
     if package is None or not is_made or not getattr(given, "spiking", True):
@@ -120,9 +120,9 @@ def made_by_them(given: Any) -> Made | None:
 
 
 def neuron_of_theirs(module: Any) -> tuple[str, str] | None:
-    """Return what messages call a neuron of another library, and what to take in its place; None if it is none.
+    """Return the name of another library's neuron for messages, and its replacement; None for other objects.
 
-    Other modules of theirs that keep a state count as well.
+    Other modules of these libraries that keep a state count as well.
     """
     kind = kind_of_theirs(module)
     remedy = "" if kind is None else _remedy(kind)
@@ -130,9 +130,9 @@ def neuron_of_theirs(module: Any) -> tuple[str, str] | None:
 
 
 def state_of_theirs(module: nn.Module) -> str | None:
-    """Return what a module of another library is that holds a state other than at rest, and what to take; else None.
+    """Describe another library's module whose state is not at rest, and its replacement; else return None.
 
-    What they have in common is that a state stays from one call to the next one until somebody resets it.
+    In all these libraries, a state stays from one call to the next until it is reset.
     """
     kind = kind_of_theirs(module)
     held = [] if kind is None else [name for name, state in _states(module) if _differs(*state)]
@@ -141,19 +141,19 @@ def state_of_theirs(module: nn.Module) -> str | None:
     remedy = _remedy(kind)
     other = f"take {remedy} in its place, or " if remedy else ""
     return (
-        f"{_title(kind)}, which still holds the state ({', '.join(held)}) of an earlier call: the same input gives "
-        f"another output at each call. To start anew with each sequence, {other}reset it before each call: "
+        f"{_title(kind)}, which still holds the state ({', '.join(held)}) of an earlier call: the same input "
+        f"gives another output at each call. To start each sequence from rest, {other}reset it before each call: "
         f"{LIBRARIES[str(package_of(kind))].resets}"
     )
 
 
 def _title(kind: type[Any]) -> str:
-    """Return what messages call a class of theirs."""
+    """Return the name of a class of another library for messages."""
     return f"the {kind.__name__} of {LIBRARIES[str(package_of(kind))].name}"
 
 
 def _remedy(kind: type[Any]) -> str:
-    """Return what to take in place of a module that keeps a state, itself or one that it is made of; empty if none."""
+    """Return the replacement of a module that keeps a state, itself or a base class of it; empty if there is none."""
     package = str(package_of(kind))
     for each in [each.__name__ for each in kind.__mro__ if package_of(each) == package]:
         if each in LIBRARIES[package].neurons:
@@ -164,36 +164,36 @@ def _remedy(kind: type[Any]) -> str:
 
 
 def in_multi_step(module: nn.Module) -> str | None:
-    """Return what a module of SpikingJelly in step mode "m" is, which takes all steps, (T, N, ...); else None."""
+    """Describe a module of SpikingJelly in step mode "m", which takes all steps, (T, N, ...); else return None."""
     kind = kind_of_theirs(module)
     return _title(kind) if kind is not None and getattr(module, "step_mode", "s") == "m" else None
 
 
 def _states(module: nn.Module) -> list[tuple[str, tuple[Any, Any]]]:
-    """Return the states that a module of theirs keeps, by name: what it holds, and what it holds at rest."""
+    """Return the states of another library's module, by name: the value, and the value at rest."""
     own = vars(module)
     if isinstance(own.get("_memories"), dict):  # SpikingJelly
         return [(name, (value, own["_memories_rv"].get(name))) for name, value in own["_memories"].items()]
-    # snnTorch's do not go into a state dict, and all buffers of a StatefulLayer of Sinabs are states
+    # states of snnTorch are not in a state dict; all buffers of a StatefulLayer of Sinabs are states
     sinabs = any(kind.__name__ == "StatefulLayer" for kind in type(module).__mro__)
     names = own["_buffers"] if sinabs else own["_non_persistent_buffers_set"]
     return [(name, (own["_buffers"][name], 0.0)) for name in names if name in own["_buffers"]]
 
 
 def _differs(state: Any, rest: Any) -> bool:
-    """Say whether a state is another one than at rest; where nobody can tell, it is."""
+    """Return True if a state is not at rest, or if this cannot be found out."""
     if isinstance(state, Tensor) and isinstance(rest, float | int | Tensor):
         return bool(torch.any(torch.ne(state, rest)))
     return isinstance(state, Tensor) or (state is not rest and state != rest)
 
 
 def kind_of_theirs(module: nn.Module) -> type[Any] | None:
-    """Return the class of another library that a module is of; None if it is of none."""
+    """Return the class of another library that a module belongs to; None if there is none."""
     return next((kind for kind in type(module).__mro__ if package_of(kind) is not None), None)
 
 
 def package_of(given: Any) -> str | None:
-    """Return the package of the library that an object, a class or a function is of; None if it is none of these."""
+    """Return the package of an object, a class or a function; None if it is none of these libraries."""
     package = str(getattr(given, "__module__", "")).split(".")[0]
     return package if package in LIBRARIES else None
 
@@ -203,17 +203,17 @@ def _plain(name: str) -> str:
 
 
 def _called(given: Any) -> str:
-    """Return the name of a spike function, or of what has made it."""
+    """Return the name of a spike function, or of the function that created it."""
     return given.__qualname__.split(".")[0] if hasattr(given, "__qualname__") else type(given).__name__
 
 
 def _arguments(given: Any) -> str:
-    """Return the numbers that a spike function was made with."""
+    """Return the numbers that a spike function was created with."""
     return ", ".join(f"{name}={value!r}" for name, value in _held(given).items() if _is_number(value))
 
 
 def _held(given: Any) -> dict[str, Any]:
-    """Return what a spike function holds: the variables that it closes over, or its public attributes."""
+    """Return the content of a spike function: the variables that it closes over, or its public attributes."""
     if isinstance(given, types.FunctionType) and given.__closure__:
         return dict(zip(given.__code__.co_freevars, [cell.cell_contents for cell in given.__closure__], strict=True))
     found = {} if isinstance(given, type) else getattr(given, "__dict__", {})

@@ -1,9 +1,9 @@
 """Metrics: accuracy by rate and by first spike, and firing rates. They have no gradient.
 
-Both accuracies are fair to ties, which are common with few steps. If k classes share the first place and the target is
-one of them, the sample counts 1 / k: what drawing one of the k at random scores on average. So a network that is
-silent, or fires everywhere, scores 1 / classes, and the order of the classes does not matter. ``argmax`` takes the
-lowest index instead, and such a network scores the share of class 0.
+Both accuracies treat ties fairly; ties are common with few steps. If k classes share the first place and the target is
+one of them, the sample counts 1 / k, the mean score of a random choice among the k. So a network that is silent, or
+always fires, scores 1 / classes, and the order of the classes does not matter. ``argmax`` takes the lowest index
+instead, so such a network would score the share of class 0.
 """
 
 import torch
@@ -20,7 +20,7 @@ __all__ = ["firing_rate", "first_spike_accuracy", "rate_accuracy"]
 def rate_accuracy(
     outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
-    """Return the share of samples whose class has the largest sum of outputs over time; for spikes, the highest rate.
+    """Return the share of samples whose class has the largest sum of outputs over time (the highest rate).
 
         m[n, c] = sum over t < T[n] of outputs[n, t, c]
         hit[n]  = 1 / k if m[n, target[n]] is the largest, shared by k classes, or else 0
@@ -28,7 +28,7 @@ def rate_accuracy(
     Args:
         outputs: spikes or any other output, floating, shape (N, T, classes), as SpikingNet returns them.
         target: class indices, int64, shape (N,).
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
         reduction: "mean", "sum" (to add up batches) or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -57,7 +57,7 @@ def first_spike_accuracy(
         hit[n] = 1 / k if no class spikes before target[n], and k classes spike at its step, or else 0
 
     A class that does not spike comes last, after the last step; if none does, all of them share the first place. The
-    spikes are 0 or 1, floating, of shape (N, T, classes); the other arguments and what comes back are those of
+    spikes are 0 or 1, floating, of shape (N, T, classes). The other arguments and the result are those of
     ``rate_accuracy``.
 
     Raises:
@@ -77,13 +77,13 @@ def first_spike_accuracy(
 
 @torch.no_grad()
 def firing_rate(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = True) -> Tensor:
-    """Return the spikes per step of each sample and neuron; ``firing_rate(s).mean()`` is that of a layer.
+    """Return the spikes per step of each sample and neuron; ``firing_rate(s).mean()`` is the rate of a layer.
 
         r[n, i] = 1 / T[n]  sum over t < T[n] of spikes[n, t, i]
 
     Args:
         spikes: floating, shape (N, T, ...).
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
         batch_first: False for (T, N, ...), time first.
 
     Returns:
@@ -100,7 +100,7 @@ def firing_rate(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = 
 
 
 def _hits(scores: Tensor, target: Tensor) -> Tensor:
-    """Return 1 / k for each sample whose target is among the k classes of the largest score, 0 for the others."""
+    """Return 1 / k for each sample whose target is among the k classes with the largest score, else 0."""
     first = (scores == scores.amax(1, keepdim=True)).to(scores.dtype)
     # scores that are NaN, after a length out of range inside a transform, stay NaN: 0 / 0
     return first.gather(1, target.unsqueeze(1)).squeeze(1) / first.sum(1)

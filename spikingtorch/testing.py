@@ -1,10 +1,10 @@
-"""Check a step's numbers and gradients: against a twin in JAX, or against finite differences of its smooth version.
+"""Check a step's values and gradients, against a twin in JAX or finite differences of its smooth version.
 
     check_twin(my_step, my_twin, state, xs, params={...})      an independent implementation
     check_smooth(my_step, state, xs, params={...})             no second implementation at hand
 
-Both compare the gradients of inputs, initial state and tensor parameters, for every output and the final state, and
-raise an AssertionError that names what is off.
+Both compare the gradients of inputs, initial state and tensor parameters, for every output and the final state. They
+raise an AssertionError that names the quantities that differ.
 """
 
 import inspect
@@ -55,19 +55,19 @@ def check_twin(
 
     Args:
         step: torch step, ``(state, x, **params) -> (state, output)``.
-        twin: the same in JAX. States of a type of your own serve both sides: annotate their fields with Any.
-        state: initial state, tensors; float64 checks most sharply.
+        twin: the same in JAX. Your own state types work on both sides if their fields are annotated with Any.
+        state: initial state, tensors; float64 is the sharpest check.
         xs: inputs, tensors with time first. Draw them so that no membrane lies within rounding of the threshold.
-        params: keyword arguments of the step; the tensors in them, however deep, get their gradients compared.
-        twin_params: those of the twin that ``to_jax`` cannot make from params, such as a function of your own.
+        params: keyword arguments of the step; the gradients of all tensors in them are compared, at any depth.
+        twin_params: arguments of the twin that ``to_jax`` cannot convert from params, such as your own function.
         seed: of the cotangents.
-        backend: of the scan over the torch step; "fused" checks what a compiled loop makes of it.
+        backend: of the scan over the torch step; "fused" checks the compiled loop.
 
     Returns:
         The relative error of each quantity by its name.
 
     Raises:
-        AssertionError: a quantity is off by more than TOLERANCE; the message lists all of them.
+        AssertionError: a quantity differs by more than TOLERANCE; the message lists all such quantities.
 
     >>> from spikingtorch import functional as F
     >>> from spikingtorch.functional import jax_reference as J
@@ -98,30 +98,30 @@ def check_smooth(
 ) -> None:
     """Assert that the gradients of a step's smooth version equal finite differences, and that no branch cuts them.
 
-    The smooth version has the surrogate's primitive in place of the spike. It is an ordinary differentiable function
-    with the local derivatives that the spiking step uses, on other trajectories. Three things are checked:
+    The smooth version has the surrogate's primitive in place of the spike. It is an ordinary differentiable function.
+    Its local derivatives are those of the spiking step, on other trajectories. Three things are checked:
 
-    1. The gradients of the smooth version: a detach or a wrong backward pass on the way shows.
-    2. The spike, as a variable of its own: it goes from 0 to 1 at each step of a run, and no floating result may jump
-       or have another derivative at 0 or 1 than autograd says. So ``torch.where(spike > 0, 0.0, u)``, ``masked_fill``,
-       a product with ``(spike > 0).float()`` and an ``if`` are found, none of which lets a gradient through.
-    3. The smooth version between two steps of a run: no result may jump. So a branch on the membrane is found, as
-       ``torch.where(u >= threshold, 0.0, u)`` is, where a neuron fires at one of both steps and not at the other, and
-       one on a spike in the state.
+    1. The gradients of the smooth version: this finds a detach or a wrong backward pass.
+    2. The spike, as a separate variable: it goes from 0 to 1 at each step of a run. No floating result may jump, and
+       its derivative at 0 and 1 must be that of autograd. This finds ``torch.where(spike > 0, 0.0, u)``,
+       ``masked_fill``, a product with ``(spike > 0).float()`` and an ``if``, which let no gradient through.
+    3. The smooth version between two steps of a run: no result may jump. This finds a branch on the membrane, such as
+       ``torch.where(u >= threshold, 0.0, u)``, if a neuron fires at only one of both steps. It also finds a branch on a
+       spike in the state.
 
     The surrogate itself is checked as well: it is H forward, and its primitive backward.
 
-    It does not find a branch that no input reaches; what reaches a later step through whole numbers or bools, such as a
-    counter, or through a result that carries no gradient at all, as ``F.Refractory`` has one on purpose; and, with
-    ``smooth``, a branch on a spike inside of the step. An equation that is wrong together with its gradient is for
-    ``check_twin``.
+    It does not find a branch that no input reaches. It does not find effects on later steps through whole numbers or
+    bools, such as a counter. It does not find effects through a result without any gradient, which ``F.Refractory`` has
+    on purpose. With ``smooth``, it does not find a branch on a spike inside of the step. Use ``check_twin`` to find an
+    equation that is wrong together with its gradient.
 
     Args:
         step: torch step, ``(state, x, **params) -> (state, output)``.
         state: initial state; its floating tensors are float64.
         xs: inputs, float64 with time first, away from kinks of the primitive.
         params: keyword arguments of the step. A surrogate among them, or among the step's defaults, is replaced.
-        smooth: a smooth version to check in place of the step, for a step that holds its surrogate inside.
+        smooth: a smooth version to check in place of the step, if the surrogate is not an argument of the step.
 
     Raises:
         AssertionError: a gradient is wrong, and the message shows both Jacobians; or the step branches on its spike; or
@@ -155,7 +155,7 @@ def check_smooth(
 
 
 def _check_branches(step: Callable[..., Any], smooth: Callable[..., Any] | None, given: dict[str, Any]) -> None:
-    """Assert that nothing jumps on the way from one spike to another, or from one step of a run to the next."""
+    """Assert that nothing jumps between two spikes, or between two steps of a run."""
     params = given["params"]
     seen = visits(step, given["state"], given["xs"], params)
     if smooth is None:
@@ -190,7 +190,7 @@ def _check_surrogate(surrogate: Any) -> None:
 
 def _surrogates(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the surrogates among the keyword arguments and their defaults by name."""
-    function = getattr(step, "forward", step)  # of a module, whose own signature says nothing
+    function = getattr(step, "forward", step)  # of a module, because its own signature shows no parameters
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
     found = {name: value for name, value in (defaults | dict(params)).items() if hasattr(value, "primitive")}
     if not found:

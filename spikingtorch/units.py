@@ -1,4 +1,4 @@
-"""Numbers for people, three digits with the prefixes of the SI, and texts in columns."""
+"""Format numbers for people, with three digits and SI prefixes, and texts in columns."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share, never rounded to none or to all.
+    """Return a share as a percentage, never rounded to 0% or 100%.
 
     >>> percent(0.0), percent(0.0004), percent(0.376), percent(0.9999), percent(1.0)
     ('0%', '< 0.1%', '37.6%', '> 99.9%', '100%')
@@ -51,7 +51,7 @@ def percent(share: float) -> str:
 
 
 def in_columns(rows: Sequence[Sequence[str]], left: int) -> tuple[list[str], str]:
-    """Return the lines of a table, so many columns flush left and the others right, and a rule as long as they are."""
+    """Return the lines of a table, its first columns flush left and the others right, and a rule of its width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust] * left + [str.rjust] * (len(widths) - left)
     aligned = [list(zip(sides, row, widths, strict=True)) for row in rows]
@@ -60,10 +60,10 @@ def in_columns(rows: Sequence[Sequence[str]], left: int) -> tuple[list[str], str
 
 
 def _scaled(value: float, lowest: int) -> tuple[str, str]:
-    """Return the digits of a number and its prefix, of a power of 1000 that is not below the lowest."""
+    """Return the digits of a number and its prefix, at least the prefix of ``lowest``."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}", ""
-    # rounded first, because 999.6 has three digits as 1.00 k, and not as 1000
+    # rounded first, because 999.6 with three digits is 1.00 k, not 1000
     rounded = f"{value:.2e}"
     power = min(max(int(rounded.partition("e")[2]) // 3, lowest), len(_PREFIXES) - 1 - _NONE)
     return f"{float(rounded) / 1000.0**power:.3g}", _PREFIXES[_NONE + power]

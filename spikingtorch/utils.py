@@ -17,7 +17,7 @@ class ClippingNet(nn.Module):
 
     Attributes:
         wmax: largest weight.
-        clip_max: kept for code written against the older package, where nothing reads it either.
+        clip_max: unused; kept for code of the older package, which did not use it either.
         exc_weights: layers with excitatory weights.
         inh_weights: layers with inhibitory weights.
 
@@ -42,7 +42,7 @@ class ClippingNet(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Make every weight and bias non-negative; weights that are not excitatory start a hundred times smaller."""
+        """Make every weight and bias non-negative; weights that are not excitatory start 100 times smaller."""
         for layer in (*self.exc_weights, *self.inh_weights):
             if not isinstance(layer, nn.Module):
                 raise TypeError(
@@ -98,7 +98,7 @@ class Clipper:
         self.optimizer.zero_grad()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take an optimizer step, clip the weights, and return what the optimizer returned."""
+        """Take an optimizer step, clip the weights, and return the optimizer's result."""
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
         self.snn.net.clip()
         return loss

@@ -1,4 +1,4 @@
-"""Checks of what users hand in, each with an error that says what came, what is expected and how to fix it."""
+"""Checks of users' arguments; each error says what came, what is expected and how to fix it."""
 
 import inspect
 import math
@@ -22,32 +22,32 @@ from spikingtorch.functional.core.torch_private import (
 from spikingtorch.functional.firing import Strict
 
 TakesInit: TypeAlias = Literal["second", "by name", "not"]
-# not its other subclasses, whose values are whatever they say
+# not its other subclasses, whose values may mean anything
 _WITH_VALUES = (Tensor, nn.Parameter)
 
 
-# says whether a ``torch.func`` transform such as vmap or grad is running
+# tells whether a ``torch.func`` transform such as vmap or grad is running
 functorch_active = transforms_active
 
 
 def outlived_transform(tensor: Tensor) -> bool:
-    """Say whether the tensor is a wrapper of a ``torch.func`` transform that has ended, of no use any more."""
+    """Return True if the tensor is a wrapper of a ``torch.func`` transform that has ended, and cannot be used."""
     # a plain tensor has level -1; the wrapper of an ended grad has -2, that of an ended vmap a level above the current
     level = maybe_get_level(tensor)
     return level != -1 and (level == -2 or level > (maybe_current_level() or 0))
 
 
 def is_traced() -> bool:
-    """Say whether ``torch.jit.trace`` runs, which TensorBoard's graphs and the older ONNX export use as well."""
+    """Return True if ``torch.jit.trace`` runs, which TensorBoard's graphs and the older ONNX export use as well."""
     return tracing_state() is not None
 
 
 def has_values(tensor: Tensor, eager: bool = False) -> bool:
-    """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data.
+    """Return True if Python can read the values: not in traced or transformed code, or of tensors without data.
 
     Args:
         tensor: whose values.
-        eager: whether it is known that nothing traces, compiles or transforms the call.
+        eager: whether the call is known to be neither traced, compiled nor transformed.
     """
     if not eager and (torch.compiler.is_compiling() or transforms_active() or is_traced() or is_written_down()):
         return False
@@ -55,12 +55,12 @@ def has_values(tensor: Tensor, eager: bool = False) -> bool:
 
 
 def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
-    """Return (min, max) of x, or None where Python may not look; raise where x holds NaN or infinities."""
+    """Return (min, max) of x, or None if Python cannot read x; raise if x holds NaN or infinities."""
     if not has_values(x):
         return None
     if x.numel() == 1:
         low = high = float(x.item())
-    else:  # aminmax hands NaN on and meets every element once: a tenth of the time of isfinite().all()
+    else:  # aminmax propagates NaN and reads every element once: a tenth of the time of isfinite().all()
         low, high = (float(bound) for bound in torch.aminmax(x.detach()))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(
@@ -71,18 +71,18 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
 
 
 def is_held(tensor: Tensor, memory: UntypedStorage) -> bool:
-    """Say whether something else holds a tensor or its memory, as a backward pass does that will read it.
+    """Return True if the tensor or its storage has other owners, such as a backward pass.
 
-    It goes by the counts that torch keeps. Where there are none, something may.
+    The answer comes from torch's reference counts. Without counts, it is True.
     """
     counts = counts_of(tensor, memory)
-    owners = 2 if tensor._base is None else 3  # the tensor, ``memory``, and what the tensor is a view of
+    owners = 2 if tensor._base is None else 3  # the tensor, ``memory``, and the base of which the tensor is a view
     return counts is None or counts[0] > owners or counts[1] > 1
 
 
 def check_finite(owner: str, name: str, x: Tensor, eager: bool = False) -> None:
-    """Raise where x holds NaN or infinities, if Python may look; see ``has_values``."""
-    # a sum is finite only if all that is added is, and takes half as long as the bounds
+    """Raise if x holds NaN or infinities and Python can read it; see ``has_values``."""
+    # a sum is finite only if all terms are, and takes half as long as the bounds
     if has_values(x, eager) and not math.isfinite((x.detach() if x.requires_grad else x).sum().item()):
         value_range(owner, name, x)
 
@@ -106,7 +106,7 @@ def check_floating(owner: str, name: str, x: Tensor) -> None:
 
 
 def _instead(name: str, x: object) -> str:
-    """Return what makes a tensor of something else."""
+    """Return the code that converts an object to a tensor."""
     if isinstance(x, np.ndarray):
         return f"; make one with torch.from_numpy({name})"
     if isinstance(x, tuple) and x and all([isinstance(each, Tensor) for each in x]):
@@ -122,7 +122,7 @@ def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:
 
 
 def check_count(owner: str, name: str, count: int) -> int:
-    """Return a number of steps, or raise unless it is whole and positive."""
+    """Return a number of steps; raise unless it is whole and positive."""
     if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise ValueError(f"{owner}: {name}={count!r}, expected a whole number of steps, 1 or more")
     return int(count)
@@ -137,18 +137,19 @@ def check_init(owner: str, init: object, samples: Sequence[int]) -> None:
         )
     if isinstance(init, Tensor) and (init.dtype != torch.bool or init.shape not in ((), tuple(samples))):
         raise ValueError(
-            f"{owner}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected torch.bool and shape "
-            f"{tuple(samples)}, one for each sample. A layer keeps its state by itself, and is not handed it"
+            f"{owner}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected torch.bool and "
+            f"shape {tuple(samples)}, one for each sample. A layer keeps its state by itself, so do not pass the "
+            "state"
         )
 
 
 def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[int], N: int, T: int) -> Tensor:
     """Return the lengths of a batch of sequences as a tensor of int64, or raise.
 
-    Sample n of a padded batch (N, T, ...) is its first ``lengths[n]`` steps; what stands after them is padding.
+    Sample n of a padded batch (N, T, ...) is its first ``lengths[n]`` steps; later steps are padding.
 
     Args:
-        owner: who asks, for the messages.
+        owner: name of the caller, for messages.
         lengths: whole numbers of shape (N,), each from 1 to T: a tensor, an array or a list.
         N: number of samples.
         T: number of steps of the padded batch.
@@ -158,7 +159,7 @@ def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[
 
     Raises:
         TypeError: lengths are not whole numbers.
-        ValueError: they have another shape than (N,), or one is below 1 or above T.
+        ValueError: lengths have another shape than (N,), or one is below 1 or above T.
 
     >>> check_lengths("Decoder", [3, 5], N=2, T=5)
     tensor([3, 5])
@@ -175,7 +176,7 @@ def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[
         )
     found = found.long()
     if has_values(found):
-        # one look at the values, which waits for the device once
+        # one read of the values, which waits for the device once
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(found)).tolist())
         if low < 1:
             where = int(found.argmin())
@@ -192,7 +193,7 @@ def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[
 
 
 def _as_lengths(owner: str, lengths: Any, N: int) -> Tensor:
-    """Return what was given as a tensor of whatever dtype and shape."""
+    """Return the argument as a tensor of any dtype and shape."""
     if isinstance(lengths, Tensor):
         return lengths
     expected = f"expected a tensor, an array or a list of {N} whole numbers, one number of steps for each sample"
@@ -200,9 +201,9 @@ def _as_lengths(owner: str, lengths: Any, N: int) -> Tensor:
         raise TypeError(f"{owner}: lengths is a {type(lengths).__name__}, {expected}")
     try:
         given = np.asarray(lengths)
-        # torch.compile, which does not trace dtypes of arrays, has its own way with them
+        # torch.compile does not trace dtypes of arrays, and converts them by itself
         if isinstance(lengths, np.ndarray) and not torch.compiler.is_compiling():
-            # torch takes neither negative strides nor the byte order of another machine, nor what may not be written on
+            # torch takes neither negative strides, nor a foreign byte order, nor read-only arrays
             given = np.array(given, given.dtype.newbyteorder("="), order="C")
         return torch.from_numpy(given if given.size else given.astype(np.int64))
     except (TypeError, ValueError):
@@ -257,7 +258,7 @@ def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> 
 
 def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> None:
     """Raise unless the surrogate, an argument of this name, turns numbers into spikes."""
-    hint = "; one that works is Arctan(alpha=2.0) of spikingtorch.functional"
+    hint = "; for instance, take Arctan(alpha=2.0) of spikingtorch.functional"
     theirs = surrogate_of_theirs(surrogate, name)
     if theirs is not None and not _makes_spikes(surrogate):
         raise TypeError(f"{owner}: {name} is {theirs}")
@@ -277,24 +278,24 @@ def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> N
     if not all(isinstance(s, Tensor) and bool((s == each).all()) for s, each in zip(spikes, wanted, strict=True)):
         came = [each.tolist() if isinstance(each, Tensor) else each for each in spikes]
         remedy = "A smooth function becomes a surrogate with FromPrimitive(function)"
-        if callable(came[0]):  # what it returns is a surrogate
+        if callable(came[0]):  # its result is a surrogate
             kind = getattr(surrogate, "__name__", "function")
             raise TypeError(f"{owner}: {name}={kind} makes a surrogate when it is called; write {name}={kind}()")
         if came == [0.0, 0.0, 1.0]:
-            remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire above the threshold alone"
+            remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire only above the threshold"
         raise ValueError(
             f"{owner}: {name}={_shown(surrogate)} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
         )
 
 
 def _shown(function: Any) -> str:
-    """Return what a user calls a function: a method of a class, as ``apply`` of one for autograd, by both names."""
+    """Return a function's name for users; a method of a class, such as ``apply`` of a Function, has both names."""
     owner = getattr(function, "__self__", None)
     return f"{owner.__name__}.{function.__name__}" if isinstance(owner, type) else repr(function)
 
 
 def _makes_spikes(surrogate: Any) -> bool:
-    """Say whether an object of another library is a surrogate here: some raise for what they are called with."""
+    """Return True if an object of another library works as a surrogate; some raise errors for these arguments."""
     try:
         return not isinstance(surrogate, type) and _at(surrogate, -1.0, 0.0, 1.0) == [0.0, 1.0, 1.0]
     except Exception:
@@ -302,8 +303,8 @@ def _makes_spikes(surrogate: Any) -> bool:
 
 
 def _at(function: Callable[[Tensor], Any], *numbers: float) -> list[Any]:
-    """Return an elementwise function of numbers, each by itself: it may hold a tensor, a value for each neuron say."""
-    # from numpy: on the CPU, whatever the default device
+    """Return the values of an elementwise function, which may hold a tensor with a value per neuron, one by one."""
+    # from numpy, so that it is on the CPU, whatever the default device
     return [function(torch.from_numpy(np.array(number, dtype=np.float32))) for number in numbers]
 
 
@@ -342,7 +343,7 @@ def check_reset(owner: str, rule: object) -> None:
 
 
 def check_shape(owner: str, name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Return a shape as a tuple, or raise unless it is one positive number or several."""
+    """Return a shape as a tuple; raise unless it is one positive number or several."""
     sizes: Any = (shape,) if isinstance(shape, Integral) else shape
     fits = isinstance(sizes, Sequence) and all(isinstance(n, Integral) and int(n) > 0 for n in sizes)
     if not fits or isinstance(shape, bool):
@@ -351,18 +352,19 @@ def check_shape(owner: str, name: str, shape: int | Sequence[int]) -> tuple[int,
 
 
 def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
-    """Say how a network's forward takes init.
+    """Find out how a network's forward takes init.
 
     Args:
         net: the network.
-        spikes: whether there is a spiking layer in it.
+        spikes: whether it contains a spiking layer.
 
     Returns:
-        "second", after x; "by name", where it stands elsewhere; or "not", where forward takes x alone, and the spiking
-        layers take the init of the network by themselves.
+        "second" if it comes after x, or "by name" if it is another argument. "not" if forward takes only x; then the
+        spiking layers take the network's init by themselves.
 
     Raises:
-        TypeError: net is no module, or forward takes neither; or nothing in it would learn when a sequence starts.
+        TypeError: net is not a module, or forward takes neither x nor init; or no part of net would know when a
+            sequence starts.
     """
     if not isinstance(net, nn.Module):
         hint = f"; make one of the class: {net.__name__}()" if isinstance(net, type) else ""
@@ -379,15 +381,15 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
             return "second"
     elif _binds(signature, None) and spikes:
         return "not"
-    hint = "" if spikes else ". It may take x alone where it holds spiking layers, which then take init by themselves"
+    hint = "" if spikes else ". It may take only x if it contains spiking layers, which then take init by themselves"
     raise TypeError(
-        f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
-        f"hand init to each spiking layer: s = self.layer(x, init){hint}"
+        f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), "
+        f"and pass init to each spiking layer: s = self.layer(x, init){hint}"
     )
 
 
 def signature_of(module: nn.Module) -> inspect.Signature:
-    """Return the signature of a module's forward; of a traced module, or a copy of a scripted one, by its schema."""
+    """Return the signature of a module's forward; for a traced module, or a copy of a scripted one, use its schema."""
     try:
         return inspect.signature(module.forward)
     except ValueError:
@@ -406,7 +408,7 @@ def _parameter(argument: Any) -> inspect.Parameter:
 
 
 def _wrapped(net: nn.Module) -> nn.Module | None:
-    """Return the module that another one stands for: torch.compile's, DistributedDataParallel, AveragedModel."""
+    """Return the module inside a wrapper: of torch.compile, DistributedDataParallel or AveragedModel."""
     if isinstance(net, torch.jit.ScriptModule):
         return None
     if (compiled := net._modules.get("_orig_mod")) is not None:

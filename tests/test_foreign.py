@@ -217,7 +217,7 @@ class Own(IFNode):
         (Leaky, r"layer 1 is the Leaky of snnTorch, .* state \(mem\) .*snntorch\.utils\.reset\(net\)$"),
         (
             StatefulLayer,
-            r"the StatefulLayer of Sinabs, .* \(v_mem\) .* sequence, reset it .*sinabs\.utils\.reset_states",
+            r"the StatefulLayer of Sinabs, .* \(v_mem\) .* sequence from rest, reset it .*sinabs\.utils\.reset_states",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Commands: ``python -m spikingtorch verify``, ``report``, ``nir`` and ``cache``; and what they share."""
+"""The commands ``python -m spikingtorch verify``, ``report``, ``nir`` and ``cache``, and their common parts."""
 
 import argparse
 import importlib
@@ -19,7 +19,7 @@ COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",), 
 
 
 class CommandError(Exception):
-    """A command cannot do what it is asked for; the message says what is missing."""
+    """A command cannot run; the message says what is missing."""
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     except ImportError as error:
         if error.name not in COMMANDS[name]:
             raise
-        # interop.nir says by itself which nir it needs
+        # interop.nir itself names the version of nir that it needs
         needs = error if name == "nir" else f"{name} needs {error.name}: pip install 'spikingtorch[jax]'"
         print(needs, file=sys.stderr)
         return 2
@@ -49,15 +49,15 @@ def positive(text: str) -> int:
 
 
 def function_of(text: str, takes: str, ending: str = "") -> tuple[Any, Callable[..., Any]]:
-    """Return the module and the function that ``module:function`` names, from the folder of the command or installed.
+    """Return the module and the function of ``module:function``, from the current folder or installed.
 
     Args:
-        text: what was given.
-        takes: what the command takes, with an example, for the message.
-        ending: of names that a message lists where there is no function of this one.
+        text: the argument.
+        takes: the expected argument with an example, for the message.
+        ending: of the names that a message lists if there is no function of this name.
 
     Raises:
-        CommandError: it is none of that form, or there is no such module or function.
+        CommandError: the argument has another form, or there is no such module or function.
     """
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name.isidentifier()):

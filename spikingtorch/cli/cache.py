@@ -1,4 +1,4 @@
-"""The command ``python -m spikingtorch cache``: what is in the folder of compiled kernels, and clearing it."""
+"""The command ``python -m spikingtorch cache``: show and clear the folder of compiled kernels."""
 
 import argparse
 import shutil
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 
 
 def show() -> int:
-    """Print what compiles kernels, where they are, how many there are, and when they were last used."""
+    """Print the compiler of kernels, their folder, their number, and the time of their last use."""
     kernels = cache.entries()
     try:
         print(f"compiler  {find_compiler()}")
@@ -42,9 +42,9 @@ def show() -> int:
 
 
 def clear() -> int:
-    """Remove the kernels and print how many that were; the exit code is 1 if some could not be removed.
+    """Remove the kernels and print their number; the exit code is 1 if some could not be removed.
 
-    What ``verify`` keeps of compiled twins goes with them.
+    Compiled twins of ``verify`` are removed as well.
     """
     before = cache.entries()
     removed = cache.clear()

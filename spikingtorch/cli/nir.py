@@ -1,4 +1,4 @@
-"""``python -m spikingtorch nir FILE``: a NIR file as a table, certified, and beside the limits of platforms."""
+"""``python -m spikingtorch nir FILE``: show a NIR file as a table, certify it, and compare it with platforms."""
 
 import argparse
 import sys
@@ -18,16 +18,16 @@ from spikingtorch.interop.nir.plan import Plan, plan_of
 from spikingtorch.interop.nir.targets import TARGETS
 from spikingtorch.units import in_columns
 
-# a file of another library says nothing of the length of a step; most of them assume this one
+# a file of another library does not hold the length of a step; most libraries assume this one
 DT = 1e-4
-# inputs are drawn between zero and these, until every neuron node fires
+# random inputs lie between zero and these limits, which grow until every neuron node fires
 _DRIVES = tuple(4.0**power for power in range(8))
 # parameters that are shown; time constants and delays are in seconds
 _SHOWN = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in", "delay", "threshold")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show and certify a file; return 0 if both sides spike alike, 1 if they do not, 2 if it cannot be read."""
+    """Show and certify a file; return 0 if both sides spike alike, 1 if not, 2 if it cannot be read."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
@@ -107,7 +107,7 @@ def _save(plan: Plan, path: Path) -> None:
 
 
 def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: argparse.Namespace) -> Certificate:
-    """Return the certificate on random inputs that make every neuron node fire, or those that make most of them."""
+    """Return the certificate on random inputs with which every neuron node fires, or most of them."""
     dt = (DT if said is None else said.dt) if options.dt is None else options.dt
     how = {"dt": dt, "discretisation": options.discretisation, "target": options.target}
     best: Certificate | None = None

@@ -1,4 +1,4 @@
-"""``python -m spikingtorch verify --mine module:step``: a step of the user's own, found by names in its module."""
+"""``python -m spikingtorch verify --mine module:step``: check the user's own step, by names in its module."""
 
 import inspect
 import typing
@@ -17,21 +17,22 @@ from spikingtorch.verification.page import HEAD, Line
 from spikingtorch.verification.trial import Trial, backend_errors, errors_by_backend
 
 LENGTH, NEURONS = 17, 8
-# finite differences of every number take long
+# finite differences by every number are slow
 SHORT, FEW = 4, 3
 
 
 class Mine(NamedTuple):
-    """A step of the user's.
+    """A step of the user.
 
     Attributes:
         name: of the step in its module.
         step: the torch step.
         twin: ``<step>_twin``, the same in JAX.
         smooth: ``<step>_smooth``, the step with a smooth function in place of its spike.
-        state: ``<step>_state``, or the annotation: the type of the state, or what makes one of the input of a step.
+        state: ``<step>_state``, or the annotation: the type of the state, or a function that makes one from the input
+            of a step.
         params: ``<step>_params``.
-        inputs: type of the input where it is a NamedTuple.
+        inputs: type of the input, if it is a NamedTuple.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Mine(NamedTuple):
     inputs: Any
 
     def draw(self, length: int, neurons: int) -> tuple[Any, Any]:
-        """Return the initial state and drawn inputs with time first."""
+        """Return the initial state and random inputs with time first."""
         generator = torch.Generator().manual_seed(0)
 
         def stream() -> Tensor:
@@ -57,7 +58,7 @@ class Mine(NamedTuple):
 
 
 def find(text: str) -> Mine:
-    """Return the step that ``module:step`` names, with what its module says about it.
+    """Return the step of ``module:step``, with the definitions of its module.
 
     Raises:
         CommandError: there is no such module or step, or no type of its state, or a parameter has no value.
@@ -82,7 +83,7 @@ def find(text: str) -> Mine:
 
 
 def verify_step(text: str) -> int:
-    """Check a step, print what was found, and return the exit code; CommandError if it cannot be checked."""
+    """Check a step, print the results, and return the exit code; raise CommandError if it cannot be checked."""
     mine = find(text)
     try:
         state, xs = mine.draw(LENGTH, NEURONS)
@@ -130,7 +131,7 @@ def _against_differences(mine: Mine) -> bool:
             f"the gradient of {mine.name} cannot be checked: {error}. In the module, that is {mine.name}_smooth; or "
             f"write a second implementation in JAX, {mine.name}_twin"
         ) from error
-    print(f"{mine.name:26} its gradient is that of its smooth version, by finite differences")
+    print(f"{mine.name:26} its gradient equals the gradient of its smooth version, by finite differences")
     return True
 
 
@@ -146,7 +147,7 @@ def _fused_agrees(trial: Trial, exactness: str) -> bool:
 
 
 def _unchecked(mine: Mine, out: Any) -> list[str]:
-    """Return what no number speaks for, in words."""
+    """Return the parts of the step that no check covers, in words."""
     found = []
     if mine.twin is None:
         found.append(
@@ -164,12 +165,12 @@ def _unchecked(mine: Mine, out: Any) -> list[str]:
 
 
 def _described(step: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """Return the arguments of a step, and what they are annotated with as far as that is known."""
+    """Return the arguments of a step, with their annotations if these are known."""
     function: Any = step if inspect.isfunction(step) else getattr(type(step), "__call__", step)  # noqa: B004
     signature = dict(inspect.signature(step).parameters)
     try:
         return signature, typing.get_type_hints(function)
-    except Exception:  # an annotation that names what the module does not have
+    except Exception:  # an annotation with a name that the module does not have
         return signature, {}
 
 

@@ -1,4 +1,4 @@
-"""``python -m spikingtorch report MODULE:FACTORY``: one HTML page about a network that a function makes."""
+"""``python -m spikingtorch report MODULE:FACTORY``: one HTML page about the network of a function."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from spikingtorch.cli import CommandError, function_of, positive
 from spikingtorch.report import report
 
-_DESCRIPTION = """Write one HTML page about a network: learning curves, layers with what they cost, firing rates, silent
-neurons with advice, and whether the gradients of its steps are right."""
-_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, batches as it takes them,
-and a dict of what report() takes besides, such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is
-what torch.save wrote: a state_dict of the model, or a dict with one as "model" or "state_dict"; a "history" in it, a
-list of (loss, accuracy) or of dicts, one for each epoch, becomes curves."""
+_DESCRIPTION = """Write one HTML page about a network: learning curves, layers with their costs, firing rates, advice
+on silent neurons, and a check of its gradients."""
+_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, its input batches, and a
+dict of further arguments of report(), such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is a file
+of torch.save: a state_dict of the model, or a dict with one as "model" or "state_dict". If the dict has a "history",
+a list of (loss, accuracy) or of dicts, one for each epoch, it becomes curves."""
 _OPTIONS = ("encoder", "history", "title")
 _RETURNS = "expected (model, loader) or (model, loader, options)"
 
 
 class Made(NamedTuple):
-    """What FACTORY returned.
+    """The result of FACTORY.
 
     Attributes:
         model: the network.
@@ -37,7 +37,7 @@ class Made(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and return the exit code; what is wrong with the command ends it with 2."""
+    """Write the report and return the exit code; it is 2 for an error in the command."""
     parser = argparse.ArgumentParser(prog="python -m spikingtorch report", description=_DESCRIPTION, epilog=_FACTORY)
     parser.add_argument("factory", metavar="MODULE:FACTORY", help="the function that makes the network and its batches")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(text: str) -> Made:
-    """Return what ``module:factory`` makes.
+    """Return the result of ``module:factory``.
 
     Raises:
         CommandError: there is no such module or function, it fails, or returns something else.
@@ -83,7 +83,7 @@ def _loaded(made: Made, path: Path) -> Made:
     if not path.is_file():
         raise CommandError(f"there is no checkpoint at {path}")
     try:
-        # to where tensors are that no device was named for
+        # to the default device
         content = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)
     except Exception as error:
         raise CommandError(
@@ -95,7 +95,7 @@ def _loaded(made: Made, path: Path) -> Made:
     if not isinstance(weights, Mapping) or not isinstance(made.model, nn.Module):
         raise CommandError(f"{path} holds no state_dict, under 'model', under 'state_dict' or by itself")
     inner = getattr(made.model, "net", None)
-    # a checkpoint of the network inside
+    # a checkpoint of the inner network
     fits = not isinstance(inner, nn.Module) or any(name in weights for name in made.model.state_dict())
     try:
         (made.model if fits else inner).load_state_dict(weights)  # type: ignore[union-attr]
@@ -108,7 +108,7 @@ def _loaded(made: Made, path: Path) -> Made:
 def _shown(loader: Iterable[Any], batches: int) -> Iterable[Any]:
     """Return the batches under a progress bar, if tqdm is installed."""
     if isinstance(loader, Tensor) or not isinstance(loader, Iterable):
-        return loader  # which report refuses
+        return loader  # report refuses it
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

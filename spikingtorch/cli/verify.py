@@ -1,4 +1,4 @@
-"""``python -m spikingtorch verify``: every neuron, surrogate and reset rule against its twin, as a table."""
+"""``python -m spikingtorch verify``: compare every neuron, surrogate and reset rule with its twin, as a table."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from spikingtorch.verification.page import HEAD, Line, lines, markdown
 from spikingtorch.verification.wrapped import WRAPPED
 
 LENGTH = 17
-# most megabytes of compiled twins on the disk; those of one table take five
+# the largest size of compiled twins on disk, in megabytes; the twins of one table take five
 _MAX_MEGABYTES = 64
 
 
@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mine",
         metavar="MODULE:STEP",
-        help="check a step of your own, against STEP_twin if the module has it, else by finite differences; "
-        "the module may hold STEP_state, the type of its state, and STEP_params, a dict of its parameters",
+        help="check your own step against STEP_twin if the module has it, else by finite differences. STEP_state "
+        "in the module may be the type of its state, and STEP_params a dict of its parameters",
     )
     return parser
 
@@ -104,7 +104,7 @@ def _chosen(only: Sequence[str], whole: bool) -> list[Choice]:
 
 
 def _run(only: Sequence[str], whole: bool) -> list[Line]:
-    """Measure the cells, and print the line of a neuron as soon as its last one is there."""
+    """Measure the cells, and print the line of a neuron as soon as its last cell is measured."""
     from tqdm import tqdm
 
     chosen = _chosen(only, whole)

@@ -1,11 +1,13 @@
-"""Conversion: a trained network of ReLUs becomes a spiking one, with the same weights.
+"""Convert a trained network of ReLUs to a spiking network with the same weights.
 
-clip_floor      ClipFloor: a ReLU with few levels, to train a network that is going to be converted
-layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
-graph           from an ANN to a graph of the kinds of nodes that are known
-kinds           which nodes these are, and what to do about the others
-thresholds      thresholds from the activations of an ANN
-scaling         thresholds that move into the weights
+The files:
+
+    clip_floor      ClipFloor: a ReLU with few levels, to train a network for conversion
+    layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
+    graph           the graph of an ANN, with nodes of known kinds
+    kinds           the known kinds of nodes, and advice on other nodes
+    thresholds      thresholds from the activations of an ANN
+    scaling         moving thresholds into the weights
 """
 
 from typing import Any
@@ -25,49 +27,49 @@ __all__ = ["ClipFloor", "CountMaxPool", "Scale", "ShiftedIF", "to_spiking"]
 
 
 def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method = "robust") -> SpikingNet:
-    """Return a spiking network that computes what a trained ANN computes, in rates.
+    """Return a spiking network whose rates compute the outputs of a trained ANN.
 
     Each ReLU becomes integrate-and-fire neurons with reset by subtraction, whose membranes start at half of the
-    threshold. For a constant current x and a threshold theta of the ReLU, they give out after T steps
+    threshold. For a constant current x and a threshold theta of the ReLU, their output after T steps is
 
         n = floor(T x / theta + 1/2) spikes,  clipped to 0 and T;   theta n / T is x, rounded to T levels
 
-    The rates of a layer are the inputs of the next one, so that the mean over time of what the network returns
-    approaches the output of the ANN as T grows. Its last layer has no neurons: its currents are the output.
+    The rates of a layer are the inputs of the next one. So the mean over time of the network's outputs approaches the
+    output of the ANN as T grows. The last layer has no neurons: its currents are the output.
 
     Give it images (N, ...) as the same current at each step, and take the mean of the currents:
 
         out = RateDecoder()(model(ConstantEncoder(T)(images)))
 
     with both of ``spikingtorch.spikeio``, or ``model(images.unsqueeze(1).expand(-1, T, *images.shape[1:])).mean(1)``.
-    T may be any number. ``SumDecoder(T)`` gives T times the mean less a constant, so the same classes.
+    T may be any number. ``SumDecoder(T)`` gives T times the mean minus a constant, so it predicts the same classes.
 
-    All thresholds are 1: each weight is multiplied by theta of the layer before it, and divided, together with its
-    bias, by theta of the layer behind it. Where there is no weight, as in a skip connection, stands a ``Scale``. So the
-    spikes are 0 and 1, and the surrogate of the neurons has the width that it has in any other network: the result can
-    be trained on, as it is. Batch norm becomes part of the weights before it, and dropout is left out. Max pooling
-    keeps count of spikes (``CountMaxPool``), with which the largest rate is exact.
+    All thresholds are 1. Each weight is multiplied by theta of the layer before it. Weight and bias are divided by
+    theta of the layer after it. Where there is no weight, as in a skip connection, a ``Scale`` is inserted. So the
+    spikes are 0 and 1, and the surrogate of the neurons has its usual width: the result can be trained further. Batch
+    norm becomes part of the weights before it, and dropout is left out. Max pooling counts spikes (``CountMaxPool``),
+    so that the largest rate is exact.
 
     Args:
-        ann: the network: Linear, Conv1d, Conv2d; BatchNorm behind one of them; ReLU, ``ClipFloor``; average and max
-            pooling, Flatten, Dropout, Identity, and sums of two branches. Modules or functions, whatever ``torch.fx``
-            can trace. It is taken as it is in evaluation, and not changed. Its forward hooks do not come along; one
-            that changes values is an error.
-        loader: batches to take the thresholds from: a DataLoader or any iterable of tensors (N, ...) or of tuples that
-            begin with one, as in (images, labels), or one such tensor. A few hundred training samples will do.
-        steps: number of steps T that the thresholds are chosen for, with method "robust".
+        ann: the network. It may have Linear, Conv1d and Conv2d; BatchNorm after one of them; ReLU and ``ClipFloor``;
+            average and max pooling; Flatten, Dropout and Identity; and sums of two branches. These may be modules or
+            functions that ``torch.fx`` can trace. The conversion takes its evaluation mode, and does not change it.
+            Forward hooks are not converted; a hook that changes values is an error.
+        loader: batches that determine the thresholds: a DataLoader or any iterable of tensors (N, ...) or of tuples
+            that begin with one, as in (images, labels), or one such tensor. A few hundred training samples are enough.
+        steps: number of steps T for which method "robust" chooses the thresholds.
         method: how the threshold of a ReLU follows from its activations a over the loader:
             "robust", the one with the least error at T steps, sum of (a - theta n(a) / T)^2 (Y. Li et al., ICML 2021);
-            "quantile", 99.9 % of what is positive is not larger (B. Rueckauer et al., doi:10.3389/fnins.2017.00682);
-            "max", the largest. A ``ClipFloor`` has its own.
+            "quantile", the value that 99.9 % of the positive activations do not exceed (B. Rueckauer et al.,
+            doi:10.3389/fnins.2017.00682); "max", the largest. A ``ClipFloor`` has its own.
 
     Returns:
         The network, inputs (N, T, ...) to currents (N, T, ...), in evaluation, on the device and in the dtype of ann.
 
     Raises:
-        TypeError: ann is no module, or loader gives no batches.
-        ValueError: the network does what has no spiking counterpart, with the name of the node; the loader is empty; a
-            ReLU is zero for all of it; steps or method is none of these.
+        TypeError: ann is not a module, or loader yields no batches.
+        ValueError: a node of the network, which the message names, has no spiking counterpart. The loader is empty, or
+            a ReLU is zero for all inputs. steps or method is not valid.
 
     Source: T. Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks",
     ICLR 2022, arXiv:2303.04347.
@@ -96,7 +98,7 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
 
 
 def _spiking(graph: Graph) -> Any:
-    """Put spiking layers where activations and max pooling were."""
+    """Replace activations and max pooling by spiking layers."""
     pools = graph.nodes(Kind.MAX)
     for node in graph.activations:
         graph.replace(node, ShiftedIF())

@@ -10,23 +10,23 @@ from spikingtorch.validation import check_count, check_floating, check_parameter
 
 
 class ClipFloor(nn.Module):
-    """A ReLU that is clipped at a threshold and rounded to L levels, in place of ``nn.ReLU`` while an ANN is trained.
+    """A ReLU with a clip at a threshold and L levels, in place of ``nn.ReLU`` while an ANN is trained.
 
         y = threshold clip(floor(x L / threshold + 1/2) / L, 0, 1)
 
-    That is what a spiking neuron makes of a constant current x in L steps, as ``to_spiking`` converts it, so that an
-    ANN trained with it loses less in few steps. Rounding counts as the identity in the gradient (straight-through),
-    which for x is that of threshold clip(x / threshold, 0, 1) and for the threshold
+    A neuron of ``to_spiking`` computes the same from a constant current x in L steps. So an ANN that is trained with it
+    loses less accuracy in few steps. The gradient treats rounding as the identity (straight-through). For x it is the
+    gradient of threshold clip(x / threshold, 0, 1), and for the threshold
 
         dy / d threshold = (y - x) / threshold  for 0 < x < threshold,   1  above,   0  below
 
     Args:
-        levels: L, as a rule 4 to 16; the network may run for more steps or fewer afterwards.
-        threshold: the largest output, positive, to start from; 2 is two standard deviations behind batch norm.
+        levels: L, usually 4 to 16; the network may run for more or fewer steps afterwards.
+        threshold: the initial largest output, positive; 2 is two standard deviations after batch norm.
         learnable: whether the threshold is trained. It stays above zero.
 
     Raises:
-        ValueError: levels is no count, or threshold not positive or more than one number.
+        ValueError: levels is not a count, or threshold is not positive or is more than one number.
         TypeError: the input is not floating.
 
     Source: T. Bu et al., ICLR 2022, arXiv:2303.04347.

@@ -1,4 +1,4 @@
-"""The graph of an ANN, in evaluation: every node of a known kind, batch norm in the weights, a module for each call."""
+"""The graph of an ANN in evaluation: nodes of known kinds, batch norm in the weights, a module for each call."""
 
 import copy
 from typing import Any
@@ -26,7 +26,7 @@ class Graph:
         net: the graph of another copy as a module.
 
     Attributes:
-        ann: what the graph is to compute.
+        ann: a copy, whose results the graph must reproduce.
         net: the graph as a module.
     """
 
@@ -45,7 +45,7 @@ class Graph:
 
     @property
     def activations(self) -> list[fx.Node]:
-        """The nodes that become neurons; each calls a module of its own."""
+        """The nodes that become neurons; each calls its own module."""
         return self.nodes(Kind.ACTIVATION)
 
     def module(self, node: fx.Node) -> Any:
@@ -53,15 +53,15 @@ class Graph:
         return self.net.get_submodule(str(node.target))
 
     def name(self, node: fx.Node) -> str:
-        """Return what messages call a node."""
+        """Return the name of a node for messages."""
         return named(node, self.modules)
 
     def replace(self, node: fx.Node, module: nn.Module) -> None:
-        """Let a node call another module, under the name of the one before."""
+        """Replace the module that a node calls, under the same name."""
         self.net.add_submodule(str(node.target), module)
 
     def add(self, name: str, module: nn.Module) -> str:
-        """Add a module and return its path: the name, with a number behind it if there is one of that name."""
+        """Add a module and return its path: the name, with a number after it if the name exists."""
         taken, path, count = self.modules, name, 1
         while path in taken or hasattr(self.net, path):
             path, count = f"{name}_{count}", count + 1
@@ -69,7 +69,7 @@ class Graph:
         return path
 
     def finished(self) -> fx.GraphModule:
-        """Return the network, without what is called no more."""
+        """Return the network without unused modules."""
         self.net.delete_all_unused_submodules()
         self.net.graph.lint()
         self.net.recompile()
@@ -83,12 +83,13 @@ def graph_of(ann: nn.Module) -> Graph:
         ValueError: it cannot be traced, or a node cannot be converted.
     """
     net = copied(ann).eval()
-    for module in net.modules():  # a graph shows no hook of these, and a weight behind one could not be scaled
+    # the graph does not show hooks of these, and a weight behind a hook could not be scaled
+    for module in net.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     try:
         traced = _Tracer().trace(net)
-    except Exception as error:  # whatever the code of forward raises on what stands for its input
+    except Exception as error:  # any error of forward's code for the placeholder of its input
         raise ValueError(
             f"to_spiking: torch.fx cannot trace {type(ann).__name__} ({type(error).__name__}: {error}). Its "
             "forward may take one tensor, and may not branch on values or sizes of tensors; call "
@@ -148,7 +149,7 @@ def _check_whole(graph: Graph) -> None:
             other = owners.setdefault(id(parameter), graph.name(node))
             if other != graph.name(node):
                 raise ValueError(
-                    f"to_spiking: {other} and {graph.name(node)} share a parameter, which would have to be scaled for "
+                    f"to_spiking: {other} and {graph.name(node)} share a parameter, which cannot be scaled for "
                     "each of them; give each its own, copy.deepcopy(module)"
                 )
 
@@ -163,7 +164,7 @@ def _check_sum(graph: Graph, node: fx.Node) -> None:
 
 
 def _order_writes(graph: Graph) -> None:
-    """Let nodes that come after a write in place, and read what was written on, read what it has returned."""
+    """Make nodes after an in-place write read its result, if they read the tensor that was written to."""
     order = {node: place for place, node in enumerate(graph.net.graph.nodes)}
     modules = graph.modules
     for node in graph.net.graph.nodes:
@@ -178,12 +179,12 @@ def _leave_out(graph: Graph, node: fx.Node) -> None:
 
 
 def _fold_norm(graph: Graph, node: fx.Node) -> None:
-    """Make a batch norm a part of the weights before it."""
+    """Merge a batch norm into the weights before it."""
     before, norm = node.all_input_nodes[0], graph.module(node)
     if kind_of(before, graph.modules) is not Kind.WEIGHT or len(before.users) != 1:
         raise ValueError(
-            f"to_spiking: {graph.name(node)} does not directly follow a Linear or Conv module whose output goes there "
-            "alone, so that it cannot become part of its weights. Put it there, before the ReLU"
+            f"to_spiking: {graph.name(node)} does not directly follow a Linear or Conv module whose output "
+            "nothing else reads, so it cannot be merged into its weights. Put it there, before the ReLU"
         )
     if norm.running_mean is None:
         raise ValueError(
@@ -207,7 +208,7 @@ def _fold_norm(graph: Graph, node: fx.Node) -> None:
 
 
 def _own_modules(graph: Graph, kind: Kind) -> None:
-    """Let each node of a kind call a module of its own, functions and modules that are called twice as well."""
+    """Make each node of a kind call its own module, including functions and modules that are called twice."""
     called: set[str] = set()
     for node in graph.nodes(kind):
         target = str(node.target)

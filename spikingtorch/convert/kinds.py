@@ -1,4 +1,4 @@
-"""Kinds of nodes: what of a network can be converted, and what to do about the rest."""
+"""Kinds of nodes: the parts of a network that can be converted, and advice on all others."""
 
 import operator
 from enum import Enum, auto
@@ -13,7 +13,7 @@ from spikingtorch.convert.layers import Scale
 
 
 class Kind(Enum):
-    """What a node of a network is for a conversion."""
+    """The role of a node in a conversion."""
 
     INPUT = auto()
     OUTPUT = auto()
@@ -56,7 +56,7 @@ _ADVICE = {
     "log_softmax": "leave it out: losses take what is before it, and the largest output stays the largest",
     **dict.fromkeys(
         ("sigmoid", "tanh", "gelu", "silu", "elu", "selu", "leakyrelu", "leaky_relu", "prelu", "relu6", "hardtanh"),
-        "train with nn.ReLU or convert.ClipFloor in its place: a rate is what a ReLU gives",
+        "train with nn.ReLU or convert.ClipFloor in its place: rates correspond to outputs of a ReLU",
     ),
     **dict.fromkeys(
         ("view", "reshape", "size", "shape", "getitem"), "write torch.flatten(x, 1) or nn.Flatten() to flatten images"
@@ -87,12 +87,12 @@ def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Kind:
 
 
 def _has_own_forward(module: nn.Module) -> bool:
-    """Say whether something was assigned to ``module.forward``, in place of what its class has."""
+    """Return True if ``module.forward`` was replaced, so that it is not the method of the class."""
     return "forward" in vars(module)
 
 
 def in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Say whether a node writes on its first input."""
+    """Return True if a node writes to its first input."""
     target: Any = node.target
     if node.op == "call_module":
         return bool(getattr(modules[target], "inplace", False))
@@ -100,7 +100,7 @@ def in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def named(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return what messages call a node."""
+    """Return the name of a node for messages."""
     target: Any = node.target
     if node.op == "call_module":
         return f"{target!r} ({type(modules[target]).__name__})"
@@ -111,11 +111,11 @@ def named(node: fx.Node, modules: dict[str, nn.Module]) -> str:
 def _unknown(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     shown = named(node, modules)
     if node.op == "get_attr":
-        return f"to_spiking: forward reads the tensor {node.target!r}, which is no weight of a Linear or Conv module"
+        return f"to_spiking: forward reads the tensor {node.target!r}, which is not a weight of a Linear or Conv module"
     kind = type(modules[str(node.target)]) if node.op == "call_module" else None
     base = next((each for each in _MODULES if kind is not None and issubclass(kind, each)), None)
     if base is not None and _has_own_forward(modules[str(node.target)]):
-        advice = f"its forward was replaced by another one; write what that does as modules around a {base.__name__}"
+        advice = f"its forward was replaced; write the new code as modules around a {base.__name__}"
     elif base is not None:
         advice = (
             f"it is a {base.__name__} of another class. After pruning or a parametrization make the weights plain: "

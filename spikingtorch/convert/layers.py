@@ -18,9 +18,9 @@ class ShiftedIF(IF):
 
         v[-1] = theta / 2,  u[t] = v[t-1] + x[t],  s[t] = H(u[t] - theta),  v[t] = u[t] - theta s[t]
 
-    T steps of a constant current x from 0 to theta make floor(T x / theta + 1/2) spikes: T x / theta, rounded to the
-    nearest whole number, where a start at zero would round down (T. Bu et al., ICLR 2022, arXiv:2303.04347). Of any
-    currents whose sum is T x there are that many if the membrane ends from 0 to theta; the last steps may leave it
+    T steps of a constant current x from 0 to theta give floor(T x / theta + 1/2) spikes. This is T x / theta, rounded
+    to the nearest whole number; a start at zero would round down (T. Bu et al., ICLR 2022, arXiv:2303.04347). Varying
+    currents with the sum T x give the same number if the membrane ends between 0 and theta. The last steps may leave it
     outside, which is the unevenness error.
 
     Args:
@@ -63,25 +63,25 @@ class PoolStep(NamedTuple):
         return pool(total, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def __call__(self, state: SumState, x: Tensor) -> tuple[SumState, Tensor]:
-        """Return the new sum, and by how much the largest one has grown."""
+        """Return the new sum, and the growth of the largest sum."""
         total = state.total + x
         return SumState(total), self.pooled(total) - self.pooled(state.total)
 
 
 class CountMaxPool(StepLayer):
-    """Max pooling over sums: the spikes that a window gives out are as many as those of the neuron that had the most.
+    """Max pooling over sums: a window has as many output spikes as its neuron with the most spikes.
 
         n[t] = n[t-1] + x[t],   y[t] = maxpool(n[t]) - maxpool(n[t-1]),   n[-1] = 0
 
-    So the mean of y over time is the max pooling of the mean of x, whatever the steps in which spikes come; a spike of
-    any neuron of a window, which is what max pooling of single steps passes on, would make too many. y is a spike
-    where x are spikes: a count that is the largest grows by 0 or 1. For currents in place of spikes it is the same.
+    So the mean of y over time is the max pooling of the mean of x, for any timing of the spikes. Max pooling of single
+    steps passes on every spike in a window, which gives too many. If x are spikes, y are spikes: the largest count
+    grows by 0 or 1. The same equation holds for currents.
 
     Args:
         pool: the max pooling, ``nn.MaxPool1d`` or ``nn.MaxPool2d``.
 
     Raises:
-        TypeError: pool is none of these.
+        TypeError: pool is of another type.
         ValueError: pool returns indices.
 
     Source: Y. Li, Y. Zeng, "Efficient and accurate conversion of spiking neural network with burst spikes", IJCAI 2022,
@@ -110,17 +110,17 @@ class CountMaxPool(StepLayer):
         return self._advance_steps(fold.split(inputs), fold.init, fold.running).flatten(0, 1)
 
     def _advance_steps(self, xs: Tensor, init: bool | Tensor, running: Tensor | None) -> Tensor:
-        """Advance some steps, (N, T, ...), in one sum over time; no step of a loop would be faster alone."""
+        """Advance several steps, (N, T, ...), by one sum over time, which is not slower than single steps."""
         self._check_inputs(xs)
         first, step = xs[:, 0], cast(PoolStep, self.step)
         memory, recorder = self._start(first, init), self._recorder_here()
-        if running is not None:  # without a spike, nothing changes and nothing comes out
+        if running is not None:  # without a spike, nothing changes and the output is zero
             xs = torch.where(running.view(*running.shape, *(1,) * (xs.ndim - 2)), xs, 0.0)
         totals = memory.state.total.unsqueeze(1) + F.lift(xs).cumsum(1)
         pooled = step.pooled(totals.flatten(0, 1)).unflatten(0, totals.shape[:2])
         before = torch.cat([step.pooled(memory.state.total).unsqueeze(1), pooled[:, :-1]], 1)
         outs: Tensor = (pooled - before).to(xs.dtype)
-        if recorder is not None:  # which takes spikes, and finds no membrane here
+        if recorder is not None:  # it takes spikes, and there is no membrane here
             detaches_state: Any = recorder.around(step, first, xs.shape[1])
             outs = recorder.take(outs if detaches_state is step else (outs, {}))
         self._remember(memory, SumState(totals[:, -1].clone()), outs[:, -1].clone(), outs.sum(1))
@@ -133,10 +133,10 @@ class CountMaxPool(StepLayer):
 
 
 class Scale(nn.Module):
-    """Multiply by a number: what a threshold leaves where there are no weights to be multiplied.
+    """Multiply by a number: the factor of a threshold where there are no weights to multiply.
 
     Args:
-        factor: the number; a buffer, which is saved and not trained.
+        factor: the number; a buffer, which is saved but not trained.
     """
 
     factor: Tensor

@@ -1,4 +1,4 @@
-"""Thresholds that move into the weights, so that all neurons have a threshold of 1."""
+"""Move thresholds into the weights, so that all neurons have a threshold of 1."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from spikingtorch.convert.layers import Scale
 
 
 def scale_weights(graph: Graph, thresholds: Mapping[fx.Node, float]) -> None:
-    """Divide what goes into activations by their thresholds, and multiply by them what goes on from there.
+    """Divide the inputs of activations by their thresholds, and multiply their outputs by them.
 
         relu(x) = theta relu(x / theta)
 
-    The factors go through sums and pooling into weights and biases, the nearest ones on each path. Where other nodes
-    take part, a Scale is put in. The network computes the same as before, but for rounding.
+    The factors pass through sums and pooling into the nearest weights and biases on each path. A Scale is inserted at
+    other nodes. The network computes the same as before, except for rounding.
     """
     scaling = _Scaling(graph)
     for node, threshold in thresholds.items():
@@ -31,7 +31,7 @@ class _Scaling:
         self._scales: set[fx.Node] = set()
 
     def before(self, node: fx.Node, factor: float) -> None:
-        """Multiply what goes into a node by a factor."""
+        """Multiply the inputs of a node by a factor."""
         for source in node.all_input_nodes:
             if len(source.users) > 1:
                 self._between(source, node, factor)
@@ -45,7 +45,7 @@ class _Scaling:
                 self._between(source, node, factor)
 
     def behind(self, node: fx.Node, factor: float) -> None:
-        """Multiply what goes from a node to others by a factor."""
+        """Multiply the output of a node, as read by others, by a factor."""
         for user in list(node.users):
             if user in self._scales:
                 self._graph.module(user).factor.mul_(factor)

@@ -18,16 +18,16 @@ Method: TypeAlias = Literal["robust", "quantile", "max"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 QUANTILE = 0.999  # of the positive activations
-# of a histogram: bins in a factor of two, and the powers of two that it reaches from and to
+# for a histogram: the bins per factor of two, and its lowest and highest power of two
 _BINS, _LOWEST, _HIGHEST = 64, -128, 128
-# of the candidates for a threshold, how far below the largest activation they reach, in powers of two
+# the range of candidates for a threshold below the largest activation, in powers of two
 _OCTAVES = 10
 
 
 class Histogram:
-    """Counts of positive numbers in bins that grow by 1 % each, and the largest of the numbers.
+    """Counts of positive numbers in bins that grow by 1 % each, and the largest number.
 
-    It is filled batch by batch, in any order, and its size is the same for any amount of data.
+    It is filled batch by batch, in any order. Its size does not depend on the amount of data.
 
     >>> found = Histogram()
     >>> found.add(torch.tensor([-1.0, 0.0, 1.0, 2.0, 100.0]))
@@ -42,7 +42,7 @@ class Histogram:
         self._middles, self._edges = torch.exp2(powers + 0.5 / _BINS), torch.exp2(powers + 1.0 / _BINS)
 
     def add(self, numbers: Tensor) -> None:
-        """Count numbers; those below zero and zero itself do not count."""
+        """Count the positive numbers."""
         positive = numbers.detach()[numbers > 0].float()
         if len(positive) == 0:
             return
@@ -51,12 +51,12 @@ class Histogram:
         self._counts += torch.bincount(bins, minlength=len(self._counts)).cpu()
 
     def quantile(self, share: float) -> float:
-        """Return the number that a share of the numbers do not exceed, to 1 %."""
+        """Return the quantile of the numbers at a share, to 1 %."""
         reached = self._counts.cumsum(0) >= share * self._counts.sum()
         return min(float(self._edges[int(reached.long().argmax())]), self.largest)
 
     def best(self, steps: int) -> float:
-        """Return the threshold with which spikes of so many steps say the numbers with the least error, to 1 %.
+        """Return the threshold with which spikes over the steps represent the numbers best, to 1 %.
 
         error(theta) = sum over a of (a - theta n / T)^2,  n = clip(floor(T a / theta + 1/2), 0, T)
         """
@@ -70,7 +70,7 @@ class Histogram:
         return float(candidates[int(errors.argmin())])
 
     def threshold(self, steps: int, method: str) -> float:
-        """Return what a method makes of it."""
+        """Return the threshold of a method."""
         if method == "max":
             return self.largest
         return self.quantile(QUANTILE) if method == "quantile" else self.best(steps)
@@ -80,7 +80,7 @@ def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dic
     """Return the threshold of each activation of a network; loader, steps and method are those of ``to_spiking``.
 
     Raises:
-        TypeError: a batch is no floating tensor.
+        TypeError: a batch is not a floating tensor.
         ValueError: there are no batches, or an activation is zero for all of them or beyond float32.
     """
     modules = {node: graph.module(node) for node in graph.activations}
@@ -89,8 +89,8 @@ def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dic
     for node, histogram in found.items():
         if math.isinf(histogram.largest):
             raise ValueError(
-                f"to_spiking: {graph.name(node)} gives out numbers above 3e38, which float32 does not hold. Look for "
-                "weights that diverged, or scale them down"
+                f"to_spiking: {graph.name(node)} returns numbers above 3e38, which float32 does not hold. Look "
+                "for weights that diverged, or scale them down"
             )
         if histogram.largest == 0.0:
             raise ValueError(
@@ -125,13 +125,13 @@ def _fill(graph: Graph, histograms: Mapping[nn.Module, Histogram], loader: Batch
 
 
 def _check_same(out: Tensor, expected: Tensor, has_levels: bool) -> None:
-    """Raise unless the graph computes what the ANN does, but for rounding, which a ClipFloor may make a whole level."""
+    """Raise unless the graph agrees with the ANN up to rounding, which a ClipFloor may turn into a whole level."""
     room = (0.02 * has_levels + torch.finfo(out.dtype).eps ** 0.5) * expected.abs().mean()
     if not bool((out - expected).abs().mean() <= room):
         raise ValueError(
-            "to_spiking: the graph of the network computes something else than the network. Look for batch norm behind "
-            "a Linear on inputs of more than two axes, dropout that is not off in evaluation (nnf.dropout(x, p, "
-            "self.training)), tensors that are written on in place, and forward hooks that change values"
+            "to_spiking: the graph of the network computes something else than the network. Possible reasons: "
+            "batch norm behind a Linear on inputs of more than two axes; dropout in evaluation (write "
+            "nnf.dropout(x, p, self.training)); in-place writes; forward hooks that change values"
         )
 
 

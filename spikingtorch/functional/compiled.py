@@ -1,8 +1,8 @@
 """Backend "compile": ``torch.compile`` over some steps at a time.
 
-It takes every step that torch can compile, a product of matrices in it included, on every device. The steps of a chunk
-are written out in one graph, and the same graph runs chunk after chunk: how long it takes to compile does not depend on
-T. Steps that fill no chunk run one by one, through a second graph.
+It takes every step that torch can compile, also one with a matrix product, on every device. The steps of a chunk are
+unrolled in one graph, and the same graph runs chunk after chunk. So the time to compile does not depend on T. The
+remaining steps run one by one, through a second graph.
 """
 
 from collections.abc import Callable, Hashable
@@ -17,7 +17,7 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import forward_level, peek_interpreter_stack
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
-# more steps in a graph save calls of it, and take longer to compile
+# more steps in a graph save calls, but take longer to compile
 CHUNK = 16
 _LIMIT = 64
 
@@ -26,7 +26,8 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
     """Run a step over time, its arguments lifted and checked; see ``spikingtorch.functional.scan``.
 
     Raises:
-        ValueError: inside a transform of ``torch.func`` or ``torch.compile``, neither of which can call compiled code.
+        ValueError: the call is inside a transform of ``torch.func`` or ``torch.compile``, which cannot call compiled
+            code.
     """
     _check_circumstances()
     in_front = tree_map(lambda x: x.movedim(dim, 0).contiguous(), xs)
@@ -36,7 +37,7 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
     tensors = [leaf for leaf in leaves_of((state, xs, params)) if isinstance(leaf, Tensor)]
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if differentiates:
-        # the same for the first chunk as for those after it, which otherwise were another graph
+        # the first chunk has the same form as later chunks, which would need another graph otherwise
         state = tree_map(_differentiable, state)
     leaves = leaves_of((state, xs, params))
     kinds = [(leaf.dtype, leaf.ndim, leaf.requires_grad) for leaf in leaves if isinstance(leaf, Tensor)]
@@ -54,8 +55,8 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
 def _check_circumstances() -> None:
     if torch.compiler.is_dynamo_compiling():
         raise ValueError(
-            "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is "
-            "the way: it fuses what it can and leaves the rest to the compiler around it"
+            "scan: backend='compile' does not work inside torch.compile. Use backend='auto' there: it fuses the "
+            "scan if it can, and leaves the rest to the outer compiler"
         )
     if peek_interpreter_stack() is not None or forward_level() >= 0:
         raise ValueError(
@@ -73,11 +74,11 @@ _known: LRUCache[Callable[..., Any]] = LRUCache(_LIMIT)
 
 
 def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
-    """Return the compiled chunk of a step: (state, xs, params) to the state after it, and outputs over time.
+    """Return the compiled chunk of a step: it maps (state, xs, params) to the state after it, and outputs over time.
 
     Args:
         step: the step.
-        kind: all that calls for another graph but sizes: of these, the second one makes the graph take any.
+        kind: everything that needs another graph, except sizes: a second size makes the graph take any size.
     """
     key: Hashable = (step, kind)
     try:
@@ -95,7 +96,7 @@ def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
             outs.append(out)
         return state, tree_map(lambda *each: torch.stack(each), *outs)
 
-    # code of its own: torch.compile counts how often it has compiled a code, and gives up on it after some times
+    # its own code object: torch.compile counts the compilations of each code object, and stops after a limit
     own = FunctionType(chunk.__code__.replace(), globals(), closure=chunk.__closure__)
     compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
     _known.keep(key, compiled)

@@ -1,8 +1,8 @@
-"""Firing: the one place where a membrane meets its threshold, and spike functions with other rules for it.
+"""Firing: the one place that compares a membrane with its threshold, and spike functions with other rules.
 
-A plain surrogate maps ``u - threshold`` to spikes of 0 and 1. ``Strict`` is one as well. ``Graded``, ``Ternary`` and
-``MultiSpike`` give out other numbers, for which they need membrane and threshold apart: they have a method ``fire``.
-Every neuron takes them all in place of its surrogate.
+A plain surrogate maps ``u - threshold`` to spikes of 0 and 1. ``Strict`` is one as well. ``Strict`` is a plain
+surrogate as well. ``Graded``, ``Ternary`` and ``MultiSpike`` return other numbers. They need the membrane and the
+threshold separately, so they have a method ``fire``. Every neuron takes them all in place of its surrogate.
 """
 
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ from spikingtorch.functional.surrogate import Sigmoid
 
 
 class Fired(NamedTuple):
-    """A membrane after it met its threshold.
+    """The results of firing.
 
     Attributes:
         v: membrane after the reset, shape (*N,).
         out: output of the neuron, shape (*N,).
-        number: of spikes, which adaptation counts, 0 or more, shape (*N,).
+        number: number of spikes, for adaptation, 0 or more, shape (*N,).
         fired: 1 where there is a spike and 0 elsewhere, shape (*N,).
     """
 
@@ -32,7 +32,7 @@ class Fired(NamedTuple):
 
 
 def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Reset) -> Fired:
-    """Return what becomes of a membrane at its threshold.
+    """Return the results of firing at a threshold.
 
         s = surrogate(u - threshold)
         v = reset(u, s, threshold)
@@ -40,7 +40,7 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     Args:
         u: membrane before the reset, shape (*N,).
         threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function; one with a method ``fire(u, threshold, reset)`` says itself what happens.
+        surrogate: spike function; a method ``fire(u, threshold, reset)`` of it replaces this rule.
         reset: what a spike does to the membrane.
 
     >>> import torch
@@ -60,13 +60,13 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
 
 
 class Met(NamedTuple):
-    """A membrane at its threshold, as ``Watched`` notes it.
+    """A membrane and its threshold, as recorded by ``Watched``.
 
     Attributes:
         u: membrane before the reset.
-        threshold: what it met.
-        out: what the neuron gave out; None if that is not known.
-        resting: where the neuron rests, so that its membrane met nothing; None if it does not.
+        threshold: the threshold.
+        out: the output of the neuron; None if it is unknown.
+        resting: where the neuron rests, so that its membrane met no threshold; None if it never rests.
     """
 
     u: Tensor
@@ -76,12 +76,12 @@ class Met(NamedTuple):
 
 
 class Watched:
-    """A surrogate that notes which membranes meet which thresholds, for what is told of a step.
+    """A surrogate that records which membranes meet which thresholds, for the records of a step.
 
-    To a step that looks at its surrogate it is the one inside; ``fire`` and ``meets`` know it by its type.
+    A step that inspects its surrogate sees the one inside; ``fire`` and ``meets`` recognise this object by its type.
 
     Args:
-        inside: what fires.
+        inside: the surrogate that fires.
     """
 
     def __init__(self, inside: Any) -> None:
@@ -89,13 +89,13 @@ class Watched:
         self.met: list[Met] = []
 
     def __call__(self, u: Tensor) -> Tensor:
-        """Return what the surrogate returns."""
+        """Return the result of the surrogate."""
         out: Tensor = self.inside(u)
         return out
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # which isinstance asks; torch.compile does so before there is one inside
+        # isinstance reads it; torch.compile does so before a surrogate is inside
         return type(self.__dict__["inside"]) if "inside" in self.__dict__ else Watched
 
     def __getattr__(self, name: str) -> Any:
@@ -120,20 +120,20 @@ class Watched:
 
 
 def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
-    """Tell the records of a step that a membrane meets its threshold, where the step does not call ``fire``."""
+    """Record that a membrane meets its threshold, for a step that does not call ``fire``."""
     if type(surrogate) is Watched:
         surrogate.met.append(Met(u, threshold))
 
 
 def rests(resting: Tensor, surrogate: Any) -> None:
-    """Tell the records of a step which neurons rest, whatever the step inside has told of them."""
+    """Record which neurons of a step rest, whatever the step inside has recorded."""
     if type(surrogate) is Watched and surrogate.met:
         surrogate.met[-1] = surrogate.met[-1]._replace(resting=resting)
 
 
 @compared_by_type
 class Strict(NamedTuple):
-    """A spike above the threshold, and none at it: the comparison of snnTorch and of NIR.
+    """A spike above the threshold, but not at it: the comparison of snnTorch and of NIR.
 
         s = 1 where u > threshold, else 0;  derivative as that of the surrogate
 
@@ -179,14 +179,14 @@ class Graded(NamedTuple):
         return _apart(self)
 
     def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
-        """Return what becomes of a membrane at its threshold."""
+        """Return the results of firing at a threshold."""
         e = self.surrogate(u - threshold)
         return Fired(reset(u, e, threshold), e * u, e, e)
 
 
 @compared_by_type
 class Ternary(NamedTuple):
-    """A spike of 1 above the threshold and of -1 below its mirror image.
+    """A spike of 1 from the threshold upwards and of -1 from minus the threshold downwards.
 
         up = surrogate(u - threshold),  down = surrogate(-u - threshold)
         out = up - down;  a spike of -1 resets as the mirror image of one of 1
@@ -208,7 +208,7 @@ class Ternary(NamedTuple):
         return _apart(self)
 
     def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
-        """Return what becomes of a membrane at its two thresholds."""
+        """Return the results of firing at two thresholds."""
         up, down = self.surrogate(u - threshold), self.surrogate(-u - threshold)
         v = -reset(-reset(u, up, threshold), down, threshold)
         return Fired(v, up - down, up + down, up + down)
@@ -216,12 +216,12 @@ class Ternary(NamedTuple):
 
 @compared_by_type
 class MultiSpike(NamedTuple):
-    """As many spikes in a step as the membrane holds thresholds, the default of Sinabs.
+    """One spike for each threshold that fits into the membrane, the default of Sinabs.
 
         n = floor(u / threshold) where u >= threshold, else 0
         dn/du = phi'(u - k threshold) at the nearest multiple, k = max(1, round(u / threshold)), which is held constant
 
-    ``by_subtraction`` takes n thresholds off. A rule that replaces the membrane does so once.
+    ``by_subtraction`` subtracts n thresholds. A rule that replaces the membrane does so once.
 
     Args:
         surrogate: a plain surrogate.
@@ -238,7 +238,7 @@ class MultiSpike(NamedTuple):
         return _apart(self)
 
     def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
-        """Return what becomes of a membrane at the multiples of its threshold."""
+        """Return the results of firing at the multiples of a threshold."""
         ratio = (u / threshold).detach()
         nearest = ratio.round().clamp(min=1.0)
         s = self.surrogate(u - nearest * threshold)

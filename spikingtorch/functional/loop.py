@@ -1,4 +1,4 @@
-"""The reference loop: a step after the other, in Python. It takes every step, under every transform."""
+"""The reference loop: one step after the other, in Python. It takes every step, under every transform."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -19,7 +19,7 @@ Step: TypeAlias = Callable[..., tuple[S, Out]]
 
 
 def loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype) -> tuple[S, Out]:
-    """Run a step over time, with the arguments of ``scan``; outputs are rounded to the dtype if that has 16 bits."""
+    """Run a step over time, with the arguments of ``scan``; outputs are rounded to a dtype of 16 bits."""
     final, outputs = _steps(step, lift(state), lift(xs), lift(params), dim)
     return unshared(final, (state, xs, params)), rounded(outputs, dtype)
 
@@ -38,7 +38,7 @@ def no_steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim:
 def _steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int) -> tuple[S, Out]:
     leaves, spec = pytree.tree_flatten(xs)
     outputs: list[Out] = []
-    # unbind, not xs[t]: the backward pass of an index writes a zero tensor as large as xs for each step
+    # unbind, not xs[t]: the backward pass of an index writes a zero tensor of the size of xs at each step
     for slices in zip(*(leaf.unbind(dim) for leaf in leaves), strict=True):
         x = pytree.tree_unflatten(slices, spec)
         advance = step if outputs else contract.checked(step)

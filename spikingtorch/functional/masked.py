@@ -11,13 +11,13 @@ from spikingtorch.functional.core.tree import tree_map
 
 
 class Masked(NamedTuple):
-    """The step of a neuron, for samples of which some have come to their end.
+    """The step of a neuron, for samples of which some have ended.
 
         state[t], out[t] = step(state[t-1], x[t])   where running[t]
                          = state[t-1], 0            elsewhere
 
     Its input is a pair, (x, running); running is bool and broadcasts to the state, (N, 1, ...) for samples (N, ...).
-    x may be anything finite where a sample does not run. No gradient reaches it there.
+    x may have any finite value if a sample does not run. No gradient reaches it there.
 
     Args:
         step: the step of the neuron, ``(state, x, **params) -> (state, out)``.
@@ -37,8 +37,8 @@ class Masked(NamedTuple):
         """Advance one step.
 
         Args:
-            state: that of the neuron.
-            x: its input, and which samples are running.
+            state: the state of the neuron.
+            x: its input, and bools of the running samples.
             **params: its parameters.
         """
         inputs, running = x

@@ -1,12 +1,12 @@
-"""Backend "parallel": neurons without a reset, all steps at once.
+"""Backend "parallel": run neurons without a reset, all steps at once.
 
 A state that follows from the one before by a linear function,
 
     v[t] = a[t] v[t-1] + b[t]
 
-needs no loop: two steps in a row are one of the same kind, so that T steps are a tree of depth log2 T (G. E. Blelloch,
-"Prefix sums and their applications", 1990; in networks E. Martin, C. Cundy, ICLR 2018, arXiv:1709.04057). Several
-states go one after the other, where each depends on those before it alone.
+needs no loop: two steps in a row form one step of the same kind, so T steps form a tree of depth log2 T (G. E.
+Blelloch, "Prefix sums and their applications", 1990; in networks E. Martin, C. Cundy, ICLR 2018, arXiv:1709.04057).
+Several states are solved one after the other, if each depends only on those before it.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from spikingtorch.functional.fused.ir import Program, operands
 
 _LINEAR = {"add", "sub", "neg"}
 _FLOATING = {"f32", "f64"}
-_NEURONS = 4  # that a step is tried on
+_NEURONS = 4  # the number of neurons to try a step on
 
 
 def order_of_states(program: Program) -> list[int] | None:
-    """Return the order in which the states of a step can be solved, or None if one is no linear function of itself.
+    """Return the order in which the states of a step can be solved, or None if one is not a linear function of itself.
 
     Args:
         program: of the step.
@@ -53,7 +53,7 @@ def _dependence(program: Program, node: int) -> set[int]:
 
 
 def _degree(program: Program, node: int, state: int) -> int:
-    """Return the degree of a value as a polynomial in a state; 2 for what is no polynomial, and beyond."""
+    """Return the degree of a value as a polynomial in a state; 2 for higher degrees and other functions."""
     degrees: dict[int, int] = {}
     for index in program.live([node]):
         op, args = program.nodes[index].op, [degrees[arg] for arg in operands(program.nodes[index])]
@@ -74,17 +74,17 @@ def _degree(program: Program, node: int, state: int) -> int:
 
 
 def drops_gradients(step: Callable[..., tuple[Any, Any]], state: Any, xs: Any, params: dict[str, Any]) -> bool:
-    """Say whether a state passes a ``detach`` on its way to the next step, so that its slope is not its gradient's.
+    """Return True if a state passes a ``detach`` on its way to the next step, so that slope and gradient differ.
 
-    Looked for with random numbers for a few neurons, for which the slope is computed with and without ``detach``.
+    The slope of a few neurons with random numbers is computed with and without ``detach``.
 
     Args:
         step: as in scan.
-        state: whatever has its form and dtypes, as have the inputs of one step and params.
+        state: a tree of the state's form and dtypes; so are the inputs of one step and params.
         xs: inputs of one step.
         params: keyword arguments of the step.
     """
-    draw = np.random.default_rng(0)  # torch's numbers are not for everybody under vmap
+    draw = np.random.default_rng(0)  # vmap restricts torch's random numbers
 
     def drawn(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
@@ -115,7 +115,7 @@ class _WithoutDetach(TorchFunctionMode):
 
 
 def _keeps_numbers(program: Program, index: int) -> bool:
-    """Say whether a value is another one in another floating dtype."""
+    """Return True if a value is another value in a different floating dtype."""
     node = program.nodes[index]
     kinds = {node.dtype, *(program.nodes[arg].dtype for arg in operands(node))}
     return node.op == "cast" and kinds <= _FLOATING
@@ -132,8 +132,8 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run a step over time, its arguments checked; see ``spikingtorch.functional.scan``.
 
-    A state that grows without bound, or an infinite input, can give NaN here where a loop has a number: products of
-    many slopes overflow, and 0 times infinity is NaN.
+    A state that grows without bound, or an infinite input, can give NaN here where a loop gives a number. The reason is
+    that products of many slopes overflow, and 0 times infinity is NaN.
 
     Outputs are rounded to ``dtype`` if that is float16 or bfloat16, and the states are solved in ``order``.
     """
@@ -141,7 +141,7 @@ def scan(
     keywords = lift(params)
     inputs = _aligned(tree_map(lambda x: lift(x).movedim(dim, 0), xs), max([leaf.ndim for leaf in first], default=0))
     T = len(pytree.tree_leaves(inputs)[0])
-    # of each state, what it is before each step; of those not solved yet nothing is known, and nothing is needed
+    # the value of each state before each step; states that are not solved yet are not needed
     before = [leaf.expand(T, *leaf.shape) for leaf in first]
     for k in order:
 
@@ -151,14 +151,14 @@ def scan(
             found: Tensor = pytree.tree_leaves(after)[k]
             return found
 
-        # of a linear function, what it is at zero, and its slope
+        # a linear function's value at zero, and its slope
         b, a = torch.func.jvp(next_state, (torch.zeros_like(before[k]),), (torch.ones_like(before[k]),))[:2]
         b = torch.cat([b[:1] + a[:1] * first[k], b[1:]])
         before[k] = torch.cat([first[k].unsqueeze(0), linear_recurrence(a, b)[:-1]])
     after, out = step(pytree.tree_unflatten(before, form), inputs, **keywords)
     with torch.no_grad():
         one = step(lift(state), tree_map(lambda x: x[0], inputs), **keywords)[1]
-    # an output that is no function of time has no axis for it
+    # an output that does not depend on time has no axis of time
     whole = tree_map(lambda leaf, shown: leaf.expand(T, *shown.shape), out, one)
     final = tree_map(lambda leaf: leaf[-1].clone(), after)
     outputs = unshared(tree_map(lambda leaf: leaf.movedim(0, dim), whole), (state, xs, params))
@@ -166,7 +166,7 @@ def scan(
 
 
 def _aligned(inputs: Any, rank: int) -> Any:
-    """Return inputs (T, *N) with as many axes after that of time as the neurons have."""
+    """Return inputs (T, *N) with all axes of the neurons after the axis of time."""
     rank = max([rank, *(x.ndim - 1 for x in pytree.tree_leaves(inputs))])
     return tree_map(lambda x: x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:]), inputs)
 
@@ -185,7 +185,7 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
         return b
     pairs = len(b) // 2
     (a_even, a_odd), (b_even, b_odd) = (each[: 2 * pairs].unflatten(0, (pairs, 2)).unbind(1) for each in (a, b))
-    # two steps in a row are one, from an odd time to the next
+    # two steps in a row form one, from an odd time to the next
     at_odd = linear_recurrence(a_odd * a_even, a_odd * b_even + b_odd)
     at_even = torch.cat([b_even[:1], a_even[1:] * at_odd[:-1] + b_even[1:]])
     found = torch.stack([at_even, at_odd], 1).flatten(0, 1)

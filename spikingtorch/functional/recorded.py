@@ -1,4 +1,4 @@
-"""Recorded and Returning: steps that give out their state as well, and the membrane that met the threshold."""
+"""Recorded and Returning: steps that also return their state, and the membrane at the threshold."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -13,20 +13,20 @@ from spikingtorch.functional.firing import Met, Watched
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, first_output
 from spikingtorch.functional.state import inner_rest
 
-# what ``fire`` tells of a step: the membrane before the reset, and its threshold
+# the records of ``fire``: the membrane before the reset, and its threshold
 _AT_THRESHOLD = ("u", "threshold")
 
 
 class Recorded(NamedTuple):
-    """A step with records of what happens in it, for each step of time.
+    """A step with records of its state and membrane, for each step of time.
 
         state[t], (out[t], {name: record[t]}) = ...
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.
-        names: of the records: fields of the state, after the step; "u", the membrane before the reset, which while a
-            neuron rests is the v that it keeps; "threshold".
-        strict: whether a name that the step does not have is an error; if not, its record is left out.
+        names: of the records: fields of the state after the step; "u", the membrane before the reset, or v while a
+            neuron rests; "threshold".
+        strict: whether an unknown name is an error; if not, its record is left out.
 
     >>> from spikingtorch.functional import IFState, if_step, scan
     >>> _, (spikes, records) = scan(recorded(if_step, "v", "u"), IFState(v=torch.zeros(1)), torch.full((3, 1), 0.6))
@@ -42,7 +42,7 @@ class Recorded(NamedTuple):
         """Advance one step.
 
         Raises:
-            ValueError: the step has no state of a name, or does not tell of its threshold.
+            ValueError: the step has no state of a name, or does not record its threshold.
         """
         watched: Watched | None = None
         if set(self.names) & set(_AT_THRESHOLD):
@@ -62,30 +62,30 @@ class Recorded(NamedTuple):
 
 
 def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
-    """Return a step that gives out ``(out, {name: record})``; see ``Recorded``.
+    """Return a step whose output is ``(out, {name: record})``; see ``Recorded``.
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.
-        names: fields of its state, as they are after a step; "u", the membrane before the reset, which while a neuron
-            rests is the v that it keeps; "threshold". The last two are known of steps that fire through
-            ``functional.fire``, as all of the library's do; "u" of one that rests if its state has a v.
+        names: fields of its state after a step; "u", the membrane before the reset; "threshold". While a neuron rests,
+            "u" is its v. The last two need a step that fires through ``functional.fire``, as all steps of the library
+            do; "u" of a resting neuron needs a state with a v.
 
     Raises:
-        TypeError: a name is no string, or there is none.
+        TypeError: a name is not a string, or there are no names.
     """
     if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"recorded: names={names!r}; expected what to record, for instance recorded(step, 'v', 'u')")
+        raise TypeError(f"recorded: names={names!r}; expected names of records, for instance recorded(step, 'v', 'u')")
     return Recorded(step, tuple(names))
 
 
 class Returning(NamedTuple):
-    """A step that gives out fields of its state beside its output, in one tuple.
+    """A step that returns fields of its state beside its output, in one tuple.
 
         state[t], (out[t], field[t], ...) = ...
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.
-        names: of the fields, as they are after the step; those that ``Recorded`` has.
+        names: of the fields after the step; the names of ``Recorded``.
 
     >>> from spikingtorch.functional import IFState, if_step, scan
     >>> _, (spikes, v) = scan(Returning(if_step, ("v",)), IFState(v=torch.zeros(1)), torch.full((3, 1), 0.6))
@@ -111,7 +111,7 @@ class Returning(NamedTuple):
 
 
 def returning(step: Any, names: tuple[str, ...]) -> Any:
-    """Return a step that gives out fields of its state; of a recurrent one, its neuron does."""
+    """Return a step that returns fields of its state; in a recurrent step, the neuron does."""
     if isinstance(step, Recurrent):
         neuron: Any = Returning(step.step, names)
         return Recurrent(neuron, step.synapse)
@@ -119,11 +119,11 @@ def returning(step: Any, names: tuple[str, ...]) -> Any:
 
 
 class RecordedNeuron(NamedTuple):
-    """The step of a neuron that is about to be made recurrent, with the records of the whole; see ``records_inside``.
+    """The step of a neuron that becomes recurrent, with the records of the whole step; see ``records_inside``.
 
     Args:
         step: the step of the neuron.
-        names: of the records: what ``Recorded`` takes, and "s", the output, as part of the state of ``Recurrent``.
+        names: of the records: the names of ``Recorded``, and "s", the output, as part of the state of ``Recurrent``.
         strict: as in ``Recorded``.
     """
 
@@ -139,7 +139,7 @@ class RecordedNeuron(NamedTuple):
 
 
 class _Undriven(NamedTuple):
-    """A recurrent step from the state of its neuron alone, with nothing coming back."""
+    """A recurrent step with only the state of its neuron, without feedback."""
 
     step: Callable[..., tuple[Any, Any]]
 
@@ -150,9 +150,9 @@ class _Undriven(NamedTuple):
 
 
 def records_inside(step: Any) -> Any:
-    """Return a recurrent step whose neuron has the records, for one with records around it; any other as it is.
+    """Return a recurrent step whose neuron has the records, for one with records around it; other steps stay unchanged.
 
-    Both are the same: what is recorded is the neuron's, of which the synapse sees the output alone.
+    Both are equal: the records belong to the neuron, and the synapse sees only its output.
 
         Recorded(Recurrent(neuron, synapse), names) -> Recurrent(RecordedNeuron(neuron, names), synapse)
     """
@@ -163,7 +163,7 @@ def records_inside(step: Any) -> Any:
 
 
 def watch(step: Any, params: dict[str, Any]) -> Watched | None:
-    """Put a surrogate that notes what it sees in the place of a step's own; return it, None if there is none."""
+    """Replace a step's surrogate by one that records its calls; return it, or None if the step has none."""
     surrogate = params["surrogate"] if "surrogate" in params else default_of(step, "surrogate")
     if surrogate is None:
         return None
@@ -172,7 +172,7 @@ def watch(step: Any, params: dict[str, Any]) -> Watched | None:
 
 
 def default_of(step: Any, name: str) -> Any:
-    """Return the default of a step's parameter, that of the step inside if it is a wrapper; None for none."""
+    """Return the default of a step's parameter, for a wrapper that of the step inside; None if there is none."""
     while step is not None:
         try:
             found = inspect.signature(step).parameters.get(name)
@@ -185,8 +185,8 @@ def default_of(step: Any, name: str) -> Any:
 
 
 def _met(met: Met, before: Any) -> dict[str, Tensor]:
-    """Return the membrane, if it is known, and the threshold; at rest a membrane meets nothing and does not move."""
-    # in memory of its own, and of the membrane's shape
+    """Return the membrane, if it is known, and the threshold; at rest, the membrane is constant."""
+    # in its own memory, with the membrane's shape
     threshold = {"threshold": met.threshold + torch.zeros_like(met.u)}
     if met.resting is None:
         return {"u": met.u} | threshold
@@ -195,7 +195,7 @@ def _met(met: Met, before: Any) -> dict[str, Tensor]:
 
 
 def fields_of(state: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the fields of a state, those of the neuron inside a wrapper's state after the wrapper's own."""
+    """Yield the fields of a state; the fields of the neuron come after those of its wrapper."""
     for name in getattr(state, "_fields", ()):
         value = getattr(state, name)
         if isinstance(value, Tensor):
@@ -209,7 +209,7 @@ def _complaint(step: Any, missing: list[str], there: list[str]) -> str:
     text = f"recorded: {step_name(step)} has no state {', '.join(map(repr, missing))}; {has}"
     if set(missing) & set(_AT_THRESHOLD):
         text += (
-            ". 'u' and 'threshold' are known of a step that fires through functional.fire(u, threshold, surrogate, "
-            "reset), with a parameter surrogate, and if it rests after a spike, with a v in its state"
+            ". 'u' and 'threshold' need a step with a parameter surrogate that fires through functional.fire(u, "
+            "threshold, surrogate, reset). If it rests after a spike, its state needs a v"
         )
     return text

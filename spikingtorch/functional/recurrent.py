@@ -1,4 +1,4 @@
-"""Recurrence: the spikes of a neuron come back to it one step later, through weights."""
+"""Recurrence: the spikes of neurons feed back one step later, through weights."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from spikingtorch.functional.core.tree import flatten, unflatten
 
 
 class RecurrentState(NamedTuple):
-    """State of ``Recurrent``: that of the neuron, and s, what it gave out in the step before."""
+    """State of ``Recurrent``: the state of the neuron, and s, its output in the step before."""
 
     neuron: Any
     s: Tensor
@@ -58,12 +58,12 @@ def convolution(s: Tensor, weight: Tensor) -> Tensor:
 
 
 class Recurrent(NamedTuple):
-    """The step of a neuron whose spikes come back to it one step later.
+    """The step of a neuron whose spikes feed back one step later.
 
         state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))
 
-    A neuron with several inputs gets its spikes back on the first. Of one that gives out a tuple, the first comes back,
-    and of a tuple in it the first again.
+    With several inputs, the spikes feed back to the first input. If the output is a tuple, its first entry feeds back;
+    if that is a tuple, its first entry does.
 
     Args:
         step: the step of the neuron, ``(state, x, **params) -> (state, s)``, whose output s is a tensor, or a tuple
@@ -87,9 +87,9 @@ class Recurrent(NamedTuple):
         """Advance one step.
 
         Args:
-            state: that of the neuron and s[t-1], each of shape (*N,).
+            state: the state of the neuron and s[t-1], each of shape (*N,).
             x: input of the neuron, shape (*N,), or a tree of inputs.
-            recurrent_weight: in the shape that the synapse asks for.
+            recurrent_weight: the weights, in the shape for the synapse.
             **params: parameters of the neuron.
         """
         (first, *rest), form = flatten(x)
@@ -100,14 +100,14 @@ class Recurrent(NamedTuple):
 
 
 def first_output(out: Any) -> Any:
-    """Return the output that comes back to a recurrent neuron: of a tuple, the first."""
+    """Return the output that feeds back to a recurrent neuron: of a tuple, the first."""
     while isinstance(out, tuple):
         out = out[0]
     return out
 
 
 def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | None:
-    """Return what is wrong with the shape of recurrent weights for spikes of a shape, or None if nothing is."""
+    """Return the error in the shape of recurrent weights for the shape of spikes, or None."""
     last = tuple(shape[-1:])
     if synapse is dense and (len(shape) == 0 or tuple(weight) != last * 2):
         return f"expected (M, M) = {last * 2}, for M neurons on the last axis"
@@ -122,7 +122,7 @@ def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | N
 
 
 def _check(synapse: Any, state: Any, x: Tensor, weight: Any) -> None:
-    """Raise what is wrong with state and weights of a recurrent step."""
+    """Raise an error if the state or the weights of a recurrent step do not fit."""
     if not isinstance(state, RecurrentState):
         raise TypeError(
             f"scan: the state of a recurrent step is a RecurrentState(neuron, s), and it got a {type(state).__name__}. "
@@ -149,13 +149,13 @@ def _check(synapse: Any, state: Any, x: Tensor, weight: Any) -> None:
 
 
 def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
-    """Say whether a shape broadcasts to another one without enlarging it."""
+    """Return True if a shape broadcasts to another one without enlarging it."""
     fits = zip(reversed(shape), reversed(target), strict=False)
     return len(shape) <= len(target) and all([n in (1, size) for n, size in fits])
 
 
 def _in_full(run: Callable[..., Tensor], s: Tensor, *arguments: Any, **options: Any) -> Tensor:
-    """Run a product in the precision of the state: within a step, autocast has no say."""
+    """Run a product in the precision of the state: autocast has no effect inside a step."""
     if autocast_dtype(s.device) is None:
         return run(s, *arguments, **options)
     with torch.autocast(s.device.type, enabled=False):

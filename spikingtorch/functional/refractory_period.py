@@ -21,13 +21,13 @@ def _zeros(like: Tensor) -> Tensor:
 def _check_spikes(step: Any, out: Any) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(
-            f"{step_name(step)}: the step inside gives out a {type(out).__name__}, expected a tensor, its spikes, from "
-            "which a rest is counted"
+            f"{step_name(step)}: the step inside returns a {type(out).__name__}, expected a tensor of spikes, "
+            "which start a rest"
         )
 
 
 class RefractoryState(NamedTuple):
-    """State of ``Refractory``: that of the neuron, and left, the number of steps that it still rests."""
+    """State of ``Refractory``: the state of the neuron, and left, the number of steps that it still rests."""
 
     neuron: Any
     left: Tensor
@@ -42,7 +42,7 @@ class Refractory(NamedTuple):
                          = steps                        where out[t] is not 0
                          = 0                            elsewhere
 
-    A neuron at rest takes no input, and its state does not move.
+    A resting neuron takes no input, and its state does not change.
 
     Args:
         step: the step of the neuron, ``(state, x, **params) -> (state, out)``, whose output is a tensor.
@@ -63,9 +63,9 @@ class Refractory(NamedTuple):
         """Advance one step.
 
         Args:
-            state: that of the neuron, and the steps that it still rests.
+            state: the state of the neuron, and the number of steps that it still rests.
             x: its input.
-            refractory: length of the rest in place of ``steps``, broadcastable to the neurons.
+            refractory: length of the rest, which replaces ``steps``, broadcastable to the neurons.
             **params: its parameters.
         """
         after, out = self.step(state.neuron, x, **params)
@@ -85,19 +85,19 @@ class Refractory(NamedTuple):
 
 
 class RelativeRefractoryState(NamedTuple):
-    """State of ``RelativeRefractory``: that of the neuron, and r, by how much its threshold is raised."""
+    """State of ``RelativeRefractory``: the state of the neuron, and r, the rise of its threshold."""
 
     neuron: Any
     r: Tensor
 
 
 class RelativeRefractory(NamedTuple):
-    """The step of a neuron whose threshold jumps at each of its spikes and comes back.
+    """The step of a neuron whose threshold jumps at each of its spikes and decays back.
 
         state[t], out[t] = step(state[t-1], x[t], threshold + r[t-1])
         r[t]             = decay r[t-1] + jump out[t]
 
-    A spike of -1 lowers the threshold, and one of a graded height raises it by as much.
+    A spike of -1 lowers the threshold, and a graded spike raises it in proportion to its height.
 
     Args:
         step: the step of the neuron, with a parameter ``threshold``, whose output is a tensor.
@@ -120,9 +120,9 @@ class RelativeRefractory(NamedTuple):
         """Advance one step.
 
         Args:
-            state: that of the neuron, and the rise of its threshold.
+            state: the state of the neuron, and the rise of its threshold.
             x: its input.
-            threshold: membrane at which a neuron fires that has been silent.
+            threshold: membrane at which a neuron fires after silence.
             **params: its other parameters.
         """
         neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)

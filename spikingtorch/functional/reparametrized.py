@@ -1,4 +1,4 @@
-"""A step whose parameters are computed from others: tau in place of a decay and a gain, say."""
+"""A step whose parameters are computed from others, for instance a decay and a gain from tau."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -12,17 +12,17 @@ from spikingtorch.functional.core.names import step_name
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-# begins the name of a parameter that others are computed from
+# prefix of the name of a parameter from which others are computed
 _SOURCE = "from_"
 
 
 class Reparametrized(NamedTuple):
-    """A step, and how its parameters are computed from others.
+    """A step, and the function that computes its parameters from others.
 
     Attributes:
         step: the step; with sources, one that has the derivative of the function in it.
         function: returns p for q.
-        sources: names of q that the step is given besides p, for their gradients.
+        sources: names of q that the step gets besides p, for their gradients.
     """
 
     step: Step
@@ -43,12 +43,12 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> Repa
 
         p = function(q),  dL/dq = sum_t dL/dp[t] * dp/dq
 
-    The values p are torch's, bit by bit. Their graph costs more than the scan of a small layer, so the step is given p
-    without one, and q besides: a kernel of the step has the derivative of the function in it.
+    The values p are torch's, bit by bit. Their autograd graph costs more than the scan of a small layer. So the step
+    gets p without a graph, and q as well: a kernel of the step contains the derivative of the function.
 
     Args:
         step: a pure step with parameters p.
-        function: returns p for q, a pure elementwise function; what it does not change it hands on.
+        function: returns p for q, a pure elementwise function; it passes on unchanged parameters.
         params: q.
     """
     plain = Reparametrized(step, function, ())
@@ -56,7 +56,7 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> Repa
         return plain
     values = function({**params})
     same = tuple([name for name, value in params.items() if values.get(name) is value])
-    # one that is handed on may be what others are computed from as well
+    # others may be computed from a parameter that is passed on
     if not any([_learns(p) for name, p in values.items() if name not in same]):
         return plain
     sources = tuple([name for name in params if name not in same])
@@ -68,7 +68,7 @@ def _learns(value: Any) -> bool:
 
 
 class _WithSources(NamedTuple):
-    """A step that is given p, and has the gradient of what it computes from q to be the same."""
+    """A step that uses the values p, with the gradient of the same values computed from q."""
 
     step: Step
     function: Map
@@ -89,7 +89,7 @@ class _WithSources(NamedTuple):
 
 
 def _with_value(value: Any, computed: Any) -> Any:
-    """Return a value with the gradient of what was computed anew to be the same."""
+    """Return a value with the gradient of the recomputed value."""
     if not (isinstance(computed, Tensor) and isinstance(value, Tensor)):
         return value
     found: Tensor = _WithValue.apply(value, computed)  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ def _with_value(value: Any, computed: Any) -> Any:
 
 
 class _WithValue(Function):
-    """``apply(value, computed)``: the value, whose gradient is that of computed."""
+    """``apply(value, computed)``: the value, with the gradient of computed."""
 
     @staticmethod
     def forward(value: Tensor, computed: Tensor) -> Tensor:
@@ -110,5 +110,5 @@ class _WithValue(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Hand the gradient on to what was computed."""
+        """Pass the gradient on to the computed value."""
         return None, cotangents[0]

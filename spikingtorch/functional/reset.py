@@ -23,7 +23,7 @@ class Reset(Protocol):
 def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
     """Return ``(1 - spike) u``: a spike discharges the membrane, as in the older package.
 
-    A membrane of infinity is discharged as well: it counts as the largest number of its dtype.
+    An infinite membrane is discharged as well: it counts as the largest number of its dtype.
     """
     return (1.0 - spike) * _limited(u)
 
@@ -53,7 +53,7 @@ def to_value(v_reset: Tensor | float) -> ToValue:
 
 
 def _limited(u: Tensor) -> Tensor:
-    """Return u, and the largest number of its dtype in place of infinity: 0 times infinity would be NaN."""
+    """Return u with the largest number of its dtype in place of infinity, because 0 times infinity is NaN."""
     return u.clamp(max=torch.finfo(u.dtype).max)
 
 
@@ -63,7 +63,7 @@ def by_subtraction(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tenso
 
 
 def none(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
-    """Return ``u``: a spike leaves the membrane alone."""
+    """Return ``u``: a spike does not change the membrane."""
     return u
 
 
@@ -80,7 +80,7 @@ class Detached(NamedTuple):
 def detached(rule: Reset) -> Detached:
     """Return the rule with the gradient stopped through the spike (F. Zenke, T. P. Vogels, Neural Comput. 33 (2021)).
 
-    doi:10.1162/neco_a_01367 finds that this trains better at steep surrogates.
+    doi:10.1162/neco_a_01367 finds that this trains better with steep surrogates.
 
     >>> detached(to_zero) == detached(to_zero)
     True

@@ -1,4 +1,4 @@
-"""scan: a step, over time."""
+"""Run a step over time."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -42,27 +42,33 @@ def scan(
 
         state[t], out[t] = step(state[t-1], x[t], **params)         t = 0 ... T-1
 
+    The backends:
+
+    - "loop": a Python loop over the steps. It works for every step, every transform and any order of derivative.
+    - "fused": one compiled loop over time, in C on the CPU and in Triton on GPUs (not yet run on a card). It works for
+      elementwise and recurrent steps. If its gradient is differentiated again, the loop computes that gradient.
+    - "compile": torch.compile over 16 steps at a time, for every step and device. The first call compiles for up to a
+      minute.
+    - "parallel": all steps at once in a tree of depth log2 T. It works for elementwise steps whose states are linear
+      functions of themselves, such as LI, and LIF without a reset. Infinite inputs and states that grow without bound
+      can become NaN.
+    - "auto": the faster of "loop" and "fused" that is exact here. ``explain_scan`` tells which one that is.
+
     Args:
-        step: a pure function ``(state, x, **params) -> (state, out)``. It must not write on its arguments. One that
-            changes something else outside of it, as a list that it appends to, runs on the loop.
+        step: a pure function ``(state, x, **params) -> (state, out)``. It must not write on its arguments. A step with
+            another side effect, such as appending to a list, runs on the loop.
         state: state before the first step, a tree of tensors; the step returns the same structure, shapes and dtypes.
         xs: inputs, a tree of tensors whose axis ``dim`` is time and has the same length T in all of them. At least one
-            is floating. float16 and bfloat16 are computed in float32; only ``out`` is rounded, to the dtype of xs.
+            input is floating. float16 and bfloat16 are computed in float32; only ``out`` is rounded, to the dtype of
+            xs.
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
-        backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
-            order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps, in C on the
-            CPU and in Triton on GPUs (not yet run on a card), whose gradient the loop computes if it is to be
-            differentiated again; "compile", torch.compile over 16 steps at a time, for every step and device, after a
-            first call that compiles for up to a minute; "parallel", all steps at once in a tree of depth log2 T, for
-            elementwise steps whose states are linear functions of themselves, such as LI, and LIF without a reset
-            (infinite inputs and states that grow without bound can become NaN); "auto", the faster of loop and fused
-            that is exact here. ``explain_scan`` tells which that is.
+        backend: "auto", "loop", "fused", "compile" or "parallel", as above.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own. Infinite
-        inputs give the same on every backend. But where one of these results is not used, or not at every step, "fused"
-        can have gradients of NaN for a neuron that meets an infinity, where "loop" has finite ones.
+        inputs give the same results on every backend. Gradients can differ if a result is not used, or not at every
+        step. For a neuron that meets an infinity, "fused" can then give NaN gradients where "loop" gives finite ones.
 
     Raises:
         ValueError: a shape, a length, a device or the backend does not fit.
@@ -93,7 +99,7 @@ def scan(
 def _chosen(
     step: Step[S, Out], state: S, xs: Any, kwargs: dict[str, Any], dim: int, backend: Backend, signed: Signature | None
 ) -> tuple[S, Out]:
-    """Run a scan whose arguments are checked, and that has not run before, in the way that is chosen for it."""
+    """Run a scan for the first time, after its arguments have been checked, on the chosen backend."""
     dtype = contract.output_dtype(xs)
     if backend == "compile":
         final, outputs = compiled.scan(step, lift(state), lift(xs), lift(kwargs), dim)
@@ -112,7 +118,7 @@ def _chosen(
     if backend == "fused":
         if not isinstance(plan, SideEffect | NotHeld):
             first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
-            contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
+            contract.checked(step)(lift(state), first, **lift(kwargs))  # errors of every backend come first
         raise ValueError(
             f"scan: backend='fused' cannot run {step_name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
@@ -125,7 +131,7 @@ def _chosen(
 
 
 def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any], dim: int) -> tuple[S, Out] | None:
-    """Run a scan if one like it has run by a kernel; return None otherwise, or if an input is not finite."""
+    """Run a scan if a kernel has run one like it. Return None otherwise, or if an input is not finite."""
     if torch.compiler.is_compiling():
         return None
     freed_memory.begin_call()
@@ -135,10 +141,10 @@ def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any],
 
 
 def _order_of_states(call: ScanCall) -> list[int]:
-    """Return the order in which backend "parallel" solves the states.
+    """Return the order in which the backend "parallel" solves the states.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the step cannot be solved in parallel.
     """
     name = step_name(call.step)
     try:
@@ -171,9 +177,9 @@ def explain_scan(
     dim: int = 0,
     backend: Backend = "auto",
 ) -> Explanation:
-    """Say which backend ``scan`` takes for these arguments, here and now, and why.
+    """Explain which backend ``scan`` takes for these arguments now, and why.
 
-    The arguments are those of ``scan``. Where "fused" is asked for and cannot be, the explanation is that of the loop.
+    The arguments are those of ``scan``. If "fused" is requested and not possible, the explanation is that of the loop.
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> print(explain_scan(lif_step, LIFState(v=torch.zeros(3)), torch.rand(100, 3), params={"decay": 0.9}))
@@ -192,18 +198,18 @@ def explain_scan(
 
 
 def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool) -> tuple[S, Out]:
-    """Run one step as scan would, for callers that hold the state between steps.
+    """Run one step as scan does, for callers that keep the state between steps.
 
-    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for,
-    unless scan would take the loop.
-    Inside torch.compile the step is best left in the open, for the compiler to fuse with what is around it.
+    Many neurons go through scan, unless scan would take the loop: a kernel passes over memory once, the operations of
+    the step once each. Inside torch.compile the step stays visible, so that the compiler fuses it with the code around
+    it.
 
     Args:
         step: as in scan.
         state: state, in the precision that the step computes in.
         x: input of the step.
         params: keyword arguments of the step.
-        check: check arguments and step as scan does before its first step.
+        check: whether to check arguments and step as scan does before its first step.
     """
     kwargs = dict(params)
     if not torch.compiler.is_compiling() and is_large(step, leaves_of(x)[0]):
@@ -215,12 +221,12 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
         contract.check_kinds(x, state, kwargs)
     after, out = (contract.checked(step) if check else step)(state, lift(x), **kwargs)
     warn_without_gradient(step, (state, x, kwargs), (after, out), 1)
-    out, after = unshared((out, after), (state, x, kwargs))  # where both are one tensor, the state is the copy
+    out, after = unshared((out, after), (state, x, kwargs))  # if state and output are one tensor, the state is the copy
     return after, rounded(out, contract.output_dtype(x))
 
 
 def _one_of_scan(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any]) -> tuple[S, Out] | None:
-    """Run one step by scan, unless it is known that scan would take the loop; return None then."""
+    """Run one step by scan; return None if scan is known to take the loop."""
     signed = signature(step, state, xs, params, 0, "auto")
     if signed is not None:
         if (known := bind.find(signed)) is not None:
@@ -231,7 +237,7 @@ def _one_of_scan(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any]) 
 
 
 def explain_one_step(step: Step[S, Out], state: S, xs: Any, *, params: Mapping[str, Any], dim: int) -> Explanation:
-    """Say how ``one_step`` runs a step, for arguments as scan takes them, with one step of inputs."""
+    """Explain how ``one_step`` runs a step; the arguments are those of scan, with one step of inputs."""
     if not is_large(step, leaves_of(xs)[0]):
         return explain.explain(UseLoop("takes one step of few neurons at a time, for which no kernel is compiled"))
     return explain_scan(step, state, xs, params=params, dim=dim)

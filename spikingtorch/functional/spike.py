@@ -1,4 +1,4 @@
-"""The spike H(u), the one expression by which it is differentiated, and what a surrogate is."""
+"""The spike H(u), the one expression that differentiates it, and the protocol of surrogates."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ class Surrogate(Protocol):
     """Anything callable that maps ``u = membrane - threshold`` to spikes of the same shape and dtype."""
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        """Return H(u), with a gradient of the surrogate's choice."""
+        """Return H(u), with the gradient of the surrogate."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""States: making one, resetting part of a batch."""
+"""Create states, and reset part of a batch."""
 
 from typing import Any, TypeVar
 
@@ -27,16 +27,16 @@ def zeros_state(state_type: type[S], like: Tensor) -> S:
 
 
 def inner_rest(step: Any, neuron: Any, like: Tensor) -> Any:
-    """Return the state at rest of a step, from that of the neuron inside."""
+    """Return the state at rest of a step, from the state of the neuron inside."""
     around = getattr(step, "at_rest", None)
     return neuron if around is None else around(neuron, like)
 
 
 def reset_where(mask: Tensor, state: S, rest: S | None = None) -> S:
-    """Return the state with the samples chosen by the mask at rest, the others untouched.
+    """Return the state with the masked samples at rest, and the others unchanged.
 
     Args:
-        mask: bool, shape (N,), true for a sample that starts anew.
+        mask: bool, shape (N,), true for a sample that starts again.
         state: tensors of shape (N, ...).
         rest: the state at rest; zeros by default.
 

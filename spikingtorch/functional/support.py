@@ -1,8 +1,8 @@
-"""Support: where the derivative of a spike is not zero, given out beside it.
+"""Support: return, beside each spike, where its derivative is not zero.
 
-A surrogate of compact support, as ``Triangular``, has no slope away from the threshold, and there nothing of the
-gradient that a spike receives goes on. What computes that gradient can leave those places out, if it knows them
-(N. Perez-Nieves, D. F. M. Goodman, "Sparse spiking gradient descent", NeurIPS 2021, arXiv:2105.08810).
+A surrogate of compact support, such as ``Triangular``, has no slope away from the threshold. There, no gradient of a
+spike is passed on. So the layer that computes this gradient can skip these places (N. Perez-Nieves, D. F. M. Goodman,
+"Sparse spiking gradient descent", NeurIPS 2021, arXiv:2105.08810).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from spikingtorch.functional.surrogate import Triangular
 
 
 class Supported(NamedTuple):
-    """A step that tells beside each spike where its derivative may be something else than zero.
+    """A step that returns, beside each spike, where its derivative may be nonzero.
 
         state[t], (s[t], support(u[t] - threshold)) = ...
 
-    It tells nothing, an empty tuple, of a step whose output is something else than what its surrogate returned once. Of
-    a tuple it looks at the first.
+    It returns an empty tuple if the step's output is not the result of a single call of its surrogate. Of an output
+    tuple, the first is examined.
 
     Args:
         step: a step of this library, ``(state, x, surrogate=..., **params) -> (state, s)``; see ``is_known``.
@@ -45,12 +45,12 @@ class Supported(NamedTuple):
         return after, (out, () if watched is None else _of(watched, out))
 
     def at_rest(self, neuron: Any, like: Tensor) -> Any:
-        """Return the state at rest, which is that of the step."""
+        """Return the state at rest of the step."""
         return inner_rest(self.step, neuron, like)
 
 
 def supported(step: Any) -> Any:
-    """Return a step that tells the support of its spikes; of a recurrent one, its neuron does."""
+    """Return a step with the support of its spikes; in a recurrent step, the neuron gets it."""
     if isinstance(step, Recurrent):
         neuron: Any = Supported(step.step)
         return Recurrent(neuron, step.synapse)
@@ -58,28 +58,28 @@ def supported(step: Any) -> Any:
 
 
 def is_known(step: Any, params: Mapping[str, Any]) -> bool:
-    """Say whether a step and the functions among its parameters are this library's.
+    """Return True if a step and the functions among its parameters belong to this library.
 
-    Others may look at their surrogate, in whose place they would see another one, or write on what it returned.
+    Other steps may inspect their surrogate, which is replaced here, or write to its result.
     """
     return is_ours(step) and all(is_ours(value) for value in params.values() if callable(value))
 
 
 def is_ours(function: Any) -> bool:
-    """Say whether a function, and those that it wraps, are this library's."""
+    """Return True if a function, and those that it wraps, belong to this library."""
     inside = [getattr(function, name, None) for name in ("step", "synapse", "rule", "surrogate")]
     ours = str(getattr(function, "__module__", "")).startswith("spikingtorch.")
     return ours and all(is_ours(each) for each in inside if callable(each))
 
 
 def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return what says where the derivative of a surrogate may be not zero, None if that is anywhere."""
+    """Return the function that tells where the derivative of a surrogate may be nonzero; None if everywhere."""
     inside = surrogate.surrogate if type(surrogate) is Strict else surrogate
     return inside.support if type(inside) is Triangular else None
 
 
 def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
-    """Return where the derivative of an output may be not zero, if it is what the surrogate returned."""
+    """Return where the derivative of an output may be nonzero, if the output is the surrogate's result."""
     support = support_of(watched.inside)
     if support is None or len(watched.met) != 1 or watched.met[0].out is not first_output(out):
         return ()

@@ -7,8 +7,8 @@ expression,
 
     s = H(u) + (phi(u) - stop_gradient(phi(u)))
 
-whose value is exactly H(u) for finite u and whose derivative of any order is that of phi. Being an expression, and not
-an autograd Function, it differentiates forward and backward under every ``torch.func`` transform and ``torch.compile``.
+whose value is exactly H(u) for finite u and whose derivative of any order is that of phi. It is an expression, not an
+autograd Function. So it differentiates forward and backward under every ``torch.func`` transform and ``torch.compile``.
 
 Every surrogate is a NamedTuple: immutable, hashable by value and callable, ``surrogate(u) -> s``. Its ``primitive`` is
 public, so that it can be tested, plotted or used in place of the spike.
@@ -26,7 +26,7 @@ from spikingtorch.functional.spike import heaviside, spike
 
 
 def _side(u: Tensor) -> Tensor:
-    """Return the sign of u, with +1 at zero so that a derivative written through it holds there too."""
+    """Return the sign of u, with +1 at zero, so that derivatives that use it are correct there too."""
     return 2.0 * heaviside(u) - 1.0
 
 
@@ -63,14 +63,14 @@ class FastSigmoid(NamedTuple):
         phi'(u) = 1 / (1 + beta |u|)^2
 
     Args:
-        beta: slope, in 1 / units of u, positive; phi'(0) = 1 whatever beta is.
+        beta: slope, in 1 / units of u, positive; phi'(0) = 1 for every beta.
     """
 
     beta: float | Tensor = 10.0
 
     def primitive(self, u: Tensor) -> Tensor:
         """Return phi(u)."""
-        # u / (1 + beta |u|) in a form whose derivative has no difference of two nearly equal terms at large |u|
+        # u / (1 + beta |u|), in a form whose derivative does not cancel two nearly equal terms at large |u|
         side = _side(u)
         return side / self.beta * (1.0 - 1.0 / (1.0 + self.beta * (side * u)))
 
@@ -120,7 +120,7 @@ class Triangular(NamedTuple):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def support(self, u: Tensor) -> Tensor:
-        """Return where beta |u| <= 1, as bools; elsewhere phi'(u) is zero."""
+        """Return bools that are true for beta |u| <= 1; elsewhere phi'(u) is zero."""
         return (self.beta * u).abs() <= 1.0
 
     def __call__(self, u: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Gaussian(NamedTuple):
 
 @compared_by_type
 class Erf(NamedTuple):
-    """Error function by its slope, as SpikingJelly has it; Erf(alpha) is Gaussian(sigma=1 / (alpha sqrt 2)).
+    """Error function with a slope, as in SpikingJelly; Erf(alpha) is Gaussian(sigma=1 / (alpha sqrt 2)).
 
         phi(u)  = (1 + erf(alpha u)) / 2
         phi'(u) = alpha exp(-(alpha u)^2) / sqrt(pi)
@@ -187,8 +187,7 @@ class PiecewiseExponential(NamedTuple):
 
     def primitive(self, u: Tensor) -> Tensor:
         """Return phi(u)."""
-        # side * u = |u| >= 0 keeps the exponential below one:
-        # a where() of two branches would overflow in the unused one
+        # side * u = |u| >= 0 keeps the exponential below one; with a where(), the unused branch would overflow
         side = _side(u)
         return 0.5 + 0.5 * side * (1.0 - torch.exp(-self.alpha * (side * u)))
 
@@ -236,11 +235,11 @@ class FromPrimitive(NamedTuple):
 
 @compared_by_type
 class FromDerivative(NamedTuple):
-    """Your own surrogate from a bare derivative, where the primitive is not known or does not exist.
+    """Your own surrogate from a derivative alone, if the primitive is unknown or does not exist.
 
         s = H(u) + (u - stop_gradient(u)) stop_gradient(dphi(u))
 
-    The gradient is dphi(u); a second derivative, which would need that of dphi, is zero. Prefer FromPrimitive.
+    The gradient is dphi(u). A second derivative would need the derivative of dphi, and is zero. Prefer FromPrimitive.
 
     Args:
         derivative: phi', an elementwise torch function, finite for every finite u; it need not be differentiable.

@@ -1,4 +1,4 @@
-"""time_map: a layer without a state, over time."""
+"""Apply a layer without a state over time."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
         out[t] = function(x[t])
 
     It is ``torch.func.vmap`` over time: a convolution or a matrix product between two neurons runs once over all steps,
-    and not T times. What the function draws at random (dropout) is drawn for each step anew.
+    not T times. Random numbers of the function (dropout) are drawn anew for each step.
 
     Args:
         function: maps one step of a batch, such as ``nn.Conv2d(...)`` or ``lambda x: F.linear(x, weight)``; pure, so no
@@ -27,7 +27,7 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
         The outputs, with time along ``dim``.
 
     Raises:
-        TypeError: the function is, or holds, a layer that keeps a state from step to step.
+        TypeError: the function is, or contains, a layer that keeps a state from step to step.
 
     >>> time_map(torch.nn.Linear(4, 2), torch.ones(8, 32, 4)).shape  # 8 steps of 32 samples
     torch.Size([8, 32, 2])
@@ -42,7 +42,7 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
                 f"time_map: {type(module).__name__} keeps a state from step to step; use scan, or SpikingNet"
             )
 
-    def step(x: Any) -> Out:  # vmap names what it maps, and the name of a module is not for torch.compile to trace
+    def step(x: Any) -> Out:  # vmap reads the name of its function, and torch.compile cannot trace the name of a module
         return function(x)
 
     mapped: Callable[[Any], Out] = torch.func.vmap(step, in_dims=dim, out_dims=dim, randomness="different")

@@ -1,4 +1,4 @@
-"""Initialisation: weights with which every spiking layer of a network fires."""
+"""Initialisation: scale weights so that every spiking layer of a network fires."""
 
 from numbers import Real
 
@@ -20,30 +20,30 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
         r(f) = mean over samples, steps and neurons of s[n, t, ...], for weights f weight and biases f bias
         weight <- f weight,  bias <- f bias  with r(f) = rate, one layer after the other in the order of their calls
 
-    The weights that feed a layer are those of the modules between it and the spiking layers before it, on each path the
-    last one alone: those of a ``Linear``, or of the batch norm behind it, which would undo a factor of the ``Linear``.
-    Weights that feed several layers, through a skip connection, are scaled for the first of them. Recurrent weights
-    stay as they are. So do layers whose outputs are no spikes, such as LI, and the weights before them.
+    On each path to a layer, the last module with weights after the previous spiking layer feeds it. That is a
+    ``Linear``, or a batch norm after it, which would undo a factor of the ``Linear``. Weights that feed several layers,
+    through a skip connection, are scaled for the first of these layers. Recurrent weights do not change. Layers whose
+    outputs are not spikes, such as LI, and the weights before them do not change either.
 
-    All of it is found out on a copy, in the mode, training or evaluation, of the model. There, ``nn.Dropout`` and
-    ``SequenceDropout`` drop nothing; other random numbers are the same in each run. Hooks that your modules have are
-    called by the copy. Of the model itself, weights and biases change, at the very end, and not if there is an error;
-    states, running statistics, gradients and random generators stay as they were.
+    The search runs on a copy, in the mode (training or evaluation) of the model. ``nn.Dropout`` and ``SequenceDropout``
+    drop nothing in it; other random numbers are the same in each run. The copy calls the hooks of your modules. In the
+    model itself, only weights and biases change, at the very end and only without an error. States, running statistics,
+    gradients and random generators do not change.
 
     Args:
         model: the network.
-        x: a batch like those to come, floating, as the network takes it. A layer that gives some hundred spikes at the
-            rate can be set well.
-        rate: mean rate to reach, in spikes a step, above 0 and below 1.
-        lengths: for a padded batch, the number of steps of each sample, (N,); what stands after them does not count.
+        x: a typical batch, floating, as the network takes it. A layer can be set well if it gives some hundred spikes
+            at the rate.
+        rate: mean rate to reach, in spikes per step, above 0 and below 1.
+        lengths: for a padded batch, the number of steps of each sample, (N,); later steps do not count.
 
     Returns:
         The rate of each spiking layer on x, by its path in the network, in the order of the calls.
 
     Raises:
-        TypeError: model is no SpikingNet, or x is not floating.
-        ValueError: rate is not between 0 and 1; x holds no samples, or NaN; nothing in the network spikes; no weight
-            feeds a layer, or only such as feed an earlier one; or a layer does not come within 20 % of the rate.
+        TypeError: model is not a SpikingNet, or x is not floating.
+        ValueError: rate is not between 0 and 1, or x holds no samples, or NaN. No layer spikes. A layer is fed by no
+            weight, or only by weights that feed an earlier layer. A layer does not come within 20 % of the rate.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF

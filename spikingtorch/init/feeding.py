@@ -1,4 +1,4 @@
-"""Which weights feed a spiking layer; the inputs of its calls, and the layer called alone."""
+"""Find the weights that feed a spiking layer and the inputs of its calls, and call the layer alone."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -13,15 +13,15 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.returns import spikes_in
 
-# by place or by name, as they were passed
+# by position or by name, as they were passed
 Inputs: TypeAlias = dict[int | str, Tensor]
 
-# a layer that gives out anything but 0 and 1 for one of these inputs is no spiking one
+# a layer whose output is anything but 0 and 1 for one of these inputs is not a spiking layer
 _PROBES = [1.037 * 10.0**power for power in range(-3, 5)]
 
 
 def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
-    """Return the inputs of a layer among its arguments: all but ``init``, which is not floating."""
+    """Return the inputs among a layer's arguments: all except ``init``, which is not floating."""
     given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     return {key: value for key, value in given if isinstance(value, Tensor) and value.is_floating_point()}
 
@@ -33,7 +33,7 @@ def call(layer: StatefulLayer, inputs: Inputs, init: bool) -> Any:
 
 
 def spikes_of(layer: StatefulLayer, output: Any) -> Any:
-    """Return the spikes in what a layer has returned; None where it does not return them."""
+    """Return the spikes in the result of a layer; None if it does not return them."""
     return spikes_in(getattr(layer, "returns", SPIKES), output)
 
 
@@ -46,7 +46,7 @@ def call_all(layer: StatefulLayer, inputs: Inputs) -> Tensor:
 
 @torch.no_grad()
 def gives_spikes(layer: StatefulLayer, inputs: Inputs) -> bool:
-    """Say whether a layer gives out nothing but 0 and 1, for inputs like these of one step, small ones and large."""
+    """Return True if a layer's outputs are only 0 and 1, for small and large inputs of one step like these."""
     probed = copy.deepcopy(layer).eval()
     probes = [{key: torch.full_like(x[:1], value) for key, x in inputs.items()} for value in _PROBES]
     outputs = [spikes_of(layer, call(probed, probe, init=step == 0)) for step, probe in enumerate(probes)]
@@ -56,12 +56,12 @@ def gives_spikes(layer: StatefulLayer, inputs: Inputs) -> bool:
 def feeding(
     modules: Mapping[nn.Module, str], alone: Mapping[StatefulLayer, StatefulLayer], run: Callable[[], None]
 ) -> dict[StatefulLayer, list[nn.Module]]:
-    """Return the spiking layers in the order of their calls, and for each the modules whose weights feed it.
+    """Return the spiking layers in the order of their calls, each with the modules whose weights feed it.
 
-    The graph of autograd tells: from the inputs of a layer back to the outputs of modules with weights.
+    The autograd graph is followed from the inputs of a layer back to the outputs of modules with weights.
 
     Args:
-        modules: of a network whose parameters all require gradients.
+        modules: call of a network whose parameters all require gradients.
         alone: copies of its layers.
         run: calls the network.
     """
@@ -83,7 +83,7 @@ def feeding(
             return None
         nodes = [x.grad_fn for x in inputs.values()]
         _go_back(nodes, outputs, seen.setdefault(layer, set()), found.setdefault(layer, {}))
-        # so that no path leads back through a spiking layer
+        # so that no path goes back through a spiking layer
         cut = {key: x.detach() for key, x in inputs.items()}
         names = {name: cut.get(name, value) for name, value in kwargs.items()}
         return tuple(cut.get(place, value) for place, value in enumerate(args)), names
@@ -101,13 +101,13 @@ def feeding(
 def own_weights(
     feeders: Mapping[StatefulLayer, list[nn.Module]], paths: Mapping[nn.Module, str]
 ) -> dict[StatefulLayer, list[str]]:
-    """Return the names of the weights and biases to scale for each layer: those that feed no earlier one.
+    """Return the names of the weights and biases to scale for each layer: those that feed no earlier layer.
 
     Raises:
-        ValueError: there are no layers, none of the weights is for this layer alone, or one is computed.
+        ValueError: there are no layers, no weight is for this layer alone, or a weight is computed.
     """
     if not feeders:
-        raise ValueError("to_rate_: no layer of the network gives out spikes, so that there is no rate to reach")
+        raise ValueError("to_rate_: no layer of the network returns spikes, so there is no rate to reach")
     owners: dict[int, StatefulLayer] = {}
     found: dict[StatefulLayer, list[str]] = {}
     for layer, modules in feeders.items():
@@ -124,18 +124,18 @@ def own_weights(
 
 
 def named(module: nn.Module, paths: Mapping[nn.Module, str]) -> str:
-    """Return what messages call a module."""
+    """Return the name of a module for messages."""
     return f"{paths[module] or 'net'} ({type(module).__name__})"
 
 
 def _has_weight(module: nn.Module) -> bool:
-    # a PReLU scales its output as its input is scaled, and has no output of its own to scale
+    # a PReLU passes a scale of its input on to its output, and its weight is not a scale of the output
     scripted = isinstance(module, torch.jit.ScriptModule)
     return isinstance(getattr(module, "weight", None), Tensor) and not isinstance(module, nn.PReLU) and not scripted
 
 
 def _go_back(nodes: list[Any], outputs: dict[Any, nn.Module], seen: set[Any], found: dict[nn.Module, None]) -> None:
-    """Add the modules that the nodes of a graph come from, on each path the nearest."""
+    """Add the modules that the nodes of a graph come from, the nearest on each path."""
     while nodes:
         node = nodes.pop()
         if node is None or node in seen:
@@ -153,12 +153,13 @@ def _identities(module: nn.Module) -> dict[int, str]:
 
 
 def _scaled(module: nn.Module, paths: Mapping[nn.Module, str], layer: str) -> dict[int, str]:
-    """Return the names of what of a module is to be scaled, by identity."""
+    """Return the names of the tensors of a module to scale, by identity."""
     own = _identities(module)
     if "weight" not in own.values() or (getattr(module, "bias", None) is not None and "bias" not in own.values()):
         raise ValueError(
-            f"to_rate_: {named(module, paths)}, which feeds layer {layer}, has a weight or bias that is no parameter "
-            "but computed, and cannot be scaled. Call to_rate_ before you register a parametrization or prune"
+            f"to_rate_: {named(module, paths)}, which feeds layer {layer}, has a weight or bias that is computed "
+            "and not a parameter, so it cannot be scaled. Call to_rate_ before you register a parametrization or "
+            "prune"
         )
     return {key: f"{paths[module]}.{name}".removeprefix(".") for key, name in own.items()}
 

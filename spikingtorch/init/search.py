@@ -1,20 +1,20 @@
-"""The search for a factor that gives a rate."""
+"""Search for the factor that gives a rate."""
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-# how far from its rate a layer may stay, and how close a search comes where it can, as shares of the rate
+# the largest allowed distance from the rate, and the distance at which a search stops, as shares of the rate
 TOLERANCE, CLOSE = 0.2, 0.01
-# a factor is looked for between 4**-20 and 4**20
+# a factor lies between 4**-20 and 4**20
 _POWERS = 20
 
 
 class Search(NamedTuple):
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        factor: whose rate is the nearest.
+        factor: the factor whose rate is the nearest.
         rate: with this factor.
         lowest: rate that was met.
         highest: rate that was met.
@@ -27,14 +27,14 @@ class Search(NamedTuple):
 
 
 def near(one: float, other: float, rate: float, share: float) -> bool:
-    """Say whether two rates differ by at most a share of the rate that was asked for."""
+    """Return True if two rates differ by at most a share of the wanted rate."""
     return abs(one - other) <= share * rate
 
 
 def search(rate_at: Callable[[float], float], rate: float, most: float = math.inf) -> Search:
-    """Find the factor at which a function that grows takes a value: powers of 4 until it is passed, then bisection.
+    """Find the factor at which a growing function takes a value: powers of 4 up to the value, then bisection.
 
-    Of factors that come as close, it is the one that changes the least.
+    Of factors that are equally close, the one nearest to 1 is taken.
 
     Args:
         rate_at: the function.
@@ -62,36 +62,36 @@ def search(rate_at: Callable[[float], float], rate: float, most: float = math.in
         if near(tried[middle], rate, rate, CLOSE / 4.0):
             break
     lowest, highest = min(tried.values()), max(tried.values())
-    # of a rate that is only approached, huge weights would get a little closer
+    # if a rate is only approached, huge weights would get a little closer
     grain = CLOSE if lowest < rate <= highest else TOLERANCE / 4.0
     factor = min(tried, key=lambda f: (round(abs(tried[f] / rate - 1.0) / grain), abs(math.log(f))))
     return Search(factor, tried[factor], lowest, highest)
 
 
 def hint(found: Search, rate: float, is_fed: bool, follows: bool) -> str:
-    """Say why a layer did not reach a rate, and what would help.
+    """Explain why a layer did not reach a rate, and what would help.
 
     Args:
         found: by the search.
-        rate: that was asked for.
-        is_fed: whether the input of the layer is anything but zero.
+        rate: the wanted rate.
+        is_fed: whether the input of the layer is not zero everywhere.
         follows: whether it changes with the factor.
     """
     if not is_fed:
         return "Its input is zero at every step: look at x, and for weights that are zero"
     if not follows:
         return (
-            "Its input hardly changes with the factor, as behind a normalisation without a weight, to which "
-            "affine=True gives one, or where something else drives the layer"
+            "Its input hardly changes with the factor. Possible reasons: a normalisation without a weight, to "
+            "which affine=True gives one; or another input of the layer"
         )
     if found.highest < rate:
         return (
-            "Larger weights make no more of it fire, as where other neurons never get a positive input. A lower rate, "
-            "a lower threshold or positive biases help"
+            "Larger weights do not make more neurons fire, for instance because the others never get a positive "
+            "input. A lower rate, a lower threshold or positive biases help"
         )
     if found.lowest > rate:
         return (
-            "Smaller weights make no less of it fire, because something else drives it, such as a skip connection, "
-            "recurrent weights or a low threshold. A higher rate or a higher threshold helps"
+            "Smaller weights do not make fewer neurons fire, because something else drives them, such as a skip "
+            "connection, recurrent weights or a low threshold. A higher rate or a higher threshold helps"
         )
     return "Its rate jumps over that, or does not follow the weights. More samples or steps in x make the jumps smaller"

@@ -1,4 +1,4 @@
-"""Trial: a copy of a network whose weights are scaled, while the network itself stays as it is."""
+"""Trial: a copy of a network whose weights are scaled, while the network itself stays unchanged."""
 
 import copy
 from collections.abc import Iterable
@@ -21,12 +21,13 @@ from spikingtorch.layers.time_norm import needs_sequence
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_lengths
 
-# how often a layer is looked at, whose input does not simply scale, and how often all, where later ones feed earlier
+# the number of trials of a layer whose input is not linear in the factor, and of all layers if later ones feed earlier
+# ones
 _ATTEMPTS, _SWEEPS = 8, 4
 
 
 class _Record(NamedTuple):
-    """What a layer has taken and given out in a run.
+    """The inputs and outputs of a layer in a run.
 
     Attributes:
         rate: mean of its spikes.
@@ -49,9 +50,9 @@ class Trial:
     def __init__(self, model: SpikingNet, x: Tensor, lengths: Lengths | None) -> None:
         self._model, self._x, self._lengths = _copy(model), x, lengths
         self._paths = {module: path for path, module in self._model.net.named_modules()}
-        # taken before the layers have hooks
+        # read before the layers have hooks
         self._alone = {each: copy.deepcopy(each) for each in self._paths if isinstance(each, StatefulLayer)}
-        feeders = feeding(self._paths, self._alone, self._run)  # the network looks at x and lengths, too
+        feeders = feeding(self._paths, self._alone, self._run)  # the network reads x and lengths, too
         self._weights = own_weights(feeders, self._paths)
         self._before = {name: self._parameter(name).clone() for names in self._weights.values() for name in names}
         self._scales = dict.fromkeys(self._weights, 1.0)
@@ -61,7 +62,7 @@ class Trial:
             self._running = torch.arange(int(ends.max()), device=x.device) < ends[:, None]
 
     def reach(self, rate: float) -> dict[str, float]:
-        """Scale until every layer fires at a rate, and return the rates by path; ValueError where one stays away."""
+        """Scale until every layer fires at a rate, and return the rates by path; raise ValueError if one does not."""
         reached: dict[StatefulLayer, float] = {}
         off: list[StatefulLayer] = []
         for _ in range(_SWEEPS):
@@ -75,15 +76,15 @@ class Trial:
         raise ValueError(self._unreached(off[0], reached[off[0]], rate, text))
 
     def scaled(self) -> dict[str, Tensor]:
-        """Return the weights and biases that are no longer what they were, by name."""
+        """Return the weights and biases that have changed, by name."""
         changed = [layer for layer, scale in self._scales.items() if scale != 1.0]
         return {name: self._parameter(name) for layer in changed for name in self._weights[layer]}
 
     def _tune(self, layer: StatefulLayer, rate: float) -> None:
         """Scale the weights that feed one layer.
 
-        For a factor f, its input is x(f) = a + f b: a is 0, or what a skip connection adds. Where f enters otherwise,
-        as through a ReLU over a sum, that is the line through x(1) and x(2), and another one follows.
+        For a factor f, its input is x(f) = a + f b, where a is 0 or the input from a skip connection. If f enters in
+        another way, as through a ReLU of a sum, this is the line through x(1) and x(2), and another trial follows.
         """
         found, a, b = None, Inputs(), Inputs()
         one = self._measure([layer], keep=True)[layer]
@@ -114,18 +115,18 @@ class Trial:
         return self._model.net.get_parameter(name).detach()
 
     def _run(self) -> None:
-        torch.clear_autocast_cache()  # which holds weights as they were
+        torch.clear_autocast_cache()  # which holds the old weights
         same_random_numbers(self._x.device, partial(self._model, self._x, lengths=self._lengths))
 
     @torch.no_grad()
     def _measure(self, layers: Iterable[StatefulLayer], keep: bool = False) -> dict[StatefulLayer, _Record]:
-        """Run the network; return the rates of layers and, if they are to be kept, their inputs."""
+        """Run the network; return the rates of layers and, if wanted, their inputs."""
         spikes: dict[StatefulLayer, list[Tensor]] = {layer: [] for layer in layers}
         inputs: dict[StatefulLayer, dict[int | str, list[Tensor]]] = {layer: {} for layer in spikes}
 
         def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
             output = spikes_of(layer, output)
-            # a fold is one call for all steps
+            # in a fold, one call is all steps
             fold = layer._frame.fold
             size = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
             spikes[layer].append(output.view(*size, *output.shape[1:]) != 0)
@@ -147,7 +148,7 @@ class Trial:
         return self._rate(layer, spikes)
 
     def _rate(self, layer: StatefulLayer, spikes: Tensor) -> float:
-        """Return the mean of spikes (N, T, ...) over all steps that are no padding."""
+        """Return the mean of spikes (N, T, ...) over all steps that are not padding."""
         expected = self._x.shape[:2] if self._running is None else self._running.shape
         if spikes.shape[:2] != expected:
             raise ValueError(
@@ -165,7 +166,7 @@ class Trial:
 
 
 def _copy(model: SpikingNet) -> SpikingNet:
-    """Return a copy of a network that takes (N, T, ...), all of whose weights are trained, and which drops nothing."""
+    """Return a copy of a network that takes (N, T, ...), trains all weights and drops nothing."""
     found = copied(model)
     for module in found.modules():
         if isinstance(module, AnyDropout | SequenceDropout):
@@ -183,7 +184,7 @@ def _largest(inputs: Inputs) -> float:
 
 
 def _most(inputs: Inputs) -> float:
-    """Return the greatest factor of inputs that leaves room for a neuron to add them up in their dtype."""
+    """Return the largest factor of inputs for which a neuron can sum them in their dtype without overflow."""
     room = min(torch.finfo(x.dtype).max for x in inputs.values()) / 1000.0
     largest = _largest(inputs)
     return room / largest if largest > 0.0 else room

@@ -1,8 +1,8 @@
-"""Trees of torch tensors to JAX arrays and back, through DLPack.
+"""Convert trees of torch tensors to JAX arrays and back, through DLPack.
 
-Memory is shared wherever JAX can take it: a dense, contiguous tensor on a boundary of 64 bytes, as large tensors have.
-A copy is made where strides or alignment force one, and of bool tensors. Do not write on either side of a shared array:
-JAX counts on arrays that never change. JAX is imported by the first call.
+Memory is shared if JAX can take it: a dense, contiguous tensor with an alignment of 64 bytes, as large tensors have.
+Other strides or alignments, and bool tensors, are copied. Do not write to a shared array on either side: JAX relies on
+arrays that never change. JAX is imported by the first call.
 """
 
 import copy
@@ -25,15 +25,15 @@ _TORCH, _JAX = "spikingtorch.functional", "spikingtorch.functional.jax_reference
 def to_jax(tree: Any) -> Any:
     """Return the tree with JAX arrays in place of its tensors.
 
-    What belongs to ``spikingtorch.functional`` (states, surrogates, reset rules) becomes its twin of the same name in
-    ``spikingtorch.functional.jax_reference``; everything else stays as it is.
+    States, surrogates and reset rules of ``spikingtorch.functional`` become their twins of the same name in
+    ``spikingtorch.functional.jax_reference``. Everything else stays unchanged.
 
     Args:
         tree: tensors, in tuples, NamedTuples, lists and dicts.
 
     Raises:
-        TypeError: a tensor requires a gradient, which cannot follow it, has 64 bits while JAX keeps to 32, is not
-            dense, or has no numbers: inside ``torch.func`` and on the meta device.
+        TypeError: a tensor requires a gradient, which cannot follow it; has 64 bits although JAX uses 32; or is not
+            dense. Inside ``torch.func`` or on the meta device, it has no numbers.
 
     >>> to_jax({"spikes": torch.tensor([0.0, 1.0])})
     {'spikes': Array([0., 1.], dtype=float32)}
@@ -42,7 +42,7 @@ def to_jax(tree: Any) -> Any:
 
 
 def to_torch(tree: Any) -> Any:
-    """Return the tree with torch tensors in place of its JAX arrays; the way back of ``to_jax``.
+    """Return the tree with torch tensors in place of its JAX arrays: the inverse of ``to_jax``.
 
     Raises:
         TypeError: an array is traced, inside ``jax.jit`` or ``jax.grad``, and so has no numbers yet.
@@ -73,8 +73,8 @@ def _to_array(leaf: Any) -> Any:
         )
     if leaf.dtype.itemsize > (8 if leaf.is_complex() else 4) and jnp.result_type(float) != jnp.float64:
         raise TypeError(
-            f"to_jax: a {leaf.dtype} tensor would lose half of its bits. Wrap the call in "
-            "`with jax.enable_x64(True):`, or hand over a narrower one, as tensor.float() or tensor.int() gives it"
+            f"to_jax: a {leaf.dtype} tensor would lose half of its bits. Wrap the call in `with "
+            "jax.enable_x64(True):`, or pass a narrower one, such as tensor.float() or tensor.int()"
         )
     if leaf.numel() == 0:
         return jnp.zeros(leaf.shape, str(leaf.dtype).removeprefix("torch."))
@@ -99,10 +99,10 @@ def _to_tensor(array: "jax.Array") -> Tensor:
 
 
 def _renamed(tree: Any, source: str, target: str) -> Any:
-    """Return the tree with what the source package defines replaced by its namesake in the target package."""
+    """Return the tree with objects of the source package replaced by those of the same name in the target package."""
     kind = type(tree)
     if isinstance(tree, dict):
-        copied = copy.copy(tree)  # a defaultdict or an OrderedDict stays one
+        copied = copy.copy(tree)  # keep the type, such as defaultdict or OrderedDict
         copied.update({key: _renamed(value, source, target) for key, value in tree.items()})
         return copied
     if isinstance(tree, list | tuple):

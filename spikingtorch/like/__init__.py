@@ -1,4 +1,4 @@
-"""Layers of ours that equal the neurons of other libraries: the same names and arguments, the same spikes, bit by bit.
+"""Layers that equal the neurons of other libraries: the same names and arguments, and bit-identical spikes.
 
     like.snntorch       snnTorch 1.0.0:       Leaky, Lapicque, Synaptic, Alpha, RLeaky, RSynaptic
     like.spikingjelly   SpikingJelly 2.0.0:   IFNode, LIFNode, ParametricLIFNode, QIFNode, EIFNode, IzhikevichNode, ...
@@ -6,10 +6,11 @@
     like.sinabs         Sinabs 3.1.3:         LIF, IAF, ALIF, ExpLeak, LIFRecurrent, IAFRecurrent, ALIFRecurrent
     like.older          spikingtorch 0.1.3:   IF, LIF, McPitts, SpikingDecay, CoarseLIF
 
-None of them imports the other library; a spike function that it has made is taken for its equal here. Each is a
-``StepLayer``: it is called as ``layer(x, init)``, remembers its state by itself, and runs inside a ``SpikingNet``; it
-takes ``recurrent=`` and ``returns=``, and loads the state dict of the neuron that it equals. Its step keeps the other
-library's order of operations. docs/from_*.md has the equation of each, and docs/unexpected.md what is wrong there.
+None of them imports the other library. A spike function of the other library is replaced by its equal here. Each is a
+``StepLayer``: it is called as ``layer(x, init)``, keeps its state by itself, and runs inside a ``SpikingNet``. It takes
+``recurrent=`` and ``returns=``, and loads the state dict of the neuron that it equals. Its step keeps the other
+library's order of operations. docs/from_*.md has the equation of each neuron, and docs/unexpected.md
+the errors of the other library.
 
 >>> from spikingtorch import like
 >>> like.spikingjelly.IFNode(v_reset=None)
@@ -23,7 +24,7 @@ _MODULES = ("norse", "older", "sinabs", "snntorch", "spikingjelly")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a submodule when it is asked for."""
+    """Import a submodule on demand."""
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_MODULES)}")

@@ -1,4 +1,4 @@
-"""LikeLayer: what all layers of ``like`` have in common; Biased: those whose recurrent weights may have a bias."""
+"""LikeLayer: the common base of all layers of ``like``; Biased: layers whose recurrent weights may have a bias."""
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
@@ -16,18 +16,18 @@ from spikingtorch.like.steps.recurrent import Shifted
 
 
 class LikeLayer(RestingLayer):
-    """A layer that equals a neuron of another library, and loads what that library saves of it.
+    """A layer that equals a neuron of another library, and loads that library's checkpoints of it.
 
     Args:
         step: as in StepLayer.
         state_type: as in StepLayer.
         options: recurrent and returns, as in StepLayer. Other names are an error.
-        **params: as in StepLayer, each by the step's name for it or by that of the other library.
+        **params: as in StepLayer, each by the name of the step or of the other library.
 
     Attributes:
-        reasons: arguments of theirs that have no meaning here, and what to do about each.
-        left_out: what they save and a layer here has no use for, such as the state of the last sequence.
-        saves_numbers: whether they save numbers that are not trained.
+        reasons: arguments of the other library that have no meaning here, with advice on each.
+        left_out: entries of their checkpoints that a layer here does not need, such as the state of the last sequence.
+        saves_numbers: whether their checkpoints hold numbers that are not trained.
     """
 
     reasons: ClassVar[Mapping[str, str]] = {}
@@ -42,7 +42,7 @@ class LikeLayer(RestingLayer):
         super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **renamed)
 
     def _takes(self, name: str, value: Tensor) -> bool:
-        """Take over what their checkpoint has under a name that is no parameter or buffer; say whether that is done.
+        """Take an entry of their checkpoint that is not a parameter or buffer here; return whether it was taken.
 
         Raises:
             ValueError: the layer cannot hold it.
@@ -61,8 +61,8 @@ class LikeLayer(RestingLayer):
         return True
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        _, _, missing_keys, _, error_msgs = rest  # before them, metadata and whether torch is strict
-        if f"{prefix}_extra_state" in state_dict:  # a checkpoint of our own
+        _, _, missing_keys, _, error_msgs = rest  # metadata and torch's strict flag come before them
+        if f"{prefix}_extra_state" in state_dict:  # a checkpoint of this library
             super()._load_from_state_dict(state_dict, prefix, *rest)
             return
         left: dict[str, Any] = {}
@@ -74,19 +74,19 @@ class LikeLayer(RestingLayer):
                 taken = True
             left |= {} if taken else {key: value}
         super()._load_from_state_dict(left, prefix, *rest)
-        if not self.saves_numbers:  # the constructor is given them, there as here
+        if not self.saves_numbers:  # both constructors take them as arguments
             constants = {f"{prefix}{name}" for name in self._buffers}
             missing_keys[:] = [name for name in missing_keys if name not in constants]
 
     def _note_no_constants(self, missing: list[str]) -> None:
-        """Keep silent: what the other library does not save, its constructor is given as well."""
+        """Ignore missing values that the other library does not save: its constructor takes them as well."""
 
 
 class Biased(LikeLayer):
-    """A layer whose recurrent weights may have a bias, which its step adds to the input.
+    """A layer whose recurrent weights may have a bias, which the step adds to the input.
 
     Attributes:
-        shift: makes a step with a bias of one without.
+        shift: returns a step with a bias for a step without one.
     """
 
     biased: ClassVar[bool] = True
@@ -122,5 +122,5 @@ def named(name: str) -> Any:
 
 
 def has_bias(recurrent: object) -> bool:
-    """Say whether recurrent weights have a bias."""
+    """Return True if recurrent weights have a bias."""
     return isinstance(recurrent, nn.Module) and getattr(recurrent, "bias", None) is not None

@@ -1,7 +1,7 @@
-"""The layers of spikingtorch 0.1.3 as layers of ours: its names, arguments and order of operations.
+"""The layers of spikingtorch 0.1.3: its names, arguments and order of operations.
 
-The layers of ``spikingtorch`` itself take the same arguments. They differ from these in the last digit of a gain, and
-SpikingDecay in its output: there, the current spike; here, as in 0.1.3, the one before.
+The layers of ``spikingtorch`` itself take the same arguments. They differ from these in the last digit of a gain.
+SpikingDecay also differs in its output: the current spike there, and the spike before it here, as in 0.1.3.
 
 >>> import torch
 >>> layer = SpikingDecay(tau=2.0)
@@ -38,7 +38,7 @@ def delayed_decay_step(
     threshold: Tensor | float = 1.0,
     surrogate: Surrogate = Sigmoid(beta=5.0),
 ) -> tuple[DelayedDecayState, Tensor]:
-    """Advance SpikingDecay of spikingtorch 0.1.3, which gives out the spike of the step before.
+    """Advance SpikingDecay of spikingtorch 0.1.3, whose output is the spike of the step before.
 
         u[t] = decay v[t-1] + x[t],  s[t] = H(u[t] - threshold),  v[t] = (1 - s[t]) u[t],  out[t] = s[t-1]
 
@@ -114,7 +114,7 @@ class McPitts(LikeLayer):
 
 
 class SpikingDecay(LikeLayer):
-    """Apply neurons whose membrane is divided by tau: v = (1 - s) v / tau + x, s = H(v - v0); gives out the last s.
+    """Apply neurons whose membrane is divided by tau: v = (1 - s) v / tau + x, s = H(v - v0); the output is the last s.
 
     Args:
         tau: divisor of the membrane.
@@ -149,4 +149,4 @@ class CoarseLIF(LikeLayer):
         super().__init__(F.coarse_lif_step, F.CoarseLIFState, options, **gains, **_firing("CoarseLIF", v0, beta))
 
 
-SpikingLayer = CoarseLIF  # its other name there
+SpikingLayer = CoarseLIF  # its other name in 0.1.3

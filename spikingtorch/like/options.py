@@ -1,4 +1,4 @@
-"""What the constructors of ``spikingtorch.like`` have in common: checks, and other libraries' values to ours."""
+"""Common parts of the constructors of ``spikingtorch.like``: checks, and conversions of other libraries' values."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -17,11 +17,11 @@ Value: TypeAlias = Tensor | float
 
 
 class Common(TypedDict, total=False):
-    """What every layer takes besides the arguments of the other library; see StepLayer.
+    """Arguments of every layer besides those of the other library; see StepLayer.
 
     Attributes:
-        recurrent: weights through which the output comes back one step later.
-        returns: "spikes", or a tuple of names such as ("spikes", "v") of what a call returns.
+        recurrent: weights through which the output feeds back one step later.
+        returns: the results of a call: "spikes", or a tuple of names such as ("spikes", "v").
     """
 
     recurrent: Weights | None
@@ -29,7 +29,7 @@ class Common(TypedDict, total=False):
 
 
 def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> Common:
-    """Return what every layer takes of given arguments; raise TypeError for others, with the reason if there is one."""
+    """Return the common options among arguments; raise TypeError for others, with the reason if there is one."""
     known = {name: value for name, value in given.items() if name in Common.__annotations__ and name not in reasons}
     for name, value in given.items():
         if name in reasons:
@@ -40,7 +40,7 @@ def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> 
 
 
 def own_weights(owner: str, given: Mapping[str, Any], which: str) -> None:
-    """Raise TypeError where recurrent weights are given to a layer whose own ones come from other arguments."""
+    """Raise TypeError if a layer gets recurrent weights that its other arguments already define."""
     if "recurrent" in given:
         raise TypeError(f"{owner}: recurrent= has no meaning here: its recurrent weights are those of {which}")
 
@@ -63,7 +63,7 @@ def stopped(value: Value) -> Value:
 
 
 def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surrogate) -> F.Surrogate:
-    """Return a surrogate of ours, checked: the equal of one that another library has made, the default for None."""
+    """Return a checked surrogate of this library: the equal of another library's, or the default for None."""
     if given is None:
         return default
     if (made := made_by_them(given)) is not None:
@@ -77,11 +77,11 @@ def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surro
 
 
 def strict(owner: str, name: str, given: F.Surrogate | None, default: F.Surrogate) -> F.Surrogate:
-    """Return a surrogate of ours that fires above the threshold, and not at it."""
+    """Return a surrogate that fires above the threshold, but not at it."""
     found = surrogate(owner, name, given, default)
     return found if isinstance(found, F.Strict) else F.Strict(found)
 
 
 def tensor(value: Any) -> Tensor:
-    """Return a tensor for a number, as libraries do that compute with tensors of one number; a tensor as it is."""
+    """Return a number as a tensor, as in libraries that compute with one-number tensors; keep a tensor unchanged."""
     return value if isinstance(value, Tensor) else torch.tensor(float(value))

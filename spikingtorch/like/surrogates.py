@@ -1,4 +1,4 @@
-"""Spike functions of other libraries that are no surrogate of ours by another name: scaled ones, and odd shapes."""
+"""Spike functions of other libraries without an equal surrogate in this library: scaled ones and odd shapes."""
 
 from typing import NamedTuple, Protocol
 
@@ -111,7 +111,7 @@ class Escape(NamedTuple):
 
 @compared_by_type
 class Sign(NamedTuple):
-    """A derivative that changes its sign at the threshold: triangular of snnTorch, which is no triangle.
+    """A derivative that changes its sign at the threshold: triangular of snnTorch, which is not a triangle.
 
         phi(u) = -height |u|,  phi'(u) = height below the threshold, -height at and above it
 

@@ -8,10 +8,9 @@
     van_rossum_distance                                             a sequence of spikes to reach
     firing_rate_penalty                                             bounds on the rates of a layer
 
-With ``batch_first=False`` outputs are (T, N, ...), time first. Only the first ``lengths[n]`` steps of sample n count,
-whatever stands after them. Inside ``torch.func`` and
-``torch.compile``, where Python cannot read values, those are not checked: a length out of range gives NaN, and a class
-out of range is an error of torch's.
+With ``batch_first=False`` outputs are (T, N, ...), time first. Only the first ``lengths[n]`` steps of sample n count;
+later steps may hold anything. Python cannot read values inside ``torch.func`` and ``torch.compile``, so they are not
+checked there. A length out of range then gives NaN, and a class out of range is an error of torch.
 """
 
 from spikingtorch.losses.cross_entropy import (

@@ -1,4 +1,4 @@
-"""Cross-entropy of the outputs of a network: of rates, counts, the largest membrane, the last one, and each step."""
+"""Cross-entropy of a network's outputs: of rates, counts, the largest or the last membrane, or each step."""
 
 import math
 
@@ -11,7 +11,7 @@ from spikingtorch.losses.steps import Lengths, Reduction
 
 
 def cross_entropy(owner: str, logits: Tensor, target: Tensor, reduction: Reduction) -> Tensor:
-    """Return -log softmax(logits)[target]. Unlike torch's it has no index that is skipped: each one is a class."""
+    """Return -log softmax(logits)[target]. Unlike torch's, it skips no index: each index is a class."""
     losses = -torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
     return steps.reduced(owner, losses, reduction)
 
@@ -31,19 +31,19 @@ def rate_cross_entropy(
         loss[n] = -log softmax(z[n])[target[n]]                             T[n] = lengths[n], or T
 
     Rates lie between 0 and 1, so with scale = 1 the loss of C classes cannot fall below log(1 + (C - 1) / e), which is
-    1.46 for ten. A larger scale lifts that limit.
+    1.46 for ten. A larger scale lowers this limit.
 
     Args:
         outputs: spikes or any other output, floating, shape (N, T, classes), as SpikingNet returns them. float16 and
             bfloat16 are computed in float32, and so is the loss.
         target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        lengths: number of steps of each sample, shape (N,), from 1 to T; later steps do not count.
         scale: factor of the rates, not negative.
         reduction: "mean" or "sum" over the samples, or "none".
         batch_first: False for (T, N, ...), time first.
 
     Returns:
-        The loss, a scalar, or of shape (N,) with reduction "none". The mean over no samples is NaN, as in torch.
+        The loss, a scalar, or of shape (N,) with reduction "none". The mean of zero samples is NaN, as in torch.
 
     Raises:
         ValueError: a shape, a class, a length or the reduction does not fit; outputs are NaN or infinite.
@@ -72,13 +72,13 @@ def count_cross_entropy(
     reduction: Reduction = "mean",
     batch_first: bool = True,
 ) -> Tensor:
-    """Return the cross-entropy of outputs summed over time, for spikes their counts.
+    """Return the cross-entropy of outputs summed over time; sums of spikes are counts.
 
         z[n, c] = sum over t < T[n] of outputs[n, t, c]             with K = population > 1, and over K neurons of c
         loss[n] = -log softmax(z[n])[target[n]]
 
     ``population`` is the number K of neurons of each class: outputs[:, :, c K] is the first of class c. The other
-    arguments, what comes back and the errors are those of ``rate_cross_entropy``.
+    arguments, results and errors are those of ``rate_cross_entropy``.
 
     Source: J. K. Eshraghian et al., Proc. IEEE 111 (2023), doi:10.1109/JPROC.2023.3308088.
 
@@ -100,13 +100,13 @@ def count_cross_entropy(
 def max_over_time_cross_entropy(
     outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
-    """Return the cross-entropy of each class's largest output, for membranes of a readout such as LI.
+    """Return the cross-entropy of each class's largest output over time, for membranes of a readout such as LI.
 
         z[n, c] = max over t < T[n] of outputs[n, t, c]
         loss[n] = -log softmax(z[n])[target[n]]
 
-    Steps that share the largest value share its gradient evenly. Arguments, what comes back and the errors are those of
-    ``rate_cross_entropy``, but that outputs may hold -inf where that is not the largest.
+    Steps that share the largest value share its gradient evenly. Arguments, results and errors are those of
+    ``rate_cross_entropy``. But outputs may hold -inf if it is not the largest value.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 
@@ -129,8 +129,8 @@ def last_step_cross_entropy(
 
         loss[n] = -log softmax(outputs[n, T[n] - 1])[target[n]]
 
-    Arguments, what comes back and the errors are those of ``rate_cross_entropy``, but that outputs may hold NaN and
-    infinite values at steps before the last one.
+    Arguments, results and errors are those of ``rate_cross_entropy``. But outputs may hold NaN and infinite values at
+    steps before the last one.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 
@@ -167,9 +167,9 @@ def per_step_cross_entropy(
         mse[n, t] = mean over c of (outputs[n, t, c] - phi)^2
         loss[n]   = 1 / T[n]  sum over t < T[n] of ((1 - lamb) ce[n, t] + lamb mse[n, t])
 
-    Unlike that of a mean over time, its gradient asks each step for the class. The squared error keeps outliers near
-    phi. Its share ``lamb`` is from 0, the cross-entropy alone, to 1; ``phi``, not negative, is the output that it pulls
-    to, for which the paper takes the threshold. The other arguments, what comes back and the errors are those of
+    Its gradient trains each step to give the class, unlike the gradient of a mean over time. The squared error keeps
+    outliers near phi. Its share ``lamb`` is from 0, the cross-entropy alone, to 1. ``phi``, not negative, is the output
+    that it pulls to; the paper takes the threshold. The other arguments, results and errors are those of
     ``rate_cross_entropy``.
 
     Source: S. Deng et al., ICLR (2022), arXiv:2202.11946.

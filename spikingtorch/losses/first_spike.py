@@ -1,4 +1,4 @@
-"""The time of the first spike, with a gradient, and the cross-entropy of a code in which the earliest class wins."""
+"""The time of the first spike, with a gradient, and the cross-entropy of a first-spike code."""
 
 import torch
 from torch import Tensor
@@ -16,20 +16,20 @@ def first_spike_time(spikes: Tensor, lengths: Lengths = None, *, batch_first: bo
         silent[t] = product over k <= t of (1 - s[k])       1 until the first spike, 0 from it on
         time      = sum over t < T[n] of silent[t]          T[n] if there is no spike
 
-    The sum is linear in each s[k]. So its derivative by s[k] is exactly the change of the time that a spike at step k
-    makes, all other spikes as they are:
+    The sum is linear in each s[k]. So its derivative by s[k] is exactly the change of the time by a spike at step k,
+    with all other spikes unchanged:
 
         k before the first spike    k - time            a spike there would come earlier
         k at the first spike        time - time of the second spike, or time - T[n] without one
         k after it                  0
 
-    The surrogate of the neuron carries it on to the membrane. A silent neuron is driven to fire, the more the earlier;
-    a spike that comes too early is moved back. If s[k] were probabilities of independent spikes, the sum would be the
-    expected time.
+    The surrogate of the neuron passes it on to the membrane. The gradient drives a silent neuron to fire, most strongly
+    at early steps, and delays a spike that comes too early. If s[k] were probabilities of independent spikes, the sum
+    would be the expected time.
 
     Args:
         spikes: 0 or 1, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32.
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
         batch_first: False for (T, N, ...), time first.
 
     Returns:
@@ -69,7 +69,7 @@ def first_spike_cross_entropy(
         loss[n] = -log softmax(-time[n] / temperature)[target[n]]           time of ``first_spike_time``
 
     ``spikes`` are 0 or 1, floating, of shape (N, T, classes). A class that leads by ``temperature``, a positive number
-    of steps, is e times as likely. The other arguments and what comes back are those of ``rate_cross_entropy``.
+    of steps, is e times as likely. The other arguments and the result are those of ``rate_cross_entropy``.
 
     Raises:
         ValueError: a shape, a class, a length, temperature or the reduction does not fit; a value is neither 0 nor 1.
@@ -92,8 +92,8 @@ def first_spike_cross_entropy(
 
 
 def silent_steps(valid: Valid) -> Tensor:
-    """Return the number of steps before the first spike. No division, so that spikes of exactly 1 do no harm."""
-    # a scan: one pass over time forward and one backward, products only
+    """Return the number of steps before the first spike. It does not divide, so spikes of exactly 1 are safe."""
+    # a scan: one pass over time forward and one backward, with products only
     silent = scan(_stay_silent, torch.ones_like(valid.x[:, 0]), valid.x, dim=1)[1]
     if valid.mask is not None:
         silent = torch.where(valid.mask, silent, 0.0)

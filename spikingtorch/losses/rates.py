@@ -26,10 +26,9 @@ def rate_mse(
         spikes: floating, shape (N, T, classes), as SpikingNet returns them. float16 and bfloat16 are computed in
             float32, and so is the loss.
         target: class indices, int64, shape (N,).
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
-        correct: rate that the class of the sample is to have, in spikes per step, from 0 to 1; a number, or a tensor
-            (classes,).
-        incorrect: rate that the other classes are to have.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
+        correct: target rate of the sample's class, in spikes per step, from 0 to 1; a number, or a tensor (classes,).
+        incorrect: target rate of the other classes.
         reduction: "mean" or "sum" over samples and classes, or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -71,7 +70,7 @@ def count_mse(
 
     ``correct`` and ``incorrect`` are numbers of spikes, from 0 to T, or K T, the same whatever the lengths are.
     ``population`` is the number K of neurons of each class: spikes[:, :, c K] is the first of class c. The other
-    arguments, what comes back, the errors and the source are those of ``rate_mse``.
+    arguments, results, errors and the source are those of ``rate_mse``.
 
     >>> spikes = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     >>> count_mse(spikes, torch.tensor([0]), correct=2.0, incorrect=0.0, reduction="none")
@@ -94,7 +93,7 @@ def firing_rate_penalty(
     reduction: Reduction = "mean",
     batch_first: bool = True,
 ) -> Tensor:
-    """Return a penalty on neurons that fire too rarely or too often, zero in between.
+    """Return a penalty on neurons that fire too rarely or too often; it is zero in between.
 
         r[n, i]    = 1 / T[n]  sum over t < T[n] of spikes[n, t, i]
         loss[n, i] = max(0, low - r[n, i])^2 + max(0, r[n, i] - high)^2
@@ -104,9 +103,9 @@ def firing_rate_penalty(
     Args:
         spikes: of one layer, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32, and so is the
             penalty.
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
         low: lowest rate without a penalty, in spikes per step, from 0 on; 0 is no limit.
-        high: highest one, from low to 1; 1 is no limit.
+        high: highest rate without a penalty, from low to 1; 1 is no limit.
         reduction: "mean" or "sum" over samples and neurons, or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -135,7 +134,7 @@ def firing_rate_penalty(
 
 
 def _wanted(owner: str, like: Tensor, target: Tensor, values: dict[str, Tensor | float], most: float) -> Tensor:
-    """Return what each class of each sample is to reach, (N, classes): the first value for its class, or the second."""
+    """Return the target of each class of each sample, (N, classes): ``correct`` for its class, else ``incorrect``."""
     C = like.shape[1]
     rows = []
     for name, value in values.items():
@@ -143,6 +142,6 @@ def _wanted(owner: str, like: Tensor, target: Tensor, values: dict[str, Tensor |
         checks.check_broadcast(owner, name, value, torch.Size((C,)))
         rows.append(torch.as_tensor(value, dtype=like.dtype, device=like.device))
     classes = torch.arange(C, device=like.device)
-    # looked up, which a class out of range is an error of, also where Python cannot read the target
+    # by indexing, which raises for a class out of range, even if Python cannot read the target
     of_class = classes == classes.expand(len(target), C).gather(1, target.unsqueeze(1))
     return torch.where(of_class, rows[0], rows[1])

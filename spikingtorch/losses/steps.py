@@ -1,4 +1,4 @@
-"""What the losses share: which steps of a sample count, checks of targets, and the reduction over samples."""
+"""Parts that losses share: the steps of a sample that count, checks of targets, reductions."""
 
 import math
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Valid(NamedTuple):
 
     Attributes:
         x: the values, at least float32, zero in the padding, shape (N, T, ...).
-        mask: True at the steps that count, shape (N, T, 1, ...); None if all of them do.
-        steps: how many those are, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
+        mask: True at the steps that count, shape (N, T, 1, ...); None if all steps do.
+        steps: the number of these steps, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
     """
 
     x: Tensor
@@ -33,13 +33,13 @@ class Valid(NamedTuple):
 def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Valid:
     """Return the steps of a batch that count, samples first: the first ``lengths[n]`` of sample n, or all.
 
-    Whatever stands in the padding, NaN too, is replaced before any arithmetic, so that its gradient is exactly zero.
+    All values in the padding, including NaN, are replaced before any arithmetic, so their gradient is exactly zero.
     Where Python cannot read the lengths (``torch.func``, ``torch.compile``), a sample whose length is not in 1 ... T
     becomes NaN.
 
     Raises:
         TypeError: x is not floating, or the lengths are not whole numbers.
-        ValueError: x has no time axis or no steps, or the lengths do not fit it.
+        ValueError: x has no time axis or no steps, or the lengths do not fit x.
     """
     checks.check_floating(owner, name, x)
     checks.check_rank(owner, name, x, f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, neurons", 2)
@@ -56,13 +56,13 @@ def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first:
 
 
 def padded(x: Tensor, lengths: Tensor, padding: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a batch with a number in the steps that do not count, a mask of those that do, and how many these are.
+    """Return a batch with its padding replaced by a number, the mask of the other steps, and their number.
 
     Args:
         x: values, shape (N, T, ...).
         lengths: T[n] of each sample, shape (N,), checked where Python can read them; elsewhere a sample whose length is
             not in 1 ... T becomes NaN.
-        padding: what the steps after them hold.
+        padding: value of the steps after them.
     """
     N, T = x.shape[:2]
     counts = lengths.to(x.device).reshape(N, *[1] * (x.ndim - 1))
@@ -76,7 +76,7 @@ def padded(x: Tensor, lengths: Tensor, padding: float) -> tuple[Tensor, Tensor, 
 
 
 def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Tensor:
-    """Return the mean over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
+    """Return the mean over the steps that count, shape (N, ...); raise if it is NaN or infinite."""
     valid = valid_steps(owner, name, x, lengths, batch_first)
     rate = valid.x.sum(1) / valid.steps
     checks.check_finite(owner, f"the mean of {name} over time", rate)
@@ -84,10 +84,10 @@ def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: boo
 
 
 def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool, population: int = 1) -> Tensor:
-    """Return the sum over the steps that count, and over the neurons of a class; raise where it is NaN or infinite.
+    """Return the sum over the steps that count, and over the neurons of a class; raise if it is NaN or infinite.
 
-    x is (N, T, ...), or with a population (N, T, classes population), the neurons of a class one after the other; time
-    comes first without ``batch_first``. Sums are (N, ...), or (N, classes).
+    x is (N, T, ...). With a population it is (N, T, classes population), with the neurons of a class one after the
+    other. Time comes first without ``batch_first``. Sums are (N, ...), or (N, classes).
     """
     x = valid_steps(owner, name, x, lengths, batch_first).x
     count = (x if population == 1 else x.unflatten(2, (-1, population)).sum(3)).sum(1)
@@ -133,11 +133,11 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first:
 
 
 def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> str:
-    """Return what a target of a wrong shape may be, and what would make class indices of it."""
+    """Return a guess about a target of the wrong shape, and the code that turns it into class indices."""
     if target.shape == (N, classes):
         return f"; {_ONE_HOT}"
     if target.shape == (N, 1):
-        return "; take the axis away with target.squeeze(1)"
+        return "; remove the axis with target.squeeze(1)"
     if target.shape == (T,):
         other = axes.named(not batch_first, "classes")
         return f". If its axes are {other}, pass batch_first={not batch_first}, here and to the SpikingNet"
@@ -145,7 +145,7 @@ def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> 
 
 
 def _classes(owner: str, name: str, x: Tensor, population: int, batch_first: bool) -> int:
-    """Return the number of classes that outputs stand for."""
+    """Return the number of classes of outputs."""
     if isinstance(population, bool) or not isinstance(population, int):
         raise TypeError(f"{owner}: population={population!r}, expected a whole number, of neurons of a class")
     if population < 1 or x.shape[2] % population:
@@ -157,7 +157,7 @@ def _classes(owner: str, name: str, x: Tensor, population: int, batch_first: boo
 
 
 def check_binary(owner: str, name: str, x: Tensor) -> None:
-    """Raise where a value is neither 0 nor 1, if Python may look."""
+    """Raise if a value is neither 0 nor 1 and Python can read it."""
     if checks.has_values(x) and bool((wrong := (x != 0) & (x != 1)).any()):
         raise ValueError(
             f"{owner}: {name} holds {x[wrong][0].item():.6g}, expected spikes, 0 or 1. For a membrane, use "
@@ -173,7 +173,7 @@ def check_number(owner: str, name: str, value: float, *, above: float | None = N
 
 
 def reduced(owner: str, values: Tensor, reduction: Reduction) -> Tensor:
-    """Return the mean or the sum of all values, or the values; the mean of none is NaN, as in torch."""
+    """Return the mean or the sum of all values, or the values; the mean of no values is NaN, as in torch."""
     if reduction not in get_args(Reduction):
         raise ValueError(f"{owner}: reduction={reduction!r} is not one of 'mean', 'sum', 'none'")
     if reduction == "none":

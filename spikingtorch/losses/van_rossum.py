@@ -1,4 +1,4 @@
-"""The distance of two spike trains."""
+"""The distance of two sequences of spikes."""
 
 import math
 
@@ -29,17 +29,16 @@ def van_rossum_distance(
         y[t] = exp(-1 / tau) y[t-1] + spikes[t] - target[t]
         D^2  = (1 - exp(-2 / tau)) / 2  sum over t < T - 1 of y[t]^2  +  y[T-1]^2 / 2
 
-    The last term is what follows after the last step, until the kernel has decayed. One spike too many or too few costs
-    1/2 wherever it is. As tau goes to 0, D^2 becomes half the number of spikes that do not coincide; as tau grows, half
-    the squared difference of the counts. The square comes back, because a root has no gradient where trains are equal.
-    In float32 it is right to about 1e-5 for tau up to 10,000 steps; beyond, hand over ``spikes.double()``.
+    The last term is the integral after the last step, where the kernel decays. A missing or an extra spike costs 1/2 at
+    any step. As tau goes to 0, D^2 becomes half the number of spikes that do not coincide; as tau grows, half the
+    squared difference of the counts. The function returns the square, because a root has no gradient if the sequences
+    are equal. In float32 the error is about 1e-5 for tau up to 10,000 steps; for a larger tau pass ``spikes.double()``.
 
     Args:
         spikes: floating, shape (N, T, ...). Values other than 0 and 1 weigh the kernel. float16 and bfloat16 are
             computed in float32, and so is the distance.
         target: as spikes, floating, of the same shape.
-        lengths: number of steps of each sample, shape (N,), from 1 to T; what stands after them, in either, does not
-            count.
+        lengths: number of steps of each sample, shape (N,), from 1 to T; later steps of both sequences do not count.
         tau: time constant of the kernel, in steps, positive.
         reduction: "mean" or "sum" over samples and neurons, or "none".
         batch_first: False for (T, N, ...), time first.
@@ -73,7 +72,7 @@ def van_rossum_distance(
     y = scan(_filter, torch.zeros_like(difference[:, 0]), difference, params={"leak": -math.expm1(-1.0 / tau)}, dim=1)[
         1
     ]
-    # expm1: 1 - exp(-2 / tau) loses its digits where tau is large
+    # expm1: 1 - exp(-2 / tau) loses digits if tau is large
     share = -math.expm1(-2.0 / tau) / 2.0
     squared = share * y[:, :-1].square().sum(1) + y[:, -1].square() / 2.0
     return reduced(owner, squared, reduction)
@@ -81,6 +80,7 @@ def van_rossum_distance(
 
 def _filter(y: Tensor, x: Tensor, *, leak: float) -> tuple[Tensor, Tensor]:
     """Advance y[t] = exp(-1 / tau) y[t-1] + x[t] by one step, with leak = 1 - exp(-1 / tau)."""
-    # not a product with exp(-1 / tau): near 1, float32 rounds it to that of another tau, 0.02 % off at tau = 10,000
+    # no product with exp(-1 / tau): near 1, float32 rounds the factor to that of another tau, 0.02 % off at tau =
+    # 10,000
     y = y - leak * y + x
     return y, y

@@ -1,4 +1,4 @@
-"""How often neurons fire: each of them over all steps, and all of them at each step."""
+"""Firing rates: of each neuron over all steps, and of all neurons at each step."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Activity(NamedTuple):
-    """How often the neurons of one layer fire.
+    """The firing rates of the neurons of one layer.
 
     Attributes:
-        rates: of each neuron the share of the steps of all samples at which it spikes, shape (neurons,).
-        shares: at each step the share of the neurons that spike, over all samples, shape (T,).
-        samples: how many there were.
+        rates: the share of the steps of all samples at which each neuron spikes, shape (neurons,).
+        shares: the share of neurons that spike at each step, over all samples, shape (T,).
+        samples: number of samples.
     """
 
     rates: Array
@@ -31,19 +31,19 @@ class Activity(NamedTuple):
 
 
 def activity_of(owner: str, name: str, spikes: Tensor) -> Activity:
-    """Return how often neurons of a recording (N, T, *neurons) fire; owner and the layer's name are for messages."""
+    """Return the firing rates of a recording (N, T, *neurons); owner and the layer's name are for messages."""
     flat = spikes.detach().flatten(2)
     fired = flat != 0
     if not bool(flat.isfinite().all()):
         inputs.check_finite(owner, f"spikes[{name!r}]" if name else "spikes", inputs.as_array(flat))
     samples, steps, neurons = flat.shape
-    # counts in doubles: exact, so that a rate of 1 is 1
+    # counts in doubles are exact, so that a rate of 1 is 1
     rates = inputs.as_array(fired.sum((0, 1))) / (samples * steps)
     return Activity(rates, inputs.as_array(fired.sum((0, 2))) / (samples * neurons), samples)
 
 
 def draw_rates(ax: "Axes", layers: Mapping[str, Activity], bins: int, dt: float, unit: str | None) -> None:
-    """Draw how many neurons of each layer fire how often; the legend says how many never do, or at each step."""
+    """Draw a histogram of each layer's firing rates; the legend names the shares of silent and saturated neurons."""
     highest = max(float(layer.rates.max()) for layer in layers.values()) or 1.0
     edges = np.linspace(0.0, highest, bins + 1)
     for (name, (rates, *_)), color in zip(layers.items(), colors(len(layers), ax), strict=True):

@@ -1,4 +1,4 @@
-"""Films: the spikes of a layer of images, one picture for each step."""
+"""Films: the spikes of an image layer, one picture for each step."""
 
 from os import PathLike, fspath
 from pathlib import Path
@@ -11,7 +11,7 @@ from spikingtorch.plot.canvas import beside, image_of, new_figure
 from spikingtorch.plot.inputs import Array
 from spikingtorch.plot.palette import GRAY, ink
 
-# of the longer side of the film, in inches
+# the longer side of the film, in inches
 _SIDE = 3.2
 
 
@@ -26,16 +26,17 @@ def animation(
     unit: str | None = None,
     batch_first: bool = True,
 ) -> Path:
-    """Write the spikes of one sample of an image layer as a GIF, channels beside each other.
+    """Write the spikes of one sample of an image layer as a GIF, with the channels side by side.
 
     Args:
         spikes: shape (N, T, C, H, W) or (N, T, H, W), of any real dtype or bool.
-        path: where the film goes, ``*.gif``.
+        path: path of the film, ``*.gif``.
         sample: which of the N samples.
         fps: steps in a second.
-        most: number of channels to draw at most. If there are more, evenly spaced ones are drawn, and the film says so.
+        most: the largest number of channels to draw. If there are more, evenly spaced channels are drawn, and the film
+            says so.
         dt: length of a step.
-        unit: of time; left out, steps while dt is 1, and ms otherwise.
+        unit: unit of time; by default steps if dt is 1, and ms otherwise.
         batch_first: False for (T, N, ...), time first.
 
     Returns:
@@ -43,7 +44,7 @@ def animation(
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: spikes are no real tensor.
+        TypeError: spikes are not a real tensor.
         ValueError: spikes have another shape, are empty or hold NaN; path, sample, fps, most or dt do not fit.
     """
     figure = new_figure(_SIDE, _SIDE)
@@ -59,7 +60,7 @@ def animation(
     figure.set_size_inches(_SIDE * min(1.0, columns / rows), _SIDE * min(1.0, rows / columns) + 0.5)
     ax = figure.add_subplot()
     image = image_of(ax, frames[0], bool((channels < 0).any()), frames)
-    # between the channels, and where a table of them has room for more
+    # between the channels, and in empty places of their table
     ax.set(xticks=[], yticks=[], facecolor=GRAY)
     ax.spines[:].set_visible(False)
     ax.set_xlabel(text, fontsize="small")
@@ -76,7 +77,7 @@ def animation(
 
 
 def _channels(spikes: Tensor, sample: int, most: int) -> tuple[Array, str]:
-    """Return the channels to draw of one sample, shape (T, C, H, W), and which these are."""
+    """Return the channels of one sample to draw, shape (T, C, H, W), and their indices."""
     found = inputs.check_tensor("animation", "spikes", spikes)
     if found.ndim not in (4, 5):
         raise ValueError(
@@ -92,7 +93,7 @@ def _channels(spikes: Tensor, sample: int, most: int) -> tuple[Array, str]:
 
 
 def _beside(channels: Array) -> Array:
-    """Return images (T, C, H, W) as one for each step, (T, rows, columns): a table of the channels."""
+    """Return images (T, C, H, W) as one image for each step, (T, rows, columns): a table of the channels."""
     steps, count, height, width = channels.shape
     across = int(np.ceil(np.sqrt(count)))
     down = int(np.ceil(count / across))

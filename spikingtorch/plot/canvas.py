@@ -1,4 +1,4 @@
-"""Axes to draw on: those of the caller, or a new figure that pyplot does not know of."""
+"""Axes to draw on: the axes of the caller, or a new figure that pyplot does not manage."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-# dots of an inch, at least: matplotlib's 100 are blurred on the screens of today
+# dots per inch, at least: matplotlib's 100 are blurred on today's screens
 _SHARP = 200.0
 
 
 def need_matplotlib() -> None:
-    """Raise an ImportError that says what to install, unless matplotlib is there."""
+    """Raise an ImportError that says what to install, unless matplotlib is installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
@@ -26,7 +26,7 @@ def need_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of a size in inches. It is no part of pyplot, so that nobody has to close it."""
+    """Return an empty figure of a size in inches. Pyplot does not manage it, so it needs no close."""
     need_matplotlib()
     from matplotlib import rcParams
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axes":
-    """Return the axes that the caller gave, or those of a new figure of this size, without the lines of a box."""
+    """Return the caller's axes, or the axes of a new figure of this size, without the lines of a box."""
     need_matplotlib()
     drawn = new_figure(width, height).add_subplot() if ax is None else ax
     if hasattr(drawn, "spines"):
@@ -48,15 +48,15 @@ def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axe
 
 
 def whole_ticks(axis: "Axis", most: int | Literal["auto"] = 5) -> None:
-    """Put ticks of an axis at whole numbers alone, a few of them, or as many as there is room for ("auto")."""
+    """Put the ticks of an axis only at whole numbers: a few, or as many as fit ("auto")."""
     from matplotlib.ticker import MaxNLocator
 
-    # one tick will do: rather than leave an axis with a single one, matplotlib would put some between whole numbers
+    # one tick is enough: otherwise matplotlib adds ticks between whole numbers to have more than one
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def label_time(ax: "Axes", dt: float, unit: str | None) -> None:
-    """Say that time runs to the right: in steps, with ticks at whole ones, as long as a step has no length."""
+    """Label the axis of time; in steps, if a step has no length, with ticks at whole steps."""
     named = time_unit(dt, unit, "steps")
     ax.set_xlabel(f"time ({named})")
     if named == "steps":
@@ -64,18 +64,18 @@ def label_time(ax: "Axes", dt: float, unit: str | None) -> None:
 
 
 def time_unit(dt: float, unit: str | None, steps: str) -> str:
-    """Return the unit of time: as given, or steps while dt is 1, and milliseconds otherwise."""
+    """Return the unit of time: as given, or steps if dt is 1, and milliseconds otherwise."""
     return unit or (steps if dt == 1.0 else "ms")
 
 
 def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None, **options: Any) -> "AxesImage":
-    """Draw values as colours: even around zero if signed, else from that of the paper to that of text.
+    """Draw values as colours: symmetric around zero if signed, else from the background's colour to the text's.
 
     Args:
         ax: where to draw.
         values: a matrix.
-        signed: whether values are below zero.
-        among: others, the largest of which has the last colour as well.
+        signed: whether some values are below zero.
+        among: other values, whose largest gets the last colour as well.
         **options: of ``imshow``.
     """
     largest = float(np.nanmax(np.abs(values if among is None else among))) or 1.0
@@ -84,7 +84,7 @@ def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None
 
 
 def beside(grid: Array) -> Array:
-    """Return images (..., rows, columns, H, W) as tables of them, (..., height, width), with NaN in between."""
+    """Return images (..., rows, columns, H, W) as tables, (..., height, width), with NaN in between."""
     rows, _, height, width = grid.shape[-4:]
     tiles = np.full((*grid.shape[:-2], height + 1, width + 1), np.nan)
     tiles[..., :height, :width] = grid
@@ -93,7 +93,7 @@ def beside(grid: Array) -> Array:
 
 
 def color_bar(ax: "Axes", image: "AxesImage", label: str = "") -> None:
-    """Draw a colour bar to the right of an image, as high as that is, with a few ticks."""
+    """Draw a colour bar to the right of an image, of the same height, with a few ticks."""
     from matplotlib.ticker import MaxNLocator
 
     bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)), label=label)
@@ -105,12 +105,12 @@ def color_bar(ax: "Axes", image: "AxesImage", label: str = "") -> None:
 
 
 def legend_text(text: str) -> str:
-    """Return a label that matplotlib shows: it hides those that begin with an underscore, as names of layers may."""
+    """Return a label that matplotlib shows: it hides labels that begin with an underscore, as names of layers may."""
     return f"\u200b{text}" if text.startswith("_") else text
 
 
 def legend_above(ax: "Axes") -> None:
-    """Put the legend above the axes, where it hides nothing, in as many columns as there is room for."""
+    """Put the legend above the axes, where it hides nothing, in as many columns as fit."""
     handles, texts = ax.get_legend_handles_labels()
     room = 72 * ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi
     # a handle and its gaps take 27 points

@@ -1,4 +1,4 @@
-"""Checks of what is to be drawn, and the way from tensors of any dtype to arrays."""
+"""Check what is to be drawn, and convert tensors of any dtype to arrays."""
 
 import math
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from torch import Tensor
 from spikingtorch.axes import named, spelled
 
 Array: TypeAlias = NDArray[Any]
-# one recording, or recordings of several layers by their names, as tensors or among others as "spikes"
+# one recording, or recordings of several layers by their names: tensors, or mappings with "spikes"
 Recordings: TypeAlias = Tensor | Mapping[str, Tensor | Mapping[str, Tensor]]
 
 
 def as_array(x: Tensor) -> Array:
-    """Return the values of a tensor of any real dtype and device, as doubles."""
+    """Return the values of a tensor of any real dtype and device as doubles."""
     return x.detach().cpu().to(torch.float64).numpy()
 
 
 def check_tensor(owner: str, name: str, x: object) -> Tensor:
-    """Return x, or raise unless it is a tensor of real numbers or booleans."""
+    """Return x; raise unless it is a tensor of real numbers or booleans."""
     if not isinstance(x, Tensor):
         hint = f"; make one with torch.as_tensor({name})" if isinstance(x, np.ndarray | list | tuple) else ""
         if isinstance(x, Mapping):
@@ -35,7 +35,7 @@ def check_tensor(owner: str, name: str, x: object) -> Tensor:
 
 
 def check_finite(owner: str, name: str, values: Array) -> Array:
-    """Return the values, or raise where one is NaN or infinite."""
+    """Return the values; raise if one is NaN or infinite."""
     wrong = values.size - int(np.isfinite(values).sum())
     if wrong:
         raise ValueError(
@@ -46,12 +46,13 @@ def check_finite(owner: str, name: str, values: Array) -> Array:
 
 
 def order_of(owner: str, given: Any, batch_first: bool | None) -> bool:
-    """Return whether recordings have samples first, as somebody says or ``record`` has noted.
+    """Return whether recordings have samples first, as the caller says or ``record`` has noted.
 
     Args:
         owner: who asks, for the messages.
         given: a tensor, or mappings of them.
-        batch_first: what somebody says; None for what is noted, and samples first where nothing is.
+        batch_first: the caller's statement; None takes what ``record`` has noted, and samples first if nothing is
+            noted.
 
     Raises:
         ValueError: one contradicts the other, or of some recordings (T, N, ...) is noted, and of others nothing.
@@ -69,7 +70,7 @@ def order_of(owner: str, given: Any, batch_first: bool | None) -> bool:
 
 
 def in_order(given: Any, batch_first: bool) -> Any:
-    """Return recordings, whatever holds them, as (N, T, ...); what is no tensor stays, for the checks that follow.
+    """Return recordings as (N, T, ...), in any container; other objects stay unchanged, for later checks.
 
     Args:
         given: a tensor, or mappings of them.
@@ -83,19 +84,19 @@ def in_order(given: Any, batch_first: bool) -> Any:
 
 
 def check_recording(owner: str, name: str, x: object, batch_first: bool = True) -> Tensor:
-    """Return a recording, or raise unless it has the shape (N, T, *neurons), with something in it.
+    """Return a recording; raise unless it has the shape (N, T, *neurons) and is not empty.
 
     Args:
         owner: who asks, for the messages.
         name: of the recording.
-        x: the recording, as (N, T, *neurons) in any case.
-        batch_first: False if it was given as (T, N, *neurons), of which messages speak then.
+        x: the recording, always as (N, T, *neurons).
+        batch_first: False if it was given as (T, N, *neurons); messages then name these axes.
     """
     found = check_tensor(owner, name, x)
     came = tuple(in_order(found, batch_first).shape)
     if found.ndim < 3:
         alone, pair = (f"{name}[None]", "(N, T)") if batch_first else (f"{name}[:, None]", "(T, N)")
-        hint = f"one sample (T, neurons) goes as {alone}, one neuron a sample {pair} as {name}[..., None]"
+        hint = f"pass one sample (T, neurons) as {alone}, one neuron a sample {pair} as {name}[..., None]"
         raise ValueError(f"{owner}: {name} has shape {came}, expected {_axes(batch_first)}; {hint}")
     if found.numel() == 0:
         empty = ["samples", "steps", *["neurons"] * (found.ndim - 2)][[*found.shape].index(0)]
@@ -108,19 +109,19 @@ def _axes(batch_first: bool) -> str:
 
 
 def check_recordings(owner: str, name: str, given: object, batch_first: bool = True) -> dict[str, Tensor]:
-    """Return recordings by the names of their layers, the name "" for one alone."""
+    """Return recordings by the names of their layers; a single one has the name ""."""
     if not isinstance(given, Mapping):
         return {"": check_recording(owner, name, given, batch_first)}
     if not given:
         expected = f"names of layers and their recordings {_axes(batch_first)}"
         raise ValueError(f"{owner}: {name} is an empty mapping, expected {expected}")
-    # of what was recorded of a layer, the spikes
+    # the spikes among the records of a layer
     spikes = {layer: x["spikes"] if isinstance(x, Mapping) and "spikes" in x else x for layer, x in given.items()}
     return {str(layer): check_recording(owner, f"{name}[{layer!r}]", x, batch_first) for layer, x in spikes.items()}
 
 
 def check_index(owner: str, name: str, index: object, size: int, what: str) -> int:
-    """Return an index of samples or neurons, counted from the end if negative, or raise if there is none such."""
+    """Return an index of samples or neurons, counted from the end if negative; raise if it does not exist."""
     if isinstance(index, bool) or not isinstance(index, int | np.integer):
         raise TypeError(f"{owner}: {name}={index!r}, expected a whole number, from 0 to {size - 1}")
     if not -size <= index < size:
@@ -134,21 +135,21 @@ def one_sample(owner: str, name: str, x: Tensor, sample: int) -> Tensor:
 
 
 def check_most(owner: str, name: str, most: object) -> int:
-    """Return how many to draw at most, or raise unless that is a whole number, 1 or more."""
+    """Return the largest number to draw; raise unless it is a whole number, 1 or more."""
     if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
         raise ValueError(f"{owner}: {name}={most!r}, expected a whole number, 1 or more")
     return int(most)
 
 
 def check_dt(owner: str, dt: object) -> float:
-    """Return the length of a step, or raise unless it is a positive number."""
+    """Return the length of a step; raise unless it is a positive number."""
     if isinstance(dt, bool) or not isinstance(dt, Real) or not 0.0 < float(dt) < math.inf:
         raise ValueError(f"{owner}: dt={dt!r}, expected the length of a step, a positive number such as 0.5 for 0.5 ms")
     return float(dt)
 
 
 def stride(count: int, most: int) -> int:
-    """Return the distance of evenly spaced ones of ``count``, so that there are ``most`` of them at most.
+    """Return the spacing of at most ``most`` evenly spaced items of ``count``.
 
     >>> stride(4096, 512), stride(10, 512)
     (8, 1)
@@ -157,7 +158,7 @@ def stride(count: int, most: int) -> int:
 
 
 def ordinal(number: int) -> str:
-    """Return a number as a place in a row.
+    """Return an ordinal number.
 
     >>> [ordinal(n) for n in (2, 3, 8, 11, 21, 112)]
     ['2nd', '3rd', '8th', '11th', '21st', '112th']
@@ -167,7 +168,7 @@ def ordinal(number: int) -> str:
 
 
 def subset(step: int, count: int, what: str) -> str:
-    """Say which ones are drawn.
+    """Return a text that says which items are drawn.
 
     >>> subset(8, 4096, "neurons"), subset(1, 10, "neurons"), subset(1, 1, "neurons")
     ('every 8th of 4,096 neurons', '10 neurons', '1 neuron')

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 # of the largest disk, in square points
 LARGEST = 60.0
-# a tick is at most this share of the axis of time, however few steps there are
+# a tick is at most this share of the axis of time, even for few steps
 _WIDEST = 0.009
 
 
 def is_binary(values: Array) -> bool:
-    """Say whether all values are 0 or 1."""
+    """Return True if all values are 0 or 1."""
     return bool(((values == 0) | (values == 1)).all())
 
 
 def ticks(ax: "Axes", xy: Array, width: float, height: float, color: Any) -> None:
-    """Draw a tick at each of the points (spikes, 2), of this size in units of the axes, in one colour or in many."""
+    """Draw a tick at each of the points (spikes, 2), of this size in units of the axes, in one or many colours."""
     from matplotlib.collections import PolyCollection
     from matplotlib.transforms import AffineDeltaTransform
 
@@ -35,14 +35,14 @@ def ticks(ax: "Axes", xy: Array, width: float, height: float, color: Any) -> Non
         facecolors=color,
         edgecolors=color,
     )
-    # the part of transData that is affine whatever the scale of the axes, without its offset
+    # the part of transData that is affine for every scale of the axes, without its offset
     size: Any = ax.transLimits + ax.transAxes
     drawn.set_transform(AffineDeltaTransform(size))
     ax.add_collection(drawn, autolim=False)
 
 
 def disks(ax: "Axes", xy: Array, areas: Array, colors: Array, filled: Array) -> None:
-    """Draw a disk at each of the points (spikes, 2), of this share of the largest area; a ring where not filled."""
+    """Draw a disk at each of the points (spikes, 2), with this share of the largest area; a ring if not filled."""
     from matplotlib.colors import to_rgba_array
 
     edges: Any = to_rgba_array(colors.tolist())
@@ -52,7 +52,7 @@ def disks(ax: "Axes", xy: Array, areas: Array, colors: Array, filled: Array) -> 
 
 
 def tick_width(steps: int, dt: float) -> float:
-    """Return the width of a tick: most of a step, and not much of the picture.
+    """Return the width of a tick: most of a step, but little of the picture.
 
     >>> tick_width(1000, 1.0), tick_width(10, 1.0)
     (0.8, 0.09)

@@ -1,4 +1,4 @@
-"""A network on one page: what came in, what each layer did, and what came out."""
+"""A network on one page: its input, the activity of each layer, and its output."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -39,13 +39,13 @@ def overview(
     dt: float = 1.0,
     unit: str | None = None,
 ) -> "Figure":
-    """Run a network, and draw what it did on one page, as ``overview_of`` does.
+    """Run a network, and draw its activity on one page, as ``overview_of`` does.
 
     Args:
-        model: a ``SpikingNet``. A copy of it runs, in training or not as it is, and everything stays as it was.
-        x: its input, as it takes it.
+        model: a ``SpikingNet``. A copy of it runs, in the same training mode, and everything stays unchanged.
+        x: input of the network.
         targets: class indices, shape (N,).
-        sample: which of the N samples to draw; rates are those of all.
+        sample: which of the N samples to draw; rates are over all samples.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
 
@@ -55,7 +55,7 @@ def overview(
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: x or targets do not fit.
-        TypeError: model is no SpikingNet, or cannot be copied; the network returns several tensors.
+        TypeError: model is not a SpikingNet, or cannot be copied; the network returns several tensors.
     """
     check_network("overview", model)
     x = check_sequences("overview", x, model.batch_first)
@@ -69,11 +69,11 @@ def overview(
 
 
 def _seen(model: Any, x: Tensor) -> Recording:
-    """Run a network, and return what the page shows of it."""
+    """Run a network, and return the data of the page."""
     try:
         return record(model, x.clone(), ("spikes", "v", "threshold"))
     except ValueError:
-        # no layer has a membrane, or no layer a threshold; if something else is wrong, it is so here too
+        # no layer has a membrane, or none a threshold; any other error is raised here as well
         return record(model, x.clone())
 
 
@@ -88,18 +88,20 @@ def overview_of(
     unit: str | None = None,
     batch_first: bool | None = None,
 ) -> "Figure":
-    """Draw what a network did: its input, the spikes of each layer, how many fire when and how often, and its output.
+    """Draw a network's activity: its input, the spikes and firing rates of each layer, and its output.
 
     Args:
-        layers: for the name of each spiking layer its "spikes" and maybe its membranes "v", each (N, T, *neurons), as
-            ``spikingtorch.record`` returns them. The membranes are those of the first layer that has some.
+        layers: for the name of each spiking layer its "spikes" and possibly its membranes "v", each (N, T, *neurons),
+            as from ``spikingtorch.record``. Membranes are drawn for the first layer that has them.
         out: output of the network, shape (N, T, ...).
         x: input, shape (N, T, ...).
-        targets: class indices, shape (N,), one output for each class; that of the sample stands out in the output.
-        sample: which of the N samples to draw; rates are those of all.
+        targets: class indices, shape (N,), for a network with one output per class; the class of the sample is
+            highlighted.
+        sample: which of the N samples to draw; rates are over all samples.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
-        batch_first: False for layers, out and x of (T, N, ...); left out, what a recording of ``record`` is, or True.
+        batch_first: False for layers, out and x of (T, N, ...); by default the order of a recording of ``record``, or
+            True.
 
     Returns:
         The figure.
@@ -124,7 +126,7 @@ def overview_of(
 
 
 def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, unit: str | None = None) -> "Figure":
-    """Draw one sample, and how often the neurons of its layers fire over all samples, which may be others and more."""
+    """Draw one sample, and the firing rates of its layers over all samples, which may be others and more."""
     figure = new_figure(11.0, sum(height for height, _ in _ROWS) + 0.3 * max(0, len(of.layers) - 5))
     panels = _panels(figure)
     draw_input(panels["input"], of, dt, unit)
@@ -151,7 +153,7 @@ def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, uni
 
 
 def _panels(figure: "Figure") -> dict[str, "Axes"]:
-    """Return the panels by their names: rows that are laid out one by one, so that none waits for another's labels."""
+    """Return the panels by their names; each row has its own layout, so labels of one row do not move another."""
     found: dict[str, Axes] = {}
     boxes: Any = figure.subfigures(len(_ROWS), 1, height_ratios=[height for height, _ in _ROWS])
     for box, (_, widths) in zip(boxes, _ROWS, strict=True):
@@ -161,12 +163,12 @@ def _panels(figure: "Figure") -> dict[str, "Axes"]:
 
 
 def _title(name: str) -> str:
-    """Return the name of a layer, which nn.Sequential makes of a number."""
+    """Return the name of a layer, which is a number in nn.Sequential."""
     return f"layer {name}" if name.isdecimal() else name
 
 
 def _is_firing(states: Mapping[str, Tensor]) -> bool:
-    """Say whether a layer fires: it has a threshold, or gives out 0 and 1, or mostly nothing. No readout does."""
+    """Return True if a layer fires: it has a threshold, or its outputs are 0 and 1, or mostly zero. No readout does."""
     spikes = states.get("spikes")
     if spikes is None or "threshold" in states:
         return spikes is not None
@@ -194,6 +196,6 @@ def _class_of(targets: Tensor | None, out: Tensor, sample: int) -> int | None:
 
 
 def _number_of_samples(activity: Mapping[str, Activity]) -> str:
-    """Return over how many samples the rates are, for a title."""
+    """Return the number of samples of the rates, for a title."""
     most = max(layer.samples for layer in activity.values())
     return "this sample" if most == 1 else f"all {most:,} samples"

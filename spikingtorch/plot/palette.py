@@ -1,7 +1,7 @@
-"""The colours of all pictures, told apart by colour-blind readers, on white paper and on a dark screen.
+"""The colours of all pictures; colour-blind readers can tell them apart, on white and on dark backgrounds.
 
-The hues are those of M. Okabe and K. Ito, "Color universal design" (2008). Their yellow and their black are left out:
-one cannot be seen on white, the other not on black. Text, axes and what would be black follow matplotlib's rcParams.
+The hues are those of M. Okabe and K. Ito, "Color universal design" (2008). Their yellow and black are left out: yellow
+is invisible on white, and black on black. Text, axes and otherwise black marks follow matplotlib's rcParams.
 """
 
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ GREEN = "#009E73"
 PURPLE = "#CC79A7"
 ORANGE = "#E69F00"
 SKY = "#56B4E9"
-# readable on white and on black alike: for what stands back
+# readable on white and on black, for marks in the background
 GRAY = "#808080"
-# The first ones are the easiest to see in thin marks, and to tell apart: green and purple, which look alike without the
-# cones for red or for green, come last together.
+# The first colours are the easiest to see in thin marks and to tell apart. Green and purple look alike without the
+# cones for red or for green, so they come last.
 ON_LIGHT = (BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE)
 ON_DARK = (SKY, VERMILION, GREEN, ORANGE, PURPLE, BLUE)
-# from below zero to above it, with ends that are as dark as one another
+# from below zero to above it, with equally dark ends
 _DIVERGING = ("#00304d", BLUE, "#8fc1de", "#f7f7f7", "#f2b183", VERMILION, "#5a2700")
 
 
@@ -34,14 +34,14 @@ def ink(ax: "Axes") -> str:
 
 
 def colors(count: int, ax: "Axes") -> list[str]:
-    """Return as many colours for these axes: those above while they last, else as many shades from blue to green."""
+    """Return a number of colours for these axes: those above if they suffice, else shades from blue to green."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex, to_rgb
 
     cycle = ON_DARK if sum(to_rgb(ink(ax))) > 1.5 else ON_LIGHT
     if count <= len(cycle):
         return [*cycle[:count]]
-    # neither the darkest nor the brightest of the map, which one of the backgrounds would swallow
+    # neither the darkest nor the brightest of the map, which would vanish on one of the backgrounds
     return [to_hex(colormaps["viridis"](0.25 + 0.57 * k / (count - 1))) for k in range(count)]
 
 
@@ -53,7 +53,7 @@ def diverging() -> "Colormap":
 
 
 def sequential(ax: "Axes") -> "Colormap":
-    """Return the map for values from zero on: from the background of these axes to the colour of their text."""
+    """Return the map for non-negative values: from the background of these axes to the colour of their text."""
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
     return LinearSegmentedColormap.from_list("paper_ink", [to_hex(ax.get_facecolor()), ink(ax)])

@@ -22,14 +22,14 @@ _MOST_INPUTS = 256
 
 
 class Sample(NamedTuple):
-    """What a network did with one of some samples.
+    """A network's activity for one of several samples.
 
     Attributes:
-        layers: by the names of the layers that fire, their "spikes" and maybe their membranes "v" and "threshold".
+        layers: for the name of each layer that fires, its "spikes" and possibly its membranes "v" and "threshold".
         out: output of the network, shape (N, T, ...).
         x: input, shape (N, T, ...).
         sample: which of the N samples.
-        class_of: its class, None if classes are not known.
+        class_of: its class; None if classes are not known.
     """
 
     layers: Layers
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:
-    """Draw an input of spikes as a raster, and one of numbers as an image."""
+    """Draw an input of spikes as a raster, and an input of other numbers as an image."""
     x = inputs.check_recording("overview", "x", of.x)
     seen = inputs.one_sample("overview", "x", x, of.sample)
     step = inputs.stride(seen.shape[1], _MOST_INPUTS)
@@ -55,7 +55,7 @@ def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:
 
 
 def _image(ax: "Axes", values: Array, count: int, dt: float) -> None:
-    """Draw numbers (T, rows) of so many inputs as an image; colours are even around zero if some are below it."""
+    """Draw numbers (T, rows) of inputs as an image; colours are symmetric around zero if some are negative."""
     extent = (-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5)
     image = image_of(ax, values.T, bool((values < 0).any()), aspect="auto", origin="lower", extent=extent)
     color_bar(ax, image)
@@ -70,7 +70,7 @@ def draw_membranes(ax: "Axes", of: Sample, layer: str, dt: float, unit: str | No
 
 
 def draw_output(ax: "Axes", of: Sample, dt: float, unit: str | None) -> str:
-    """Draw the output over time, of spikes their mean so far, and return what stands above it."""
+    """Draw the output over time (for spikes, their running mean), and return its title."""
     seen = inputs.one_sample("overview", "out", of.out, of.sample)
     values = inputs.check_finite("overview", "out", inputs.as_array(seen))
     steps, count = values.shape

@@ -1,4 +1,4 @@
-"""Phase planes: where a neuron of two states goes from any point, and where it went."""
+"""Phase planes: the direction of a neuron with two states at every point, and its trajectory."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +22,7 @@ _ARROWS, _FINE = 19, 160
 
 
 class _Neuron(NamedTuple):
-    """A step with its parameters, the state that it starts from, and the names of two of its states."""
+    """A step with its parameters, its first state, and the names of two of its states."""
 
     step: Callable[[Any, Tensor], tuple[Any, Tensor]]
     start: Any
@@ -30,7 +30,7 @@ class _Neuron(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """One step from each point of a grid, each of shape (n, n): the points, the changes, and where it fires."""
+    """One step from each point of a grid: the points, the changes, and where the neuron fires, each of shape (n, n)."""
 
     x: Array
     y: Array
@@ -49,30 +49,30 @@ def phase_plane(
     limits: Limits | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a neuron in the plane of two of its states: where it goes, and what one step does to any other state.
+    """Draw a neuron in the plane of two of its states: its trajectory, and the direction of one step at each point.
 
-    Arrows show the direction of one step, of one length each, under the last input of x. On a coloured line, a
-    nullcline, a state does not change; where two of them cross, none does. In the gray area the next step fires. What
-    the neuron did under x, its trajectory, is dark, and dotted from one end of a step with a spike to the other.
+    Arrows of equal length show the direction of one step, for the last input of x. On a coloured line, a nullcline, one
+    state does not change. Where two nullclines cross, neither does. In the gray area the next step fires. The
+    trajectory under x is dark. It is dotted during a step with a spike.
 
     Args:
         neuron: a layer of one neuron, or a step ``(state, x) -> (state, spike)`` with its parameters bound, such as
             ``functools.partial(alif_step, decay=0.9, ...)``.
         x: input over time, floating, shape (T,).
-        start: state from which to start, a NamedTuple of numbers; left out, that of the layer at rest.
-        states: names of the states to the right and up; left out, the first two. Others stay in the arrows as they are
-            in ``start``.
-        limits: what to show, ((left, right), (bottom, top)); left out, where the neuron went, and a margin.
-        ax: where to draw; left out, a new figure, ``phase_plane(...).figure``.
+        start: first state, a NamedTuple of numbers; by default the state of the layer at rest.
+        states: names of the states on the horizontal and the vertical axis; by default the first two. The arrows hold
+            other states at their values in ``start``.
+        limits: the range to show, ((left, right), (bottom, top)); by default the trajectory with a margin.
+        ax: where to draw; by default a new figure, ``phase_plane(...).figure``.
 
     Returns:
         The axes.
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: x is no floating tensor, neuron cannot be called, or a step comes without ``start``.
-        ValueError: x is not of shape (T,), the neuron has fewer than two states or is more than one, or what is
-            to be shown is infinite.
+        TypeError: x is not a floating tensor, neuron cannot be called, or a step comes without ``start``.
+        ValueError: x is not of shape (T,), there are fewer than two states or several neurons, or a value to draw is
+            infinite.
 
     >>> from spikingtorch import Izhikevich
     >>> ax = phase_plane(Izhikevich(dt=0.25), torch.full((400,), 10.0))
@@ -89,7 +89,7 @@ def phase_plane(
     ax.contourf(fine.x, fine.y, fine.fires, levels=[0.5, 1.5], colors=[GRAY], alpha=0.2)
     _arrows(ax, _field(found, x[-1], shown, _ARROWS))
     for change, color in zip((fine.dx, fine.dy), colors(2, ax), strict=True):
-        # a state that nothing changes, or that changes everywhere, has no nullcline
+        # a state that never changes, or that changes everywhere, has no nullcline
         if change.min() < 0 < change.max():
             ax.contour(fine.x, fine.y, np.where(fine.fires, np.nan, change), levels=[0.0], colors=[color])
     _draw_path(ax, path, fired)
@@ -112,7 +112,7 @@ def _check_input(x: object) -> Tensor:
 
 
 def _neuron(neuron: Any, x: Tensor, start: Any, states: tuple[str, str] | None) -> _Neuron:
-    """Return the step of a neuron, its first state and the names of the two to draw."""
+    """Return the step of a neuron, its first state and the names of the two states to draw."""
     step: Any
     params: dict[str, Any]
     if isinstance(neuron, StepLayer):
@@ -128,8 +128,9 @@ def _neuron(neuron: Any, x: Tensor, start: Any, states: tuple[str, str] | None) 
     single = all(isinstance(each, Tensor | float | int) for each in start)
     if len(names) < 2 or not single:
         raise ValueError(
-            f"phase_plane: the state {type(start).__name__} has the fields {list(names)}, expected two states or more, "
-            "each a number; traces(v) draws a neuron with one, and a layer goes without recurrent= and refractory="
+            f"phase_plane: the state {type(start).__name__} has the fields {list(names)}, expected two states or "
+            "more, each a number. traces(v) draws a neuron with one state; a layer must have neither recurrent= "
+            "nor refractory="
         )
     pair = states or (names[0], names[1])
     if len(pair) != 2 or not {*pair} <= {*names} or pair[0] == pair[1]:
@@ -168,7 +169,7 @@ def _around(values: Array) -> tuple[float, float]:
 
 
 def _field(neuron: _Neuron, x: Tensor, limits: Limits, count: int) -> _Field:
-    """Return what one step changes, from each point of a grid."""
+    """Return the change by one step from each point of a grid."""
     sides = [torch.linspace(low, high, count, dtype=x.dtype) for low, high in limits]
     right, up = (each.flatten() for each in torch.meshgrid(*sides, indexing="xy"))
     points = dict(zip(neuron.states, (right, up), strict=True))
@@ -194,7 +195,7 @@ def _arrows(ax: "Axes", field: _Field) -> None:
 
 
 def _draw_path(ax: "Axes", path: Array, fired: Array) -> None:
-    """Draw what the neuron did: a line with gaps at the spikes, which dotted lines fill."""
+    """Draw the trajectory: a line with gaps at the spikes, which dotted lines fill."""
     breaks = np.flatnonzero(fired) + 1
     line = np.insert(path, breaks, np.nan, axis=0)
     ax.plot(*line.T, color=ink(ax), linewidth=1.2)

@@ -47,30 +47,31 @@ def raster(
     unit: str | None = None,
     batch_first: bool | None = None,
 ) -> "Axes":
-    """Draw the spikes of one sample: each where its tensor is not zero, at its step times dt.
+    """Draw the spikes of one sample: every nonzero entry, at the time of its step times dt.
 
-    One recording has its neurons at their indices, those of images flattened. Of several, by the names of their layers,
-    each has a band of its own, the first at the bottom. Spikes other than 0 and 1 are disks: the area is the size of
-    the value, and a ring stands for a value below zero.
+    In a single recording, neurons stand at their indices; images are flattened. Several recordings, by the names of
+    their layers, have a band each, the first at the bottom. Spikes other than 0 and 1 are disks whose area is the
+    magnitude of the value. A ring stands for a negative value.
 
     Args:
         spikes: shape (N, T, *neurons), of any real dtype or bool; or several of them by the names of their layers, as
             ``spikingtorch.record`` returns them.
-        ax: where to draw; left out, a new figure, ``raster(...).figure``.
+        ax: where to draw; by default a new figure, ``raster(...).figure``.
         sample: which of the N samples.
-        labels: of one recording, a label for each neuron, a tensor or a sequence: neurons of one label have one colour.
-        most: number of neurons of a layer to draw at most. If it has more, evenly spaced ones are drawn, and the axis
-            says so.
+        labels: for a single recording, a label for each neuron, a tensor or a sequence: neurons of one label have one
+            colour.
+        most: the largest number of neurons of a layer to draw. If it has more, evenly spaced ones are drawn, and the
+            axis says so.
         dt: length of a step.
-        unit: of time; left out, steps while dt is 1, and ms otherwise.
-        batch_first: False for (T, N, ...), time first; left out, what a recording of ``record`` is, or True.
+        unit: unit of time; by default steps if dt is 1, and ms otherwise.
+        batch_first: False for (T, N, ...), time first; by default the order of a recording of ``record``, or True.
 
     Returns:
         The axes.
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: spikes are no real tensor.
+        TypeError: spikes are not a real tensor.
         ValueError: a recording has no axis of neurons, is empty or holds NaN; sample, labels, most or dt do not fit.
 
     >>> import torch
@@ -126,7 +127,7 @@ def _one(ax: "Axes", rows: _Rows, labels: Labels | None, tick: _Tick) -> None:
 
 
 def _bands(ax: "Axes", layers: dict[str, _Rows], tick: _Tick) -> None:
-    """Draw a band for each layer, of one height whatever its number of neurons is."""
+    """Draw a band of equal height for each layer, whatever its number of neurons."""
     for k, ((_, rows), color) in enumerate(zip(layers.items(), colors(len(layers), ax), strict=True)):
         height = _FILLED / rows.total
         y = k + (1 - _FILLED) / 2 + height * (np.arange(rows.values.shape[1]) * rows.step + 0.5 * rows.step)
@@ -156,7 +157,7 @@ def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick:
 
 
 def _label_of_each(labels: Labels, count: int) -> list[object]:
-    """Return a label for each neuron, or raise if there are more or fewer."""
+    """Return a label for each neuron; raise if their number differs."""
     each = labels.flatten().tolist() if isinstance(labels, Tensor) else [*labels]
     if len(each) != count:
         raise ValueError(f"raster: labels has {len(each):,} entries, expected {count:,}: one for each neuron")
@@ -164,5 +165,5 @@ def _label_of_each(labels: Labels, count: int) -> list[object]:
 
 
 def _order(label: object) -> tuple[bool, float, str]:
-    """Sort numbers by their size, and before names."""
+    """Sort numbers by their size, before names."""
     return (True, 0.0, str(label)) if not isinstance(label, Real) else (False, float(label), "")

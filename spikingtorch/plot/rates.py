@@ -1,4 +1,4 @@
-"""Histograms of firing rates: which layers are silent, and which fire all the time."""
+"""Histograms of firing rates, which show silent and saturated layers."""
 
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,11 @@ def rates(
     unit: str | None = None,
     batch_first: bool | None = None,
 ) -> "Axes":
-    """Draw how many neurons of each layer fire how often, and say how many never do, or at each step.
+    """Draw a histogram of each layer's firing rates, with the shares of silent and saturated neurons.
 
         rate of a neuron = share of its steps, over all samples, at which it spikes, divided by dt
 
-    A silent neuron has spiked at no step of any sample, a saturated one at all of them. A layer with many of either
+    A silent neuron has spiked at no step of any sample, a saturated neuron at all steps. A layer with many of either
     learns little. There are ``bins`` bars from zero to the highest rate; the other arguments are those of ``raster``.
 
     Returns:
@@ -32,7 +32,7 @@ def rates(
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: spikes are no real tensor.
+        TypeError: spikes are not a real tensor.
         ValueError: a recording has no axis of neurons, is empty or holds NaN; bins or dt do not fit.
 
     >>> import torch

@@ -1,4 +1,4 @@
-"""The step of a spike, and what stands in for its derivative."""
+"""The step of a spike, and the surrogate of its derivative."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -26,23 +26,23 @@ def surrogates(
     width: float = 2.0,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the output of a neuron against its membrane, and the derivative that training takes in its place.
+    """Draw the output of a neuron against its membrane, and the derivative that training uses.
 
-    Both are those of ``functional.fire``, the derivative by autograd: what is drawn is what a layer computes. A dashed
-    line is an output that is no plain step, such as that of ``functional.Ternary``.
+    Both come from ``functional.fire``, the derivative by autograd, so the picture shows what a layer computes. A dashed
+    line is an output other than a plain step, such as that of ``functional.Ternary``.
 
     Args:
         surrogate: a spike function, or several.
         threshold: membrane at which a neuron fires.
-        width: how far to draw to both sides of the threshold, in units of the membrane.
-        ax: where to draw; left out, a new figure, ``surrogates(...).figure``.
+        width: range on each side of the threshold, in units of the membrane.
+        ax: where to draw; by default a new figure, ``surrogates(...).figure``.
 
     Returns:
         The axes.
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: a surrogate cannot be called, or threshold is no number.
+        TypeError: a surrogate cannot be called, or threshold is not a number.
         ValueError: there is no surrogate, one has a parameter per neuron, or width is not positive.
 
     >>> from spikingtorch.functional import Arctan, Sigmoid
@@ -50,7 +50,7 @@ def surrogates(
     ['spike', 'Sigmoid(beta=5)', 'Arctan(alpha=2)']
     """
     ax = axes_for(ax, 5.0, 3.0)
-    # a surrogate of the library is a NamedTuple, and so a sequence as well
+    # a surrogate of the library is a NamedTuple, and therefore also a sequence
     given: list[Any] = [surrogate] if callable(surrogate) else [*surrogate]
     if not given:
         raise ValueError("surrogates: an empty sequence, expected surrogates such as [Sigmoid(), Arctan()]")
@@ -77,7 +77,7 @@ def surrogates(
 
 
 def name_of(surrogate: Any) -> str:
-    """Return a surrogate as its repr has it, with short numbers, and names in place of addresses of functions.
+    """Return the repr of a surrogate with short numbers, and names in place of addresses of functions.
 
     >>> name_of(F.Strict(F.Sigmoid(beta=5.0))), name_of(F.FromPrimitive(torch.tanh))
     ('Strict(Sigmoid(beta=5))', 'FromPrimitive(tanh)')
@@ -93,7 +93,7 @@ def name_of(surrogate: Any) -> str:
 
 
 def _out_and_derivative(surrogate: Any, u: Tensor, threshold: float) -> tuple[Array, Array]:
-    """Return what a neuron gives out at these membranes, and the derivative by each of them."""
+    """Return the outputs of a neuron at these membranes, and the derivative by each membrane."""
     if not callable(surrogate) or isinstance(surrogate, type):
         name = surrogate.__name__ if isinstance(surrogate, type) else repr(surrogate)
         hint = f"; make one of the class: {name}()" if isinstance(surrogate, type) else ""

@@ -15,7 +15,7 @@ from spikingtorch.plot.palette import colors, ink
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# from one trace to the next, in heights of the highest
+# distance between traces, in heights of the highest trace
 _APART = 1.45
 
 
@@ -31,20 +31,20 @@ def traces(
     unit: str | None = None,
     batch_first: bool = True,
 ) -> "Axes":
-    """Draw membranes over time, those of several neurons above each other, each with the values of its axis.
+    """Draw membranes over time, several neurons above each other, each with the values of its axis.
 
-    All have one scale. A dotted line is the threshold, and a tick above a trace is a spike, which the membrane after
-    the reset does not show.
+    All have one scale. A dotted line is the threshold. A tick above a trace is a spike, which the membrane after the
+    reset does not show.
 
     Args:
         v: membranes, shape (N, T, *neurons).
         spikes: of the same shape.
         threshold: a number or a tensor that broadcasts to v: one value per neuron, or one per step and neuron.
         sample: which of the N samples.
-        neurons: how many evenly spaced neurons to draw, or which: indices of the flattened neurons.
-        ax: where to draw; left out, a new figure, ``traces(...).figure``.
+        neurons: the number of evenly spaced neurons to draw, or the indices of the flattened neurons.
+        ax: where to draw; by default a new figure, ``traces(...).figure``.
         dt: length of a step.
-        unit: of time; left out, steps while dt is 1, and ms otherwise.
+        unit: unit of time; by default steps if dt is 1, and ms otherwise.
         batch_first: False for (T, N, ...), time first.
 
     Returns:
@@ -52,8 +52,8 @@ def traces(
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: v, spikes or threshold are no real tensors.
-        ValueError: v has no axis of neurons, is empty or holds NaN; another argument does not fit to it.
+        TypeError: v, spikes or threshold are not real tensors.
+        ValueError: v has no axis of neurons, is empty or holds NaN; another argument does not fit v.
 
     >>> import torch
     >>> ax = traces(torch.rand(1, 50, 3), threshold=1.0, neurons=[0, 2])
@@ -81,7 +81,7 @@ def traces(
             xy = np.stack([when, np.full(len(when), base + high + 0.2 * (high - low))], axis=1)
             marks.ticks(ax, xy, marks.tick_width(len(times), dt), 0.16 * (high - low), color)
         if len(chosen) > 1:
-            # beside the trace, and not so far from the middle of its band that two names could meet
+            # beside the trace, but close to the middle of its band, so that two names cannot meet
             y = base + float(np.clip(np.median(values[:, k]), 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high))
             _name(ax, y, f"neuron {neuron}", color)
     _axis_of_values(ax, len(chosen), (low, high))
@@ -92,7 +92,7 @@ def traces(
 
 
 def _is_over_time(threshold: object, v: object) -> bool:
-    """Say whether a threshold has the axes of samples and of time, too."""
+    """Return True if a threshold has axes of samples and time as well."""
     return isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim
 
 
@@ -139,7 +139,7 @@ def _range(values: Array, limits: Array | None) -> tuple[float, float]:
 
 
 def _threshold(ax: "Axes", times: Array, limit: Array, dt: float) -> None:
-    """Draw the threshold of a neuron, over the whole width if it stays what it is."""
+    """Draw the threshold of a neuron, over the whole width if it is constant."""
     if (limit == limit[0]).all():
         times, limit = np.array([times[0] - 0.5 * dt, times[-1] + 0.5 * dt]), limit[[0, 0]]
     ax.plot(times, limit, color=ink(ax), linewidth=0.9, linestyle=":")
@@ -151,7 +151,7 @@ def _name(ax: "Axes", y: float, text: str, color: str) -> None:
 
 
 def _axis_of_values(ax: "Axes", count: int, ends: tuple[float, float]) -> None:
-    """Give each trace ticks with its values: two or three round ones, however many traces there are."""
+    """Give each trace ticks at two or three round values, for any number of traces."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = ends

@@ -1,4 +1,4 @@
-"""Weights: a histogram, a matrix as an image, or the kernels of a convolution beside each other."""
+"""Weights: a histogram, a matrix as an image, or the kernels of a convolution side by side."""
 
 import math
 from typing import TYPE_CHECKING, Literal
@@ -21,14 +21,15 @@ _BINS = 60
 def weights(
     weight: Tensor, *, kind: Kind | None = None, ax: "Axes | None" = None, most: int = 64, label: str = "weight"
 ) -> "Axes":
-    """Draw weights in colours around zero, blue below it and vermilion above it, or count them.
+    """Draw weights as colours, blue below zero and vermilion above, or as a histogram.
 
     Args:
         weight: of any shape.
         kind: "image", for a matrix (outputs, inputs), "kernels", for a convolution (outputs, inputs, height, width), or
-            "histogram", for any. Left out, an image for two axes, kernels for four, and a histogram for others.
-        ax: where to draw; left out, a new figure, ``weights(...).figure``.
-        most: number of kernels to draw at most. If there are more, evenly spaced ones are drawn, and the axes say so.
+            "histogram", for any. By default an image for two axes, kernels for four, and a histogram for others.
+        ax: where to draw; by default a new figure, ``weights(...).figure``.
+        most: the largest number of kernels to draw. If there are more, evenly spaced ones are drawn, and the axes say
+            so.
         label: of the weights, beside the colour bar or below the histogram.
 
     Returns:
@@ -36,7 +37,7 @@ def weights(
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: weight is no real tensor.
+        TypeError: weight is not a real tensor.
         ValueError: weight is empty or holds NaN, has another number of axes than the kind needs, or most does not fit.
 
     >>> import torch
@@ -73,7 +74,7 @@ def weights(
 
 
 def _histogram(ax: "Axes", values: Array, label: str) -> "Axes":
-    """Count weights in bins that lie evenly to both sides of zero."""
+    """Count weights in bins that are symmetric around zero."""
     largest = float(np.abs(values).max()) or 1.0
     counts, edges = np.histogram(values, np.linspace(-largest, largest, _BINS + 1))
     ax.stairs(counts, edges, fill=True, color=colors(1, ax)[0])
@@ -93,13 +94,13 @@ def _image(ax: "Axes", values: Array, label: str, aspect: Literal["auto", "equal
 
 
 def _tiled(values: Array, most: int) -> tuple[Array, str, str]:
-    """Return kernels (O, I, H, W) beside each other, NaN in between, and which these are to the right and up."""
+    """Return kernels (O, I, H, W) side by side, with NaN in between, and the texts of both axes."""
     outputs, sources = values.shape[:2]
     if sources == 1:
         step = inputs.stride(outputs, most)
         grid, xlabel, ylabel = _in_rows(values[::step, 0]), inputs.subset(step, outputs, "kernels"), ""
     else:
-        # inputs below each other, outputs beside each other: there are more of these as a rule
+        # inputs below each other and outputs side by side, because there are usually more outputs
         down = inputs.stride(sources, math.isqrt(most))
         across = inputs.stride(outputs, most // math.ceil(sources / down))
         grid = values[::across, ::down].swapaxes(0, 1)
@@ -108,7 +109,7 @@ def _tiled(values: Array, most: int) -> tuple[Array, str, str]:
 
 
 def _in_rows(kernels: Array) -> Array:
-    """Return kernels (K, H, W) as a table (rows, columns, H, W), wider than high, with NaN in what is left over."""
+    """Return kernels (K, H, W) as a table (rows, columns, H, W), wider than high, with NaN in empty places."""
     columns = math.ceil(math.sqrt(1.5 * len(kernels)))
     rows = math.ceil(len(kernels) / columns)
     table = np.full((rows * columns, *kernels.shape[1:]), np.nan)

@@ -1,19 +1,19 @@
-"""One page about a network: what it learned, how it fires, what it costs, and whether its gradients are right.
+"""One page about a network: its training, its firing, its costs, and a check of its gradients.
 
     report(model, loader, "report.html", history=history)
 
-The page is one HTML file that needs nothing else: no network, no scripts. It is written by files of one idea each:
+The page is one HTML file that needs neither a network nor scripts. These files write it:
 
-write           report: measure, draw, write
-batches         what the loader gives, as pieces of one length that a network takes
-measure         rates, silent neurons and operations over all pieces, and records of a few samples
-history         what was logged while training, as curves
-advice          what silent and saturated neurons need
-twins           the inputs of each step, and its independent implementation in JAX
-gradients       the gradients of each step against that, or against finite differences
-svg, figures    pictures that follow the colours of the page
-html, style     elements and their looks
-sections        the page, section by section
+    write           report: measure, draw, write
+    batches         the batches of the loader, as pieces of one length for the network
+    measure         rates, silent neurons and operations over all pieces, and records of a few samples
+    history         the training history, as curves
+    advice          advice on silent and saturated neurons
+    twins           the inputs of each step, and its independent implementation in JAX
+    gradients       the gradients of each step, compared with the twin or with finite differences
+    svg, figures    pictures that follow the colours of the page
+    html, style     elements and their looks
+    sections        the page, section by section
 
 It needs matplotlib: the extra ``plot``.
 """

@@ -1,4 +1,4 @@
-"""What silent and saturated neurons of a layer need: sentences that depend on how many there are, and which."""
+"""Advice on silent and saturated neurons of a layer, from their number and their places."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from spikingtorch.report.firing import Firing
 from spikingtorch.report.words import named
 from spikingtorch.units import percent
 
-# named are so many indices; shares below these are no reason to act
+# the number of indices to name; shares below these are no reason to act
 LISTED = 20
 _FEW_SILENT, _FEW_SATURATED, _MANY = 0.05, 0.01, 0.5
 _BUSY = 0.5
@@ -19,13 +19,13 @@ to_rate_(model, x, rate=0.1)  # before training: scales weights until every laye
 
 
 class Advice(NamedTuple):
-    """What is to be said about a layer.
+    """The advice about a layer.
 
     Attributes:
         layer: its name.
-        look: whether there is something to look at.
-        title: what was found, with its numbers.
-        sentences: what it means, and what helps.
+        look: whether the layer needs attention.
+        title: the finding, with its numbers.
+        sentences: its meaning, and what helps.
         code: to paste, or nothing.
     """
 
@@ -37,7 +37,7 @@ class Advice(NamedTuple):
 
 
 def advise(layer: Firing, samples: int) -> Advice:
-    """Return what is to be said about a layer that fires, after so many samples."""
+    """Return the advice about a layer that fires, after a number of samples."""
     silent, saturated = float(layer.silent.double().mean()), float(layer.saturated.double().mean())
     rate = float(layer.rates.mean())
     shares = f"{percent(silent)} silent, {percent(saturated)} saturated, mean rate {rate:.3g} spikes per step"
@@ -45,7 +45,7 @@ def advise(layer: Firing, samples: int) -> Advice:
     if silent == 1.0:
         return Advice(layer.name, True, title, _all_silent(layer, samples), TO_RATE)
     sentences = []
-    # of an image, places without input are silent, and that is right; a channel is not
+    # in an image, places without input may be silent, but a channel should not be
     channels = layer.counts.ndim > 1 and not bool(layer.silent.flatten(1).all(1).any())
     look_silent = silent >= (_MANY if channels else _FEW_SILENT)
     look_saturated = saturated >= _FEW_SATURATED
@@ -61,7 +61,7 @@ def advise(layer: Firing, samples: int) -> Advice:
         sentences.append(f"{which(layer.saturated)} fired at every step.")
     if look_silent and look_saturated:
         sentences.append(
-            "Both at once mean that inputs of the layer differ too much: a batch norm before it evens them out."
+            "Both together mean that inputs of the layer differ too much: a batch norm before it equalises them."
         )
     busy = rate > _BUSY and not look_saturated
     if busy:
@@ -78,8 +78,8 @@ def advise(layer: Firing, samples: int) -> Advice:
 
 def _all_silent(layer: Firing, samples: int) -> list[str]:
     return [
-        f"None of the {layer.neurons:,} neurons fired in {samples:,} samples. Nothing gets past this layer, and what "
-        "lies before it learns little.",
+        f"None of the {layer.neurons:,} neurons fired in {samples:,} samples. Nothing passes this layer, and the "
+        "layers before it learn little.",
         "A lower threshold, a longer time constant, larger weights or a normalisation before the layer make it fire. "
         "If a layer before it is silent as well, begin there.",
     ]
@@ -99,7 +99,7 @@ def _silent(layer: Firing, samples: int, share: float) -> list[str]:
         )
     else:
         said.append(
-            "A neuron that answers to rare inputs may be among them: more samples tell. If there are as many then, "
+            "A neuron that answers to rare inputs may be among them: more samples tell. If they stay silent, "
             "lower the threshold or begin with larger weights."
         )
     return said
@@ -118,7 +118,7 @@ def _saturated(layer: Firing, share: float) -> list[str]:
 
 
 def which(chosen: Tensor) -> str:
-    """Return how many neurons are chosen, and their indices.
+    """Return the number of chosen neurons, and their indices.
 
     >>> import torch
     >>> which(torch.tensor([True, False, True])), which(torch.arange(40) < 22)[-22:]

@@ -1,4 +1,4 @@
-"""What a loader gives, as pieces that a network takes: encoded, on its device, without padding."""
+"""Split the batches of a loader into pieces for a network: encoded, on its device, without padding."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -11,16 +11,16 @@ from spikingtorch import axes
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.validation import check_lengths
 
-_EXPECTED = "x as the network takes it, (x, targets), or (x, lengths, targets) of padded sequences"
+_EXPECTED = "the input x of the network, (x, targets), or (x, lengths, targets) of padded sequences"
 
 
 class Piece(NamedTuple):
     """Samples of one length.
 
     Attributes:
-        x: what the network is given, shape (N, T, ...).
+        x: the input of the network, shape (N, T, ...).
         targets: of these samples, if the loader has any.
-        batch: number of the batch that they are from.
+        batch: number of their batch.
     """
 
     x: Tensor
@@ -42,18 +42,18 @@ def pieces_of(
 ) -> Iterator[Piece]:
     """Yield the samples of the first batches.
 
-    A padded batch becomes pieces of samples of one length each, so that no step of padding is counted.
+    A padded batch becomes pieces of equal length, so that no step of padding is counted.
 
     Args:
-        loader: gives batches, x or (x, targets) or (x, lengths, targets).
-        most: number of batches, None for all.
-        encoder: makes spikes (N, T, ...) of x, in front of the network.
-        device: that of the network.
+        loader: an iterable of batches, x or (x, targets) or (x, lengths, targets).
+        most: number of batches; None for all.
+        encoder: makes spikes (N, T, ...) a module for x before the network.
+        device: device of the network.
         batch_first: False if the network takes (T, N, ...).
 
     Raises:
-        TypeError: the loader cannot be iterated, or gives something else.
-        ValueError: it gives nothing, or a batch has no samples or no steps.
+        TypeError: the loader cannot be iterated, or yields other objects.
+        ValueError: the loader is empty, or a batch has no samples or no steps.
     """
     if isinstance(loader, Tensor):
         raise TypeError(f"report: loader is a tensor, expected batches; put it in a list: [x], for {_EXPECTED}")
@@ -105,13 +105,13 @@ def _check(x: Any, number: int, encoder: object, named: str, spelled: str) -> No
 
 
 def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
-    """Yield the samples of a batch, those of one length together and without padding."""
+    """Yield the samples of a batch, grouped by length and without padding."""
     known = targets if isinstance(targets, Tensor) and targets.shape[:1] == x.shape[:1] else None
     if lengths is None:
         yield Piece(x, known, number)
         return
     ends = check_lengths("report", lengths, x.shape[0], x.shape[1]).cpu()
-    # the longest first, which pictures show
+    # the longest samples first, because pictures show these
     for length in ends.unique().flip(0).tolist():
         chosen = (ends == length).nonzero().flatten()
         of_length = None if known is None else known[chosen.to(known.device)]
@@ -119,11 +119,11 @@ def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
 
 
 class unchanged:  # noqa: N801
-    """Within it, modules among the parts are in evaluation; all random numbers are where they were afterwards.
+    """A context with all modules among the parts in evaluation; it restores all random numbers afterwards.
 
     Args:
         device: of the network.
-        parts: a loader and an encoder, whose own generators are put back as well.
+        parts: a loader and an encoder, whose generators are restored as well.
     """
 
     def __init__(self, device: torch.device, *parts: object) -> None:

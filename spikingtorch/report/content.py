@@ -1,4 +1,4 @@
-"""What the page is made of, before it is HTML."""
+"""The content of the page before it becomes HTML."""
 
 import platform
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Section(NamedTuple):
     Attributes:
         key: its anchor.
         title: its heading.
-        body: what is below it.
+        body: the content below the heading.
     """
 
     key: str
@@ -28,17 +28,17 @@ class Section(NamedTuple):
 
 
 class Content(NamedTuple):
-    """All that the page says.
+    """The content of the page.
 
     Attributes:
         title: of the page.
         kind: class of the network.
         made: when.
-        versions: of what it was made with, by name.
-        history: what was logged, None if nothing was.
-        measured: what the network did.
-        checks: of the gradients of its steps.
-        warned: what Python warned about while the network ran.
+        versions: versions of the software, by name.
+        history: the training history; None if nothing was logged.
+        measured: the measurements of the network.
+        checks: checks of the gradients of its steps.
+        warned: warnings of Python while the network ran.
     """
 
     title: str
@@ -57,12 +57,12 @@ class Content(NamedTuple):
 
     @property
     def pictured(self) -> list[Firing]:
-        """Those among them that ran on the samples of the pictures."""
+        """The spiking layers that ran on the samples of the pictures."""
         return [layer for layer in self.firing if layer.name in self.measured.pictured]
 
     @property
     def seen(self) -> str:
-        """On how much the numbers of the page are."""
+        """The samples and steps that the numbers of the page are based on."""
         found = self.measured
         fewest, most = found.lengths
         steps = f"{most:,} steps" if fewest == most else f"{fewest:,} to {most:,} steps"
@@ -70,7 +70,7 @@ class Content(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what a report is made with."""
+    """Return the versions of the software that makes a report."""
     import torch
 
     import spikingtorch

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Records = Mapping[str, Tensor]
-# of a small picture, in inches
+# size of a small picture, in inches
 _WIDTH, _HEIGHT = 3.6, 2.4
 _ROWS, _TRACES, _BINS = 128, 3, 25
 
@@ -50,7 +50,7 @@ def curves(chart: Sequence[Curve], label: str) -> "Figure":
 
 
 def rate_histogram(layer: Firing, color: int, count: int) -> "Figure":
-    """Draw how many neurons of a layer fire how often, over all samples."""
+    """Draw a histogram of a layer's firing rates over all samples."""
     ax = _small()
     rates = layer.rates.flatten().numpy()
     edges = np.linspace(0.0, float(rates.max()) or 1.0, _BINS + 1)
@@ -69,7 +69,7 @@ def layer_raster(spikes: Tensor, color: int, count: int) -> "Figure":
     ax = raster(spikes, ax=_small(), most=_ROWS)
     shade = colors(count, ax)[color]
     for marks in ax.collections:
-        # a ring, for a value below zero, has a face that is clear, and keeps it
+        # a ring, for a negative value, keeps its transparent face
         faces: Any = np.array(marks.get_facecolor())
         faces[:, :3] = to_rgb(shade)
         marks.set_facecolor(faces)
@@ -78,7 +78,7 @@ def layer_raster(spikes: Tensor, color: int, count: int) -> "Figure":
 
 
 def layer_traces(records: Records) -> "Figure":
-    """Draw membranes of a few neurons for the first sample, of those that fire if there are any."""
+    """Draw membranes of a few neurons for the first sample, preferably of neurons that fire."""
     neurons = _telling(records["spikes"][0].flatten(1))
     drawn = traces(
         records["v"], spikes=records["spikes"], threshold=records.get("threshold"), neurons=neurons, ax=_small()
@@ -87,7 +87,7 @@ def layer_traces(records: Records) -> "Figure":
 
 
 def whole(layers: Mapping[str, Records], activity: Mapping[str, Activity], out: Any, first: Piece) -> "Figure":
-    """Draw the network on one page: records and outputs of the first samples, and how often neurons fire in all."""
+    """Draw the network on one page: records and outputs of the first samples, and rates over all samples."""
     leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
     shown = with_neurons(leaf)
     classes = classes_of(shown, first.targets)
@@ -96,7 +96,7 @@ def whole(layers: Mapping[str, Records], activity: Mapping[str, Activity], out: 
 
 
 def _telling(spikes: Tensor) -> list[int]:
-    """Return neurons of spikes (T, neurons) to look at: the busiest, the quietest that fires, and one between."""
+    """Return neurons of spikes (T, neurons) to draw: the busiest, the quietest that fires, and one in between."""
     counts = (spikes != 0).sum(0)
     order = counts.argsort(descending=True, stable=True)
     firing = order[: int((counts > 0).sum())]
@@ -106,7 +106,7 @@ def _telling(spikes: Tensor) -> list[int]:
 
 
 def with_neurons(x: Tensor) -> Tensor:
-    """Return a recording (N, T) as one of a single neuron."""
+    """Return a recording (N, T) with an axis for its single neuron."""
     return x if x.ndim > 2 else x.unsqueeze(-1)
 
 

@@ -1,4 +1,4 @@
-"""How often the neurons of a layer fire, which of them never do, and which always."""
+"""Firing rates of a layer, with its silent and its saturated neurons."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from spikingtorch.watching.fires import fires
 
 
 class Firing(NamedTuple):
-    """What the neurons of one layer gave out over all samples and steps.
+    """The outputs of the neurons of one layer over all samples and steps.
 
     Attributes:
         name: of the layer in the network.
         kind: its class.
-        fires: whether its outputs are spikes; those of a readout are not.
-        counts: steps of all samples at which each neuron gave out something else than zero, shape (*neurons,).
-        at_steps: how often neurons gave out something else than zero at each step, over all samples, shape (T,).
-        samples: how many samples had each step, shape (T,); after the end of a short one there are fewer.
+        fires: whether its outputs are spikes; a readout has other outputs.
+        counts: number of steps of all samples at which each neuron's output was not zero, shape (*neurons,).
+        at_steps: number of nonzero outputs at each step, over all samples, shape (T,).
+        samples: number of samples that had each step, shape (T,); it drops after the end of a short sample.
     """
 
     name: str
@@ -46,23 +46,23 @@ class Firing(NamedTuple):
 
     @property
     def activity(self) -> Activity:
-        """The same, to be drawn."""
+        """The same data, for pictures."""
         shares = (self.at_steps / (self.samples * self.neurons)).numpy()
         return Activity(self.rates.flatten().numpy(), shares, int(self.samples[0]))
 
     @property
     def silent(self) -> Tensor:
-        """Which neurons never fired."""
+        """The neurons that never fired."""
         return self.counts == 0
 
     @property
     def saturated(self) -> Tensor:
-        """Which neurons fired at every step."""
+        """The neurons that fired at every step."""
         return self.counts >= self.steps
 
 
 class Counts:
-    """The spikes of the neurons of one layer, added up.
+    """The sum of the spikes of one layer's neurons.
 
     Args:
         name: of the layer.
@@ -86,7 +86,7 @@ class Counts:
         self._samples = _added(self._samples, torch.full((spikes.shape[1],), float(len(spikes)), dtype=torch.float64))
 
     def firing(self) -> Firing | None:
-        """Return what was counted; None if the layer did not run."""
+        """Return the counts; None if the layer did not run."""
         if self._counts is None:
             return None
         kind = type(self._layer).__name__
@@ -94,7 +94,7 @@ class Counts:
 
 
 def _added(one: Tensor, other: Tensor) -> Tensor:
-    """Return the sum of two sequences of numbers, the shorter one continued by zeros."""
+    """Return the sum of two sequences of numbers; the shorter one is extended by zeros."""
     total = torch.zeros(max(len(one), len(other)), dtype=one.dtype)
     total[: len(one)] += one
     total[: len(other)] += other

@@ -1,4 +1,4 @@
-"""The sections on what the neurons did: one picture of all, each layer by itself, and advice."""
+"""The sections on firing: one picture of the network, one part for each layer, and advice."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # layers with pictures of their own
 _MOST = 24
-_NOTHING = "No layer gives out spikes, so that there is nothing to show here."
+_NOTHING = "No layer returns spikes, so there is nothing to show here."
 
 
 def overview(content: Content) -> Section:
@@ -43,7 +43,7 @@ def overview(content: Content) -> Section:
 
 
 def layer_by_layer(content: Content) -> Section:
-    """Return for each layer that fires its numbers, its spikes, its rates, and its membranes if it has some."""
+    """Return, for each layer that fires, its numbers, spikes and rates, and its membranes if it has them."""
     firing = content.pictured
     if not firing:
         return Section("layers", "Layer by layer", paragraph(_NOTHING))
@@ -81,7 +81,7 @@ def _layer(content: Content, layer: Firing, color: int, count: int) -> Html:
         drawn.append(_membranes(records, layer.name, color))
     shaped = f" ({size})" if layer.counts.ndim > 1 else ""
     text = f"{layer.kind}, {counted(layer.neurons, 'neuron')}{shaped}; {in_all}."
-    missing = [] if "v" in records else [paragraph("It keeps no membrane, so that no traces are drawn.", class_="soft")]
+    missing = [] if "v" in records else [paragraph("It has no membrane, so no traces are drawn.", class_="soft")]
     return joined(
         [
             element("h3", named(layer.name)),
@@ -109,16 +109,16 @@ def _span(values: Tensor) -> str:
 
 
 def silent_and_saturated(content: Content) -> Section:
-    """Return what silent and saturated neurons need, layer by layer."""
+    """Return advice on silent and saturated neurons, layer by layer."""
     title = "Silent and saturated neurons"
     if not content.firing:
         return Section("silent", title, paragraph(_NOTHING))
     intro = paragraph(
-        f"A silent neuron fired at no step of any sample, a saturated one at every step of all of them, here of "
-        f"{content.seen}. Both pass on nothing, and a layer with many of them learns little."
+        "A silent neuron fired at no step of any sample, a saturated one at every step of all of them, here of "
+        f"{content.seen}. Both pass no information on, and a layer with many of them learns little."
     )
     found = [advise(layer, content.measured.samples) for layer in content.firing]
-    # code once, where it is needed first
+    # code appears once, where it is needed first
     shown = [
         each._replace(code="" if any(before.code for before in found[:k]) else each.code)
         for k, each in enumerate(found)
@@ -137,7 +137,7 @@ def _figure(key: str, draw: Callable[[], "Figure"], alt: str, caption: str) -> H
 
 
 def _picture(key: str, draw: Callable[[], "Figure"], alt: str) -> Html:
-    """Return a picture, or why it cannot be drawn: a membrane may be infinite."""
+    """Return a picture, or why it cannot be drawn, for instance because of an infinite membrane."""
     try:
         return inline(draw(), key, alt)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The gradients of a network's steps: against an independent implementation in JAX, or against finite differences."""
+"""Check the gradients of a network's steps against an independent JAX implementation or finite differences."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from spikingtorch.report.twins import Twin, beside, has_jax, is_foreign, twin_of
 TWIN, DIFFERENCES = "twin in JAX", "finite differences"
 # below this, a gradient is rounding
 _NOTHING = 1e-9
-# of finite differences, which take a run for each number
+# limit for finite differences, which need a run for each number
 _FEW, _SHORT, _MOST = 3, 4, 600
 _STOPPED = (
     "a gradient that is stopped on purpose, as detached(...) and some neurons do, is an error to finite differences"
@@ -23,15 +23,15 @@ _STOPPED = (
 
 
 class Checked(NamedTuple):
-    """What a check of one step has found.
+    """The result of the check of one step.
 
     Attributes:
         layers: names of the layers that run the step.
         step: its name.
-        how: what it was compared with; empty if it was not.
+        how: the other side of the comparison; empty if there was none.
         passed: None if it was not compared.
-        error: the largest relative deviation, where it is a number.
-        words: what was compared, or why not.
+        error: the largest relative deviation, if it is a number.
+        words: the compared quantities, or why there is no comparison.
     """
 
     layers: tuple[str, ...]
@@ -45,7 +45,7 @@ class Checked(NamedTuple):
 def check_gradients(model: Any, x: Tensor) -> list[Checked]:
     """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers.
 
-    The model is a copy, which is left in double precision; x are samples, (N, T, ...).
+    The model is a copy, which stays in double precision; x are samples, (N, T, ...).
     """
     try:
         subjects = subjects_of(model, x)
@@ -95,7 +95,7 @@ def _against_twin(subject: Subject, twin: Twin) -> Checked:
 
 
 def _vanishing(trial: Any) -> set[str]:
-    """Return the names of gradients that are nothing but rounding: sigmoids are flat to the last digits."""
+    """Return the names of gradients that are only rounding errors: sigmoids are flat to the last digits."""
     from spikingtorch.verification.trial import draw_cotangents, torch_results
 
     results = torch_results(trial, draw_cotangents(trial, torch.Generator().manual_seed(0)), "loop")
@@ -115,9 +115,9 @@ def _against_differences(subject: Subject) -> Checked:
         return checked._replace(words=f"its {few.numbers:,} numbers depend on each other, too many for differences")
     driven, fired = few.driven() if few.spikes else (few, True)
     inside = default_of(driven.step, "surrogate")
-    # check_smooth looks for it among the parameters of the outer step
+    # check_smooth looks for the surrogate among the parameters of the outer step
     params = driven.params if inside is None else {"surrogate": inside, **driven.params}
-    # a filter has no spike, and is smooth as it is
+    # a filter has no spike and is already smooth
     smooth = beside(driven.step, "smooth") if driven.spikes else driven.step
     try:
         check_smooth(driven.step, driven.state, driven.xs, params=params, smooth=smooth)
@@ -142,7 +142,7 @@ def _said(error: Exception) -> str:
 
 
 def _quantities(names: Iterable[str]) -> str:
-    """Return the names of what was compared, for people.
+    """Return the names of the compared quantities for readers.
 
     >>> _quantities(["output", "state.v", "d xs", "d state.v", "d params.decay", "d params.decay"])
     'outputs, last state and the gradients of input, initial state, decay'

@@ -1,4 +1,4 @@
-"""What was logged while a network was trained, as curves over its epochs."""
+"""The training history of a network, as curves over its epochs."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-# what SpikeMonitor.metrics says of a layer, as "layer/rate", and what stands at the axis
+# the entries of SpikeMonitor.metrics for a layer, such as "layer/rate", and their axis labels
 OF_LAYERS = {
     "rate": "firing rate (spikes per step)",
     "silent": "share of silent neurons",
@@ -27,9 +27,9 @@ class Curve(NamedTuple):
     """Values over epochs.
 
     Attributes:
-        name: what was logged; of a layer, its name.
-        epochs: at which there is a value, from 1 on if the history has no "epoch" of its own.
-        values: NaN and infinities among them if they were logged.
+        name: name of the logged value, or of its layer.
+        epochs: epochs that have a value, counted from 1 unless the history has its own "epoch".
+        values: the values, including logged NaN and infinities.
     """
 
     name: str
@@ -41,7 +41,7 @@ class History(NamedTuple):
     """A history, sorted.
 
     Attributes:
-        charts: curves of one quantity together, training and test for instance, by its name.
+        charts: curves of one quantity together, for instance training and test, by its name.
         layers: for a quantity of ``OF_LAYERS``, a curve for each layer.
     """
 
@@ -56,14 +56,14 @@ class History(NamedTuple):
 
 
 def read_history(history: Any, layers: Sequence[str]) -> History:
-    """Return what was logged as curves.
+    """Return the logged values as curves.
 
     Args:
         history: a mapping of names to values over epochs; or for each epoch a mapping, or a pair of loss and accuracy.
-        layers: names of the spiking layers, by which their rates are found.
+        layers: names of the spiking layers, to find their rates.
 
     Raises:
-        TypeError: it is something else, or holds what is no number.
+        TypeError: the history is of another type, or holds a value that is not a number.
 
     >>> found = read_history([{"loss": 0.5, "sl1/rate": 0.1}, {"loss": 0.25, "sl1/rate": 0.2}], ["sl1"])
     >>> found.charts["loss"][0].values, found.layers["rate"][0].name
@@ -87,7 +87,7 @@ def read_history(history: Any, layers: Sequence[str]) -> History:
 
 
 def _columns(history: Any) -> dict[str, list[float | None]]:
-    """Return the values by name; None where an epoch has none."""
+    """Return the values by name; None if an epoch has no value."""
     if isinstance(history, Mapping):
         return {
             str(name): [_number(name, value) for value in _listed(name, values)] for name, values in history.items()
@@ -118,7 +118,7 @@ def _listed(name: object, values: Any) -> list[Any]:
 
 
 def _number(name: object, value: Any) -> float | None:
-    """Return a logged number; None where there is none."""
+    """Return a logged number; None if there is none."""
     if value is None or isinstance(value, Real):
         return None if value is None else float(value)
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
@@ -134,7 +134,7 @@ def _epoch(value: float | None, t: int) -> float:
 
 
 def _quantity(name: str) -> str:
-    """Return what a curve shows, whatever data it is of.
+    """Return the quantity of a curve, without the name of its data set.
 
     >>> [_quantity(name) for name in ("loss", "train_loss", "val/loss", "test accuracy", "train")]
     ['loss', 'loss', 'loss', 'accuracy', 'train']
@@ -145,7 +145,7 @@ def _quantity(name: str) -> str:
 
 
 def described(curve: Curve) -> str:
-    """Return a curve in words, with its numbers.
+    """Describe a curve in words, with its numbers.
 
     >>> described(Curve("loss", (1.0, 2.0, 3.0), (1.5, 0.25, 0.5)))
     'loss from 1.5 to 0.5 over 3 epochs, lowest 0.25 in epoch 2, highest 1.5 in epoch 1'

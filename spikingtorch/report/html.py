@@ -1,11 +1,11 @@
-"""Elements of a page. What is no HTML already is escaped, so that no text can become markup."""
+"""Elements of a page. Text that is not HTML is escaped, so it cannot become markup."""
 
 import html
 from collections.abc import Iterable, Sequence
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -15,8 +15,8 @@ def element(tag: str, *children: str, **attributes: str | None) -> Html:
 
     Args:
         tag: its name.
-        children: HTML as it is, and other text escaped.
-        attributes: values, escaped; None leaves one out. ``class_`` is class, and ``aria_label`` is aria-label.
+        children: children; HTML stays unchanged, and other text is escaped.
+        attributes: attributes, escaped; None leaves one out. ``class_`` is class, and ``aria_label`` is aria-label.
 
     >>> element("p", "a < b ", element("b", "c"), class_="note")
     '<p class="note">a &lt; b <b>c</b></p>'
@@ -27,7 +27,7 @@ def element(tag: str, *children: str, **attributes: str | None) -> Html:
 
 
 def joined(children: Iterable[str]) -> Html:
-    """Return HTML as it is, and other text escaped, one after the other."""
+    """Return the joined parts: HTML unchanged, and other text escaped."""
     return Html("".join(child if isinstance(child, Html) else html.escape(child) for child in children))
 
 
@@ -37,7 +37,7 @@ def paragraph(*children: str, class_: str | None = None) -> Html:
 
 
 def code(text: str) -> Html:
-    """Return a name of the program, within a sentence."""
+    """Return a name of the program for use in a sentence."""
     return element("code", text)
 
 
@@ -49,13 +49,13 @@ def listing(text: str) -> Html:
 def table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = (), foot: bool = False
 ) -> Html:
-    """Return a table that scrolls by itself where it is too wide.
+    """Return a table that scrolls if it is too wide.
 
     Args:
-        caption: what it shows.
+        caption: a description of the table.
         head: names of its columns.
         rows: their cells; the first of each row is its name.
-        numbers: columns of numbers, which are set to the right.
+        numbers: columns of numbers, which are aligned to the right.
         foot: whether the last row is a total.
     """
     right = {*numbers}

@@ -1,4 +1,4 @@
-"""What a network does with the samples of a loader: spikes of each neuron, operations, and records of a few samples."""
+"""Run a network on a loader: spikes of each neuron, operations, and records of a few samples."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,19 +24,19 @@ PICTURED, _BYTES = 16, 2**28
 
 
 class Measured(NamedTuple):
-    """What was found out about a network.
+    """The measurements of a network.
 
     Attributes:
-        layers: by name, in the order of their definition.
+        layers: its layers by name, in the order of their definition.
         table: the summary over all samples.
-        explained: how the network runs.
-        samples: how many there were.
-        batches: from how many batches.
-        lengths: the fewest and the most steps of a sample.
-        accuracy: share of the samples whose class has the largest sum of outputs, None if there are no classes.
+        explained: the explanation of how the network runs.
+        samples: number of samples.
+        batches: number of their batches.
+        lengths: the smallest and the largest number of steps of a sample.
+        accuracy: share of the samples whose class has the largest sum of outputs; None if there are no classes.
         first: the samples in pictures.
         pictured: their records, by layer.
-        out: what the network returned for them.
+        out: the outputs of the network for them.
     """
 
     layers: dict[str, Firing]
@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 
 @torch.no_grad()
 def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
-    """Run a network, a copy in evaluation, on all samples.
+    """Run a network, which is a copy in evaluation, on all samples.
 
     Raises:
         ValueError: the network has no spiking layer, cannot run a piece, or a layer changes its number of neurons.
@@ -71,7 +71,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
             for part, recording in _recorded(model, piece):
                 for name, records in recording.items():
                     counts[name or "net"].add(records["spikes"])
-                # before the summary, whose own convolutions it would list
+                # before the summary, because it would list the summary's own convolutions
                 explained = explained or model.explain()
                 tables.append((summary_of_run(model, part.x.clone()), len(part.x)))
                 hits += _hits(recording.out, part.targets)
@@ -102,18 +102,19 @@ def spiking_layers(model: Any) -> dict[str, StepLayer]:
 
 @contextmanager
 def _failures_of(piece: Piece) -> Iterator[None]:
-    """Say on which batch the network has failed."""
+    """Return an error that names the batch on which the network has failed."""
     try:
         yield
     except Exception as error:
         raise ValueError(
-            f"report: the network fails on batch {piece.batch} of the loader, with x of shape {tuple(piece.x.shape)}, "
-            f"(N, T, ...): {error}. x is what the SpikingNet is given; what makes that of your data goes in as encoder="
+            f"report: the network fails on batch {piece.batch} of the loader, with x of shape "
+            f"{tuple(piece.x.shape)}, (N, T, ...): {error}. x is the input of the SpikingNet; if your data must "
+            "be encoded first, pass encoder="
         ) from error
 
 
 def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
-    """Yield the samples of a piece, as many at a time as leave records of few bytes, and their spikes."""
+    """Yield the samples of a piece and their spikes, in parts whose records are small."""
     start, size = 0, len(piece.x)
     while start < len(piece.x):
         part = piece.samples(start, start + size)
@@ -127,7 +128,7 @@ def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
 
 
 def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
-    """Return the first samples, with all that pictures of them show."""
+    """Return the first samples, with all data of their pictures."""
     size = min(PICTURED, len(piece.x))
     wanted: list[tuple[str, ...]] = [("spikes", "v", "threshold"), ("spikes", "v"), ("spikes",)]
     while True:
@@ -144,7 +145,7 @@ def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
 
 
 def _hits(out: Any, targets: Tensor | None) -> list[Tensor]:
-    """Return for each sample whether its class has the largest sum over time, if there are classes."""
+    """Return, for each sample, whether its class has the largest sum over time, if there are classes."""
     classes = classes_of(out, targets)
     if classes is None or out.ndim != 3 or out.shape[2] < 2:
         return []
@@ -152,7 +153,7 @@ def _hits(out: Any, targets: Tensor | None) -> list[Tensor]:
 
 
 def classes_of(out: Any, targets: Tensor | None) -> Tensor | None:
-    """Return the targets if they are classes, each of which has an output of the network; None otherwise."""
+    """Return the targets if they are classes that have an output of the network each; None otherwise."""
     if targets is None or targets.ndim != 1 or not isinstance(out, Tensor) or out.ndim < 3:
         return None
     whole = targets.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -160,7 +161,7 @@ def classes_of(out: Any, targets: Tensor | None) -> Tensor | None:
 
 
 def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
-    """Return the summary of all samples, from those of parts of them with their numbers of samples.
+    """Return the summary of all samples, from summaries of parts with their numbers of samples.
 
     Whether inputs are spikes is decided over all of them.
 

@@ -1,4 +1,4 @@
-"""The sections on the network as a whole: learning curves, layers with what they cost, how they run, and gradients."""
+"""The sections on the whole network: learning curves, layers with their costs, how they run, and gradients."""
 
 from spikingtorch.report import figures
 from spikingtorch.report.content import Content, Section
@@ -16,7 +16,7 @@ _NUMBERS = (3, 4, 5, 6, 7, 8)
 
 
 def summary_table(content: Content) -> Section:
-    """Return the layers with their sizes, rates, operations and energy, and the ANN of the same shape."""
+    """Return the layers with sizes, rates, operations and energy, and an ANN of the same shape."""
     found = content.measured.table
     whole = found.energy or 1.0
 
@@ -50,8 +50,8 @@ def _beside_ann(content: Content) -> list[Html]:
         ),
         paragraph(
             f"An ANN of this shape takes {abbreviated(found.dense / found.steps)} products for one pass, "
-            f"{joules(found.energy_of_ann)} at {unbroken(f'{found.mac:g} pJ')} each.{ratio} This is arithmetic alone, "
-            "on hardware that skips zeros; nothing was measured."
+            f"{joules(found.energy_of_ann)} at {unbroken(f'{found.mac:g} pJ')} each.{ratio} This is only "
+            "arithmetic, on hardware that skips zeros; nothing was measured."
         ),
     ]
 
@@ -82,7 +82,7 @@ def explanation(content: Content) -> Section:
 
 
 def warnings(content: Content) -> Section:
-    """Return what Python warned about while the network ran."""
+    """Return the warnings of Python while the network ran."""
     lines = "\n\n".join(content.warned)
     return Section("warnings", "Warnings", joined([paragraph("While the network ran, Python warned:"), listing(lines)]))
 
@@ -98,7 +98,7 @@ _PERCENT = {"silent": "silent neurons (%)", "saturated": "saturated neurons (%)"
 
 
 def learning_curves(content: Content) -> Section:
-    """Return the curves of loss, accuracy and whatever else was logged."""
+    """Return the curves of loss, accuracy and all other logged values."""
     charts = {} if content.history is None else content.history.charts
     if not charts:
         body = joined(
@@ -118,7 +118,7 @@ def learning_curves(content: Content) -> Section:
 
 
 def rates_over_epochs(content: Content) -> Section:
-    """Return how the layers fired, epoch by epoch."""
+    """Return the firing of the layers, epoch by epoch."""
     layers = {} if content.history is None else content.history.layers
     if not layers:
         body = paragraph(
@@ -166,11 +166,13 @@ _MEANING = {
 
 
 def gradients(content: Content) -> Section:
-    """Return what was found out about each step, and what was not."""
+    """Return the results of each step's check, and what could not be checked."""
     checks = content.checks
     if not checks:
         return Section(
-            "gradients", "Gradients", paragraph("No layer of the network runs a step over time that could be checked.")
+            "gradients",
+            "Gradients",
+            paragraph("No layer of the network runs a step over time, so there is nothing to check."),
         )
     rows = [
         (
@@ -187,16 +189,16 @@ def gradients(content: Content) -> Section:
     body = [
         paragraph(element("strong", verdict(checks))),
         paragraph(
-            "Each kind of step was run once, in double precision, with the parameters of the first layer that is "
-            f"named, on what that layer got from the first sample, {LENGTH} steps at most; if no neuron fired, its "
-            "inputs were made stronger. Right is a gradient that is that of the equations with their surrogate. Linear "
-            "layers and convolutions are PyTorch's, and not checked here."
+            "Each kind of step was run once, in double precision, with the parameters of the first named layer. "
+            f"Its inputs were those of that layer for the first sample, for at most {LENGTH} steps. If no neuron "
+            "fired, they were made stronger. A gradient is right if it equals the gradient of the equations with "
+            "their surrogate. PyTorch's linear layers and convolutions are not checked here."
         ),
         *map(paragraph, used),
         *(
             []
             if has_jax()
-            else [paragraph("JAX is not installed, so that no step was compared with its twin: ", code(_JAX))]
+            else [paragraph("JAX is not installed, so no step was compared with its twin: ", code(_JAX))]
         ),
         table("Gradients of the steps of this network", _HEAD, rows, numbers=(3,)),
     ]

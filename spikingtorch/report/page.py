@@ -1,4 +1,4 @@
-"""The page: its head with the numbers that matter most, its sections, and its foot."""
+"""The page: its head with the most important numbers, its sections, and its foot."""
 
 from spikingtorch.report import network_sections as network
 from spikingtorch.report.content import Content, Section
@@ -67,7 +67,7 @@ def _header(content: Content) -> Html:
 
 
 def _tiles(content: Content) -> list[Html]:
-    """Return the numbers that a reader looks for first."""
+    """Return the most important numbers."""
     found, firing = content.measured, content.firing
     tiles = []
     if found.accuracy is not None:

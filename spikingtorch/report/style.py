@@ -1,4 +1,4 @@
-"""How the page looks: one column, the fonts of the system, and the colours of ``spikingtorch.plot``, light and dark."""
+"""The look of the page: one column, system fonts, and the colours of ``spikingtorch.plot``, light and dark."""
 
 STYLE = """
 :root {

@@ -1,4 +1,4 @@
-"""The steps of a network as they are checked: each with the parameters of a layer, and with inputs that it got."""
+"""The steps of a network for a check: each with the parameters and the inputs of one of its layers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,24 +16,25 @@ from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.report.measure import spiking_layers
 
-# steps and neurons that are compared
+# the numbers of steps and neurons to compare
 LENGTH, NEURONS = 17, 64
-# by how much inputs are moved, so that no membrane is at its threshold, or at a kink of a surrogate, to the last bit
+# a small shift of inputs, so that no membrane is exactly at its threshold or at a kink of a surrogate
 _MOVED = 1e-3
-# how steep an output is somewhere, at least; and how often a factor of the inputs is changed by 4, and by halves of it
+# the smallest slope that an output must have somewhere; and the numbers of changes of an input factor by 4, and by
+# halves of it
 _SLOPE, _QUARTERS, _HALVINGS = 1e-3, 8, 9
 
 
 class Subject(NamedTuple):
-    """A step, and what it runs on.
+    """A step with its parameters and inputs.
 
     Attributes:
-        layers: names of the layers that run it; the first one is where parameters and inputs come from.
+        layers: names of the layers that run it; parameters and inputs come from the first one.
         name: of the step, with its surrogate and its reset rule.
         step: the whole step of the layer.
         state: at rest, float64.
         xs: inputs, float64, (T, ...).
-        params: those of the layer.
+        params: parameters of the layer.
         spikes: whether it has a surrogate.
         is_own: whether the user wrote it.
     """
@@ -54,7 +55,7 @@ class Subject(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """How many numbers the outputs depend on."""
+        """The number of values that the outputs depend on."""
         leaves = pytree.tree_leaves((self.state, self.xs, self.params))
         return sum(leaf.numel() for leaf in leaves if isinstance(leaf, Tensor))
 
@@ -64,7 +65,7 @@ class Subject(NamedTuple):
             return F.scan(self.step, self.state, self.xs, params=self.params, backend="loop")
 
     def narrowed(self, most: int) -> "Subject":
-        """Return the subject with few of its neurons, if each of them is computed by itself."""
+        """Return the subject with few of its neurons, if its neurons are independent."""
         first = leaves_of(self.xs)[0]
         if first[0].numel() <= most or not _is_elementwise(self, first.shape[1:]):
             return self
@@ -81,10 +82,11 @@ class Subject(NamedTuple):
         return self._replace(xs=xs, state=state, params=params)
 
     def driven(self) -> tuple["Subject", bool]:
-        """Return the subject with inputs at which some neurons fire, and whether there are such.
+        """Return the subject with inputs at which some neurons fire, and whether such inputs were found.
 
-        They are those of the layer if its membranes come near the threshold, where a surrogate has its slope, and if
-        neurons fire; or else these times a factor, with which the first neuron just fires; or others that are drawn.
+        The inputs of the layer are used if neurons fire and membranes come near the threshold, where a surrogate has
+        its slope. Otherwise these inputs are multiplied by a factor with which the first neuron just fires. If that
+        fails, random inputs are used.
         """
         for start in _starts(self.xs):
             here = self._replace(xs=start)
@@ -96,14 +98,14 @@ class Subject(NamedTuple):
         return self, False
 
     def share(self) -> float:
-        """Return the share of neurons and steps with a spike, NaN where numbers are not finite."""
+        """Return the share of neurons and steps with a spike; NaN if numbers are not finite."""
         state, out = self.run()
         leaves = [leaf for leaf in leaves_of((state, out)) if isinstance(leaf, Tensor)]
         finite = all([bool(leaf.isfinite().all()) for leaf in leaves])
         return float((leaves_of(out)[0] != 0).double().mean()) if finite else torch.nan
 
     def slope(self) -> float:
-        """Return the steepest derivative of an output by the inputs: nearly nothing where all is far from threshold."""
+        """Return the largest derivative of an output by the inputs; it is nearly zero far from the threshold."""
         xs = tree_map(lambda leaf: leaf.clone().requires_grad_(), self.xs)
         with torch.enable_grad():
             out = leaves_of(F.scan(self.step, self.state, xs, params=self.params, backend="loop")[1])[0]
@@ -113,7 +115,7 @@ class Subject(NamedTuple):
         return max([float(each.abs().max()) for each in grads if each is not None], default=0.0)
 
     def just_firing(self) -> "Subject | None":
-        """Return the subject with its inputs times the least factor at which a neuron fires, None if there is none."""
+        """Return the subject with its inputs times the smallest factor with which a neuron fires, or None."""
         fires = self.share() > 0.0
         edge, beyond = 1.0, 1.0
         for _ in range(_QUARTERS):
@@ -137,7 +139,7 @@ class Subject(NamedTuple):
 def subjects_of(model: Any, x: Tensor) -> list[Subject]:
     """Return each step of a network once, on the first sample of x, (N, T, ...).
 
-    The model is a copy, which is left in double precision on the CPU.
+    The model is a copy, which stays in double precision on the CPU.
     """
     model.cpu().double()
     model.statistics, model.mode = "step", "step"
@@ -172,21 +174,21 @@ def _subject(names: list[str], layer: StepLayer, xs: Any) -> Subject:
 
 
 def _as_tensor(value: Any, is_own: bool) -> Any:
-    """Return a parameter in double precision, and a number of our own steps as a tensor, which has a gradient."""
+    """Return a parameter in double precision; a number of the library's steps becomes a tensor with a gradient."""
     if type(value) is float and not is_own:
         return torch.tensor(value, dtype=torch.float64)
     return pytree.tree_map(_doubled, value)
 
 
 def _doubled(leaf: Any) -> Any:
-    """Return a leaf without its graph; the slope of a surrogate is no buffer that model.double() would know."""
+    """Return a leaf without its graph, in double precision; model.double() does not convert slopes of surrogates."""
     if not isinstance(leaf, Tensor):
         return leaf
     return leaf.detach().double() if leaf.is_floating_point() else leaf.detach()
 
 
 def _names(step: Any) -> list[str]:
-    """Return the name of a step, and of what is around it."""
+    """Return the name of a step and of its wrappers."""
     if isinstance(step, Valued):
         return _names(step.step)
     if isinstance(step, F.Recurrent):
@@ -202,19 +204,19 @@ def _name(value: Any) -> str:
 
 
 def _kind(layer: StepLayer) -> Any:
-    """Return what tells layers with different steps apart."""
+    """Return a key that differs for layers with different steps."""
     options = [getattr(layer, name, None) for name in ("surrogate", "reset_rule")]
     return id(layer.step), type(layer), *map(_name, options), layer.synapse, layer.refractory is None
 
 
 def _is_neuron(layer: StepLayer) -> bool:
-    """Say whether the layer advances its step by a scan; dropout and pooling of counts are no neurons."""
+    """Return True if the layer advances its step by a scan; dropout and pooling of counts are not neurons."""
     plain = type(layer)._advance_all is StepLayer._advance_all and type(layer)._advance_one is StepLayer._advance_one
     return plain and not isinstance(layer, SequenceDropout)
 
 
 def _is_elementwise(subject: Subject, shape: torch.Size) -> bool:
-    """Say whether states and parameters are those of single neurons."""
+    """Return True if states and parameters have one value per neuron."""
     if isinstance(subject.step, F.Recurrent) and subject.step.synapse is not F.per_channel:
         return False
     states = [leaf for leaf in pytree.tree_leaves(subject.state) if isinstance(leaf, Tensor)]
@@ -231,7 +233,7 @@ def _broadcasts(leaf: Tensor, shape: torch.Size) -> bool:
 
 
 def _starts(xs: Any) -> Iterator[Any]:
-    """Yield inputs, a little moved, and others that are drawn."""
+    """Yield slightly shifted inputs, and then random inputs."""
     draw = torch.Generator().manual_seed(0)
     (first, *rest), form = pytree.tree_flatten(xs)
     size = float(first.abs().max()) or 1.0
@@ -242,7 +244,7 @@ def _starts(xs: Any) -> Iterator[Any]:
 
 
 class _Tapped(NamedTuple):
-    """A step that gives out its inputs beside its output."""
+    """A step that returns its inputs beside its output."""
 
     step: Callable[..., tuple[Any, Any]]
 
@@ -253,13 +255,13 @@ class _Tapped(NamedTuple):
 
 
 class _Tap:
-    """Takes the inputs of a layer, one step a call, in place of a recorder."""
+    """Collect the inputs of a layer, one step per call, in place of a recorder."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
     def around(self, step: Any, x: Tensor, steps: int) -> Any:  # noqa: ARG002
-        """Return a step that gives out its inputs as well."""
+        """Return a step that returns its inputs as well."""
         return _Tapped(step)
 
     def take(self, outputs: Any, is_step: bool = False) -> Any:  # noqa: ARG002
@@ -269,7 +271,7 @@ class _Tap:
         return out
 
     def again(self) -> "_Tap":
-        """Return what a checkpoint repeats the call with: nothing is repeated without gradients."""
+        """Return the recorder of a checkpoint's repeated call: without gradients, nothing is repeated."""
         return self
 
     def inputs(self) -> Any:

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as SVG within the page: lines and text in its colours and fonts, many marks as one image."""
+"""Figures of matplotlib as SVG in the page: lines and text in its colours and fonts, many marks as one image."""
 
 import html
 import io
@@ -13,7 +13,7 @@ from spikingtorch.report.html import Html
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# stand for the colour of text and for the paper, whatever these are in the page
+# placeholders for the page's colours of text and background
 _INK, _PAPER = "#18222c", "#fdfefd"
 _VARIABLES = {
     _INK: "currentColor",
@@ -33,21 +33,21 @@ _STYLE: dict[str, Any] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "spikingtorch",
-    # a dollar in the name of a layer is a dollar
+    # a dollar in the name of a layer begins no formula
     "text.parse_math": False,
 }
-# marks that are drawn one by one; more of them become one image, of this resolution
+# the largest number of marks that are drawn one by one; more marks become one image of this resolution
 _MARKS, _DPI = 250, 220
 _ID = re.compile(r' id="([^"]*)"')
 _PLACES = re.compile(r'( (?:d|x|y|width|height|points)=")([^"]*)"')
-# of many layers, whose shades are as dark on a dark page; browsers that cannot mix colours take the first
+# shades of many layers would be too dark on a dark page; browsers that cannot mix colours take the first
 _SHADE = re.compile(r"(fill|stroke): (#(?!808080)[0-9a-f]{6})")
 _FONT = re.compile(r"font: ([\w. ]*?px) [^;\"]*")
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw as the page needs it, whatever style the user has chosen."""
+    """Draw in the style of the page, whatever the user's style."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE]):
@@ -55,7 +55,7 @@ def drawing() -> Iterator[None]:
 
 
 def inline(figure: "Figure", key: str, alt: str) -> Html:
-    """Return a figure as an element of the page; key is its own name, and alt says in words what it shows."""
+    """Return a figure as an element of the page, with a unique key, and a description in ``alt``."""
     for ax in figure.axes:
         for marks in ax.collections:
             places: Any = marks.get_offsets()
@@ -75,7 +75,7 @@ def inline(figure: "Figure", key: str, alt: str) -> Html:
 
 
 def _cleaned(body: str, key: str) -> str:
-    """Return the inside of an SVG without what the page does not need, and with ids that are its own."""
+    """Return the content of an SVG without unneeded parts, and with unique ids."""
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", body, flags=re.S)
     used = {*re.findall(r'(?:url\(#|href="#)([^)"]*)', body)}
     body = _ID.sub(lambda each: f' id="{key}-{each.group(1)}"' if each.group(1) in used else "", body)

@@ -1,4 +1,4 @@
-"""The independent JAX implementation of a step: that of the library, or one that the user wrote beside a step."""
+"""Find the independent JAX implementation (twin) of a step: in the library, or beside the user's step."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _OURS = "spikingtorch.functional."
 
 
 def has_jax() -> bool:
-    """Say whether JAX is installed."""
+    """Return True if JAX is installed."""
     try:
         import jax  # noqa: F401
     except ImportError:
@@ -22,7 +22,7 @@ def has_jax() -> bool:
 
 
 def is_foreign(value: Any) -> bool:
-    """Say whether a surrogate holds a function that is not of the library, and so has no twin.
+    """Return True if a surrogate holds a function that is not from the library, and therefore has no twin.
 
     >>> import torch
     >>> is_foreign(F.Strict(F.Sigmoid())), is_foreign(F.FromPrimitive(torch.tanh))
@@ -34,9 +34,9 @@ def is_foreign(value: Any) -> bool:
 
 
 def twin_of(step: Any) -> Twin | None:
-    """Return the JAX implementation of a step, with what is around the step of a neuron; None if there is none.
+    """Return the JAX implementation of a step, including its wrappers; None if there is none.
 
-    That of a step of the user's is ``<step>_twin`` in the module of the step.
+    The implementation of a user's step is ``<step>_twin`` in the module of the step.
     """
     from spikingtorch.functional import jax_reference as J
 
@@ -87,7 +87,7 @@ def _valued(inner: Twin) -> Twin:
 
 
 def _refractory(inner: Twin, steps: float) -> Twin:
-    """Return the twin of a step that rests, whose period may be among its parameters."""
+    """Return the twin of a refractory step, whose period may be among its parameters."""
     from spikingtorch.functional import jax_reference as J
 
     def twin(state: Any, x: Any, *, refractory: Any = None, **params: Any) -> Any:

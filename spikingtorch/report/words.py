@@ -1,10 +1,10 @@
-"""Numbers and names for people."""
+"""Format numbers and names for readers."""
 
 from spikingtorch.units import quantity
 
 
 def named(layer: str) -> str:
-    """Return the name of a layer for pictures: a number of nn.Sequential needs a word, and legends hide underscores.
+    """Return a layer's name for pictures: numbers of nn.Sequential get a word, because legends hide underscores.
 
     >>> named("0"), named("_hidden"), named("sl1")
     ('layer 0', 'layer _hidden', 'sl1')

@@ -1,4 +1,4 @@
-"""report: run a network on some batches, and write what it does as one page."""
+"""Run a network on some batches, and write a report as one page."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ from spikingtorch.report.svg import drawing
 from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.network import Network, check_network
 
-# what records of a step cause that runs on the loop, which is the report's doing and no concern of the user
+# the report's records cause this warning for a step on the loop, so it does not concern the user
 _OURS = "ran on the Python loop"
 
 
@@ -36,26 +36,26 @@ def report(
 ) -> Path:
     """Write one HTML page about a network: curves, cost, rates, silent neurons with advice, checked gradients.
 
-    A copy of the network is run in evaluation: the model, random generators and those of the loader and of the encoder
-    are afterwards as they were. The page is one file that loads nothing, for a screen of any width, dark or light.
+    A copy of the network runs in evaluation. The model and all random generators, including those of the loader and the
+    encoder, stay unchanged. The page is one file that loads nothing, for a screen of any width, dark or light.
 
     Args:
         model: a ``SpikingNet``.
-        loader: batches, x or (x, targets), x of shape (N, T, ...), as the network takes them; of padded sequences (x,
-            lengths, targets), as ``spikeio.pad_sequences`` makes them. A DataLoader, or a list.
-        path: where the page goes; a file that is there is replaced once the new one is complete.
-        history: what was logged while training, a list of dicts, one for each epoch, or a dict of lists; entries of
+        loader: batches, x or (x, targets), where x is an input of the network, of shape (N, T, ...); or (x, lengths,
+            targets) for padded sequences, as from ``spikeio.pad_sequences``. A DataLoader, or a list.
+        path: path of the page; an existing file is replaced once the new one is complete.
+        history: the training history, a list of dicts, one for each epoch, or a dict of lists; entries of
             ``SpikeMonitor.metrics()`` become rates over epochs.
-        encoder: in front of the network, ``PoissonEncoder(8)`` for instance, for a loader of images (N, ...).
+        encoder: an encoder before the network, for instance ``PoissonEncoder(8)`` for a loader of images (N, ...).
         title: of the page; by default the class of the network.
-        batches: how many to run; None for all.
+        batches: number of batches to run; None for all.
 
     Returns:
         The path.
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: model is no SpikingNet, or cannot be copied; loader or history are of another kind.
+        TypeError: model is not a SpikingNet, or cannot be copied; loader or history are of another kind.
         ValueError: there is no batch, the network cannot run one, or it has no spiking layer; batches is below 1.
         FileNotFoundError: the folder does not exist.
 
@@ -79,7 +79,7 @@ def report(
     device = next((each.device for each in given.parameters()), torch.empty(0).device)
 
     def watch(copied: Any) -> tuple[Measured, list[Checked]]:
-        copied.batch_first = True  # as what ``pieces_of`` makes of the batches
+        copied.batch_first = True  # like the pieces that ``pieces_of`` yields
         measured = measure(copied.eval(), pieces_of(loader, batches, encoder, device, model.batch_first))
         return measured, check_gradients(copied, measured.first.x)
 
@@ -90,7 +90,7 @@ def report(
     said = dict.fromkeys(str(each.message) for each in caught if _OURS not in str(each.message))
     content = Content(title or kind, kind, datetime.now(UTC), versions(), logged, measured, checks, [*said])
     with drawing(), warnings.catch_warnings():
-        # of matplotlib, about a picture that has little room
+        # matplotlib's warning about a picture with little room
         warnings.simplefilter("ignore")
         text = page(content)
     _write(where, text)
@@ -98,7 +98,7 @@ def report(
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
-    """Return where the page goes, or raise before anything takes long."""
+    """Return the path of the page; raise before the long computation."""
     where = Path(path)
     if not where.parent.is_dir():
         raise FileNotFoundError(f"report: path={str(path)!r}, and there is no folder {where.parent}; make it first")
@@ -110,7 +110,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file aside and move it into place, so that an earlier one is whole until then."""
+    """Write a temporary file and move it into place, so that an earlier file stays complete until then."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_text(text, encoding="utf-8")

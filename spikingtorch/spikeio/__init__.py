@@ -1,9 +1,9 @@
 """Encoders turn a batch (N, ...) into a sequence (N, T, ...); decoders turn the sequence of a network into numbers.
 
-Encoders take what a DataLoader gives, of any number of channels and dimensions, on any device. Each is a module, so
-that ``nn.Sequential(encoder, model, decoder)`` is a classifier. Events of a camera become a sequence in
-``events_to_sequence``, and sequences of different lengths a batch in ``pad_sequences``. With ``batch_first=False``
-encoders and decoders work on (T, N, ...), time first, as ``SpikingNet(net, batch_first=False)`` does.
+Encoders take the batches of a DataLoader, with any number of channels and dimensions, on any device. Each is a module,
+so ``nn.Sequential(encoder, model, decoder)`` is a classifier. ``events_to_sequence`` turns the events of a camera into
+a sequence. ``pad_sequences`` turns sequences of different lengths into a batch. With ``batch_first=False`` encoders and
+decoders work on (T, N, ...), time first, as ``SpikingNet(net, batch_first=False)`` does.
 """
 
 from spikingtorch.spikeio.collate import pad_sequences

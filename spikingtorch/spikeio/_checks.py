@@ -1,4 +1,4 @@
-"""Checks that encoders and decoders share, and the steps that count."""
+"""Checks that encoders and decoders share, and the steps that are not padding."""
 
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ class OverTime(nn.Module):
         batch_first: False for sequences (T, N, ...), time first.
 
     Attributes:
-        _shown: options for the repr, each as a format of the module.
+        _shown: options for the repr, each as a format string over the module.
     """
 
     _shown: ClassVar[tuple[str, ...]] = ()
@@ -30,12 +30,12 @@ class OverTime(nn.Module):
         return [option.format(self) for option in self._shown]
 
     def extra_repr(self) -> str:
-        """Name the options, and the order of the axes where time comes first."""
+        """Return the options, and the order of the axes if time comes first."""
         return ", ".join([*self.described(), *([] if self.batch_first else ["batch_first=False"])])
 
 
 class Encoder(OverTime):
-    """Base of the encoders of a batch: nsteps and scale, checked."""
+    """Base of the encoders of a batch; it checks nsteps and scale."""
 
     _shown: ClassVar[tuple[str, ...]] = ("nsteps={0.nsteps}", "scale={0.scale}")
 
@@ -60,7 +60,7 @@ def check_scale(owner: str, scale: float) -> None:
 
 
 def check_number(owner: str, name: str, value: float, instead: str, **limits: Any) -> None:
-    """Raise unless a value is a finite number within limits, and no tensor, in whose place one does what is said."""
+    """Raise unless a value is a finite number within limits; for a tensor, the text ``instead`` gives the fix."""
     if isinstance(value, Tensor):
         raise TypeError(f"{owner}: {name} is a Tensor, expected a number; {instead}")
     checks.check_parameter(owner, name, value, **limits)
@@ -74,17 +74,17 @@ def check_batch(owner: str, x: Tensor) -> tuple[float, float]:
 
 
 def check_no_gradient(owner: str, x: Tensor, what: str, fix: str) -> None:
-    """Raise where x requires a gradient that the spikes made of it do not have."""
+    """Raise if x requires a gradient, which its spikes do not have."""
     if torch.is_grad_enabled() and x.requires_grad:
         raise ValueError(f"{owner}: x requires a gradient, which {what} do not have. {fix}")
 
 
 def check_generator(owner: str, x: Tensor, generator: Generator | None) -> None:
-    """Raise unless a generator is one, or where it would draw random numbers on another device than that of x."""
+    """Raise if a generator is not a torch.Generator, or is on another device than x."""
     if not isinstance(generator, Generator | None):
         raise TypeError(
-            f"{owner}: generator is a {type(generator).__name__}, expected a torch.Generator; of a seed, "
-            "torch.Generator().manual_seed(seed) makes one"
+            f"{owner}: generator is a {type(generator).__name__}, expected a torch.Generator; "
+            "torch.Generator().manual_seed(seed) makes one from a seed"
         )
     if generator is not None and generator.device.type != x.device.type:
         raise ValueError(

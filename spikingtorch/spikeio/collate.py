@@ -14,23 +14,24 @@ from spikingtorch.axes import check_order
 
 
 def pad_sequences(batch: Sequence[tuple[Any, Any]], batch_first: bool = True) -> tuple[Tensor, Tensor, Any]:
-    """Collate pairs of a sequence and a target; the ``collate_fn`` of a DataLoader, with workers as well.
+    """Collate pairs of a sequence and a target: the ``collate_fn`` of a DataLoader, also with workers.
 
         x[n, t] = sequence_n[t]  for t < lengths[n],     0  from there on
 
     Args:
-        batch: pairs (sequence, target). A sequence is a tensor or an array (T_n, ...), with T_n of 1 or more. All have
-            one dtype and one shape but for the first axis. Targets are what torch's ``default_collate`` takes.
+        batch: pairs (sequence, target). A sequence is a tensor or an array (T_n, ...), with T_n of 1 or more. All
+            sequences have the same dtype, and the same shape except for the first axis. Targets are anything that
+            torch's ``default_collate`` takes.
         batch_first: False for x of shape (T, N, ...), time first: ``functools.partial(pad_sequences,
             batch_first=False)`` is such a ``collate_fn``.
 
     Returns:
-        x of shape (N, T, ...), T the longest; the lengths, int64, shape (N,), which networks, decoders and losses take;
-        and the targets.
+        x of shape (N, T, ...), where T is the longest length; the lengths, int64, shape (N,), for networks, decoders
+        and losses; and the targets.
 
     Raises:
-        ValueError: the batch is empty; a sequence has no steps, or another shape of a step than the first one.
-        TypeError: an entry is no such pair, or the sequences differ in dtype.
+        ValueError: the batch is empty; a sequence has no steps, or a step has another shape than in the first sequence.
+        TypeError: an entry is not such a pair, or the sequences differ in dtype.
 
     >>> x, lengths, targets = pad_sequences([(torch.ones(3, 5), 0), (torch.ones(2, 5), 1)])
     >>> x.shape, lengths, targets
@@ -55,7 +56,7 @@ def pad_sequences(batch: Sequence[tuple[Any, Any]], batch_first: bool = True) ->
         if one.shape[1:] != first.shape[1:]:
             raise ValueError(
                 f"pad_sequences: a step of sample {i} has shape {tuple(one.shape[1:])}, that of sample 0 "
-                f"{tuple(first.shape[1:])}. Sequences may differ in their number of steps, the first axis, alone"
+                f"{tuple(first.shape[1:])}. Sequences may differ only in their number of steps, the first axis"
             )
         if one.dtype != first.dtype:
             raise TypeError(

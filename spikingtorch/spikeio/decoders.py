@@ -1,10 +1,11 @@
-"""Decoders: the sequence that a network returns, (N, T, ...), as one number for each output, (N, ...).
+"""Decoders turn the sequence of a network, (N, T, ...), into one number for each output, (N, ...).
 
 With ``batch_first=False`` the sequence is (T, N, ...), time first.
 
 Each takes ``lengths``, whole numbers of shape (N,): only the first ``lengths[n]`` steps of sample n count, whatever
-stands after them, NaN included. Output and gradient are those of each sample by itself. A length that is not in 1 ... T
-is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that sample is NaN.
+stands after them, NaN included. Output and gradient of a sample are the same as without padding. A length that is not
+in 1 ... T is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that
+sample is NaN.
 """
 
 import torch
@@ -18,23 +19,23 @@ from spikingtorch.spikeio._checks import OverTime, check_sequence
 
 
 class SumDecoder(OverTime):
-    """The sum over time, centred: zero for an output that fires at half of the steps. By default it does not count.
+    """The centred sum over time: zero for an output that fires at half of the steps. By default it is not a count.
 
         out = scale (sum over t of s[:, t] - nsteps / 2)
         out = scale (sum over t of s[:, t])                     with offset=False
 
-    So an output with 3 spikes in 8 steps decodes to -1, and ``SumDecoder(8, offset=False)`` gives the 3. For
-    ``cross_entropy`` and ``argmax`` over outputs the two are the same, since all outputs move by the same number.
-    With lengths, sample n is centred by ``lengths[n] / 2``, and nsteps plays no part.
+    So an output with 3 spikes in 8 steps decodes to -1, and ``SumDecoder(8, offset=False)`` gives 3. For
+    ``cross_entropy`` and ``argmax`` over outputs both are equivalent, because all outputs shift by the same number.
+    With lengths, sample n is centred by ``lengths[n] / 2``, and nsteps is not used.
 
     Args:
-        nsteps: number of steps T, needed for the centre. (``RateDecoder(nsteps)`` only checks it.)
+        nsteps: number of steps T, which the centre needs. (``RateDecoder(nsteps)`` only checks it.)
         scale: factor of the sum.
         offset: subtract ``nsteps / 2``.
         batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
-        ValueError: nsteps or scale is none of these; a sequence without lengths has another number of steps.
+        ValueError: nsteps or scale is not valid; a sequence without lengths has another number of steps.
         TypeError: the sequence is not floating.
 
     >>> SumDecoder(4)(torch.ones(1, 4, 2))
@@ -69,12 +70,11 @@ class RateDecoder(OverTime):
         out = sum over t of s[:, t] / T
 
     Args:
-        nsteps: number of steps T that a sequence must have, as in ``SumDecoder(nsteps)``; by default any. The rate does
-            not need it.
+        nsteps: required number of steps T, as in ``SumDecoder(nsteps)``; any by default. The rate does not need it.
         batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
-        ValueError: nsteps is no number of steps; a sequence without lengths has another number of steps, or none.
+        ValueError: nsteps is not a number of steps; a sequence without lengths has another number of steps, or none.
         TypeError: the sequence is not floating.
 
     >>> RateDecoder()(torch.tensor([[[0.0], [1.0]]]))
@@ -95,32 +95,31 @@ class RateDecoder(OverTime):
         return (counted.sum(1, dtype=lifted_dtype(s)) / steps).to(s.dtype)
 
     def described(self) -> list[str]:
-        """Return the number of steps, if it is fixed, for the repr."""
+        """Return the number of steps for the repr, if it is fixed."""
         return [] if self.nsteps is None else [f"nsteps={self.nsteps}"]
 
 
 class FirstSpikeDecoder(OverTime):
-    """The step of the first spike of each output, counted from 0; T, or ``lengths[n]``, for a silent one.
+    """The step of each output's first spike, counted from 0; T, or ``lengths[n]``, for a silent output.
 
         out = sum over t of prod over k <= t of (1 - s[:, k])
 
-    For spikes, which are 0 or 1, the product is 1 until the first spike and 0 from then on. The sum is a polynomial of
-    the spikes, and its derivative is the gradient. With the first spike at f and the next one at g (T if there is
-    none),
+    Spikes are 0 or 1, so the product is 1 until the first spike and 0 from then on. The sum is a polynomial of the
+    spikes, and its derivative is the gradient. With the first spike at f and the next one at g (T if there is none),
 
         d out / d s[j] = -(f - j)  for j < f,     -(g - f)  for j = f,     0  for j > f
 
-    The first is the time that a spike at j would gain, the second the time that would be lost without the spike at f.
-    Through the surrogates of the neurons the gradient reaches the weights. A silent output has a gradient, too. Half
-    precision rounds large times: bfloat16 those above 256.
+    The first is the change of the time by a spike at j. The second is the change without the spike at f. The gradient
+    reaches the weights through the surrogates of the neurons. A silent output has a gradient, too. Half precision
+    rounds large times: bfloat16 rounds times above 256.
 
-    The class that spikes first is ``argmin``; for ``cross_entropy`` hand over ``-out``.
+    The class that spikes first is ``argmin``; pass ``-out`` to ``cross_entropy``.
 
     Args:
         batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
-        ValueError: the sequence has no steps, or holds other values than 0 and 1 where they count.
+        ValueError: the sequence has no steps, or a step that is not padding holds other values than 0 and 1.
         TypeError: the sequence is not floating.
 
     >>> spikes = torch.tensor([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]])
@@ -132,7 +131,7 @@ class FirstSpikeDecoder(OverTime):
 
     def forward(self, s: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for spikes (N, T, ...); see the module for lengths."""
-        # a step that does not count holds a spike, which ends the sum there and whose gradient goes nowhere
+        # padding holds a spike, which ends the sum there and passes no gradient on
         s, _ = _counted(self, s, lengths, None, padding=1.0)
         if checks.has_values(s) and not ((s == 0.0) | (s == 1.0)).all():
             raise ValueError(
@@ -147,7 +146,7 @@ class MaxMembraneDecoder(OverTime):
 
         out = max over t of y[:, t]
 
-    The gradient goes to the step of the maximum, in equal parts where several steps have it.
+    The gradient goes to the step of the maximum, in equal parts if several steps have it.
 
     Args:
         batch_first: False for sequences (T, N, ...), time first.
@@ -169,7 +168,7 @@ class MaxMembraneDecoder(OverTime):
 def _counted(
     decoder: OverTime, given: Tensor, lengths: Lengths, nsteps: int | None, padding: float = 0.0
 ) -> tuple[Tensor, Tensor | int]:
-    """Return the sequence, (N, T, ...), with ``padding`` in the steps that do not count, and the number of others."""
+    """Return the sequence, (N, T, ...), with ``padding`` in the padded steps, and the number of the other steps."""
     owner = type(decoder).__name__
     s = check_sequence(owner, given, decoder.batch_first)
     T = s.shape[1]
@@ -177,9 +176,9 @@ def _counted(
         if nsteps is not None and nsteps != T:
             raise ValueError(
                 f"{owner}: a sequence of shape {tuple(given.shape)} has {T} steps on its axis "
-                f"{int(decoder.batch_first)}, expected {nsteps}. Give "
-                f"the encoder and the decoder the same nsteps: {owner}({T}). nsteps is the number of steps, not of "
-                "outputs. For sequences that differ in length, hand over lengths"
+                f"{int(decoder.batch_first)}, expected {nsteps}. Give the encoder and the decoder the same "
+                f"nsteps: {owner}({T}). nsteps is the number of steps, not of outputs. For sequences that differ "
+                "in length, pass lengths"
             )
         return s, T
     s, _, steps = padded(s, checks.check_lengths(owner, lengths, s.shape[0], T), padding)

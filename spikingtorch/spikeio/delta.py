@@ -1,4 +1,4 @@
-"""Spikes where a signal has changed, as the pixels of an event camera give them."""
+"""Spikes where a signal has changed, as from the pixels of an event camera."""
 
 from typing import NamedTuple
 
@@ -28,16 +28,17 @@ class DeltaEncoder(OverTime):
         off[t] = H(b[t-1] - x[t] - threshold)
         b[t]   = b[t-1] + threshold (on[t] - off[t])
 
-    There is no spike at step 0, and at most one at each later step: a signal that jumps by n thresholds and stays there
-    spikes at n steps. ``x[0] + threshold * cumsum(on - off)`` gives the level b again. It stays within a threshold of a
-    signal that moves by no more than one at a step. The level is x[0] plus a whole number of thresholds, which does
-    not drift.
+    There is no spike at step 0, and at most one at each later step. A signal that jumps by n thresholds and stays there
+    spikes at n steps. ``x[0] + threshold * cumsum(on - off)`` gives the level b again. The level stays within a
+    threshold of a signal that moves by at most one threshold per step. It is x[0] plus a whole number of thresholds, so
+    it does not drift.
 
     The axis of the polarity comes after time, 0 for off and 1 for on, as in ``events_to_sequence``.
-    Spikes have no gradient here: a signal that requires one is an error. Half precision is computed in float32.
+    These spikes have no gradient: a signal that requires one is an error. Half precision is computed in float32.
 
     Args:
-        threshold: change that makes a spike, above 0. It holds for all channels: divide each by its own scale first.
+        threshold: change that causes a spike, above 0. It holds for all channels: divide each channel by its scale
+            first.
         batch_first: False for signals (T, N, ...) and spikes (T, N, 2, ...), time first.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Events of a camera, (t, x, y, p), as a sequence of steps, and back."""
+"""Convert events of a camera, (t, x, y, p), to a sequence of steps, and back."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -41,30 +41,30 @@ def events_to_sequence(
 
     - ``dt``, the width of a bin. An event before the start, or at or after ``start + nsteps dt``, is an error.
     - ``duration``: the same with ``dt = duration / nsteps``.
-    - Neither: the window reaches from the start to the last event, which belongs to the last bin.
+    - Neither: the window goes from the start to the last event, which belongs to the last bin.
 
-    Times that are integers, such as microseconds, are compared with the borders without rounding where start, dt and
-    duration are integers as well. All others are compared in float64 with start + k dt, or start + k duration / nsteps,
-    computed in this order; if t and start are integers, t - start is compared with the rest.
+    Integer times, such as microseconds, are compared with the borders without rounding if start, dt and duration are
+    integers as well. Other times are compared in float64 with start + k dt, or start + k duration / nsteps, computed in
+    this order. If t and start are integers, t - start is compared with the second term.
 
     Args:
-        events: a structured numpy array with the fields t, x, p and, unless the sensor is one row, y, as the package
-            tonic has them; or four tensors (t, x, y, p) of shape (E,). Times do not decrease. If P is 1, p may be any
-            whole number, the same for all events.
+        events: a structured numpy array with the fields t, x, y and p, as in the package tonic; or four tensors (t, x,
+            y, p) of shape (E,). The field y may be missing if the sensor is one row. Times do not decrease. If P is 1,
+            p may be any whole number, the same for all events.
         nsteps: number of bins T.
         sensor_size: (width W, height H, polarities P), in the order of tonic.
         duration: length of the window, in the unit of t.
         dt: width of a bin, in the unit of t.
-        start: where the first bin begins; by default at the first event.
+        start: start of the first bin; the first event by default.
         binary: 1 for a pixel with any event, in place of the count.
 
     Returns:
         Counts, float32, shape (T, P, H, W), on the device of the events.
 
     Raises:
-        ValueError: there are no events; one is outside of the sensor, of the polarities or of the window; times
-            decrease; both duration and dt are given, or one is not above 0.
-        TypeError: events are none of these, or coordinates are no integers.
+        ValueError: there are no events, or times decrease. An event is outside of the sensor, the polarities or the
+            window. Both duration and dt are given, or one of them is not above 0.
+        TypeError: events are of another type, or coordinates are not integers.
 
     >>> t, x, y, p = (torch.tensor(column) for column in ([0, 4, 10, 19], [0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]))
     >>> sequence = events_to_sequence((t, x, y, p), nsteps=2, sensor_size=(2, 1, 2), dt=10)
@@ -95,22 +95,22 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
 
         t = start + k dt
 
-    for each of the ``s[k, p, y, x]`` events, ordered by k, then p, y and x. As long as float64 tells these times apart,
-    ``events_to_sequence(events, T, (W, H, P), dt=dt, start=start)`` gives the sequence again.
+    for each of the ``s[k, p, y, x]`` events, ordered by k, then p, y and x. If float64 can tell these times apart,
+    ``events_to_sequence(events, T, (W, H, P), dt=dt, start=start)`` returns the sequence again.
 
     Args:
-        sequence: counts, whole numbers of 0 or more of any dtype, shape (T, P, H, W); of a batch, take one sample.
+        sequence: counts, whole numbers of 0 or more of any dtype, shape (T, P, H, W); take one sample of a batch.
         dt: width of a bin, above 0.
         start: time of the first bin.
 
     Returns:
-        A structured array, shape (E,), with the fields x, y, p, int32, and t, int64, or float64 where dt or start is no
-        integer: what the transforms of tonic take.
+        A structured array, shape (E,), with the fields x, y, p, int32, and t, int64, or float64 if dt or start is not a
+        integer: the format of tonic's transforms.
 
     Raises:
-        ValueError: the sequence has another number of axes, or entries that are no counts; dt is not above 0; a time is
-            too large for int64.
-        TypeError: the sequence is no tensor, or dt or start no number.
+        ValueError: the sequence has another number of axes, or entries that are not counts; dt is not above 0; a time
+            is too large for int64.
+        TypeError: the sequence is not a tensor, or dt or start is not a number.
 
     >>> sequence = torch.zeros(3, 2, 1, 1)
     >>> sequence[2, 1] = 2
@@ -130,11 +130,13 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
     values = sequence.detach().cpu()
     counts = values.long()
     if values.is_complex() or not ((counts == values) & (counts >= 0)).all():
-        raise ValueError(f"{owner}: the sequence holds entries that are no counts, expected whole numbers of 0 or more")
+        raise ValueError(
+            f"{owner}: the sequence holds entries that are not counts, expected whole numbers of 0 or more"
+        )
     where = counts.nonzero()
     k, p, y, x = where.repeat_interleave(counts[tuple(where.T)], 0).T.numpy()
     whole = isinstance(dt, Integral) and isinstance(start, Integral)
-    # numpy would let them start again from below
+    # numpy would let them overflow
     if whole and abs(int(start)) + max(len(sequence), 1) * int(dt) >= 2**63:
         raise ValueError(
             f"{owner}: start={start!r} and {len(sequence)} steps of dt={dt!r} make times too large for int64; give "
@@ -197,7 +199,7 @@ def _columns(events: Any, H: int, P: int) -> _Events:
 
 
 def _tensor(column: np.ndarray[Any, Any]) -> Tensor:
-    """Return a field of a structured array, which is no contiguous array, as a tensor."""
+    """Return a field of a structured array, which is not contiguous, as a tensor."""
     if column.dtype.kind == "u":
         if column.dtype.itemsize == 8 and column.size and column.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{OWNER}: a value of {column.max()} does not fit int64. Subtract the first time from all")
@@ -256,20 +258,20 @@ def _window(
 
 
 def _bins(t: Tensor, T: int, dt: float | None, start: float, duration: float, closed: bool) -> Tensor:
-    """Return the bin of each time, k with start + k duration / T <= t; the end belongs to the last one if closed."""
+    """Return the bin of each time: the last k with start + k duration / T <= t. If closed, the last bin has the end."""
     whole = not t.is_floating_point() and isinstance(start, int)
     if whole and isinstance(duration, int) and T * duration < 2**63:
         k = (t - start) * T // duration
     else:
         steps = torch.arange(T + 1, dtype=torch.float64, device=t.device)
         borders = steps * duration / T if dt is None else steps * _whole(dt)
-        # integers are subtracted first: float64 may not hold the times, but their distance from the start
+        # integers are subtracted first: float64 may not hold the times, but it holds their distance from the start
         t, borders = (t - start, borders) if whole else (t, start + borders)
         k = torch.searchsorted(borders, t.double(), right=True) - 1
-        closed = True  # the window was checked; rounding alone can put a time at its end
+        closed = True  # the window was checked, so only rounding can put a time at its end
     return k.clamp(max=T - 1) if closed else k
 
 
 def _whole(value: Any) -> float:
-    """Return a number as an int where it is one, of numpy or a float without a fraction."""
+    """Return a number as an int if its value is one: an integer of numpy, or a float without a fraction."""
     return int(value) if isinstance(value, Integral) or float(value).is_integer() else float(value)

@@ -15,7 +15,7 @@ Code = Literal["linear", "logarithmic"]
 
 
 class LatencyEncoder(Encoder):
-    """Time-to-spike code (latency, time to first spike): one spike for each input, earlier for a larger one.
+    """Time-to-spike code (latency, time to first spike): one spike for each input, earlier for larger inputs.
 
     With i = ``scale x``, the spike comes at step
 
@@ -23,8 +23,8 @@ class LatencyEncoder(Encoder):
         k = round((T - 1) log(i) / log(threshold))              code="logarithmic"
 
     so an input of 1 spikes at step 0 and one at the threshold at step T - 1. An input at or above the threshold has
-    exactly one spike, one below it none. Halves round to the even step. In the logarithmic code a common factor, such
-    as brighter light, moves all spikes by the same time, but for rounding to steps.
+    exactly one spike, an input below it none. Halves round to the even step. In the logarithmic code a common factor,
+    such as brighter light, moves all spikes by the same time, except for rounding to steps.
 
     An input above 1 spikes at step 0, with a warning. The step of a spike has no gradient, so an input that requires
     one is an error. Half precision is computed in float32. The threshold is rounded to the dtype of the computation.
@@ -33,12 +33,12 @@ class LatencyEncoder(Encoder):
         nsteps: number of steps T.
         scale: factor of the input.
         code: "linear" or "logarithmic".
-        threshold: smallest input that spikes, at least 0 and below 1, above 0 in the logarithmic code; by default 0 in
-            the linear code, where a black pixel spikes last, and 0.01 in the logarithmic one.
+        threshold: smallest input that spikes, at least 0 (above 0 in the logarithmic code) and below 1. The default is
+            0 in the linear code, where a black pixel spikes last, and 0.01 in the logarithmic code.
         batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
-        ValueError: nsteps, scale, code or threshold is none of these; x holds NaN or infinite values or requires a
+        ValueError: nsteps, scale, code or threshold is not valid; x holds NaN or infinite values or requires a
             gradient.
         TypeError: x is not floating.
 

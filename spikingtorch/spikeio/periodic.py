@@ -12,18 +12,18 @@ from spikingtorch.spikeio._checks import Encoder, check_batch, over_time
 class PeriodicEncoder(Encoder):
     """Rate code by regular spikes: integrate the rate r = ``scale x`` and spike at 1, without drift.
 
-    The reset says how many spikes T steps have, for 0 < r <= 1:
+    The number of spikes in T steps depends on the reset, for 0 < r <= 1:
 
         reset=to_zero           floor(T / ceil(1 / r)):   a spike at every ceil(1 / r)th step
         reset=by_subtraction    floor(T r):               spike k at step ceil(k / r), counted from 1
 
-    They are the same for r = 1 / n. For r = 0.4 and T = 10, ``to_zero``, the default, as in the older package, gives 3
-    spikes, always 3 steps apart, and ``by_subtraction`` gives 4, 2 or 3 steps apart. An input of 0 or less is silent,
-    and one above 1 fires at each step.
+    They are the same for r = 1 / n. For r = 0.4 and T = 10, ``to_zero`` gives 3 spikes, always 3 steps apart. It is the
+    default, as in the older package. ``by_subtraction`` gives 4 spikes, 2 or 3 steps apart. An input of 0 or less is
+    silent, and one above 1 fires at each step.
 
-    A rate is rounded to its dtype, and 10 times 0.1 are to be a spike all the same. So r counts as larger by 4 units in
-    the last place (float32 for half precision): T r spikes are exact as long as T r has no fraction that close to 1,
-    which for rates p / q means q T up to about 2 million in float32.
+    A rate is rounded to its dtype, but 10 times 0.1 must still give a spike. So r counts as larger by 4 units in the
+    last place (float32 for half precision). The number of spikes is exact unless the fraction of T r is that close to
+    1. For rates p / q in float32, this holds for q T up to about 2 million.
 
     The gradient is that of an IF neuron with this reset.
 
@@ -34,7 +34,7 @@ class PeriodicEncoder(Encoder):
         batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
-        ValueError: nsteps, scale or reset is none of these.
+        ValueError: nsteps, scale or reset is not valid.
 
     >>> from spikingtorch.functional import by_subtraction
     >>> PeriodicEncoder(6)(torch.tensor([[0.5]])).flatten()

@@ -1,4 +1,4 @@
-"""Spikes drawn at random, each step by itself or from a chain."""
+"""Random spikes, independent at each step or from a chain."""
 
 import math
 import warnings
@@ -25,8 +25,8 @@ def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Gen
         P(s[n, t, ...] = 1) = scale x[n, ...]
 
     Args:
-        x: rates in spikes per step, floating, shape (N, ...). A rate above 1 saturates at a spike in each step, with a
-            warning; one below 0 never spikes, with a warning too.
+        x: rates in spikes per step, floating, shape (N, ...). A rate above 1 saturates at a spike in each step, and a
+            rate below 0 never spikes; both give a warning.
         nsteps: number of steps T.
         scale: factor of the rates.
         generator: source of randomness on the device of x; the same generator in the same state draws the same spikes.
@@ -61,7 +61,7 @@ def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None)
         after no spike:  s[t] = 1 if r[t] < x
         after a spike:   s[t] = 0 if r[t] < 1 - x           r[t] uniform in [0, 1)
 
-    Either way a step spikes with probability x, so the rate is that of a Poisson process; the same random numbers
+    In both cases a step spikes with probability x, so the rate is that of independent spikes. The same random numbers
     give another sequence.
 
     Args:
@@ -114,7 +114,7 @@ class PoissonEncoder(Encoder):
 
 
 class Poisson2D(PoissonEncoder):
-    """PoissonEncoder that takes images, (N, C, H, W) or (N, H, W), and nothing else."""
+    """PoissonEncoder that takes only images, (N, C, H, W) or (N, H, W)."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ...) for images x."""
@@ -127,8 +127,8 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     check_scale(owner, scale)
     bounds = check_batch(owner, x)
     fix = (
-        f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or give an estimate of "
-        f"your own: the straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
+        f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or write your own "
+        f"estimate: the straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
     )
     check_no_gradient(owner, x, "spikes drawn at random", fix)
     rates = scale * x
@@ -141,8 +141,8 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
         )
     if (lowest := min(scale * bound for bound in bounds)) < -1e-3:
         warnings.warn(
-            f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out what centres the input, "
-            "transforms.Normalize say, or split it into its positive and its negative part",
+            f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out the centring of "
+            "the input, for instance transforms.Normalize, or split it into its positive and its negative part",
             stacklevel=level_of_user(),
         )
     return rates.clamp(0.0, 1.0)

@@ -15,7 +15,7 @@ from spikingtorch.spikeio.latency import check_threshold, latency_spikes
 
 
 class PopulationEncoder(Encoder):
-    """Population code: M neurons for each number, which spike the earlier, the closer it is to their centre.
+    """Population code: M neurons for each number; the closer it is to a neuron's centre, the earlier its spike.
 
     Neuron m = 1 .. M has a Gaussian receptive field over the range [low, high],
 
@@ -28,10 +28,10 @@ class PopulationEncoder(Encoder):
         k = round((T - 1) (1 - g_m(x)) / (1 - threshold)),
 
     if g_m(x) is at least the threshold, and otherwise not at all. With 10 steps and a threshold of 0.1 these are the
-    times of the source, which are 0 at a centre and 10 far from it, where those above 9 are left out.
+    times of the source. They are 0 at a centre and 10 far from it; times above 9 are left out.
 
     The first and the last centre lie outside of the range by half the distance between two. A number outside of the
-    range gets a warning, since it soon excites no neuron. Spike times have no gradient: an input that requires one is
+    range gives a warning, because it may excite no neuron. Spike times have no gradient: an input that requires one is
     an error; ``responses`` has one.
 
     Args:
@@ -44,7 +44,7 @@ class PopulationEncoder(Encoder):
         batch_first: False for sequences (T, N, ..., M), time first.
 
     Raises:
-        ValueError: an argument is none of these; x holds NaN or infinite values or requires a gradient.
+        ValueError: an argument is not valid; x holds NaN or infinite values or requires a gradient.
         TypeError: x is not floating.
 
     Source: S. M. Bohte, J. N. Kok and H. La Poutre, Neurocomputing 48, 17 (2002),
@@ -116,7 +116,7 @@ class PopulationEncoder(Encoder):
         return latency_spikes(self.responses(x), self.nsteps, "linear", self.threshold).to(x.dtype)
 
     def _centres(self, dtype: torch.dtype, device: torch.device | None) -> Tensor:
-        # in Python's double precision, as not every device has one
+        # in Python's double precision, because not every device has it
         spacing = (self.high - self.low) / (self.neurons - 2)
         centres = [self.low + (2 * m - 3) / 2 * spacing for m in range(1, self.neurons + 1)]
         return torch.tensor(centres, dtype=dtype, device=device)

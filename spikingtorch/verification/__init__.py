@@ -1,1 +1,1 @@
-"""What shows that the gradients are right: the table of cases, their oracles, and the comparison with the twin."""
+"""Verification of gradients: the table of cases, their oracles, and the comparison with the twin."""

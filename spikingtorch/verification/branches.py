@@ -1,8 +1,8 @@
-"""Branches on a spike, which no derivative sees: on a way from one spike to another, a step may not jump.
+"""Find branches on a spike, which no derivative shows: a step must not jump on a path between two spikes.
 
-A derivative that is right everywhere on a way, of a function that never jumps on it, tells the whole change of the
-function. So a step whose smooth version has right derivatives, and that does not jump while a spike goes from 0 to 1,
-loses nothing of what a spike does.
+If a function does not jump on a path, and its derivative is right everywhere on it, the derivative gives the whole
+change of the function. So a gradient includes all effects of a spike under two conditions. The smooth version of the
+step has right derivatives. The step does not jump while a spike goes from 0 to 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,8 @@ from torch import Tensor
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.verification.trial import named, replaced, tensors
 
-# parts of a way that are looked at one by one, least share of a value that counts as a jump, and the width it has
+# the number of parts of a path; the smallest change that counts as a jump, as a share of a value; and the width of a
+# jump
 _PARTS, _LEAST, _WIDTH = 8, 1e-6, 1e-12
 _DIFFERENCE, _DERIVATIVE_TOLERANCE = 1e-6, 1e-4
 
@@ -24,14 +25,14 @@ Surrogates = Mapping[str, Any]
 
 
 class Visit(NamedTuple):
-    """A state and an input that a run of the spiking step came to."""
+    """A state and an input from a run of the spiking step."""
 
     state: Any
     x: Any
 
 
 class _Injected:
-    """A surrogate whose call of one number gives the spikes of a way, and whose others give the real ones."""
+    """A surrogate that returns the spikes of a path at one of its calls, and real spikes at all others."""
 
     def __init__(self, surrogate: Any, call: int, spikes: Callable[[Tensor], Tensor]) -> None:
         self.surrogate, self.call, self.spikes, self.calls = surrogate, call, spikes, 0
@@ -43,7 +44,7 @@ class _Injected:
 
 
 def visits(step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any]) -> list[Visit]:
-    """Return where a run of a step comes to, one state and input a step."""
+    """Return the states and inputs of a run, one for each step."""
     found = []
     with torch.no_grad():
         for t in range(len(next(iter(tensors({"xs": xs}).values())))):
@@ -56,7 +57,7 @@ def visits(step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, A
 def spike_branch(
     step: Callable[..., Any], seen: Sequence[Visit], params: Mapping[str, Any], surrogates: Surrogates
 ) -> str | None:
-    """Return what jumps, or has another derivative than autograd says, while a spike goes from 0 to 1; or None."""
+    """Return the name of a result that jumps, or whose derivative is wrong, while a spike goes from 0 to 1; or None."""
     for visit in seen:
         for name, surrogate in surrogates.items():
             counter = _Injected(surrogate, -1, lambda real: real)
@@ -70,7 +71,7 @@ def spike_branch(
 
 
 def path_branch(smooth: Callable[..., Any], seen: Sequence[Visit], params: Mapping[str, Any]) -> str | None:
-    """Return what jumps in a smooth step between two steps of a run; None if nothing does."""
+    """Return the name of a result that jumps in a smooth step between two steps of a run; or None."""
     for before, after in pairwise(seen):
         start = {"state": before.state, "x": before.x}
         carried = _carried(smooth, before, params)
@@ -90,7 +91,7 @@ def path_branch(smooth: Callable[..., Any], seen: Sequence[Visit], params: Mappi
 
 
 class _Turn(NamedTuple):
-    """A call of a surrogate, and the way that its spikes take."""
+    """A call of a surrogate, and the path of its spikes."""
 
     surrogate: Any
     call: int
@@ -104,7 +105,7 @@ def _together(real: Tensor, share: Any) -> Tensor:
 
 
 def _flipped(real: Tensor, share: Any) -> Tensor:
-    """Return spikes that go from what they are to the contrary."""
+    """Return spikes that go from their values to the opposite values."""
     found: Tensor = real + share * (1.0 - 2.0 * real)
     return found
 
@@ -123,7 +124,7 @@ def _on_the_way(
 
 
 def _jump(at: At) -> str | None:
-    """Return the name of what jumps between 0 and 1."""
+    """Return the name of the result that jumps between 0 and 1."""
     places = [part / _PARTS for part in range(_PARTS + 1)]
     values = [at(place) for place in places]
     for (low, before), (high, after) in pairwise(zip(places, values, strict=True)):
@@ -134,7 +135,7 @@ def _jump(at: At) -> str | None:
 
 
 def _jump_between(at: At, place: tuple[float, float], value: tuple[dict[str, Tensor], dict[str, Tensor]]) -> str | None:
-    """Halve a part of the way where the value moves more, until it has stopped moving or the part has no width left."""
+    """Halve a part of the path where the value changes more, until it stops changing or the part is narrow enough."""
     (low, high), (before, after) = place, value
     while True:
         moved, name = _moved(before, after)
@@ -149,7 +150,7 @@ def _jump_between(at: At, place: tuple[float, float], value: tuple[dict[str, Ten
 
 
 def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[float, str]:
-    """Return by how much of its size the value moves that moves most, and its name."""
+    """Return the largest relative change of a value, and the value's name."""
     found = (0.0, "")
     for name, one in before.items():
         change = ((after[name] - one).abs() / (1.0 + one.abs() + after[name].abs())).nan_to_num()
@@ -159,7 +160,7 @@ def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[float, 
 
 
 def _wrong_at_an_end(run: Callable[[Any], dict[str, Tensor]]) -> str | None:
-    """Return the name of what has another derivative by the spike, where it is 0 or 1, than the difference to it."""
+    """Return the name of a result whose derivative by the spike, at 0 or 1, differs from its finite difference."""
     for end, way in ((0.0, _DIFFERENCE), (1.0, -_DIFFERENCE)):
         share = torch.tensor(end, dtype=torch.float64, requires_grad=True)
         generator = torch.Generator().manual_seed(0)
@@ -178,7 +179,7 @@ def _wrong_at_an_end(run: Callable[[Any], dict[str, Tensor]]) -> str | None:
 
 
 def _carried(step: Callable[..., Any], visit: Visit, params: Mapping[str, Any]) -> set[str]:
-    """Return the names of the results that carry a gradient; a counter that is detached carries none."""
+    """Return the names of the results with a gradient; a detached counter has none."""
     tree = {"state": visit.state, "x": visit.x, "params": dict(params)}
     variables = {name: leaf.detach().clone().requires_grad_() for name, leaf in tensors(tree).items()}
     built = replaced(tree, variables)

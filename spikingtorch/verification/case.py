@@ -1,4 +1,4 @@
-"""A neuron as the verification sees it: its implementations, and where its parameters and inputs are drawn from."""
+"""A neuron for verification: its implementations, and the ranges of its parameters and inputs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ BINDING = tuple(rule for rule in RESETS if rule not in (F.none, F.detached(F.non
 
 
 class Seen:
-    """A surrogate that notes what it is called with."""
+    """A surrogate that records its arguments."""
 
     def __init__(self) -> None:
         self.membranes: list[Tensor] = []
@@ -54,15 +54,15 @@ class Case(NamedTuple):
         twin: the JAX step.
         state_type: NamedTuple of the state.
         oracle: the numpy loop.
-        params: parameters, each with the range that it is drawn from.
+        params: parameters, each with its range of random values.
         inputs: the range of each input.
         resets: the reset rules that the neuron takes.
         spikes: whether it spikes at all.
         shape: of the neurons, eight of them.
         weights: shape of the recurrent weights of a recurrent neuron.
-        at_rest: the membrane where a sequence starts.
-        levels: whether the neuron takes spike functions of more than 0 and 1.
-        make_rest: the state at rest for an input, where it is no NamedTuple of tensors alone.
+        at_rest: the membrane at the start of a sequence.
+        levels: whether the neuron takes spike functions with other values than 0 and 1.
+        make_rest: the state at rest for an input, if it is not a NamedTuple of tensors.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Case(NamedTuple):
     make_rest: Callable[[Tensor], Any] | None = None
 
     def draw(self, T: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, dict[str, Tensor]]:
-        """Draw inputs (T, *shape), a tuple of them where the neuron has several, and parameters for each neuron."""
+        """Draw inputs (T, *shape), a tuple if the neuron has several, and parameters for each neuron."""
         rng = np.random.default_rng(seed)
         xs = [torch.tensor(rng.uniform(*span, size=(T, *self.shape))).to(dtype) for span in self.inputs]
         spans = self.params.items()
@@ -108,32 +108,32 @@ class Case(NamedTuple):
         return lifted(rest) if self.weights is None else F.RecurrentState(lifted(rest.neuron), rest.s + 0.5)
 
     def recurrent(self, synapse: str, shape: tuple[int, ...], weights: tuple[int, ...]) -> "Case":
-        """Return the neuron with its spikes coming back to it, shaped for a synapse."""
+        """Return the neuron with recurrent spikes, in the shape of a synapse."""
         step: Any = F.Recurrent(self.step, getattr(F, synapse))
         twin: Any = J.Recurrent(self.twin, getattr(J, synapse))
         return self._replace(name=f"{self.name}, {synapse}", step=step, twin=twin, shape=shape, weights=weights)
 
     def rules(self) -> tuple[F.Reset | None, ...]:
-        """Return the reset rules that the neuron takes; None stands for the one that is built in."""
+        """Return the reset rules that the neuron takes; None stands for its built-in rule."""
         return self.resets or (None,)
 
     def options(self, surrogate: Any = None, reset: Any = None) -> dict[str, Any]:
-        """Return the keyword arguments for a surrogate and a reset rule, as far as the neuron takes them."""
+        """Return the keyword arguments for a surrogate and a reset rule, if the neuron takes them."""
         chosen = {"surrogate": surrogate if self.spikes else None, "reset": reset if self.resets else None}
         return {name: value for name, value in chosen.items() if value is not None}
 
     def margin(self, T: int, reset: F.Reset | None = None) -> float:
-        """Return the least distance of a membrane from the threshold in a drawn sequence."""
+        """Return the smallest distance of a membrane from the threshold in a random sequence."""
         xs, params = self.draw(T)
         seen = Seen()
         F.scan(self.step, self.initial(xs), xs, params=params | self.options(seen, reset), backend="loop")
-        # a neuron that fires by chance compares a probability with a random number
+        # a stochastic neuron compares a probability with a random number
         noise = xs[1] if seen.probabilities else ()
         chances = [(p - n).abs() for p, n in zip(seen.probabilities, noise, strict=True)]
         return min([u.abs().min().item() for u in (*seen.membranes, *chances)], default=torch.inf)
 
     def is_robust(self, T: int, surrogate: Any, reset: F.Reset | None) -> bool:
-        """Say whether every output keeps its level when the inputs move by the margin, up or down."""
+        """Return True if every output keeps its level when the inputs change by the margin, up or down."""
         xs, params = self.draw(T)
         levels = []
         for shift in (-10.0 * MARGIN, 0.0, 10.0 * MARGIN):

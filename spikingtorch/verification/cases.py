@@ -1,4 +1,4 @@
-"""One record for each neuron: the table that the tests and ``python -m spikingtorch verify`` run over."""
+"""One record for each neuron: the table for the tests and ``python -m spikingtorch verify``."""
 
 from functools import partial
 from typing import Any
@@ -25,13 +25,13 @@ SURROGATES = (
     F.PiecewiseExponential(),
     F.StraightThrough(),
 )
-# every surrogate beside its twin, those that users fill in among them
+# every surrogate with its twin, including those from users' functions
 TWINS: tuple[tuple[F.Surrogate, Any], ...] = (
     *((surrogate, to_jax(surrogate)) for surrogate in (*SURROGATES, F.Strict())),
     (F.FromPrimitive(torch.tanh), J.FromPrimitive(jnp.tanh)),
     (F.FromDerivative(torch.cos), J.FromDerivative(jnp.cos)),
 )
-# spike functions of more than 0 and 1
+# spike functions with other values than 0 and 1
 LEVELS: tuple[tuple[F.Surrogate, Any], ...] = tuple(
     (surrogate, to_jax(surrogate)) for surrogate in (F.Graded(), F.Ternary(), F.MultiSpike())
 )
@@ -64,12 +64,12 @@ Ranges = dict[str, tuple[float, float]]
 
 
 def _neuron(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
-    """Return the record of a step that has its name on both sides."""
+    """Return the record of a step with the same name on both sides."""
     return Case(name, getattr(F, f"{name}_step"), getattr(J, f"{name}_step"), state_type, oracle, params, **more)
 
 
 def _filter(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
-    """Return the record of a step without spikes of its own."""
+    """Return the record of a step without spikes."""
     return _neuron(name, state_type, oracle, params, resets=NO_RESET, spikes=False, **more)
 
 

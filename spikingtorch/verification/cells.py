@@ -1,4 +1,4 @@
-"""The cells of the verification table: which there are, and what is measured for each."""
+"""The cells of the verification table, and their measurement."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from spikingtorch.verification.wrapped import WRAPPED
 
 ALLOWED = TOLERANCE[torch.float64]
 BACKENDS: tuple[F.Backend, ...] = ("loop", "fused")
-# compiling one program of many trials takes less time than many programs, but one of too many keeps others waiting
+# one program of many trials compiles faster than many programs, but a too large one delays all others
 TOGETHER = 14
-# in place of a surrogate, of a function by itself
+# stands in place of a surrogate, for a function alone
 ALONE = "alone"
 _SLOPE = 1.75
-# fires by the probability that the primitive of its surrogate is
+# fires with a probability, which is the primitive of its surrogate
 _BY_CHANCE = "stochastic_lif"
 
 
@@ -29,7 +29,7 @@ class Choice(NamedTuple):
     Attributes:
         case: the neuron.
         surrogate: the surrogate, with its twin.
-        reset: the reset rule; None is the one that is built in.
+        reset: the reset rule; None is the built-in one.
     """
 
     case: Case
@@ -43,13 +43,13 @@ class Choice(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function by itself.
+    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function alone.
 
     Attributes:
-        neuron: name of the neuron, with that of a synapse where it is recurrent; or name of the function.
+        neuron: name of the neuron, with the synapse of a recurrent one; or name of the function.
         surrogate: name of the surrogate.
         rule: name of the reset rule.
-        backend: what ran the scan.
+        backend: the backend of the scan.
         errors: the errors by quantity.
     """
 
@@ -60,22 +60,22 @@ class Cell(NamedTuple):
     errors: dict[str, float]
 
     def worst(self) -> tuple[float, str]:
-        """Return the largest error, and the quantity."""
+        """Return the largest error, and its quantity."""
         return max((error, quantity) for quantity, error in self.errors.items())
 
     def is_wrong(self) -> bool:
-        """Say whether an error is out of tolerance."""
+        """Return True if an error is out of tolerance."""
         return not self.worst()[0] <= ALLOWED
 
     def where(self) -> str:
-        """Return where the largest error is, in words."""
+        """Describe where the largest error is."""
         synapse = self.neuron.partition(", ")[2]
         named = self.surrogate if self.surrogate != ALONE else ""
         return ", ".join(each for each in (self.worst()[1], synapse, named, self.rule, self.backend) if each)
 
 
 def alone(surrogate: Any, twin: Any) -> dict[str, float]:
-    """Return the errors of a surrogate by itself, at its own slope and at another: by 1, no factor is seen."""
+    """Return the errors of a surrogate alone, at its own slope and at another, because a slope of 1 hides a factor."""
     pairs = [(surrogate, twin)]
     if any([isinstance(each, float) for each in surrogate]):
         pairs.append((type(surrogate)(_SLOPE), type(twin)(_SLOPE)))
@@ -88,7 +88,7 @@ def neuron_of(name: str) -> str:
 
 
 def surrogates(case: Case) -> tuple[tuple[F.Surrogate, Any], ...]:
-    """Return the surrogates that a neuron takes, each with its twin; of a neuron without spikes, one that stands by."""
+    """Return the surrogates that a neuron takes, each with its twin; a neuron without spikes gets a placeholder."""
     if not case.spikes or case.weights is not None:
         return TWINS[:1]
     if case.name == _BY_CHANCE:
@@ -97,7 +97,7 @@ def surrogates(case: Case) -> tuple[tuple[F.Surrogate, Any], ...]:
 
 
 def choices(cases: Iterable[Case], whole: bool = False) -> list[Choice]:
-    """Return what to measure: a pairwise cover of neurons, surrogates and reset rules, or all of the product."""
+    """Return the combinations to measure: a pairwise cover of neurons, surrogates and reset rules, or all of them."""
     product = [Choice(case, pair, rule) for case in cases for pair in surrogates(case) for rule in case.rules()]
     if whole:
         return product
@@ -106,7 +106,7 @@ def choices(cases: Iterable[Case], whole: bool = False) -> list[Choice]:
 
 
 def every_choice(whole: bool = False) -> list[Choice]:
-    """Return the choices of the whole table, neuron by neuron; a recurrent one has one surrogate and one reset rule."""
+    """Return all combinations, neuron by neuron; a recurrent neuron has one surrogate and one reset rule."""
     found = choices((*CASES, *WRAPPED), whole)
     found += [Choice(case, TWINS[0], case.rules()[0]) for case in RECURRENT]
     order = [case.name for case in (*CASES, *WRAPPED)]
@@ -117,7 +117,7 @@ def measured(chosen: Sequence[Choice], lengths: Sequence[int]) -> list[Cell]:
     """Compare neurons with their twins on every backend, all twins in one program.
 
     Raises:
-        ValueError: the inputs drawn bring a membrane so near the threshold that rounding could decide.
+        ValueError: random inputs bring a membrane so near the threshold that rounding could decide.
     """
     for choice in chosen:
         _refuse_near(choice, lengths)

@@ -1,4 +1,4 @@
-"""Functions by themselves against their JAX twins: surrogates, and the coefficients that follow from tau."""
+"""Compare single functions with their JAX twins: surrogates, and the coefficients that follow from tau."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.verification.trial import relative_error
 
-# on both sides of the threshold, near it and far from it, and off the kinks of the primitives
+# on both sides of the threshold, near it and far from it, but not at kinks of the primitives
 POINTS = torch.tensor([-2.5, -0.7, -0.3, -1e-3, 1e-3, 0.2, 0.6, 1.7], dtype=torch.float64)
 
 
@@ -25,7 +25,7 @@ def surrogate_errors(surrogate: Any, twin: Any) -> dict[str, float]:
 
 
 def coefficient_errors(function: Callable[[Any], Any], twin: Callable[[Any], Any]) -> dict[str, float]:
-    """Return the relative errors of a coefficient that follows from tau: its values, as floats too, and derivative."""
+    """Return the relative errors of a coefficient of tau: its values, also for floats, and its derivative."""
     import jax
 
     tau = torch.tensor([0.3, 0.9, 1.0, 1.1, 4.0, 20.0], dtype=torch.float64, requires_grad=True)

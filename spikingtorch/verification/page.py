@@ -1,4 +1,4 @@
-"""The verification table for people: a line for each neuron, and a Markdown page that folds out into the cells."""
+"""The verification table for readers: a line for each neuron, and a Markdown page with foldable cells."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ HEAD = f"{'':26} {'cells':>5} {'error':>9}   largest in"
 
 
 class Line(NamedTuple):
-    """All cells of a neuron, of those that are recurrent too, or of a function by itself."""
+    """All cells of a neuron, including its recurrent form, or of a function alone."""
 
     name: str
     cells: list[Cell]
@@ -26,12 +26,12 @@ class Line(NamedTuple):
         return max(self.cells, key=lambda cell: cell.worst()[0])
 
     def is_wrong(self) -> bool:
-        """Say whether a cell is out of tolerance."""
+        """Return True if a cell is out of tolerance."""
         return any([cell.is_wrong() for cell in self.cells])
 
 
 def lines(cells: Iterable[Cell]) -> list[Line]:
-    """Return the lines of the cells, neurons in the order in which they come."""
+    """Return the lines of the cells, with the neurons in the given order."""
     found: dict[str, Line] = {}
     for cell in cells:
         name = neuron_of(cell.neuron)
@@ -72,14 +72,15 @@ def _number(error: float) -> str:
 
 _PAGE = """# Verification
 
-Every neuron, surrogate and reset rule on every backend, in torch against an independent implementation in JAX that was
-written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, over the outputs, the final
-state, and the gradients of inputs, initial state and every parameter, by random cotangents on all outputs and the final
-state, in float64, 17 steps, 8 neurons with parameters of their own. Allowed is {allowed:g}.
+This page compares every neuron, surrogate and reset rule on every backend with an independent implementation in JAX,
+which was written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, of a comparison.
+It covers the outputs, the final state, and the gradients of inputs, initial state and every parameter, by random
+cotangents on all outputs and the final state. Each run has float64 numbers, 17 steps, and 8 neurons with their own
+parameters. The allowed deviation is {allowed:g}.
 
-The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes, every surrogate
+The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes. Every surrogate
 meets every reset rule, and all of them meet both backends. `python -m spikingtorch verify --all` runs the whole
-product. A neuron with the name of a synapse behind it is recurrent, its weights among the parameters.
+product. A neuron with the name of a synapse behind it is recurrent, and its weights are among the parameters.
 `refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
 `Masked` and `Returning` around the step of the leaky neuron.
 

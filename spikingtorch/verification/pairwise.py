@@ -1,4 +1,4 @@
-"""A pairwise cover: few rows of a table in which every two values that meet anywhere in it still meet."""
+"""A pairwise cover: few rows of a table that still contain every pair of values of the table."""
 
 import heapq
 from collections.abc import Hashable, Sequence
@@ -9,10 +9,10 @@ Row = TypeVar("Row", bound=tuple[Hashable, ...])
 
 
 def pairwise(rows: Sequence[Row]) -> list[Row]:
-    """Return some of the rows, in their order, such that two values of different columns meet in them as in all rows.
+    """Return some of the rows, in their order, that contain every pair of values of different columns.
 
-    Rows are taken greedily: each time the first of those that bring most pairs that are new. What a row brings only
-    shrinks while others are taken, so that a row whose count is up to date and still the highest is the best one.
+    Rows are taken greedily: each time the first row with the most new pairs. The count of a row only shrinks while
+    others are taken. So a row whose count is up to date and still the highest is the best one.
 
     Args:
         rows: the table, all rows of one length. Combinations that do not exist are left out of it.

@@ -1,4 +1,4 @@
-"""One comparison of a torch step with its JAX twin: outputs, final state, and every gradient by random cotangents."""
+"""Compare a torch step with its JAX twin: outputs, final state, and every gradient by random cotangents."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from spikingtorch.interop import to_jax, to_torch
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-# a program runs once here: compiling it faster matters, running it faster does not
+# a program runs only once here, so its compile time matters, and its run time does not
 _QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
@@ -28,8 +28,8 @@ class Trial(NamedTuple):
         twin: the JAX step.
         state: initial state, tensors.
         xs: inputs, tensors with time first.
-        params: keyword arguments of the step; gradients are compared for the tensors in them, however deep.
-        twin_params: keyword arguments of the twin where ``to_jax`` cannot translate those of the step.
+        params: keyword arguments of the step; the gradients of all tensors in them are compared, at any depth.
+        twin_params: keyword arguments of the twin that ``to_jax`` cannot convert from those of the step.
     """
 
     step: Callable[..., Any]
@@ -56,8 +56,8 @@ class Trial(NamedTuple):
 def relative_error(got: Tensor, want: Tensor) -> float:
     """Return ``max|got - want| / max|want|``, never NaN.
 
-    It is 0 where both are equal, infinities included, and infinite where shapes or dtypes differ, where a NaN is, and
-    where whole numbers or bools are not the same.
+    It is 0 if both are equal, including infinities. It is infinite if shapes or dtypes differ, if there is a NaN, or if
+    whole numbers or bools differ.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return torch.inf
@@ -72,7 +72,7 @@ def relative_error(got: Tensor, want: Tensor) -> float:
 def twin_errors(trials: Sequence[Trial], seed: int = 0, backend: Backend = "loop") -> list[dict[str, float]]:
     """Return the relative errors of each trial on a backend.
 
-    All twins are compiled as one program, which is where the time goes.
+    All twins are compiled as one program, because compilation takes most of the time.
 
     Raises:
         AssertionError: a twin returns other names or shapes than its step.
@@ -86,7 +86,7 @@ def twin_errors(trials: Sequence[Trial], seed: int = 0, backend: Backend = "loop
 def errors_by_backend(
     trials: Sequence[Trial], backends: Sequence[Backend], seed: int = 0
 ) -> dict[Backend, list[dict[str, float]]]:
-    """Return the relative errors of each trial on each backend, all of them against one run of the twins."""
+    """Return the relative errors of each trial on each backend, all against one run of the twins."""
     import jax
 
     draw = torch.Generator().manual_seed(seed)
@@ -186,12 +186,12 @@ def named(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensors(tree: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the floating tensors among the leaves, however deep, by name."""
+    """Return the floating tensors among the leaves, at any depth, by name."""
     return {name: x for name, x in named(tree).items() if isinstance(x, Tensor) and x.is_floating_point()}
 
 
 def replaced(tree: dict[str, Any], leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree with the leaves of these names replaced."""
+    """Return the tree with other leaves for these names."""
     found, form = pytree.tree_flatten_with_path(tree)
     built: dict[str, Any] = pytree.tree_unflatten([leaves.get(_name(path), leaf) for path, leaf in found], form)
     return built

@@ -1,4 +1,4 @@
-"""Records of what goes around the step of a neuron, by the example of the leaky one: rests, masks, fields given out."""
+"""Records of wrappers around a step, for the leaky neuron: rests, masks, and fields of the state as outputs."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["WRAPPED", "masked_leaky"]
 
 _PARAMS = {"decay": (0.5, 0.98), "gain": (0.5, 1.2), "threshold": (0.5, 1.2)}
 _CURRENT = (-0.6, 1.4)
-# the share of the steps at which a masked neuron does not run
+# the share of steps at which a masked neuron does not run
 _IDLE = 0.3
 
 
@@ -29,12 +29,12 @@ def _masked_twin(state: Any, x: Any, **params: Any) -> Any:
 
 
 def _at_rest(state_type: type[Any], x: Tensor) -> Any:
-    """Return the state of a leaky neuron with one tensor more."""
+    """Return the state of a leaky neuron with one more tensor."""
     return state_type(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
 
 
 def masked_leaky(x: Any, **params: Any) -> oracles.Result:
-    """Return what each neuron does with the inputs of the steps at which it runs alone."""
+    """Return the outputs of each neuron for only the inputs of its running steps."""
     current, chance = x
     out, last = np.zeros_like(current), np.zeros_like(current[0])
     for n in range(current.shape[1]):
@@ -50,7 +50,7 @@ def masked_leaky(x: Any, **params: Any) -> oracles.Result:
 
 
 def _returning_leaky(x: oracles.Array, **params: Any) -> Any:
-    """Return spikes and membranes: the membrane after a step is that after a sequence which ends there."""
+    """Return spikes and membranes; the membrane after a step is the membrane after a sequence that ends there."""
     spikes, last = oracles.leaky(x, **params)
     v = np.stack([oracles.leaky(x[: t + 1], **params)[1]["v"] for t in range(len(x))])
     return (spikes, v), last

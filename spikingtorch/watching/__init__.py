@@ -1,1 +1,1 @@
-"""What a network does: records, counts while it trains, and what it costs."""
+"""Watch a network: records, spike counts during training, and costs."""

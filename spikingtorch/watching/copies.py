@@ -1,4 +1,4 @@
-"""A copy of a network that runs in its place, so that the network stays as it is."""
+"""Run a copy of a network, so that the network itself does not change."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,16 +23,16 @@ T = TypeVar("T")
 
 
 def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor) -> T:
-    """Return what work returns of a copy of a network, and leave everything as it was.
+    """Return the result of ``work`` on a copy of a network, and leave everything unchanged.
 
-    The network itself does not run: its weights, statistics, states, records, hooks and its own attributes stay. Random
-    numbers are put back, those of each device that the network or a tensor is on, and so is what the network's code
-    changes outside of it, in variables of its module or those that a function or a hook closes over.
+    The network itself does not run, so its weights, statistics, states, records, hooks and attributes stay unchanged.
+    The random numbers of each device of the network or a tensor are restored. So are outside variables that the
+    network's code changes: in its module, or in the closure of a function or a hook.
 
     Args:
-        owner: what asks, for messages.
+        owner: name of the caller, for messages.
         model: the network.
-        work: takes the copy, which has the network's order of axes, and runs it on tensors like those given.
+        work: takes the copy, which has the network's order of axes, and runs it on tensors like the given ones.
         given: inputs.
 
     Raises:
@@ -58,12 +58,12 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
 
 
 def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
-    """Return a copy of a network, and add what it shares with the network."""
-    with InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
+    """Return a copy of a network, and collect the objects that it shares with the network."""
+    with InferenceMode(False):  # weights that are copied in inference mode could not be inspected outside of it
         shared += [_outside_of_hooks(model.net), Look(model.net).outside]
         found = _copy(owner, model)
     found.warn_silent = False
-    # of what the network has warned about, a copy says nothing more
+    # a copy does not repeat the warnings of the network
     found._policy.warned = model._policy.warned
     return found
 
@@ -73,13 +73,13 @@ def _copy(owner: str, model: Any) -> Any:
         return copied(model)
     except Exception as error:
         raise TypeError(
-            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, so "
-            "that yours stays as it is. Take out of its attributes what copy.deepcopy does not take"
+            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, "
+            "so that yours stays as it is. Remove the attributes that copy.deepcopy cannot copy"
         ) from error
 
 
 def _outside_of_hooks(net: nn.Module) -> Guard:
-    """Return what the hooks of a network can change, which a copy of it shares."""
+    """Return the objects that the hooks of a network can change and a copy shares."""
     outside = Guard()
     for module in net.modules():
         for hook in chain.from_iterable(getattr(module, name, {}).values() for name in HOOKS):

@@ -1,4 +1,4 @@
-"""Counting: the operations of a network, by the functions of torch that it calls."""
+"""Count the operations of a network, by the torch functions that it calls."""
 
 import sys
 from collections import Counter
@@ -13,18 +13,18 @@ from spikingtorch.watching.operations import COUNTED, NOTHING, Count
 
 
 class Counting(NetworkMode):
-    """Counts the operations of linear layers, convolutions and average pooling.
+    """Count the operations of linear layers, convolutions and average pooling.
 
-    A layer that the network calls at several places has one count for each. A place is the same in a call of the
-    network for all steps and in the calls for one step each, so that both find the same spikes.
+    A layer that the network calls at several places has one count for each place. A place is the same whether the
+    network is called once for all steps or once for each step, so both find the same spikes.
 
     Args:
         net: the network.
 
     Attributes:
-        found: by the name of the module that has the weights, the counts by place; of weights that are no parameters,
-            or those of several modules, by that of the module that calls the function. None is average pooling, which
-            has no weights.
+        found: the counts by place, by the name of the module that has the weights. If the weights are not parameters,
+            or belong to several modules, it is the name of the module that calls the function. None is average pooling,
+            which has no weights.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -43,13 +43,13 @@ class Counting(NetworkMode):
         return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call what was called, and count."""
+        """Call the function, and count its operations."""
         out = func(*args, **(kwargs or {}))
         self.saw(func, out, args, kwargs or {})
         return out
 
     def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
-        """Count what was called."""
+        """Count the operations of a call."""
         counted = COUNTED.get(func)
         if counted is None:
             return
@@ -62,11 +62,11 @@ class Counting(NetworkMode):
         counts[place] = counts[place].plus(count)
 
     def mark(self) -> dict[str | None, list[Count]]:
-        """Return what was counted so far."""
+        """Return the counts so far."""
         return {name: [*counts] for name, counts in self.found.items()}
 
     def rewind(self, mark: Any) -> None:
-        """Forget what was counted after a mark, in a call that is repeated."""
+        """Forget the counts after a mark, in a call that is repeated."""
         self.found = mark
 
     def _owner_of(self, weight: Tensor) -> str:
@@ -75,7 +75,7 @@ class Counting(NetworkMode):
         return next((name for name in calling if name in owners), (owners or calling or [""])[0])
 
     def _calling(self) -> Iterator[str]:
-        """Yield the modules that are running, the innermost first: those whose methods are on Python's stack."""
+        """Yield the modules whose methods are on Python's stack, the innermost first."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             first = frame.f_code.co_varnames[:1]
@@ -86,9 +86,9 @@ class Counting(NetworkMode):
 
 
 def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tensor]:
-    """Return the parameters of a module, those behind its parametrizations as well, but for what has been seen.
+    """Return the parameters of a module, including those of its parametrizations, except those already seen.
 
-    ``recurse`` takes those of its parts, too; ``seen`` are ids of parameters, to which these are added.
+    ``recurse`` includes its submodules; ``seen`` are ids of parameters, to which these are added.
     """
     behind = getattr(module, "parametrizations", None)
     parts = [module.parameters(recurse), behind.parameters() if isinstance(behind, nn.Module) else ()]

@@ -1,4 +1,4 @@
-"""fires: whether the step of a layer jumps while its input and its state change smoothly, as a spike does."""
+"""Find out whether a layer fires: its output jumps, as a spike does, while input and state change smoothly."""
 
 import copy
 from functools import partial
@@ -13,32 +13,31 @@ from spikingtorch.functional.core.torch_private import TorchDispatchMode
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.steplayer import StepLayer
 
-# operations that jump from numbers to numbers; those that compare give out bools, those that count integers
+# operations that jump between floating numbers; comparisons return bools, and counts integers
 _JUMPS = {"bernoulli", "ceil", "floor", "floor_divide", "fmod", "frac", "hardshrink", "heaviside", "remainder", "round"}
 _JUMPS |= {"sgn", "sign", "threshold", "trunc"}
-# of the neurons of a channel, tried one after the other
+# sizes of the neurons of a channel, tried one after the other
 _SIZES = ((), (64,), (64, 64))
 
 
 def fires(layer: StepLayer) -> bool:
-    """Say whether a layer fires: it has a surrogate, or its step jumps; also where that cannot be found out.
+    """Return True if a layer fires: it has a surrogate, or its step jumps, or this cannot be found out.
 
-    A neuron compares its membrane with a threshold, or rounds it; a readout, a synapse or a delay does not. The step of
-    one neuron, or of as many as the layer has parameters for, runs once, in a copy of the layer; an image if it needs
-    one.
+    A neuron compares its membrane with a threshold, or rounds it; a readout, a synapse or a delay does not. The step
+    runs once in a copy of the layer, for one neuron or for the number that its parameters need, or for an image.
     """
     if hasattr(layer, "surrogate") or layer.side_effect() is not None:
         return True
     for size in _SIZES:
         try:
             return _step_jumps(copy.deepcopy(layer), size)
-        except Exception:  # of a step that takes two inputs, say
+        except Exception:  # for instance a step that takes two inputs
             continue
     return True
 
 
 def _step_jumps(layer: StepLayer, size: tuple[int, ...]) -> bool:
-    """Return whether a layer's step jumps, or its output does not come from its input and its state by operations."""
+    """Return True if a layer's step jumps, or if no operations connect its output to input and state."""
     device = next((each.device for each in (*layer.parameters(), *layer.buffers())), HOST)
 
     def run() -> bool:
@@ -57,7 +56,7 @@ def _step_jumps(layer: StepLayer, size: tuple[int, ...]) -> bool:
 
 
 class _Jumps(TorchDispatchMode):
-    """Follows numbers through the operations of torch, and notes which of them jump.
+    """Follow numbers through the operations of torch, and record which of them jump.
 
     Args:
         sources: the tensors to follow.
@@ -65,23 +64,24 @@ class _Jumps(TorchDispatchMode):
 
     def __init__(self, sources: list[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        # whether it jumps, for the memory of each tensor that comes from a source; and the tensor, which keeps it
+        # for the memory of each tensor that comes from a source: whether it jumps; and the tensor, which keeps its
+        # memory alive
         self._known: dict[int, tuple[bool, Tensor]] = {}
         self._note(sources, False)
 
     def of(self, tensors: list[Any]) -> bool | None:
-        """Return whether one of the tensors jumps, None if none comes from a source."""
+        """Return whether one of the tensors jumps; None if no tensor comes from a source."""
         found = [self._known[place][0] for each in tensors if (place := _memory_of(each)) in self._known]
         return any(found) if found else None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, and note what its outputs do."""
+        """Run an operation, and record whether its outputs jump."""
         options = kwargs or {}
         out = func(*args, **options)
         name = func.overloadpacket.__name__.rstrip("_")
         given = leaves_of([*args, *options.values()])
         jumps = self.of(given)
-        # some take the shape of a number, and not its value
+        # some operations use the shape of a number, but not its value
         if jumps is not None and not name.endswith("_like") and not name.startswith("new_"):
             compared = any(_is_smooth(each) for each in given if _memory_of(each) in self._known)
             rounded = name in _JUMPS or options.get("rounding_mode") is not None
@@ -94,7 +94,7 @@ class _Jumps(TorchDispatchMode):
 
 
 def _memory_of(tensor: Any) -> int:
-    """Return what tells memory apart, which a tensor shares with its views; 0 for what is no tensor."""
+    """Return the identity of a tensor's memory, which its views share; 0 for other objects."""
     return tensor.untyped_storage()._cdata if isinstance(tensor, Tensor) else 0
 
 

@@ -1,4 +1,4 @@
-"""SpikeMonitor: how a network fires while it is trained."""
+"""SpikeMonitor: watch how a network fires while it is trained."""
 
 import threading
 from functools import partial
@@ -24,18 +24,18 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.fires import fires
 from spikingtorch.watching.network import Network, check_network
 
-# intervals are looked at in one sequence of so many, and in so many of its samples
+# intervals are measured in one of this many sequences, and in this many of its samples
 EVERY, SAMPLES = 32, 4
-# the step at which a neuron spiked last that is not known to have spiked
+# the last spike of a neuron that is not known to have spiked
 _NEVER = -(2**62)
-# steps of a neuron that surely fit into 32 bits, with a call more
+# a number of steps of a neuron that fits into 32 bits, with one more call
 _MANY = 2**30
-# what a time loop has given out, what it has counted, and whether this includes what was counted before
+# the outputs of a time loop, its counts, and whether they include the earlier counts
 _Loop: TypeAlias = tuple[Tensor, Tensor, bool]
 
 
 class SpikeMonitor:
-    """Watches how the spiking layers of a network fire, over as many calls as it is open for.
+    """Watch how the spiking layers of a network fire, over all calls while it is open.
 
         with SpikeMonitor(model) as monitor:
             for epoch in range(10):
@@ -43,20 +43,20 @@ class SpikeMonitor:
                 print(monitor.metrics())        or log them: any logger that takes a dict
                 monitor.reset()
 
-    The spikes of each neuron are counted on the device, by the compiled time loop where there is one: nothing that the
-    network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Watched is
-    each layer whose step fires, that is compares or rounds what it computes of its input, and not a readout, a synapse
-    or a delay; one of which that cannot be found out is watched. Calls within ``torch.compile`` are not counted. A call
-    is counted when it ends, and not at all if it fails.
+    The spikes of each neuron are counted on the device, by the compiled time loop if there is one. The results of the
+    network do not change, it folds as before, and no number leaves the device before ``metrics`` is called. Each layer
+    whose step fires is watched: the step compares or rounds a value that depends on its input. A readout, a synapse or
+    a delay is not watched. A layer is also watched if this cannot be found out. Calls within ``torch.compile`` are not
+    counted. A call is counted when it ends. A call that fails is not counted.
 
     Args:
         model: the network.
-        every: intervals between two spikes of a neuron are looked at in one sequence of so many, in four of its
-            samples, for that takes longer. A sequence may be one of several calls, with ``init=False``; of many calls,
-            so many on end are looked at, in one stretch of so many.
+        every: intervals between two spikes of a neuron are measured in one of ``every`` sequences, in four of its
+            samples, because this takes longer. A sequence may consist of several calls, with ``init=False``. In a long
+            one, ``every`` calls in a row are measured, once in ``every`` such stretches.
 
     Raises:
-        TypeError: model is no SpikingNet.
+        TypeError: model is not a SpikingNet.
         ValueError: every is below 1.
 
     >>> from torch import nn
@@ -78,17 +78,17 @@ class SpikeMonitor:
         }
         self._here = _Here()
         self._lock = Lock()
-        self._open: set[int] = set()  # threads with a call that is running
+        self._open: set[int] = set()  # threads with a running call
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was counted, at the end of an epoch for instance; a call that is running counts after it."""
+        """Forget the counts, for instance at the end of an epoch; a running call counts afterwards."""
         with self._lock:
-            # by layer; replaced when a call ends, and never written on, so that another thread may read them
+            # by layer; replaced when a call ends, and never written to, so that another thread may read them
             self._counts: dict[str, _Counts] = {}
-            # memory of counts that nobody reads any more: fresh memory takes the system a while
+            # memory of unused counts, because new memory costs the system time
             self._spare: dict[str, Tensor] = {}
-            # the sequence that was begun last, and how many calls of it have been counted
+            # the last sequence, and the number of its calls that have been counted
             self._at = 0, 0
 
     def __enter__(self) -> "SpikeMonitor":
@@ -113,7 +113,7 @@ class SpikeMonitor:
             layer._monitor = monitor
 
     def begin(self, init: Any) -> None:
-        """Note that a call of a network begins in this thread, with its init; None for a layer by itself."""
+        """Record that a call of a network begins in this thread, with its init; None for a single layer."""
         here = self._here
         here.depth += 1
         if here.depth > 1:
@@ -128,15 +128,15 @@ class SpikeMonitor:
         here.looks = init is not None and sequence % every == 0 and calls // every % every == 0
 
     def here(self) -> tuple[int, int, dict[str, "_Counts"], dict[str, "_Counts"]]:
-        """Return how far the calls of this thread are, before another one begins."""
+        """Return a mark of this thread's calls, before another one begins."""
         here = self._here
         return threading.get_ident(), here.depth, here.before, here.counts
 
     def leave(self, before: tuple[int, int, dict[str, "_Counts"], dict[str, "_Counts"]]) -> None:
-        """Go back to where this thread was: the call that has begun since counts for nothing."""
+        """Go back to a mark of this thread: the call that has begun since is not counted."""
         here = self._here
         thread, depth, counted, counts = before
-        if thread != threading.get_ident():  # of one that a forked child does not have, there is nothing left
+        if thread != threading.get_ident():  # a forked child has no record of another thread's call
             return
         here.depth, here.before, here.counts = depth, counted, counts
         here.loop = None
@@ -144,15 +144,15 @@ class SpikeMonitor:
             self._open.discard(threading.get_ident())
 
     def mark(self) -> dict[str, "_Counts"]:
-        """Return what the call that runs in this thread has come to."""
+        """Return the counts of this thread's running call."""
         return {**self._here.counts}
 
     def rewind(self, mark: dict[str, "_Counts"]) -> None:
-        """Forget what it has counted after a mark."""
+        """Forget the counts after a mark."""
         self._here.counts = mark
 
     def end(self) -> None:
-        """Count what a call has given out that ends now, unless it is part of another one."""
+        """Count the outputs of a call that ends now, unless it is part of another call."""
         here = self._here
         if here.depth == 1:
             with self._lock:
@@ -163,9 +163,9 @@ class SpikeMonitor:
         here.depth -= 1
 
     def counts_of(self, layer: Any) -> list[Tensor] | None:
-        """Return what the time loop of a layer goes on counting from, if there is anything; None if it is not to count.
+        """Return the counts that the time loop of a layer continues, if there are any; None if it must not count.
 
-        That is so where a backward pass repeats a call, and where something compiles it.
+        It must not count if a backward pass repeats a call, or if the call is compiled.
         """
         if torch.compiler.is_compiling() or backward_pass() != -1:
             return None
@@ -177,28 +177,28 @@ class SpikeMonitor:
         return [known.fired] if spare is None else [known.fired, spare]
 
     def counted(self, output: Tensor, fired: Tensor, added: bool) -> None:
-        """Take what a time loop has counted for the call that ends now.
+        """Take the counts of a time loop for the call that ends now.
 
         Args:
-            output: what the layer gives out.
-            fired: at how many steps each neuron fired, (N, ...).
-            added: whether that includes what it went on from.
+            output: the outputs of the layer.
+            fired: the number of steps at which each neuron fired, (N, ...).
+            added: whether these include the counts that it continued.
         """
         self._here.loop = output, fired, added
 
     def note(self, layer: Any, output: Any, init: Any, frame: Frame | None, before: Memory | None) -> None:
-        """Count what a layer has given out.
+        """Count the outputs of a layer.
 
         Args:
             layer: which.
             output: at one step, (N, ...), or at all steps of a fold, (N T, ...).
-            init: what it was handed; None if that is the network's.
-            frame: of the call of the network; None for a layer by itself.
-            before: what the layer remembered before the call.
+            init: its own init; None if it is the network's init.
+            frame: of the call of the network; None for a single layer.
+            before: the memory of the layer before the call.
 
         Raises:
             RuntimeError: the layer runs inside ``vmap``.
-            ValueError: it has another number of neurons than before.
+            ValueError: the layer has another number of neurons than before.
         """
         if torch.compiler.is_compiling():
             return
@@ -211,17 +211,17 @@ class SpikeMonitor:
         if loop is None or loop[0] is not output:
             loop = None
             if backward_pass() != -1 or not isinstance(output, Tensor):
-                return  # a backward pass repeats what was counted
+                return  # a backward pass repeats a counted call
         elif loop[2] and fold is not None and not here.looks:  # nearly every call of most networks
             known = here.counts.get(path) or here.before[path]
             steps, called = known.steps + fold.N * fold.T, known.called + fold.T
             here.counts[path] = _Counts(known.neurons, steps, known.spikes, loop[1], called, known.intervals)
             return
-        if output.numel():  # without samples, or neurons, there is no share that fires
+        if output.numel():  # without samples or neurons, no share of them can fire
             self._look_at(layer, _plain(path, output), init, frame, before, loop)
 
     def _note_alone(self, *what: Any) -> None:
-        """Count what a layer has given out by itself."""
+        """Count the outputs of a single layer."""
         self.begin(None)
         self.note(*what)
         self.end()
@@ -229,7 +229,7 @@ class SpikeMonitor:
     def _look_at(
         self, layer: Any, out: Tensor, init: Any, frame: Frame | None, before: Memory | None, loop: "_Loop | None"
     ) -> None:
-        """Count what ``note`` is told of a layer, by its time loop if that has counted, else here."""
+        """Count the outputs that ``note`` gets, by the time loop if it has counted, else here."""
         here, path, N, T, running = self._here, self._names[layer], out.shape[0], 1, None
         if frame is not None and frame.fold is None:
             running, init = frame.running, frame.init if init is None else init
@@ -244,7 +244,7 @@ class SpikeMonitor:
             )
         with OutsideTransforms():
             steps = known.steps + (N * T if running is None else _plain(path, running).sum())
-            if loop is None:  # any number but zero is a spike
+            if loop is None:  # any nonzero number is a spike
                 known = known.plus((out != 0).sum(0, dtype=torch.int32).flatten())
             elif loop[2]:
                 known = known._replace(fired=loop[1], called=known.called + T)
@@ -261,14 +261,19 @@ class SpikeMonitor:
         here.counts[path] = known._replace(neurons=neurons, steps=steps, intervals=intervals)
 
     def metrics(self) -> dict[str, float]:
-        """Return what was counted since the start or the last ``reset``, a flat dict for any logger.
+        """Return the counts since the start or the last ``reset``, as a flat dict for any logger.
 
         Returns:
-            For each layer, ``"layer/rate"``, the share of neurons and steps with a spike; ``"layer/silent"``, the share
-            of neurons that never fired; ``"layer/saturated"``, of those that always did; ``"layer/interval"``, the mean
-            number of steps between two spikes of a neuron in a sequence; ``"layer/interval_cv"``, the standard
-            deviation of it over the mean. A layer that was not called, or with no samples alone, has no entries, and
-            one whose neurons have not fired twice no intervals.
+            Each layer has these entries:
+
+            - ``"layer/rate"``: the share of neurons and steps with a spike.
+            - ``"layer/silent"``: the share of neurons that never fired.
+            - ``"layer/saturated"``: the share of neurons that always fired.
+            - ``"layer/interval"``: the mean number of steps between two spikes of a neuron in a sequence.
+            - ``"layer/interval_cv"``: the standard deviation of that number, divided by the mean.
+
+            A layer that was not called, or only without samples, has no entries. A layer whose neurons have not fired
+            twice has no intervals.
         """
         with self._lock:
             counts = self._counts
@@ -280,9 +285,9 @@ class SpikeMonitor:
             }
 
     def _keep(self, here: "_Here") -> None:
-        """Keep what the call that runs in this thread has come to."""
+        """Store the counts of this thread's running call."""
         before, now = here.before, self._counts
-        if now is not before:  # meanwhile another thread has counted, or called reset()
+        if now is not before:  # another thread may have counted, or called reset(), in the meantime
             self._counts = now | {
                 path: _rest(now.get(path, _NOTHING), each, before.get(path, _NOTHING))
                 for path, each in here.counts.items()
@@ -291,22 +296,22 @@ class SpikeMonitor:
         self._counts = {**before, **here.counts}
         if here.at is not None:
             self._at = here.at[0], here.at[1] + 1
-        if not self._open:  # no other call goes on from what this one has
+        if not self._open:  # no other call continues the counts of this call
             for path, each in here.counts.items():
                 if (old := before.get(path)) is not None and old.fired is not None and old.fired is not each.fired:
                     self._spare[path] = old.fired
 
 
 class _Here(threading.local):
-    """What runs in a thread.
+    """The running calls of a thread.
 
     Attributes:
-        depth: how many calls of networks, one within the other.
-        before: what had been counted when the outermost of them began.
-        counts: by layer, what it has come to since.
-        loop: what the time loop has done that ran last.
-        at: the sequence that the call belongs to, and which of its calls it is; None for a layer by itself.
-        looks: whether it looks at intervals.
+        depth: the number of nested calls of networks.
+        before: the counts at the beginning of the outermost call.
+        counts: the counts since then, by layer.
+        loop: the result of the last time loop.
+        at: the sequence of the call, and the number of the call in it; None for a single layer.
+        looks: whether it measures intervals.
     """
 
     depth, looks = 0, False
@@ -324,10 +329,12 @@ class _Counts(NamedTuple):
     Attributes:
         neurons: their number.
         steps: number of steps, in all samples.
-        spikes: at how many steps each neuron fired, in all samples, but for ``fired``; None for never.
-        fired: at how many steps each neuron of each sample fired, (N, ...), in the calls whose time loops counted.
-        called: how many steps a sample had in these.
-        intervals: number, sum and sum of squares of the intervals; None if nobody looked.
+        spikes: the number of steps at which each neuron fired, in all samples, except those in ``fired``; None for
+            never.
+        fired: the number of steps at which each neuron of each sample fired, (N, ...), in calls whose time loops
+            counted.
+        called: the number of steps of a sample in these calls.
+        intervals: number, sum and sum of squares of the intervals; None if they were not measured.
     """
 
     neurons: int = 0
@@ -338,13 +345,13 @@ class _Counts(NamedTuple):
     intervals: Tensor | None = None
 
     def plus(self, spikes: Tensor | None) -> "_Counts":
-        """Return the counts with spikes of neurons added."""
+        """Return the counts plus spikes of neurons."""
         if spikes is None:
             return self
         return self._replace(spikes=spikes.long() if self.spikes is None else self.spikes + spikes)
 
     def summed(self) -> "_Counts":
-        """Return the same counts, all of them by neuron alone."""
+        """Return the same counts, summed over samples."""
         fired = None if self.fired is None else self.fired.sum(0).flatten()
         return self.plus(fired)._replace(fired=None, called=0)
 
@@ -370,7 +377,7 @@ _NOTHING = _Counts()
 
 
 def _rest(now: "_Counts", all_of_it: "_Counts", before: "_Counts") -> "_Counts":
-    """Return counts, and with them those of a call: what it has come to, without what it started from."""
+    """Return counts plus those of a call: its final counts minus the counts at its start."""
     own, known = all_of_it.summed(), before.summed()
     found = now.plus(own.spikes).plus(None if known.spikes is None else -known.spikes)
     intervals = [now.intervals, own.intervals, None if known.intervals is None else -known.intervals]
@@ -383,7 +390,7 @@ def _rest(now: "_Counts", all_of_it: "_Counts", before: "_Counts") -> "_Counts":
 
 
 def _plain(path: str, x: Tensor) -> Tensor:
-    """Return a tensor as it is outside of any ``torch.func`` transform; RuntimeError for that of ``vmap``."""
+    """Return the tensor inside the wrappers of ``torch.func`` transforms; raise RuntimeError for ``vmap``."""
     while is_functorch_wrapped_tensor(x):
         if is_batchedtensor(x):
             raise RuntimeError(
@@ -395,24 +402,24 @@ def _plain(path: str, x: Tensor) -> Tensor:
 
 
 def _intervals(out: Tensor, running: Tensor | None, init: Any, last: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return number, sum and sum of squares of the steps between two spikes of a neuron, and when each spiked last.
+    """Return number, sum and sum of squares of the steps between two spikes, and the last spike of each neuron.
 
     Args:
         out: outputs of some steps, (S, T, M), the first of them step 1.
-        running: which steps of the samples, and of others behind them, are no padding, (N, T) or (N,) for one step;
-            None if all are.
+        running: the steps of the samples (and of later samples) that are not padding, (N, T) or (N,) for one step; None
+            if all are.
         init: of the first step.
-        last: the step at which each neuron spiked last, (S, M): 0 is the step before these; None if none is known.
+        last: the step of each neuron's last spike, (S, M): 0 is the step before these; None if none is known.
 
     Returns:
-        The three numbers, and last for the steps to come.
+        The three numbers, and ``last`` for the next steps.
     """
     S, T, M = out.shape
     if last is None:
         last = out.new_full((S, M), _NEVER, dtype=torch.int64)
     elif isinstance(init, Tensor):
         last = last.masked_fill(init.reshape(-1, 1)[:S], _NEVER)
-    # the step of the last spike comes first, in the place of step 0
+    # the step of the last spike stands first, in place of step 0
     spikes = torch.cat([(last != _NEVER).unsqueeze(2), (out != 0).transpose(1, 2)], 2)
     of, times = spikes.view(S * M, T + 1).nonzero(as_tuple=True)
     times = torch.where(times == 0, last.flatten()[of], times)

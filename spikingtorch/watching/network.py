@@ -1,4 +1,4 @@
-"""Network: what is asked of a SpikingNet here."""
+"""Network: the interface of a SpikingNet that is used here."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -23,11 +23,11 @@ class Network(Protocol):
         ...
 
     def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
-        """Return what work returns, while calls of other threads wait; undo it if it raises something."""
+        """Return the result of ``work``, while calls of other threads wait; undo it after an error."""
         ...
 
     def watched(self, mode: NetworkMode, work: Callable[[], T]) -> T:
-        """Return what work returns; meanwhile a mode sees the functions that the network calls."""
+        """Return the result of ``work``; a mode sees the functions that the network calls."""
         ...
 
 
@@ -41,8 +41,8 @@ def check_sequences(owner: str, x: Any, batch_first: bool) -> Tensor:
     """Return an input; raise unless it is a batch of sequences of at least one sample.
 
     Raises:
-        TypeError: it is no floating tensor.
-        ValueError: it has another rank, or no samples.
+        TypeError: x is not a floating tensor.
+        ValueError: x has another rank, or no samples.
     """
     checks.check_floating(owner, "x", x)
     expected = f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, features; an encoder adds the steps"

@@ -1,4 +1,4 @@
-"""Operations of the functions of torch that have weights: additions for spikes, multiply-adds for graded inputs."""
+"""Operations of torch functions with weights: additions for spikes, multiply-adds for graded inputs."""
 
 from collections.abc import Iterable
 from math import inf
@@ -15,14 +15,14 @@ from spikingtorch.layers.steplayer import StepLayer
 class Count(NamedTuple):
     """Operations of the weights of one layer at one place of the network, over all samples and steps.
 
-    Inputs are spikes if all that are not zero have one magnitude c: a weight times c, or -c, is a weight that is known
+    Inputs are spikes if all nonzero inputs have one magnitude c. The product of a weight and c or -c is known
     beforehand, and a spike adds it. Other inputs are graded, and each is multiplied by its weights.
 
     Attributes:
         dense: products of all inputs with all of their weights.
-        effective: those among them in which neither input nor weight is zero.
-        least: magnitude of inputs that are not zero, the least one; infinity if there are none.
-        most: the greatest one, 0 if there are none.
+        effective: the products in which neither input nor weight is zero.
+        least: the smallest magnitude of nonzero inputs; infinity if there are none.
+        most: the largest magnitude; 0 if there are none.
         shape: of the output for one sample and step.
     """
 
@@ -43,29 +43,29 @@ class Count(NamedTuple):
         return self.effective - self.acs
 
     def plus(self, other: "Count") -> "Count":
-        """Return the operations of both, whose inputs are spikes if all of them together are."""
+        """Return the operations of both; their inputs are spikes if all of them together are."""
         least, most = min(self.least, other.least), max(self.most, other.most)
         shape = other.shape or self.shape
         return Count(self.dense + other.dense, self.effective + other.effective, least, most, shape)
 
     def share(self, part: int, whole: int) -> "Count":
-        """Return the operations times a part of a whole."""
+        """Return the operations times a fraction."""
         return self._replace(dense=self.dense * part / whole, effective=self.effective * part / whole)
 
 
 NOTHING = Count()
-# arguments of a transposed convolution behind its padding, by place
+# arguments of a transposed convolution after its padding, by position
 _TRANSPOSED = ("output_padding", "groups", "dilation")
 
 
 def _count(out: Tensor, input: Tensor, fanout: Tensor, whole: Tensor) -> Count:
-    """Return the operations of inputs that reach so many places of the output.
+    """Return the operations of inputs, from the number of output places that each reaches.
 
     Args:
         out: the output, (N, ...).
         input: (..., *size).
-        fanout: places that each place of the input reaches by weights that are not zero, (*size).
-        whole: places that it reaches by any weights, of the same number of axes, or fewer.
+        fanout: the number of places that each place of the input reaches by nonzero weights, (*size).
+        whole: the number that it reaches by any weights, with the same number of axes, or fewer.
     """
     fires = input != 0
     there = fires.unsqueeze(0).sum([*range(input.ndim - fanout.ndim + 1)]).to(fanout)
@@ -82,7 +82,7 @@ def _linear(out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = No
 
 
 def _convolution(run: Any, transposed: bool = False) -> Any:
-    # what torch takes behind the weights, by place
+    # torch's arguments after the weights, by position
     names = ("bias", "stride", "padding", *(_TRANSPOSED if transposed else ("dilation", "groups")))
 
     def count(out: Tensor, input: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Count]:
@@ -91,14 +91,14 @@ def _convolution(run: Any, transposed: bool = False) -> Any:
         # the outputs that a channel of the input reaches are those of its group
         kernels = (weight != 0).sum(1) if transposed else (weight != 0).unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
         fanout = _reach(run, input, kernels, options)
-        outputs = weight.shape[1] if transposed else weight.shape[0] // groups  # of a channel, those by zeros as well
+        outputs = weight.shape[1] if transposed else weight.shape[0] // groups  # for a channel, including zero weights
         return weight, _count(out, input, fanout, _reach(run, input, torch.full_like(kernels[:1], outputs), options))
 
     return count
 
 
 def _reach(run: Any, images: Tensor, kernels: Tensor, options: dict[str, Any]) -> Tensor:
-    """Return the sum of the kernel's entries that each place of an image meets, channel by channel, (C, *size)."""
+    """Return the sum of the kernel's entries that meet each place of an image, channel by channel, (C, *size)."""
     C, *kernel = kernels.shape
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.zeros(1, C, *images.shape[-len(kernel) :], dtype=torch.float64, requires_grad=True)
@@ -141,7 +141,7 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
 
 
 def _within(sizes: Iterable[int], windows: Iterable[list[tuple[int, int]]]) -> Tensor:
-    """Return in how many windows each place is, for windows (start, stop) along each axis, (*sizes)."""
+    """Return the number of windows that contain each place, for windows (start, stop) along each axis, (*sizes)."""
     found = torch.ones((), dtype=torch.float64)
     for size, along in zip(sizes, windows, strict=True):
         number = torch.zeros(size, dtype=torch.float64)
@@ -151,7 +151,7 @@ def _within(sizes: Iterable[int], windows: Iterable[list[tuple[int, int]]]) -> T
     return found
 
 
-# by function of torch, what returns the weights of a call, None for pooling, and its operations
+# for each torch function: the functions that return the weights of a call (None for pooling), and its operations
 COUNTED: dict[Any, Any] = {
     nnf.linear: _linear,
     **{run: _convolution(run) for run in (torch.conv1d, torch.conv2d, torch.conv3d)},
@@ -167,7 +167,7 @@ COUNTED: dict[Any, Any] = {
 
 
 def recurrent(layer: StepLayer, spikes: Tensor) -> Count:
-    """Return the operations of the recurrent weights of a layer: each spike but those of the last step comes back."""
+    """Return the operations of a layer's recurrent weights: all spikes feed back, except those of the last step."""
     if layer.synapse is None:
         return NOTHING
     before, weight = spikes[:, :-1], layer._recurrent_weight()

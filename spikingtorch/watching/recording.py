@@ -1,4 +1,4 @@
-"""record: what happens inside a network, over time."""
+"""Record what happens inside a network over time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.watching.network import Network, check_network
 
-# bytes that are taken without a word
+# bytes that may be used without asking
 LIMIT = 2 * 2**30
 
 
@@ -29,11 +29,11 @@ class Records(dict[str, Tensor]):
 
 
 class Recording(Mapping[str, Mapping[str, Tensor]]):
-    """What ``record`` returns: by the name of each layer, its records by name, (N, T, *neurons).
+    """The result of ``record``: for each layer by name, its records by name, (N, T, *neurons).
 
     Attributes:
-        out: what the model returned.
-        batch_first: False if records are (T, N, *neurons), as the inputs and outputs of the model.
+        out: the output of the model.
+        batch_first: False if records are (T, N, *neurons), like the inputs and outputs of the model.
     """
 
     def __init__(self, layers: Mapping[str, Mapping[str, Tensor]], out: Any, batch_first: bool = True) -> None:
@@ -73,32 +73,31 @@ def record(
 ) -> Recording:
     """Run a network and record what happens in its spiking layers.
 
-    It is a call like ``model(x)``, which leaves a state behind and, in training, moves running statistics.
-    The records are further outputs of the compiled time loop: the network runs as it does otherwise, folded if it
-    folds, and its outputs have the same bits, recurrent layers included. Gradients flow through records where they are
-    enabled, so that a loss may be one on a membrane.
+    It is a call like ``model(x)``: it leaves a state behind and, in training, updates running statistics. The records
+    are further outputs of the compiled time loop. So the network runs as without records, folded if it folds, and its
+    outputs have the same bits, recurrent layers included. Gradients flow through records if they are enabled, so a loss
+    may depend on a membrane.
 
     Args:
         model: the network.
-        x: its input, as it takes it.
-        what: one name or several: "spikes", what a layer gives out; any field of its state after each step, "v" for
-            instance; "u", the membrane before the reset, which while a neuron rests is the v that it keeps;
-            "threshold".
-        layers: names of layers in the network; of these, all that is asked for has to be there. By default all spiking
-            layers, with what they have of it.
-        neurons: index of the neurons that are kept: ``slice(100)`` for the first axis of a layer's neurons, a tuple
-            of them for several axes, or a dict of these by layer.
-        steps: the steps that are kept, ``slice(100, 200)`` for instance.
+        x: input of the network.
+        what: one name or several: "spikes", the outputs of a layer; a field of its state after each step, such as "v";
+            "u", the membrane before the reset; "threshold". While a neuron rests, "u" is its v.
+        layers: names of layers in the network, which must have all wanted records. By default all spiking layers, with
+            the records that they have.
+        neurons: index of the neurons to keep: ``slice(100)`` for the first axis of a layer's neurons, a tuple for
+            several axes, or a dict of these by layer.
+        steps: the steps to keep, for instance ``slice(100, 200)``.
         limit: bytes that records may take.
-        **options: of the call, ``init`` and ``lengths``.
+        **options: further arguments of the call, ``init`` and ``lengths``.
 
     Returns:
         The records by layer and name, (N, T, *neurons), or (T, N, *neurons) of a model with ``batch_first=False``, and
         the output of the model as ``.out``. After the end of a padded sample they are zero.
 
     Raises:
-        TypeError: model is no SpikingNet, or steps is no slice.
-        ValueError: there is no such layer or record, neurons are those of a layer that is not recorded, or steps count
+        TypeError: model is not a SpikingNet, or steps is not a slice.
+        ValueError: a layer or record does not exist, ``neurons`` names a layer that is not recorded, or steps count
             from the end.
         MemoryError: the records would take more than the limit.
 
@@ -131,7 +130,7 @@ def record(
         return out
 
     out = model.alone(run, partial(attach, {}))
-    # the network runs as many steps as the longest sample has
+    # the network runs as many steps as the longest sample
     T = sizes(x, model.batch_first)[1] if options.get("lengths") is not None else 0
     found = {path: records for path, recorder in recorders.items() if (records := recorder.records(T))}
     if not model.batch_first:
@@ -149,7 +148,7 @@ def record(
 
 
 def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer]:
-    """Return the layers to record, by name; raise ValueError where there is no spiking layer of a name."""
+    """Return the layers to record, by name; raise ValueError if a name has no spiking layer."""
     there = {
         path: module
         for path, module in model.net.named_modules()
@@ -165,7 +164,7 @@ def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer
 
 
 def _check_neurons(neurons: Any, chosen: Mapping[str, StepLayer]) -> None:
-    """Raise ValueError if neurons are chosen of a layer that is not recorded."""
+    """Raise ValueError if ``neurons`` names a layer that is not recorded."""
     wrong = [path for path in neurons if path not in chosen] if isinstance(neurons, Mapping) else []
     if wrong:
         names = ", ".join(map(repr, chosen)) or "none"
@@ -175,7 +174,7 @@ def _check_neurons(neurons: Any, chosen: Mapping[str, StepLayer]) -> None:
 
 
 def _index(neurons: Any, path: str) -> tuple[Any, ...]:
-    """Return the index of the neurons of a layer that are kept."""
+    """Return the index of a layer's neurons to keep."""
     found = neurons.get(path, ()) if isinstance(neurons, Mapping) else neurons
     return found if isinstance(found, tuple) else (found,)
 

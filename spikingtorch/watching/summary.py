@@ -1,4 +1,4 @@
-"""summary: the layers of a network with their sizes, rates, and the operations and energy that one sample takes."""
+"""The summary of a network: its layers with sizes, rates, and the operations and energy of one sample."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -20,28 +20,28 @@ from spikingtorch.watching.table import ADDITION, MULTIPLICATION, Row, Summary
 
 
 def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
-    """Run a network once and say what it consists of, how much it fires, and what that takes.
+    """Run a network once, and return its layers, rates, operations and energy.
 
-    A spike makes each neuron behind it add one weight, an AC; a graded input is multiplied by the weight first, a MAC.
-    Inputs of a layer are spikes if all that are not zero have one magnitude, {0, c} or {-c, 0, c}, at all samples and
-    steps of the call; others, such as pixels and what average pooling gives out, are graded. Both are counted exactly,
-    of linear layers, convolutions (a spike at the border reaches fewer neurons), transposed ones, average pooling and
-    recurrent weights, where neither the input nor the weight is zero, whether weights are parameters or computed from
-    them. What several layers share counts as parameters once. The energy is what arithmetic alone would take on
-    hardware that skips zeros; nothing is measured.
+    For a spike, each neuron that it reaches adds one weight: an AC. A graded input is multiplied by the weight first: a
+    MAC. Inputs of a layer are spikes if all nonzero values have one magnitude, {0, c} or {-c, 0, c}, in all samples and
+    steps of the call. Other inputs, such as pixels and the output of average pooling, are graded. Operations are
+    counted exactly where neither the input nor the weight is zero. The count covers linear layers, convolutions (a
+    spike at the border reaches fewer neurons), transposed convolutions, average pooling and recurrent weights. Weights
+    may be parameters or computed from them. Parameters that several layers share count once. The energy is the energy
+    of arithmetic alone on hardware that skips zeros. Nothing is measured.
 
     Args:
-        model: the network. A copy of it runs, in training or not as it is; states, statistics, random numbers and all
-            else stay as they were.
-        x: inputs, as the network takes them; numbers are means over the samples.
+        model: the network. A copy of it runs, in the same training mode; states, statistics, random numbers and all
+            else stay unchanged.
+        x: inputs of the network; the numbers are means over its samples.
         addition: energy of an addition, in pJ.
         mac: energy of a multiplication and an addition, in pJ; by default 3.7 pJ and ``addition``.
 
     Returns:
-        A table to be printed; its rows and totals are attributes.
+        A table to print; its rows and totals are attributes.
 
     Raises:
-        TypeError: model is no SpikingNet, or cannot be copied; x is no floating tensor.
+        TypeError: model is not a SpikingNet, or cannot be copied; x is not a floating tensor.
         ValueError: x has another shape, or no samples.
 
     >>> from spikingtorch import LIF, SpikingNet
@@ -56,24 +56,24 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
 
 
 def summary_of_run(model: Any, x: Tensor, addition: float = ADDITION, mac: float | None = None) -> Summary:
-    """Run a network itself on x, as it takes it, and return its summary."""
+    """Run the network itself on x, and return its summary."""
     rows, unseen = within((torch.no_grad(),), partial(_measured, model, x))
     energy = addition + MULTIPLICATION if mac is None else mac
     return Summary(tuple(rows), sizes(x, model.batch_first)[1], addition, energy, tuple(unseen))
 
 
 def _measured(model: Network, x: Tensor) -> tuple[list[Row], list[str]]:
-    """Run a network, and return the rows of the layers, and those with weights of which nothing was seen."""
+    """Run a network, and return the rows of the layers, and the layers with weights whose operations were not seen."""
     counting = Counting(model.net)
     watch = partial(model.watched, counting, partial(record, model, x, "spikes"))
-    # what a compiled part of the network calls would not be seen
+    # calls in a compiled part of the network would not be seen
     recording = uncompiled(watch)
     spikes = {name: samples_first(each["spikes"], model.batch_first) for name, each in recording.items()}
     return _rows(model.net, counting, spikes, sizes(x, model.batch_first)[0])
 
 
 def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: int) -> tuple[list[Row], list[str]]:
-    """Return the rows of the layers, by their spikes (N, T, ...), and those with weights of which nothing was seen."""
+    """Return the rows of the layers from their spikes (N, T, ...), and the layers whose weights were not seen."""
     rows, unseen, known = [], [], set[int]()
     for name, module in net.named_modules():
         own = weights_of(module, recurse=name in spikes, seen=known)
@@ -97,7 +97,7 @@ def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: i
 
 
 def _rate(layer: StepLayer, out: Tensor) -> float | None:
-    """Return the share of an output that is not zero; None for one of levels, as a leaky integrator's is."""
+    """Return the share of nonzero outputs; None for graded outputs, such as those of a leaky integrator."""
     fired = out != 0
     levels = out[fired].abs()
     if not hasattr(layer, "surrogate") and levels.numel() and levels.min() != levels.max():
@@ -106,5 +106,5 @@ def _rate(layer: StepLayer, out: Tensor) -> float | None:
 
 
 def _of_one(counts: Iterable[Count], N: int) -> tuple[Count, ...]:
-    """Return the operations of one sample, those of N in the mean."""
+    """Return the operations of one sample, the mean of N."""
     return tuple([count.share(1, N) for count in counts])

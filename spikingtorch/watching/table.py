@@ -1,12 +1,12 @@
-"""Summary: the table of a network, with the operations and the energy of one sample."""
+"""The table of a summary, with the operations and the energy of one sample."""
 
 from typing import NamedTuple
 
 from spikingtorch.units import abbreviated, in_columns, quantity
 from spikingtorch.watching.operations import Count
 
-# energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication,
-# both of which a product takes. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
+# energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication;
+# a MAC needs both. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
 # doi:10.1109/ISSCC.2014.6757323
 ADDITION, MULTIPLICATION = 0.9, 3.7
 HEAD = ("layer", "class", "output", "parameters", "rate", "dense", "ACs", "MACs", "energy")
@@ -23,10 +23,10 @@ class Row(NamedTuple):
         name: in the network.
         kind: its class.
         shape: of its output for one sample and step.
-        parameters: how many numbers it learns or keeps as weights.
-        rate: share of neurons and steps in which a spiking layer's output is not zero; None for another one, and for a
-            layer that does not spike, as LI.
-        counts: operations of a sample and all steps, in the mean of the batch, one for each place of the network that
+        parameters: the number of its parameters and constant weights.
+        rate: share of nonzero outputs of a spiking layer; None for other layers, and for a layer that does not spike,
+            such as LI.
+        counts: operations of a sample over all steps, as the mean of the batch, one for each place of the network that
             calls the layer.
     """
 
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
     @property
     def dense(self) -> float:
-        """Products of all inputs, those of an ANN of this shape at each step."""
+        """Products of all inputs: the operations of an ANN of this shape at each step."""
         return sum(count.dense for count in self.counts)
 
     @property
@@ -54,14 +54,14 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What ``summary`` returns.
+    """The result of ``summary``.
 
     Attributes:
         rows: the layers in the order of their definition.
-        steps: T; the mean where a report has put samples of several lengths together.
-        addition: energy of one, in pJ.
+        steps: T; the mean if a report combines samples of different lengths.
+        addition: energy of an addition, in pJ.
         mac: energy of a multiplication and an addition, in pJ.
-        unseen: layers with weights of which no operation was seen, scripted ones for instance.
+        unseen: layers whose weights were in no operation that was seen, for instance scripted layers.
     """
 
     rows: tuple[Row, ...]
@@ -102,12 +102,12 @@ class Summary(NamedTuple):
 
     @property
     def energy_of_ann(self) -> float:
-        """Energy of one pass of an ANN of the same shape, in nJ: products of all inputs, for one step."""
+        """Energy of one pass of an ANN of this shape, in nJ: products of all inputs, for one step."""
         return 1e-3 * self.mac * self.dense / self.steps
 
     @property
     def beside_ann(self) -> str:
-        """The energy as a multiple of that of the ANN; empty if that has no operations."""
+        """The energy as a multiple of the ANN's; empty if the ANN has no operations."""
         of_ann = self.energy_of_ann
         return f"{self.energy / of_ann:.2g} times" if of_ann else ""
 
@@ -117,7 +117,7 @@ class Summary(NamedTuple):
 
     @property
     def not_counted(self) -> str:
-        """Sentences on what is not counted."""
+        """Sentences about operations that are not counted."""
         return NOT_COUNTED + (f" No operation was seen of {', '.join(self.unseen)}." if self.unseen else "")
 
     def __str__(self) -> str:
@@ -138,7 +138,7 @@ class Summary(NamedTuple):
 
     @property
     def last(self) -> tuple[str, ...]:
-        """The texts of the last row, the totals."""
+        """The texts of the last row: the totals."""
         numbers = map(abbreviated, (self.dense, self.acs, self.macs))
         return ("total", "", "", f"{self.parameters:,}", "", *numbers, _joules(self.energy))
 

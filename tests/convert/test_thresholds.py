@@ -74,5 +74,5 @@ def test_tiny_and_huge_numbers_are_counted(size: float) -> None:
 def test_activations_beyond_float32_are_an_error() -> None:
     ann = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU()).double()
     nn.init.constant_(ann.get_parameter("0.weight"), 1e60)
-    with pytest.raises(ValueError, match=r"'1' \(ReLU\) gives out numbers above 3e38"):
+    with pytest.raises(ValueError, match=r"'1' \(ReLU\) returns numbers above 3e38"):
         to_spiking(ann, [torch.ones(3, 1, dtype=torch.float64)], method="max")

@@ -138,7 +138,7 @@ def test_transforms_are_refused(run: Callable[[Tensor], Any]) -> None:
 
 
 def test_compiled_code_is_refused() -> None:
-    with pytest.raises(Exception, match=r"backend='compile' is for code that is not compiled itself"):
+    with pytest.raises(Exception, match=r"backend='compile' does not work inside torch.compile"):
         torch.compile(total, backend="eager", fullgraph=True)(XS)
 
 

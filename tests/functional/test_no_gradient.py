@@ -104,9 +104,9 @@ def trained(layer: nn.Module, mode: Mode = "auto", neurons: int = 4, **options: 
 def test_once_on_each_backend(backend: F.Backend) -> None:
     found = said(lambda: F.scan(hard, F.LIState(torch.zeros(2, 3)), DRIVEN, backend=backend))
     assert found == [
-        "hard: its output has no gradient, though its input requires one, so that what comes before it does not learn. "
+        "hard: its output has no gradient, though its input requires one, so layers before it do not learn. "
         "A comparison, (u > threshold).float(), has none; write surrogate(u - threshold) with a surrogate of "
-        "spikingtorch.functional, surrogate = Arctan(). Where no gradient is wanted, hand over x.detach()"
+        "spikingtorch.functional, surrogate = Arctan(). If no gradient is wanted, pass x.detach()"
     ]
 
 

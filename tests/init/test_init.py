@@ -189,7 +189,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "a list": (lambda: network("recurrent"), {"x": [1.0]}, ("to_rate_: x is a list",)),
     "no samples": (lambda: network("recurrent"), {"x": torch.zeros(0, 3, M)}, ("(0, 3, 40)", "no samples")),
     "lengths": (lambda: network("recurrent"), {"lengths": [3]}, ("SpikingNet: lengths has shape (1,)",)),
-    "no spikes": (lambda: SpikingNet(nn.Sequential(dense(), LI())), {}, ("no layer of the network gives out spikes",)),
+    "no spikes": (lambda: SpikingNet(nn.Sequential(dense(), LI())), {}, ("no layer of the network returns spikes",)),
     "no weight": (lambda: SpikingNet(nn.Sequential(LIF(), dense(), LIF())), {}, ("no weight feeds layer 0 (LIF)",)),
     "no weight between": (
         lambda: SpikingNet(nn.Sequential(dense(), LIF(), LIF())),

@@ -169,7 +169,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
     ),
-    r"Refractory\(pair_step\): the step inside gives out a tuple, expected a tensor": (
+    r"Refractory\(pair_step\): the step inside returns a tuple, expected a tensor": (
         TypeError,
         lambda: st.StepLayer(pair_step, F.IFState, refractory=1)(ONES),
     ),
@@ -193,7 +193,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         partial(like.snntorch.Leaky, 0.9, spike_grad=AboveThreshold.apply),
     ),
-    "surrogate=5 cannot be called; one that works is Arctan": (
+    "surrogate=5 cannot be called; for instance, take Arctan": (
         TypeError,
         *[partial(make, surrogate=5) for make in FIRING],
     ),

@@ -191,7 +191,7 @@ def test_what_is_not_replaced() -> None:
         """A node of the user's."""
 
     for node, said in (
-        (neuron.GatedLIFNode(4), "1 is a GatedLIFNode, of which there is no like"),
+        (neuron.GatedLIFNode(4), "1 is a GatedLIFNode, which has no equal in spikingtorch.like"),
         (Mine(), "1 is a Mine"),
     ):
         net = nn.Sequential(neuron.IFNode(), node)
@@ -204,5 +204,5 @@ def test_what_is_not_replaced() -> None:
         like.spikingjelly.replace_nodes_(held)
     with pytest.raises(TypeError, match=r"0: IFNode: store_v_seq=True .*returns="):
         like.spikingjelly.replace_nodes_(nn.Sequential(neuron.IFNode(step_mode="m", store_v_seq=True)))
-    with pytest.raises(TypeError, match="net is a node itself"):
+    with pytest.raises(TypeError, match="net itself is a node"):
         like.spikingjelly.replace_nodes_(neuron.IFNode())

@@ -129,7 +129,7 @@ def test_dtypes_and_gradients() -> None:
     ("neuron", "x", "options", "error", "message"),
     [
         (st.LIF(), torch.ones(5), {}, ValueError, r"LIFState has the fields \['v'\], expected two states or more"),
-        (st.ALIF(refractory=2), torch.ones(5), {}, ValueError, "without recurrent= and refractory="),
+        (st.ALIF(refractory=2), torch.ones(5), {}, ValueError, "neither recurrent= nor refractory="),
         (st.ALIF(threshold=torch.ones(3)), torch.ones(5), {}, ValueError, "for several neurons, expected those of one"),
         (st.ALIF(), torch.ones(5, 2), {}, ValueError, r"x has shape \(5, 2\), expected \(T,\)"),
         (st.ALIF(), torch.ones(0), {}, ValueError, r"x has shape \(0,\)"),

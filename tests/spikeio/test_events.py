@@ -297,9 +297,9 @@ ZERO = torch.zeros(3, dtype=torch.int64)
         (lambda: to_sequence((ZERO.bool(), ZERO, ZERO, ZERO)), TypeError, "t has dtype torch.bool"),
         (lambda: io.sequence_to_events(torch.zeros(2, 3, 2, 4, 4)), ValueError, r"expected \(T, P, H, W\).*one sample"),
         (lambda: io.sequence_to_events(np.zeros(3)), TypeError, "is a ndarray"),  # type: ignore[arg-type]
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), 0.5)), ValueError, "no counts"),
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), -1)), ValueError, "no counts"),
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), math.nan)), ValueError, "no counts"),
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), 0.5)), ValueError, "entries that are not counts"),
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), -1)), ValueError, "entries that are not counts"),
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), math.nan)), ValueError, "entries that are not counts"),
         (lambda: io.sequence_to_events(torch.zeros(1, 1, 1, 1), dt=0), ValueError, "dt=0"),
         (lambda: io.sequence_to_events(torch.ones(1, 1, 1, 1), dt=torch.tensor(2.0)), TypeError, "dt is a Tensor"),  # type: ignore[arg-type]
         (lambda: io.sequence_to_events(torch.ones(3, 1, 1, 1), dt=2**62), ValueError, "too large for int64"),

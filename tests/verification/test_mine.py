@@ -71,7 +71,7 @@ MODULES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         (PLAIN,),
         0,
         (
-            "its gradient is that of its smooth version, by finite differences",
+            "its gradient equals the gradient of its smooth version, by finite differences",
             "not checked: the equation itself",
             "not checked: gradients of parameters, because none of them is a tensor",
         ),

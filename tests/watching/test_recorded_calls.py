@@ -92,7 +92,7 @@ def test_steps_of_your_own() -> None:
     hidden: Any = F.recorded(hides, "u")
     with pytest.raises(ValueError, match=r"hides has no state 'u'; it has v\. .*functional\.fire"):
         F.scan(hidden, rest, xs)
-    with pytest.raises(TypeError, match=r"expected what to record"):
+    with pytest.raises(TypeError, match=r"expected names of records"):
         F.recorded(hides)
 
 

@@ -95,7 +95,7 @@ def test_at_rest_without_a_membrane_u_is_not_known(backend: Any) -> None:
     asked: Any = F.recorded(step, "u")
     records = F.scan(known, state, x, params=params, backend=backend)[1][1]
     assert (records["threshold"] == 1.0).all()
-    with pytest.raises(ValueError, match=r"has no state 'u'.*with a v in its state"):
+    with pytest.raises(ValueError, match=r"has no state 'u'.*its state needs a v"):
         F.scan(asked, state, x, params=params, backend="loop")
 
 

@@ -1,1 +1,1 @@
-"""What everything else stands on: trees, the contract of a step, modes of torch, a bounded cache."""
+"""The base of everything else: trees, the contract of a step, modes of torch, a bounded cache."""

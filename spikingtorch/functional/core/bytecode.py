@@ -1,4 +1,4 @@
-"""What code reads, as its bytecode tells without running it."""
+"""Find out from bytecode what code reads, without running it."""
 
 import dis
 import types
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# what these packages define stays what it is, so that the function or class itself is its identity
+# definitions in these packages do not change, so the function or class itself is its key
 FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "enum", "spikingtorch"}
 DEFINITIONS = (
     type,
@@ -18,11 +18,11 @@ DEFINITIONS = (
     types.WrapperDescriptorType,
     np.ufunc,
 )
-# what reads attributes by a name that may be computed: of one of them, of all
+# functions that read attributes by a name that may be computed: one attribute, all attributes
 READ_ONE = {"getattr", "hasattr"}
 _READ_ALL = {"vars", "__dict__", "dir", "setattr", "delattr", "__getattribute__", "attrgetter", "getattr_static"}
-# what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
-# its hash, or as a key
+# functions that tell numbers apart by more than their value, or by their value without arithmetic: by type, text, hash,
+# or as a key
 _LOOKS = {
     *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "id", "repr", "str"),
     *("format", "set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
@@ -38,19 +38,19 @@ _FROM_OUTSIDE = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 
 
 class Reads(NamedTuple):
-    """What code reads, that of functions inside it included.
+    """The reads and writes of code, including the functions inside it.
 
     Attributes:
-        names: of globals that it reads.
+        names: names of globals that it reads.
         attributes: names of the attributes that it reads.
         stores: names of the attributes that it assigns to.
         rebinds: names of globals that it assigns to.
-        texts: strings in it, which may be names of attributes as well.
+        texts: strings in it, which may also be names of attributes.
         imports: modules that it imports.
-        looks: how it looks at numbers other than by arithmetic, possibly at others' numbers.
-        identity: names of variables outside of it that it compares with something by identity, "" for its own.
-        catches: whether it goes on after an error.
-        computes_names: whether it may read attributes whose names are no constants of it.
+        looks: how it inspects numbers other than by arithmetic, possibly numbers of other code.
+        identity: names of outside variables that it compares by identity, "" for its own variables.
+        catches: whether it continues after an error.
+        computes_names: whether it may read attributes whose names are not constants in it.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Reads(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def reads_of(code: types.CodeType) -> Reads:
-    """Return what code reads."""
+    """Return the reads of code."""
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
 
     def named(*operations: str) -> set[Any]:
@@ -87,8 +87,8 @@ def reads_of(code: types.CodeType) -> Reads:
 
 
 def _looked_at(code: types.CodeType, instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
-    """Return how code looks at values otherwise than by arithmetic, and what it compares with something by identity."""
-    if code.co_qualname == "__create_fn__.<locals>.__eq__":  # of dataclasses, where what is itself is equal to itself
+    """Return how code inspects values other than by arithmetic, and what it compares by identity."""
+    if code.co_qualname == "__create_fn__.<locals>.__eq__":  # of dataclasses: an object equals itself
         return set(), set()
     looks: set[str] = set()
     identity: set[str] = set()
@@ -104,7 +104,7 @@ def _looked_at(code: types.CodeType, instructions: list[dis.Instruction]) -> tup
 
 
 def _name_of(earlier: dis.Instruction, before: dis.Instruction) -> str:
-    """Return the name of what was loaded if it is a variable outside of the code, or an attribute of one; else ""."""
+    """Return the name of the loaded value if it is an outside variable or an attribute of one; else ""."""
     if before.opname in _FROM_OUTSIDE:
         return str(before.argval)
     inside = before.opname == "LOAD_ATTR" and earlier.opname in _FROM_OUTSIDE
@@ -112,19 +112,19 @@ def _name_of(earlier: dis.Instruction, before: dis.Instruction) -> str:
 
 
 def _is_constant(instruction: dis.Instruction) -> bool:
-    """Say whether what is compared by identity is None or the like, or a class."""
+    """Return True if a comparison by identity is with None or a similar constant, or with a class."""
     return instruction.opname == "LOAD_CONST" or instruction.argval == "__class__"
 
 
 def _catches(instructions: list[dis.Instruction]) -> bool:
-    """Say whether code has an ``except``; what a ``with`` or a ``finally`` does with an error, it raises again."""
+    """Return True if code has an ``except``; a ``with`` or a ``finally`` raises the error again."""
     names = [each.opname for each in instructions]
     handlers = [names[place + 1] for place, name in enumerate(names) if name == "PUSH_EXC_INFO"]
     return "CHECK_EXC_MATCH" in names or "JUMP_IF_NOT_EXC_MATCH" in names or "POP_TOP" in handlers
 
 
 def _computes_names(instructions: list[dis.Instruction]) -> bool:
-    """Say whether code reads attributes by more than ``x.name`` and ``getattr(x.y, "name")``."""
+    """Return True if code reads attributes in other ways than ``x.name`` and ``getattr(x.y, "name")``."""
     if any(each.argval in _READ_ALL for each in instructions if each.opname.startswith("LOAD_")):
         return True
     rows = [place for place, each in enumerate(instructions) if each.argval in READ_ONE]
@@ -132,11 +132,11 @@ def _computes_names(instructions: list[dis.Instruction]) -> bool:
 
 
 def _is_named(rest: list[dis.Instruction]) -> bool:
-    """Say whether what follows ``getattr`` or ``hasattr`` is a call whose second argument is a constant."""
+    """Return True if ``getattr`` or ``hasattr`` is called with a constant as its second argument."""
     operations = iter([each for each in rest[:16] if each.opname != "PUSH_NULL"])
 
     def loaded() -> dis.Instruction | None:
-        """Pass over one argument, ``x`` or ``x.y.z``, and return what follows it."""
+        """Skip one argument, ``x`` or ``x.y.z``, and return the next instruction."""
         first = next(operations, None)
         if first is None or not first.opname.startswith("LOAD_") or isinstance(first.argval, tuple):
             return None
@@ -163,19 +163,19 @@ def module_of(value: Any) -> str:
     if isinstance(value, types.ModuleType):
         name: Any = value.__name__
     elif isinstance(value, types.FunctionType):
-        name = value.__globals__.get("__name__")  # a wrapper says that it is from where what it wraps is from
+        name = value.__globals__.get("__name__")  # a wrapper names the module of the function that it wraps
     else:
         name = getattr(value, "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 def cells_of(value: Any) -> list[Any]:
-    """Return what a function closes over."""
+    """Return the variables that a function closes over."""
     return [content_of(cell) for cell in value.__closure__ or ()] if isinstance(value, types.FunctionType) else []
 
 
 def content_of(cell: types.CellType, empty: Any = None) -> Any:
-    """Return what a cell holds, or something else if it holds nothing yet."""
+    """Return the content of a cell, or a placeholder if it is still empty."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -183,7 +183,7 @@ def content_of(cell: types.CellType, empty: Any = None) -> Any:
 
 
 def slots_of(kind: type) -> list[str]:
-    """Return the names under which objects of a class keep what is in their slots."""
+    """Return the names of the slots of a class's objects."""
     found: list[str] = []
     for base in kind.__mro__:
         slots = vars(base).get("__slots__", ())

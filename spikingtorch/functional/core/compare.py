@@ -1,4 +1,4 @@
-"""Comparing NamedTuples, which by themselves compare as plain tuples do, and steps around equal ones."""
+"""Compare NamedTuples by their type as well, and share one step among equal wrapped steps."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def typed(value: Any) -> Hashable:
-    """Return a key that tells tuples of one type from equal ones of another: a step in one wrapper from another's."""
+    """Return a key that differs for equal tuples of different types, as of a step in two wrappers."""
     return (type(value), *map(typed, value)) if isinstance(value, tuple) else value
 
 
 def compared_by_type(cls: type[T]) -> type[T]:
-    """Compare and hash a NamedTuple by its type as well: as plain tuples, Arctan(2.0) and Erf(2.0) would be equal."""
+    """Compare and hash a NamedTuple by its type as well: plain tuples make Arctan(2.0) equal to Erf(2.0)."""
 
     def equal(self: Any, other: Any) -> bool:
         return type(self) is type(other) and tuple(self) == tuple(other)
@@ -36,7 +36,7 @@ _made: LRUCache[Any] = LRUCache(256)
 
 
 def cached_step(make: Callable[..., Any], *parts: Any) -> Any:
-    """Return a step around others as one object for equal ones, by which its scans are found again."""
+    """Return the same object for equal wrapped steps, so that its scans are found again."""
     if torch.compiler.is_compiling():
         return make(*parts)
     key = make, typed(parts)

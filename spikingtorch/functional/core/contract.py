@@ -1,4 +1,4 @@
-"""What scan asks of its arguments and of a step, and the errors that say so."""
+"""Check the arguments of scan and the result of a step."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -19,7 +19,7 @@ _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
 def check_inputs(state: Any, xs: Any, params: dict[str, Any], dim: int) -> int:
-    """Return the number of steps T, or raise what is wrong with the arguments of scan."""
+    """Return the number of steps T, or raise an error if the arguments of scan do not fit."""
     streams = _named_tensors("xs", xs)
     if not streams:
         raise ValueError("scan: xs holds no tensor; give at least one input with a time axis")
@@ -37,7 +37,7 @@ def check_inputs(state: Any, xs: Any, params: dict[str, Any], dim: int) -> int:
 
 
 def check_kinds(xs: Any, state: Any, params: dict[str, Any]) -> None:
-    """Raise where the state holds anything but tensors, or devices or floating precisions are mixed."""
+    """Raise if the state holds anything but tensors, or if devices or floating precisions are mixed."""
     streams = xs if isinstance(xs, dict) else _named_tensors("x", xs)
     states = _named_tensors("state", state)
     values = {f"params[{name!r}]": value for name, value in params.items() if isinstance(value, Tensor) and value.ndim}
@@ -51,9 +51,9 @@ def output_dtype(xs: Any) -> torch.dtype:
 
 
 def checked(step: Callable[..., tuple[S, Out]]) -> Callable[..., tuple[S, Out]]:
-    """Return the step with its contract checked: a pair comes back, the state keeps its form, nothing is overwritten.
+    """Return the step with checks of its contract: it returns a pair, keeps the state's form and overwrites nothing.
 
-    Scan checks one step of a sequence; a pure function that keeps the contract once keeps it always.
+    Scan checks one step of a sequence: a pure function that fulfils the contract once always fulfils it.
     """
 
     def advance(state: S, x: Any, **params: Any) -> tuple[S, Out]:
@@ -87,7 +87,7 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
         shapes = ", ".join(f"{name}: {tuple(t.shape)}" for name, t in tensors.items() if isinstance(t, Tensor))
         error.add_note(f"scan: raised in the first step of {step_name(step)}, called with shapes {shapes}")
         raise
-    except (AttributeError, LookupError, TypeError) as error:  # a tuple, say, where the step reads state.v
+    except (AttributeError, LookupError, TypeError) as error:  # for instance a tuple, where the step reads state.v
         floats = [name for name, value in params.items() if type(value) is float]
         if floats and "must be Tensor, not float" in str(error):
             error.add_note(
@@ -127,14 +127,14 @@ def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[
 
 
 def check_kind(step: Callable[..., Any], before: Any, after: Any) -> None:
-    """Raise where a step inside another one has returned a state of another kind than it was given."""
+    """Raise if a step inside another one has returned a state of another type than it received."""
     if type(before) is not type(after):
         raise _other_form(step, before, after)
 
 
 def _other_form(step: Callable[..., Any], before: Any, after: Any) -> TypeError:
     came = f"{step_name(step)} was given the state {_form(before)} and returned {_form(after)}"
-    while type(before) is type(after) and hasattr(before, "_fields"):  # that of a wrapper, around that of the neuron
+    while type(before) is type(after) and hasattr(before, "_fields"):  # a wrapper's state, around the neuron's
         inside = zip(before, after, strict=True)
         before, after = next(
             pair for pair in inside if pytree.tree_structure(pair[0]) != pytree.tree_structure(pair[1])
@@ -147,7 +147,7 @@ def _other_form(step: Callable[..., Any], before: Any, after: Any) -> TypeError:
 
 
 def _check_same_kind(tensors: dict[str, Tensor]) -> None:
-    """Raise where devices or floating precisions are mixed."""
+    """Raise if devices or floating precisions are mixed."""
     devices = {name: str(t.device) for name, t in tensors.items() if t.ndim or not t.is_cpu}
     if len(set(devices.values())) > 1:
         one = next(iter(devices.values()))
@@ -178,7 +178,7 @@ def _named_tensors(root: str, tree: Any) -> dict[str, Tensor]:
 
 
 def _versions(tree: Any) -> list[int]:
-    """Count the in-place writes on every tensor so far; inference tensors and compiled code keep no count."""
+    """Return the number of in-place writes on each tensor; inference tensors and compiled code keep no count."""
     if torch.compiler.is_compiling():
         return []
     return [t._version for t in pytree.tree_leaves(tree) if isinstance(t, Tensor) and not t.is_inference()]

@@ -1,8 +1,8 @@
-"""Freed memory: that of large tensors is kept for the next call, until ten calls do not need it.
+"""Keep the freed memory of large tensors for the next call, until ten calls do not need it.
 
-The system clears each page of fresh memory at its first write. Once a loop over time is fused, that takes longer than
-the arithmetic. So the first kernel that makes large tensors has the C library keep what is freed, which the tensors of
-torch itself profit from as well; and the tenth call in a row that makes much smaller ones gives all of it back.
+The system clears each page of fresh memory at its first write. For a fused loop over time, this takes longer than the
+arithmetic. So the first kernel that creates large tensors tells the C library to keep freed memory. Torch's own tensors
+profit from this as well. The tenth call in a row that creates much smaller tensors gives all of it back.
 """
 
 import os
@@ -13,7 +13,7 @@ from weakref import ref
 
 from spikingtorch.functional.core import allocator
 
-# the bytes from which a tensor is large, those that the heap keeps, and how many calls may pass that need less
+# the bytes above which a tensor is large, the bytes that the heap keeps, and the number of calls that may need less
 LARGE, LIMIT, CALLS = 2**20, 2**30, 10
 VARIABLE = "SPIKINGTORCH_KEEP_FREED_MEMORY"
 
@@ -21,14 +21,16 @@ Choice = Literal["automatic", "always", "never"]
 
 
 class _State:
-    """What the process keeps. It has no lock: one that is held at a fork is never released, and bytes may be lost.
+    """The state of the process.
+
+    There is no lock, because a lock that is held at a fork is never released. So some bytes may not be counted.
 
     Attributes:
-        choice: of the user's.
+        choice: the choice of the user.
         keeps: whether the C library has been told to keep freed memory.
-        running: bytes of large tensors that kernels have made since the last call began.
-        most: the most of that for any call since then.
-        idle: how many calls in a row have made less than half of that.
+        running: bytes of large tensors that kernels have created since the last call began.
+        most: the largest such number of any call since memory has been kept.
+        idle: the number of calls in a row that have created less than half of ``most``.
     """
 
     __slots__ = ("choice", "idle", "keeps", "most", "running")
@@ -43,7 +45,7 @@ _state = _State()
 
 
 def note(size: int) -> None:
-    """Take note of so many bytes of a tensor on the CPU, on which a kernel is about to write."""
+    """Count the bytes of a tensor on the CPU that a kernel is about to write."""
     _state.running += size
     if not _state.keeps and _state.choice == "automatic" and _refusal() is None:
         _state.keeps, _state.most, _state.idle = True, 0, 0
@@ -52,23 +54,23 @@ def note(size: int) -> None:
 
 
 def begin_call() -> None:
-    """Take note of a new call, unless it is part of a network's; give back what the last ones did not need."""
+    """Begin a new call, unless it is part of a network's call; give back memory that the last calls did not need."""
     if not _state.keeps or _here.call() is not None or _state.choice != "automatic":
         return
     size, _state.running = _state.running, 0
     _state.most = max(_state.most, size)
     _state.idle = _state.idle + 1 if 2 * size < _state.most else 0
-    if _state.idle >= CALLS - 1:  # of this call it is not known yet
+    if _state.idle >= CALLS - 1:  # this is not known yet for this call
         release()
 
 
 class NetworkCall:
-    """Within it, all that runs belongs to one call of a network.
+    """A context in which everything belongs to one call of a network.
 
-    It is known as long as it is alive: an interrupt may leave the block without a call of ``__exit__``.
+    The call counts as long as this object is alive, because an interrupt may leave the block without ``__exit__``.
 
     Args:
-        part: for a layer that is called by itself, its id: the next call begins where a layer is called once more.
+        part: the id of a layer that is called by itself: the next call begins when one of these layers is called again.
     """
 
     __slots__ = ("__weakref__", "_part")
@@ -88,11 +90,11 @@ class NetworkCall:
 
 
 def _no_call() -> None:
-    """Return the call that runs where none does."""
+    """Return the placeholder for no running call."""
 
 
 class _Here(threading.local):
-    """What runs in a thread: ``call()`` is the call, or None."""
+    """The running call of a thread: ``call()`` is the call, or None."""
 
     def __init__(self) -> None:
         self.call: Callable[[], NetworkCall | None] = _no_call
@@ -103,7 +105,7 @@ _called: set[int] = set()  # the layers that have been called by themselves sinc
 
 
 def _begins(part: int) -> bool:
-    """Say whether a call of a layer by itself begins a call of the network that it is part of."""
+    """Return True if a call of a single layer begins a new call of the network that the layer belongs to."""
     begins = part in _called or not _called
     if begins:
         _called.clear()
@@ -116,7 +118,7 @@ def choose(choice: Literal["always", "never"]) -> bool:
     _state.choice = choice
     if allocator.unusable() is not None:
         return False
-    allocator.set_by()  # asked before it is us
+    allocator.set_by()  # asked before this library sets them
     if choice == "never":
         release()
         return False
@@ -135,7 +137,7 @@ def release() -> None:
 
 
 def described() -> str:
-    """Return what becomes of the memory of large tensors, for people."""
+    """Explain to users what happens to the memory of large tensors."""
     refusal = allocator.unusable() if _state.choice == "always" else _refusal()
     if refusal is not None:
         return f"given back to the system when it is freed, because {refusal}"
@@ -148,7 +150,7 @@ def described() -> str:
 
 
 def _refusal() -> str | None:
-    """Return why freed memory is not kept by default, None if it is."""
+    """Return why freed memory is not kept by default, or None if it is kept."""
     if _state.choice == "never":
         return "keep_freed_memory(False) has been called"
     if os.environ.get(VARIABLE, "").lower() in ("0", "false", "no", "off"):

@@ -1,7 +1,7 @@
-"""Guards: what was in the places that a decision was made from, to see whether it is still there, and to put it back.
+"""Guards: remember the objects that a decision was made from, see whether they have changed, and restore them.
 
-To decide, one walks through all that a step, or a network, can read, and notes each place where another object could
-be put, and the object that it found there. Whether it is all the same is quickly seen by identity.
+A decision walks through all that a step or a network can read. It notes each place where another object could be put,
+and the object there. A comparison by identity then shows quickly whether anything has changed.
 """
 
 import types
@@ -20,13 +20,13 @@ from torch import Tensor
 from spikingtorch.functional.core.bytecode import content_of
 
 _MISSING = object()
-_END = (object(),)  # behind the last one, so that what has grown is another thing
+_END = (object(),)  # behind the last object, so that a container that has grown differs
 _STRIDED = torch.strided
 _call: Any = call  # of a function with an argument, which type checkers do not see
 
 
 def form_of(value: Any) -> Any:
-    """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
+    """Return all that code can ask of a tensor, except its numbers and its identity."""
     if not isinstance(value, Tensor):
         return value
     layout = value.layout
@@ -40,11 +40,11 @@ class _Place(NamedTuple):
 
     Attributes:
         name: for messages.
-        look: returns what is in it: several things, with ``_END`` behind them unless they are as many as ever.
-        held: what was.
-        same: tells whether that is so.
-        put_back: puts it there again.
-        parts: names of the things in it, one for each.
+        look: returns its content: one object, or several with ``_END`` behind them unless their number is fixed.
+        held: the content at the time of the decision.
+        same: compares two contents.
+        put_back: restores the content.
+        parts: names of the objects in it, one for each.
     """
 
     name: str
@@ -55,7 +55,7 @@ class _Place(NamedTuple):
     parts: Sequence[str] = ()
 
     def changed(self) -> str | None:
-        """Return what has changed, for messages."""
+        """Return the name of the object that has changed, for messages."""
         if self.same(self.look(), self.held):
             return None
         rows = zip(self.parts, self.look(), self.held, strict=True) if self.parts else ()
@@ -64,17 +64,17 @@ class _Place(NamedTuple):
 
 
 class Guard:
-    """Places that may change, and what was in them; held, so that no other object takes the address of one.
+    """Places that may change, and their content, which is kept alive so that no other object takes its address.
 
-    Functions, classes and objects themselves are not kept alive, but for objects that take no weak references.
+    The owners (functions, classes and objects) are not kept alive, unless they take no weak references.
     """
 
     def __init__(self) -> None:
         self._places: list[_Place] = []
-        # those that are compared by identity, in a row: to look at them in one go costs least, at each call
+        # places that are compared by identity, in a row: one pass over them is the cheapest check at each call
         self._looks: list[Callable[[], Any]] = []
         self._held: list[Any] = []
-        # and attributes, which C code reads for all owners
+        # attributes, which C code reads for all owners at once
         self._owners: list[Callable[[], Any]] = []
         self._getters: list[Callable[[Any], Any]] = []
         self._attributes: list[Any] = []
@@ -82,7 +82,7 @@ class Guard:
         self._is_blind = False
 
     def watch_attributes(self, owner: Any, *names: str) -> None:
-        """Watch attributes of a function, a class or an object; one that it does not have may not come."""
+        """Watch attributes of a function, a class or an object; adding a missing attribute is a change."""
         try:
             reference: Callable[[], Any] = weakref.ref(owner)
         except TypeError:  # an object that takes no weak references is kept
@@ -100,7 +100,8 @@ class Guard:
             place = _place_of(name, there, read, put)
             self._places.append(place)
             self._owners.append(reference)
-            self._getters.append(attrgetter(*there, "__class__"))  # two at least: of one it is no tuple
+            # two names at least: with one name, the getter returns no tuple
+            self._getters.append(attrgetter(*there, "__class__"))
             self._attributes += [*place.held, owner.__class__]
         if missing := [key for key in names if key not in there]:
             self._note(_place_of(name, missing, read, put))
@@ -120,7 +121,7 @@ class Guard:
             self._note(_place_of("a variable", cells, read, put, parts=function.__code__.co_freevars))
 
     def watch_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
-        """Watch names in a namespace, those that it does not have included."""
+        """Watch names in a namespace, including names that are missing."""
 
         def put(name: str, value: Any) -> None:
             space.pop(name) if value is _MISSING else space.update({name: value})
@@ -138,7 +139,7 @@ class Guard:
             self._valued.append(place)
 
     def watch_mapping(self, mapping: Mapping[Any, Any], owner: type | None = None, name: str = "a dict") -> None:
-        """Watch all entries of a mapping, possibly of the namespace of a class, which is written on through it."""
+        """Watch all entries of a mapping, possibly the namespace of a class, which is written through the class."""
         held = dict(mapping)
 
         def put_back() -> None:
@@ -156,12 +157,12 @@ class Guard:
         self._note(_Place(name, look, [*held, *held.values(), *_END], _identical, put_back))
 
     def watch_entries(self, mapping: dict[str, Any], forms: Mapping[str, Callable[[Any], Any] | None]) -> None:
-        """Watch which keys a mapping has, some of its entries by identity, and others by their form.
+        """Watch the keys of a mapping, some of its entries by identity, and others by their form.
 
         Args:
             mapping: the mapping.
-            forms: for each key that matters, what is to be equal of its entry and of another object in its place; None
-                where it is to be the same object.
+            forms: for each key that matters, the function whose value must stay equal for the entry; None if the entry
+                must stay the same object.
         """
         self.watch_value(lambda: [*mapping])
         self.watch_names(mapping, [name for name, form in forms.items() if form is None])
@@ -170,7 +171,7 @@ class Guard:
             self.watch_value(lambda: [form(mapping[name]) if name in mapping else _MISSING for name, form in looked_at])
 
     def watch_content(self, value: Any) -> None:
-        """Watch what a container of a known kind holds, and where a generator of torch's is; of others, nothing."""
+        """Watch the content of a known kind of container and the state of a torch generator; ignore all else."""
         name = f"a {type(value).__name__}"
         if isinstance(value, dict):
             self.watch_mapping(value)
@@ -209,11 +210,11 @@ class Guard:
         self._note(_Place("a tensor", lambda: form_of(reference()), form_of(tensor), eq, put_back))
 
     def watch_value(self, look: Callable[[], Any]) -> None:
-        """Watch what a function returns, by value."""
+        """Watch the value that a function returns."""
         self._note(_Place("something", look, look(), eq, _nothing))
 
     def watch_tree(self, tree: Any) -> None:
-        """Watch the lists and dicts of a tree, whose leaves are watched by somebody else."""
+        """Watch the lists and dicts of a tree; its leaves are watched elsewhere."""
         if isinstance(tree, list):
             self.watch_content(tree)
         if type(tree) is dict:
@@ -228,8 +229,8 @@ class Guard:
         self._is_blind = self._is_blind or blind
 
     def unchanged(self) -> bool:
-        """Say whether each place holds what it held; False as well if one cannot be watched."""
-        if self._is_blind or not self._places:  # a step of the library's own has none
+        """Return True if each place holds the same content as before; False if a place cannot be watched."""
+        if self._is_blind or not self._places:  # a step of this library has none
             return not self._is_blind
         try:
             attributes = chain.from_iterable(map(_call, self._getters, map(call, self._owners)))
@@ -240,16 +241,16 @@ class Guard:
             for place in self._valued:
                 if not place.same(place.look(), place.held):
                     return False
-        except (RuntimeError, AttributeError):  # another thread changes a mapping meanwhile; an attribute is gone
+        except (RuntimeError, AttributeError):  # another thread changes a mapping, or an attribute is gone
             return False
         return True
 
     def changed(self) -> str | None:
-        """Return the name of a place that holds something else, of those that can be watched."""
+        """Return the name of a place whose content has changed, of the places that can be watched."""
         return next((name for place in self._places if (name := place.changed()) is not None), None)
 
     def put_back(self) -> None:
-        """Put back what the places have held."""
+        """Restore the content of the places."""
         for place in self._places:
             if not place.same(place.look(), place.held):
                 place.put_back()
@@ -263,7 +264,7 @@ def _place_of(
     look: Callable[[], Any] | None = None,
     parts: Sequence[str] = (),
 ) -> _Place:
-    """Return a place of several things, which are read and put there one by one."""
+    """Return a place of several objects, which are read and restored one by one."""
     held = [*map(read, keys)]
 
     def put_back() -> None:

@@ -7,14 +7,14 @@ from weakref import WeakSet
 if TYPE_CHECKING:
 
     class RLock:
-        """What is asked here of a lock of Python's, which type checkers take for final."""
+        """The part of Python's lock that is used here; type checkers treat the lock's class as final."""
 
         def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-            """Take the lock, and say whether that was possible."""
+            """Take the lock; return whether this was possible."""
             ...
 
         def release(self) -> None:
-            """Give it back."""
+            """Release the lock."""
 
         def __enter__(self) -> bool: ...
         def __exit__(self, *error: object) -> None: ...
@@ -26,7 +26,7 @@ else:
 
 
 class Lock(RLock):
-    """Lets one thread at a time into a ``with`` block, and that thread again if the block leads back to the lock.
+    """A reentrant lock: one thread at a time enters the ``with`` block, and it may enter the block again.
 
     A process may be forked while another thread holds the lock. That thread does not exist in the child, where the
     lock is free. An interrupt does not leave the lock taken: C code takes it and releases it, and Python looks for
@@ -37,7 +37,7 @@ class Lock(RLock):
         _all.add(self)
 
     def is_mine(self) -> bool:
-        """Say whether this thread holds the lock."""
+        """Return True if this thread holds the lock."""
         return self._is_owned()
 
     def renew(self) -> None:

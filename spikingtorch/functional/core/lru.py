@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class LRUCache(Generic[T]):
-    """A dictionary of the entries that were used last.
+    """A dictionary of the most recently used entries.
 
     Args:
-        limit: how many entries there are at most.
+        limit: the largest number of entries.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,7 +26,7 @@ class LRUCache(Generic[T]):
         _all.add(self)
 
     def get(self, key: Hashable) -> T | None:
-        """Return what was kept under a key, or None."""
+        """Return the value of a key, or None."""
         with self._lock:
             if self._dropped:
                 self._let_go()
@@ -36,7 +36,7 @@ class LRUCache(Generic[T]):
             return found
 
     def keep(self, key: Hashable, entry: T) -> None:
-        """Keep an entry, and drop the one that was used longest ago."""
+        """Store an entry; if the cache is full, drop the least recently used one."""
         with self._lock:
             self._let_go()
             self._entries[key] = entry
@@ -45,7 +45,7 @@ class LRUCache(Generic[T]):
                 self._entries.popitem(last=False)
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what was kept under a key; where there is nothing, make it and keep it."""
+        """Return the value of a key; if there is none, create and store it."""
         found = self.get(key)
         if found is None:
             found = make()
@@ -53,10 +53,10 @@ class LRUCache(Generic[T]):
         return found
 
     def drop(self, key: Hashable) -> None:
-        """Drop an entry, if it is there; where a call is going on, with the next one.
+        """Drop an entry if it exists; if a call is running, the next call drops it.
 
-        That is asked for when an object dies, at any moment: where the garbage is collected in the midst of a call of
-        this very thread, which holds the lock.
+        An object that dies asks for this at any moment. The garbage collector may run in the middle of a call of this
+        thread, which holds the lock.
         """
         self._dropped.append(key)
         if not self._lock.is_mine():

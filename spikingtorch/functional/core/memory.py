@@ -1,6 +1,6 @@
-"""The memory of kernels: what they write, and the copies that they read, all come from one function.
+"""Allocate the memory of kernels: their results and the copies that they read come from one function.
 
-A test puts another one in the place of ``empty_strided``, one that lays guard values around each array.
+A test replaces ``empty_strided`` by a function that puts guard values around each array.
 """
 
 import ctypes
@@ -18,9 +18,9 @@ from spikingtorch.functional.core import freed_memory
 empty_strided = torch.empty_strided
 
 
-# the bytes from which memory is large
+# the bytes above which memory is large
 LARGE = freed_memory.LARGE
-# a huge page, and the bytes from which memory surely holds one; the advice of madvise to take them
+# the size of a huge page; the bytes above which memory surely contains one; the advice to madvise to take huge pages
 _HUGE, HOLDS_HUGE_PAGE, _ADVICE = 2**21, 2**22, 14
 
 
@@ -30,7 +30,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
 
 
 def strided(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return memory on a device, in an order of its own."""
+    """Return memory on a device, with given strides."""
     found = empty_strided(shape, stride, dtype=dtype, device=device)
     if found.nbytes >= LARGE:
         take_note(found)
@@ -38,7 +38,7 @@ def strided(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype,
 
 
 def take_note(fresh: Tensor) -> None:
-    """Take note of large memory that nobody has written on: keep it once it is freed, and prefer huge pages."""
+    """Prepare large memory that nobody has written to: keep it once it is freed, and prefer huge pages."""
     if fresh.is_cpu:
         freed_memory.note(fresh.nbytes)
         if fresh.nbytes >= HOLDS_HUGE_PAGE:
@@ -48,9 +48,9 @@ def take_note(fresh: Tensor) -> None:
 def _prefer_huge_pages(fresh: Tensor) -> None:
     """Ask the system to back memory by huge pages.
 
-    Linux maps fresh memory at the first write to each page, which takes longer than what a kernel computes for it. One
-    huge page takes the place of 512. Only those that lie within the tensor's memory are asked for, and all of it is
-    about to be written, so that no memory is lost. Elsewhere, and where the system refuses, nothing happens.
+    Linux maps fresh memory at the first write to each page. This takes longer than the kernel's arithmetic for the
+    page. One huge page replaces 512 pages. Only pages inside the tensor's memory are requested. All of it is about to
+    be written, so no memory is lost. On other systems, or if the system refuses, nothing happens.
     """
     if (advise := _madvise()) is not None:
         start = fresh.data_ptr()
@@ -61,7 +61,7 @@ def _prefer_huge_pages(fresh: Tensor) -> None:
 
 @cache
 def _madvise() -> Any:
-    """Return the system's function, None where there is none."""
+    """Return the system's function, or None if there is none."""
     if sys.platform != "linux":
         return None
     advise = ctypes.CDLL(None).madvise

@@ -1,4 +1,4 @@
-"""Modes of torch: what stands between a call and the memory of its tensors, and how to step outside of it."""
+"""Modes of torch: detect what intercepts a call, and run code outside of all modes."""
 
 import operator
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -53,8 +53,8 @@ def _keys(tensor: Tensor) -> int:
 def plain_keys(device: str) -> frozenset[int]:
     """Return the dispatch keys of plain tensors on a device.
 
-    They are torch's own account of a tensor: they tell apart devices and layouts, what is negated or zero without being
-    written out, and what torch.func has wrapped.
+    Torch describes a tensor by these keys. They tell apart devices, layouts, lazily negated or zero tensors, and
+    tensors that torch.func has wrapped.
     """
     with torch.inference_mode():
         made_in_inference_mode = _keys(torch.empty(0, device=device))
@@ -65,12 +65,12 @@ def plain_keys(device: str) -> frozenset[int]:
 _TYPES = {Tensor, torch.nn.Parameter}
 _DESCRIBED = {*_TYPES, type(None)}
 _PROXY, _FAKE = DispatchModeKey.PROXY, DispatchModeKey.FAKE
-# where the small example tensors of a trace live, whatever the target of its program
+# the device of the small example tensors of a trace, whatever the target of its program
 HOST = torch.device("cpu")
 
 
 def in_eager() -> bool:
-    """Say whether nothing traces, compiles or transforms what is called."""
+    """Return True if nothing traces, compiles or transforms the call."""
     return not (
         torch.compiler.is_compiling()
         or number_of_dispatch_modes()
@@ -82,30 +82,30 @@ def in_eager() -> bool:
 
 
 def is_written_down() -> bool:
-    """Say whether ``make_fx`` or the like writes down what is called, or runs it on tensors without data."""
+    """Return True if ``make_fx`` or a similar tool records the call, or runs it on tensors without data."""
     early = number_of_function_modes() and _is_traced_early()
     late = number_of_dispatch_modes()
     return bool(early or (late and any([get_dispatch_mode(mode) is not None for mode in (_PROXY, _FAKE)])))
 
 
 def _is_traced_early() -> bool:
-    """Say whether ``make_fx(..., pre_dispatch=True)`` does so: its mode has a stack of its own.
+    """Return True if ``make_fx(..., pre_dispatch=True)`` records the call: its mode has a separate stack.
 
-    It comes with a mode for torch functions, by which calls without it are known at less cost.
+    It brings a mode for torch functions as well, so a call without it is recognised at low cost.
     """
     return early_mode(_PROXY) is not None
 
 
 def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
-    """Say whether these are plain tensors on a device, all of them; ``keys`` is what ``plain_keys`` says of it."""
+    """Return True if all tensors are plain ones on a device; ``keys`` is the result of ``plain_keys`` for it."""
     keys_of = dispatch_keys
     return all([type(tensor) in _TYPES and keys_of(tensor).raw_repr() in keys for tensor in tensors])
 
 
 def described(tensors: Sequence[Any]) -> list[Any] | None:
-    """Return what kind of tensors these are, and how they lie in memory, as part of a key; None if one is not strided.
+    """Return the kind and the memory layout of tensors, as part of a key; None if one is not strided.
 
-    Tensors that are described as plain ones are plain, and on the same device. Some may be missing.
+    Tensors with the description of plain tensors are plain, and on the same device. Some may be missing.
     """
     if not _DESCRIBED.issuperset(map(type, tensors)):
         return None
@@ -120,12 +120,12 @@ def described(tensors: Sequence[Any]) -> list[Any] | None:
 
 
 class Modes(NamedTuple):
-    """The modes of torch in this thread, so that they can be put back as they were.
+    """The modes of torch in this thread, to be restored later.
 
     Attributes:
         functions: modes of torch functions, the outermost first.
         dispatch: modes of operations.
-        flags: what torch notes about these.
+        flags: torch's notes about these modes.
         hooks: the innermost hooks on saved tensors.
         grad: whether gradients are recorded.
     """
@@ -138,7 +138,7 @@ class Modes(NamedTuple):
 
     @classmethod
     def now(cls) -> "Modes":
-        """Return the modes as they are."""
+        """Return the current modes."""
         flags = (
             mode_flags._is_in_torch_dispatch_mode,
             mode_flags._is_in_non_infra_torch_dispatch_mode,
@@ -149,7 +149,7 @@ class Modes(NamedTuple):
         return cls(functions, dispatch, flags, top_saving_hooks(True), torch.is_grad_enabled())
 
     def put_back(self) -> None:
-        """Put back those that are not as they were."""
+        """Restore the modes that have changed."""
         while (top := top_saving_hooks(True)) is not None and top != self.hooks:
             pop_saving_hooks()
         _refill(self.functions, _functions, pop_function_mode, push_function_mode)
@@ -159,7 +159,7 @@ class Modes(NamedTuple):
         mode_flags._is_in_any_mode_without_ignore_compile_internals = three
         set_is_in_mode_without_ignore_compile_internals(three)
         if torch.is_grad_enabled() != self.grad:
-            with DisableTorchFunction():  # which modes of the user's would see
+            with DisableTorchFunction():  # modes of the user would see these operations
                 set_grad_enabled(self.grad)
 
 
@@ -172,7 +172,7 @@ _dispatch = partial(_stack, number_of_dispatch_modes, dispatch_mode_at)
 
 
 def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], Any]) -> None:
-    """Let a stack hold what is wanted, the very same objects."""
+    """Make a stack hold the wanted objects themselves."""
     found = now()
     same = sum(takewhile(bool, map(is_, found, wanted)))
     for _ in found[same:]:
@@ -182,12 +182,12 @@ def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any
 
 
 def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | None = None) -> T:
-    """Return what work returns within modes, each inside the one before; none of them stays, whatever is raised.
+    """Return the result of ``work`` inside nested modes; none of them remains, even after an error.
 
     Args:
-        modes: of torch functions or of operations.
+        modes: modes of torch functions or of operations.
         work: to be done.
-        without: a kind of modes; the innermost of torch functions that are of this kind do not see it.
+        without: a type of modes: innermost modes of this type for torch functions do not see the work.
     """
     before = Modes.now()
 
@@ -206,15 +206,15 @@ def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | 
 
 
 def outside_transforms(work: Callable[[], T]) -> T:
-    """Return what work returns outside of transforms, modes of operations, hooks on saved tensors and inference mode.
+    """Return the result of ``work`` outside of transforms, dispatch modes, saved-tensor hooks and inference mode.
 
-    Transforms are those of ``torch.func``.
+    Transforms are the transforms of ``torch.func``.
     """
     before, depth = Modes.now(), get_dynamic_layer_stack_depth()
     transforms: list[Any] = []
 
     def inside() -> T:
-        if depth:  # in one instruction, so that no interrupt comes between a transform and its place in the list
+        if depth:  # one instruction, so that no interrupt separates a transform from its place in the list
             transforms[:] = map(operator.call, repeat(pop_dynamic_layer_stack, depth))
         before._replace(dispatch=()).put_back()
         if before.hooks is not None:

@@ -1,4 +1,4 @@
-"""What messages name: a step, what is around it included, and the line of the user's that a warning is about."""
+"""Names for messages: a step with its wrappers, and the user's line that a warning is about."""
 
 import sys
 from functools import partial
@@ -10,9 +10,9 @@ _NOT_THEIRS = ("spikingtorch", "torch")
 
 
 def step_name(step: Any) -> str:
-    """Return the name of a step: of a function its own, of a wrapper that and in brackets the name of what is inside.
+    """Return the name of a step; a wrapper has the name of the wrapped step in brackets.
 
-    A lambda is called by the place of its code.
+    A lambda is named by the place of its code.
 
     >>> from spikingtorch import functional as F
     >>> step_name(F.Recurrent(F.lif_step, F.dense))
@@ -31,7 +31,7 @@ def step_name(step: Any) -> str:
 
 
 def level_of_user() -> int:
-    """Return the ``stacklevel`` of the first line outside of this library and torch, for a warning of the caller.
+    """Return the ``stacklevel`` of the first line outside of this library and torch, for the caller's warning.
 
     Python shows a warning once for each such line.
     """

@@ -1,4 +1,4 @@
-"""NetworkMode: a mode that sees the functions of torch that a network calls, and none of its spiking layers."""
+"""NetworkMode: a mode that sees a network's calls of torch functions, but not those of its spiking layers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,32 +18,32 @@ _number, _at = number_of_function_modes, function_mode_at
 
 
 class NetworkMode(TorchFunctionMode):
-    """The base of modes that are entered around a network; spiking layers step ``aside``."""
+    """The base class of modes around a network; spiking layers run their torch functions in ``aside``."""
 
     def __enter__(self) -> "NetworkMode":
         push_function_mode(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        # whoever was interrupted while it stepped aside has left others there, or none
+        # code that was interrupted inside ``aside`` may have left other modes there, or none
         if (number := _number()) and _at(number - 1) is self:
             pop_function_mode()
 
     def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
-        """Take note of a call of a function that has returned."""
+        """Record the call of a function that has returned."""
 
     def mark(self) -> Any:
-        """Return what to go back to if steps have to run once more."""
+        """Return a mark to go back to if steps have to run again."""
 
     def rewind(self, mark: Any) -> None:
-        """Forget what was seen after a mark."""
+        """Forget all calls after a mark."""
 
 
 class outside_network_modes:  # noqa: N801
-    """Within it, functions of torch run without asking the modes of the network around.
+    """A context in which torch functions run without the modes of the network around them.
 
-    For code that calls many of them, and no layers; and for a network within another one, which has modes of its own,
-    or none.
+    It serves code that calls many torch functions and no layers. It also serves a network inside another one, which has
+    its own modes or none.
     """
 
     def __enter__(self) -> list[NetworkMode]:
@@ -61,7 +61,7 @@ class outside_network_modes:  # noqa: N801
 
 
 def aside(work: Callable[..., T], *args: Any) -> T:
-    """Return what work returns, which runs without asking the modes of the network around."""
+    """Return the result of ``work``, which runs without the modes of the network around it."""
     if torch.compiler.is_dynamo_compiling() or not _number():
         return work(*args)
     with outside_network_modes():
@@ -69,7 +69,7 @@ def aside(work: Callable[..., T], *args: Any) -> T:
 
 
 def tell_modes(func: Any, out: Any, *args: Any) -> None:
-    """Tell the modes around a network of a call that a kernel has computed in the place of a function of torch."""
+    """Tell the modes around a network that a kernel has replaced a call of a torch function."""
     if torch.compiler.is_compiling():
         return
     with outside_network_modes() as modes:

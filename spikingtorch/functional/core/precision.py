@@ -1,4 +1,4 @@
-"""Precision: half-precision tensors are computed in float32, and only what leaves a scan is rounded."""
+"""Precision: half-precision tensors are computed in float32, and only the results of a scan are rounded."""
 
 from contextlib import AbstractContextManager, nullcontext
 from types import FunctionType
@@ -13,14 +13,14 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 S = TypeVar("S")
 
 HALF = (torch.float16, torch.bfloat16)
-_WITHOUT_TENSORS = frozenset((float, FunctionType))  # as most parameters are, and what most surrogates hold
+_WITHOUT_TENSORS = frozenset((float, FunctionType))  # most parameters, and the fields of most surrogates
 
 
 def lift(tree: S) -> S:
-    """Return the tree with its float16 and bfloat16 tensors as float32, everything else as it is.
+    """Return the tree with float32 in place of float16 and bfloat16 tensors, and all else unchanged.
 
-    A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
-    computes in float32 and rounds only what leaves the scan.
+    A membrane adds many small inputs: eight bits of mantissa lose inputs below 1/256 of its value. So every backend
+    computes in float32 and rounds only the results of the scan.
     """
     if type(tree) in _WITHOUT_TENSORS or (isinstance(tree, tuple) and _WITHOUT_TENSORS.issuperset(map(type, tree))):
         return tree
@@ -47,7 +47,7 @@ def rounded(outputs: S, dtype: torch.dtype) -> S:
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """Return the dtype that autocast computes in on a device; None where it is off, or not known, as on meta."""
+    """Return the dtype of autocast on a device; None if autocast is off, or unknown as on meta."""
     if not any_autocast():
         return None
     kind = device.type
@@ -56,5 +56,5 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which autocast is off on a device; where it is off already, nothing is switched."""
+    """Return a context in which autocast is off on a device; it does nothing if autocast is already off."""
     return nullcontext() if autocast_dtype(device) is None else torch.autocast(device.type, enabled=False)

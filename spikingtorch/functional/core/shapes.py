@@ -1,14 +1,14 @@
-"""Shapes: what arguments broadcast to, and where time is."""
+"""Shapes: broadcast arguments, and the axis of time."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 
 def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """Return the shape that all shapes broadcast to; torch's own function takes as long as a small scan.
+    """Return the shape that all shapes broadcast to, faster than torch's function, which takes as long as a small scan.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the shapes do not broadcast.
     """
     shapes = list(shapes)
     result = [1] * max([len(shape) for shape in shapes], default=0)

@@ -1,4 +1,4 @@
-"""The one rule about memory: a state that is kept shares it with nothing that the caller can write on."""
+"""The one rule about memory: a kept state shares no memory with tensors that the caller can write to."""
 
 import copy
 from typing import Any, TypeVar
@@ -14,16 +14,16 @@ Copied = TypeVar("Copied", bound=nn.Module)
 
 
 def unshared(kept: Tree, others: Any) -> Tree:
-    """Return a tree whose tensors share memory with none of the others, and not with each other: copies where they did.
+    """Return a tree whose tensors share no memory with the others or with each other; copy those that do.
 
-    A step may return its input, its old state, a parameter or its output as the new state. Whoever writes on one of
-    these in place, as ``nn.ReLU(inplace=True)`` does and a buffer that is filled again, would write on the state.
+    A step may return its input, its old state, a parameter or its output as the new state. An in-place write on one of
+    these, by ``nn.ReLU(inplace=True)`` or by refilling a buffer, would change the state as well.
 
     Args:
         kept: a tree of tensors.
-        others: a tree that may hold anything; its tensors belong to somebody else.
+        others: a tree that may hold anything; its tensors belong to other code.
     """
-    if torch.compiler.is_compiling():  # where no tensor has an address; the compiler leaves out a copy of no use
+    if torch.compiler.is_compiling():  # tensors have no address there; the compiler removes a useless copy
         return tree_map(torch.clone, kept)
     taken = [plain(leaf) for leaf in leaves_of(others) if isinstance(leaf, Tensor)]
 
@@ -38,16 +38,16 @@ def unshared(kept: Tree, others: Any) -> Tree:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Return the tensor that the wrappers of ``torch.func`` are around."""
+    """Return the tensor inside the wrappers of ``torch.func``."""
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
     return tensor
 
 
 def copied(module: Copied) -> Copied:
-    """Return a deep copy of a module, without the graph of what is part of one and could not be copied.
+    """Return a deep copy of a module; tensors that are part of an autograd graph are copied without it.
 
-    That are outputs that are kept, and weights that torch's hooks compute, which the copy computes anew.
+    Such tensors are stored outputs, and weights that torch's hooks compute; the copy computes these anew.
     """
     values = [value for each in module.modules() for value in leaves_of(vars(each)) if isinstance(value, Tensor)]
     return copy.deepcopy(module, {id(value): value.detach().clone() for value in values if value.grad_fn is not None})

@@ -1,6 +1,6 @@
-"""Surroundings: what Python and torch keep for a thread or a process, and code may change that is run to look at it.
+"""Surroundings: save and restore the state of Python and torch that analysed code may change when it runs.
 
-Random numbers are among them: those of Python and numpy, and torch's, read and set by one thread at a time.
+They include the random numbers of Python, numpy and torch, which one thread at a time reads and sets.
 """
 
 import random
@@ -24,14 +24,14 @@ from spikingtorch.functional.core.torch_private import (
 from spikingtorch.functional.core.undo import run_or_undo
 
 T = TypeVar("T")
-# Torch takes the lock of a generator while it holds Python's. A thread that collects garbage in there lets go of
-# Python's for a moment; another one that then asked for the state would wait for the generator, with Python's lock in
-# its hands, and for ever.
+# Torch takes the lock of a generator while it holds Python's lock. A thread that collects garbage there releases
+# Python's lock for a moment. Another thread that then asks for the state would hold Python's lock and wait for the
+# generator forever.
 _generators = Lock()
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """Return where torch's random numbers are, on the CPU and on a device."""
+    """Return the state of torch's random numbers, on the CPU and on a device."""
     with _generators:
         states = [torch.get_rng_state()]
         if device.type == "cuda":
@@ -40,7 +40,7 @@ def random_state(device: torch.device) -> list[Tensor]:
 
 
 def set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    """Go back to where torch's random numbers were."""
+    """Restore the state of torch's random numbers."""
     with _generators:
         torch.set_rng_state(states[0])
         if device.type == "cuda":
@@ -48,18 +48,18 @@ def set_random_state(device: torch.device, states: list[Tensor]) -> None:
 
 
 def python_random_state() -> tuple[Any, ...]:
-    """Return where the random numbers of Python and numpy are, to be compared."""
+    """Return the states of the random numbers of Python and numpy, for comparison."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return random.getstate(), name, np.asarray(keys).tobytes(), *rest
 
 
 class RandomNumbers(NamedTuple):
-    """Where all random numbers are, so that they can be put back there.
+    """The states of all random numbers, to be restored later.
 
     Attributes:
-        of_python: those of Python.
-        of_numpy: those of numpy.
-        of_torch: those of torch, on the CPU and on the device.
+        of_python: the state of Python.
+        of_numpy: the state of numpy.
+        of_torch: the states of torch, on the CPU and on the device.
         device: which.
     """
 
@@ -70,7 +70,7 @@ class RandomNumbers(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomNumbers":
-        """Return where they are."""
+        """Return the current states."""
         return cls(random.getstate(), np.random.get_state(), random_state(device), device)
 
     def put_back(self) -> None:
@@ -81,12 +81,12 @@ class RandomNumbers(NamedTuple):
 
 
 def same_random_numbers(device: torch.device, work: Callable[[], T]) -> T:
-    """Return what work returns, which may draw random numbers; afterwards all of them are where they were."""
+    """Return the result of ``work``, which may draw random numbers; all their states are restored afterwards."""
     return _then(work, RandomNumbers.now(device).put_back)
 
 
 def _then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
-    """Return what work returns, after everything is put back, whatever becomes of the work."""
+    """Return the result of ``work``, after everything is restored, even after an error."""
 
     def run() -> T:
         found = work()
@@ -97,14 +97,15 @@ def _then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
 
 
 class Surroundings(NamedTuple):
-    """What is around some code, besides modes, so that it can be put back.
+    """The surroundings of some code besides modes, to be restored later.
 
     Attributes:
         random: random numbers.
-        autocast: on a kind of device, whether it is on, in which dtype, and whether it keeps casts; None without.
-        default: dtype of tensors that are made anew.
-        stance: what torch.compile is to do; None if nobody has imported it.
-        cached: by how many contexts parametrized weights are kept.
+        autocast: for a kind of device, whether autocast is on, its dtype, and whether it caches casts; None without
+            autocast.
+        default: the default dtype of new tensors.
+        stance: the stance of torch.compile; None if it is not imported.
+        cached: the number of contexts that cache parametrized weights.
     """
 
     random: RandomNumbers
@@ -115,7 +116,7 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> "Surroundings":
-        """Return them as they are.
+        """Return the current surroundings.
 
         Args:
             device: where the code runs.
@@ -128,7 +129,7 @@ class Surroundings(NamedTuple):
         return cls(RandomNumbers.now(device), autocast, torch.get_default_dtype(), stance(), cached)
 
     def put_back(self) -> None:
-        """Put back what has changed."""
+        """Restore what has changed."""
         if self.cached:
             set_cached_parametrizations(self.cached)
         if self.autocast is not None:
@@ -144,13 +145,13 @@ def _put_back(before: Any) -> None:
 
 
 def compile_nothing() -> None:
-    """Let what torch.compile has compiled run as it is written."""
+    """Make compiled functions of torch.compile run their Python code instead."""
     if compiler_is_loaded():
         torch.compiler.set_stance("force_eager")
 
 
 def uncompiled(work: Callable[[], T]) -> T:
-    """Return what work returns, and runs as it is written where torch.compile has compiled something."""
+    """Return the result of ``work``, in which functions that torch.compile has compiled run their Python code."""
 
     def run() -> T:
         compile_nothing()
@@ -160,7 +161,7 @@ def uncompiled(work: Callable[[], T]) -> T:
 
 
 def set_autocast(kind: str, on: bool, dtype: torch.dtype | None, caches: bool) -> None:
-    """Switch autocast on a kind of device on or off, where there is any; without a dtype, in that which it has."""
+    """Switch autocast on or off for a kind of device that has it; without a dtype, keep its dtype."""
     if not torch.amp.is_autocast_available(kind):
         return
     torch.set_autocast_enabled(kind, on)
@@ -170,11 +171,13 @@ def set_autocast(kind: str, on: bool, dtype: torch.dtype | None, caches: bool) -
 
 
 def isolated(device: torch.device, work: Callable[[], T]) -> T:
-    """Return what work returns outside of every transform and mode of operations; what it changes around is put back.
+    """Return the result of ``work`` outside of all transforms and dispatch modes.
+
+    Its changes of surroundings are undone.
 
     Args:
-        device: where it runs.
-        work: it may draw random numbers, and set autocast, the default dtype and whether gradients are recorded.
+        device: device of the work.
+        work: it may draw random numbers, and may set autocast, the default dtype and the recording of gradients.
     """
 
     def inside() -> T:

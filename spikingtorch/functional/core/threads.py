@@ -1,15 +1,15 @@
-"""How many threads share a piece of work."""
+"""Choose how many threads share a piece of work."""
 
 import os
 
 import torch
 
-# a team of threads costs some microseconds to wake: below this many numbers one thread is faster
+# waking a team of threads costs some microseconds: for fewer numbers than this, one thread is faster
 SERIAL = 16384
 
 
 class Process:
-    """Whether this process was forked: the threads of a team do not survive that, and waiting for them hangs."""
+    """Whether this process was forked: the threads of a team do not survive a fork, and waiting for them hangs."""
 
     forked = False
 
@@ -23,5 +23,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def threads_for(numbers: int) -> int:
-    """Return how many threads share so many numbers, steps of a neuron for instance."""
+    """Return how many threads share the work on a number of values, such as steps of neurons."""
     return 1 if Process.forked or numbers <= SERIAL else torch.get_num_threads()

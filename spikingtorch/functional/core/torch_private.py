@@ -1,8 +1,8 @@
-"""The private names of torch that the library touches: what each is for, and where it was seen.
+"""The private names of torch that the library uses, with the purpose of each and the releases that have it.
 
-Nobody promises that they stay. Each was seen in the releases of ``SEEN``; in one that lacks a name, importing this file
-says which. No other file imports from a private place of torch, and a test holds them to it. What the library reads of
-objects of torch, their private attributes, is listed in ``ATTRIBUTES``.
+Torch does not promise to keep them. The releases in ``SEEN`` have all of them. In a release that lacks one, importing
+this file raises an error with its name. No other file imports from a private place of torch, and a test holds them to
+it. ``ATTRIBUTES`` lists the private attributes of torch's objects that the library reads.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-# the stacks of modes, of torch functions and of operations: which see a call, and putting them back after an interrupt
+# the stacks of modes of torch functions and of operations: to see who intercepts a call, and to restore them after an
+# interrupt
 with _explained():
     from torch._C import _get_dispatch_mode as get_dispatch_mode
     from torch._C import _get_dispatch_stack_at as dispatch_mode_at
@@ -48,7 +49,7 @@ with _explained():
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._python_dispatch import _disable_current_modes as without_modes
 
-# torch.func: which transforms are running, what a tensor of one wraps, and calls outside of them
+# torch.func: the running transforms, the tensor inside a wrapper, and calls outside of transforms
 with _explained():
     from torch._C import _are_functorch_transforms_active as transforms_active
     from torch._C import _DisableFuncTorch as OutsideTransforms
@@ -68,7 +69,7 @@ with _explained():
         push_dynamic_layer_stack,
     )
 
-# steps inside of what torch does with a call: without modes or autograd, in or out of inference mode
+# parts of torch's dispatch of a call: without modes or autograd, inside or outside of inference mode
 with _explained():
     from torch._C import DisableTorchFunction, DisableTorchFunctionSubclass
     from torch._C import _AutoDispatchBelowAutograd as BelowAutograd
@@ -76,19 +77,19 @@ with _explained():
     from torch._C import _InferenceMode as InferenceMode
     from torch._C import _set_grad_enabled as set_grad_enabled
 
-# what torch knows of a tensor or a call, without an operation
+# facts about a tensor or a call, without an operation
 with _explained():
     from torch._C import _current_graph_task_id as backward_id
     from torch._C import _dispatch_keys as dispatch_keys
     from torch._C import _get_tracing_state as tracing_state  # of torch.jit.trace, which ONNX and TensorBoard use
-    from torch._C import _is_any_autocast_enabled as any_autocast  # on whatever device
+    from torch._C import _is_any_autocast_enabled as any_autocast  # on any device
     from torch._C._autograd import _pop_saved_tensors_default_hooks as pop_saving_hooks
     from torch._C._autograd import _profiler_enabled as profiler_enabled
     from torch._C._autograd import _top_saved_tensors_default_hooks as top_saving_hooks
     from torch.autograd.graph import _engine_run_backward as run_backward
     from torch.nn.modules.module import _has_any_global_hook as has_global_hook
 
-    # which the stubs of torch leave out
+    # the stubs of torch lack these
     is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 # trees of tensors, and the types of operations and of the bases of torch's modules
@@ -99,10 +100,10 @@ with _explained():
     from torch.nn.modules.dropout import _DropoutNd as AnyDropout
     from torch.utils import _pytree as pytree
 
-# without an argument, as that for functions
+# without an argument, like the one for functions
 pop_dispatch_mode = partial(pop_dispatch_mode_of, None)
 
-# What is read of objects of torch, by kind: torch sets each of these when it makes one.
+# Attributes of torch's objects that are read, by kind: torch sets each of them when it creates the object.
 ATTRIBUTES = {
     "torch.nn.Module": (
         *("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"),
@@ -116,38 +117,38 @@ ATTRIBUTES = {
 
 
 def forward_level() -> int:
-    """Return the level of forward-mode differentiation; -1 outside of it."""
+    """Return the level of forward-mode differentiation, -1 outside of it."""
     return forward_ad._current_level
 
 
 def is_fake(tensor: Tensor) -> bool:
-    """Say whether a tensor stands for one, without numbers, where code is exported or compiled."""
+    """Return True if a tensor is a placeholder without numbers, in code that is exported or compiled."""
     return type(tensor).__module__.startswith("torch._subclasses")
 
 
-# what is read anew at each call is looked for here: a name that is gone must not pass for one that says nothing
+# attributes that are read anew at each call are checked here: a missing name must not pass for an empty one
 with _explained():
     forward_ad._current_level  # noqa: B018
 
 
 def counts_of(tensor: Tensor, memory: UntypedStorage) -> tuple[int, int] | None:
-    """Return how many hold the memory of a tensor and the tensor; None where torch does not count them."""
+    """Return how many owners the storage of a tensor and the tensor have; None if torch does not count them."""
     of_memory, of_tensor = getattr(torch._C, "_storage_Use_Count", None), getattr(tensor, "_use_count", None)
     return None if of_memory is None or of_tensor is None else (of_memory(memory._cdata), of_tensor())
 
 
 def stance() -> Any:
-    """Return what torch.compile has been told to do, by ``torch.compiler.set_stance``; None where it is not loaded."""
+    """Return the stance of torch.compile, see ``torch.compiler.set_stance``; None if it is not loaded."""
     return getattr(sys.modules.get("torch._dynamo.eval_frame"), "_stance", None)
 
 
 def set_stance(stance: Any) -> None:
-    """Tell torch.compile to do what it was told before."""
+    """Restore a stance of torch.compile."""
     sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
 
 
 def compiler_is_loaded() -> bool:
-    """Say whether anything may have been compiled."""
+    """Return True if anything may have been compiled."""
     return "torch._dynamo" in sys.modules
 
 
@@ -157,6 +158,6 @@ def cached_parametrizations() -> int:
 
 
 def set_cached_parametrizations(number: int) -> None:
-    """Let as many blocks of ``parametrize.cached()`` be open; nothing where the module is not loaded."""
+    """Set the number of open blocks of ``parametrize.cached()``; do nothing if the module is not loaded."""
     if (module := sys.modules.get("torch.nn.utils.parametrize")) is not None:
         vars(module)["_cache_enabled"] = number

@@ -1,7 +1,7 @@
 """Trees of tensors: tuples, NamedTuples, lists and dicts of them, however deep.
 
-What is a node and what a leaf is for torch's pytree to say. The kinds above are taken apart here, a scan of few neurons
-takes no longer than that; every other kind is pytree's.
+Torch's pytree decides what is a node and what is a leaf. The kinds above are flattened here, because pytree takes as
+long as a scan of few neurons. Pytree flattens every other kind.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -15,10 +15,10 @@ from torch import Tensor
 from spikingtorch.functional.core.torch_private import pytree
 
 Tree = TypeVar("Tree")
-# of a leaf: LEAF; of a node: its kind, its keys where it has some, and the forms of its children; else what pytree says
+# of a leaf: LEAF; of a node: its kind, its keys if it has some, and the forms of its children; else pytree's form
 Form: TypeAlias = Hashable
 LEAF: Form = None
-# in a row, and gradients of these: None stands for one that is zero, or not wanted
+# tensors in a row, and their gradients: None stands for a gradient that is zero or not wanted
 Tensors: TypeAlias = Sequence[Tensor]
 Gradients: TypeAlias = Sequence[Tensor | None]
 
@@ -26,9 +26,9 @@ _LEAVES = {Tensor, torch.nn.Parameter, float, int, bool, str, type(None), Functi
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """Return a tree of the same form with the function applied to its leaves, and to those of the rest beside them."""
+    """Return a tree of the same form with the function applied to its leaves and the matching leaves of ``rest``."""
     found: Tree
-    if type(tree) in _LEAVES or isinstance(tree, Tensor):  # as most are, and a tree of one leaf is quickly mapped
+    if type(tree) in _LEAVES or isinstance(tree, Tensor):  # most trees are one leaf, which is mapped quickly
         found = function(tree, *rest)
     elif rest or torch.compiler.is_dynamo_compiling():
         found = pytree.tree_map(function, tree, *rest)
@@ -52,7 +52,7 @@ def flatten(tree: Any) -> tuple[list[Any], Form]:
 
 
 def unflatten(leaves: Any, form: Form) -> Any:
-    """Return the tree of a form with such leaves."""
+    """Return the tree of a form with the given leaves."""
     return _unflatten(iter(leaves), form)
 
 
@@ -78,7 +78,7 @@ def _flatten(tree: Any, leaves: list[Any]) -> Form:
         return (dict, tuple(tree), *[_flatten(child, leaves) for child in tree.values()])
     if kind is tuple or kind is list or _is_named(kind):
         return (kind, None, *[_flatten(child, leaves) for child in tree])
-    if kind not in pytree.SUPPORTED_NODES:  # a surrogate, say: pytree would find that out as well, in ten times as long
+    if kind not in pytree.SUPPORTED_NODES:  # for instance a surrogate: pytree finds this too, in ten times as long
         leaves.append(tree)
         return LEAF
     found, spec = pytree.tree_flatten(tree)

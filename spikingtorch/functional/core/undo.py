@@ -1,7 +1,7 @@
-"""Work that is done, or undone.
+"""Run work that is either done or undone.
 
-An interrupt, as of Ctrl-C, raises KeyboardInterrupt at any instruction: also where a context manager begins or ends, so
-that ``with`` is no promise that what it has changed is put back.
+An interrupt, for instance by Ctrl-C, raises KeyboardInterrupt at any instruction. This may be where a context manager
+begins or ends, so ``with`` does not guarantee that its changes are undone.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# what may be interrupted with the rest of a generator still to run
+# contexts of generators, which may be interrupted while the rest of the generator has yet to run
 _BEGIN_AND_END = {_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__}
 
 
 def run_or_undo(work: Callable[[], T], undo: Callable[[], object]) -> T:
-    """Return what work returns; if it raises something, undo it first.
+    """Return the result of ``work``; if it raises an error, undo its changes first.
 
     Args:
-        work: what is to be done.
-        undo: puts everything back as it was before; it may run more than once. It begins anew if it is interrupted.
+        work: the work to do.
+        undo: restores everything; it may run more than once. It starts again if it is interrupted.
     """
     try:
         try:
@@ -35,13 +35,13 @@ def run_or_undo(work: Callable[[], T], undo: Callable[[], object]) -> T:
 
 
 def raise_interrupt(error: BaseException, before: BaseException | None) -> None:
-    """Raise the interrupt that an error comes from, if there is one.
+    """Raise the interrupt that caused an error, if there is one.
 
-    What is interrupted while it cleans up may raise something else, which says nothing about the work.
+    Code that is interrupted while it cleans up may raise another error, which says nothing about the work.
 
     Args:
-        error: what was raised.
-        before: what was being handled before the work began, ``sys.exception()``.
+        error: the error that was raised.
+        before: the error that was being handled before the work began, ``sys.exception()``.
     """
     for cause in _causes(error):
         if cause is before:
@@ -51,7 +51,7 @@ def raise_interrupt(error: BaseException, before: BaseException | None) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what was being handled when it was raised."""
+    """Yield an error, and the errors that were being handled when it was raised."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -59,12 +59,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _end_contexts(error: BaseException) -> None:
-    """End the contexts whose ends were interrupted: those of generators would end when the error is forgotten."""
+    """End the contexts whose end was interrupted: contexts of generators would end only when the error is freed."""
     for cause in _causes(error):
         trace: TracebackType | None = cause.__traceback__
         while trace is not None:
             if trace.tb_frame.f_code in _BEGIN_AND_END:
                 context: Any = trace.tb_frame.f_locals["self"]
-                with suppress(Exception):  # it may miss what was interrupted before it
+                with suppress(Exception):  # ``undo`` may not know of work that was interrupted before it
                     context.gen.close()
             trace = trace.tb_next

@@ -1,1 +1,1 @@
-"""From a call of scan to what runs it: the call, whether it can be fused, and the executable."""
+"""From a call of scan to the code that runs it: the call, the choice of a backend, and the executable."""

@@ -21,15 +21,15 @@ _LIMIT = 1024
 
 
 class Bound(NamedTuple):
-    """How the scans of one signature run.
+    """The execution of the scans of one signature.
 
     Attributes:
-        executable: what runs them.
-        literals: floats that the step holds itself.
-        floats_are_inputs: whether the floats of a signature come before them.
+        executable: the executable.
+        literals: the floats that the step's own code holds.
+        floats_are_inputs: whether the floats of a signature come before ``literals``.
         form: structure of the outputs.
         arguments: of the step, without their numbers.
-        fits: how to make its tensors fit; None if they do.
+        fits: how to make its tensors fit the kernel; None if they already fit.
     """
 
     executable: Executable
@@ -44,7 +44,7 @@ class Bound(NamedTuple):
         return self._grown(*self.launch(signature), signature)
 
     def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
-        """Return the same, or None if an input is NaN or infinite."""
+        """Return the same as ``run``, or None if an input is NaN or infinite."""
         launched, results = self.launch(signature)
         return self._grown(launched, results, signature) if launched.finite else None
 
@@ -53,7 +53,7 @@ class Bound(NamedTuple):
         return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
 
     def launch(self, signature: Signature, counts: Sequence[Tensor] | None = None) -> tuple[Launched, Sequence[Tensor]]:
-        """Return what the kernel found, and of that the results, known to autograd."""
+        """Return what the kernel computed, and the results among it with their graph of autograd."""
         tensors, run = signature.tensors, self.executable
         if self.fits is not None:
             tensors = self.fits.aligned(tensors)
@@ -66,8 +66,8 @@ class Bound(NamedTuple):
         return launched, differentiable(launched, scalars, reference, tensors)
 
 
-# by signature; BY_VALUE for one whose floats decide about the program, so that it is found by their values as well, and
-# LOOP by these values for what is not fused
+# by signature. BY_VALUE: the program depends on the values of the floats, so the key includes them as well. LOOP: a
+# scan with these values is not fused.
 _bound: LRUCache[Bound | str] = LRUCache(_LIMIT)
 BY_VALUE, LOOP = "by value", "loop"
 
@@ -88,17 +88,17 @@ def find(signature: Signature) -> Bound | None:
 
 
 def refuse(signature: Signature) -> None:
-    """Remember that the scans of a signature are not fused."""
+    """Store that the scans of a signature are not fused."""
     _bound.keep(signature.valued, LOOP)
 
 
 def refuses(signature: Signature) -> bool:
-    """Say whether it is known that the scans of a signature are not fused."""
+    """Return True if the scans of a signature are known not to be fused."""
     return _bound.get(signature.valued) == LOOP
 
 
 def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tuple[Any, Any]:
-    """Run a traced step on a call, and remember how by its signature if it has one."""
+    """Run a traced step on a call, and store how under its signature, if it has one."""
     streams = call.streams()
     spec = spec_of(traced, call, streams.dim)
     if signature is None or not signature.is_plain:
@@ -116,7 +116,7 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
 
 
 def keep(signature: Signature, traced: TracedStep, call: ScanCall, run: Executable, fits: Streams | None) -> Bound:
-    """Remember how the scans of a signature run."""
+    """Store how the scans of a signature run."""
     form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
     bound = Bound(run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits)
     if not traced.floats_are_inputs:

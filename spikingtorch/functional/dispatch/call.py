@@ -17,16 +17,16 @@ from spikingtorch.functional.fused.trace.programs import Arguments
 
 
 class ScanCall(NamedTuple):
-    """A scan to run, its arguments lifted and checked.
+    """A scan to run: its arguments are lifted and checked.
 
     Attributes:
-        step: the step, without what is bound to it.
+        step: the step, without the arguments that are bound to it.
         states: tensors of the state before the first step.
         xs: tensors of the inputs.
-        params: every keyword argument of the step, its defaults included: tensors, floats and whatever else.
-        forms: structures of state, inputs and parameters.
+        params: every keyword argument of the step, defaults included: tensors, floats and all other values.
+        forms: the structures of state, inputs and parameters.
         dim: axis of time in the inputs and outputs.
-        half: what float32 outputs are rounded to, if they are.
+        half: the dtype that float32 outputs are rounded to; None if they are not rounded.
     """
 
     step: Callable[..., Any]
@@ -41,7 +41,7 @@ class ScanCall(NamedTuple):
     def of(
         cls, step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any], dim: int, dtype: torch.dtype
     ) -> "ScanCall":
-        """Return a call, with what is bound to the step and the step's defaults among its parameters."""
+        """Return a call. Its parameters include bound arguments and the defaults of the step."""
         step, given = unbound(step, params)
         states, state_form = pytree.tree_flatten(state)
         streams, xs_form = pytree.tree_flatten(xs)
@@ -52,13 +52,13 @@ class ScanCall(NamedTuple):
         return found._replace(xs=found._lifted_inputs()) if half or any([x.dtype in HALF for x in streams]) else found
 
     def _lifted_inputs(self) -> list[Tensor]:
-        """Return the inputs, in float32 those in half precision that several neurons share.
+        """Return the inputs; those in half precision that several neurons share become float32.
 
-        Their gradient is a sum over these neurons, and is rounded once.
+        The gradient of such an input is a sum over these neurons, and it is rounded once.
         """
         try:
             shape = self.neurons()
-        except ValueError:  # the checks of shapes will say so
+        except ValueError:  # the checks of shapes raise the error
             return self.xs
         return [x if self.without_time(x) == shape else lift(x) for x in self.xs]
 
@@ -100,20 +100,20 @@ class ScanCall(NamedTuple):
         )
 
     def streams(self) -> "Streams":
-        """Return how inputs get all axes of the neurons, and time where all of them have it."""
+        """Return how to reshape inputs: all axes of the neurons, with time on the same axis in all of them."""
         rank = len(self.neurons())
         dim = self.dim if self.dim >= 0 else rank + 1 + self.dim
         return Streams(len(self.states), self.dim, dim, rank, tuple([x.dtype for x in self.xs]))
 
 
 class Streams(NamedTuple):
-    """How the tensors of a call are made to fit a kernel, as autograd sees it.
+    """Make the tensors of a call fit a kernel, by operations that autograd sees.
 
     Attributes:
-        states: how many states come first.
-        own: axis of time in the inputs as they came; may be negative.
-        dim: that in inputs with all axes of the neurons.
-        rank: how many axes the neurons have.
+        states: the number of states, which come first.
+        own: axis of time in the inputs as given; may be negative.
+        dim: axis of time in inputs with all axes of the neurons.
+        rank: the number of axes of the neurons.
         dtypes: of the inputs.
     """
 
@@ -124,19 +124,19 @@ class Streams(NamedTuple):
     dtypes: tuple[torch.dtype, ...]
 
     def aligned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return states, inputs and parameters, in the precision and with the axes that a kernel computes with."""
+        """Return states, inputs and parameters in the precision and with the axes that a kernel needs."""
         first, last = self.states, self.states + len(self.dtypes)
         xs = [x.to(dtype) for x, dtype in zip(tensors[first:last], self.dtypes, strict=True)]
         aligned = [_aligned(x, self.own % x.ndim, self.dim, self.rank) for x in xs]
         return [*map(lift, tensors[:first]), *aligned, *map(lift, tensors[last:])]
 
     def fit(self, tensors: Sequence[Tensor]) -> bool:
-        """Say whether the tensors are as they have to be."""
+        """Return True if the tensors already fit."""
         return all(map(is_, self.aligned(tensors), tensors))
 
 
 def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return a step without what is bound to it, and all its parameters: defaults are numbers like any other."""
+    """Return a step without its bound arguments, and all its parameters; defaults count as parameters."""
     given = dict(params)
     while isinstance(step, functools.partial) and not step.args:
         given = {**step.keywords, **given}
@@ -153,12 +153,12 @@ def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callab
 
 @functools.lru_cache(maxsize=256)
 def _names(code: CodeType) -> tuple[str, ...]:
-    """Return the arguments after state and input that can be handed over by name as well as by position."""
+    """Return the arguments after state and input that can be passed by name and by position."""
     return code.co_varnames[max(2, code.co_posonlyargcount) : code.co_argcount]
 
 
 def _aligned(x: Tensor, own: int, dim: int, rank: int) -> Tensor:
-    """Return an input with all axes of the neurons, and time where the others have it."""
+    """Return an input with all axes of the neurons, and time on the same axis as in the other inputs."""
     if x.ndim == rank + 1 and own == dim:
         return x
     first = x.movedim(own, 0)

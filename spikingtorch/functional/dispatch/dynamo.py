@@ -1,8 +1,8 @@
 """The fused scan inside torch.compile.
 
-Dynamo runs Python symbolically, where a step cannot be traced. It takes the plan of a step as a constant instead, and
-the scan becomes one operator in its graph, whatever T is. A constant has no guards, so Dynamo also runs the step once
-for itself: that makes the compiled code depend on all that the step reads, and what it computes is dropped.
+Dynamo runs Python symbolically, and a step cannot be traced there. It takes the plan of a step as a constant instead,
+and the scan becomes one operator in its graph, whatever T is. A constant has no guards. So Dynamo also runs the step
+once by itself, and the compiled code depends on all that the step reads. The results of this run are dropped.
 """
 
 import functools
@@ -33,16 +33,17 @@ from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep, 
 from spikingtorch.functional.fused.trace.snapshot import NotHeld, SideEffect
 from spikingtorch.functional.recurrent import Recurrent
 
-# what torch.compile takes as constants, or as tensors; it can neither carry another object nor tell when that changes
+# torch.compile takes these as constants, or as tensors. It can neither carry another object nor see when that object
+# changes.
 _NUMBERS = (Tensor, int, float, complex, str, NoneType, torch.dtype, torch.device)
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, OpOverload, OpOverloadPacket)
 
 
 def scan(call: ScanCall, backend: Backend) -> tuple[Any, Any] | None:
-    """Run a scan fused inside torch.compile, or return None where the loop is to run it.
+    """Run a scan fused inside torch.compile, or return None if the loop has to run it.
 
     Raises:
-        ValueError: ``backend="fused"`` was asked for and cannot be.
+        ValueError: ``backend="fused"`` was requested and cannot run the step.
     """
     if backend == "loop":
         return None
@@ -62,7 +63,7 @@ def _known(call: ScanCall) -> TracedStep:
     """Return the plan of a scan.
 
     Raises:
-        NotFusible: there is none.
+        NotFusible: there is no plan.
     """
     if reason := _unsuited(call):
         raise NotFusible(reason)
@@ -72,7 +73,7 @@ def _known(call: ScanCall) -> TracedStep:
         for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
     ]
     step: Any = call.step
-    # torch.compile hands a step that is a NamedTuple over without its fields
+    # torch.compile passes a step that is a NamedTuple without its fields
     functions = (step.step, step.synapse) if isinstance(step, Recurrent) else (step,)
     found, reason, pure = _plan(functions, *_described(trees), call.half, call.xs[0].device.type)
     if not pure:
@@ -85,7 +86,7 @@ def _known(call: ScanCall) -> TracedStep:
 
 
 def _unsuited(call: ScanCall) -> str | None:
-    """Return why the loop is the way to run a scan inside torch.compile, if it is."""
+    """Return why the loop has to run a scan inside torch.compile, or None."""
     parts = [*_parts(call.step), *_parts(call.params)]
     if any(isinstance(part, MethodType) for part in parts):
         return "is a method: pass a function, and what it reads of the object in params"
@@ -106,7 +107,7 @@ def _unsuited(call: ScanCall) -> str | None:
 
 
 def _parts(value: Any) -> list[Any]:
-    """Return what a step or a parameter consists of: those inside it, where it is a tree or a partial."""
+    """Return the parts of a step or a parameter: the values inside it if it is a tree or a partial."""
     found = []
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, functools.partial):
@@ -117,7 +118,7 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _described(trees: Any) -> tuple[Any, Any]:
-    """Return trees with names for their tensors, and the dtypes and shapes that the names stand for."""
+    """Return trees with names in place of tensors, and the dtype and shape that each name stands for."""
     leaves, form = pytree.tree_flatten(trees)
     specs: list[Any] = []
     named: list[Any] = []
@@ -126,12 +127,12 @@ def _described(trees: Any) -> tuple[Any, Any]:
             named.append(f"<tensor {len(specs)}>")
             specs.append((leaf.dtype, tuple([1 if size == 1 else 2 for size in leaf.shape])))
         else:
-            named.append(0.5 if isinstance(leaf, float) else leaf)  # any float: a plan that depends on it is not taken
+            named.append(0.5 if isinstance(leaf, float) else leaf)  # any float: a plan that depends on it is refused
     return pytree.tree_unflatten(named, form), tuple(specs)
 
 
 def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None, device: str) -> tuple[Any, str, bool]:
-    """Return what of a plan torch.compile can carry, why there is none, and whether the step may run for itself."""
+    """Return the part of a plan that torch.compile can carry, why there is none, and whether the step may run."""
     step: Any = Recurrent(*functions) if len(functions) > 1 else functions[0]
     known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
     trees = tree_map(lambda leaf: known.get(leaf, leaf) if isinstance(leaf, str) else leaf, trees)
@@ -150,5 +151,5 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None, devi
     return (found.program, found.literals, found.outputs, found.inexact, *of_gradient), "", True
 
 
-# torch.compiler.assume_constant_result, without the second that importing the compiler takes
+# as torch.compiler.assume_constant_result does, without importing the compiler, which takes a second
 _plan._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which backend takes a scan: whether there is a program for the step, and whether a kernel is right here and now."""
+"""Choose the backend of a scan. It depends on the step, and on the call."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,38 +29,39 @@ from spikingtorch.functional.fused.trace.tracer import not_pointwise
 T = TypeVar("T")
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
 BACKENDS = get_args(Backend)
-# neurons from which on a layer that is called step by step takes a kernel, which has to be traced and compiled first;
-# and for a step with a product, which is computed apart, those from which on the kernel is faster
+# The number of neurons above which a layer that is called step by step takes a kernel. A kernel has to be traced and
+# compiled first. The second number holds for a step with a matrix product, which runs outside of the kernel: above it
+# the kernel is faster.
 _LARGE, _LARGE_PRODUCT = 2**11, 2**17
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def check_backend(backend: str) -> None:
-    """Raise where there is no such backend."""
+    """Raise ValueError if there is no such backend."""
     if backend not in BACKENDS:
         raise ValueError(f"scan: backend={backend!r} is not one of {', '.join(map(repr, BACKENDS))}")
 
 
 def is_large(step: Callable[..., Any], x: Tensor) -> bool:
-    """Whether there are so many neurons that one step of them is worth a kernel."""
+    """Return True if there are enough neurons to make a kernel for one step worthwhile."""
     return x.numel() >= (_LARGE_PRODUCT if is_product(step) else _LARGE)
 
 
 def side_effect(step: Callable[..., Any]) -> str | None:
-    """Return what a step uses up outside of itself as it reads it, if that can be told without running it."""
+    """Return a clause that names the side effect of the step, if one is found without running the step."""
     return without_effects(step, lambda: None)[1]
 
 
 def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T | None, str | None]:
-    """Return what work returns, which runs a step to look at it, or else what the step changes outside of itself.
+    """Return the result of ``work``, which runs a step for analysis, or a clause that names the step's side effect.
 
-    That is put back, as far as it is in sight.
+    Changes outside of the step are undone as far as they can be seen.
     """
     try:
         found: Snapshot | None = snapshot(step)
     except SideEffect as effect:
         return None, str(effect)
-    except NotFusible:  # it asks what has another answer in a trace, which work is not
+    except NotFusible:  # the step asks a question whose answer differs in a trace, and ``work`` is no trace
         found = None
     try:
         return (work() if found is None else found.undone(work)), None
@@ -69,10 +70,10 @@ def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T 
 
 
 def choose(call: ScanCall, backend: Backend) -> TracedStep | Recurrence | NotFusible:
-    """Return what runs a scan fused, or why the loop runs it."""
+    """Return the plan of a fused scan, or why the loop runs it."""
     if backend == "loop":
         return UseLoop("was to run on the loop")
-    # in this order: a look at the size of a batch would bind an exported program to it
+    # in this order: reading the size of a batch would fix that size in an exported program
     single = backend == "auto" and call.xs[0].shape[call.dim] == 1
     if single and is_product(call.step) and not is_large(call.step, call.xs[0]):
         return UseLoop("takes one step of few neurons with a product, for which the loop is faster")
@@ -100,7 +101,7 @@ def _check_shapes(call: ScanCall) -> None:
     except ValueError as error:
         complaint = str(error)
     if complaint is not None:
-        # tensors of other shapes are mostly there for a product of matrices, which says more
+        # tensors of other shapes mostly come from a matrix product, which is the better reason to report
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])
         x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
@@ -110,7 +111,7 @@ def _check_shapes(call: ScanCall) -> None:
 
 
 def _check_circumstances(tensors: list[Tensor]) -> None:
-    """Raise where only the loop is right, whatever the step."""
+    """Raise if only the loop can run this call, whatever the step."""
     for tensor in tensors:
         if not has_target(tensor.device):
             raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on {DEVICES}")

@@ -1,4 +1,4 @@
-"""What runs a scan, and why, in words for users."""
+"""Explain to users what runs a scan, and why."""
 
 import warnings
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
 class Explanation(NamedTuple):
-    """What runs a scan, and why.
+    """What runs a scan, and the reason.
 
     Attributes:
         backend: "fused", "compile" or "loop".
-        exactness: "reference" for the loop; "E" where spikes and states have the bits of the loop; "T" where a function
-            such as exp is on their way, each within 2 units in the last place.
+        exactness: "reference" for the loop. "E": spikes and states have the bits of the loop. "T": they depend on a
+            function such as exp, which is within 2 units in the last place.
         reason: a sentence.
     """
 
@@ -30,7 +30,7 @@ class Explanation(NamedTuple):
 
 
 def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
-    """Return what ``choose`` chose, for people."""
+    """Return the choice of ``choose`` as an explanation for users."""
     if isinstance(plan, NotFusible):
         return Explanation("loop", "reference", f"one step after the other in Python, because the step {plan}")
     if isinstance(plan, Recurrence):
@@ -43,7 +43,7 @@ def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
 
 
 def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
-    """Say once that a step has run on the loop, unless the loop is the way to run it."""
+    """Warn once that a step has run on the loop, unless the loop is the right way to run it."""
     if isinstance(refusal, NothingCompiles):
         _warn_once(f"scan: neurons run on the Python loop (slower) because {refusal.reason}")
     elif not isinstance(refusal, UseLoop):

@@ -1,6 +1,6 @@
-"""All steps of a layer at once: inputs and outputs are (N T, ...), as the network around it has them.
+"""Run all steps of a layer at once: inputs and outputs are (N T, ...), as in the network around it.
 
-The states, those before the first step and after the last one, have no gradient.
+The states before the first step and after the last step have no gradient.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
 class Folded(NamedTuple):
-    """What a folded scan gives.
+    """The results of a folded scan.
 
     Attributes:
         finals: the tensors of the state after the last step, without a gradient.
-        last: output of the last step, without a gradient and in memory of its own.
+        last: the output of the last step, without a gradient and in its own memory.
         outs: folded outputs.
-        fired: if the scan was to count, at how many steps each neuron's output was not zero, (N, ...).
-        added: whether that includes what was counted before.
+        fired: the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted.
+        added: whether ``fired`` includes the earlier counts.
     """
 
     finals: Sequence[Tensor]
@@ -43,8 +43,8 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
 
     Args:
         signature: of the scan.
-        counts: ``fired`` of an earlier scan, which this one goes on from if it fits, and memory for the new one, or
-            nothing; None for not to count.
+        counts: ``fired`` of an earlier scan, from which this one continues if it fits, and memory for the new counts;
+            each may be missing. None to not count.
     """
     bound = bind.find(signature)
     return None if bound is None else _run(bound, signature, counts)
@@ -53,11 +53,11 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
 def first(
     signature: Signature, state: Any, xs: Any, fold: tuple[int, int], counts: Sequence[Tensor] | None = None
 ) -> Folded | None:
-    """Run the first folded scan of a signature, or return None if it cannot run folded.
+    """Run the first folded scan of a signature. Return None if it cannot run folded.
 
     Args:
         signature: of the scan.
-        state: the state that it starts from.
+        state: the state before the first step.
         xs: unfolded inputs, (N, T, ...).
         fold: N samples and T steps.
         counts: as in ``run``.
@@ -76,7 +76,7 @@ def first(
     spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold, goes_on=goes_on)
     run = executable(spec, signature.tensors, keeps_format=True)
     found = _run(bind.keep(signature, traced, call, run, None), signature, counts)
-    if found is not None:  # its program tells of each path, however long: nothing more than the states is to be known
+    if found is not None:  # the program describes each path of any length, so only the states matter here
         warn_without_gradient(signature.step, (state, xs, signature.params), (found.finals, found.outs), fold[1])
     return found
 

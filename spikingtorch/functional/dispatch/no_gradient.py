@@ -1,7 +1,7 @@
-"""Warns once of a step whose output has no gradient, though its input requires one: a comparison without a surrogate.
+"""Warn once about a step whose output has no gradient, though its input requires one.
 
-Torch says nothing of it as long as some other output of a network has a gradient: the weights before such a step get
-none, and stay as they are.
+The usual reason is a comparison without a surrogate. The weights before such a step get no gradient and do not learn.
+Torch is silent about it as long as another output of the network has a gradient.
 """
 
 import warnings
@@ -23,7 +23,7 @@ from spikingtorch.functional.support import is_known, is_ours
 def warn_without_gradient(
     step: Callable[..., Any], inputs: tuple[Any, Any, Mapping[str, Any]], results: tuple[Any, Any], T: int
 ) -> None:
-    """Warn if the outputs of a step have no gradient that its inputs or parameters require, however long it runs.
+    """Warn if the outputs of a step have no gradient though its inputs or parameters require one.
 
     Args:
         step: the step.
@@ -37,8 +37,8 @@ def warn_without_gradient(
     required = "its input requires" if _requires(xs) else None
     if required is None and any([isinstance(each, Tensor) and each.requires_grad for each in params.values()]):
         required = "its parameters require"
-    # a path from an input to an output leads through each state once at most, and one step finds no further one where
-    # the same states have a gradient before and after it
+    # A path from an input to an output passes through each state at most once. If the same states have a gradient
+    # before and after a step, no further path exists.
     if required is None or not (len(leaves_of(state)) < T or _flags(state) == _flags(results[0])):
         return
     if in_eager() and not is_known(step, params):
@@ -53,7 +53,8 @@ def _requires(tree: Any) -> bool:
     return tree.requires_grad if isinstance(tree, Tensor) else any(_flags(tree))
 
 
-# by the code of a function, which is the same where one is made anew for each call, or by the name of an object
+# by the code of a function, because a function that is created anew at each call keeps its code, or by the name of an
+# object
 _warned: LRUCache[bool] = LRUCache(256)
 
 
@@ -67,16 +68,16 @@ def _warn_once(step: Any, params: Mapping[str, Any], required: str) -> None:
         return
     _warned.keep(key, True)
     warnings.warn(
-        f"{name}: its output has no gradient, though {required} one, so that what comes before it does not learn. A "
+        f"{name}: its output has no gradient, though {required} one, so layers before it do not learn. A "
         "comparison, (u > threshold).float(), has none; write surrogate(u - threshold) with a surrogate of "
-        "spikingtorch.functional, surrogate = Arctan(). Where no gradient is wanted, hand over x.detach()",
+        "spikingtorch.functional, surrogate = Arctan(). If no gradient is wanted, pass x.detach()",
         RuntimeWarning,
         stacklevel=level_of_user(),
     )
 
 
 def _innermost(step: Any) -> Any:
-    """Return the function of a step without what is around it."""
+    """Return the function of a step without its wrappers."""
     if isinstance(step, partial):
         return _innermost(step.func)
     if isinstance(step, MethodType):

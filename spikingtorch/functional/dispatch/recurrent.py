@@ -1,4 +1,4 @@
-"""A scan of a recurrent step, on the fused backend: its neuron, and the synapse between its steps."""
+"""Run a recurrent step on the fused backend: its neuron, and the synapse between its steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,11 +27,11 @@ _PRODUCTS: dict[Callable[..., Any], str] = {dense: "dense", convolution: "convol
 
 
 class Recurrence(NamedTuple):
-    """A recurrent scan, taken apart.
+    """The parts of a recurrent scan.
 
     Attributes:
         plan: how the step of the neuron runs.
-        neuron: the scan of the neuron, its inputs those from outside.
+        neuron: the scan of the neuron, with the inputs from outside.
         synapse: name of the synapse.
         s: output before the first step.
         weight: of the synapse.
@@ -45,7 +45,7 @@ class Recurrence(NamedTuple):
 
 
 def is_product(step: Any) -> bool:
-    """Say whether a step is recurrent, with a product between its steps that the fused backend knows."""
+    """Return True if a step is recurrent and the fused backend knows the product between its steps."""
     step = records_inside(step)
     return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
 
@@ -131,13 +131,13 @@ def run(found: Recurrence, call: ScanCall) -> tuple[Any, Any]:
     finals, last, (s_over_time, *records) = results[: counts[0]], results[counts[0]], results[first : first + counts[3]]
     dim = call.dim if call.dim >= 0 else len(shape) + 1 + call.dim
     state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
-    # the outputs that come back are saved for the gradient as well
+    # the outputs that feed back are saved for the gradient as well
     outs = [_given_out(s_over_time, dim, call.half, saves), *[_given_out(each, dim, call.half) for each in records]]
     return state, pytree.tree_unflatten(outs, plan.form)
 
 
 def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: bool = False) -> Tensor:
-    """Return an output as it is given out: rounded, contiguous, and in memory of its own if it is saved as well."""
+    """Return an output for the caller: rounded, contiguous, and in its own memory if it is also saved."""
     dtype = half if half is not None and over_time.dtype == torch.float32 else over_time.dtype
     moved = over_time.movedim(0, dim)
     if saved or moved.dtype != dtype:

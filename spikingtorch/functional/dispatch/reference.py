@@ -1,4 +1,4 @@
-"""The gradient of a scan by the loop, attached to a graph, for second derivatives."""
+"""Compute the gradient of a scan by the loop, with a graph for second derivatives."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ class LoopReference(NamedTuple):
 
     Attributes:
         step: the step.
-        arguments: all of its arguments, those that are tensors or filled in without their numbers.
-        traced: the step that became the program, and its arguments, where that is not all of the step.
+        arguments: all of its arguments; tensors and slots stand without their numbers.
+        traced: the step that became the program, and its arguments, if the program is not the whole step.
     """
 
     step: Callable[..., Any]
@@ -45,22 +45,22 @@ class LoopReference(NamedTuple):
         program: str,
         scalars: Sequence[float],
     ) -> list[Tensor]:
-        """Return the wanted gradients, attached to the graphs of tensors and cotangents.
+        """Return the wanted gradients, connected to the graphs of tensors and cotangents.
 
         Args:
             tensors: states, inputs, and parameters that are tensors.
             cotangents: of final states and outputs, None for zero.
             dim: axis of time in inputs and outputs.
-            wanted: for each tensor, whether its gradient is.
-            program: what the forward pass ran.
-            scalars: floats that were filled in, those that the step holds last.
+            wanted: for each tensor, whether its gradient is wanted.
+            program: the step that the forward pass ran.
+            scalars: the floats in the slots; the floats that the step's own code holds come last.
 
         Raises:
             RuntimeError: the step reads something that has changed since the forward pass.
         """
         step, _ = unbound(self.step, {})
         floats = self._filled_in(step, program, scalars)
-        # a view of each: one tensor may be given twice, and each place has a gradient of its own
+        # a view of each: one tensor may be passed twice, and each place has its own gradient
         leaves = [tensor.view_as(tensor) for tensor in tensors]
         with without_autocast(tensors[0].device):
             results = self._run(step, floats, leaves, dim)
@@ -76,7 +76,7 @@ class LoopReference(NamedTuple):
         return list(found)
 
     def _filled_in(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> Sequence[float]:
-        """Return the parameters that are floats and were filled in; raise unless the step is what it was."""
+        """Return the float parameters in the slots; raise if the step has changed since the forward pass."""
         first = len(scalars)
         try:
             now = trace_step(*(self.traced or (step, self.arguments)))
@@ -102,7 +102,7 @@ class LoopReference(NamedTuple):
             for leaf in self.arguments.params
         ]
         shapes: list[Sequence[int]] = [without_time(x.shape, dim) for x in xs]
-        if self.traced is None:  # elementwise: states that several neurons share, as vmap has them, get their full size
+        if self.traced is None:  # elementwise: states that several neurons share, as under vmap, get their full size
             shapes += [number.shape for number in numbers]
         shape = broadcast([*shapes, *(state.shape for state in tensors[:states])])
         final, outputs = loop(

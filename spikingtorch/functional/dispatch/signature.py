@@ -1,8 +1,8 @@
-"""The signature of a scan: all that its checks, its backend and its program depend on, but for numbers.
+"""The signature of a scan: all that its checks, its backend and its program depend on, except numbers.
 
-A scan is called thousands of times on tensors of one form. To check the arguments, to choose a backend and to find the
-program takes some 0.2 ms each time, which is more than the scan of a small layer takes. So a call is looked up by its
-signature: what the step reads, by value; the forms of the trees; of each tensor, its dtype and how it lies in memory.
+A scan is called thousands of times on tensors of one form. Checking the arguments, choosing a backend and finding the
+program takes about 0.2 ms each time, more than the scan of a small layer. So a call is looked up by its signature: the
+values that the step reads; the forms of the trees; the dtype and the memory layout of each tensor.
 """
 
 import functools
@@ -25,7 +25,7 @@ from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
 _LIMIT, _OWN = 1024, 64
 _TENSOR, _FLOAT = "tensor", "float"
-# what is looked up in the arguments of each call; a scan with another kind of tensor has no signature in the end
+# read from the arguments of each call; a scan with another kind of tensor gets no signature in the end
 _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
 
 
@@ -33,13 +33,13 @@ class Signature(NamedTuple):
     """A scan of tensors, flattened once.
 
     Attributes:
-        known: what it depends on but for tensors and top-level floats.
-        form: what else it is looked up by.
+        known: all that it depends on except tensors and top-level floats.
+        form: the rest of the key.
         step: the step.
         params: its keyword arguments.
-        tensors: of the state unless it is at rest, of the inputs, and the parameters that are tensors.
+        tensors: the tensors of the inputs, of the parameters, and of the state unless it is at rest.
         floats: the parameters that are floats.
-        differentiates: whether autograd is to know of it.
+        differentiates: whether autograd records the scan.
     """
 
     known: "_Parameters"
@@ -52,7 +52,7 @@ class Signature(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """What it is looked up by, wherever its step comes from."""
+        """The key of the lookup, wherever the step comes from."""
         return self.known.key, self.form
 
     @property
@@ -62,19 +62,19 @@ class Signature(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether its tensors are plain ones, on a device with a target: what has run before is known to be so."""
+        """Whether its tensors are plain and on a device with a target; true of every scan that has run before."""
         return target_of(self.tensors) is not None
 
     @property
     def valued(self) -> Hashable:
-        """The key with the values of the floats, bit by bit."""
+        """The key with the exact bits of the floats."""
         return self.key, tuple([value.hex() for value in self.floats])
 
 
 def signature(
     step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], dim: int, backend: str
 ) -> Signature | None:
-    """Return the signature of a scan, or None if each such scan has to be looked at by itself."""
+    """Return the signature of a scan, or None if each such scan has to be examined anew."""
     if backend not in ("auto", "fused") or not in_eager():
         return None
     tensors, state_form = flatten(state)
@@ -86,12 +86,12 @@ def signature(
 
 
 class FoldedStep(NamedTuple):
-    """A step with its parameters, as folded scans take it where nothing traces or transforms them.
+    """A step with its parameters, for folded scans that nothing traces or transforms.
 
     Attributes:
         step: the step.
         params: its keyword arguments.
-        known: what such a scan depends on but for tensors and top-level floats.
+        known: all that such a scan depends on except tensors and top-level floats.
     """
 
     step: Callable[..., Any]
@@ -100,7 +100,7 @@ class FoldedStep(NamedTuple):
 
     @classmethod
     def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
-        """Return a step with its parameters, or None if each of its scans has to be looked at by itself.
+        """Return a step with its parameters, or None if each of its scans has to be examined anew.
 
         Args:
             step: the step.
@@ -112,7 +112,7 @@ class FoldedStep(NamedTuple):
         return None if known is None else cls(step, params, known)
 
     def signature(self, xs: Sequence[Tensor], fold: tuple[int, int], states: Sequence[Tensor] = ()) -> Signature | None:
-        """Return the signature of a scan over inputs (N T, ...), or None if they are no plain tensors.
+        """Return the signature of a scan over inputs (N T, ...), or None if these are not plain tensors.
 
         Args:
             xs: the inputs.
@@ -138,22 +138,22 @@ def _signed(
     if forms is None or None in forms:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
-    zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # which a step may divide by
+    zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # a step may divide by zero
     form = (options, zeros, differentiates, torch.get_default_dtype(), *forms)
     return Signature(known, form, step, params, tensors, floats, differentiates)
 
 
 class _Parameters(NamedTuple):
-    """What a scan depends on but for tensors and top-level floats.
+    """All that a scan depends on except tensors and top-level floats.
 
     Attributes:
-        key: of the step, of what its parameters and the types of all trees can read, by value; and the trees' forms.
-        floats: the floats in the parameters, or the name of a parameter that is one and is looked up at each call.
-        tensors: the same of the tensors.
+        key: the values that the step, its parameters and the types of all trees can read; and the forms of the trees.
+        floats: the floats in the parameters, or the name of a parameter that is a float and is read at each call.
+        tensors: the same for the tensors.
         state_form: structure of the state.
         guard: whether that holds still.
         bounds: how scans have run, by the form of their signature.
-        alive: what the entry was found by, so that an object of the same id is not taken for it.
+        alive: the objects of the key, so that another object of the same id is not mistaken for one of them.
     """
 
     key: Hashable
@@ -169,10 +169,10 @@ _parameters: LRUCache[_Parameters] = LRUCache(_LIMIT)
 
 
 def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
-    """Return what a scan depends on, found by the objects themselves while a guard sees no change.
+    """Return what a scan depends on, looked up by the identity of the objects while a guard sees no change.
 
     Raises:
-        NotFusible: they have no key.
+        NotFusible: the parts have no key.
     """
     values = params.values()
     key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))
@@ -180,9 +180,9 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     if known is not None and known.guard.unchanged():
         return known
     found = [step, *[value for value in values if type(value) not in _LOOKED_UP]]
-    known, cache = _made(step, params, forms), _parameters  # which has no name any more when Python ends
+    known, cache = _made(step, params, forms), _parameters  # the module has lost this name when Python shuts down
     try:
-        # what cannot change is shared by all, and what can dies with its owner: the entry goes first
+        # immutable objects are shared by all; a mutable object dies with its owner, and its entry is removed first
         alive = [each if is_immutable(each) else weakref.ref(each, lambda _: cache.drop(key)) for each in found]
     except TypeError:  # a list, say
         return known
@@ -208,7 +208,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
         looked_up = name in params and type(value) in _LOOKED_UP
         for leaf in flatten(value)[0]:
             if isinstance(leaf, Tensor | float):
-                # numpy's float64 is a float of another kind, and no signature takes it
+                # numpy's float64 is a subclass of float, and no signature takes it
                 (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
     return _Parameters(
@@ -217,7 +217,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
 
 
 def _has_other_nodes(form: Form) -> bool:
-    """Say whether there is a node in a tree that no guard looks into."""
+    """Return True if a tree has a node that no guard looks into."""
     if isinstance(form, pytree.TreeSpec):
         return True
     return form is not LEAF and any([_has_other_nodes(child) for child in cast(Any, form)[2:]])

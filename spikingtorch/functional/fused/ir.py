@@ -1,8 +1,8 @@
-"""The program of a step: scalar expressions in single assignment, the same for every neuron and every time step.
+"""The program of a step: scalar expressions in single assignment, equal for every neuron and time step.
 
-A program is plain text for whoever carries it (``to_text``): the operators that run it, an exported graph and another
-process all rebuild it from there. It holds no numbers of the user: floats are slots, filled in at run time, so that a
-sweep over a time constant runs one compiled kernel.
+A program can be carried as plain text (``to_text``): operators, exported graphs and other processes rebuild it from
+that text. It holds no numbers of the user: floats are slots that are filled at run time. So a sweep over a time
+constant runs one compiled kernel.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-# names of the dtypes that inputs and outputs may have; a step computes in the last five
+# dtypes that inputs and outputs may have; a step computes in the last five
 DTYPES = {
     "f16": torch.float16,
     "bf16": torch.bfloat16,
@@ -29,8 +29,8 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 COMPUTED = ("f32", "f64", "i32", "i64", "bool")
 
-# what rounds once and in one way only, so that every correct implementation gives the same bits; the square root would,
-# but torch's own on the CPU is off by one unit in the last place now and then
+# Operations that round once and in one way only, so every correct implementation gives the same bits. The square root
+# is not among them: torch's own on the CPU is sometimes off by one unit in the last place.
 EXACT = frozenset(
     {"input", "scalar", "const", "add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max"}
     | {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor", "not", "where", "cast"}
@@ -45,8 +45,8 @@ class Node(NamedTuple):
     """One value.
 
     Attributes:
-        op: what computes it. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
-        dtype: what it is computed in.
+        op: the operation. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
+        dtype: dtype of the computation.
         args: earlier nodes; for an input its role and index, for a scalar its slot, for a constant its value.
     """
 
@@ -59,16 +59,16 @@ class Program(NamedTuple):
     """A step and its gradient.
 
     Attributes:
-        nodes: values in an order in which each comes after what it needs.
+        nodes: values in an order in which each comes after its operands.
         states: dtype of each state.
         xs: dtype of each input as it lies in memory.
         params: of each parameter, its dtype and whether it is one number for all neurons.
         outs: dtype of each output as it lies in memory.
-        scalars: how many floats are filled in at run time.
+        scalars: the number of floats that are filled in at run time.
         finals: node of each state after the step.
         results: node of each output.
         gradients: node of the gradient of each state, input and parameter, in this order; -1 where it is zero.
-        depends: for each state after the step, then each output, on which of these leaves autograd sees it depend.
+        depends: for each state after the step, then each output: the leaves on which it depends for autograd.
     """
 
     nodes: tuple[Node, ...]
@@ -97,29 +97,29 @@ class Program(NamedTuple):
         return {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
 
     def reads_states(self, wanted: Iterable[int]) -> bool:
-        """Whether the wanted nodes depend on a state, so that a backward pass has to have it."""
+        """Whether the wanted nodes depend on a state, so that a backward pass needs the states."""
         return any(self.nodes[i].op == "input" and self.nodes[i].args[0] == "state" for i in self.live(wanted))
 
     @property
     def inexact(self) -> list[str]:
-        """The operations on the way to states and outputs that keep them from having the bits of the loop."""
+        """The operations because of which states and outputs may differ from the bits of the loop."""
         live = self.live((*self.finals, *self.results))
         return sorted({_WORDS.get(op, op) for op in (self.nodes[i].op for i in live) if op not in EXACT})
 
     def live(self, wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
-        """Return the nodes that the wanted ones need, as ``live`` does of any nodes."""
+        """Return the nodes that the wanted nodes need; see the function ``live``."""
         return live(self.nodes, wanted, known)
 
 
 def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[tuple[bool, ...], ...]:
-    """Return on which leaves the final states and the outputs of a scan depend, from those of one step.
+    """Return the leaves on which the final states and outputs of a scan depend, from those of one step.
 
     Args:
         depends: as in ``Program``, whose first leaves are the states.
-        states: how many there are.
+        states: the number of states.
     """
     over_time = tuple([tuple(row) for row in depends])
-    for _ in range(states):  # a path goes through each state once at most
+    for _ in range(states):  # a path passes through each state at most once
         over_time = tuple(
             [
                 tuple([has or any([row[k] and over_time[k][i] for k in range(states)]) for i, has in enumerate(row)])
@@ -130,12 +130,12 @@ def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[t
 
 
 def live(nodes: Sequence[Node], wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
-    """Return the numbers of the nodes that the wanted ones need, themselves included, in order.
+    """Return the numbers of the wanted nodes and of all nodes that they need, in order.
 
     Args:
         nodes: all of them.
         wanted: nodes; -1 stands for none.
-        known: nodes whose values are at hand, so that what they are computed from is not needed.
+        known: nodes whose values are known, so that their operands are not needed.
     """
     found: set[int] = set()
     stack = [index for index in wanted if index >= 0]
@@ -148,13 +148,13 @@ def live(nodes: Sequence[Node], wanted: Iterable[int], known: Container[int] = (
 
 
 def operands(node: Node) -> tuple[int, ...]:
-    """Return the nodes that a node is computed from."""
+    """Return the operands of a node."""
     return () if node.op in ("input", "scalar", "const") else tuple(int(arg) for arg in node.args)
 
 
 @lru_cache(maxsize=256)
 def from_text(text: str) -> Program:
-    """Return the program that ``to_text`` wrote."""
+    """Return the program of a text from ``to_text``."""
     nodes, *fields = _as_tuples(json.loads(text))
     return Program(tuple(itertools.starmap(Node, nodes)), *fields)
 

@@ -1,8 +1,8 @@
-"""The independent twin of spikingtorch.functional, in JAX.
+"""An independent implementation of spikingtorch.functional in JAX: its twin.
 
-Written from the equations, to check the torch code against; usable on its own under jit, grad and vmap. It follows the
-dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls. A step takes and returns what the step
-of the same name in ``spikingtorch.functional`` does.
+It is written from the equations, to check the torch code. It also works alone, under jit, grad and vmap. It follows the
+dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls. A step takes and returns the same as
+the step of the same name in ``spikingtorch.functional``.
 """
 
 from spikingtorch.functional.jax_reference.closed_forms import (

@@ -9,13 +9,13 @@ from spikingtorch.functional.jax_reference.spike import Parameter
 
 
 class DelayState(NamedTuple):
-    """The last inputs, x[t-1] first, each of shape (*N,); as many as the longest delay has steps."""
+    """The last inputs, x[t-1] first, each of shape (*N,); their number is the longest delay in steps."""
 
     past: tuple[jax.Array, ...]
 
 
 def delay_step(state: DelayState, x: jax.Array, *, delay: Parameter) -> tuple[DelayState, jax.Array]:
-    """Delay an input, between whole steps by linear interpolation.
+    """Delay an input, with linear interpolation between whole steps.
 
         out[t] = sum over k = 0 .. D of max(0, 1 - |delay - k|) x[t-k]
 
@@ -25,6 +25,6 @@ def delay_step(state: DelayState, x: jax.Array, *, delay: Parameter) -> tuple[De
     inputs = (x, *state.past)
     whole = jax.lax.stop_gradient(jnp.floor(delay))
     rest = delay - whole
-    # A linear function between two whole delays; its derivative at one of them is that towards the longer delay.
+    # A linear function between two whole delays; at a whole delay, its derivative is the one towards the longer delay.
     taps = [((whole == k) * (1 - rest) + (whole == k - 1) * rest) * x_k for k, x_k in enumerate(inputs)]
     return DelayState(past=inputs[:-1]), jnp.sum(jnp.stack(taps), axis=0)

@@ -1,6 +1,6 @@
 """Firing, common to all neurons: from the membrane before the reset to the spikes and the membrane after it.
 
-A spike function is a surrogate f, as it is or within Strict, Graded, Ternary or MultiSpike.
+A spike function is a surrogate f, alone or inside Strict, Graded, Ternary or MultiSpike.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from spikingtorch.functional.jax_reference.surrogate import Smooth, Surrogate
 
 
 class Fired(NamedTuple):
-    """What a neuron does at the end of a step, each of shape (*N,).
+    """The results of firing at the end of a step, each of shape (*N,).
 
     Attributes:
         v: membrane after the reset.
-        out: what the neuron gives out.
+        out: the output of the neuron.
         number: of its spikes, at least 0.
         fired: 1 where there is a spike, else 0.
     """
@@ -74,8 +74,8 @@ class Ternary(NamedTuple):
     def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
         """Return out = up - down, for up = f(u - threshold) and down = f(-u - threshold).
 
-        A negative spike resets as a positive one of the neuron with its sign turned: v = -reset(-v1, down, threshold),
-        where v1 = reset(u, up, threshold).
+        A negative spike resets like a positive spike of the neuron with the opposite sign: v = -reset(-v1, down,
+        threshold), where v1 = reset(u, up, threshold).
         """
         up, down = self.surrogate(u - threshold), self.surrogate(-u - threshold)
         v1 = reset(u, up, threshold)
@@ -85,7 +85,7 @@ class Ternary(NamedTuple):
 
 @compared_by_type
 class MultiSpike(NamedTuple):
-    """Several spikes in a step, one for each time that threshold > 0 fits into the membrane u."""
+    """Several spikes in a step: one for each threshold > 0 that fits into the membrane u."""
 
     surrogate: Surrogate
 
@@ -93,7 +93,7 @@ class MultiSpike(NamedTuple):
         """Return out = n = floor(u / threshold) where u >= threshold, else 0.
 
         Its derivative is phi'(y), y = u - threshold m the distance from the nearest multiple of the threshold, whose
-        index m = max(1, round(u / threshold)) is held constant. Subtraction takes n thresholds off the membrane; the
+        index m = max(1, round(u / threshold)) is held constant. Subtraction removes n thresholds from the membrane; the
         other rules act on fired = min(n, 1).
         """
         n = self._number(u, threshold)
@@ -106,7 +106,7 @@ class MultiSpike(NamedTuple):
         m = hold(jnp.maximum(1, jnp.round(u / threshold)))
         nearest = self.surrogate(u - threshold * m)
         n = hold(self.surrogate(u - threshold) * jnp.maximum(1, jnp.floor(u / threshold)))
-        # The bracket is exactly zero: it lends its derivative.
+        # The bracket is exactly zero: it adds only its derivative.
         return n + (nearest - hold(nearest))
 
 
@@ -119,8 +119,8 @@ def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Re
         s[t] = f(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Graded, Ternary and MultiSpike say in their own docstrings what they do in place of that. Arguments and returns:
-    those of ``spikingtorch.functional.fire``.
+    Graded, Ternary and MultiSpike replace this rule, as their docstrings describe. Arguments and results are those of
+    ``spikingtorch.functional.fire``.
     """
     if isinstance(surrogate, Graded | Ternary | MultiSpike):
         return surrogate.fire(u, threshold, reset)
@@ -129,7 +129,7 @@ def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Re
 
 
 def _counts(reset: Reset) -> bool:
-    """Whether the rule takes a number of spikes."""
+    """Return True if the rule takes a number of spikes."""
     while isinstance(reset, Detached):
         reset = reset.rule
     return reset is by_subtraction or reset is none

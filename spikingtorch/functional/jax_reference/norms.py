@@ -15,8 +15,8 @@ def time_batch_norm(
         x: shape (N, T, C, ...).
         weight: shape (C,).
         bias: shape (C,).
-        running: which steps count, (N, T); the others become zero.
-        scale: alpha times the threshold, in the norm that depends on it.
+        running: the steps that count, (N, T); all other steps become zero.
+        scale: alpha times the threshold, for the norm that depends on it.
         eps: added to the variance.
 
     Returns:

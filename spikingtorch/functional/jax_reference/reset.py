@@ -37,7 +37,7 @@ def none(u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.Array:
 
 @compared_by_type
 class ToValue(NamedTuple):
-    """A rule that puts the membrane to v_reset, broadcasting to (*N,), in units of the membrane."""
+    """A rule that sets the membrane to v_reset, broadcastable to (*N,), in units of the membrane."""
 
     v_reset: Parameter
 
@@ -47,7 +47,7 @@ class ToValue(NamedTuple):
 
 
 def to_value(v_reset: Parameter) -> ToValue:
-    """Return the rule that puts the membrane to v_reset."""
+    """Return the rule that sets the membrane to v_reset."""
     return ToValue(v_reset)
 
 

@@ -1,4 +1,4 @@
-"""Run a step over time with jax.lax.scan, and the state at rest that it may start from."""
+"""Run a step over time with jax.lax.scan, and create the state at rest."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -24,10 +24,10 @@ def scan(
 
         state[t], output[t] = step(state[t-1], xs[t], **params)        t = 1 .. T
 
-    Half precision, wherever it occurs, is lifted to float32: the state is carried and returned in float32, and only
-    the outputs are rounded, to the promoted dtype of xs.
+    All half-precision values become float32. The state is carried and returned in float32. Only the outputs are
+    rounded, to the promoted dtype of xs.
 
-    Arguments and returns: those of ``spikingtorch.functional.scan``, with pytrees of arrays.
+    Arguments and results are those of ``spikingtorch.functional.scan``, with pytrees of arrays.
     """
     keywords = _lift(dict(params or {}))
 

@@ -1,4 +1,4 @@
-"""The spike H(u), and the one rule by which it is differentiated."""
+"""The spike H(u), and the one rule that differentiates it."""
 
 import functools
 from collections.abc import Callable
@@ -28,12 +28,12 @@ def spike(u: jax.Array, wrt: tuple[Parameter, ...], slopes: tuple[Parameter, ...
         s  = H(u)
         ds = sum_i slopes[i] * d wrt[i]
 
-    The slopes do not move the spike, but the tangent is differentiable in them: second derivatives are the derivatives
-    of the closed forms.
+    The slopes do not change the spike, but the tangent is differentiable in them: second derivatives are the
+    derivatives of the closed forms.
 
     Args:
         u: membrane less threshold, shape (*N,), floating.
-        wrt: what phi depends on, each broadcasting to (*N,).
+        wrt: the variables of phi, each broadcastable to (*N,).
         slopes: dphi/d wrt[i], each broadcasting to (*N,).
 
     Returns:
@@ -64,7 +64,7 @@ def _spike_jvp(
 def widened(method: Callable[[S, jax.Array], jax.Array]) -> Callable[[S, jax.Array], jax.Array]:
     """Evaluate a function of u in float32 or wider, and round its result to the dtype of u.
 
-    In float16 the product of a slope and |u| = 1e4 already overflows.
+    In float16, the product of a slope and |u| = 1e4 overflows.
     """
 
     @functools.wraps(method)

@@ -17,7 +17,7 @@ from spikingtorch.functional.jax_reference.spike import spike, widened
 
 
 class Surrogate(Protocol):
-    """A function of u = membrane less threshold that gives spikes, and their gradient."""
+    """A function of u = membrane - threshold that returns spikes and defines their gradient."""
 
     def __call__(self, u: jax.Array, /) -> jax.Array:
         """Return the spikes, in the shape and dtype of u."""
@@ -58,7 +58,7 @@ class StraightThrough(NamedTuple):
 
 @compared_by_type
 class FromPrimitive(NamedTuple):
-    """Surrogate of a given elementwise phi; what phi closes over receives its gradient too."""
+    """Surrogate of a given elementwise phi; variables that phi closes over get their gradient too."""
 
     primitive: Callable[[jax.Array], jax.Array]
 

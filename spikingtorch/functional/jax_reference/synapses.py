@@ -23,7 +23,7 @@ class AlphaSynapseState(NamedTuple):
 def exponential_synapse_step(
     state: ExponentialSynapseState, x: jax.Array, *, decay: Parameter
 ) -> tuple[ExponentialSynapseState, jax.Array]:
-    """Advance a synapse whose current falls exponentially by one step.
+    """Advance a synapse whose current decays exponentially, by one step.
 
     i[t] = decay i[t-1] + x[t]
     """
@@ -34,7 +34,7 @@ def exponential_synapse_step(
 def alpha_synapse_step(
     state: AlphaSynapseState, x: jax.Array, *, decay_rise: Parameter, gain_rise: Parameter, decay: Parameter
 ) -> tuple[AlphaSynapseState, jax.Array]:
-    """Advance a synapse whose current rises and falls by one step.
+    """Advance a synapse whose current rises and decays, by one step.
 
     r[t] = decay_rise r[t-1] + gain_rise x[t]
     i[t] = decay i[t-1] + r[t]
@@ -45,7 +45,7 @@ def alpha_synapse_step(
 
 
 class ShortTermPlasticityState(NamedTuple):
-    """Facilitated release f, and the share q of the resources that is used up, each of shape (*N,)."""
+    """Facilitated release f, and the used share q of the resources, each of shape (*N,)."""
 
     f: jax.Array
     q: jax.Array

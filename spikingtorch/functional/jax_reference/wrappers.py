@@ -1,4 +1,4 @@
-"""Steps around a step: output that returns, refractory periods, samples that end, and fields of the state given out."""
+"""Steps around a step: recurrence, refractory periods, samples that end, and fields of the state as outputs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,14 +11,14 @@ from spikingtorch.functional.jax_reference.spike import Parameter
 
 
 class RefractoryState(NamedTuple):
-    """State of the neuron, and the steps for which it still rests, shape (*N,)."""
+    """State of the neuron, and the number of steps that it still rests, shape (*N,)."""
 
     neuron: Any
     left: jax.Array
 
 
 class RelativeRefractoryState(NamedTuple):
-    """State of the neuron, and what its last spikes add to the threshold, shape (*N,)."""
+    """State of the neuron, and the rise of the threshold by its last spikes, shape (*N,)."""
 
     neuron: Any
     r: jax.Array
@@ -80,7 +80,7 @@ def per_channel(s: jax.Array, weight: jax.Array) -> jax.Array:
 def convolution(s: jax.Array, weight: jax.Array) -> jax.Array:
     """i[c, p] = sum over d and q of weight[c, d, q] s[d, p + q - centre], s being zero outside.
 
-    Written as a sum over the entries q of the kernel, each a shifted image, without a convolution.
+    It is a sum over the entries q of the kernel, each a shifted image, without a convolution.
     """
     sizes = weight.shape[2:]
     axes = len(sizes)
@@ -106,7 +106,7 @@ class Recurrent(NamedTuple):
     synapse: Callable[[Any, Any], Any] = dense
 
     def __call__(self, state: RecurrentState, x: Any, *, recurrent_weight: Any, **params: Any) -> Any:
-        """Advance one step; of several inputs, the first is driven, and of several outputs, the first comes back."""
+        """Advance one step; the recurrent current joins the first input, and the first output feeds back."""
         feedback = self.synapse(state.s, recurrent_weight)
         first, *rest = jax.tree.leaves(x)
         driven = jax.tree.unflatten(jax.tree.structure(x), [first + feedback, *rest])
@@ -120,7 +120,7 @@ class Masked(NamedTuple):
     step: Callable[..., Any]
 
     def __call__(self, state: Any, x: Any, **params: Any) -> Any:
-        """Advance one step; x is a pair, the inputs and which samples are running."""
+        """Advance one step; x is a pair: the inputs, and bools of the running samples."""
         inputs, running = x
         after, out = self.step(state, inputs, **params)
         held = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)

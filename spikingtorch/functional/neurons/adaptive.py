@@ -44,7 +44,7 @@ def alif_step(
         gain: membrane per unit of current, broadcastable to (*N,).
         decay_adaptation: share of the trace kept over a step, in [0, 1], broadcastable to (*N,).
         adaptation: rise of the threshold per unit of the trace, in units of the membrane, broadcastable to (*N,).
-        threshold: membrane at which a neuron fires that has been silent, broadcastable to (*N,).
+        threshold: membrane at which a neuron fires after silence, broadcastable to (*N,).
         surrogate: spike function.
         reset: what a spike does to the membrane.
 

@@ -1,4 +1,4 @@
-"""A delay line: inputs come out some steps later, the number of which may be learned."""
+"""A delay line: inputs come out some steps later; the number of steps may be learned."""
 
 import math
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class DelayState(NamedTuple):
 
 
 def empty_delay(longest: int, like: Tensor) -> DelayState:
-    """Return a delay line of so many steps without anything in it.
+    """Return an empty delay line for a number of steps.
 
     Args:
         longest: the longest delay, in steps.
@@ -30,16 +30,17 @@ def delay_step(state: DelayState, x: Tensor, *, delay: Tensor | float) -> tuple[
 
         out[t] = sum_k max(0, 1 - |delay - k|) x[t-k]       k = 0 .. longest
 
-    A whole delay hands on what came so many steps ago. One in between takes a share of both neighbours, by which it has
-    a gradient and can be learned: (x[t-k-1] - x[t-k]) for k <= delay < k + 1, at a whole delay too.
+    A delay of whole steps returns the input of that many steps ago. A delay between two whole steps mixes the two
+    neighbours. So a delay has a gradient and can be learned: the derivative is (x[t-k-1] - x[t-k]) for k <= delay < k +
+    1, also at a whole delay.
 
     Args:
-        state: x[t-1], x[t-2], ..., each of shape (*N,); as many as the longest delay has steps.
+        state: x[t-1], x[t-2], ..., each of shape (*N,); their number is the longest delay in steps.
         x: input of this step, shape (*N,).
-        delay: in steps, from 0 to the longest, broadcastable to (*N,): one for each channel, say.
+        delay: in steps, from 0 to the longest, broadcastable to (*N,), for instance one for each channel.
 
     Returns:
-        The state, which x has entered and the oldest input has left, and out[t], of shape (*N,).
+        The new state, with x and without the oldest input, and out[t], of shape (*N,).
 
     Source: I. Hammouamri, I. Khalfaoui-Hassani, T. Masquelier, "Learning delays in spiking neural networks using
     dilated convolutions with learnable spacings", ICLR 2024, arXiv:2306.17670.
@@ -53,9 +54,9 @@ def delay_step(state: DelayState, x: Tensor, *, delay: Tensor | float) -> tuple[
 
 
 def delayed(state: DelayState, xs: Tensor, delay: Tensor | float, dim: int = 0) -> tuple[DelayState, Tensor]:
-    """Return what ``scan(delay_step, state, xs, params={"delay": delay}, dim=dim)`` returns, by moving the inputs.
+    """Compute ``scan(delay_step, state, xs, params={"delay": delay}, dim=dim)`` by shifting the inputs.
 
-    A scan goes through all that a line may hold at each step; this takes the two inputs that come out.
+    A scan reads the whole line at each step. This function reads only the two inputs that come out.
 
     Args:
         state: inputs before the first step, each of shape (*N,).
@@ -64,7 +65,7 @@ def delayed(state: DelayState, xs: Tensor, delay: Tensor | float, dim: int = 0) 
         dim: the axis of time.
 
     Raises:
-        ValueError: delay is a number that is not from 0 to the longest.
+        ValueError: delay is a number outside of the range from 0 to the longest.
 
     >>> delayed(empty_delay(2, torch.zeros(1)), torch.ones(4, 1), 1.5)[1].flatten()
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
@@ -84,7 +85,7 @@ def delayed(state: DelayState, xs: Tensor, delay: Tensor | float, dim: int = 0) 
 
 
 def _taps(line: Tensor, delay: Tensor | float, longest: int, T: int, dim: int) -> tuple[Tensor, Tensor | None]:
-    """Return the two inputs that come out at each step, times their shares; None for one that is not there."""
+    """Return the two inputs that come out at each step, times their shares; None for a missing input."""
     if not isinstance(delay, Tensor):
         whole = math.floor(delay)
         near = line.narrow(dim, longest - whole, T) * (1.0 - (delay - whole))
@@ -101,5 +102,5 @@ def _taps(line: Tensor, delay: Tensor | float, longest: int, T: int, dim: int) -
 
 
 def _share(gap: Tensor) -> Tensor:
-    """Return max(0, 1 - |gap|), with the derivative from the right where there are two."""
+    """Return max(0, 1 - |gap|); where it has two derivatives, use the one from the right."""
     return torch.where(gap >= 0.0, 1.0 - gap, 1.0 + gap) * ((gap >= -1.0) & (gap < 1.0)).to(gap.dtype)

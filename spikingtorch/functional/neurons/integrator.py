@@ -27,7 +27,7 @@ def mcpitts_step(
         s[t] = H(x[t] - threshold)              H(0) = 1
 
     Args:
-        state: an empty tuple, handed through, so that the neuron scans like every other.
+        state: an empty tuple, returned unchanged, so that the neuron works in scan like every other.
         x: input of this step, shape (*N,).
         threshold: input at which the neuron fires, broadcastable to (*N,).
         surrogate: spike function.
@@ -103,13 +103,14 @@ def sigma_delta_step(
         out[t]  = e[t] H(|e[t]| - threshold)    H(0) = 1
         sent[t] = sent[t-1] + out[t]
 
-    It sums the changes that it receives and sends those of its activation, a ReLU, once they are large enough. What it
-    has sent is never further from the activation than the threshold. The output is graded, and may be negative.
+    It sums the changes that it receives. It sends changes of its activation, a ReLU, once they are large enough. The
+    sum that it has sent never differs from the activation by more than the threshold. The output is graded, and may be
+    negative.
 
     Args:
         state: v[t-1] and sent[t-1], each of shape (*N,).
         x: change of the input at this step, shape (*N,).
-        threshold: least change that is sent, positive, broadcastable to (*N,).
+        threshold: smallest change that is sent, positive, broadcastable to (*N,).
         surrogate: spike function of ``|e| - threshold``.
 
     Returns:

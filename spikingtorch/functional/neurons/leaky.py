@@ -17,7 +17,7 @@ def decay_from_tau(tau: float) -> float: ...
 @overload
 def decay_from_tau(tau: Tensor) -> Tensor: ...
 def decay_from_tau(tau: Tensor | float) -> Tensor | float:
-    """Return ``a = exp(-1 / tau)``, what a membrane keeps of itself over one step.
+    """Return ``a = exp(-1 / tau)``, the share of the membrane kept over one step.
 
     Args:
         tau: membrane time constant, in steps, positive.
@@ -25,7 +25,7 @@ def decay_from_tau(tau: Tensor | float) -> Tensor | float:
     >>> round(decay_from_tau(8.0), 4)
     0.8825
     """
-    # the bits of -1 / tau, for which torch multiplies by -1.0 as a tensor of another dtype
+    # this gives the bits of -1 / tau, for which torch multiplies by -1.0 in another dtype
     return torch.exp(-torch.reciprocal(tau)) if isinstance(tau, Tensor) else math.exp(-1.0 / tau)
 
 
@@ -34,7 +34,7 @@ def gain_from_tau(tau: float) -> float: ...
 @overload
 def gain_from_tau(tau: Tensor) -> Tensor: ...
 def gain_from_tau(tau: Tensor | float) -> Tensor | float:
-    """Return ``b = tau (1 - exp(-1 / tau))``, the mean over one step of the decay of a current that flows throughout.
+    """Return ``b = tau (1 - exp(-1 / tau))``, the gain for a current that is constant during a step.
 
     Args:
         tau: membrane time constant, in steps, positive.
@@ -113,8 +113,8 @@ def spiking_decay_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    The divisor of the membrane is ``tau``, no unit, positive, broadcastable to (*N,); below 1 the membrane grows by
-    itself. The input x is in units of the membrane, and the other arguments are those of ``lif_step``.
+    ``tau`` divides the membrane: no unit, positive, broadcastable to (*N,). Below 1, the membrane grows by itself. The
+    input x is in units of the membrane, and the other arguments are those of ``lif_step``.
 
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).
@@ -158,7 +158,7 @@ def leak_from_w(w: float) -> float: ...
 @overload
 def leak_from_w(w: Tensor) -> Tensor: ...
 def leak_from_w(w: Tensor | float) -> Tensor | float:
-    """Return ``k = 1 / (1 + exp(-w))``, a leak between 0 and 1 for a w that may learn without limits.
+    """Return ``k = 1 / (1 + exp(-w))``, a leak between 0 and 1 for an unbounded learnable w.
 
     Args:
         w: any number; the time constant is 1 / k = 1 + exp(-w) steps.
@@ -192,9 +192,9 @@ def euler_lif_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    The length of a step over the membrane time constant is ``leak``, in [0, 1], and ``v_rest`` the membrane without
-    input, both broadcastable to (*N,). The input current x is in units of the membrane, and the other arguments are
-    those of ``lif_step``.
+    ``leak`` is the length of a step divided by the membrane time constant, in [0, 1]. ``v_rest`` is the membrane
+    without input. Both are broadcastable to (*N,). The input current x is in units of the membrane, and the other
+    arguments are those of ``lif_step``.
 
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).

@@ -1,4 +1,4 @@
-"""Neurons whose membrane takes off by itself: exponential, AdEx, quadratic, and that of Izhikevich."""
+"""Neurons whose membrane takes off by itself: exponential, AdEx, quadratic and Izhikevich."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from spikingtorch.functional.reset import Reset, to_value, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
-# exp(20) = 5e8: a membrane so far up has fired long ago
+# exp(20) = 5e8: a membrane this high has fired long ago
 _LARGEST_EXPONENT = 20.0
 
 
@@ -48,9 +48,9 @@ def exponential_if_step(
         state: v[t-1], shape (*N,).
         x: input current of this step, in units of the membrane, shape (*N,).
         leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
-        v_rest: membrane without input, but for the exponential, broadcastable to (*N,).
+        v_rest: membrane without input and without the exponential current, broadcastable to (*N,).
         v_rheobase: membrane at which the spike takes off, broadcastable to (*N,).
-        sharpness: range of the membrane in which it does, positive, broadcastable to (*N,).
+        sharpness: width of the membrane's range in which the spike takes off, positive, broadcastable to (*N,).
         threshold: membrane at which the neuron fires, broadcastable to (*N,).
         surrogate: spike function.
         reset: what a spike does to the membrane.
@@ -97,9 +97,9 @@ def adex_step(
         v[t] = reset(u[t], s[t], threshold)
         w[t] = w[t-1] + leak_w (a (v[t-1] - v_rest) - w[t-1]) + b s[t]
 
-    Currents are in units of the membrane: divided by the leak conductance of the paper, as are a and b. The leak of the
-    adaptation is ``leak_w``, in [0, 1]; ``a`` is the adaptation by the membrane, without a unit, and ``b`` that by a
-    spike; all are broadcastable to (*N,). The other arguments are those of ``exponential_if_step``.
+    Currents are in units of the membrane: the paper's currents, a and b are divided by its leak conductance. ``leak_w``
+    is the leak of the adaptation, in [0, 1]. ``a``, without a unit, is the adaptation by the membrane, and ``b`` the
+    adaptation by a spike. All are broadcastable to (*N,). The other arguments are those of ``exponential_if_step``.
 
     Returns:
         The state v[t], w[t] and the spikes s[t], each of shape (*N,).
@@ -137,8 +137,8 @@ def quadratic_if_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    Small deviations of the membrane return to ``v_rest``, and above ``v_critical`` it runs away; the ``curvature`` of
-    the parabola is in 1 / units of the membrane, positive; all are broadcastable to (*N,). The other arguments are
+    The membrane returns to ``v_rest`` after small deviations and runs away above ``v_critical``. The ``curvature`` of
+    the parabola is in 1 / units of the membrane, positive. All are broadcastable to (*N,). The other arguments are
     those of ``exponential_if_step``.
 
     Returns:
@@ -197,10 +197,10 @@ def izhikevich_step(
         a: rate of the recovery, in 1 / ms, broadcastable to (*N,).
         b: recovery per unit of the membrane, in 1 / ms, broadcastable to (*N,).
         d: recovery that a spike adds, in mV / ms, broadcastable to (*N,).
-        curve: parabola of the membrane; two of the published firing patterns have another one.
-        v_recovery: membrane that the recovery is measured from, in mV.
+        curve: parabola of the membrane; two of the published firing patterns use another parabola.
+        v_recovery: membrane from which the recovery is measured, in mV.
         dt: length of a step, in ms.
-        threshold: membrane at which a spike has its peak, in mV, broadcastable to (*N,).
+        threshold: membrane at the peak of a spike, in mV, broadcastable to (*N,).
         surrogate: spike function, of u - threshold in mV.
         reset: what a spike does to the membrane.
 

@@ -1,4 +1,4 @@
-"""The neurons behind PeriodicEncoder: their input is the same at every step, so that they need not add it up."""
+"""The neurons of PeriodicEncoder: their input is the same at every step, so no sum is needed."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ def periodic_step(state: PeriodicState, x: Tensor, *, threshold: float) -> tuple
         s[t] = H(m[t] x - threshold)            H(0) = 1
         n[t] = to_zero(m[t], s[t])
 
-    The membrane m x rounds once, where a sum of m inputs rounds m times: ten times 0.1 add up to less than 1.
+    The membrane m x rounds once. A sum of m inputs would round m times: ten times 0.1 add up to less than 1.
 
     Args:
         state: n[t-1], shape (*N,).
@@ -53,8 +53,8 @@ def regular_step(state: RegularState, x: Tensor) -> tuple[RegularState, Tensor]:
         s[t] = H(n[t] x - k[t-1] - 1)           H(0) = 1
         k[t] = k[t-1] + s[t]
 
-    The membrane n x - k rounds once, where a sum rounds at every step. So after n steps the neuron has fired
-    floor(n x) times, for x in [0, 1].
+    The membrane n x - k rounds once. A sum would round at every step. So after n steps the neuron has fired floor(n x)
+    times, for x in [0, 1].
 
     Args:
         state: n[t-1] and k[t-1], each of shape (*N,).
@@ -69,5 +69,5 @@ def regular_step(state: RegularState, x: Tensor) -> tuple[RegularState, Tensor]:
 
 
 def firing_threshold(dtype: torch.dtype) -> float:
-    """Return 1 less a few units in the last place, by which an input of 1 / n and ``scale x`` may have rounded."""
+    """Return 1 minus a few units in the last place: inputs of 1 / n and ``scale x`` may be rounded by as much."""
     return 1.0 - 4.0 * torch.finfo(dtype).eps

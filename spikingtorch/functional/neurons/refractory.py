@@ -1,4 +1,4 @@
-"""The coarse LIF neuron, which rests for part of the step after a spike."""
+"""The coarse LIF neuron, which is at rest for part of the step after a spike."""
 
 from typing import NamedTuple, overload
 
@@ -55,9 +55,9 @@ def coarse_lif_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    A neuron that has just fired integrates only what is left of the step, hence the smaller gain: ``refractory_gain``,
-    broadcastable to (*N,); see ``refractory_gain_from_tau``. The other arguments are those of ``lif_step``. The model
-    as published resets the membrane to zero.
+    A neuron that has just fired integrates only the rest of the step. So its gain is smaller: ``refractory_gain``,
+    broadcastable to (*N,); see ``refractory_gain_from_tau``. The other arguments are those of ``lif_step``. The
+    published model resets the membrane to zero.
 
     Returns:
         The state v[t], s[t] and the spikes s[t], each of shape (*N,).

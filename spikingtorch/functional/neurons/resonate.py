@@ -1,4 +1,4 @@
-"""Neurons that oscillate: they fire at inputs of their own frequency."""
+"""Neurons that oscillate: they fire for inputs of their own frequency."""
 
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def resonate_and_fire_step(
         dt: length of a step, in the unit of time.
         threshold: membrane at which the neuron fires, broadcastable to (*N,).
         surrogate: spike function.
-        reset: what a spike does to v; w is left alone.
+        reset: what a spike does to v; w stays unchanged.
 
     Returns:
         The state v[t], w[t] and the spikes s[t], each of shape (*N,).
@@ -90,12 +90,12 @@ def balanced_resonate_and_fire_step(
         s[t]  = H(v[t] - threshold - q[t-1])    H(0) = 1
         q[t]  = decay_refractory q[t-1] + s[t]
 
-    At the damping p an oscillation keeps its height, so that the neuron is stable for every offset above zero. A spike
-    damps it further and lifts the threshold, in place of a reset: there is no other.
+    At the damping p an oscillation keeps its height, so the neuron is stable for every offset above zero. A spike
+    increases the damping and the threshold. This replaces a reset.
 
-    The damping beyond p is ``offset``, positive, per unit of time, and ``decay_refractory`` the share of q kept over a
-    step, in [0, 1], both broadcastable to (*N,). The other arguments are those of ``resonate_and_fire_step``, with
-    ``omega`` at most 1 / dt, and the ``threshold`` that of a neuron that has been silent.
+    ``offset`` is the damping beyond p, positive, per unit of time. ``decay_refractory`` is the share of q kept over a
+    step, in [0, 1]. Both are broadcastable to (*N,). The other arguments are those of ``resonate_and_fire_step``.
+    ``omega`` is at most 1 / dt, and ``threshold`` holds for a neuron that has been silent.
 
     Returns:
         The state v[t], w[t], q[t] and the spikes s[t], each of shape (*N,).

@@ -1,4 +1,4 @@
-"""The leaky neuron with escape noise: it fires by chance, the more likely the nearer its membrane is to threshold."""
+"""The leaky neuron with escape noise: it fires with a probability that grows with its membrane."""
 
 from typing import NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ class Escape(Protocol):
     """A surrogate whose primitive is a probability: Sigmoid, Arctan, Triangular, Gaussian, Erf and others."""
 
     def primitive(self, u: Tensor, /) -> Tensor:
-        """Return the probability of a spike at u, membrane less threshold."""
+        """Return the probability of a spike at u, the membrane minus the threshold."""
         ...
 
 
@@ -47,7 +47,7 @@ def stochastic_lif_step(
         s[t] = 1 where noise[t] < p[t], else 0
         v[t] = reset(u[t], s[t], threshold)
 
-    A neuron fires with probability p. The gradient is that of p: it is the gradient of the mean of s given u.
+    A neuron fires with probability p. The gradient is the gradient of p, the mean of s given u.
 
     Args:
         state: v[t-1], shape (*N,).

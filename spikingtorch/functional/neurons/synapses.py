@@ -1,4 +1,4 @@
-"""Synapses as filters of spikes: exponential and alpha-shaped currents, and plasticity over short times."""
+"""Synapses as filters of spikes: exponential and alpha-shaped currents, and short-term plasticity."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class ExponentialSynapseState(NamedTuple):
 def exponential_synapse_step(
     state: ExponentialSynapseState, x: Tensor, *, decay: Tensor | float
 ) -> tuple[ExponentialSynapseState, Tensor]:
-    """Advance a synapse by one step whose current jumps at a spike and decays.
+    """Advance a synapse whose current jumps at a spike and decays, by one step.
 
         i[t] = decay i[t-1] + x[t]
 
@@ -31,7 +31,7 @@ def exponential_synapse_step(
 
 
 class AlphaSynapseState(NamedTuple):
-    """State of ``alpha_synapse_step``: i, the current, and r, which it follows."""
+    """State of ``alpha_synapse_step``: i, the current, and r, which i follows."""
 
     i: Tensor
     r: Tensor
@@ -45,7 +45,7 @@ def alpha_synapse_step(
     gain_rise: Tensor | float,
     decay: Tensor | float,
 ) -> tuple[AlphaSynapseState, Tensor]:
-    """Advance a synapse by one step whose current rises with one time constant and decays with another.
+    """Advance a synapse whose current rises with one time constant and decays with another, by one step.
 
         r[t] = decay_rise r[t-1] + gain_rise x[t]
         i[t] = decay i[t-1] + r[t]
@@ -66,7 +66,7 @@ def alpha_synapse_step(
 
 
 class ShortTermPlasticityState(NamedTuple):
-    """State of ``short_term_plasticity_step``: f, the facilitation, and q, the share of the resources used up."""
+    """State of ``short_term_plasticity_step``: f, the facilitation, and q, the used share of the resources."""
 
     f: Tensor
     q: Tensor
@@ -88,13 +88,15 @@ def short_term_plasticity_step(
         out[t] = f[t] (1 - q') x[t]
         q[t]   = q' + out[t]
 
-    A spike lifts the share f of the resources that is released, releases it from what is there, 1 - q, and uses it up.
+    A spike increases the share f that is released. It releases this share of the available resources, 1 - q, which are
+    then used up.
 
     Args:
         state: f[t-1] and q[t-1], each of shape (*N,); both are zero at rest.
         x: spikes of this step, 0 or 1, shape (*N,).
         release: share of the resources that the first spike releases, in [0, 1], broadcastable to (*N,).
-        decay_facilitation: share of f kept over a step, in [0, 1], broadcastable to (*N,); 0 is a synapse that tires.
+        decay_facilitation: share of f kept over a step, in [0, 1], broadcastable to (*N,); 0 gives a synapse that only
+            tires.
         decay_recovery: share of q kept over a step, in [0, 1], broadcastable to (*N,).
 
     Returns:

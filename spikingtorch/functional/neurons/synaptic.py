@@ -1,4 +1,4 @@
-"""Leaky neurons behind a synapse: the input becomes a current that decays, or it is a conductance."""
+"""Leaky neurons behind a synapse: the input feeds a decaying current, or it is a conductance."""
 
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def alpha_lif_step(
     surrogate: Surrogate = Sigmoid(beta=5.0),
     reset: Reset = to_zero,
 ) -> tuple[AlphaLIFState, Tensor]:
-    """Advance a LIF neuron by one step whose synaptic current rises with one time constant and decays with another.
+    """Advance a LIF neuron whose synaptic current rises with one time constant and decays with another.
 
         r[t] = decay_rise r[t-1] + gain_rise x[t]
         i[t] = decay_syn i[t-1] + r[t]
@@ -87,9 +87,10 @@ def alpha_lif_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    A spike makes a current that is a difference of two exponentials, and where both decays are equal the alpha function
-    n decay^n. The share of r kept over a step is ``decay_rise``, in [0, 1], and ``gain_rise`` is r per unit of input,
-    both broadcastable to (*N,); 1 - decay_rise keeps the charge of ``cuba_lif_step``, whose arguments the others are.
+    A spike causes a current that is a difference of two exponentials. If both decays are equal, it is the alpha
+    function n decay^n. ``decay_rise`` is the share of r kept over a step, in [0, 1], and ``gain_rise`` is r per unit of
+    input. Both are broadcastable to (*N,). ``gain_rise = 1 - decay_rise`` keeps the charge of ``cuba_lif_step``. The
+    other arguments are those of ``cuba_lif_step``.
 
     Returns:
         The state v[t], i[t], r[t] and the spikes s[t], each of shape (*N,).

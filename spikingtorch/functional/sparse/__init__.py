@@ -1,1 +1,1 @@
-"""Layers that skip the zeros of their inputs: their kernels in C, and how torch differentiates them."""
+"""Layers that skip the zeros of their inputs: their kernels in C, and their gradients in torch."""

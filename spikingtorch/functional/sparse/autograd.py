@@ -1,4 +1,4 @@
-"""Layers that skip zeros as torch differentiates them: once by kernels, and a second time by torch's own operations."""
+"""Gradients of layers that skip zeros: the first derivative by kernels, the second by torch's operations."""
 
 import inspect
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class SparseCall:
 
     Attributes:
         operation: the layer.
-        events: where its input is not zero; None for torch's outputs.
-        wanted: where the gradient of its input is wanted; None if everywhere.
-        bits: what the backward pass reads in place of the input, if that is spikes.
+        events: the places where its input is not zero; None if torch computes the outputs.
+        wanted: the places where the gradient of its input is wanted; None if everywhere.
+        bits: the bits that the backward pass reads in place of the input, if the input is spikes.
     """
 
     operation: Operation
@@ -39,15 +39,15 @@ class SparseCall:
 
 
 def marked(layer: Layer, most: int | None = None) -> Events | None:
-    """Return where the input of a layer is not zero, None if more than so many numbers are not."""
+    """Return the places where the input of a layer is not zero; None if there are more than a limit."""
     numbers = memory.contiguous(layer.operation.in_memory(layer.x.detach()))
     return kernels.mark(numbers, layer.shape.threads, most)
 
 
 def marked_support(layer: Layer, support: Tensor, most: int) -> Events | None:
-    """Return where the gradient of a layer's input is wanted, from bools; None if that is at more than so many."""
+    """Return the places where the gradient of a layer's input is wanted, from bools; None if they exceed a limit."""
     threads, places = layer.shape.threads, layer.operation.in_memory(support)
-    # to be counted in any order, for to lay them out in another one takes longer
+    # in any order, because counting needs no order and a copy takes longer
     if not places.is_contiguous() and kernels.mark_bools(memory.contiguous(support), threads).number > most:
         return None
     found = kernels.mark_bools(memory.contiguous(places), threads)
@@ -55,12 +55,12 @@ def marked_support(layer: Layer, support: Tensor, most: int) -> Events | None:
 
 
 def weight_gradient(layer: Layer, g: Tensor) -> Tensor | None:
-    """Return the gradient of weights where kernels that skip zeros are faster, None where torch is.
+    """Return the gradient of weights if kernels that skip zeros are faster; None if torch is.
 
     It is for the synapses of a recurrence.
 
     Args:
-        layer: the weights, with the input that they had.
+        layer: the layer of the weights, with its input.
         g: gradient of the outputs.
     """
     operation, x, weight, _ = layer
@@ -76,15 +76,16 @@ def weight_gradient(layer: Layer, g: Tensor) -> Tensor | None:
 
 
 def run(layer: Layer, events: Events | None, wanted: Events | None = None) -> Tensor:
-    """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
+    """Return the outputs of a layer for which ``choose`` has chosen kernels.
 
-    Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
-    any, as is an input that is not spikes: the number of saved tensors does not depend on values.
+    Spikes are kept as bits for the backward pass. All other saved tensors pass through hooks on saved tensors, if there
+    are any. So does an input that is not spikes. The number of saved tensors does not depend on values.
 
     Args:
         layer: the layer.
-        events: what ``marked`` returned; None where the outputs are torch's own.
-        wanted: where the gradient of its input is wanted, which is then zero elsewhere; None if everywhere.
+        events: the result of ``marked``; None if torch computes the outputs.
+        wanted: the places where the gradient of its input is wanted; it is zero elsewhere. None if it is wanted
+            everywhere.
     """
     operation, x, weight, bias = layer
     call = SparseCall(operation, events, wanted)
@@ -95,13 +96,13 @@ def run(layer: Layer, events: Events | None, wanted: Events | None = None) -> Te
     out: Tensor = _apply(call, hooked, x, weight, bias)
     if call.bits is not None:
         node: Any = out.grad_fn
-        # torch lets go of x, and attaches what comes back to the graph of x
+        # torch replaces x by the result, which it connects to the graph of x
         node._raw_saved_tensors[0].register_hooks(lambda x: x.shape, _zeros)
     return out
 
 
 class EventLayer(Function):
-    """``apply(call, hooked, x, weight, bias)``; ``hooked`` says whether hooks take what is saved."""
+    """``apply(call, hooked, x, weight, bias)``; ``hooked`` says whether hooks take the saved tensors."""
 
     @staticmethod
     def forward(call: SparseCall, hooked: bool, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
@@ -110,11 +111,11 @@ class EventLayer(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        """Save what torch saves: the input if the weights have a gradient, and the weights if the input has one."""
+        """Save the same tensors as torch: the input for the weights' gradient, and the weights for the input's."""
         call, hooked, x, weight, _ = inputs
         operation: Operation = call.operation
         of_x, of_weight = ctx.needs_input_grad[2:4]
-        # torch saves the weights of a convolution even where the input has no gradient
+        # torch saves the weights of a convolution even if the input has no gradient
         saves_weight = of_x or not isinstance(operation, Linear)
         ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None)
         if hooked or not of_weight:
@@ -135,25 +136,25 @@ class EventLayer(Function):
         read = [g, *([] if x is None or ctx.bits is not None else [x]), *([] if weight is None else [weight])]
         x = _unread(ctx.operation, ctx.form, g) if x is None else x
         weight = _zeros(ctx.weight_shape) if weight is None else weight
-        # hooks may have handed back something else, which torch is to complain about
+        # hooks may have returned something else; torch raises the error
         same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
         if same and can_run(*read):
             with without_autocast(g.device):
                 return None, None, *_gradients(ctx, g, x, weight, wanted)
         if ctx.bits is not None:
-            # x holds zeros, attached to the graph of the input
+            # x holds zeros, connected to the graph of the input
             x = x + _spikes(ctx, ctx.bits)
         return None, None, *ctx.operation.gradients(g, x, weight, wanted)
 
 
 _apply: Any = getattr(super(Function, EventLayer), "apply")  # noqa: B009 - torch does not annotate it
-# torch looks up the signature of forward at every call
+# torch reads the signature of forward at every call
 _function: Any = EventLayer.forward
 _function.__signature__ = inspect.signature(_function)
 
 
 def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the outputs, and note the bits of the input if it is spikes."""
+    """Return the outputs, and save the bits of the input if it is spikes."""
     operation = call.operation
     s = operation.shape(x.shape, weight.shape)
     x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
@@ -162,7 +163,7 @@ def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -
         return operation.dense(x, weight, bias)
     out = _fresh(operation, operation.out_shape(x.shape, s), operation.format(x, weight), x.device)
     found, start = _for_kernel(operation, out), None if bias is None else memory.contiguous(bias)
-    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is no zero
+    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is not zero
         return operation.dense(x, weight, bias)
     if events.graded is None:
         call.bits = events.bits
@@ -173,7 +174,7 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     """Return the wanted gradients, by kernels where these are faster."""
     operation: Operation = ctx.operation
     s = operation.shape(x.shape, weight.shape)
-    # before other memory is taken: torch's own gradient of a convolution takes much
+    # before other memory is allocated: torch's gradient of a convolution takes much memory
     of_x = _of_input(ctx, s, g, weight) if wanted[0] else None
     incoming = memory.contiguous(operation.in_memory(g))
     of_weight = None
@@ -181,7 +182,7 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
         x = memory.contiguous(operation.in_memory(x))
         if wanted[1] and has_few_outputs(s):
             of_weight = kernels.dense_weight_gradient(s, x, incoming, weight.shape)
-        if of_weight is None:  # torch is faster as well where channels are last
+        if of_weight is None:  # torch is also faster if channels are last
             g, x = operation.from_memory(incoming), operation.from_memory(x)
             _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
             return [of_x, _laid_out(ctx, of_weight), of_bias]
@@ -194,7 +195,7 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
 def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
     """Return the gradient of the input.
 
-    It is torch's own, but where it is wanted at few places, or where few channels leave torch's vectors empty.
+    Torch computes it, unless it is wanted at few places, or few channels would leave torch's vectors empty.
 
     Args:
         ctx: of the call.
@@ -218,24 +219,24 @@ def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
 
 
 def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
-    """Return the gradient of the weights, for that of the outputs as they lie in memory."""
+    """Return the gradient of the weights, from the gradient of the outputs in the layout of memory."""
     operation, bits = ctx.operation, ctx.bits
     events = marked(Layer(operation, x, weight)) if bits is None else Events(bits, None, ctx.number)
     assert events is not None
     found = kernels.weight_gradient(s, events, incoming)
-    if found is None:  # zero times infinity is no zero
+    if found is None:  # zero times infinity is not zero
         values = x if bits is None else _spikes(ctx, bits)
         found = operation.gradients(operation.from_memory(incoming), values, weight, (False, True, False))[1]
     return None if found is None else found.view(weight.shape) if found.is_contiguous() else found
 
 
 def _fresh(operation: Operation, shape: tuple[int, ...], layout: torch.memory_format, device: torch.device) -> Tensor:
-    """Return memory for a result, with the strides that torch would give it. It is no view, and may be written on."""
+    """Return memory for a result, with the strides that torch would use. It is not a view, and may be written to."""
     return memory.strided(shape, operation.strides(shape, layout), torch.float32, device)
 
 
 def _for_kernel(operation: Operation, out: Tensor) -> Tensor:
-    """Return what a kernel fills in for a result: its own memory if channels are last there."""
+    """Return the tensor that a kernel fills for a result: the result's memory if its channels are last."""
     target = operation.in_memory(out)
     return target if target.is_contiguous() else memory.like(target)
 
@@ -264,7 +265,7 @@ def _spikes(ctx: Any, bits: Tensor) -> Tensor:
 
 
 def _unread(operation: Operation, form: tuple[torch.Size, torch.memory_format], like: Tensor) -> Tensor:
-    """Return a tensor of which nothing but shape and strides is read."""
+    """Return a tensor for its shape and strides; nothing else of it is read."""
     shape, layout = form
     return torch.empty_strided(shape, operation.strides(tuple(shape), layout), dtype=like.dtype, device=like.device)
 

@@ -1,4 +1,4 @@
-"""Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster.
+"""Compute torch's layers in a network by kernels that skip zeros, where these are faster.
 
 And max pooling.
 """
@@ -24,7 +24,7 @@ from spikingtorch.functional.sparse.operations import Layer
 from spikingtorch.functional.sparse.pooling import LEAST, max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 
-# torch's functions that are layers, and what reads their arguments
+# torch's functions of layers, and the functions that read their arguments
 _LAYERS: dict[Any, Callable[..., Layer | None]] = {
     nnf.linear: linear,
     torch.conv1d: partial(convolution, 1),
@@ -32,20 +32,20 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
 }
 # and max pooling
 _POOLS: dict[Any, Callable[..., Tensor | None]] = {nnf.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
-# modules that look whether there is a mode
+# modules that check for a mode
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
 
 class Note(NamedTuple):
-    """How a layer was computed.
+    """A record of how a layer was computed.
 
     Attributes:
         shape: of its weights.
-        reason: why torch's own function computed it, as the rest of a sentence about it; None if kernels did.
-        inputs: how many numbers its input has.
-        events: how many of them are not zero; None if torch's own function computed it.
-        kept: bytes that the backward pass keeps in place of the input; None if it keeps the input, or there is none.
-        wanted: of how many inputs the gradient is computed; None if of all, or there is none.
+        reason: why torch's function computed it, as the rest of a sentence about the layer; None if kernels did.
+        inputs: the size of its input.
+        events: the number of values of the input that are not zero; None if torch's function computed it.
+        kept: bytes that are saved for the backward pass in place of the input; None if the input is saved, or nothing.
+        wanted: the number of inputs whose gradient is computed; None if of all, or of none.
     """
 
     shape: tuple[int, ...]
@@ -57,13 +57,13 @@ class Note(NamedTuple):
 
 
 class _Decision(NamedTuple):
-    """How a layer is computed.
+    """The decision how a layer is computed.
 
     Attributes:
-        reason: why torch's own function computes its outputs, None if kernels do.
-        events: where its input is not zero, if kernels do.
-        runs: whether kernels take part, in the outputs or in a gradient.
-        wanted: where the gradient of its input is wanted, None if everywhere.
+        reason: why torch's function computes its outputs; None if kernels do.
+        events: the places where its input is not zero, if kernels compute the outputs.
+        runs: whether kernels compute the outputs or a gradient.
+        wanted: the places where the gradient of its input is wanted; None if everywhere.
     """
 
     reason: str | None
@@ -73,19 +73,19 @@ class _Decision(NamedTuple):
 
 
 class Automatic(NetworkMode):
-    """Within it, torch's linear layers and convolutions skip the zeros of their inputs, and max pooling has a kernel.
+    """A mode in which torch's linear layers and convolutions skip zeros, and max pooling has a kernel.
 
-    Each call counts what is not zero, up to the number beyond which torch's own function is faster; that number depends
-    on shapes alone, so that equal inputs are computed in the same way. It is not for code that something compiles,
-    traces or transforms: see ``automatic``.
+    Each call counts the inputs that are not zero, up to the number above which torch's function is faster. This number
+    depends only on shapes, so equal inputs are computed in the same way. Code that is compiled, traced or transformed
+    must not use it: see ``automatic``.
 
     Args:
-        always: skip zeros whatever their number.
+        always: whether to skip zeros whatever their number.
 
     Attributes:
-        notes: how each layer was computed at its last call, by the identity of its weights.
-        gains: whether kernels may take part in a layer that was called, for some numbers: a call of the same form
-            without it needs no look.
+        notes: the record of each layer's last call, by the identity of its weights.
+        gains: whether kernels may help a layer for some inputs, by the form of its call; a form without kernels is not
+            examined again.
     """
 
     def __init__(self, always: bool) -> None:
@@ -97,7 +97,7 @@ class Automatic(NetworkMode):
         self.gains = False
 
     def asks(self) -> Supports | None:
-        """Return what takes where spikes have a slope, None where no layer would make use of it."""
+        """Return the object that collects where spikes have a slope; None if no layer would use it."""
         asks = self._grad and objection_within_networks(self._grad) is None
         return self._supports if asks else None
 
@@ -105,7 +105,7 @@ class Automatic(NetworkMode):
         return Automatic, (self._always,)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute a layer by kernels, or call what was called."""
+        """Compute a layer by kernels, or call the original function."""
         if not torch.compiler.is_compiling():
             out = None
             if (read := _LAYERS.get(func)) is not None:
@@ -117,7 +117,7 @@ class Automatic(NetworkMode):
         return func(*args, **kwargs) if kwargs else func(*args)
 
     def _run(self, read: Callable[..., Layer | None], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
-        """Return the outputs of a layer, None if torch is to compute them."""
+        """Return the outputs of a layer; None if torch has to compute them."""
         try:
             layer = read(*args, **{_NAMES.get(name, name): value for name, value in kwargs.items()})
         except (TypeError, AttributeError):  # for torch to complain about
@@ -131,7 +131,7 @@ class Automatic(NetworkMode):
         return out
 
     def _pooled(self, pool: Callable[..., Tensor | None], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
-        """Return the outputs of a pool, None if torch is to compute them."""
+        """Return the outputs of a pool; None if torch has to compute them."""
         named = {_NAMES.get(name, name): value for name, value in kwargs.items()}
         x = args[0] if args else named.get("x")
         self.gains = self.gains or (isinstance(x, Tensor) and x.numel() >= LEAST)
@@ -159,7 +159,7 @@ class Automatic(NetworkMode):
         wanted = self._wanted(layer, shape)
         most = size if self._always else most_events(shape)
         if most and (events := marked(layer, most)) is not None:
-            # numbers other than one take lists of their own beside an input that is kept, and more time
+            # values other than one need lists besides the saved input, and more time
             if self._always or events.graded is None or 2 * events.number <= most:
                 return _Decision(None, events, runs=True, wanted=wanted)
             most //= 2
@@ -172,14 +172,14 @@ class Automatic(NetworkMode):
         return _Decision(reason, None, runs=runs or wanted is not None, wanted=wanted)
 
     def _wanted(self, layer: Layer, shape: Shape) -> Events | None:
-        """Return where the gradient of the input is wanted, if these are so few places that kernels are faster."""
+        """Return where the gradient of the input is wanted, if the places are so few that kernels are faster."""
         support = self._supports.of(layer.x) if layer.of_input else None
         most = layer.x.numel() if self._always else most_sampled(shape)
         return marked_support(layer, support, most) if support is not None and most else None
 
 
 def may_gain(layer: Layer) -> bool:
-    """Say whether kernels may take part in a layer, for some numbers and outside of checkpoints and the like."""
+    """Return True if kernels may help a layer for some inputs, outside of checkpoints and similar contexts."""
     if layer.weight.dtype != torch.float32 or layer.weight.device != HOST:
         return False
     if layer.operation.misfit(layer.x, layer.weight) is not None:
@@ -198,20 +198,20 @@ def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:
     return Note(shape, None, layer.x.numel(), events.number, events.bits.nbytes if kept else None, wanted)
 
 
-# what torch calls the arguments, and what they are called here
+# torch's names of the arguments, and the names here
 _NAMES = {"input": "x"}
 
 
 def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]) -> Automatic | None:
-    """Return the mode for a call of a network, None where layers are left alone.
+    """Return the mode for a call of a network; None if torch computes all layers.
 
-    They are left alone where something watches the call by a mode of its own; and beside torch's own attention, which
-    takes another way under any mode, and masks what is padded otherwise. Where something compiles, traces or transforms
-    the call, nobody asks.
+    Torch computes them if another mode watches the call. It also does so in a network with torch's attention, which
+    runs other code under any mode and masks padding differently. This is not called if the call is compiled, traced or
+    transformed.
 
     Args:
         wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
-        modules: those of the network.
+        modules: modules of the network.
     """
     if wanted == "off":
         return None

@@ -1,4 +1,4 @@
-"""The library of the C files here, and its records."""
+"""The library of the C files in this folder, and its C structures."""
 
 import ctypes
 from functools import lru_cache
@@ -11,7 +11,7 @@ from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 
 SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "sampled.h", "few_channels.h", "pooling.h")
-# bytes behind bits that may be read
+# bytes after the bits that may be read
 BEHIND_BITS = 8
 _Number, _Memory = ctypes.c_int64, ctypes.c_void_p
 
@@ -41,7 +41,7 @@ class Shape(ctypes.Structure):
 
 
 class Blocks(ctypes.Structure):
-    """How images are divided for the gradient of the weights; see weight_gradient.h."""
+    """The division of images for the gradient of the weights; see weight_gradient.h."""
 
     count: int
     splits: int
@@ -71,7 +71,7 @@ class Pool(ctypes.Structure):
 
 
 class Lists(ctypes.Structure):
-    """Places that are not zero: where lists start or end, the places, and their factors unless all are one."""
+    """Places that are not zero: the starts or ends of lists, the places, and their factors unless all are one."""
 
     _fields_ = [(name, _Memory) for name in ("starts", "places", "factors")]
 
@@ -82,7 +82,7 @@ def lists(starts: Tensor, places: Tensor, factors: Tensor | None) -> Lists:
 
 
 def pointer(tensor: Tensor | None) -> int | None:
-    """Return where the memory of a tensor begins, None for none."""
+    """Return the address of a tensor's memory, None for no tensor."""
     return None if tensor is None else tensor.data_ptr()
 
 
@@ -112,17 +112,17 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 def source() -> str:
-    """Return the text of the library, to which definitions may be put in front."""
+    """Return the source text of the library; definitions may be put in front of it."""
     folder = resources.files("spikingtorch.functional.sparse")
     return "\n".join((folder / name).read_text() for name in SOURCES)
 
 
 def loaded(text: str) -> Any:
-    """Return a text as a library, its functions with their types.
+    """Return the library of a source text, with the types of its functions.
 
     Raises:
         NoCompiler: there is no compiler.
-        CompileError: the compiler failed, as one without GNU vectors does.
+        CompileError: the compiler failed, for instance because it has no GNU vectors.
     """
     found = library(text)
     for name, arguments in _ARGUMENTS.items():
@@ -132,14 +132,14 @@ def loaded(text: str) -> Any:
 
 
 def failure() -> str | None:
-    """Return why there is no library, None if there is one."""
+    """Return why there is no library, or None if there is one."""
     found = functions()
     return found if isinstance(found, str) else None
 
 
 @lru_cache(maxsize=1)
 def functions() -> Any:
-    """Return the functions of the library; if it failed, why."""
+    """Return the functions of the library, or why it failed."""
     try:
         return loaded(source())
     except (NoCompiler, CompileError) as error:

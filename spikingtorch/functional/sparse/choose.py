@@ -1,4 +1,4 @@
-"""Which calls skip zeros: the one place that decides, and says why the others are torch's own."""
+"""Decide which calls skip zeros, and say why torch computes the others."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,17 @@ from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse.c_abi import failure
 from spikingtorch.functional.sparse.operations import Layer
 
-# dispatch keys of plain tensors where the kernels run
+# dispatch keys of plain tensors on the device of the kernels
 PLAIN = plain_keys(HOST.type)
-# numbers of a tensor, which kernels count in 32 bits
+# the largest size of a tensor: kernels count in 32 bits
 _MOST = 2**31 - 2**16
 
 
 def choose(layer: Layer) -> str | None:
-    """Return why torch's own function computes a layer, as the rest of a sentence about it; None if kernels do.
+    """Return why torch's function computes a layer, as the rest of a sentence about it; None if kernels do.
 
-    Weights that are not finite are found later, by the kernels: zero times infinity is no zero, and all of the layer is
-    torch's then as well.
+    Kernels find weights that are not finite later: zero times infinity is not zero. Then torch computes the whole layer
+    as well.
     """
     operation, x, weight, bias = layer
     if not in_eager():
@@ -39,20 +39,21 @@ def choose(layer: Layer) -> str | None:
 
 
 def objection_within_networks(grad: bool) -> str | None:
-    """Return why no layer of a network skips zeros here by itself, as the rest of a sentence about it.
+    """Return why no layer of a network skips zeros automatically here, as the rest of a sentence about the network.
 
     Args:
-        grad: whether gradients are recorded where the network is called.
+        grad: whether gradients are recorded outside of the network's call.
     """
     if top_saving_hooks(True) is not None:
         return "is under hooks on saved tensors, as in a checkpoint"
-    if torch.is_grad_enabled() is not grad:  # a checkpoint's first run, perhaps; the second is not within the network
+    # possibly the first run of a checkpoint, whose second run is outside of the network's call
+    if torch.is_grad_enabled() is not grad:
         return "is called where gradients are switched on or off"
     return "is to be deterministic as torch is" if torch.are_deterministic_algorithms_enabled() else None
 
 
 def can_run(*tensors: Tensor) -> bool:
-    """Say whether a backward pass may read these tensors with kernels, here and now, and is not differentiated."""
+    """Return True if the running backward pass may use kernels on these tensors, and is not itself differentiated."""
     return (
         not torch.is_grad_enabled()
         and in_eager()
@@ -62,7 +63,7 @@ def can_run(*tensors: Tensor) -> bool:
 
 
 def objection_to_sizes(layer: Layer) -> str | None:
-    """Return why kernels cannot take so few or so many numbers, or are not there, as the rest of a sentence."""
+    """Return why kernels are missing or cannot take this size, as the rest of a sentence."""
     inputs, weights = layer.x.numel(), layer.weight.numel()
     if inputs == 0 or weights == 0:
         return "has no inputs or no weights"

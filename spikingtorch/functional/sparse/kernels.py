@@ -1,4 +1,4 @@
-"""The kernels that skip zeros, on images in channels-last memory: see the C files beside this one."""
+"""The kernels that skip zeros, on images in channels-last memory: see the C files in this folder."""
 
 import math
 from ctypes import byref, c_int64
@@ -11,25 +11,26 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Shape, functions, lists, pointer
 
-# vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have
+# the largest number of vectors and of bytes in a panel of weights; the largest number of vectors in a panel of sums
 _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
-# how many times as many pieces of a row as the cache asks for are worth it
+# the largest factor by which the pieces of a row may exceed the number that the cache needs
 _MORE_PIECES = 4
-# vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together, and
-# parts of all images, each with a sum of its own
+# vectors that are summed together; tasks for all threads; parts of a column's sum; images that are processed together;
+# and parts of all images, each with its own sum
 _TOGETHER, _TASKS, _PARTS, _IMAGES, _SPLITS = 16, 8, 64, 8, 16
-# numbers in the buffer of a block, at least and at most, and how many of them should belong to the places where one
-# channel is not zero: its sums are read and written once a block, for all of these. Beyond, a smaller buffer is nearer
+# The smallest and the largest size of a block's buffer, and the wanted number of its values at the nonzero places of
+# one channel. The sums of a channel are read and written once per block, for all these places. Beyond that number, a
+# smaller buffer is better for the cache.
 _LEAST_BUFFER, _MOST_BUFFER, _READ = 2**14, 2**17, 2**11
 
 
 class Events(NamedTuple):
-    """What is not zero.
+    """The nonzero numbers of a tensor.
 
     Attributes:
-        bits: one for each number, in the order of memory.
-        graded: the numbers, None if all that are not zero are one.
-        number: how many are not zero.
+        bits: one bit for each number, in the order of memory.
+        graded: the numbers; None if every nonzero number is one.
+        number: the count of nonzero numbers.
     """
 
     bits: Tensor
@@ -38,7 +39,7 @@ class Events(NamedTuple):
 
 
 def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:
-    """Return where contiguous numbers are not zero, None if more than so many are not."""
+    """Return where contiguous numbers are not zero; None if there are more than a limit."""
     n = x.numel()
     most = n if most is None else most
     bits, binary = memory.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device), c_int64()
@@ -71,11 +72,11 @@ class _Listed(NamedTuple):
 
 
 def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
-    """Return the lists of all rows of images, with a start for each of so many pieces of a row."""
+    """Return the lists of all rows of images, with a start for each piece of a row."""
     device, rows, width = events.bits.device, s.images * s.height, s.width * s.channels
     starts = memory.empty((rows * pieces + 1,), torch.int32, device)
     n = functions().count(events.bits.data_ptr(), rows * pieces, width // pieces, starts.data_ptr(), s.threads)
-    # not empty if nothing is listed: a store of no numbers is slow where there is no memory
+    # not empty even if nothing is listed: a store of zero numbers is slow at an address without memory
     places = memory.empty((n + 1,), torch.int32, device)[:n]
     factors = None if events.graded is None else memory.empty((n,), torch.float32, device)
     finite = functions().fill(
@@ -86,7 +87,7 @@ def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
 
 
 def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: Tensor) -> bool:
-    """Fill in the outputs, in channels-last memory, and say whether all weights are finite; if not, do not.
+    """Fill the outputs, in channels-last memory, and return True; if a weight is not finite, return False.
 
     Args:
         s: the layer.
@@ -103,7 +104,7 @@ def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: 
 
 
 def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
-    """Return the gradient of the weights, None if zeros meet what is not finite, of either gradient or input.
+    """Return the gradient of the weights; None if a zero meets an infinity or NaN in the gradient or the input.
 
     Args:
         s: the layer.
@@ -111,7 +112,7 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
         g: gradient of its outputs, in channels-last memory.
     """
     rows, run = _listed(s, events, 1), functions()
-    if not rows.finite:  # the zeros around a gradient are no part of it
+    if not rows.finite:  # the zeros around a gradient are not part of it
         return None
     inputs, number = s.images * s.height * s.width * s.channels, max(rows.places.numel(), 1)
     b = _blocks(s, min(max(_READ * inputs // number, _LEAST_BUFFER), _MOST_BUFFER))
@@ -137,7 +138,7 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
 
 
 def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """Fill in the gradient of the input, and say so; not where g is not finite or a row of the kernel is long.
+    """Fill the gradient of the input and return True; return False if g is not finite or a row of the kernel is long.
 
     Args:
         s: a convolution of few channels.
@@ -156,7 +157,7 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
 
 
 def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """Fill in the gradient of the input where it is wanted, else zeros, and say so; not if g or a weight is not finite.
+    """Fill the gradient of the input where wanted, else zeros, and return True; False if g or a weight is not finite.
 
     Args:
         s: the layer.
@@ -173,7 +174,7 @@ def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, 
 
 
 def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return the gradient of the weights, None if g is not finite or a row of the kernel is long.
+    """Return the gradient of the weights; None if g is not finite or a row of the kernel is long.
 
     Args:
         s: a convolution of few channels and outputs.
@@ -193,7 +194,7 @@ def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> 
 
 
 def bias_gradient(s: Shape, g: Tensor) -> Tensor:
-    """Return the sum over all but the last axis."""
+    """Return the sum over all axes except the last."""
     rows = s.images * s.out_height * s.out_width
     partial = memory.empty((_PARTS, s.outputs), torch.float64, g.device)
     found = memory.empty((s.outputs,), torch.float32, g.device)
@@ -204,7 +205,7 @@ def bias_gradient(s: Shape, g: Tensor) -> Tensor:
 
 
 def _blocks(s: Shape, buffer: int) -> Blocks:
-    """Return how images are divided for a buffer of so many numbers; threads have no say in it."""
+    """Return the division of images for a buffer of a given size; it does not depend on the number of threads."""
     taps_y, taps_x = -(-s.kernel_height // s.stride_y), -(-s.kernel_width // s.stride_x)
     widest = _first([size for size in _SUMS if size * taps_x <= _TOGETHER], _SUMS)
     columns = min(functions().padded(s.outputs, widest), widest * _lanes())
@@ -224,25 +225,25 @@ def _blocks(s: Shape, buffer: int) -> Blocks:
 
 
 def _pieces(s: Shape) -> int:
-    """Return into how many pieces of equal length a row of images is divided, whose weights stay in the cache."""
-    if s.width > 1 or s.height > 1:  # of several pixels, each has all channels
+    """Return the number of equal pieces of a row of images for which the weights stay in the cache."""
+    if s.width > 1 or s.height > 1:  # a piece of several pixels has all channels of each
         return 1
     least = -(-4 * _rows(s) * s.outputs // _PANEL_BYTES)
-    # beyond some times as many, as a prime number of channels asks for, short pieces take longer than a full cache
+    # far more pieces, as for a prime number of channels, are so short that they take longer than a full cache
     return _first([n for n in range(least, _MORE_PIECES * least + 1) if s.channels % n == 0], (1,))
 
 
 def _first(fitting: list[int], sizes: tuple[int, ...]) -> int:
-    """Return the first size that fits, else the last of all sizes."""
+    """Return the first size that fits, else the last size."""
     return fitting[0] if fitting else sizes[-1]
 
 
 def _rows(s: Shape) -> int:
-    """Return how many weights an output has."""
+    """Return the number of weights of an output."""
     return s.kernel_height * s.kernel_width * s.channels
 
 
 @lru_cache(maxsize=1)
 def _lanes() -> int:
-    """Return how many numbers a vector has."""
+    """Return the number of values in a vector."""
     return int(functions().padded(1, 1))

@@ -29,7 +29,7 @@ def convolution(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Layer | None:
-    """Return ``torch.nn.functional.conv1d`` or ``conv2d`` of these arguments as a layer, None if it is none."""
+    """Return ``torch.nn.functional.conv1d`` or ``conv2d`` of these arguments as a layer; None if no kernel takes it."""
     if x.ndim != axes + 2 or weight.ndim != axes + 2 or groups != 1 or sizes(dilation, axes) != (1,) * axes:
         return None
     strides, paddings = sizes(stride, axes), _padding(padding, weight, axes)
@@ -44,10 +44,10 @@ def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
         out[..., o] = bias[o] + sum over c with x[..., c] != 0 of weight[o, c] x[..., c]
 
-    It equals ``torch.nn.functional.linear`` but for rounding, gradients included. The sums, and those of the weights'
-    gradient, take time in proportion to how many inputs are not zero; the input's gradient is torch's own. It pays for
-    inputs that are mostly zero, as spikes are, and for many rows. What kernels do not know (other dtypes and devices,
-    torch.compile, torch.func, autocast, weights that are not finite) is torch's own function.
+    It equals ``torch.nn.functional.linear`` except for rounding, gradients included. The outputs and the gradient of
+    the weights take time in proportion to the number of nonzero inputs. Torch computes the gradient of the input. It
+    pays off for inputs that are mostly zero, such as spikes, and for many rows. Torch's function runs if kernels do not
+    support the call: other dtypes and devices, torch.compile, torch.func, autocast, weights that are not finite.
 
     Args:
         x: input, shape (*, C); spikes, or any numbers.
@@ -76,8 +76,8 @@ def event_conv2d(
         out[n, o, i, j] = bias[o] + sum over c, k, l with x[n, c, i', j'] != 0 of weight[o, c, k, l] x[n, c, i', j'],
                           i' = stride i + k - padding, j' = stride j + l - padding
 
-    It equals ``torch.nn.functional.conv2d`` but for rounding, gradients included; see ``event_linear``. Images in
-    channels-last memory are read as they are, others are copied.
+    It equals ``torch.nn.functional.conv2d`` except for rounding, gradients included; see ``event_linear``. Images in
+    channels-last memory are read in place, others are copied.
 
     Args:
         x: images, shape (N, C, H, W).
@@ -108,13 +108,13 @@ def event_conv1d(
         out[n, o, i] = bias[o] + sum over c, k with x[n, c, i'] != 0 of weight[o, c, k] x[n, c, i'],
                        i' = stride i + k - padding
 
-    It equals ``torch.nn.functional.conv1d`` but for rounding, gradients included; see ``event_linear``.
+    It equals ``torch.nn.functional.conv1d`` except for rounding, gradients included; see ``event_linear``.
 
     Args:
         x: sequences, shape (N, C, L).
         weight: shape (O, C, K).
         bias: shape (O,).
-        stride: how far the kernel moves.
+        stride: the distance by which the kernel moves.
         padding: zeros at each end; or "valid" or "same".
 
     Returns:
@@ -138,8 +138,8 @@ def _run(dense: Any, layer: Layer | None, *args: Any) -> Tensor:
 
     Args:
         dense: torch's own function.
-        layer: what it is called with, as the kernels know it; None if they do not.
-        args: what it is called with.
+        layer: its arguments, in the form for kernels; None if kernels do not support them.
+        args: its arguments.
     """
     out: Tensor
     if layer is None or choose(layer) is not None:
@@ -156,14 +156,14 @@ def _padding(padding: Size | str, weight: Tensor, axes: int) -> tuple[int, ...] 
     if padding == "valid":
         return (0,) * axes
     if padding == "same":
-        # torch puts one more zero behind the images if a kernel is even
+        # torch adds one more zero after the images if a kernel is even
         around = tuple([kernel - 1 for kernel in weight.shape[2:]])
         return None if any([zeros % 2 for zeros in around]) else tuple([zeros // 2 for zeros in around])
     return None if isinstance(padding, str) else sizes(padding, axes)
 
 
 def sizes(size: Any, axes: int) -> tuple[int, ...] | None:
-    """Return a number for each axis, None if there are not as many."""
+    """Return a number for each axis; None if their count differs."""
     try:
         found = tuple(map(operator.index, size)) if isinstance(size, tuple | list) else (operator.index(size),) * axes
     except TypeError:

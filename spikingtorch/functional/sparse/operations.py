@@ -1,8 +1,8 @@
-"""The layers that skip zeros, without their weights: each as torch computes it, and as images in channels-last memory.
+"""The layers that skip zeros, without their weights: in torch's form, and as images in channels-last memory.
 
-``shape`` is the layer as the kernels know it, from the shapes of input and weights; ``in_memory`` an input or output
-with its axes in the order of that memory, without a copy, and ``from_memory`` the way back; ``format`` how torch lays
-out what it makes of tensors; ``gradients`` are differentiable.
+``shape`` describes the layer for kernels, from the shapes of input and weights. ``in_memory`` returns an input or
+output with its axes in the order of memory, without a copy, and ``from_memory`` is its inverse. ``format`` is the
+memory format of torch's results. ``gradients`` are differentiable.
 """
 
 import math
@@ -17,7 +17,8 @@ from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.sparse.c_abi import Shape
 
-# rows of a kernel, of which each has an entry on the stack; strides, by whose places inputs are sorted
+# the largest number of rows of a kernel, each with an entry on the stack; and of strides, by whose places inputs are
+# sorted
 _TALLEST, _FARTHEST = 1024, 64
 
 
@@ -25,12 +26,12 @@ class Linear(NamedTuple):
     """``torch.nn.functional.linear``: each row is an image of one pixel."""
 
     def misfit(self, x: Tensor, weight: Tensor) -> str | None:
-        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        """Return why the shapes do not form a layer for kernels; None if they do."""
         fits = x.ndim > 0 and weight.ndim == 2 and x.shape[-1] == weight.shape[1]
         return None if fits else _unfit(x.shape, weight.shape)
 
     def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
-        """Return the layer as the kernels know it."""
+        """Return the layer in the form for kernels."""
         outputs, channels = weight
         rows = math.prod(x[:-1])
         return Shape(threads_for(rows * (channels + outputs)), rows, 1, 1, channels, 1, 1, outputs, 1, 1, 1, 1, 0, 0)
@@ -44,7 +45,7 @@ class Linear(NamedTuple):
         return tensor
 
     def format(self, *tensors: Tensor) -> torch.memory_format:  # noqa: ARG002
-        """Return that of all tensors but images."""
+        """Return the memory format of all tensors except images."""
         return torch.contiguous_format
 
     def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:
@@ -56,7 +57,7 @@ class Linear(NamedTuple):
         return memory.strides(shape)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
+        """Return the outputs by torch."""
         return nnf.linear(x, weight, bias)
 
     def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
@@ -74,7 +75,7 @@ class Convolution(NamedTuple):
 
     Attributes:
         stride: along height and width.
-        padding: at each end of height and width.
+        padding: zeros at each end of height and width.
         axes: 2 for images, 1 for sequences.
     """
 
@@ -83,7 +84,7 @@ class Convolution(NamedTuple):
     axes: int = 2
 
     def misfit(self, x: Tensor, weight: Tensor) -> str | None:
-        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        """Return why the shapes do not form a layer for kernels; None if they do."""
         if x.ndim != self.axes + 2 or weight.ndim != self.axes + 2:
             return _unfit(x.shape, weight.shape)
         images, weights = _as_images(x.shape), _as_images(weight.shape)
@@ -99,7 +100,7 @@ class Convolution(NamedTuple):
         return None
 
     def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
-        """Return the layer as the kernels know it."""
+        """Return the layer in the form for kernels."""
         x, weight = _as_images(x), _as_images(weight)
         (images, channels, height, width), (outputs, _, *kernel) = x, weight
         out_height, out_width = self._size(x, weight)
@@ -116,7 +117,10 @@ class Convolution(NamedTuple):
         return tensor.permute(0, 3, 1, 2) if self.axes == 2 else tensor.permute(0, 2, 1)
 
     def format(self, *tensors: Tensor) -> torch.memory_format:
-        """Return channels-last if the strides of any look like it. Torch makes a sequence, the first, contiguous."""
+        """Return channels-last if the strides of any tensor look like it.
+
+        A first tensor of sequences does not count, because torch makes it contiguous.
+        """
         looked_at = tensors if self.axes == 2 else [tensor.unsqueeze(2) for tensor in tensors[1:]]
         return torch.channels_last if any(map(_is_channels_last, looked_at)) else torch.contiguous_format
 
@@ -132,7 +136,7 @@ class Convolution(NamedTuple):
         return (samples, channels, *along)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
+        """Return the outputs by torch."""
         run = nnf.conv2d if self.axes == 2 else nnf.conv1d
         return run(x, weight, bias, self.stride[-self.axes :], self.padding[-self.axes :])
 
@@ -161,7 +165,7 @@ Operation: TypeAlias = Linear | Convolution
 
 
 class Layer(NamedTuple):
-    """A call of a layer as the kernels know it.
+    """A call of a layer, in the form for kernels.
 
     Attributes:
         operation: the layer without its weights.
@@ -177,17 +181,17 @@ class Layer(NamedTuple):
 
     @property
     def shape(self) -> Shape:
-        """Its sizes, for the kernels."""
+        """Its sizes, for kernels."""
         return self.operation.shape(self.x.shape, self.weight.shape)
 
     @property
     def of_input(self) -> bool:
-        """Whether its input will have a gradient."""
+        """Whether its input gets a gradient."""
         return torch.is_grad_enabled() and self.x.requires_grad
 
     @property
     def of_weight(self) -> bool:
-        """Whether its weights will have a gradient."""
+        """Whether its weights get a gradient."""
         return torch.is_grad_enabled() and self.weight.requires_grad
 
 
@@ -200,7 +204,7 @@ def _as_images(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _is_channels_last(images: Tensor) -> bool:
-    """Say what torch's ``suggest_memory_format`` says, axes of length one and gaps in memory included."""
+    """Decide as torch's ``suggest_memory_format`` does, also for axes of length one and gaps in memory."""
     sizes, strides, least = images.shape, images.stride(), 0
     if strides[1] == 0:
         return False

@@ -1,7 +1,7 @@
-"""Max pooling by a kernel, whose backward pass keeps one byte an output: where in its window the largest number is.
+"""Max pooling by a kernel that saves one byte per output: the place of the largest number in its window.
 
-torch keeps the input, of which it reads nothing but the shape, and eight bytes an output. The numbers are torch's, bit
-by bit: of equal ones the first of a window counts, and where windows overlap, gradients are added in the same order.
+Torch saves eight bytes per output, and the input, of which it reads only the shape. The results have the same bits as
+torch's: of equal numbers, the first in a window counts; where windows overlap, gradients are added in the same order.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from spikingtorch.functional.sparse.choose import PLAIN, can_run
 from spikingtorch.functional.sparse.layers import Size, sizes
 from spikingtorch.functional.sparse.operations import Convolution
 
-# numbers of a window, for one byte to tell them apart; numbers of an image, for 32 bits
+# the largest size of a window, for one byte; the largest size of an image, for 32 bits
 _MOST, _MOST_OF_IMAGE = 2**8, 2**31
-# numbers of an input for which torch takes as long as a kernel takes to be called
+# the size of an input for which torch takes as long as the call of a kernel
 LEAST = 2**15
 
 
 class Windows(NamedTuple):
-    """The windows of a pool over images, each number one for height and one for width.
+    """The windows of a pool over images; each field has one number for height and one for width.
 
     Attributes:
         kernel: sizes of a window.
-        stride: how far it moves.
+        stride: the distance between windows.
         padding: at each end of an image.
-        dilation: how far its numbers are from each other.
-        ceil_mode: whether the last window may reach out of the image.
+        dilation: the distance between its numbers.
+        ceil_mode: whether the last window may extend beyond the image.
     """
 
     kernel: tuple[int, ...]
@@ -44,21 +44,21 @@ class Windows(NamedTuple):
     ceil_mode: bool
 
     def outputs(self, image: Sequence[int]) -> tuple[int, int] | None:
-        """Return height and width of the outputs; None where torch raises, or a window may hold nothing but padding."""
+        """Return height and width of the outputs; None if torch raises, or if a window may hold only padding."""
         found = []
         for size, kernel, stride, padding, dilation in zip(image, *self[:4], strict=True):
             if min(kernel, stride, dilation) < 1 or not 0 <= 2 * padding <= kernel or dilation > size:
                 return None
             beyond = size + 2 * padding - (kernel - 1) * dilation - 1
             number = (beyond + (stride - 1 if self.ceil_mode else 0)) // stride + 1
-            number -= self.ceil_mode and (number - 1) * stride >= size + padding  # it would begin behind the image
+            number -= self.ceil_mode and (number - 1) * stride >= size + padding  # it would begin after the image
             if number < 1 or beyond < 0:
                 return None
             found.append(number)
         return found[0], found[1]
 
     def first(self, like: Tensor, width: int) -> Tensor:
-        """Return where in an image of a width each window begins, or would begin without padding."""
+        """Return the place in an image of a given width where each window begins, or would begin without padding."""
         rows, columns = (
             torch.arange(size, device=like.device) * stride - padding
             for size, stride, padding in zip(like.shape[2:], self.stride, self.padding, strict=True)
@@ -66,7 +66,7 @@ class Windows(NamedTuple):
         return rows[:, None] * width + columns
 
     def within(self, places: Tensor, width: int) -> Tensor:
-        """Return how far behind the first number of a window in an image of a width its others are."""
+        """Return the distances from a window's first number to its other numbers, in an image of a given width."""
         (_, columns), (down, right) = self.kernel, self.dilation
         return places // columns * (down * width) + places % columns * right
 
@@ -80,7 +80,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor | None:
-    """Return ``torch.nn.functional.max_pool2d`` of these arguments; None if torch is to compute it."""
+    """Return ``torch.nn.functional.max_pool2d`` of these arguments; None if torch has to compute it."""
     if return_indices or type(ceil_mode) is not bool or x.ndim != 4 or x.dtype != torch.float32 or x.numel() < LEAST:
         return None
     if not in_eager() or not are_plain((x,), PLAIN) or failure() is not None:
@@ -101,10 +101,10 @@ def max_pool2d(
 
 
 def pooled_support(out: Tensor, support: Tensor) -> Tensor | None:
-    """Return which outputs of a pool were taken from places where bools say so; None if that is not known.
+    """Return which outputs of a pool come from places where ``bools`` is true; None if this is unknown.
 
     Args:
-        out: what ``max_pool2d`` returned.
+        out: the result of ``max_pool2d``.
         support: bools of the shape of its input.
     """
     node: Any = out.grad_fn
@@ -141,9 +141,9 @@ class MaxPool(Function):
         found = memory.strided(shape, _IMAGES.strides(shape, layout), g.dtype, HOST)
         if not can_run(g):
             where = windows.first(places, shape[3]) + windows.within(places.long(), shape[3])
-            # nothing of the input but its shape and its strides is read
+            # only the shape and the strides of the input are read
             return None, None, torch.ops.aten.max_pool2d_with_indices_backward(g, found, *windows, where)
-        # in the order of the images, whatever a hook on saved tensors has made of them
+        # in the order of the images, even if a hook on saved tensors has changed it
         g, places = g.contiguous(memory_format=layout), places.contiguous(memory_format=layout)
         pool = _pool(windows, shape, places.shape[2:], layout)
         functions().max_pool_gradient(byref(pool), g.data_ptr(), places.data_ptr(), found.data_ptr())
@@ -151,7 +151,7 @@ class MaxPool(Function):
 
 
 def _forward(windows: Windows, outputs: tuple[int, int], x: Tensor, *, keep: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the largest number of each window and, if they are to be kept, where in its window it is."""
+    """Return the largest number of each window and, if wanted, its place in the window."""
     layout, shape = _IMAGES.format(x), (*x.shape[:2], *outputs)
     strides = _IMAGES.strides(shape, layout)
     out = memory.strided(shape, strides, torch.float32, HOST)
@@ -163,7 +163,7 @@ def _forward(windows: Windows, outputs: tuple[int, int], x: Tensor, *, keep: boo
 
 
 def _pool(windows: Windows, shape: Sequence[int], outputs: Sequence[int], layout: torch.memory_format) -> Pool:
-    """Return the pool as the kernels know it."""
+    """Return the pool in the form for kernels."""
     images, channels, height, width = shape
     if layout == torch.contiguous_format:
         images, channels = images * channels, 1

@@ -1,4 +1,4 @@
-"""Supports: at which places the gradients of spikes are wanted, for the layers that read them."""
+"""Supports: the places where gradients of spikes are wanted, for the layers that read the spikes."""
 
 import weakref
 from typing import Any
@@ -7,14 +7,15 @@ from torch import Tensor
 
 from spikingtorch.functional.sparse.c_abi import failure
 
-# how autograd calls what keeps all numbers, in their order: views, and copies to other memory
+# autograd's names of operations that keep all numbers in order: views, and copies to other memory
 _SAME = ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "CloneBackward0")
 
 
 class Supports:
-    """The spikes of one call of a network whose derivative is zero in places.
+    """The spikes of one call of a network whose derivative is zero at some places.
 
-    Spikes are known by the node that autograd has for them: what is made of them, or written on them, has another one.
+    Spikes are identified by their node in the autograd graph: results computed from them, and in-place writes, have
+    another node.
     """
 
     def __init__(self) -> None:
@@ -22,17 +23,17 @@ class Supports:
 
     @property
     def has_readers(self) -> bool:
-        """Whether there are kernels that want to know."""
+        """Return True if there are kernels that use this."""
         return failure() is None
 
     def note(self, spikes: Tensor, support: Tensor) -> None:
-        """Note where the derivative of spikes is not zero, for as long as somebody holds their memory."""
+        """Record where the derivative of spikes is not zero, as long as their memory is alive."""
         node, base = spikes.grad_fn, spikes if spikes._base is None else spikes._base
         if node is not None:
             self._of[node] = weakref.ref(base, lambda _: self._of.pop(node, None)), support
 
     def of(self, x: Tensor) -> Tensor | None:
-        """Return where the gradient of a tensor is wanted, if that is spikes in other axes; None if everywhere."""
+        """Return where the gradient of a tensor is wanted, if it is a view or copy of spikes; None if everywhere."""
         node: Any = x.grad_fn
         while (found := self._of.get(node)) is None and type(node).__name__ in _SAME:
             node = node.next_functions[0][0]

@@ -1,4 +1,4 @@
-"""Exchange of networks by NIR, the Neuromorphic Intermediate Representation, with proof that both sides spike alike.
+"""Exchange networks by NIR, the Neuromorphic Intermediate Representation, and prove that both sides spike alike.
 
     to_nir              a SpikingNet as a graph
     from_nir            a graph, or a file, as a SpikingNet
@@ -22,12 +22,12 @@ except ModuleNotFoundError as error:
         "spikingtorch.interop.nir needs the package nir: pip install 'spikingtorch[nir]'", name="nir"
     ) from error
 
-# a neuron of an older nir is another one: it resets by subtraction, and has no v_reset to say otherwise
+# neurons of an older nir differ: they reset by subtraction, and have no v_reset
 if "type_check" not in _inspect.signature(_nir.read).parameters:
     raise ImportError(
-        f"spikingtorch.interop.nir needs nir 1.0.7 or newer, and {getattr(_nir, '__version__', 'an older one')} is "
-        "installed, whose neurons mean something else: pip install --no-deps nir==1.0.8. Sinabs 3.1.3 asks for 1.0.4, "
-        "and works with 1.0.8 as well.",
+        f"spikingtorch.interop.nir needs nir 1.0.7 or newer, and {getattr(_nir, '__version__', 'an older one')} "
+        "is installed, whose neurons have another meaning: pip install --no-deps nir==1.0.8. Sinabs 3.1.3 asks "
+        "for 1.0.4, and works with 1.0.8 as well.",
         name="nir",
     )
 

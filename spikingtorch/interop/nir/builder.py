@@ -1,4 +1,4 @@
-"""The network of a graph: a module for each node, recurrent layers, and what its metadata stand for."""
+"""Build the network of a graph: a module for each node, recurrent layers, and the layers of its metadata."""
 
 import keyword
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.recurrent import synapse_of
 from spikingtorch.spikingnet import SpikingNet
 
-# how far numbers of a node may be from those that the metadata stand for: other machines have other exponentials
+# allowed difference between a node and its metadata, because exponentials differ between machines
 _SAME = 1e-6
 
 
 class Builder(NamedTuple):
-    """What a network is made of: the plan of a graph, how to read its nodes, and what it says about itself."""
+    """The input of the builder: the plan of a graph, how to read its nodes, and its metadata."""
 
     plan: Plan
     reading: Reading
@@ -76,7 +76,7 @@ class Builder(NamedTuple):
         return layer
 
     def _of_target(self, node: Any) -> Dialect | None:
-        """Return how a node is meant that was written for a reader whose neurons are none of NIR's."""
+        """Return the meaning of a node that was written for a reader with other neurons than NIR's."""
         target = None if self.said is None else target_of("from_nir", self.said.target)
         if target is None or not target.counts:
             return None
@@ -97,7 +97,7 @@ class Builder(NamedTuple):
         return made
 
     def _check_same(self, name: str, node: Any, layer: Any) -> None:
-        """Raise where metadata stand for other numbers than those of the node, which somebody has changed."""
+        """Raise if the numbers of a node differ from its metadata, because the node was changed later."""
         said: Any = self.said
         shape = tuple(int(size) for size in node.output_type["output"])
         lost: list[str] = []
@@ -107,14 +107,14 @@ class Builder(NamedTuple):
         wrong = lost or ["its kind"] if lost or type(again) is not type(node) else _changed(node, again)
         if wrong:
             raise NIRError(
-                f"node {name!r} was changed after this library wrote it: {', '.join(wrong)} is not what its metadata "
-                "stand for. Pass use_metadata=False to go by the nodes alone"
+                f"node {name!r} was changed after this library wrote it: {', '.join(wrong)} differs from its "
+                "metadata. Pass use_metadata=False to use only the nodes"
             )
 
     def _recurrences(self) -> dict[str, str]:
-        """Return the weights that lead back from a neuron to itself alone, by the neuron."""
+        """Return, for each neuron, the weights that lead only from it back to itself."""
         found: dict[str, str] = {}
-        if self.dialect is not None:  # layers of other libraries hear themselves in ways of their own
+        if self.dialect is not None:  # layers of other libraries have their own ways of feedback
             return found
         for name, node in self.plan.nodes.items():
             back = [edge.source for edge in self.plan.incoming[name] if edge.delayed]
@@ -133,7 +133,7 @@ class Builder(NamedTuple):
 
 
 def _changed(node: Any, again: Any) -> list[str]:
-    """Return the fields of a node that differ from those of another one; of thresholds, every bit counts."""
+    """Return the fields of a node that differ from those of another node; thresholds must have the same bits."""
     fields = {
         name: value for name, value in vars(node).items() if name not in ("input_type", "output_type", "metadata")
     }
@@ -147,12 +147,12 @@ def _changed(node: Any, again: Any) -> list[str]:
 def _is_near(value: Any, other: Any, rtol: float) -> bool:
     try:
         return np.allclose(value, other, rtol=rtol, atol=0.0)
-    except ValueError:  # of shapes that do not fit each other
+    except ValueError:  # shapes that do not fit each other
         return False
 
 
 def module_names(plan: Plan) -> dict[str, str]:
-    """Return for each node the name of its module: dots are no part of one, and torch or Python have taken some."""
+    """Return the module name of each node: it has no dots, and is not already used by torch or Python."""
     found: dict[str, str] = {}
     taken = {*dir(nn.Module()), "nodes", "outputs"}
     for name in plan.nodes:
@@ -166,12 +166,12 @@ def module_names(plan: Plan) -> dict[str, str]:
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a node or a path as that of a module, without dots."""
+    """Return the module name of a node or a path, without dots."""
     return name.replace(".", "_").replace("/", "_")
 
 
 def _weights_back(module: Any) -> Any:
-    """Return recurrent weights as a layer takes them: without a bias, which convolutions of NIR always have."""
+    """Return recurrent weights for a layer, without the bias that convolutions of NIR always have."""
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.bias is not None and not module.bias.any():
         module.bias = None
     return module.scale.detach() if isinstance(module, Scale) else module

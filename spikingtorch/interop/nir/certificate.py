@@ -1,4 +1,4 @@
-"""verify_nir: a network and an independent simulation of its graph, spike by spike."""
+"""verify_nir: compare a network with an independent simulation of its graph, spike by spike."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ from spikingtorch.interop.nir.targets import Target, target_of
 from spikingtorch.interop.nir.verdict import Certificate, Difference, Row
 from spikingtorch.watching import recording
 
-# into how many parts a step is divided for what is close to the continuous solution
+# the number of parts of a step for the nearly continuous solution
 REFINE = 32
 _SPIKING = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold)
 
@@ -43,27 +43,29 @@ def verify_nir(
     use_metadata: bool = True,
     target: str | None = None,
 ) -> Certificate:
-    """Run the network that ``from_nir`` makes of a graph, and an independent simulation of it, and compare the spikes.
+    """Run the network of ``from_nir`` and an independent simulation of a graph, and compare the spikes.
 
-    The simulation is written from NIR's definitions, in numpy and double precision; membranes meet their thresholds at
-    the end of each step. In a last column it looks within the steps as well, which is nearly the continuous solution.
-    Of a graph that was written for the reader of a library, or with a target, it is a model of this reader.
+    The simulation is written from NIR's definitions, in numpy and double precision; membranes are compared with
+    thresholds at the end of each step. The last column also compares within the steps, which is nearly the continuous
+    solution. For a graph that was written for the reader of a library, or with a target, the simulation is a model of
+    this reader.
 
     Args:
-        graph: what ``nir.read`` returns, or the path of a file.
+        graph: a graph from ``nir.read``, or the path of a file.
         sample: an input, (N, T, ...).
-        dt: length of a step, in seconds; by default that of the metadata.
-        discretisation: as in ``from_nir``, and so are those that follow.
+        dt: length of a step, in seconds; by default taken from the metadata.
+        discretisation: as in ``from_nir``, like the arguments that follow.
         surrogate: spike function.
-        dtype: of the network, which runs in that of the sample if it is wider.
-        use_metadata: whether to go by what the graph says about itself.
-        target: the library whose reader is modelled, as in ``to_nir``; by default that of the metadata.
+        dtype: of the network, which runs in the sample's dtype if that is wider.
+        use_metadata: whether to use the metadata of the graph.
+        target: the library whose reader is modelled, as in ``to_nir``; by default taken from the metadata.
 
     Returns:
-        A table to be printed, with the first neuron and step that differ, if any do.
+        A table to print, with the first neuron and step that differ, if any do.
 
     Raises:
-        NIRError: dt is not known, or the reader of the target does not compute the graph; or what ``from_nir`` raises.
+        NIRError: dt is not known, or the reader of the target does not compute the graph; and the errors of
+            ``from_nir``.
 
     >>> numbers = {"r": np.ones(1), "v_threshold": np.ones(1), "v_reset": np.zeros(1)}
     >>> graph = nir.NIRGraph.from_list(nir.LIF(tau=np.array([1e-3]), v_leak=np.zeros(1), **numbers))
@@ -80,7 +82,7 @@ def verify_nir(
             raise NIRError("verify_nir: the graph does not say how long a step is; pass dt=1e-4, for instance")
         dt = said.dt
     reading = reading_of(plan, said if use_metadata else None, dt, discretisation, surrogate, dtype)
-    # the wider one of the two dtypes holds the numbers of both
+    # the wider of the two dtypes holds the numbers of both
     wide = torch.promote_types(sample.dtype, reading.dtype)
     way = reading.discretisation
     model = from_nir(graph, dt, way, surrogate=surrogate, dtype=wide, use_metadata=use_metadata)
@@ -103,11 +105,11 @@ def certified(
     Args:
         model: the network, which is not changed.
         graph: the graph.
-        sample: an input, (N, T, ...), whatever the network takes.
-        paths: for the neurons of the graph, the layer in the network.
+        sample: an input of the network, (N, T, ...).
+        paths: the layer in the network of each neuron node of the graph.
         dt: length of a step, in seconds.
         discretisation: of the equations.
-        reader: the library whose reader is to spike alike; None for NIR's own equations.
+        reader: the library whose reader must spike alike; None for NIR's own equations.
 
     Raises:
         NIRError: the reader does not compute the graph.
@@ -135,7 +137,7 @@ def certified(
 
 
 def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Target) -> Trace:
-    """Return what a reader makes of a graph; raise NIRError if it does not compute it."""
+    """Return a reader's model of a graph; raise NIRError if the reader does not compute it."""
     readers.check(reader, graph)
     try:
         return simulate(graph, x, dt=dt, hands_on=here, build=partial(readers.build, reader))
@@ -159,15 +161,15 @@ def _row(name: str, node: Any, here: Array, trace: Trace, fine: Trace | None, sl
 
 
 def _apart(fine: Array, there: Array, total: float) -> float:
-    """Return how many spikes more or less a neuron has, over how many there are in all."""
+    """Return the difference in the number of spikes per neuron, divided by the total number."""
     apart = float(abs(fine.sum((0, 1)) - there.sum((0, 1))).sum())
     return apart / total if total else float(apart > 0)
 
 
 def _differences(here: Array, different: Array, u: Array, threshold: Any, slack: float) -> Iterator[Difference]:
-    """Yield the first difference of each neuron and sample that has one."""
+    """Yield the first difference of each neuron and sample with one."""
     levels = np.broadcast_to(np.asarray(threshold, np.float64), here.shape[2:])
-    # what a membrane has held so far is what rounding errors are relative to
+    # rounding errors are relative to the largest value of the membrane so far
     largest = np.maximum(np.maximum.accumulate(abs(u), axis=0), abs(levels))
     for place in zip(*np.nonzero(different.any(0)), strict=True):
         step = int(np.argmax(different[(slice(None), *place)]))
@@ -178,13 +180,13 @@ def _differences(here: Array, different: Array, u: Array, threshold: Any, slack:
 
 
 def _output(name: str, node: Any, here: Array, trace: Trace, slack: float) -> Row:
-    """Return the row of an Output: the sums of what leads to it, which are of this step alone."""
+    """Return the row of an Output: the sums of its inputs, which belong to this step only."""
     error = _error(here, trace.out[name], slack * 256)
     return Row(name, type(node).__name__, int(np.prod(here.shape[2:])), error=error)
 
 
 def _error(here: Array, there: Array, slack: float) -> float:
-    """Return the largest difference over what rounding may do to that neuron; infinity where one side has NaN."""
+    """Return the largest difference, divided by the rounding bound of that neuron; infinity if one side has NaN."""
     if here.shape != there.shape:
         return float("inf")
     scale = np.maximum(abs(here), abs(there)).max((0, 1), initial=0.0)
@@ -197,9 +199,9 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _memory(node: Any, dt: float) -> float:
-    """Return how many errors of rounding a membrane holds: those of the sum of its inputs, and of as many steps.
+    """Return the number of rounding errors in a membrane: of the sum of its inputs, and of the steps that it holds.
 
-    A membrane forgets within its time constant, and keeps all if it has none.
+    A membrane forgets within its time constant; without one it keeps everything.
     """
     taus = [float(np.max(getattr(node, name))) for name in ("tau", "tau_mem", "tau_syn") if hasattr(node, name)]
     if isinstance(node, nir.IF | nir.I):
@@ -208,7 +210,7 @@ def _memory(node: Any, dt: float) -> float:
 
 
 def check_sample(owner: str, sample: Any) -> None:
-    """Raise NIRError unless a sample is a batch of inputs, in a dtype in which rounding says something."""
+    """Raise NIRError unless a sample is a batch of inputs in float32 or float64."""
     if not (isinstance(sample, Tensor) and sample.ndim >= 2 and sample.is_floating_point() and sample.numel()):
         raise NIRError(f"{owner}: sample is no floating-point tensor (N, T, ...) with entries; pass a batch of inputs")
     if sample.dtype not in (torch.float32, torch.float64):

@@ -1,13 +1,13 @@
-"""What the files of other libraries mean to those who wrote them, where that is not what NIR says.
+"""Dialects: the meaning of other libraries' files to their writers, if it differs from NIR.
 
-Their exporters write numbers whose equations, resets and comparisons are their own; a dialect reads a node as the layer
-of ``spikingtorch.like`` that equals the writer's neuron, bit by bit. What a file does not say, because NIR has no word
-for it, is an option of the dialect, with the writer's default. Which equation belongs to which number was found in the
-code of each library and by experiment, for the releases that are named.
+Their exporters write numbers for their own equations, resets and comparisons. A dialect reads a node as the layer of
+``spikingtorch.like`` that equals the writer's neuron, bit by bit. Properties that NIR cannot express are options of the
+dialect, with the writer's defaults. The equation of each number comes from the code of each library and from
+experiments, for the named releases.
 
-``neuron`` returns the layer of a node, or None for one that the library does not write: for a step of dt seconds and a
-network of a dtype; ``in_cycle`` says whether something comes back to the node from the step before. NIRError is raised
-where the node does not fit to what the library writes.
+``neuron`` returns the layer of a node, for a step of dt seconds and a network of a dtype. It returns None for a node
+that the library does not write. ``in_cycle`` says whether the node gets feedback from the step before. NIRError is
+raised if the library cannot have written the node.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ from spikingtorch.like import norse, sinabs, snntorch, spikingjelly
 
 
 class SnnTorch(NamedTuple):
-    """snnTorch 1.0.0: its neurons decay by 1 - dt / tau, take the input with weight 1, and are reset a step later.
+    """snnTorch 1.0.0: its neurons decay by 1 - dt / tau, take the input with weight 1, and reset a step later.
 
     Args:
         reset: ``reset_mechanism`` of the layers, "subtract", "zero" or "none"; the file has v_reset = 0 in any case.
@@ -52,18 +52,18 @@ class SnnTorch(NamedTuple):
             beta = parameter(1.0 - dt / np.asarray(node.tau_mem, np.float64), dtype)
             return snntorch.Synaptic(alpha, beta, **options)
         beta = parameter(1.0 - dt / np.asarray(node.tau, np.float64), dtype)
-        if in_cycle:  # what comes back is a part of the input here
+        if in_cycle:  # the feedback is part of the input here
             return snntorch.RLeaky(beta, 0.0, all_to_all=False, learn_recurrent=False, **options)
         return snntorch.Leaky(beta, **options)
 
 
 class Norse(NamedTuple):
-    """Norse 1.1.0: Euler's method with r = 1, from v_leak on; the exporter writes tau times its own dt.
+    """Norse 1.1.0: Euler's method with r = 1, starting at v_leak; the exporter writes tau times its own dt.
 
     Args:
-        v_reset: of the layers, which the file does not have.
+        v_reset: of the layers, because the file does not hold it.
         reset: "value", or "subtract" for ``reset_subtract``.
-        export_dt: dt of ``norse.torch.to_nir``, by which it multiplies time constants.
+        export_dt: dt of ``norse.torch.to_nir``, which multiplies time constants by it.
     """
 
     v_reset: float = 0.0
@@ -102,15 +102,15 @@ class Norse(NamedTuple):
 
 
 class Sinabs(NamedTuple):
-    """Sinabs 3.1.3: its time constants count steps, and a neuron fires as often in a step as it holds thresholds.
+    """Sinabs 3.1.3: time constants are in steps, and a neuron fires once for each threshold in its membrane.
 
     Args:
-        norm_input: of the layers; by default that of their classes, True for LIF and False for ExpLeak.
-        tau_syn: of the layers, in steps, which the file drops.
+        norm_input: of the layers; by default as in their classes, True for LIF and False for ExpLeak.
+        tau_syn: of the layers, in steps, because the file drops it.
         spikes: "multi", or "single" for ``SingleSpike``.
         reset: "subtract", or "value" for ``MembraneReset(v_reset)``.
         v_reset: its value.
-        min_v_mem: of the layers, which the file drops.
+        min_v_mem: of the layers, because the file drops it.
     """
 
     norm_input: bool | None = None
@@ -147,7 +147,7 @@ class Sinabs(NamedTuple):
 
 
 class SpikingJelly(NamedTuple):
-    """SpikingJelly 2.0.0: Euler's method, from v_reset on, and a neuron fires at its threshold as well."""
+    """SpikingJelly 2.0.0: Euler's method, starting at v_reset; a neuron also fires at its threshold."""
 
     def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
         """Return ``LIFNode`` for LIF, ``IFNode`` for IF, and ``CUBALIFNode`` for CubaLIF."""
@@ -182,7 +182,7 @@ DIALECTS: dict[str, type[Any]] = {
 
 
 def dialect_of(given: Any) -> Dialect | None:
-    """Return the dialect of a name, NIRError if there is none, or the one that is given; None for NIR itself."""
+    """Return the dialect of a name, or a given dialect; None for NIR itself. Raise NIRError for other names."""
     if given == "nir":
         return None
     if isinstance(given, str):
@@ -205,9 +205,9 @@ def _single(name: str, value: Any) -> float:
 
 
 def _check(what: str, value: Any, wanted: float) -> None:
-    """Raise unless numbers of a node are those that this library always writes."""
+    """Raise unless a node has the numbers that this library always writes."""
     if not np.allclose(value, wanted, rtol=1e-4, atol=1e-6):
         wrong = np.ravel(value)[~np.isclose(np.ravel(value), wanted, rtol=1e-4, atol=1e-6)][0]
         raise NIRError(
-            f"{what} is {wrong:g}, where this library writes {wanted:g}; is dt right, and is the file one of it?"
+            f"{what} is {wrong:g}, where this library writes {wanted:g}; check dt, and that this library wrote the file"
         )

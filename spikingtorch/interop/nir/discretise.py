@@ -1,14 +1,15 @@
-"""From the continuous equations of NIR to steps of length dt, and back.
+"""Convert the continuous equations of NIR to steps of length dt, and back.
 
-Each neuron of NIR is a linear differential equation between its spikes, so that each way to discretise it leads to an
-affine step, and differs in the numbers alone. The input of a step is held throughout it.
+Each neuron of NIR is a linear differential equation between its spikes. So each discretisation gives an affine step,
+and only the numbers differ. The input is constant during a step.
 
     "exact"         the solution of the whole equation at the end of the step
     "exponential"   each equation solved in turn: first the current, which is then held, and with it the membrane
     "euler"         one step of Euler's method for each equation in turn, as simulators do
 
-The first two differ only for neurons with a current of their own. Euler's method is off by O(dt / tau) in the decay of
-a step, 1 - dt / tau in place of exp(-dt / tau), the exponential one by O(dt / tau_syn) in what a current brings.
+The first two differ only for neurons with a synaptic current. Euler's method has an error of O(dt / tau) in the decay
+of a step, 1 - dt / tau in place of exp(-dt / tau). The exponential method has an error of O(dt / tau_syn) in the
+contribution of a current.
 """
 
 from numbers import Real
@@ -35,7 +36,7 @@ class Leaky(NamedTuple):
 class Cuba(NamedTuple):
     """A membrane behind a current: ``i' = decay_syn i + gain_syn x``, ``u = decay v + carry i + gain x + offset``.
 
-    The membrane takes the current of the step before, i, and the input, of which i' is made.
+    The membrane takes the current of the step before, i, and the input that changes it to i'.
     """
 
     decay_syn: Array
@@ -47,7 +48,7 @@ class Cuba(NamedTuple):
 
 
 def check_time(owner: str, dt: float, discretisation: str) -> None:
-    """Raise NIRError unless there is such a discretisation, and dt is the length of a step."""
+    """Raise NIRError unless the discretisation exists and dt is a length of a step."""
     if not isinstance(dt, Real) or isinstance(dt, bool) or not 0.0 < dt < 1e300:
         raise NIRError(
             f"{owner}: dt={dt!r} ({type(dt).__name__}), expected the length of a step in seconds, a number above zero: "
@@ -59,7 +60,7 @@ def check_time(owner: str, dt: float, discretisation: str) -> None:
 
 
 def integrator(r: Any, dt: float) -> Leaky:
-    """Return the step of ``v' = r x``, which all discretisations have in common."""
+    """Return the step of ``v' = r x``, the same for all discretisations."""
     gain = np.asarray(r, dtype=np.float64) * dt
     return Leaky(np.ones_like(gain), gain, np.zeros_like(gain))
 
@@ -98,7 +99,7 @@ def cuba(tau_syn: Any, tau_mem: Any, r: Any, v_leak: Any, w_in: Any, dt: float, 
 
 
 def tau_of(decay: Any, dt: float, discretisation: Discretisation) -> Array:
-    """Return the time constant by which a membrane keeps a share of itself over a step; ValueError if none does."""
+    """Return the time constant of a membrane's share kept over a step; raise ValueError if there is none."""
     decay = np.asarray(decay, dtype=np.float64)
     if not ((decay > 0.0) & (decay < 1.0)).all():
         wrong = decay[~((decay > 0.0) & (decay < 1.0))].flat[0]
@@ -107,7 +108,7 @@ def tau_of(decay: Any, dt: float, discretisation: Discretisation) -> Array:
 
 
 def _decay_and_rise(tau: Any, dt: float, discretisation: Discretisation) -> tuple[Array, Array]:
-    """Return the share that is kept over a step, and one less it."""
+    """Return the share that is kept over a step, and 1 minus this share."""
     ratio = dt / np.asarray(tau, dtype=np.float64)
     return (1.0 - ratio, ratio) if discretisation == "euler" else (np.exp(-ratio), -np.expm1(-ratio))
 

@@ -2,4 +2,4 @@
 
 
 class NIRError(ValueError):
-    """Something that NIR, or this library, cannot say; the message names the node or layer and what would fit."""
+    """NIR or this library cannot express something; the message names the node or layer and a possible fix."""

@@ -1,4 +1,4 @@
-"""to_nir: a SpikingNet as a graph of NIR."""
+"""to_nir: export a SpikingNet as a graph of NIR."""
 
 import dataclasses
 import warnings
@@ -40,35 +40,34 @@ def to_nir(
 ) -> nir.NIRGraph:
     """Return the graph of a network: weights, and neurons as differential equations.
 
-    The network is exported as it computes in evaluation. A step of it becomes a time of dt. The equations are those
-    that give the numbers of the step back when they are discretised as ``discretisation`` says; another way, or
-    another dt, gives other numbers. NIR fires above the threshold and our neurons at it as well: the graph has the next
-    smaller number of the network's dtype as threshold, which says the same. What NIR has no word for (surrogates, what
-    learns, the exact bits of decays) is in the metadata, so that ``from_nir`` makes the same network again.
+    The network is exported in evaluation mode. A step becomes a time of dt. If a reader discretises the equations by
+    ``discretisation`` and dt, it gets the numbers of the step back. Another method or another dt gives other numbers.
+    NIR fires above the threshold, and neurons of this library also at it. So the threshold of the graph is the next
+    smaller number of the network's dtype, which is equivalent. Properties that NIR cannot express (surrogates,
+    learnable parameters, the exact bits of decays) are in the metadata, so ``from_nir`` returns the same network.
 
-    Libraries read less, or something else, than NIR says. With a target, the graph has the numbers with which the
-    reader of that library spikes as the network does, and the certificate is that of a model of this reader.
+    Libraries read only a part of NIR, or read it differently. With a target, the graph has the numbers with which the
+    reader of that library spikes like the network. The certificate then compares with a model of this reader.
 
     Args:
         model: the network, which is not changed.
-        sample: an input, as the network takes it, for the shapes and the certificate; a few samples that make every
-            layer fire.
+        sample: an input of the network, for the shapes and the certificate; a few samples with which every layer fires.
         target: the library that will read the graph: "snntorch", "norse", "sinabs" or "spikingjelly"; None for readers
-            that go by NIR's equations.
-        dt: length of a step, in seconds; by default what the target takes for it, and 1e-4 without one.
-        discretisation: by which a reader without a target will turn the graph into steps: "exponential", the default,
-            or "exact", or "euler" as simulators do; see ``from_nir``. A target has its own.
-        approximate: export what comes nearest to what NIR or the target cannot say, such as a reset by subtraction, and
-            note in the metadata what was lost.
+            that use NIR's equations.
+        dt: length of a step, in seconds; by default the target's length, or 1e-4 without a target.
+        discretisation: the method with which a reader without a target will turn the graph into steps: "exponential",
+            the default, "exact", or "euler" as in simulators; see ``from_nir``. A target has its own method.
+        approximate: export the nearest form of properties that NIR or the target cannot express, such as a reset by
+            subtraction, and note the losses in the metadata.
         certify: run the network and an independent simulation of the graph on the sample, and compare their spikes.
 
     Returns:
         The graph; ``nir.write(path, graph)`` makes a file of it.
 
     Raises:
-        NIRError: NIR cannot say what a layer does, or the target's reader does not compute it; or the simulation of the
-            graph spikes otherwise than the network.
-        TypeError: model is no SpikingNet.
+        NIRError: NIR cannot express a layer, or the target's reader does not compute it; or the simulation of the graph
+            spikes differently from the network.
+        TypeError: model is not a SpikingNet.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF, SpikingNet
@@ -82,9 +81,9 @@ def to_nir(
     check_hooks(model)
     sample = samples_first(sample, model.batch_first)
     copied = copied_model(model).eval()
-    copied.statistics, copied.mode = "step", "step"  # in evaluation they are those that were learned
+    copied.statistics, copied.mode = "step", "step"  # evaluation uses the learned statistics
     with torch.no_grad():
-        copied(sample[:, :1])  # what is wrong with the sample shows here, in words of the network
+        copied(sample[:, :1])  # errors in the sample are raised here, in the words of the network
     graph = _Graph(calls_of(copied.net, sample[:, 0]), how)
     found = graph.finished()
     if certify:
@@ -95,7 +94,7 @@ def to_nir(
 def _how(
     target: str | None, dt: float | None, discretisation: Discretisation | None, approximate: bool, sample: Tensor
 ) -> Writing:
-    """Return how the layers are written: check the options, and fill in what is left out."""
+    """Check the options, fill in defaults, and return how the layers are written."""
     found = target_of("to_nir", target)
     way: Any = discretisation or ("exponential" if found is None else found.discretisation)
     step: Any = dt if dt is not None else DT if found is None else found.dt
@@ -107,7 +106,7 @@ def _how(
 
 
 class _Graph:
-    """The graph of a network's calls, while it is put together."""
+    """The graph of a network's calls, while it is built."""
 
     def __init__(self, calls: Calls, how: Writing) -> None:
         self.calls, self.how = calls, how
@@ -115,7 +114,7 @@ class _Graph:
         self.edges: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
         self.lost: dict[str, str] = {}
-        # of each op, the name of its node, and of each spiking layer
+        # the node name of each op, and of each spiking layer
         self.names: list[str] = []
         self.paths: dict[str, str] = {}
 
@@ -128,7 +127,7 @@ class _Graph:
         how, target = self.how, self.how.target
         name = None if target is None else target.name
         content = metadata.Metadata(how.dt, how.discretisation, how.dtype, self.described, self.lost, name)
-        # the check of types in nir 1.0.8 knows no groups of convolutions
+        # the type check of nir 1.0.8 does not support groups of convolutions
         found = nir.NIRGraph(self.nodes, self.edges, metadata=metadata.packed(content), type_check=False)
         if target is not None:
             readers.check(target, found)
@@ -142,7 +141,7 @@ class _Graph:
         else:
             self.nodes[name] = self._for_reader(node_of(op), op.path, op.before)
             if getattr(op.module, "bias", 0) is None and hasattr(self.nodes[name], "bias"):
-                self.described[name] = {"bias": False}  # which some nodes always have
+                self.described[name] = {"bias": False}  # some nodes always have it
         self._connect(op.sources, name)
 
     def _add_layer(self, op: Op, layer: StepLayer, name: str) -> None:
@@ -166,7 +165,7 @@ class _Graph:
         self.edges += [("input" if each < 0 else self.names[each], target) for each in sources]
 
     def _free(self, path: str) -> str:
-        """Return a name that is not taken: modules of torch, which others make of nodes, have no dots in theirs."""
+        """Return an unused name without dots, because readers make torch modules of nodes."""
         name = base = plain_name(path) or "node"
         count = 1
         while name in self.nodes or name == "output":
@@ -182,9 +181,9 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -
         return
     if not certificate.within_rounding:
         raise NIRError(
-            "the graph gives out something else than the network. Either forward does what torch.fx does not see, such "
-            "as writing in place on a tensor of two names; or this is an error of this library, which please report.\n"
-            f"{certificate}"
+            "the graph and the network have different outputs. Possibly forward does something that torch.fx "
+            "does not see, such as an in-place write to a tensor with two names. If not, please report this "
+            f"error of the library.\n{certificate}"
         )
     warnings.warn(
         "to_nir: a membrane lies so near to its threshold that rounding decides; network and graph differ from there "

@@ -1,4 +1,4 @@
-"""Reading NIR files that somebody else has written: sizes are looked at before anything is loaded."""
+"""Read NIR files of other authors: sizes are checked before anything is loaded."""
 
 import math
 from pathlib import Path
@@ -18,16 +18,16 @@ _DEEPEST, _MOST = 64, 1_000_000
 def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
     """Return the graph of a file.
 
-    A NIR file is HDF5: arrays by name. Before it is loaded, it is walked through: arrays that are larger than the file
-    says they may be, links to other files, and types that hold Python objects are refused.
+    A NIR file is HDF5: arrays by name. All entries are checked before it is loaded. Too large arrays, links to other
+    files, and types that hold Python objects are refused.
 
     Args:
         path: of the file.
         limit: bytes that its arrays may take in memory.
 
     Raises:
-        NIRError: it is no NIR file, is damaged, or takes more than the limit.
-        FileNotFoundError: there is no such file.
+        NIRError: the file is not a NIR file, is damaged, or takes more than the limit.
+        FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -44,24 +44,25 @@ def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
             found = kind[()] if isinstance(kind, h5py.Dataset) else None
             if found != b"NIRGraph":
                 raise NIRError(f"{path} holds no graph, but {'nothing' if found is None else repr(found)}")
-        # shapes are checked when the graph becomes a network; the check of nir 1.0.8 knows no groups of convolutions
+        # shapes are checked when the graph becomes a network; the check of nir 1.0.8 does not support groups of
+        # convolutions
         graph: nir.NIRGraph = nir.read(path, type_check=False)
     except NIRError:
         raise
-    except Exception as error:  # h5py and nir raise whatever a damaged file leads them to
+    except Exception as error:  # h5py and nir may raise any error for a damaged file
         raise NIRError(f"{path} cannot be read as a NIR file ({type(error).__name__}: {error})") from error
     return graph
 
 
 class _FileWalk:
-    """Goes through a file and adds up what its arrays take."""
+    """Walk through a file and sum up the memory of its arrays."""
 
     def __init__(self, limit: int, path: Path) -> None:
         self.limit, self.path = limit, path
         self.bytes = self.entries = 0
 
     def group(self, group: Any, depth: int) -> None:
-        """Look at all that is in a group; raise NIRError where something is not to be loaded."""
+        """Check all entries of a group; raise NIRError if one must not be loaded."""
         if depth > _DEEPEST:
             raise NIRError(f"{self.path}: groups lie more than {_DEEPEST} deep in each other")
         for name in group:
@@ -78,7 +79,7 @@ class _FileWalk:
                 self.array(entry)
 
     def array(self, entry: Any) -> None:
-        """Raise NIRError if an array is too large, or holds what is no number and no text."""
+        """Raise NIRError if an array is too large, or holds anything but numbers and text."""
         if not isinstance(entry, h5py.Dataset):
             raise NIRError(f"{self.path}: {entry!r} is no array")
         if entry.shape is None:

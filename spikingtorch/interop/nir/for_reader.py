@@ -1,8 +1,8 @@
-"""A neuron node of NIR as the node by which the reader of one library computes the same spikes.
+"""Convert a neuron node of NIR to the node with which a library's reader computes the same spikes.
 
-A membrane has no unit of its own: neuron and reader spike alike if the reader's membrane is s times ours, its
-threshold is s times ours, and both rest at zero and are reset to it. So s, for each neuron, is what an input of 1 does
-to a membrane of the reader over what it does to ours. The weights stay as they are.
+The unit of a membrane is free. Neuron and reader spike alike if the reader's membrane and threshold are s times ours,
+and if both rest at zero and reset to zero. So s is the effect of an input of 1 on the reader's membrane, divided by its
+effect on ours, for each neuron. The weights do not change.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ _ENDLESS = 2.0**40
 
 
 def for_reader(node: Any, writing: Writing, target: Target) -> Any:
-    """Return a neuron, as NIR means it, as a target's reader computes it; NIRError if that has no such neuron."""
+    """Return NIR's neuron in the form of a target's reader; raise NIRError if the reader has no such neuron."""
     made = _NODES[target.name].get(type(node))
     if made is None:
         known = ", ".join(sorted(kind.__name__ for kind in _NODES[target.name]))
@@ -35,7 +35,7 @@ def for_reader(node: Any, writing: Writing, target: Target) -> Any:
 
 
 def _check_at_zero(node: Any, writing: Writing) -> None:
-    """Raise where a membrane that starts at zero goes elsewhere by itself or after a spike."""
+    """Raise if a membrane that starts at zero leaves zero by itself or after a spike."""
     for field, what in (("v_leak", "leaks towards"), ("v_reset", "is reset to")):
         values = np.ravel(getattr(node, field, 0.0))
         if (values != 0.0).any():
@@ -43,7 +43,7 @@ def _check_at_zero(node: Any, writing: Writing) -> None:
 
 
 def _gain(node: Any, writing: Writing) -> Array:
-    """Return what an input of 1 adds to a membrane in a step, by NIR's equations; NIRError unless above zero."""
+    """Return how much an input of 1 adds to a membrane in a step of NIR; raise NIRError unless above zero."""
     how = (writing.dt, writing.discretisation)
     gain: Array
     if isinstance(node, nir.CubaLIF):
@@ -61,8 +61,8 @@ def _gain(node: Any, writing: Writing) -> Array:
 
 
 def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target) -> Array:
-    """Return the threshold, in float32 as the readers compute, of membranes that are so many times as large."""
-    # the node fires above its threshold: from the next number of the network's dtype on
+    """Return the threshold of scaled membranes, in float32 like the readers."""
+    # the node fires above its threshold, that is from the next number of the network's dtype
     above = np.asarray(node.v_threshold)
     fires = (np.nextafter(above, np.array(np.inf, above.dtype)).astype(np.float64) * scale).astype(np.float32)
     if not (fires > 0.0).all():
@@ -72,7 +72,7 @@ def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target
 
 
 def _same(what: str, values: Array, writing: Writing) -> Array:
-    """Return values that are the same for all neurons of a layer; raise NIRError if they are not."""
+    """Return the common value of all neurons of a layer; raise NIRError if they differ."""
     if np.unique(values).size > 1:
         raise NIRError(
             f"layer {writing.name!r} has neurons of different {what} ({values.min():g} to {values.max():g}), and "
@@ -146,7 +146,7 @@ def _sinabs_lif(node: Any, writing: Writing, target: Target) -> Any:
 
 def _sinabs_if(node: Any, writing: Writing, target: Target) -> Any:
     if len(writing.shape) == 1:
-        return _sinabs_lif(node, writing, target)  # it has no floor
+        return _sinabs_lif(node, writing, target)  # there is no lower bound
     writing.lose("lets its membrane fall below -threshold", "IF that is kept above it")
     return _whole_if(node, writing, target)
 

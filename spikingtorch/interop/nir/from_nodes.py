@@ -1,4 +1,4 @@
-"""A node of NIR as a module: one function for each kind."""
+"""Convert a node of NIR to a module: one function for each kind."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,21 +18,21 @@ from spikingtorch.interop.nir.values import at_most, parameter
 from spikingtorch.layers import Delay, McPitts
 from spikingtorch.layers.steplayer import StepLayer
 
-# how far a delay may be from a whole number of steps, relative to it
+# allowed relative distance of a delay from a whole number of steps
 _WHOLE = 1e-6
-# steps that the delay lines of a node may hold in all
+# the largest total length of a node's delay lines, in steps
 _LONGEST = 10**8
 
 
 class Reading(NamedTuple):
-    """How nodes are read.
+    """The options for reading nodes.
 
     Attributes:
         dt: length of a step, in seconds.
         discretisation: of the neurons' equations.
         dtype: of weights and parameters.
-        surrogate: spike function that neurons are trained by.
-        at_threshold: whether neurons fire at the threshold as well, as a reader does for which the graph was written.
+        surrogate: spike function for the training of neurons.
+        at_threshold: whether neurons also fire at the threshold, as in the reader for which the graph was written.
     """
 
     dt: float
@@ -43,7 +43,7 @@ class Reading(NamedTuple):
 
     @property
     def fires(self) -> F.Surrogate:
-        """The spike function with the comparison of NIR: above the threshold, and not at it."""
+        """The spike function with the comparison of NIR: above the threshold, but not at it."""
         return self.surrogate if self.at_threshold else F.Strict(self.surrogate)
 
     def parameters(self, coefficients: NamedTuple) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Reading(NamedTuple):
         return {name: parameter(value, self.dtype) for name, value in coefficients._asdict().items()}
 
     def threshold(self, v_threshold: Any) -> Tensor | float:
-        """Return a threshold, rounded so that a membrane of this dtype is above the one if it is above the other."""
+        """Return a threshold, rounded so that a membrane of this dtype exceeds both values or neither."""
         rounded = v_threshold if self.at_threshold else at_most(v_threshold, self.dtype)
         return parameter(rounded, self.dtype)
 
@@ -71,7 +71,7 @@ def weights_of(node: Any) -> Any:
 
 
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
-    """Return the module that computes a node, None for one that hands on what it gets; NIRError if nothing does.
+    """Return the module of a node, None for a node that passes its input on; raise NIRError if there is none.
 
     ``**options`` are those of a neuron's layer: its ``recurrent`` weights.
     """
@@ -155,7 +155,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable
 def _sizes(value: Any, axes: int) -> Any:
     sizes = np.broadcast_to(np.asarray(value), (axes,))
     if (sizes != sizes.astype(np.int64)).any():
-        raise NIRError(f"{value!r} holds what is no whole number of steps in an image")
+        raise NIRError(f"{value!r} holds a value that is not a whole number of steps in an image")
     return tuple(int(size) for size in sizes)
 
 
@@ -197,7 +197,7 @@ def _threshold(node: Any, reading: Reading, **options: Any) -> nn.Module:
 
 
 def _neuron(step: Any, state: Any, coefficients: Any) -> Callable[..., nn.Module]:
-    """Return what makes the layer of a neuron, or of one that gives out its membrane."""
+    """Return a function that creates the layer of a neuron, or of one whose output is its membrane."""
 
     def make(node: Any, reading: Reading, **options: Any) -> nn.Module:
         params = reading.parameters(coefficients(node, reading)) | _firing(node, reading)
@@ -231,7 +231,7 @@ def _cuba(node: Any, reading: Reading) -> discretise.Cuba:
 
 
 def _check_step(name: str, tau: Any, reading: Reading) -> None:
-    """Raise where a step of Euler's method leaps over the value that the membrane tends to."""
+    """Raise if a step of Euler's method jumps over the value that the membrane approaches."""
     if reading.discretisation == "euler" and np.min(tau) < reading.dt:
         raise NIRError(
             f"{name} has the value {np.min(tau):g} s, shorter than dt={reading.dt:g} s, for which a step of Euler's "

@@ -1,4 +1,4 @@
-"""from_nir: a graph of NIR as a SpikingNet."""
+"""from_nir: import a graph of NIR as a SpikingNet."""
 
 from pathlib import Path
 from typing import Any
@@ -33,30 +33,30 @@ def from_nir(
 ) -> SpikingNet:
     """Return the network of a graph.
 
-    NIR's neurons are differential equations; a step of the network is a time of dt, throughout which the input is held.
-    Neurons fire above their threshold and not at it, and start at zero. In a cycle, the way back to the input takes a
-    step (see ``plan_of``): a neuron with weights back to itself becomes a recurrent layer, and a network with another
-    cycle runs step by step.
+    NIR's neurons are differential equations. A step of the network is a time of dt, during which the input is constant.
+    Neurons start at zero, and fire above their threshold but not at it. In a cycle, the edge back towards the input
+    takes a step (see ``plan_of``). A neuron with weights back to itself becomes a recurrent layer. A network with
+    another cycle runs step by step.
 
     Args:
-        graph: what ``nir.read`` returns, or the path of a file.
-        dt: length of a step, in seconds. NIR does not know it; a graph of this library does, and with another dt or
+        graph: a graph from ``nir.read``, or the path of a file.
+        dt: length of a step, in seconds. NIR does not store it, but a graph of this library does; with another dt or
             discretisation its equations are discretised anew.
-        discretisation: "exact", the solution at the end of each step; "exponential", which for neurons with a current
-            of their own solves current and membrane in turn; or "euler", as most simulators do. By default that of the
-            metadata, and "exact" without.
-        surrogate: spike function that the neurons are trained by, where the metadata name none.
-        dtype: of the network; by default the widest one of the graph's weights, or torch's default without any.
-        use_metadata: whether to go by what a graph of this library says about itself.
-        dialect: "nir", or who wrote the graph, where its neurons are to be what they were there and not what NIR says:
-            "snntorch", "norse", "sinabs" or "spikingjelly" with the defaults of their layers, or one of ``dialects``
-            with what the file does not say, ``dialects.SnnTorch(reset="zero")``. dt is the writer's then.
+        discretisation: "exact", the solution at the end of each step; "exponential", which solves a neuron's current
+            and membrane one after the other; or "euler", as most simulators do. By default taken from the metadata, or
+            "exact" without them.
+        surrogate: spike function for the training of neurons, if the metadata name none.
+        dtype: of the network; by default the widest dtype of the graph's weights, or torch's default without weights.
+        use_metadata: whether to use the metadata of a graph of this library.
+        dialect: "nir", or the writer of the graph, if its neurons must equal the writer's and not NIR's: "snntorch",
+            "norse", "sinabs" or "spikingjelly" with the defaults of their layers. One of ``dialects`` adds what the
+            file does not store, such as ``dialects.SnnTorch(reset="zero")``. dt is then the writer's.
 
     Returns:
         The network; its modules have the names of the nodes.
 
     Raises:
-        NIRError: a node is unknown, its numbers make no sense or do not fit together; the file is damaged; or the
+        NIRError: a node is unknown, its numbers are not valid or do not fit together; the file is damaged; or the
             metadata contradict the nodes.
 
     >>> import numpy as np
@@ -79,7 +79,7 @@ def from_nir(
 
 
 def _in_other_steps(said: Metadata) -> Metadata:
-    """Return what metadata say with another dt or discretisation; NIRError where the numbers of nodes are of steps."""
+    """Return metadata with another dt or discretisation; raise NIRError if the nodes' numbers are in steps."""
     target = target_of("from_nir", said.target)
     if target is not None and target.counts:
         raise NIRError(
@@ -97,10 +97,10 @@ def reading_of(
     surrogate: F.Surrogate,
     dtype: torch.dtype | None,
 ) -> Reading:
-    """Return how the nodes of a graph are read: as the caller says, as the metadata say, or by default.
+    """Return how to read the nodes of a graph: by the caller, by the metadata, or by default.
 
     Raises:
-        NIRError: dt is no length of time, or there is no such discretisation.
+        NIRError: dt is not a length of time, or the discretisation does not exist.
     """
     way: Any = discretisation or ("exact" if said is None else said.discretisation)
     check_time("from_nir", dt, way)

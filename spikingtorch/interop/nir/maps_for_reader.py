@@ -1,4 +1,4 @@
-"""A node without a state as the nodes that the reader of one library takes, with the same numbers."""
+"""Convert a node without a state to nodes that a library's reader takes, with the same numbers."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ import numpy as np
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.targets import Target
 
-# they leave a padding of zeros out, where there is one
+# they ignore a padding of zeros
 _WITHOUT_PADDING = (nir.SumPool2d,)
 
 
 def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target) -> Any:
     """Return the node for a target.
 
-    A factor for each entry becomes a diagonal matrix, groups of a convolution become zeros in a whole one, and a pool
-    that the reader leaves out becomes a convolution.
+    A factor for each entry becomes a diagonal matrix. Groups of a convolution become zeros in a full convolution. A
+    pool that the reader leaves out becomes a convolution.
 
     Args:
-        node: as NIR means it.
+        node: with the meaning of NIR.
         path: of its module, for messages.
         before: shape of its input for a sample.
-        target: the library whose reader it is for.
+        target: the library of the reader.
 
     Raises:
         NIRError: the reader does not compute it.
@@ -50,7 +50,7 @@ def _pools(node: Any, target: Target) -> bool:
 
 
 def _without_groups(node: Any) -> Any:
-    """Return a convolution in which each output takes all inputs, those of other groups by zeros."""
+    """Return a convolution in which each output takes all inputs, with zero weights for other groups."""
     weight, groups = np.asarray(node.weight), int(node.groups)
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
     whole = np.zeros((weight.shape[0], inputs * groups, *weight.shape[2:]), weight.dtype)
@@ -62,7 +62,7 @@ def _without_groups(node: Any) -> Any:
 
 
 def _pool_as_convolution(node: Any, before: tuple[int, ...]) -> nir.Conv2d:
-    """Return the convolution of each channel with itself that a pool is."""
+    """Return a pool as a convolution of each channel."""
     channels, *size = before
     kernel, stride, padding = (
         tuple(int(each) for each in values) for values in (node.kernel_size, node.stride, node.padding)

@@ -1,10 +1,12 @@
-"""What NIR cannot say, in the metadata of a graph: JSON under one key, read back without running anything.
+"""Store what NIR cannot express in the metadata of a graph: JSON under one key, read without running code.
 
-dt, discretisation      with which the numbers of the nodes were computed
-dtype                   of the network
-nodes                   for each neuron its layer and parameters as the user gave them, comparison, surrogate, reset
-lost                    what an approximate export has left out, by node
-target                  the library for whose reader it was written, or null
+The entries:
+
+    dt, discretisation      as used for the numbers of the nodes
+    dtype                   of the network
+    nodes                   for each neuron its layer, the user's parameters, comparison, surrogate and reset
+    lost                    properties that an approximate export has left out, by node
+    target                  the library whose reader it was written for, or null
 """
 
 import json
@@ -26,7 +28,7 @@ from spikingtorch.layers.steplayer import StepLayer
 KEY = "spikingtorch"
 VERSION = 1
 
-# the names by which layers, steps, spike functions and reset rules may be asked for: nothing else is ever looked up
+# the allowed names of layers, steps, spike functions and reset rules: nothing else is ever looked up
 _LAYERS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -59,13 +61,13 @@ _SURROGATES = {
     )
 }
 _RULES = {rule.__name__: rule for rule in (F.to_zero, F.by_subtraction, F.none)}
-# steps that a delay line may be remembered
+# the largest length of a delay line, in steps
 _LONGEST = 100_000
 _DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
 class Metadata(NamedTuple):
-    """What a graph of ours says about itself; see the module."""
+    """The metadata of a graph of this library; see the module."""
 
     dt: float
     discretisation: str
@@ -76,16 +78,16 @@ class Metadata(NamedTuple):
 
 
 def packed(metadata: Metadata) -> dict[str, str]:
-    """Return metadata as an entry of those of a graph."""
+    """Return metadata as an entry of a graph's metadata."""
     content = metadata._asdict() | {"dtype": str(metadata.dtype).removeprefix("torch."), "version": VERSION}
     return {KEY: json.dumps(content)}
 
 
 def unpacked(graph: Any) -> Metadata | None:
-    """Return what a graph says about itself, or None for one of another library.
+    """Return the metadata of a graph, or None for a graph of another library.
 
     Raises:
-        NIRError: it is damaged, or of a later version of this library.
+        NIRError: the metadata are damaged, or from a later version of this library.
     """
     text = (getattr(graph, "metadata", None) or {}).get(KEY)
     if text is None:
@@ -104,12 +106,12 @@ def unpacked(graph: Any) -> Metadata | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NIRError(
             f"metadata[{KEY!r}] of the graph are damaged ({type(error).__name__}: {error}); pass "
-            "use_metadata=False to go by the nodes alone"
+            "use_metadata=False to use only the nodes"
         ) from error
 
 
 def described(layer: StepLayer) -> dict[str, Any] | None:
-    """Return what makes a layer again, or None where something of it has no name here."""
+    """Return the description that recreates a layer, or None if a part of it has no name here."""
     try:
         return _described(layer)
     except KeyError:
@@ -156,7 +158,7 @@ def _value(value: Any, stored: Mapping[str, Any]) -> Any:
 
 
 def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> StepLayer:
-    """Return the layer that ``described`` has described; raise NIRError if that is damaged."""
+    """Return the layer of a description by ``described``; raise NIRError if it is damaged."""
     try:
         params = {str(key): _made(value) for key, value in content["params"].items()}
         options: dict[str, Any] = {
@@ -172,13 +174,13 @@ def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> St
         return StepLayer(step, state, **params, **options)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise NIRError(
-            f"what the metadata say of node {name!r} is damaged ({type(error).__name__}: {error}); pass "
+            f"the metadata entry of node {name!r} is damaged ({type(error).__name__}: {error}); pass "
             "use_metadata=False to go by the nodes alone"
         ) from error
 
 
 def _longest(content: Any) -> int:
-    """Return the longest delay of a layer, a line of which is remembered."""
+    """Return the longest delay of a layer with a delay line."""
     found = int(content["extra"]["longest"])
     if not 0 < found <= _LONGEST:
         raise ValueError(f"longest is {found}, expected 1 to {_LONGEST:,} steps")

@@ -1,4 +1,4 @@
-"""A network as a graph of calls: torch.fx, with the shapes of one sample at one step."""
+"""Trace a network to a graph of calls by torch.fx, with the shapes of one sample at one step."""
 
 import copy
 import inspect
@@ -23,10 +23,10 @@ from spikingtorch.layers.time_norm import TimeNorm
 _TORCH = str(Path(torch.__file__).parent)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-# in evaluation, they hand on what they get
+# in evaluation, they pass their input on
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, SequenceDropout)
 _ADDITIONS = (operator.add, torch.add, "add")
-# they hand on the same numbers
+# they pass the same numbers on
 _COPIES = ("contiguous", "clone", "detach", torch.clone)
 _FLATTENING = (torch.flatten, "flatten", "view", "reshape", torch.reshape)
 
@@ -35,9 +35,9 @@ class Op(NamedTuple):
     """One module that is called.
 
     Attributes:
-        path: of the module in the network, or of the function that is called, where messages name it.
-        module: what is called.
-        sources: indices of the ops whose outputs it adds up; -1 for the input of the network.
+        path: name of the module in the network, or of the called function, for messages.
+        module: the module that is called.
+        sources: indices of the ops whose outputs it sums; -1 for the input of the network.
         before: shape of its input for a sample.
         after: shape of its output.
     """
@@ -54,7 +54,7 @@ class Calls(NamedTuple):
 
     Attributes:
         ops: in the order of the calls.
-        result: indices of the ops whose outputs, added up, the network returns.
+        result: indices of the ops whose sum is the network's output.
         shape: of the input for a sample.
         out: of the output.
     """
@@ -82,7 +82,7 @@ def calls_of(net: nn.Module, x: Tensor) -> Calls:
         x: an input of one step, (N, ...).
 
     Raises:
-        NIRError: it cannot be traced, or calls what is not handled here.
+        NIRError: the network cannot be traced, or has calls that are not supported.
     """
     if isinstance(net, StatefulLayer):
         raise NIRError(
@@ -98,7 +98,7 @@ def calls_of(net: nn.Module, x: Tensor) -> Calls:
             ShapeProp(traced).propagate(x, *values)
     except NIRError:
         raise
-    except Exception as error:  # whatever the code of forward raises on what stands for its input
+    except Exception as error:  # any error of forward's code for the placeholder of its input
         raise NIRError(
             f"torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward may not branch "
             "on values or sizes of tensors; call torch.fx.symbolic_trace(net) to see where it does"
@@ -107,12 +107,12 @@ def calls_of(net: nn.Module, x: Tensor) -> Calls:
 
 
 class _GraphWalk:
-    """Goes through a traced network and collects its ops."""
+    """Walk through a traced network and collect its ops."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self.traced = traced
         self.ops: list[Op] = []
-        # what each node hands on: the ops whose outputs add up to it
+        # the value of each node: the ops whose outputs sum to it
         self.sums: dict[fx.Node, tuple[int, ...]] = {}
         self.called: set[str] = set()
 
@@ -149,7 +149,8 @@ class _GraphWalk:
             return
         if path in self.called and isinstance(module, StatefulLayer):
             raise NIRError(
-                f"layer {path!r} is called twice in a step, which no node of NIR can be; give each call its own"
+                f"layer {path!r} is called twice in a step, but a node of NIR is called once; give each call its "
+                "own layer"
             )
         self.called.add(path)
         self._add(node, path, module, source)
@@ -159,10 +160,10 @@ class _GraphWalk:
         self.sums[node] = (len(self.ops) - 1,)
 
     def _norm(self, node: fx.Node, norm: Any, path: str) -> None:
-        """Make a batch norm a part of the weights before it."""
+        """Merge a batch norm into the weights before it."""
         sources = self._summed(self._given(node, path), path)
         op = self.ops[sources[0]] if len(sources) == 1 and sources[0] >= 0 else None
-        # a batch norm behind a Linear normalises the axis after the batch, which is that of its outputs alone
+        # a batch norm after a Linear normalises the axis after the batch, which must be the axis of outputs
         fits = (
             op is not None
             and isinstance(op.module, _WEIGHTED)
@@ -170,8 +171,8 @@ class _GraphWalk:
         )
         if op is None or not fits or norm.running_mean is None or not self._alone(sources[0], node):
             raise NIRError(
-                f"{path!r} is a batch norm with running statistics that does not directly follow a Linear or Conv "
-                "module, so that it cannot become part of its weights; NIR has no node for it"
+                f"{path!r} is a batch norm for which NIR has no node. It has running statistics, but does not "
+                "directly follow a Linear or Conv module, so it cannot be merged into its weights"
             )
         if norm.weight is None:  # affine=False
             norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
@@ -186,13 +187,13 @@ class _GraphWalk:
         self.sums[node] = sources
 
     def _alone(self, index: int, norm: fx.Node) -> bool:
-        """Say whether what an op gives out goes to a batch norm alone."""
+        """Return True if only a batch norm reads the output of an op."""
         users = {user for node, sums in self.sums.items() if index in sums for user in node.users if user is not norm}
         calls = [self.traced.get_submodule(str(user.target)) for user in users if user.op == "call_module"]
         return len(calls) == len(users) and all(isinstance(called, _PASSING) for called in calls)
 
     def _given(self, node: fx.Node, path: str) -> fx.Node:
-        """Return the value that a module is called with."""
+        """Return the argument of a module's call."""
         found = [each for each in node.all_input_nodes if each in self.sums]
         if len(found) != 1:
             raise NIRError(f"{path!r} is called with {len(found)} values that come from the input, expected one")
@@ -226,7 +227,7 @@ class _GraphWalk:
             )
 
     def _flatten(self, node: fx.Node, source: fx.Node, name: str) -> None:
-        """Add a flattening of all axes from one on; views that keep the shape hand on what they get."""
+        """Add a flattening of all axes from a given one; views that keep the shape pass their input on."""
         before, after = _shape(source), _shape(node)
         if source.meta["tensor_meta"].shape[0] != node.meta["tensor_meta"].shape[0]:
             self._refuse(node, f"a {name} that mixes samples", "keep the first axis")
@@ -248,12 +249,12 @@ class _GraphWalk:
 
 
 def _is_off(node: fx.Node) -> bool:
-    """Say whether a node is dropout that drops nothing."""
+    """Return True if a node is dropout that drops nothing."""
     return node.target is nnf.dropout and node.kwargs.get("training", True) is False
 
 
 def _line_of(node: fx.Node) -> str:
-    """Return the line of the user's forward that made a node, as messages have it."""
+    """Return the line of the user's forward that created a node, for messages."""
     lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
     places = [place for place, line in enumerate(lines[:-1]) if line.startswith("File ") and _TORCH not in line]
     return f" ({lines[places[-1]]}: {lines[places[-1] + 1]})" if places else ""
@@ -266,7 +267,7 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 
 def _in_evaluation(over_time: TimeNorm) -> Any:
-    """Return the batch norm of torch's that one over batch and time is in evaluation."""
+    """Return torch's batch norm that equals one over batch and time in evaluation."""
     norm: Any = copy.deepcopy(over_time.norm)
     if over_time.scale != 1.0:
         norm.weight = nn.Parameter(over_time.scale * norm.weight)
@@ -274,7 +275,7 @@ def _in_evaluation(over_time: TimeNorm) -> Any:
 
 
 def copied_model(model: Any) -> Any:
-    """Return a copy of a network that takes (N, T, ...); NIRError if hooks compute weights, which cannot be copied."""
+    """Return a copy of a network that takes (N, T, ...); raise NIRError if its weights are computed by hooks."""
     try:
         copied = copy.deepcopy(model)
     except RuntimeError as error:
@@ -287,29 +288,29 @@ def copied_model(model: Any) -> Any:
 
 
 def check_hooks(model: nn.Module) -> None:
-    """Raise NIRError where a hook may change what a module gets or gives out, which no graph would show."""
+    """Raise NIRError if a hook may change inputs or outputs of a module, because a graph would not show it."""
     for path, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not isinstance(hook, InitHook) for hook in hooks):
-            raise NIRError(f"module {path or 'model'!r} has a forward hook, which the graph would not have; remove it")
+            raise NIRError(f"module {path or 'model'!r} has a forward hook, which a graph cannot hold; remove it")
 
 
 def check_layer(layer: StatefulLayer, path: str) -> None:
-    """Raise where a class of the user's changes what a layer of this library does with its step.
+    """Raise if a user's subclass changes how a layer of this library uses its step.
 
     Raises:
-        NIRError: it does; or the layer returns more than its spikes.
+        NIRError: the class does so; or the layer returns more than its spikes.
     """
     returns = getattr(layer, "returns", SPIKES)
     if returns != SPIKES:
         raise NIRError(
-            f"layer {path!r} has returns={returns!r}, and a node gives out its spikes alone; write a copy of the "
+            f"layer {path!r} has returns={returns!r}, but a node returns only its spikes; write a copy of the "
             f"network whose layers have returns={SPIKES!r}"
         )
     for kind in type(layer).__mro__:
         changed = {"forward", "whole_step", "initial_state", "_advance", "_dispatch"} & vars(kind).keys()
         if changed and issubclass(kind, StatefulLayer) and not kind.__module__.startswith("spikingtorch."):
             raise NIRError(
-                f"layer {path!r} is a {kind.__name__} with a {min(changed)} of its own, of which NIR knows nothing; "
-                "write what it does as a module around the layer"
+                f"layer {path!r} is a {kind.__name__} with a {min(changed)} of its own, which NIR cannot express; "
+                "write its code as a module around the layer"
             )

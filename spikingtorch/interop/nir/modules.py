@@ -1,4 +1,4 @@
-"""The modules of the network of a graph: GraphNet, and those that stand for nodes which torch has no module for."""
+"""The modules of a graph's network: GraphNet, and modules for nodes that torch does not have."""
 
 from functools import reduce
 from operator import add
@@ -15,7 +15,7 @@ from spikingtorch.layers.threads import this_thread
 
 
 class Scale(nn.Module):
-    """Multiply each entry of a sample by a number of its own: ``y = scale x``.
+    """Multiply each entry of a sample by its own factor: ``y = scale x``.
 
     Args:
         scale: shape of a sample.
@@ -35,10 +35,10 @@ class Scale(nn.Module):
 
 
 class SumPool2d(nn.AvgPool2d):
-    """Add up the entries of each window: average pooling that does not divide.
+    """Sum the entries of each window: average pooling without the division.
 
     Args:
-        kernel_size: as in ``nn.AvgPool2d``, and so are stride and padding.
+        kernel_size: as in ``nn.AvgPool2d``, like stride and padding.
         stride: of the windows.
         padding: zeros around the image.
     """
@@ -48,18 +48,18 @@ class SumPool2d(nn.AvgPool2d):
 
 
 class FeedbackState(NamedTuple):
-    """State of ``Feedback``: value, that of the step before."""
+    """State of ``Feedback``: the value of the step before."""
 
     value: Tensor
 
 
 class Feedback(StatefulLayer):
-    """Hand on the value that something had at the step before: the way back of a cycle through several layers.
+    """Pass on a value of the step before: the feedback edge of a cycle through several layers.
 
     A step reads it at its beginning and writes the new value at its end.
 
     Args:
-        at_rest: what the first step of a sequence reads, the value of a sample.
+        at_rest: the value that the first step of a sequence reads, for one sample.
     """
 
     at_rest: Tensor
@@ -67,7 +67,7 @@ class Feedback(StatefulLayer):
     def __init__(self, at_rest: Tensor) -> None:
         super().__init__()
         self.register_buffer("at_rest", at_rest.clone())
-        # what the step has read, and which samples still run
+        # the value that the step has read, and the running samples
         self._read: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def rest_state(self, x: Tensor) -> Any:
@@ -78,8 +78,8 @@ class Feedback(StatefulLayer):
         """Return the value of the step before.
 
         Args:
-            x: anything of this step, (N, ...), which says how many samples there are, and their dtype.
-            init: as the layers take it.
+            x: any tensor of this step, (N, ...), for the number of samples and the dtype.
+            init: as in the layers.
         """
         frame = frame_of(self)
         fold = init if isinstance(init, FoldToken) or frame is None else frame.fold
@@ -95,7 +95,7 @@ class Feedback(StatefulLayer):
         return value.to(x.dtype)
 
     def write(self, value: Tensor) -> None:
-        """Keep the value of this step; of a sample that has ended, what it was."""
+        """Store the value of this step; a sample that has ended keeps its value."""
         (before, running), self._read = self._read, (None, None)
         if before is not None and running is not None:
             value = torch.where(running.view(-1, *(1,) * (value.ndim - 1)), value, before.to(value.dtype))
@@ -107,12 +107,12 @@ class Feedback(StatefulLayer):
 
 
 class Node(NamedTuple):
-    """One node as it is computed.
+    """The computation of one node.
 
     Attributes:
         name: in the graph.
-        module: name of its module; empty for one that hands on its input.
-        now: nodes whose values of this step it adds up.
+        module: name of its module; empty for a node that passes its input on.
+        now: nodes whose values of this step it sums.
         before: names of the ``Feedback`` modules whose values it adds as well.
         after: name of the ``Feedback`` that keeps its value for the next step, or empty.
     """
@@ -125,12 +125,12 @@ class Node(NamedTuple):
 
 
 class GraphNet(nn.Module):
-    """The nodes of a graph, computed in their order: what ``from_nir`` puts into a ``SpikingNet``.
+    """The nodes of a graph, computed in their order: the module in the ``SpikingNet`` of ``from_nir``.
 
     Args:
         nodes: in the order of a step; the first is the Input.
         modules: by name.
-        outputs: names of the Output nodes. The output of a single one is a tensor, of several a dict of them.
+        outputs: names of the Output nodes. A single Output gives a tensor, several give a dict of tensors.
     """
 
     def __init__(self, nodes: tuple[Node, ...], modules: dict[str, nn.Module], outputs: tuple[str, ...]) -> None:
@@ -145,7 +145,7 @@ class GraphNet(nn.Module):
 
         Args:
             x: (N, *shape of the Input).
-            init: handed to the layers.
+            init: passed to the layers.
         """
         before = {name: module.read(x, init) for name, module in self.named_children() if isinstance(module, Feedback)}
         values = {self.nodes[0].name: x}

@@ -1,4 +1,4 @@
-"""The neurons of NIR as steps: affine maps of state and input, of which ``discretise`` makes the numbers."""
+"""The neurons of NIR as steps: affine maps of state and input, with numbers from ``discretise``."""
 
 from typing import NamedTuple
 
@@ -32,10 +32,10 @@ def leaky_step(
     Args:
         state: v[t-1], shape (*N,).
         x: input of this step, shape (*N,).
-        decay: share of the membrane kept over a step, broadcastable to (*N,), as what follows.
+        decay: share of the membrane kept over a step, broadcastable to (*N,), like the parameters that follow.
         gain: membrane per unit of input.
-        offset: what the leak brings at each step.
-        threshold: membrane at which the neuron fires; ``F.Strict`` lets it fire above it only, as NIR does.
+        offset: contribution of the leak at each step.
+        threshold: membrane at which the neuron fires; with ``F.Strict`` it fires only above it, as in NIR.
         surrogate: spike function.
         reset: what a spike does to the membrane.
 
@@ -50,7 +50,7 @@ def leaky_step(
 def leaky_readout_step(
     state: LeakyState, x: Tensor, *, decay: Tensor | float, gain: Tensor | float, offset: Tensor | float
 ) -> tuple[LeakyState, Tensor]:
-    """Advance an I or LI neuron of NIR by one step: ``leaky_step`` without a threshold, which gives out v[t]."""
+    """Advance an I or LI neuron of NIR by one step: ``leaky_step`` without a threshold, with the output v[t]."""
     v = decay * state.v + gain * x + offset
     return LeakyState(v), v
 
@@ -81,8 +81,8 @@ def cuba_step(
         i[t] = decay_syn i[t-1] + gain_syn x[t],  u[t] = decay v[t-1] + carry i[t-1] + gain x[t] + offset
         s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
-    The other parameters are those of ``leaky_step``; decay_syn is the share of the current kept over a step, gain_syn
-    the current per unit of input, and carry the membrane per unit of the current before the step.
+    ``decay_syn`` is the share of the current kept over a step, ``gain_syn`` the current per unit of input, and
+    ``carry`` the membrane per unit of the current before the step. The other parameters are those of ``leaky_step``.
     """
     i = decay_syn * state.i + gain_syn * x
     u = decay * state.v + carry * state.i + gain * x + offset
@@ -101,7 +101,7 @@ def cuba_readout_step(
     gain: Tensor | float,
     offset: Tensor | float,
 ) -> tuple[CubaState, Tensor]:
-    """Advance a CubaLI neuron of NIR by one step: ``cuba_step`` without a threshold, which gives out v[t]."""
+    """Advance a CubaLI neuron of NIR by one step: ``cuba_step`` without a threshold, with the output v[t]."""
     i = decay_syn * state.i + gain_syn * x
     v = decay * state.v + carry * state.i + gain * x + offset
     return CubaState(v, i), v

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _HEIGHT = 1.9, 0.9
-# of a box, in units of the distance between two columns or rows
+# size of a box, in units of the distance between two columns or rows
 _BOX = (0.78, 0.56)
 
 
 def picture(plan: Plan) -> "Figure":
     """Draw the nodes of a graph; raise ImportError if matplotlib is not installed.
 
-    Boxes of neurons, weights and what only moves values differ in colour; dashed arrows carry the value of the step
-    before.
+    Boxes have different colours for neurons, weights and nodes that only move values. Dashed arrows carry the value of
+    the step before.
     """
     places = _places(plan)
     columns = 1 + max(x for x, _ in places.values())
@@ -41,12 +41,12 @@ def picture(plan: Plan) -> "Figure":
 
 
 def _places(plan: Plan) -> dict[str, tuple[float, float]]:
-    """Return a column and a row for each node: one column behind the last node that it needs within a step."""
+    """Return a column and a row for each node: one column after the last node that it needs within a step."""
     column: dict[str, int] = {}
     for name in plan.nodes:
         before = [column[edge.source] for edge in plan.incoming[name] if not edge.delayed]
         column[name] = 1 + max(before, default=-1)
-    # what leads back is the lowest in its column, so that its arrow crosses nothing
+    # a node with a feedback edge is the lowest in its column, so that its arrow crosses nothing
     leads_back = {edge.source for edges in plan.incoming.values() for edge in edges if edge.delayed}
     members: dict[int, list[str]] = {}
     for name, at in sorted(column.items(), key=lambda item: item[0] in leads_back):
@@ -80,7 +80,7 @@ def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], del
     half = _BOX[0] / 2
     if delayed or end[0] <= start[0]:
         ends = ((start[0], start[1] - _BOX[1] / 2), (end[0], end[1] - _BOX[1] / 2))
-        # as deep under long ways as under short ones
+        # equally deep for long and short arrows
         bend = -min(0.5, 0.7 / max(1.0, start[0] - end[0]))
     else:
         ends, bend = ((start[0] + half, start[1]), (end[0] - half, end[1])), 0.0
@@ -100,6 +100,6 @@ def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], del
 
 
 def shape_text(node: Any) -> str:
-    """Return the shape of what a node gives out, 4x8x8 for instance."""
+    """Return the shape of a node's output, for instance 4x8x8."""
     found = (getattr(node, "output_type", None) or {}).get("output")
     return "" if found is None else "x".join(str(int(size)) for size in np.atleast_1d(found))

@@ -1,4 +1,4 @@
-"""The order in which the nodes of a graph are computed, and which edges carry the value of the step before."""
+"""Plan the order of a graph's nodes, and the edges that carry the value of the step before."""
 
 from collections import deque
 from graphlib import CycleError, TopologicalSorter
@@ -8,14 +8,14 @@ import nir
 
 from spikingtorch.interop.nir.errors import NIRError
 
-# nodes with a state, and Threshold: what a cycle needs one of
+# nodes with a state, and Threshold: a cycle needs at least one of them
 NEURONS = (nir.I, nir.LI, nir.IF, nir.LIF, nir.CubaLI, nir.CubaLIF, nir.Threshold)
-# how deep graphs may lie in graphs, and how many nodes they may have in all
+# the largest depth of nested graphs, and the largest number of nodes
 _DEEPEST, _MOST = 32, 100_000
 
 
 class Edge(NamedTuple):
-    """What flows into a node.
+    """An edge into a node.
 
     Attributes:
         source: name of the node that it comes from.
@@ -27,12 +27,12 @@ class Edge(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A graph without graphs inside, ready to be computed.
+    """A flat graph, ready to be computed.
 
     Attributes:
-        nodes: by name, in the order in which a step computes them.
+        nodes: nodes by name, in the order in which a step computes them.
         incoming: the edges into each node.
-        input: name of the only Input.
+        input: name of the single Input.
         outputs: names of the Outputs.
     """
 
@@ -49,15 +49,15 @@ class Plan(NamedTuple):
 def plan_of(graph: Any) -> Plan:
     """Return the order of a graph's nodes.
 
-    With d(node) the number of neurons on the path from the Input that has the fewest, the node itself counted, an
-    edge u -> v inside a cycle is delayed by a step if d(v) < d(u), or if v is a neuron and d(v) = d(u): it leads no
-    further away from the input. So a neuron that is connected to itself hears itself a step later, and in a cycle of
-    two layers the way back is delayed and the way there is not.
+    Let d(node) be the smallest number of neurons on a path from the Input to the node, including the node. An edge u ->
+    v inside a cycle is delayed by a step if d(v) < d(u), or if v is a neuron and d(v) = d(u). Such an edge leads no
+    further away from the input. So a neuron that is connected to itself gets its spikes a step later. In a cycle of two
+    layers, the edge back is delayed and the edge forward is not.
 
     Raises:
-        NIRError: it is no graph, has no or several Inputs or no Output, an edge to or from what is not there, twice to
-            the same, or into an Input or out of an Output, a node without a way from the Input, or a cycle without a
-            neuron; or a graph inside it has several Inputs or Outputs.
+        NIRError: graph is not a graph, or does not have exactly one Input and at least one Output. An edge has a
+            missing end, appears twice, leads into an Input or leads out of an Output. No path leads from the Input to a
+            node. A cycle has no neuron. An inner graph has several Inputs or Outputs.
     """
     if not isinstance(graph, nir.NIRGraph):
         raise NIRError(f"a {type(graph).__name__} is no graph; expected a nir.NIRGraph, as nir.read(path) returns it")
@@ -85,10 +85,10 @@ def plan_of(graph: Any) -> Plan:
 
 
 def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]], depth: int) -> None:
-    """Add nodes and edges of a graph, those of graphs inside it named "outer.inner", without their own ends."""
+    """Add nodes and edges of a graph; nodes of inner graphs get names like "outer.inner", without inner ends."""
     if depth > _DEEPEST or len(nodes) > _MOST:
         raise NIRError(f"graphs lie more than {_DEEPEST} deep in each other, or have more than {_MOST:,} nodes")
-    # where an edge to or from a node of this graph really ends
+    # the real end of an edge to or from a node of this graph
     into, out_of = dict[str, str](), dict[str, str]()
     for key, node in graph.nodes.items():
         name = prefix + str(key)
@@ -99,7 +99,7 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
             raise NIRError(f"two nodes are called {name!r}")
         else:
             into[key] = out_of[key] = name
-            # the ends of a graph inside another one hand on what they get
+            # the ends of an inner graph pass their input on
             nodes[name] = _PASS if depth and isinstance(node, nir.Input | nir.Output) else node
     seen = set()
     for edge in graph.edges:
@@ -113,7 +113,7 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
 
 
 class Pass:
-    """A node that hands on what it gets."""
+    """A node that passes its input on."""
 
 
 _PASS = Pass()
@@ -126,7 +126,7 @@ def _endpoints(edge: Any, graph: Any, prefix: str) -> tuple[str, str]:
     for end in edge:
         if end not in graph.nodes:
             raise NIRError(
-                f"an edge {prefix}{source} -> {prefix}{target} names {end!r}, which is no node; there are "
+                f"an edge {prefix}{source} -> {prefix}{target} names {end!r}, which is not a node; there are "
                 f"{_listed(list(graph.nodes))}"
             )
     if isinstance(graph.nodes[target], nir.Input) or isinstance(graph.nodes[source], nir.Output):
@@ -142,9 +142,9 @@ def _end(name: str, graph: Any, kind: type) -> str:
 
 
 def _distances(start: str, nodes: dict[str, Any], after: dict[str, list[str]]) -> dict[str, int]:
-    """Return for each node the number of neurons on the way to it that has the fewest, itself counted."""
+    """Return for each node the smallest number of neurons on a path to it, including the node."""
     distance = {start: 0}
-    waiting = deque(distance)  # the nearest first: a neuron is one further away, and waits behind all others
+    waiting = deque(distance)  # the nearest first: a neuron adds one to the distance, and waits behind all others
     while waiting:
         name = waiting.popleft()
         for target in after[name]:
@@ -158,7 +158,7 @@ def _distances(start: str, nodes: dict[str, Any], after: dict[str, list[str]]) -
 
 
 def _leads_to(start: str, end: str, after: dict[str, list[str]]) -> bool:
-    """Say whether there is a way of edges from one node to another, or a node to itself."""
+    """Return True if a path of edges leads from one node to another, or from a node to itself."""
     seen, front = {start}, [start]
     while front:
         name = front.pop()
@@ -171,7 +171,7 @@ def _leads_to(start: str, end: str, after: dict[str, list[str]]) -> bool:
 
 
 def _order(incoming: dict[str, list[Edge]]) -> list[str]:
-    """Return the nodes, each after those that it needs within the step."""
+    """Return the nodes, each after the nodes that it needs within the step."""
     needs = {name: [edge.source for edge in edges if not edge.delayed] for name, edges in incoming.items()}
     try:
         return list(TopologicalSorter(needs).static_order())

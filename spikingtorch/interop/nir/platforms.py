@@ -1,7 +1,6 @@
-"""What is documented of neuromorphic platforms, and what of a graph exceeds it.
+"""Documented limits of neuromorphic platforms, and the parts of a graph that exceed them.
 
-Only limits that somebody has published are here, with their source. A graph within them may still not fit: mapping
-tools know more.
+Only published limits are listed, with their source. A graph within them may still not fit: mapping tools know more.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ _WEIGHTS = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d)
 
 
 class Sizes(NamedTuple):
-    """What of a graph counts on a platform.
+    """The sizes of a graph that count on a platform.
 
     Attributes:
-        neurons: how many there are, by node.
-        weights: how many numbers the weights have, by node.
+        neurons: number of neurons, by node.
+        weights: number of weights, by node.
         kinds: of the nodes.
         inputs: entries of the Input.
         outputs: entries of the Outputs.
@@ -50,8 +49,8 @@ class Platform(NamedTuple):
 
     Attributes:
         name: its name.
-        notes: what it does to every graph.
-        exceeded: returns what of a graph is beyond it, as sentences.
+        notes: effect of the platform on every graph.
+        exceeded: returns the exceeded limits of a graph, as sentences.
         source: where that is written.
     """
 
@@ -73,7 +72,7 @@ def sizes_of(plan: Plan) -> Sizes:
 
 
 def exceeded(plan: Plan) -> dict[str, list[str]]:
-    """Return for each platform what of a graph is beyond its documented limits."""
+    """Return for each platform the documented limits that a graph exceeds."""
     sizes = sizes_of(plan)
     return {platform.name: platform.exceeded(sizes) for platform in PLATFORMS}
 

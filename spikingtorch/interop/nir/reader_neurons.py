@@ -1,9 +1,9 @@
-"""What each reader makes of a neuron node, in float32 as it computes: a model of each, for certificates without it.
+"""Models of each reader's neurons, in float32 like the readers, for certificates without the library.
 
-Written from the code of the releases named in ``targets`` (``snntorch/import_nir.py``,
+They are written from the code of the releases in ``targets`` (``snntorch/import_nir.py``,
 ``norse/torch/utils/import_nir.py``, ``sinabs/nir.py``, ``spikingjelly/activation_based/nir_exchange/from_nir.py``) and
-of the neurons that they make. It shares no code with the export. In each equation, x is what arrives in a step, u the
-membrane that meets the threshold, z the spikes and v the membrane after them; all is zero at first, unless said.
+of their neurons. They share no code with the export. In each equation, x is the input of a step, u the membrane at the
+threshold, z the spikes and v the membrane after them. All start at zero unless stated otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ Build = Callable[[Any, Shape, float], Cell]
 
 
 class _Neuron:
-    """A neuron: it charges its membrane, fires and is reset. One that does not fire gives out its membrane."""
+    """A neuron: it charges its membrane, fires and resets. Without a spike function, its output is the membrane."""
 
     def __init__(self, charge: Charge, fire: Fire | None, start: Values | None = None) -> None:
         self.charge, self.fire = charge, fire
@@ -44,7 +44,7 @@ class _Neuron:
 
 
 def _single(node: Any, *names: str) -> list[float]:
-    """Return parameters that a reader takes for the whole layer."""
+    """Return the parameters that a reader takes for the whole layer."""
     found = []
     for name in names:
         values = np.unique(getattr(node, name))
@@ -82,7 +82,7 @@ def _snntorch_lif(node: Any, _shape: Shape, _dt: float) -> Cell:
     """Leaky with reset_mechanism="zero", reset_delay=False.
 
     beta = 1 - dt / tau in [0, 1],  u = beta v + x,  z = H(u > threshold),  v = u - z u
-    The threshold is v_threshold over r dt / tau, of which the least number counts for all neurons.
+    The threshold is v_threshold / (r dt / tau), and its smallest value counts for all neurons.
     """
     _need(np.allclose(node.v_leak, 0.0), "v_leak is not 0")
     _single(node, "v_threshold")

@@ -1,4 +1,4 @@
-"""Models of how the libraries run a file of NIR, by which certificates are made without these libraries."""
+"""Models of how the libraries run a NIR file, for certificates without these libraries."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def build(target: Target, node: Any, shape: Shape, grid: Grid) -> Cell:
     """Return the function of a node in the reader of a library, as ``reference_nodes.build`` does.
 
     Raises:
-        ValueError: the library fails on it, leaves it out, or computes something that is not modelled.
+        ValueError: the library fails on the node, leaves it out, or has no model here.
     """
     neuron = reader_neurons.NEURONS[target.name].get(type(node))
     try:
@@ -34,7 +34,7 @@ def build(target: Target, node: Any, shape: Shape, grid: Grid) -> Cell:
 
 
 def check(target: Target, graph: nir.NIRGraph) -> None:
-    """Raise NIRError unless a library runs the nodes in an order in which they mean what NIR says."""
+    """Raise NIRError unless a library runs the nodes in an order that agrees with NIR."""
     plan, name = plan_of(graph), target.reader
     if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
         raise NIRError(f"there are graphs inside the graph, which are not modelled for {name}; put their nodes into it")
@@ -53,7 +53,7 @@ def check(target: Target, graph: nir.NIRGraph) -> None:
 
 
 def _check_own_weights(plan: Plan, back: str, neuron: str, reader: str) -> None:
-    """Raise unless the way back leads through weights without a bias from a neuron to itself alone."""
+    """Raise unless the feedback goes through weights without a bias, only from a neuron to itself."""
     alone = [edge.source for edge in plan.incoming[back]] == [neuron] and plan.outgoing(back) == [neuron]
     node = plan.nodes[back]
     bias = getattr(node, "bias", None)
@@ -65,7 +65,7 @@ def _check_own_weights(plan: Plan, back: str, neuron: str, reader: str) -> None:
 
 
 def _check_order(graph: nir.NIRGraph, plan: Plan, reader: str) -> None:
-    """Raise where a depth-first search comes to a node before one that it needs, or to another one than Output last."""
+    """Raise if a depth-first search reaches a node before one that it needs, or does not reach Output last."""
     after: dict[str, list[str]] = {}
     for source, target in graph.edges:
         after.setdefault(source, []).append(target)
@@ -80,24 +80,24 @@ def _check_order(graph: nir.NIRGraph, plan: Plan, reader: str) -> None:
         for edge in edges:
             if (place[edge.source] > place[target]) != edge.delayed:
                 raise NIRError(
-                    f"{reader} runs {target!r} {'after' if edge.delayed else 'before'} {edge.source!r}: it goes along "
-                    "the edges, and cannot wait for the second of two branches; a connection that skips layers is read "
-                    "as NIR says where nothing stands on it"
+                    f"{reader} runs {target!r} {'after' if edge.delayed else 'before'} {edge.source!r}: it "
+                    "follows the edges, and cannot wait for the second of two branches. It reads a skip "
+                    "connection as in NIR only if no node is on it"
                 )
     last = max(place, key=lambda name: place[name])
     if last not in plan.outputs:
-        raise NIRError(f"{reader} gives out {last!r} and not {plan.outputs[0]!r}, which it comes to before it")
+        raise NIRError(f"{reader} returns {last!r} and not {plan.outputs[0]!r}, which it reaches earlier")
 
 
 def map_of(node: Any, flattens_batch: bool) -> Cell:
     """Return the function of a node, (N, ...) to (N, ...).
 
     Args:
-        node: one without a state, that readers have modules for.
-        flattens_batch: whether the reader hands the axes of Flatten on as they are, so that they count the batch.
+        node: a node without a state, for which readers have modules.
+        flattens_batch: whether the reader passes the axes of Flatten on unchanged, so that they count the batch.
 
     Raises:
-        ValueError: readers compute something else than the node says.
+        ValueError: readers compute something else than the node.
     """
     if isinstance(node, nir.Flatten):
         return _of(_flatten(node, flattens_batch))

@@ -1,9 +1,9 @@
-"""A simulator of NIR graphs in numpy and float64, written from NIR's own definitions: the reference for both sides.
+"""The reference: a simulator of NIR graphs in numpy and float64, written from NIR's own definitions.
 
-It says what an exported graph computes, step by step, and shares no code with the models that it certifies: neither
-torch nor a neuron of this library. It is made to be read and trusted, and is slow.
+It computes an exported graph step by step. It shares no code with the models that it certifies: neither torch nor a
+neuron of this library. It is made to be read and trusted, and is slow.
 
-This file knows the graph: which value goes where, and at which step. What a node computes stands in
+This file handles the graph: the flow of values and their steps. The computation of a node is in
 :mod:`spikingtorch.interop.nir.reference_nodes`. Source: https://neuroir.org and the docstrings of the package ``nir``.
 """
 
@@ -23,14 +23,14 @@ Edge = tuple[str, str]
 
 
 class Trace(NamedTuple):
-    """What a simulation saw, by the full names of the nodes; each array is (T, N, *shape of the node).
+    """The records of a simulation, by the full names of the nodes; each array is (T, N, *shape of the node).
 
     Attributes:
-        out: of each Output of the graph.
-        values: what each node gives out: of a spiking neuron the spikes of the step, of another one v after the step.
-        membranes: of LIF, IF and CubaLIF the membrane as it meets the threshold, before the reset (with ``refine``: in
-            the last part of the step); of Threshold its input.
-        inputs: what flows into each node but the Inputs, as ``feed`` takes it.
+        out: values of each Output of the graph.
+        values: output of each node: the spikes of the step for a spiking neuron, v after the step for another neuron.
+        membranes: for LIF, IF and CubaLIF the membrane at the threshold, before the reset (with ``refine``: in the last
+            part of the step); for Threshold its input.
+        inputs: input of each node except the Inputs, in the form of ``feed``.
     """
 
     out: dict[str, Array]
@@ -55,31 +55,31 @@ def simulate(
     A value holds during its step; a spike is the value 1 for one step. A neuron's equations are solved over the step,
     then z = 1 where v > v_threshold, strictly, and there v := v_reset.
 
-    Edges into one node are summed. Let d(node) be the number of neurons (nodes with a membrane, and Threshold) on the
-    path from an Input that has the fewest, the node included. On a cycle, an edge u -> v carries the value of the step
-    before, if d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of the same step.
-    Before the first step all is at rest: Inputs, neurons and Delays give zero, and a map of these what it makes of
-    zeros. A Delay is no neuron, and adds its time to these.
+    Edges into one node are summed. Let d(node) be the smallest number of neurons (nodes with a membrane, and Threshold)
+    on a path from an Input, including the node. On a cycle, an edge u -> v carries the value of the step before, if
+    d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of the same step. Before the
+    first step everything is at rest: Inputs, neurons and Delays give zero, and a map gives its value at zero. A Delay
+    is not a neuron, and adds its time to these delays.
 
     A graph inside the graph is flattened: its node "inner" becomes "outer.inner".
 
     Args:
         graph: of the nodes that ``nir`` 1.0.8 defines.
-        x: (T, N, *shape of the Input), N is the batch; of several Inputs a dict of those, by name.
+        x: (T, N, *shape of the Input), where N is the batch; for several Inputs a dict of arrays, by name.
         dt: length of a step, in the unit of the graph's time constants and delays.
-        discretisation: how the linear equations are solved over a step. "exact": exactly, with the input held.
+        discretisation: method that solves the linear equations over a step. "exact": exactly, with the input held.
             "exponential": each equation exactly, one after the other, the current I first and then v with the new I
             held. "euler": x := x + dt x', semi-implicit as simulators do: I first and then v with the new I.
-        refine: each step is solved in so many equal parts, the input held over all of them; a spike resets v in its
+        refine: number of equal parts of each step; the input is constant over all of them. A spike resets v in its
             part, and the value of the step is the number of its spikes.
-        feed: what these nodes get in place of what their edges bring, (T, N, *shape).
-        hands_on: what these nodes hand on in place of what they give out, (T, N, *shape): so that each neuron is judged
-            by itself, driven by what the others were seen to do. ``values`` are what they give out.
-        build: returns the function of a node, by default as NIR's equations have it. Another one, for a reader that
-            computes something else, goes by dt alone.
+        feed: inputs of these nodes in place of the values of their edges, (T, N, *shape).
+        hands_on: values that these nodes pass on in place of their outputs, (T, N, *shape). So each neuron is judged
+            alone, driven by the recorded values of the others. ``values`` holds the outputs.
+        build: returns the function of a node, by default by NIR's equations. Another builder, for a reader that
+            computes something else, uses only dt.
 
     Raises:
-        ValueError: the graph is not one that can be run, or an array or option does not fit it.
+        ValueError: the graph cannot be run, or an array or option does not fit it.
     """
     grid = _grid(dt, discretisation, refine)._replace(build=build)
     inputs = _inputs(graph, x)
@@ -116,7 +116,7 @@ def _grid(dt: float, discretisation: str, refine: int) -> Grid:
 
 
 def _inputs(graph: nir.NIRGraph, x: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """Return what enters at each Input, in float64."""
+    """Return the values of each Input, in float64."""
     ports = {name: node for name, node in graph.nodes.items() if isinstance(node, nir.Input)}
     given = dict(x) if isinstance(x, Mapping) else dict.fromkeys(ports, x)
     if not ports or set(given) != set(ports) or (len(ports) > 1 and not isinstance(x, Mapping)):
@@ -132,7 +132,7 @@ def _inputs(graph: nir.NIRGraph, x: Array | Mapping[str, Array]) -> dict[str, Ar
 
 
 class _Wiring(NamedTuple):
-    """A flat graph: its nodes, the order in which they run, and of each one the (source, of the step before?)."""
+    """A flat graph: its nodes, their order, and for each node its sources, with a flag for the step before."""
 
     nodes: dict[str, Any]
     order: list[str]
@@ -140,18 +140,20 @@ class _Wiring(NamedTuple):
 
 
 def _fed(feed: Mapping[str, Array], wiring: _Wiring, inputs: dict[str, Array]) -> dict[str, Array]:
-    """Return ``feed`` in float64, each checked to name a node and to have the T and N of the Inputs."""
+    """Return ``feed`` in float64; check that each entry names a node and has the T and N of the Inputs."""
     span = next(iter(inputs.values())).shape[:2]
     for name, each in feed.items():
         if name not in wiring.nodes or name in inputs:
-            raise ValueError(f"feed names {name!r}, which is no node with edges into it; nodes: {list(wiring.nodes)}")
+            raise ValueError(
+                f"feed names {name!r}, which is not a node with edges into it; nodes: {list(wiring.nodes)}"
+            )
         if np.shape(each)[:2] != span:
             raise ValueError(f"feed of {name!r} must be (T, N, *shape) with (T, N) = {span}, got {np.shape(each)}")
     return {name: np.asarray(each, dtype=np.float64) for name, each in feed.items()}
 
 
 def _wired(graph: nir.NIRGraph) -> _Wiring:
-    """Flatten the graph, and say when each of its nodes runs and what it gets."""
+    """Flatten the graph, and return the order and the inputs of its nodes."""
     nodes, edges = _flattened(graph)
     for name, node in nodes.items():
         if not is_known(node):
@@ -198,7 +200,7 @@ def _checked(graph: nir.NIRGraph) -> list[Edge]:
 
 
 def _port(full: str, graph: nir.NIRGraph, kind: type) -> str:
-    """Return the full name of the only Input or Output of an inner graph."""
+    """Return the full name of the single Input or Output of an inner graph."""
     ports = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
     if len(ports) != 1:
         raise ValueError(f"the inner graph {full!r} must have one {kind.__name__}, it has {ports}")
@@ -206,7 +208,7 @@ def _port(full: str, graph: nir.NIRGraph, kind: type) -> str:
 
 
 def _fewest_neurons(nodes: dict[str, Any], edges: list[Edge], inputs: Iterable[str]) -> dict[str, int]:
-    """Return d(node) of each node: of all paths from an Input, the fewest neurons, its own included (Bellman-Ford)."""
+    """Return d(node) of each node: the fewest neurons on a path from an Input, including itself (Bellman-Ford)."""
     fewest = dict.fromkeys(inputs, 0)
     for _, target in edges:
         if target in fewest:
@@ -236,9 +238,9 @@ def _reached(start: str, after: dict[str, list[str]]) -> set[str]:
 
 
 def _order(sources: dict[str, list[tuple[str, bool]]]) -> list[str]:
-    """Return the nodes so that each comes after those whose value of the same step it needs.
+    """Return the nodes, each after the nodes whose value of the same step it needs.
 
-    On a cycle with no edge of the step before, d is the same all along, and so it has no neuron: that is the error.
+    On a cycle without an edge of the step before, d is constant, so the cycle has no neuron: that is the error.
     """
     needs = {name: [source for source, back in each if not back] for name, each in sources.items()}
     try:
@@ -248,7 +250,7 @@ def _order(sources: dict[str, list[tuple[str, bool]]]) -> list[str]:
 
 
 def _sum(name: str, wiring: _Wiring, step: dict[str, Given], before: dict[str, Array]) -> Array:
-    """Return the sum of what the edges bring to a node in this step."""
+    """Return the sum of the values on the edges into a node in this step."""
     values = {source: before[source] if back else step[source].value for source, back in wiring.sources[name]}
     return _summed(name, values)
 
@@ -263,7 +265,7 @@ def _summed(name: str, values: dict[str, Array]) -> Array:
 
 
 def _at_rest(wiring: _Wiring, inputs: Mapping[str, Array], grid: Grid) -> dict[str, Array]:
-    """Return what comes back before the first step; a cycle of maps goes through a neuron, which is silent then."""
+    """Return the feedback before the first step; a cycle of maps passes a neuron, which is silent at that time."""
     silent = {name for name, node in wiring.nodes.items() if is_neuron(node) or isinstance(node, nir.Delay)}
     maps = {
         name: [source for source, _ in each]

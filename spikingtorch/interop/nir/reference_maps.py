@@ -14,14 +14,15 @@ from spikingtorch.interop.nir.reference_types import Array, Build, Cell, Given, 
 
 
 def _identity(_node: Any, _shape: Shape, _grid: Grid) -> Cell:
-    """Give what arrives. Source: nir.Input, nir.Output."""
+    """Return the input unchanged. Source: nir.Input, nir.Output."""
     return Given
 
 
 def _affine(node: Any, shape: Shape, _grid: Grid) -> Cell:
     """Give W x + b, or W x, for x: (*leading, in) and W: (*leading, out, in). Source: nir.Affine, nir.Linear."""
     weight = np.asarray(node.weight, dtype=np.float64)
-    leading = weight.shape[:-2]  # all of them are axes of the signal: none may meet the batch, which stands before
+    # all of them are axes of the signal: none may align with the batch, which comes before them
+    leading = weight.shape[:-2]
     if shape[-1:] != weight.shape[-1:] or leading not in ((), shape[:-1]):
         raise ValueError(f"a weight of shape {weight.shape} does not fit what comes in, {shape}")
     bias = array_of(node, "bias", (*shape[:-1], weight.shape[-2])) if type(node) is nir.Affine else 0.0
@@ -35,7 +36,7 @@ def _scale(node: Any, shape: Shape, _grid: Grid) -> Cell:
 
 
 def _flatten(node: Any, shape: Shape, _grid: Grid) -> Cell:
-    """Make one axis of start_dim to end_dim, both included and counted without the batch. Source: nir.Flatten."""
+    """Merge the axes from start_dim to end_dim, both included and counted without the batch. Source: nir.Flatten."""
     start, end = int(node.start_dim), int(node.end_dim)
     rest = () if end == -1 else shape[end + 1 :]
     middle = shape[start:] if end == -1 else shape[start : end + 1]
@@ -89,7 +90,7 @@ def _convolution(node: Any, shape: Shape, _grid: Grid) -> Cell:
 
 
 def _padding(node: Any, axes: int, kernel: Shape, stride: Shape, dilation: Shape) -> list[tuple[int, int]]:
-    """Return how many zeros stand before and after each axis; what "same" cannot share equally stands after."""
+    """Return the numbers of zeros before and after each axis; for "same", an odd zero comes after."""
     if not isinstance(node.padding, str):
         return [(each, each) for each in _pair(node.padding, axes, 0)]
     if node.padding == "valid":
@@ -119,7 +120,7 @@ def _windows(x: Array, kernel: Shape, stride: Shape, padding: list[tuple[int, in
 
 
 def _pair(value: Any, axes: int, missing: int) -> Shape:
-    """Return one number for each of two axes; ``missing`` for the first if there is only one axis."""
+    """Return one number for each of two axes; the first is ``missing`` if there is only one axis."""
     numbers = [int(each) for each in np.broadcast_to(np.asarray(value), (axes,))]
     return tuple([missing] * (2 - axes) + numbers)
 

@@ -1,10 +1,10 @@
-"""What each node of NIR computes in one step of time, in numpy and float64, from the definitions in ``nir.ir``.
+"""One step of time of each node of NIR, in numpy and float64, from the definitions in ``nir.ir``.
 
-The second half of :mod:`spikingtorch.interop.nir.reference`: that file knows the graph, this one the nodes. Both are
-written from the docstrings of the package ``nir`` alone and share no code with the models that they certify.
+This is the second half of :mod:`spikingtorch.interop.nir.reference`: that file handles the graph, this one the nodes.
+Both are written only from the docstrings of the package ``nir``. They share no code with the models that they certify.
 
-A node becomes a cell: a function of what arrives in a step, (N, *shape), that keeps the node's state. All state is zero
-at first. Parameters broadcast to ``shape`` as in numpy. dt and the time constants have one unit, whichever it is.
+A node becomes a cell: a function of the input of a step, (N, *shape), that keeps the node's state. All state is zero at
+first. Parameters broadcast to ``shape`` as in numpy. dt and the time constants have the same unit, which is arbitrary.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ __all__ = ["Array", "Cell", "Given", "Grid", "build", "is_known", "is_neuron"]
 
 
 def build(node: Any, shape: Shape, grid: Grid) -> Cell:
-    """Return the cell of a node into which signals of ``shape`` come, without the batch.
+    """Return the cell of a node with inputs of ``shape``, without the batch.
 
     Raises:
         ValueError: a parameter has a wrong shape or value.
@@ -38,12 +38,12 @@ def build(node: Any, shape: Shape, grid: Grid) -> Cell:
 
 
 def is_known(node: Any) -> bool:
-    """Say whether this file has the equations of a node of this class."""
+    """Return True if this file has the equations of this class of nodes."""
     return type(node) in _BUILD
 
 
 def is_neuron(node: Any) -> bool:
-    """Say whether a node is a neuron: one with a membrane, or a Threshold. A Delay is none."""
+    """Return True if a node is a neuron: it has a membrane, or is a Threshold. A Delay is none."""
     return type(node) in _EQUATIONS or type(node) is nir.Threshold
 
 
@@ -51,11 +51,11 @@ def is_neuron(node: Any) -> bool:
 
 
 class _Neuron:
-    """A node with a membrane: in each part of a step its equation, then the threshold, then the reset.
+    """A node with a membrane: each part of a step applies its equation, the threshold and the reset.
 
     z = 1 where v > v_threshold, strictly, else 0; v := v_reset where z = 1. Source: nir.IF, nir.LIF, nir.CubaLIF.
-    It gives out the number of spikes in the step or, without a threshold, v at the end of the step. The membrane is the
-    one at the end of the step, in its last part, before the reset.
+    Its output is the number of spikes in the step or, without a threshold, v at the end of the step. The recorded
+    membrane is that of the last part of the step, before the reset.
     """
 
     def __init__(self, advance: Equation, refine: int, threshold: Array | None = None, reset: Array | None = None):
@@ -65,7 +65,7 @@ class _Neuron:
         self.membrane: Array = np.zeros(())
 
     def __call__(self, arriving: Array) -> Given:
-        """Go one step of ``grid.dt`` further, with what arrives held."""
+        """Advance one step of ``grid.dt``, with a constant input."""
         count = np.zeros_like(arriving)
         before_reset = count
         for _ in range(self.refine):
@@ -97,7 +97,7 @@ def _integrator(node: Any, shape: Shape, grid: Grid) -> Equation:
 
 
 def _leaky(node: Any, shape: Shape, grid: Grid) -> Equation:
-    """Solve tau v' = (v_leak - v) + r S: v goes towards v_leak + r S. Source: nir.LI, nir.LIF."""
+    """Solve tau v' = (v_leak - v) + r S: v approaches v_leak + r S. Source: nir.LI, nir.LIF."""
     r, v_leak = array_of(node, "r", shape), array_of(node, "v_leak", shape)
     share = _share(grid.part / _time_constant(node, "tau", shape), grid)
 
@@ -110,9 +110,9 @@ def _leaky(node: Any, shape: Shape, grid: Grid) -> Equation:
 def _current_based(node: Any, shape: Shape, grid: Grid) -> Equation:
     """Solve tau_syn I' = -I + w_in S, tau_mem v' = (v_leak - v) + r I. Source: nir.CubaLI, nir.CubaLIF.
 
-    "exponential" and "euler" solve the first equation, then the second with the new I held: semi-implicit, as
-    simulators do. "exact" lets I vary inside the part: s after its start it is w_in S + (I - w_in S) exp(-s / tau_syn),
-    of which the first term is held and the second fades; ``_faded`` is how much of the second reaches v.
+    "exponential" and "euler" solve the first equation, then the second with the new I held constant: semi-implicit, as
+    simulators do. With "exact", I varies inside the part: at time s it is w_in S + (I - w_in S) exp(-s / tau_syn). The
+    first term is constant, the second decays; ``_faded`` is the share of the second that reaches v.
     """
     r, v_leak, w_in = (array_of(node, name, shape) for name in ("r", "v_leak", "w_in"))
     syn, mem = (grid.part / _time_constant(node, name, shape) for name in ("tau_syn", "tau_mem"))
@@ -129,7 +129,7 @@ def _current_based(node: Any, shape: Shape, grid: Grid) -> Equation:
 
 
 def _share(ratio: Array, grid: Grid) -> Array:
-    """Return how much of its way to a held target x goes in h, for tau x' = target - x and ratio = h / tau.
+    """Return the share of the distance to a constant target that x covers in h: tau x' = target - x, ratio = h / tau.
 
     1 - exp(-h / tau), the exact solution; forward Euler: h / tau.
     """
@@ -137,12 +137,13 @@ def _share(ratio: Array, grid: Grid) -> Array:
 
 
 def _faded(syn: Array, mem: Array) -> Array:
-    """Return what a current that starts at 1 and fades adds to v in h; syn = h / tau_syn, mem = h / tau_mem.
+    """Return how much a current that starts at 1 and decays adds to v in h; syn = h / tau_syn, mem = h / tau_mem.
 
-    (1 / tau_mem) integral from 0 to h of exp(-(h - s) / tau_mem) exp(-s / tau_syn) ds
-      = mem exp(-min(syn, mem)) (1 - exp(-d)) / d, with d = |syn - mem|; the quotient is 1 where d = 0.
-    The slower of the two exponentials is taken out, so that nothing overflows; expm1 keeps the quotient accurate where
-    the time constants are nearly equal.
+        (1 / tau_mem) integral from 0 to h of exp(-(h - s) / tau_mem) exp(-s / tau_syn) ds
+            = mem exp(-min(syn, mem)) (1 - exp(-d)) / d,    d = |syn - mem|
+
+    The quotient is 1 where d = 0. The slower exponential is factored out, so that nothing overflows. expm1 keeps the
+    quotient accurate if the time constants are nearly equal.
     """
     distance = np.abs(syn - mem)
     apart = distance > 0
@@ -151,7 +152,7 @@ def _faded(syn: Array, mem: Array) -> Array:
 
 
 def _threshold(node: Any, shape: Shape, _grid: Grid) -> Cell:
-    """Give z = 1 where what arrives is above the threshold, strictly, else 0; no state. Source: nir.Threshold."""
+    """Give z = 1 where the input is above the threshold, strictly, else 0; there is no state. Source: nir.Threshold."""
     threshold = array_of(node, "threshold", shape)
     return lambda arriving: Given((arriving > threshold).astype(np.float64), arriving)
 

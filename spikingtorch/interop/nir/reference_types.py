@@ -1,4 +1,4 @@
-"""What the nodes of the reference have in common: steps of time, cells, and parameters as arrays."""
+"""Common parts of the reference's nodes: steps of time, cells, and parameters as arrays."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 class Grid(NamedTuple):
-    """Steps of ``dt``, each in ``refine`` equal parts; how an equation is solved over a part, and a node is built."""
+    """Steps of ``dt``, each in ``refine`` equal parts; the method that solves a part, and the builder of nodes."""
 
     dt: float
     discretisation: str
@@ -25,7 +25,7 @@ class Grid(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a node gives out in a step and, if it has a threshold, the membrane that met it: both (N, *shape)."""
+    """The output of a node in a step and, if it has a threshold, the membrane there: both (N, *shape)."""
 
     value: Array
     membrane: Array | None = None

@@ -1,4 +1,4 @@
-"""The shapes of what nodes give out, by running one step on zeros, and what comes back before the first step."""
+"""Find the shapes of nodes' outputs by one step on zeros, and the feedback before the first step."""
 
 import math
 from functools import reduce
@@ -16,14 +16,14 @@ from spikingtorch.interop.nir.modules import Feedback, Node
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 from spikingtorch.layers.base import StatefulLayer
 
-# entries that an input of one sample may have
+# the largest size of one sample's input
 _LARGEST = 10**8
 
 
 def shapes_of(
     nodes: list[Node], modules: dict[str, nn.Module], plan: Plan, dtype: torch.dtype
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what nodes give out for a sample, by a step on zeros; NIRError if they do not fit."""
+    """Return the shapes of nodes' outputs for a sample, by a step on zeros; raise NIRError if they do not fit."""
     start = plan.nodes[plan.input].input_type
     size = None if start is None else start.get("input")
     if size is None:
@@ -39,7 +39,7 @@ def shapes_of(
         shapes = {tuple(each.shape[1:]) for each in given}
         if len(shapes) > 1:
             raise NIRError(
-                f"what flows into node {node.name!r} differs in shape: "
+                f"the inputs of node {node.name!r} differ in shape: "
                 + ", ".join(f"{name} gives {tuple(values[name].shape[1:])}" for name in node.now)
             )
         values[node.name] = _run(node, modules, given)
@@ -48,7 +48,7 @@ def shapes_of(
 
 
 def _run(node: Node, modules: dict[str, nn.Module], given: list[Tensor]) -> Tensor:
-    """Return what a node makes of the sum of what flows into it."""
+    """Return the output of a node for the sum of its inputs."""
     module: Any = modules.get(node.module)
     x: Tensor = reduce(add, given)
     if module is None:
@@ -67,11 +67,11 @@ def _run(node: Node, modules: dict[str, nn.Module], given: list[Tensor]) -> Tens
 
 
 def _check_shape(node: Any, name: str, shape: tuple[int, ...]) -> None:
-    # the others have no shape of their own, and what nir 1.0.8 derives for convolutions is not always right
+    # other nodes store no shape, and the shapes that nir 1.0.8 derives for convolutions are not always right
     if not isinstance(node, (*NEURONS, nir.Delay, nir.Scale)):
         return
     wanted = tuple(int(each) for each in node.output_type["output"])
-    if wanted not in (shape, ()):  # numbers without an axis are those of every neuron
+    if wanted not in (shape, ()):  # numbers without an axis hold for every neuron
         raise NIRError(f"node {name!r} ({type(node).__name__}) is of shape {wanted}, and gets or makes {shape}")
 
 
@@ -82,7 +82,7 @@ def with_feedback(
     shapes: dict[str, tuple[int, ...]],
     dtype: torch.dtype,
 ) -> list[Node]:
-    """Return the nodes with a module for each value that is needed a step later."""
+    """Return the nodes with a ``Feedback`` module for each value that is needed a step later."""
     later = {source for node in nodes for source in node.before}
     keeps: dict[str, str] = {}
     rest = _at_rest(nodes, later, modules, shapes, dtype)
@@ -105,7 +105,7 @@ def _at_rest(
     shapes: dict[str, tuple[int, ...]],
     dtype: torch.dtype,
 ) -> dict[str, Tensor]:
-    """Return what comes back before the first step: of layers and inputs zeros, of maps what they make of these."""
+    """Return the feedback before the first step: zeros of layers and inputs, and the values of maps at zero."""
     by_name = {node.name: node for node in nodes}
     waiting, needs = set(later), dict[str, list[str]]()
     while waiting:

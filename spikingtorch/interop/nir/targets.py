@@ -1,7 +1,7 @@
-"""The libraries for whose readers ``to_nir`` writes, and what each of them takes for granted.
+"""The libraries whose readers are targets of ``to_nir``, and the assumptions of each reader.
 
-The readers are those of the releases that are named. What they do with the numbers of a node was found in their code
-and by experiment, and stands in ``reader_neurons``; here is what an export has to know beforehand.
+The readers are those of the named releases. Their use of a node's numbers comes from their code and from experiments,
+and is in ``reader_neurons``. This file has the facts that an export needs beforehand.
 """
 
 from typing import Any, NamedTuple
@@ -9,26 +9,26 @@ from typing import Any, NamedTuple
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 
-# what all four read, and what two of them do
+# the nodes that all four read, and those that two of them read
 _MAPS = frozenset({"Affine", "Conv2d", "SumPool2d", "Flatten"})
 _MOST_MAPS = _MAPS | {"Linear", "Conv1d", "AvgPool2d"}
 
 
 class Target(NamedTuple):
-    """A library whose reader an export is for.
+    """A library whose reader is the target of an export.
 
     Attributes:
-        name: by which it is asked for.
+        name: name of the target in ``to_nir``.
         title: its name and release.
         dt: length of a step in seconds, unless the user of the reader passes another one.
         maps: nodes without a state that it reads, by their classes.
         any_dt: whether the reader can be told another one.
-        discretisation: by which the reader turns equations into steps.
-        at_threshold: whether its neurons fire at the threshold as well, and not only above it.
-        counts: whether they fire as often in a step as the membrane holds thresholds, and subtract these.
+        discretisation: method with which the reader turns equations into steps.
+        at_threshold: whether its neurons fire at the threshold, and not only above it.
+        counts: whether they fire once for each threshold in the membrane, and subtract these thresholds.
         cycles: whether it reads neurons with weights back to themselves.
         depth_first: whether it runs nodes in the order of a depth-first search along the list of edges, and not each
-            after those that it needs.
+            node after those that it needs.
         flattens_batch: whether it counts the axes of Flatten with the batch.
     """
 
@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
     @property
     def reader(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return f"the reader of {self.title}"
 
 
@@ -67,7 +67,7 @@ TARGETS: dict[str, Target] = {
 
 
 def target_of(owner: str, given: Any) -> Target | None:
-    """Return the target of a name, NIRError if there is none of it; None for None."""
+    """Return the target of a name, None for None; raise NIRError if there is none of this name."""
     if given is None:
         return None
     if not isinstance(given, str) or given not in TARGETS:
@@ -80,8 +80,8 @@ def check_steps(target: Target, dt: float, discretisation: str) -> None:
     """Raise NIRError unless a reader takes steps of this length, by this method."""
     if discretisation != target.discretisation:
         raise NIRError(
-            f"to_nir: discretisation={discretisation!r}, but {target.reader} goes by {target.discretisation!r}; leave "
-            "discretisation out"
+            f"to_nir: discretisation={discretisation!r}, but {target.reader} uses {target.discretisation!r}; "
+            "leave discretisation out"
         )
     if not target.any_dt and dt != target.dt:
         raise NIRError(f"to_nir: dt={dt:g}, but {target.reader} takes {target.dt:g} for it always; leave dt out")

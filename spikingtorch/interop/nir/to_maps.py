@@ -1,4 +1,4 @@
-"""A module that is no neuron, or the recurrent weights of a layer, as a node of NIR."""
+"""Convert a module that is not a neuron, or the recurrent weights of a layer, to a node of NIR."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from spikingtorch.interop.nir.modules import Scale
 
 
 def node_of(op: Op) -> Any:
-    """Return the node of a module that is no neuron; raise NIRError if NIR has none."""
+    """Return the node of a module that is not a neuron; raise NIRError if NIR has none."""
     module: Any = op.module
     match module:
         case nn.Linear(bias=None):
@@ -57,7 +57,7 @@ def _flatten(module: nn.Flatten, op: Op) -> Any:
     start, end = module.start_dim, module.end_dim
     if start == 0:
         raise NIRError(f"{op.path!r} flattens the batch as well; start with axis 1")
-    # torch counts the batch, NIR does not: axes counted from the end are the same for both, and for readers that do
+    # torch counts the batch, NIR does not: axes counted from the end are the same for both, and for all readers
     start, end = (each - 1 - len(op.before) if each > 0 else each for each in (start, end))
     return nir.Flatten({"input": np.array(op.before)}, start, end)
 
@@ -74,7 +74,7 @@ def _pool(module: nn.AvgPool2d, op: Op) -> Any:
     if whole and (module.count_include_pad or not padding.any()):
         return nir.AvgPool2d(**options)
     raise NIRError(
-        f"{op.path!r} is a {module}, which divides by another number than the size of its window; NIR does not"
+        f"{op.path!r} is a {module}, which divides by another number than the size of its window, unlike NIR"
     )
 
 

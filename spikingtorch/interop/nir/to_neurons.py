@@ -1,4 +1,4 @@
-"""A spiking layer as a node of NIR: the numbers of its step, turned back into time constants and resistances."""
+"""Convert a spiking layer to a node of NIR: turn the numbers of its step into time constants and resistances."""
 
 import inspect
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 def neuron_of(layer: StepLayer, writing: Writing) -> Any:
-    """Return the node that stands for a layer, without its recurrent weights; raise NIRError if there is none."""
+    """Return the node of a layer, without its recurrent weights; raise NIRError if there is none."""
     make = _NODES.get(layer.step)
     if make is None:
         nearest = _NEAREST.get(layer.step)
@@ -50,13 +50,13 @@ def neuron_of(layer: StepLayer, writing: Writing) -> Any:
 
 
 def _defaults(step: Callable[..., Any]) -> dict[str, Any]:
-    """Return the parameters of a step that need not be given."""
+    """Return the optional parameters of a step."""
     given = inspect.signature(step).parameters.values()
     return {each.name: each.default for each in given if each.default is not each.empty}
 
 
 def _check_rest(layer: StepLayer, writing: Writing) -> None:
-    """Raise where a sequence does not start from zero."""
+    """Raise if a sequence does not start from zero."""
     rest = layer.rest_state(torch.zeros(1, *writing.shape, dtype=writing.dtype))
     if any(bool((leaf != 0).any()) for leaf in leaves_of(rest) if isinstance(leaf, Tensor)):
         writing.lose("does not start at zero", "the same neuron, started at zero")
@@ -88,11 +88,11 @@ def _li(membrane: _Membrane, writing: Writing) -> Any:
 
 
 def _cuba_lif(params: dict[str, Any], writing: Writing) -> Any:
-    """Write ``i' = b i + x, u = a v + g i'``, the equations solved in turn."""
+    """Write ``i' = b i + x, u = a v + g i'``, with the equations solved one after the other."""
     if writing.discretisation == "exact":
         raise NIRError(
-            f"layer {writing.name!r}: a CubaLIF of this library solves its two equations in turn, which "
-            'discretisation="exact" is not; leave it out, or pass "exponential"'
+            f"layer {writing.name!r}: a CubaLIF of this library solves its two equations one after the "
+            'other, unlike discretisation="exact"; leave it out, or pass "exponential"'
         )
     threshold, v_reset = _firing(params, writing)
     decay, decay_syn, gain = (writing.array(params[name]) for name in ("decay", "decay_syn", "gain"))
@@ -108,9 +108,9 @@ def _cuba_lif(params: dict[str, Any], writing: Writing) -> Any:
 
 
 def _imported_cuba(params: dict[str, Any], writing: Writing, spiking: bool = True) -> Any:
-    """Write the step of an imported CubaLIF or CubaLI, in the discretisation that it was read in.
+    """Write the step of an imported CubaLIF or CubaLI, in the discretisation of its import.
 
-    ``carry`` is r (1 - a) times what is left of the current in the mean of a step, of which r follows.
+    ``carry`` is r (1 - a) times the mean share of the current left over a step; r follows from it.
     """
     decay, carry, offset = (writing.array(params[name]) for name in ("decay", "carry", "offset"))
     tau_mem, tau_syn = writing.tau(params["decay"]), writing.tau(params["decay_syn"])
@@ -141,7 +141,7 @@ def _firing(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
 
 
 def _counting(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
-    """Return threshold and reset of a neuron that fires as often in a step as its membrane holds thresholds."""
+    """Return threshold and reset of a neuron that fires once for each threshold in its membrane."""
     if not isinstance(params["surrogate"], F.MultiSpike):
         writing.lose("fires once in a step at most", "as many spikes as the membrane holds thresholds, F.MultiSpike()")
     rule = _plain(params["reset"])
@@ -151,9 +151,9 @@ def _counting(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
 
 
 def _above(threshold: Any, surrogate: Any, writing: Writing) -> Array:
-    """Return v_threshold with which ``v > v_threshold`` says what the layer's comparison says, in its dtype."""
+    """Return v_threshold such that ``v > v_threshold`` equals the layer's comparison, in its dtype."""
     here = as_array(threshold, writing.shape, writing.dtype)
-    # a layer of ours fires at its threshold as well, which NIR does not
+    # a layer of this library also fires at its threshold, unlike NIR
     return here if isinstance(surrogate, F.Strict) else just_below(here, writing.dtype)
 
 
@@ -170,7 +170,7 @@ def _reset(params: dict[str, Any], writing: Writing) -> Array:
 
 
 def _plain(rule: Any) -> Any:
-    """Return a reset rule without what its spike lets through backwards, which changes no spike."""
+    """Return a reset rule without its treatment of the gradient, which changes no spike."""
     return rule.rule if isinstance(rule, F.Detached) else rule
 
 
@@ -198,7 +198,7 @@ _NODES: dict[Any, Callable[[dict[str, Any], Writing], Any]] = {
     F.mcpitts_step: lambda p, w: nir.Threshold(threshold=_above(p["threshold"], p["surrogate"], w)),
     F.delay_step: lambda p, w: _delay(p, w),
 }
-# neurons without a primitive, and what an approximate export makes of them
+# neurons without a primitive, and their form in an approximate export
 _NEAREST: dict[Any, tuple[str, Callable[[dict[str, Any], Writing], Any]]] = {
     F.alif_step: ("LIF without adaptation", _NODES[F.lif_step]),
     F.stochastic_lif_step: ("LIF without noise", _NODES[F.lif_step]),

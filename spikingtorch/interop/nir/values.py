@@ -1,4 +1,4 @@
-"""Numbers between NIR's arrays and the parameters of layers."""
+"""Convert numbers between NIR's arrays and the parameters of layers."""
 
 from typing import Any, TypeAlias
 
@@ -21,9 +21,9 @@ def parameter(array: Any, dtype: torch.dtype) -> Tensor | float:
 
 
 def at_most(array: Any, dtype: torch.dtype) -> Array:
-    """Return the largest numbers of a dtype that are not above those of an array, as doubles.
+    """Return the largest numbers of a dtype that do not exceed an array's values, as doubles.
 
-    A membrane of that dtype is above a threshold if and only if it is above this one.
+    A membrane of that dtype is above the original threshold if and only if it is above the result.
     """
     wanted = np.asarray(array, dtype=np.float64)
     found = torch.from_numpy(wanted.copy()).to(dtype)
@@ -32,13 +32,13 @@ def at_most(array: Any, dtype: torch.dtype) -> Array:
 
 
 def just_below(value: Array, dtype: torch.dtype) -> Array:
-    """Return the numbers of a dtype next below some values, so that ``u > result`` says the same as ``u >= value``."""
+    """Return the next smaller numbers of a dtype, so that ``u > result`` is equivalent to ``u >= value``."""
     found = torch.tensor(np.array(value), dtype=dtype)
     return torch.nextafter(found, torch.full_like(found, -float("inf"))).numpy()
 
 
 def as_array(value: Tensor | float, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Array:
-    """Return a parameter with one value for each neuron, in double precision unless a dtype is asked for."""
+    """Return a parameter with one value for each neuron, in double precision unless a dtype is given."""
     tensor = lift(value) if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     found = tensor.detach().cpu().to(dtype or torch.float64).numpy()
     return np.array(np.broadcast_to(found, shape))

@@ -1,4 +1,4 @@
-"""Certificate: what the comparison of a network with the simulation of its graph has found, as a table."""
+"""Certificate: the result of comparing a network with the simulation of its graph, as a table."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 
 from spikingtorch.units import in_columns
 
-# the models of NIR, which has no steps, that a certificate can hold for
+# the models of NIR (which has no steps) for which a certificate can hold
 _EQUATIONS = {
     "exact": "by the exact solution of NIR's equations",
     "exponential": "by NIR's equations, each solved exactly in turn",
@@ -15,15 +15,15 @@ _EQUATIONS = {
 
 
 class Difference(NamedTuple):
-    """Where a neuron of the network and of the graph differ first.
+    """The first difference between a neuron of the network and of the graph.
 
     Attributes:
         sample: index of the sample.
         step: index of the step.
         neuron: index of the neuron.
-        fires: whether the network fires, and the graph does not; or the other way round.
+        fires: True if the network fires and the graph does not; False for the opposite.
         miss: distance of the graph's membrane from its threshold.
-        rounding: how far rounding alone may have moved it.
+        rounding: the largest change of it by rounding alone.
     """
 
     sample: int
@@ -35,18 +35,19 @@ class Difference(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One neuron node, driven by what the network's layers before it gave out; or the output of the network.
+    """One neuron node, driven by the outputs of the network's layers before it; or the output of the network.
 
     Attributes:
         name: of the node.
         kind: its class.
-        neurons: how many it has.
-        spikes: how many the network has given out.
+        neurons: number of neurons.
+        spikes: number of spikes of the network.
         different: entries of the spikes that differ.
-        first: of the neurons that differ, the first difference that rounding does not explain, or else the first one.
-        error: of a node without spikes, the largest difference over what rounding may do: up to 1 it is that.
-        continuous: spikes that the continuous solution has more or less, a neuron, over those of the network; None for
-            a node without spikes, and in a certificate for a reader.
+        first: the first difference that rounding does not explain, or else the first difference.
+        error: for a node without spikes, the largest difference divided by the rounding bound: up to 1, rounding
+            explains it.
+        continuous: difference in spikes per neuron between the continuous solution and the network, divided by the
+            network's spikes. None for a node without spikes, and in a certificate for a reader.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Row(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """What ``verify_nir`` returns.
+    """The result of ``verify_nir``.
 
     Attributes:
         rows: the neurons of the graph.
@@ -68,8 +69,8 @@ class Certificate(NamedTuple):
         steps: T.
         dt: length of a step, in seconds.
         discretisation: of the equations.
-        dtype: in which the network ran; the simulation of NIR is in double precision, that of a reader in float32.
-        reader: the library whose reader the simulation models, None for NIR's own equations.
+        dtype: of the network's run; the simulation of NIR uses double precision, the simulation of a reader float32.
+        reader: the library whose reader the simulation models; None for NIR's own equations.
     """
 
     rows: tuple[Row, ...]
@@ -87,7 +88,7 @@ class Certificate(NamedTuple):
 
     @property
     def within_rounding(self) -> bool:
-        """Whether each neuron's first difference is one that rounding alone can have made."""
+        """Whether rounding alone can explain each neuron's first difference."""
         first = self.first
         difference: Any = None if first is None else first.first
         return self._readouts_agree and (first is None or bool(difference.miss <= difference.rounding))
@@ -99,7 +100,7 @@ class Certificate(NamedTuple):
 
     @property
     def holds_for(self) -> str:
-        """By whom or by what the graph is computed, on the other side."""
+        """The method that computes the graph on the other side."""
         return _EQUATIONS[self.discretisation] if self.reader is None else f"in the reader of {self.reader}"
 
     @property

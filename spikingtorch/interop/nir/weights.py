@@ -1,4 +1,4 @@
-"""load_nir_weights: the weights of a graph into a network that stands."""
+"""load_nir_weights: load the weights of a graph into an existing network."""
 
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,20 @@ _WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, Scale)
 
 
 def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> list[str]:
-    """Copy the weights of a graph into a network that stands: its Linear, Conv and Scale modules, not its neurons.
+    """Copy the weights of a graph into an existing network: its Linear, Conv and Scale modules, not its neurons.
 
-    They are matched by name, those of ``to_nir``; or, if names differ, in their order, if all differ in shape.
+    Modules and nodes are matched by the names of ``to_nir``. If names differ, they are matched by order, if all shapes
+    differ.
 
     Args:
         model: the network, whose weights are changed in place.
-        graph: what ``nir.read`` returns, or the path of a file.
+        graph: a graph from ``nir.read``, or the path of a file.
 
     Returns:
-        What has been loaded, as "module <- node".
+        The loaded weights, as "module <- node".
 
     Raises:
-        NIRError: there is no such match.
+        NIRError: modules and nodes do not match.
     """
     check_network("load_nir_weights", model)
     graph = read(graph) if isinstance(graph, str | Path) else graph
@@ -52,10 +53,10 @@ def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> lis
 
 
 def _check_loadable(path: str, module: Any) -> None:
-    """Raise where the weights of a module are not simply those that it computes with."""
+    """Raise if a module does not compute directly with its weights."""
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         raise NIRError(
-            f"load_nir_weights: {path!r} is a batch norm, which in a graph is a part of the weights before it; put an "
+            f"load_nir_weights: {path!r} is a batch norm, which a graph merges into the weights before it; put an "
             "nn.Identity() in its place"
         )
     if isinstance(module, _WITH_WEIGHTS) and any(
@@ -68,13 +69,13 @@ def _check_loadable(path: str, module: Any) -> None:
 
 
 def _matched(own: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
-    """Return for each module the node whose weights it takes; NIRError if there is none for each, or more than one."""
+    """Return the node whose weights each module takes; raise NIRError unless there is exactly one for each."""
     by_name = {path: plain_name(path) for path in own}
     if set(by_name.values()) != set(given) or len(own) != len(given):
         by_name = dict(zip(own, given, strict=False))
         shapes = [np.shape(weights_of(node)) for node in given.values()]
         if len(own) == len(given) and len(set(shapes)) < len(shapes):
-            by_name = {}  # by their order, two of one shape could change places
+            by_name = {}  # by order, two nodes of one shape could be exchanged
     if (
         len(by_name) != len(own)
         or len(own) != len(given)
@@ -98,9 +99,9 @@ def _fits(module: Any, node: Any) -> bool:
 
 
 def _check_bias(path: str, module: Any, name: str, node: Any) -> None:
-    """Raise unless the bias of a node, if it has one, has a place in its module, of its shape."""
+    """Raise if a node has a bias, but its module has no bias of the same shape."""
     bias, given = _parameters(module)[1], getattr(node, "bias", None)
-    # NIR's convolutions always have a bias, which is zero for those that have none
+    # NIR's convolutions always have a bias, which is zero for convolutions without one
     if bias is None and given is not None and bool(np.any(given)):
         raise NIRError(
             f"load_nir_weights: node {name!r} has a bias, and {path!r} has none to take it; make it with bias=True"

@@ -1,4 +1,4 @@
-"""Writing: for whom and how one layer is written as a node."""
+"""Writing: the target and the options for one layer that becomes a node."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from spikingtorch.interop.nir.values import as_array
 
 @dataclasses.dataclass
 class Writing:
-    """How one layer is written.
+    """The options for writing one layer.
 
     Attributes:
         name: of the layer in the network.
@@ -22,9 +22,9 @@ class Writing:
         dt: length of a step, in seconds.
         discretisation: of the equations.
         dtype: of the network.
-        approximate: whether what cannot be said may be left out.
-        lost: what has been.
-        target: the library for whose reader it is written; None for NIR's own equations.
+        approximate: whether properties that NIR cannot express may be left out.
+        lost: the properties that have been left out.
+        target: the library of the reader; None for NIR's own equations.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Writing:
     target: Target | None = None
 
     def lose(self, what: str, nearest: str) -> None:
-        """Note what is left out; raise NIRError if nothing may be."""
+        """Note a lost property; raise NIRError if nothing may be lost."""
         if not self.approximate:
             cannot = "NIR cannot say" if self.target is None else f"{self.target.reader} does not compute"
             raise NIRError(
@@ -47,9 +47,9 @@ class Writing:
         self.lost.append(f"{what}; exported: {nearest}")
 
     def array(self, value: Tensor | float) -> Array:
-        """Return a parameter as the step computes with it, rounded to the network's dtype, one value a neuron."""
+        """Return a parameter as in the step, rounded to the network's dtype, with one value per neuron."""
         return as_array(value, self.shape, self.dtype).astype(np.float64)
 
     def tau(self, decay: Tensor | float) -> Array:
-        """Return the time constant of a decay, as the step computes with it, in seconds."""
+        """Return the time constant of a decay of the step, in seconds."""
         return tau_of(self.array(decay), self.dt, self.discretisation)

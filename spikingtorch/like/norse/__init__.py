@@ -1,7 +1,7 @@
-"""The cells of Norse 1.1.0 as layers of ours: their names, parameters and order of operations.
+"""The cells of Norse 1.1.0 as layers: their names, parameters and order of operations.
 
-Numbers in the parameters count as Norse's own defaults do, as tensors of one float32 number; those of IzhikevichCell
-stay floats, as there.
+Numbers in the parameters become tensors of one float32 number, like Norse's defaults. The numbers of IzhikevichCell
+stay floats, as in Norse.
 
 >>> import torch
 >>> layer = LIFBoxCell(LIFBoxParameters(tau_mem_inv=500.0))

@@ -1,4 +1,4 @@
-"""What all cells of Norse check and store in the same way."""
+"""The common checks and parameters of all cells of Norse."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
@@ -9,7 +9,7 @@ from spikingtorch.like.options import Common, number, tensor
 
 P = TypeVar("P")
 
-# inverse time constants, and the parameter of a step that each becomes with the length of a step
+# inverse time constants, and the parameter that each becomes when it is multiplied by the length of a step
 RATES = {
     "tau_mem_inv": ("leak", 1.0),
     "tau_syn_inv": ("syn", -1.0),
@@ -27,7 +27,7 @@ def rates(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Cell(LikeLayer, Generic[P]):
-    """A cell: its step with the parameters p, as tensors where Norse computes in tensors, and a spike function.
+    """A cell: its step with the parameters p, which are tensors if Norse computes in tensors, and a spike function.
 
     Args:
         p: its parameters; None for the default ones.
@@ -37,7 +37,7 @@ class Cell(LikeLayer, Generic[P]):
     Attributes:
         kind: type of its parameters.
         makes: its step, and the type of its state.
-        extra: parameters of its step that Norse does not let one choose.
+        extra: parameters of its step that are fixed in Norse.
         given_as: name of the argument that holds its parameters.
     """
 
@@ -59,19 +59,19 @@ class Cell(LikeLayer, Generic[P]):
         super().__init__(step, state_type, options, **self._params_of(given, float(dt)), **self.extra)
 
     def _params_of(self, p: P, dt: float) -> dict[str, Any]:
-        """Return what the layer stores of its parameters and the length of a step."""
+        """Return the stored values of a layer, from its parameters and the length of a step."""
         return cell_params(type(self).__name__, p) | {"dt": dt}
 
     param_map = staticmethod(rates)
 
 
 def cell_params(owner: str, p: Any) -> dict[str, Any]:
-    """Return the parameters of a cell without ``method`` and ``alpha``, in whose place there is a spike function."""
+    """Return the parameters of a cell without ``method`` and ``alpha``, which a spike function replaces."""
     params: dict[str, Any] = p._asdict()
     method, alpha = params.pop("method", None), params.pop("alpha", 100.0)
     converted: dict[str, Any] = {}
     for name, value in params.items():
-        if hasattr(value, "_asdict"):  # those of the cell inside one that rests
+        if hasattr(value, "_asdict"):  # the parameters of the cell inside a refractory one
             converted |= cell_params(owner, value)
             continue
         if not callable(value):

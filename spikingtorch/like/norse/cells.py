@@ -86,7 +86,7 @@ class IAFCell(Cell[parameters.IAFParameters]):
         return {"threshold": params.pop("v_th")} | params
 
     def rest_state(self, x: Tensor) -> F.IFState:
-        """Return v = v_reset, with its gradient, which Norse's other cells do not have."""
+        """Return v = v_reset, with the gradient of v_reset, which Norse's other cells do not have."""
         start: Any = self.v_reset
         return F.IFState(v=F.zeros_state(F.IFState, x).v + start)
 
@@ -184,7 +184,7 @@ class IzhikevichCell(Cell[parameters.IzhikevichSpikingBehavior]):
         v[t] = c where s[t] = 1, else p;  u[t] = q + s[t] d
 
     Args:
-        spiking_method: its parameters p, and where it starts, s.
+        spiking_method: its parameters p, and its first state s.
         dt: length of a step, in s.
         **options: recurrent and returns, as in StepLayer.
     """
@@ -205,7 +205,7 @@ class IzhikevichCell(Cell[parameters.IzhikevichSpikingBehavior]):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters with the rates that tau_inv, dt and a make, and the curve."""
+        """Return the parameters with the rates from tau_inv, dt and a, and the curve."""
         params = dict(stored)
         rate = params.pop("tau_inv") * params.pop("dt")
         curve = nonlinear.Curve(params.pop("sq"), params.pop("mn"), params.pop("bias"))

@@ -137,7 +137,7 @@ class IzhikevichState(NamedTuple):
 
 
 class IzhikevichSpikingBehavior(NamedTuple):
-    """What an IzhikevichCell is made of: its parameters p and its first state s."""
+    """The options of an IzhikevichCell: its parameters p and its first state s."""
 
     p: IzhikevichParameters
     s: IzhikevichState
@@ -152,7 +152,7 @@ def create_izhikevich_spiking_behavior(
 
 
 def threshold(method: str, alpha: float = 100.0) -> F.Strict:
-    """Return the spike function that Norse calls ``method``; all fire above the threshold, not at it.
+    """Return the spike function of Norse's ``method``; all fire above the threshold, not at it.
 
         super       1 / (1 + |u|)^2, whatever alpha is
         heaviside   no derivative
@@ -163,7 +163,7 @@ def threshold(method: str, alpha: float = 100.0) -> F.Strict:
 
     Args:
         method: one of these names.
-        alpha: as there.
+        alpha: as in Norse.
 
     Raises:
         ValueError: there is no method of that name.

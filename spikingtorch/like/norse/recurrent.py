@@ -1,4 +1,4 @@
-"""The recurrent cells: those of the same name without "Recurrent", with input and recurrent weights of their own.
+"""The recurrent cells: the cells of the same name without "Recurrent", plus input and recurrent weights.
 
 All of them take the arguments of LIFRecurrentCell.
 """
@@ -19,12 +19,12 @@ from spikingtorch.like.steps.norse import stopped
 
 
 class Connected(Common, total=False):
-    """What every recurrent cell takes besides its sizes and the parameters of its neurons.
+    """Arguments of every recurrent cell besides its sizes and the parameters of its neurons.
 
     Attributes:
         input_weights: shape (hidden_size, input_size); random by default. A tensor becomes an ``nn.Parameter``.
         recurrent_weights: shape (hidden_size, hidden_size); random by default. A tensor becomes an ``nn.Parameter``.
-        autapses: let neurons feed back to themselves. Otherwise the diagonal is set to zero here, and never trained.
+        autapses: whether neurons feed back to themselves. If not, the diagonal is set to zero, and never trained.
         dt: length of a step, in s.
     """
 
@@ -77,14 +77,14 @@ class RecurrentCell(Cell[P], Generic[P]):
 
         Args:
             x: input, floating, shape (N, ..., input_size).
-            init: as there.
+            init: as in Norse.
         """
         output: Tensor = self._advance(torch.nn.functional.linear(x, self.input_weights), init)
         return output
 
 
 def _weights(owner: str, name: str, given: Tensor | None, rows: int, columns: int) -> nn.Parameter:
-    """Return weights of a shape: those that are given, or normal ones of deviation sqrt(2 / rows)."""
+    """Return weights of a shape: the given ones, or normal ones of standard deviation sqrt(2 / rows)."""
     if given is None:
         return nn.Parameter(torch.randn(rows, columns) * torch.sqrt(2.0 / torch.tensor(rows)))
     if not isinstance(given, Tensor) or given.shape != (rows, columns):

@@ -1,6 +1,6 @@
-"""The spiking layers of Sinabs 3.1.3 as layers of ours: their names and arguments, their order of operations.
+"""The spiking layers of Sinabs 3.1.3: their names, arguments and order of operations.
 
-A layer of ours takes one step a call, (N, ...), and all steps at once inside a ``SpikingNet``. Time constants are
+A layer here takes one step per call, (N, ...), and all steps at once inside a ``SpikingNet``. Time constants are
 trained, as in Sinabs.
 
 >>> import torch

@@ -20,7 +20,7 @@ _REASONS = {
 
 
 class Spiking(Common, total=False):
-    """What every spiking layer takes besides its time constants.
+    """Arguments of every spiking layer besides its time constants.
 
     Attributes:
         spike_threshold: membrane at which it fires.
@@ -41,7 +41,7 @@ class Spiking(Common, total=False):
 
 
 class Decaying(Spiking, total=False):
-    """The same for a layer whose membrane decays.
+    """The same arguments for a layer whose membrane decays.
 
     Attributes:
         train_alphas: train the decays alpha in place of the time constants.
@@ -53,7 +53,7 @@ class Decaying(Spiking, total=False):
 
 
 def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunction]) -> dict[str, Any]:
-    """Return what a spiking layer fires by, and its other options."""
+    """Return the spike function of a layer, and its other options."""
     options = dict(given)
     gradient = options.pop("surrogate_grad_fn", SingleExponential())
     if isinstance(gradient, type) or not hasattr(gradient, "primitive"):
@@ -76,7 +76,7 @@ def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunctio
 
 
 def _times(owner: str, train_alphas: bool, **taus: Value | None) -> dict[str, Any]:
-    """Return the time constants that are given, or their decays, which are both trained."""
+    """Return the given time constants, or their decays; both are trained."""
     found = {}
     for name, tau in taus.items():
         if tau is None:
@@ -112,14 +112,14 @@ class _Layer(LikeLayer):
 
 
 class _Firing(_Layer):
-    """A layer that fires: its step, the state, its trained times, and what it fires by."""
+    """A layer that fires: its step, state, trained time constants, and spike function."""
 
     def __init__(self, step: Any, state: Any, times: dict[str, Any], given: Any, spike_fn: Any, **params: Any) -> None:
         super().__init__(step, state, times, **params, **_spiking(type(self).__name__, given, spike_fn))
 
 
 def _with_current(tau_syn: Value | None) -> tuple[Any, Any]:
-    """Return the step of a LIF and its state, with a current that decays or without one."""
+    """Return the step of a LIF and its state, with or without a decaying current."""
     if tau_syn is None:
         return steps.lif_layer_step, steps.MembraneState
     return steps.lif_current_layer_step, steps.SynapseState
@@ -180,7 +180,8 @@ class ALIF(_Firing):
         theta[t] = spike_threshold + adapt_scale b[t-1],  n[t] = spike_fn(u[t], theta[t])
         v[t] = max(reset_fn(n[t], u[t], theta[t]), min_v_mem),  b[t] = alpha_adapt b[t-1] + (1 - alpha_adapt) n[t]
 
-    No gradient flows from the spikes to the threshold, and so none from them to the adaptation but through the reset.
+    No gradient flows from the spikes to the threshold. So their only gradient to the adaptation flows through the
+    reset.
 
     Args:
         tau_mem: time constant of the membrane in steps, trained.
@@ -188,11 +189,11 @@ class ALIF(_Firing):
         tau_syn: time constant of the current in steps, trained; None for no current.
         adapt_scale: threshold per unit of adaptation.
         train_alphas: train the decays alpha in place of the time constants.
-        norm_input: multiply the current by 1 - alpha_mem, at every step anew.
-        **spiking: as in LIF, but for spike_fn=SingleSpike.
+        norm_input: multiply the current by 1 - alpha_mem, again at every step.
+        **spiking: as in LIF, except for spike_fn=SingleSpike.
     """
 
-    # its spike_threshold is that of each neuron at present, and not the one that it was made with
+    # its spike_threshold is the current threshold of each neuron, not the constructor's
     left_out: ClassVar[frozenset[str]] = frozenset((*_Layer.left_out, "b", "spike_threshold"))
 
     def __init__(

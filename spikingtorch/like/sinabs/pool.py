@@ -8,11 +8,11 @@ class SumPool2d(nn.LPPool2d):
 
         y = sum over a window of x,  dy/dx = 1 where y is not 0, else 0
 
-    A window whose entries add up to zero, one without spikes for instance, gets no gradient.
+    A window whose entries sum to zero, for instance without spikes, gets no gradient.
 
     Args:
         kernel_size: size of a window.
-        stride: from one window to the next; None for the size.
+        stride: distance between windows; None for the size.
         ceil_mode: keep windows that reach beyond the edge.
 
     >>> import torch

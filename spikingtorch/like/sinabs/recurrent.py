@@ -1,4 +1,4 @@
-"""LIFRecurrent, IAFRecurrent and ALIFRecurrent: layers whose spikes come back to them."""
+"""LIFRecurrent, IAFRecurrent and ALIFRecurrent: layers whose spikes feed back."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Unpack
@@ -28,7 +28,7 @@ class LIFRecurrent(LIF, _Recurrent):
 
     Args:
         tau_mem: time constant of the membrane in steps, trained.
-        rec_connect: nn.Linear(M, M), or a convolution that leaves the size of its images as it is; with a bias, too.
+        rec_connect: nn.Linear(M, M), or a convolution that keeps the size of its images; it may have a bias.
         tau_syn: time constant of the current in steps, trained; None for no current.
         **options: train_alphas=False, norm_input=True, spike_threshold=1.0, spike_fn=MultiSpike, ..., as in LIF.
     """

@@ -13,7 +13,7 @@ from spikingtorch.like.steps import sinabs as steps
 
 
 def SingleSpike(gradient: steps.Gradient) -> steps.SpikeFunction:  # noqa: N802
-    """Return the spike function of one spike at most."""
+    """Return the spike function of at most one spike."""
     return steps.Single(gradient)
 
 
@@ -23,10 +23,10 @@ def MultiSpike(gradient: steps.Gradient) -> steps.SpikeFunction:  # noqa: N802
 
 
 class MaxSpike(NamedTuple):
-    """A spike function of so many spikes at most.
+    """A spike function with a largest number of spikes.
 
     Args:
-        max_num_spikes_per_bin: how many, None for any.
+        max_num_spikes_per_bin: the largest number; None for no limit.
     """
 
     max_num_spikes_per_bin: int | None = None
@@ -99,7 +99,7 @@ class PeriodicExponential(NamedTuple):
     grad_scale: float = 1.0
 
     def primitive(self, y: Tensor, threshold: Value) -> Tensor:
-        """Return phi(y), by its derivative: there is no closed form of it."""
+        """Return phi(y), defined by its derivative, because phi has no closed form."""
         ratio = (y + threshold) / threshold - 0.5
         saw = threshold * (2.0 * (ratio - torch.floor(ratio)) - 1.0)
         z = torch.where(y >= 0, saw, y)

@@ -1,7 +1,7 @@
-"""The neurons of snnTorch 1.0.0 as layers of ours: their names and arguments, their order of operations.
+"""The neurons of snnTorch 1.0.0: their names, arguments and order of operations.
 
-States are handed by the layer itself, so that ``init_hidden``, ``output`` and the like have no meaning here. A spike
-function that is given as ``spike_grad`` fires above the threshold, and not at it, as all of theirs do.
+A layer keeps its state by itself, so ``init_hidden``, ``output`` and similar arguments have no meaning here. A spike
+function in ``spike_grad`` fires above the threshold, but not at it, like all of snnTorch's.
 
 >>> import torch
 >>> layer = Leaky(beta=0.5)

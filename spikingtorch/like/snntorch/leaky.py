@@ -1,4 +1,4 @@
-"""Leaky, Lapicque, Synaptic and Alpha: the neurons whose spikes do not come back to them."""
+"""Leaky, Lapicque, Synaptic and Alpha: the neurons without feedback of spikes."""
 
 from typing import Any, ClassVar
 
@@ -23,17 +23,17 @@ class Leaky(Neuron):
     Args:
         beta: share of the membrane kept over a step; clamped to [0, 1].
         threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        spike_grad: a surrogate of this library, or one of ``like.snntorch``; None is ``atan()``.
         learn_beta: train beta.
         learn_threshold: train the threshold.
         reset_mechanism: "subtract", "zero" or "none".
         graded_spikes_factor: height of a spike.
         learn_graded_spikes_factor: train it.
-        reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
+        reset_delay: True resets one step after the spike, without a gradient; False resets at once, with a gradient.
+        **others: recurrent and returns, as in StepLayer; for other arguments of snnTorch the error gives advice.
 
     Raises:
-        TypeError, ValueError: an argument is none of these, or has no meaning here.
+        TypeError, ValueError: an argument is unknown, or has no meaning here.
     """
 
     @constructor_of(steps.leaky_step, steps.LeakyState)
@@ -61,8 +61,8 @@ class Lapicque(Neuron):
         u = x[t] R (1 / (R C)) time_step + (1 - time_step / (R C)) v[t-1]
         subtract: v[t] = u - r[t] threshold,   zero: v[t] = u - r[t] u,   s[t] = H(v[t] - threshold)
 
-    Two of beta, R and C are given, or beta alone (with R = 1): beta = exp(-time_step / (R C)). The membrane does not
-    decay by beta, but by 1 + log(beta), its first order.
+    Two of beta, R and C are given, or beta alone (with R = 1): beta = exp(-time_step / (R C)). The membrane decays by 1
+    + log(beta), the first-order approximation of beta.
 
     Args:
         beta: as said, in (0, 1).
@@ -72,10 +72,10 @@ class Lapicque(Neuron):
         threshold, spike_grad, learn_threshold, reset_mechanism, **others: as in Leaky.
 
     Raises:
-        TypeError, ValueError: an argument is none of these, has no meaning here, or too few are given.
+        TypeError, ValueError: an argument is unknown or has no meaning here, or too few are given.
     """
 
-    left_out: ClassVar[frozenset[str]] = frozenset(("beta",))  # which R, C and time_step say already
+    left_out: ClassVar[frozenset[str]] = frozenset(("beta",))  # R, C and time_step already define it
 
     @constructor_of(steps.lapicque_step, steps.LeakyState)
     def __init__(
@@ -99,7 +99,7 @@ class Lapicque(Neuron):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters with C turned into the rate of the circuit and what it keeps."""
+        """Return the parameters with C turned into the rate and the decay of the circuit."""
         params = {name: value for name, value in stored.items() if name != "C"}
         r, c = params.pop("R"), stored["C"]
         return params | {"r": r, "inverse": 1 / (r * c), "keep": 1 - stored["time_step"] / (r * c)}
@@ -169,7 +169,7 @@ class Alpha(Neuron):
     Args:
         alpha: share of the exciting current kept over a step, in (0, 1) and greater than beta.
         beta: share of the inhibiting current kept over a step, in (0, 1).
-        learn_alpha: train alpha, which snnTorch 1.0.0 cannot: its constructor raises.
+        learn_alpha: train alpha; in snnTorch 1.0.0 the constructor raises for it.
         threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, **others: as in Leaky.
     """
 
@@ -200,7 +200,7 @@ class Alpha(Neuron):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters with the scale that alpha and beta make."""
+        """Return the parameters with the scale from alpha and beta."""
         params = clamped(stored)
         log_alpha, log_beta = torch.log(params["alpha"]), torch.log(params["beta"])
         return params | {"scale": log_alpha / (log_beta - log_alpha) + 1}

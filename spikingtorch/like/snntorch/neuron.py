@@ -1,4 +1,4 @@
-"""What all neurons of snnTorch check and store in the same way."""
+"""The common checks and parameters of all neurons of snnTorch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from spikingtorch.like.snntorch.spike_grad import atan
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism
 
-_MECHANISMS = ("subtract", "zero", "none")  # as it numbers them
+_MECHANISMS = ("subtract", "zero", "none")  # snnTorch's numbers of the mechanisms
 _WITHOUT_MEANING = {
     "init_hidden": "a layer remembers its state by itself: leave it out",
     "output": "a layer gives out its spikes; returns=('spikes', 'v') gives out its membrane as well",
@@ -26,10 +26,10 @@ def clamped(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Neuron(LikeLayer):
-    """A neuron of snnTorch: what all of them check and store in the same way.
+    """A neuron of snnTorch: the base class with common checks and parameters.
 
     Args:
-        step: as in StepLayer, with a reset that is delayed.
+        step: as in StepLayer, with a delayed reset.
         state_type: as in StepLayer.
         spike_grad: a surrogate; None is ``atan()``.
         reset_mechanism: "subtract", "zero" or "none".
@@ -79,11 +79,11 @@ class Neuron(LikeLayer):
 
     @staticmethod
     def _kept(given: dict[str, Any]) -> dict[str, Any]:
-        """Return what a layer keeps of the parameters that are given, checked as far as their limits go."""
+        """Return the stored values of the given parameters, checked against their limits."""
         return given
 
     def _takes(self, name: str, value: Any) -> bool:
-        """Compare the mechanism of the reset as well, and leave out a factor of spikes that is 1."""
+        """Compare the reset mechanism as well, and drop a factor of spikes that is 1."""
         if name == "graded_spikes_factor" and not hasattr(self, name):
             return bool((value == 1).all())
         if name != "reset_mechanism_val":

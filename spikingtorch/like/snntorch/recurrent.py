@@ -1,4 +1,4 @@
-"""RLeaky and RSynaptic: neurons whose spikes come back to them."""
+"""RLeaky and RSynaptic: neurons whose spikes feed back."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
@@ -17,10 +17,10 @@ from spikingtorch.like.steps.snntorch import Mechanism, Value
 def weights_between(
     owner: str, all_to_all: bool, linear_features: int | None, conv2d_channels: int | None, kernel_size: Any
 ) -> nn.Linear | nn.Conv2d | None:
-    """Return recurrent weights from all neurons to all, or to the neighbours of an image; None for one weight a neuron.
+    """Return recurrent weights between all neurons, or neighbours in an image; None for one weight per neuron.
 
     Raises:
-        ValueError: too little is given, or too much.
+        ValueError: too few or too many arguments are given.
     """
     convolution = (conv2d_channels, kernel_size)
     if not all_to_all:
@@ -49,7 +49,7 @@ _Made: TypeAlias = tuple[Callable[..., Any], type[Any]]
 
 
 class _Recurrent(Neuron, Biased):
-    """A neuron whose spikes come back to it: the step and the state of each of its two kinds, and its arguments."""
+    """A neuron with feedback of its spikes: the step and state of each of its two kinds, and its arguments."""
 
     left_out: ClassVar[frozenset[str]] = frozenset(("recurrent.V",))  # a second name of V
 
@@ -68,7 +68,7 @@ class _Recurrent(Neuron, Biased):
 
 
 class RLeaky(_Recurrent):
-    """Apply snnTorch's RLeaky neurons, whose spikes come back to them, to an input, one step of time a call.
+    """Apply snnTorch's RLeaky neurons, whose spikes feed back, to an input, one step of time a call.
 
     For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
 
@@ -111,7 +111,7 @@ class RLeaky(_Recurrent):
 
 
 class RSynaptic(_Recurrent):
-    """Apply snnTorch's RSynaptic neurons, whose spikes come back to their current, one step of time a call.
+    """Apply snnTorch's RSynaptic neurons, whose spikes feed back to their current, one step of time a call.
 
     For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
 
@@ -123,7 +123,8 @@ class RSynaptic(_Recurrent):
         beta, V, all_to_all, linear_features, conv2d_channels, kernel_size, **others: as in RLeaky.
         learn_alpha: train alpha.
         threshold, spike_grad, learn_beta, learn_threshold, learn_recurrent, reset_mechanism: as in RLeaky.
-        reset_delay: True resets one step after the spike. False, at once, raises in snnTorch 1.0.0; here it works.
+        reset_delay: True resets one step after the spike. False resets at once; snnTorch 1.0.0 raises for it, but it
+            works here.
     """
 
     @constructor_of(

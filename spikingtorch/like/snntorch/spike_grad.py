@@ -15,7 +15,7 @@ def fast_sigmoid(slope: float = 25.0) -> F.Strict:
 
 
 def sigmoid(slope: float = 25.0) -> F.Strict:
-    """Return the derivative of the sigmoid of slope u; theirs is NaN where exp(-slope u) overflows, ours is 0."""
+    """Return the derivative of the sigmoid of slope u; it is 0 where snnTorch's overflows to NaN."""
     return F.Strict(F.Sigmoid(float(slope)))
 
 
@@ -25,7 +25,7 @@ def straight_through_estimator() -> F.Strict:
 
 
 def triangular(threshold: float = 1.0) -> F.Strict:
-    """Return ``threshold`` below the threshold and ``-threshold`` at and above it: what snnTorch computes."""
+    """Return ``threshold`` below the threshold and ``-threshold`` at and above it, as snnTorch computes it."""
     return F.Strict(Sign(float(threshold)))
 
 

@@ -1,8 +1,8 @@
-"""The nodes of SpikingJelly 2.0.0 as layers of ours: their names and arguments, their order of operations.
+"""The nodes of SpikingJelly 2.0.0: their names, arguments and order of operations.
 
-With ``step_mode="m"`` a call takes all steps of a sequence, (T, N, ...), and goes on from the call before it until
-``reset()``: SpikingJelly's own models run with these nodes. A ``SpikingNet`` runs over time by itself, and takes nodes
-of step mode "s". ``backend`` is accepted and has no effect. A spike function of SpikingJelly's own is taken for its
+With ``step_mode="m"`` a call takes all steps of a sequence, (T, N, ...), and continues from the last call until
+``reset()``. So SpikingJelly's own models run with these nodes. A ``SpikingNet`` runs over time by itself, and takes
+nodes of step mode "s". ``backend`` is accepted and has no effect. A spike function of SpikingJelly is replaced by its
 equal here.
 
 >>> import torch

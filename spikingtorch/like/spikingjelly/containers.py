@@ -1,4 +1,4 @@
-"""LinearRecurrentContainer and ElementWiseRecurrentContainer: a layer whose output comes back to it."""
+"""LinearRecurrentContainer and ElementWiseRecurrentContainer: a layer whose output feeds back."""
 
 from collections.abc import Callable, Mapping
 from functools import reduce
@@ -20,10 +20,10 @@ from spikingtorch.like.steps.spikingjelly import Combined, CombinedState
 
 
 class _Container(WithStepMode):
-    """The step of a layer inside with what comes back to it; the layer inside is not called.
+    """The step of the layer inside with its feedback; the layer inside is not called.
 
     Attributes:
-        sub_module: as it was given.
+        sub_module: the given module.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class _Container(WithStepMode):
         return self._neuron.initial_state(x)
 
     def extra_repr(self) -> str:
-        """Name nothing: what is inside has names of its own."""
+        """Return nothing, because the layer inside names itself."""
         return ""
 
 
@@ -60,8 +60,8 @@ class LinearRecurrentContainer(_Container):
 
         y[t] = sub_module(W (x[t], y[t-1]) + b),  y[-1] = 0,  W and b of ``rc``
 
-    The product is taken apart, W_x x[t] of all steps at once and W_y y[t-1] step by step, so that sums differ in their
-    order. Linear layers inside are multiplied into both.
+    The product is split into W_x x[t] for all steps at once and W_y y[t-1] step by step, so sums differ in their order.
+    Linear layers inside are multiplied into both.
 
     Args:
         sub_module: a spiking layer, or nn.Sequential(nn.Linear(in_features, out_features), ..., a spiking layer).
@@ -73,7 +73,7 @@ class LinearRecurrentContainer(_Container):
 
     Raises:
         TypeError: sub_module is something else.
-        ValueError: its sizes do not fit, or it has recurrent weights already.
+        ValueError: the sizes of sub_module do not fit, or it already has recurrent weights.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {**_Container.attribute_names, "recurrent": "rc"}
@@ -134,8 +134,8 @@ class ElementWiseRecurrentContainer(_Container):
         **options: returns, as in StepLayer.
 
     Raises:
-        TypeError: sub_module is something else, or the function cannot be called.
-        ValueError: it has recurrent weights already.
+        TypeError: sub_module is of another type, or the function cannot be called.
+        ValueError: sub_module already has recurrent weights.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class ElementWiseRecurrentContainer(_Container):
 
 
 def neuron_in(owner: str, sub_module: nn.Module) -> StepLayer:
-    """Return the spiking layer that a module consists of, after linear ones.
+    """Return the spiking layer of a module, after its linear layers.
 
     Raises:
-        TypeError: it consists of something else.
-        ValueError: the layer has recurrent weights or ``returns`` of its own.
+        TypeError: the module has other parts.
+        ValueError: the layer has its own recurrent weights or ``returns``.
     """
     modules = [*sub_module] if isinstance(sub_module, nn.Sequential) else [sub_module]
     neuron = modules[-1] if modules else None
@@ -191,6 +191,6 @@ def neuron_in(owner: str, sub_module: nn.Module) -> StepLayer:
 
 
 def _linear_in(sub_module: nn.Module) -> list[nn.Linear]:
-    """Return the linear layers before the spiking one."""
+    """Return the linear layers before the spiking layer."""
     modules: Any = [*sub_module][:-1] if isinstance(sub_module, nn.Sequential) else []
     return [*modules]

@@ -14,7 +14,7 @@ from spikingtorch.like.steps.spikingjelly import FilterState, synapse_filter_ste
 class SynapseFilter(WithStepMode):
     """Apply SpikingJelly's SynapseFilter, a current that spikes refresh, to an input, one step of time a call.
 
-    For each entry of the input, and giving out i[t],
+    For each entry of the input, with the output i[t],
 
         i[t] = i[t-1] - (1 - x[t]) i[t-1] / tau + x[t]
 
@@ -70,5 +70,5 @@ class VotingLayer(nn.Module):
         return torch.nn.functional.avg_pool1d(x.unsqueeze(1), self.voting_size, self.voting_size).squeeze(1)
 
     def extra_repr(self) -> str:
-        """Name the number of voters, and the step mode if it is not "s"."""
+        """Return the number of voters, and the step mode if it is not "s"."""
         return f"voting_size={self.voting_size}" + ("" if self.step_mode == "s" else f", step_mode={self.step_mode!r}")

@@ -1,4 +1,4 @@
-"""What all nodes of SpikingJelly check and store in the same way, and the step mode of its layers with a state."""
+"""The common checks and parameters of all nodes of SpikingJelly, and the step mode of stateful layers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from spikingtorch.like.options import Common, Value, number, surrogate
 class WithStepMode(LikeLayer):
     """A layer that takes one step a call or, with ``step_mode="m"``, all steps of a sequence, (T, N, ...).
 
-    With "m", a call goes on from the one before it until ``reset()``. In a ``SpikingNet``, which runs over time by
+    With "m", a call continues from the last call until ``reset()``. In a ``SpikingNet``, which runs over time by
     itself, the mode is "s".
     """
 
@@ -22,7 +22,7 @@ class WithStepMode(LikeLayer):
 
     @property
     def step_mode(self) -> str:
-        """What a call takes: "s" for one step, "m" for all steps of a sequence."""
+        """The input of a call: "s" for one step, "m" for all steps of a sequence."""
         return self._step_mode
 
     @step_mode.setter
@@ -47,7 +47,7 @@ class WithStepMode(LikeLayer):
         return output
 
     def _advance_on(self, x: Tensor, init: bool | Tensor | None) -> Any:
-        """Advance by what an input becomes for the step: one step, or all of them."""
+        """Convert an input for the step, and advance one step, or all steps."""
         return self._advance(x, init)
 
     def detach(self) -> None:
@@ -55,7 +55,7 @@ class WithStepMode(LikeLayer):
         self.detach_()
 
     def extra_repr(self) -> str:
-        """Name the parameters, and the step mode if it is not "s"."""
+        """Return the parameters, and the step mode if it is not "s"."""
         mode = [] if self._step_mode == "s" else [f"step_mode={self._step_mode!r}"]
         return ", ".join([*filter(None, [super().extra_repr()]), *mode])
 
@@ -66,17 +66,18 @@ REASONS = {
 
 
 class Firing(Common, total=False):
-    """What every node takes besides the parameters of its membrane.
+    """Arguments of every node besides the parameters of its membrane.
 
     Attributes:
         v_threshold: membrane at which it fires.
-        v_reset: membrane after a spike, and where it starts; None takes the threshold off, and starts at 0.
-        surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
+        v_reset: membrane after a spike and at the start; None subtracts the threshold, and starts at 0.
+        surrogate_function: a surrogate of this library, or one of ``like.spikingjelly``; None is SpikingJelly's
+            default.
         detach_reset: stop the gradient through the reset.
         step_mode: "s", a call takes one step, (N, ...); or "m", a call takes all steps of a sequence, (T, N, ...), and
-            goes on from the one before it until ``reset()``. In a SpikingNet, which runs over time by itself: "s".
+            continues from the last call until ``reset()``. A SpikingNet runs over time by itself and takes "s".
         backend: without effect: one loop is compiled for each device.
-        store_v_seq: is refused, as the error says.
+        store_v_seq: raises an error with the reason.
     """
 
     v_threshold: Value
@@ -99,7 +100,7 @@ class Node(WithStepMode):
 
     Attributes:
         v_reset: membrane after a spike; None for the reset by subtraction.
-        above: parameters that are to be above a number.
+        above: parameters that must be above a number.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {
@@ -150,7 +151,7 @@ class Node(WithStepMode):
 
     @property
     def v_reset(self) -> float | None:
-        """Membrane after a spike, and where it starts; None for the reset by subtraction."""
+        """Membrane after a spike and at the start; None for the reset by subtraction."""
         rule: Any = self.reset_rule
         rule = rule.rule if isinstance(rule, F.Detached) else rule
         if rule is F.by_subtraction:
@@ -159,7 +160,7 @@ class Node(WithStepMode):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters with the reset rule by its name in a step."""
+        """Return the parameters with the reset rule under the name of the step's argument."""
         params = dict(stored)
         return {"reset": params.pop("rule")} | params
 

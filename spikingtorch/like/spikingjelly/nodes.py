@@ -16,10 +16,10 @@ from spikingtorch.like.surrogates import Boxcar
 
 
 class _Leaky(Node):
-    """A node whose membrane decays towards v_reset, or towards 0 where that is None; ``last`` are parameters behind.
+    """A node whose membrane decays towards v_reset, or towards 0 if it is None; ``last`` are the final parameters.
 
     Attributes:
-        _charges: what charges a membrane, with the input divided as well, and added as it is.
+        _charges: the functions that charge a membrane: with the input divided as well, and with it added unchanged.
     """
 
     _charges: ClassVar[tuple[Any, Any]] = (steps.decayed_input, steps.whole_input)
@@ -74,7 +74,7 @@ class ParametricLIFNode(_Leaky):
     For each entry of the input, as in LIFNode with 1 / tau = sigmoid(w), and w an ``nn.Parameter``.
 
     Args:
-        init_tau: time constant in steps to begin with, above 1; w = -log(init_tau - 1).
+        init_tau: initial time constant in steps, above 1; w = -log(init_tau - 1).
         decay_input: multiply the input by sigmoid(w) as well.
         **firing: as in IFNode.
     """
@@ -94,13 +94,13 @@ class ParametricLIFNode(_Leaky):
 
 
 class LIAFNode(_Leaky):
-    """Apply SpikingJelly's LIAFNode, a LIFNode that gives out its membrane, one step of time a call.
+    """Apply SpikingJelly's LIAFNode, a LIFNode whose output is its membrane, one step of time a call.
 
     For each entry of the input, with u, s and v as in LIFNode: out[t] = act(u[t] - v_threshold), or act(u[t]).
 
     Args:
         act: an elementwise function.
-        threshold_related: take the threshold off the membrane before ``act``.
+        threshold_related: subtract the threshold from the membrane before ``act``.
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well.
         **firing: as in IFNode.
@@ -132,7 +132,7 @@ class KLIFNode(_Leaky):
     Args:
         scale_reset: reset in units before the scaling.
         tau: time constant in steps, above 1.
-        decay_input: divide the input by tau as well; otherwise it is added as it is.
+        decay_input: divide the input by tau as well; otherwise it is added unchanged.
         **firing: as in IFNode.
     """
 
@@ -145,7 +145,7 @@ class KLIFNode(_Leaky):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters with k for the scale of the reset where there is no other."""
+        """Return the parameters with k as the scale of the reset, if there is no other."""
         return {"scale": stored["k"]} | Node.param_map(stored)
 
 

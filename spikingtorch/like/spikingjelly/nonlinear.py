@@ -52,7 +52,7 @@ class EIFNode(Node):
     Args:
         tau: time constant in steps, above 1.
         delta_T: sharpness of the exponential, positive.
-        theta_rh: membrane where it begins.
+        theta_rh: membrane at which the exponential growth begins.
         v_rest: membrane without input.
         **firing: as in QIFNode.
     """

@@ -1,4 +1,4 @@
-"""Nodes of ours in the place of SpikingJelly's, in a network of theirs."""
+"""Replace the nodes of a SpikingJelly network by nodes of this library."""
 
 import inspect
 from typing import Any
@@ -12,27 +12,26 @@ from spikingtorch.like.spikingjelly.node import Firing, Node
 
 
 def replace_nodes_(net: nn.Module) -> nn.Module:
-    """Put a node of ours in the place of each node of SpikingJelly's, with its options and its parameters.
+    """Replace each node of SpikingJelly by a node of this library, with its options and its parameters.
 
-    Each place keeps what it was made with there: threshold, reset, spike function, step mode, dtype, device. Other
-    layers stay as they are.
+    Each node keeps its threshold, reset, spike function, step mode, dtype and device. Other layers do not change.
 
     Args:
-        net: a network of SpikingJelly's layers; it changes, unless there is an error.
+        net: a network of SpikingJelly's layers; it is changed in place, unless there is an error.
 
     Returns:
         The network.
 
     Raises:
-        TypeError: a node has no like here, or is one of a class of yours; or its spike function has none, or it is made
-            with ``store_v_seq=True``.
+        TypeError: a node or its spike function has no equal here, a node is of your own class, or it has
+            ``store_v_seq=True``.
         ValueError: a node holds the state of an earlier call.
     """
     if _is_node(net):
-        raise TypeError("replace_nodes_: net is a node itself; make one of like.spikingjelly in its place")
+        raise TypeError("replace_nodes_: net itself is a node; use a node of like.spikingjelly in its place")
     found = {module: _like(path, module) for path, module in net.named_modules() if _is_node(module)}
     for parent in [*net.modules()]:
-        for name, module in parent._modules.items():  # a node may stand at several places
+        for name, module in parent._modules.items():  # a node may be used at several places
             if module in found:
                 setattr(parent, name, found[module])
     return net
@@ -47,7 +46,10 @@ def _like(path: str, node: Any) -> Node:
     kind, owner = type(node), f"replace_nodes_: {path}"
     here: Any = getattr(nodes, kind.__name__, None) or getattr(nonlinear, kind.__name__, None)
     if here is None or package_of(kind) is None or kind.__name__ not in LIBRARIES["spikingjelly"].neurons:
-        raise TypeError(f"{owner} is a {kind.__name__}, of which there is no like; put a StepLayer of your own there")
+        raise TypeError(
+            f"{owner} is a {kind.__name__}, which has no equal in spikingtorch.like; use your own StepLayer in "
+            "its place"
+        )
     if (held := state_of_theirs(node)) is not None:
         raise ValueError(f"{owner} is {held}")
     arguments = inspect.signature(here.__init__).parameters

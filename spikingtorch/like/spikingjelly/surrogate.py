@@ -30,7 +30,7 @@ def SoftSign(alpha: float = 2.0) -> F.Surrogate:  # noqa: N802
 
 
 def SuperSpike(alpha: float = 1.0) -> F.Surrogate:  # noqa: N802
-    """Return alpha / (1 + |u|)^2; alpha is a factor, and no slope."""
+    """Return alpha / (1 + |u|)^2; alpha is a factor, not a slope."""
     return Scaled(F.FastSigmoid(1.0), float(alpha))
 
 

@@ -1,1 +1,1 @@
-"""The steps behind ``spikingtorch.like``: pure functions in the order of operations of another library, a file each."""
+"""The steps of ``spikingtorch.like``: pure functions in another library's order of operations."""

@@ -1,4 +1,4 @@
-"""Steps in the order of operations of Norse 1.1.0, in which time constants are inverse and times a step's length.
+"""Steps in Norse 1.1.0's order of operations, with inverse time constants times the length of a step.
 
 In all of them H(0) = 0, and the gradient flows through the reset unless ``passes`` is ``stopped``,
 
@@ -33,7 +33,7 @@ SUPER: Surrogate = Strict(FastSigmoid(beta=1.0))
 
 
 class BoxState(NamedTuple):
-    """State of neurons with a membrane alone: v."""
+    """State of neurons with only a membrane: v."""
 
     v: Tensor
 
@@ -67,12 +67,12 @@ def reset_value(z: Tensor, v: Tensor, reset: Value, th: Value) -> Tensor:  # noq
 
 
 def reset_subtract(z: Tensor, v: Tensor, reset: Value, th: Value) -> Tensor:  # noqa: ARG001
-    """Return (1 - z) v + z (v - th): a spike takes the threshold off."""
+    """Return (1 - z) v + z (v - th): a spike subtracts the threshold."""
     return (1 - z) * v + z * (v - th)
 
 
 def as_it_is(s: Tensor) -> Tensor:
-    """Return a spike as it is: its gradient flows through what it does to the neuron."""
+    """Return a spike unchanged: its gradient flows through its effect on the neuron."""
     return s
 
 
@@ -106,13 +106,13 @@ def lif_cell_step(
 
 
 def held(state: Any, after: Any, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Any, Tensor]:
-    """Return what a neuron that rests for some steps after a spike makes of the neuron without rest.
+    """Return state and spikes of a refractory neuron, from those of the neuron without rest.
 
         m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
         rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
 
     Args:
-        state: v[t-1], rho[t-1] and what else there is, each of shape (*N,).
+        state: v[t-1], rho[t-1] and the other fields, each of shape (*N,).
         after: v' and the other fields, after a step of the neuron without rest.
         fired: s', its spikes, shape (*N,).
         rho_reset: number of steps to rest after a spike.

@@ -108,7 +108,7 @@ def lif_adex_refrac_cell_step(
 
         v', i[t], a[t], s' as v, i, a, s of ``lif_adex_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
-    Its own parameters: as in ``lif_refrac_cell_step``, and ``**params`` are those of ``lif_adex_cell_step``.
+    The parameters are those of ``lif_refrac_cell_step``, and ``**params`` are those of ``lif_adex_cell_step``.
     """
     after, s = lif_adex_cell_step(AdExCellState(state.v, state.i, state.a), x, surrogate=surrogate, **params)
     return held(state, after, s, rho_reset, surrogate)

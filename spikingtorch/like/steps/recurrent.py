@@ -31,7 +31,7 @@ class Shifted(NamedTuple):
 
 
 class LaterState(NamedTuple):
-    """State of ``ShiftedLater``: that of the neuron, and on, 0 until a step has been taken and 1 from then on."""
+    """State of ``ShiftedLater``: the state of the neuron, and on, which is 0 before the first step and 1 after it."""
 
     neuron: Any
     on: Tensor
@@ -39,7 +39,7 @@ class LaterState(NamedTuple):
 
 @compared_by_type
 class ShiftedLater(NamedTuple):
-    """A step with a bias on its input from the second step on, as of something that comes back after the first.
+    """A step with a bias on its input from the second step on, like a feedback that starts after the first.
 
         state[t], out[t] = step(state[t-1], x[t] + on[t-1] bias),  on[t] = 1
 
@@ -55,5 +55,5 @@ class ShiftedLater(NamedTuple):
         return LaterState(neuron, torch.ones_like(state.on)), out
 
     def at_rest(self, neuron: Any, like: Tensor) -> LaterState:
-        """Return the state at rest around that of the neuron."""
+        """Return the state at rest, from the state of the neuron."""
         return LaterState(inner_rest(self.step, neuron, like), lift(torch.zeros_like(like, requires_grad=False)))

@@ -1,4 +1,4 @@
-"""Steps in the order of operations of Sinabs 3.1.3, in which a neuron may spike several times in a step.
+"""Steps in Sinabs 3.1.3's order of operations; a neuron may spike several times in a step.
 
 In all of them H(0) = 1, no gradient reaches the threshold through the spikes n, and
 
@@ -26,15 +26,15 @@ Value: TypeAlias = Tensor | float
 
 
 class Gradient(Protocol):
-    """The derivative of a spike, as that of a primitive of y = u - threshold; its value does not matter."""
+    """The derivative of a spike, given by a primitive of y = u - threshold, whose value is unused."""
 
     def primitive(self, y: Tensor, threshold: Value, /) -> Tensor:
-        """Return phi(y), of which the derivative counts."""
+        """Return phi(y); only its derivative is used."""
         ...
 
 
 class SpikeFunction(Protocol):
-    """From the membrane and its threshold to a number of spikes."""
+    """A function from the membrane and its threshold to a number of spikes."""
 
     def __call__(self, u: Tensor, threshold: Value, /) -> Tensor:
         """Return the number of spikes, of the shape of u."""
@@ -42,7 +42,7 @@ class SpikeFunction(Protocol):
 
 
 class ResetFunction(Protocol):
-    """What spikes do to a membrane."""
+    """The reset of a membrane by spikes."""
 
     def __call__(self, spikes: Tensor, u: Tensor, threshold: Value, /) -> Tensor:
         """Return the membrane after the reset."""
@@ -67,11 +67,11 @@ class Single(NamedTuple):
 
 @compared_by_type
 class Multi(NamedTuple):
-    """As many spikes as the membrane holds thresholds: MultiSpike, and MaxSpike with a limit.
+    """One spike for each threshold in the membrane: MultiSpike, and MaxSpike with a limit.
 
     Args:
-        gradient: derivative of the number of spikes, which is that around the first threshold.
-        most: the largest number of spikes in a step, None for any.
+        gradient: derivative of the number of spikes, the one around the first threshold.
+        most: the largest number of spikes in a step; None for no limit.
     """
 
     gradient: Gradient
@@ -92,10 +92,10 @@ def _with_gradient(n: Tensor, u: Tensor, threshold: Value, gradient: Gradient) -
 
 @compared_by_type
 class MembraneSubtract(NamedTuple):
-    """Take the threshold, or another value, off for each spike.
+    """Subtract the threshold, or another value, for each spike.
 
     Args:
-        subtract_value: the other value, None for the threshold.
+        subtract_value: the other value; None for the threshold.
     """
 
     subtract_value: float | None = None
@@ -107,10 +107,10 @@ class MembraneSubtract(NamedTuple):
 
 @compared_by_type
 class MembraneReset(NamedTuple):
-    """Set a membrane that spikes to zero, and add a value to every membrane, whether it spikes or not.
+    """Set a membrane that spikes to zero, and add a value to every membrane.
 
     Args:
-        reset_value: what is added at every step.
+        reset_value: value that is added at every step.
     """
 
     reset_value: float = 0.0
@@ -121,7 +121,7 @@ class MembraneReset(NamedTuple):
 
 
 class MembraneState(NamedTuple):
-    """State of layers with a membrane alone: v, after the reset."""
+    """State of layers with only a membrane: v, after the reset."""
 
     v: Tensor
 
@@ -177,7 +177,7 @@ def lif_current_layer_step(
     spike_threshold: Value = 1.0,
     min_v_mem: Value | None = None,
 ) -> tuple[SynapseState, Tensor]:
-    """Advance a LIF with a current that decays by one step.
+    """Advance a LIF with a decaying current by one step.
 
     i[t] = decay_syn (i[t-1] + x[t]),  u[t] = decay v[t-1] + gain i[t]
     """

@@ -1,13 +1,12 @@
-"""Steps in the order of operations of snnTorch 1.0.0, which resets a membrane one step after its spike.
+"""Steps in snnTorch 1.0.0's order of operations, which resets a membrane one step after its spike.
 
 In all of them H(0) = 0 (a spike needs a membrane above the threshold), and
 
     r[t] = H(v[t-1] - threshold)                no gradient flows through r
     s[t] = H(v[t] - threshold),  out[t] = s[t] factor
 
-The gradient of a spike is that of the surrogate. ``weight``, V of snnTorch, is that of a neuron's own last spike. Where
-a step says no more than u, the rest is that of ``fired``, which takes ``**firing``: threshold, surrogate and
-reset_mechanism.
+The gradient of a spike is that of the surrogate. ``weight``, V of snnTorch, is the weight of a neuron's own last spike.
+If a step only defines u, ``fired`` does the rest; it takes ``**firing``: threshold, surrogate and reset_mechanism.
 
     state, x          the state at t-1 and the input of this step, each of shape (*N,)
     alpha, beta       shares of the current and of the membrane that are kept over a step, in [0, 1]
@@ -60,7 +59,7 @@ def reset_due(v: Tensor, threshold: Value = 1.0, surrogate: Surrogate = ATAN, **
 
 
 def delayed_reset(u: Tensor, r: Tensor, threshold: Value, reset_mechanism: Mechanism) -> Tensor:
-    """Return u with the reset that is due: u - r threshold, u - r u, or u as it is."""
+    """Return u with the delayed reset: u - r threshold, u - r u, or u unchanged."""
     if reset_mechanism == "subtract":
         return u - r * threshold
     return u - r * u if reset_mechanism == "zero" else u
@@ -73,7 +72,7 @@ def fired(
     surrogate: Surrogate = ATAN,
     reset_mechanism: Mechanism = "subtract",
 ) -> tuple[Tensor, Tensor]:
-    """Return the membrane u with the reset that is due, v[t], and its spikes s[t].
+    """Return the membrane u with the delayed reset, v[t], and its spikes s[t].
 
     subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
@@ -200,7 +199,7 @@ def fed_leaky_step(state: LeakyState, x: Tensor, *, beta: Value, **firing: Any) 
 
         u = beta v[t-1] + x[t]
 
-    It differs from ``leaky_step`` in the reset to zero, which takes the input off as well.
+    It differs from ``leaky_step`` in the reset to zero, which removes the input as well.
     """
     r = reset_due(state.v, **firing)
     v, s = fired(beta * state.v + x, r, **firing)
@@ -240,7 +239,7 @@ class Undelayed(NamedTuple):
         d = out / factor - r[t]
         subtract:  v[t] = v - d threshold,    zero:  v[t] = v - d v,    none:  v[t] = v
 
-    A membrane that is above the threshold after its reset is reset once in the next step: that is r[t].
+    A membrane that is above the threshold after its reset is reset once more in the next step: that is r[t].
 
     Args:
         step: the step with a delayed reset.

@@ -1,4 +1,4 @@
-"""Steps in the order of operations of SpikingJelly 2.0.0, which divides by a time constant: linear neurons.
+"""Steps in SpikingJelly 2.0.0's order of operations, which divides by time constants: linear neurons.
 
 In all of them H(0) = 1, the gradient flows through the reset unless the rule is detached, and
 
@@ -35,7 +35,7 @@ SIGMOID: Surrogate = Sigmoid(beta=4.0)
 
 
 class NodeState(NamedTuple):
-    """State of a node with a membrane alone: v, after the reset."""
+    """State of a node with only a membrane: v, after the reset."""
 
     v: Tensor
 
@@ -92,7 +92,7 @@ def liaf_node_step(
     v_rest: Value = 0.0,
     **firing: Any,
 ) -> tuple[NodeState, Tensor]:
-    """Advance a LIAFNode, which gives out a function of its membrane, by one step.
+    """Advance a LIAFNode, whose output is a function of its membrane, by one step.
 
         u[t] = charge(v[t-1], x[t], tau, v_rest),  out[t] = act(u[t] - below)
 
@@ -100,7 +100,7 @@ def liaf_node_step(
         act: an elementwise function.
         below: what is taken off the membrane before ``act``: 0, or the threshold.
 
-    Its spike resets the membrane, and is not given out.
+    Its spike resets the membrane, but is not an output.
 
     Returns:
         The state v[t] and the output, each of shape (*N,).
@@ -159,7 +159,7 @@ def synapse_filter_step(state: FilterState, x: Tensor, *, rate: Value) -> tuple[
 
 
 class CombinedState(NamedTuple):
-    """State of ``Combined``: that of the neuron, and y, what it gave out in the step before."""
+    """State of ``Combined``: the state of the neuron, and y, its output in the step before."""
 
     neuron: Any
     y: Tensor

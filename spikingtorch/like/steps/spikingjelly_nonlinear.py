@@ -1,6 +1,6 @@
 """Steps in the order of operations of SpikingJelly 2.0.0: neurons whose membrane grows by itself.
 
-H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``, as are the parameters but for a0, the
+H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``. So are the parameters, except a0, the
 curvature, and v_c, the membrane above which it grows by itself.
 """
 

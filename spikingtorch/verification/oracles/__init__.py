@@ -1,9 +1,8 @@
-"""Numpy loops over time, one a neuron, written from the published equations and not from the library.
+"""Numpy loops over time, one per neuron, written from the published equations and not from the library.
 
 Each takes inputs (T, N) and returns the outputs (T, N) and the state after them by field. They keep the membrane before
-the reset (w) and the last spike (s), the form in which the older package and the papers write them, so that they share
-no line of thought with the library, which keeps the membrane after the reset. Where a recurrence is linear they sum its
-closed form instead.
+the reset (w) and the last spike (s), as in the older package and the papers. The library keeps the membrane after the
+reset, so the two share no line of thought. For a linear recurrence they sum its closed form instead.
 """
 
 from spikingtorch.verification.oracles.leaky import (

@@ -1,4 +1,4 @@
-"""Neurons with a linear membrane, leaky or not, and those without a membrane: McCulloch-Pitts and sigma-delta."""
+"""Neurons with a linear membrane, leaky or not, and neurons without one: McCulloch-Pitts and sigma-delta."""
 
 from collections.abc import Callable
 from typing import Any
@@ -112,7 +112,7 @@ def mcpitts(x: Array, threshold: Any) -> Result:
 
 
 def sigma_delta(x: Array, threshold: Any = 0.1) -> Result:
-    """Tell a receiver the rectified sum of the inputs, once it is a threshold or more away from what it knows."""
+    """Send the rectified sum of the inputs once it differs from the last sent value by a threshold or more."""
     sums = np.cumsum(x, axis=0)
     known = [np.zeros_like(x[0])]
     for target in np.maximum(sums, 0.0):

@@ -1,4 +1,4 @@
-"""Neurons whose membrane moves along a curve: exponential, quadratic, AdEx and that of Izhikevich."""
+"""Neurons whose membrane follows a curve: exponential, quadratic, AdEx and Izhikevich."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def adex(
     threshold: Any = 1.0,
     reset: Reset = to_zero,
 ) -> Result:
-    """W as in exponential_if, less a current z that relaxes to a (v - v_rest); a spike resets v and adds b to z."""
+    """W as in exponential_if, minus a current z that relaxes to a (v - v_rest); a spike resets v and adds b to z."""
     w, z, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), np.zeros_like(x[0]), []
     for x_t in x:
         v, z = reset(w, s, threshold), np.where(s > 0, z + b, z)
@@ -94,7 +94,7 @@ def izhikevich(
 
 
 def _upswing(v: Array, v_rheobase: Any, sharpness: Any) -> Array:
-    """Return sharpness exp((v - v_rheobase) / sharpness), which stops to grow where the exponent is 20."""
+    """Return sharpness exp((v - v_rheobase) / sharpness), which is constant where the exponent exceeds 20."""
     upswing: Array = np.where(
         v < v_rheobase + 20 * sharpness,
         sharpness * np.exp(np.minimum(v / sharpness, 20 + v_rheobase / sharpness) - v_rheobase / sharpness),

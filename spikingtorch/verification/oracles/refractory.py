@@ -30,7 +30,7 @@ def refractory_leaky(
         awake = t - last > steps
         w = np.where(awake, decay * reset(w, s, threshold) + gain * x_t, w)
         fires = awake & (w >= threshold)
-        # The spike that led to the rest is kept for the reset that follows it.
+        # The spike before the rest is kept for the reset after it.
         s = np.where(awake, np.where(fires, 1.0, 0.0), s)
         last = np.where(fires, t, last)
         out.append(np.where(fires, 1.0, 0.0))

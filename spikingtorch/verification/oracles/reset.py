@@ -17,7 +17,7 @@ def to_zero(w: Array, s: Array, threshold: Any) -> Array:
 
 
 def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
-    """Take one threshold off at a spike."""
+    """Subtract one threshold at a spike."""
     return np.where(s > 0, w - threshold, w)
 
 
@@ -27,7 +27,7 @@ def none(w: Array, s: Array, threshold: Any) -> Array:
 
 
 def to_value(v_reset: Any) -> Reset:
-    """Return the rule that puts the membrane to v_reset at a spike."""
+    """Return the rule that sets the membrane to v_reset at a spike."""
 
     def rule(w: Array, s: Array, threshold: Any) -> Array:
         return np.where(s > 0, v_reset, w)

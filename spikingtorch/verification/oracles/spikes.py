@@ -1,4 +1,4 @@
-"""Spikes of a membrane: one above the threshold, or what the spike functions make of it."""
+"""Spikes of a membrane: one above the threshold, or the values of other spike functions."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -23,12 +23,12 @@ def spikes(w: Array, threshold: Any, levels: Levels = "plain") -> Array:
 
 
 def output(w: Array, n: Array, levels: Levels = "plain") -> Array:
-    """Return the membrane at a spike where spikes are graded, else their number."""
+    """Return the membrane at a spike if spikes are graded, else the number of spikes."""
     return np.where(n > 0, w, 0.0) if levels == "graded" else n
 
 
 def after(w: Array, n: Array, threshold: Any, reset: Reset) -> Array:
-    """Return the membrane after n spikes, each with a reset of its own, and negative ones with the sign turned."""
+    """Return the membrane after n spikes, each with a reset; negative spikes reset with the opposite sign."""
     sign = np.where(n < 0, -1.0, 1.0)
     level = sign * w
     for k in range(int(np.max(np.abs(n)))):

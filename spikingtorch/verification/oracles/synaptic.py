@@ -16,7 +16,7 @@ def exponential_synapse(x: Array, decay: Any) -> Result:
 
 
 def alpha_synapse(x: Array, decay_rise: Any, gain_rise: Any, decay: Any) -> Result:
-    """I = sum over k of kernel[t - k] x[k], the kernel being the two exponentials convolved with each other."""
+    """I = sum over k of kernel[t - k] x[k]; the kernel is the convolution of two exponentials."""
     kernel = [gain_rise * sum(decay ** (n - j) * decay_rise**j for j in range(n + 1)) for n in range(len(x))]
     i = np.array([sum(kernel[t - k] * x[k] for k in range(t + 1)) for t in range(len(x))])
     return i, {"i": i[-1], "r": gain_rise * trace(x, decay_rise)[-1]}
@@ -48,7 +48,7 @@ def alpha_lif(
 
 
 def short_term_plasticity(x: Array, release: Any, decay_facilitation: Any, decay_recovery: Any) -> Result:
-    """R relaxes to 1 and loses u R x at a spike; what u lacks of 1 shrinks by the factor 1 - release x."""
+    """R relaxes to 1 and loses u R x at a spike; 1 - u shrinks by the factor 1 - release x."""
     u, R, out = np.zeros_like(x[0]), np.ones_like(x[0]), []
     for x_t in x:
         u = 1 - (1 - u * decay_facilitation) * (1 - release * x_t)
@@ -60,7 +60,7 @@ def short_term_plasticity(x: Array, release: Any, decay_facilitation: Any, decay
 
 
 def delay(x: Array, delay: Any, longest: int) -> Result:
-    """X at t - delay, on the line between the two steps around it; nothing older than the longest delay is kept."""
+    """X at t - delay, interpolated between the two steps around it; inputs older than the longest delay are dropped."""
     before = np.broadcast_to(delay, x[0].shape)
     low = np.floor(before).astype(int)
     out = np.zeros_like(x)

@@ -92,7 +92,7 @@ def test_an_export_that_spikes_otherwise_is_never_handed_out(monkeypatch: pytest
 
     monkeypatch.setattr(export, "neuron_of", wrong)
     with pytest.raises(
-        NIRError, match=r"the graph gives out something else than the network(.|\n)*spikes differ first at [13]"
+        NIRError, match=r"the graph and the network have different outputs(.|\n)*spikes differ first at [13]"
     ):
         to_nir(model, x)
     assert to_nir(model, x, certify=False) is not None
@@ -174,7 +174,7 @@ def test_what_comes_behind_the_last_neuron_is_compared_too() -> None:
     assert not found.within_rounding
     out: Any = model.net.get_submodule("out")
     hook = out.register_forward_hook(lambda _module, _x, out: 2 * out)
-    with pytest.raises(NIRError, match=r"module 'net.out' has a forward hook, which the graph would not have"):
+    with pytest.raises(NIRError, match=r"module 'net.out' has a forward hook, which a graph cannot hold"):
         to_nir(model, x)
     hook.remove()
 

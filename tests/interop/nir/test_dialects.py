@@ -80,9 +80,7 @@ def test_nodes_that_a_library_does_not_write() -> None:
 
     with pytest.raises(NIRError, match=r"node 'n0' is a I, which SnnTorch does not write"):
         from_nir(chain(nir.I(r=np.ones(3))), 1e-4, dialect="snntorch")
-    with pytest.raises(
-        NIRError, match=r"node 'n0' \(LIF\): r dt / tau is .*, where this library writes 1; is dt right"
-    ):
+    with pytest.raises(NIRError, match=r"node 'n0' \(LIF\): r dt / tau is .*, where this library writes 1; check dt"):
         from_nir(chain(lif(r=np.full(3, 7.0))), 1e-4, dialect="spikingjelly")
 
 

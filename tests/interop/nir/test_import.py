@@ -220,7 +220,10 @@ BAD = {
         chain(nir.Delay(delay=np.full(3, -DT))),
         r"delay has the value -0.0001, expected at least",
     ),
-    "no such node": (graph({"a": lif()}, [("input", "b"), ("a", "output")]), r"names 'b', which is no node; there are"),
+    "no such node": (
+        graph({"a": lif()}, [("input", "b"), ("a", "output")]),
+        r"names 'b', which is not a node; there are",
+    ),
     "no way there": (
         graph({"a": lif(), "b": lif()}, [("input", "a"), ("a", "output")]),
         r"leads from the Input to 'b'",
@@ -238,7 +241,7 @@ BAD = {
     "no graph": (lif(), r"a LIF is no graph; expected a nir.NIRGraph"),
     "sums of two shapes": (
         graph({"v": affine(4, 3), "a": lif()}, [("input", "v"), ("v", "a"), ("input", "a"), ("a", "output")]),
-        r"what flows into node 'a' differs in shape: v gives \(4,\), input gives \(3,\)",
+        r"the inputs of node 'a' differ in shape: v gives \(4,\), input gives \(3,\)",
     ),
 }
 

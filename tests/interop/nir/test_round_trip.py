@@ -66,7 +66,7 @@ def test_a_current_of_its_own_is_solved_in_turn(name: str) -> None:
         again = from_nir(to_nir(model, x, discretisation=way), DT, way, use_metadata=False)
         with torch.no_grad():
             assert torch.equal(again(x), model(x))
-    with pytest.raises(NIRError, match=r"layer '1': a CubaLIF of this library solves its two equations in turn"):
+    with pytest.raises(NIRError, match=r"layer '1': a CubaLIF of this library solves its two equations one"):
         to_nir(model, x, discretisation="exact")
 
 
@@ -160,7 +160,7 @@ def test_weights_are_loaded_where_it_is_clear_which() -> None:
     with pytest.raises(NIRError, match="the weight of '0' is computed and no parameter"):
         load_nir_weights(st.SpikingNet(torch.nn.Sequential(computed, st.LIF(), linear(4, 4), st.LIF())), graph)
     normed = torch.nn.Sequential(linear(4, 4), torch.nn.BatchNorm1d(4), st.LIF(), linear(4, 4), st.LIF())
-    with pytest.raises(NIRError, match="'1' is a batch norm, which in a graph is a part of the weights before it"):
+    with pytest.raises(NIRError, match="'1' is a batch norm, which a graph merges into the weights before it"):
         load_nir_weights(st.SpikingNet(normed), graph)
     graph.nodes["0"].weight[0, 0] = np.nan
     with pytest.raises(NIRError, match="weight holds NaN or infinities"):

@@ -240,7 +240,7 @@ def test_edges_in_an_order_that_depth_first_readers_get_wrong() -> None:
     assert verify_nir(graph, X).equal
     graph.edges.remove(("1", "1_recurrent"))
     graph.edges.append(("1", "1_recurrent"))
-    with pytest.raises(NIRError, match=r"the reader of Norse 1.1.0 gives out '1_recurrent' and not 'output'"):
+    with pytest.raises(NIRError, match=r"the reader of Norse 1.1.0 returns '1_recurrent' and not 'output'"):
         verify_nir(graph, X)
 
 

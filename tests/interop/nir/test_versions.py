@@ -26,8 +26,8 @@ def test_an_older_nir_is_refused_in_words(command: tuple[str, ...], tmp_path: Pa
     (tmp_path / "nir.py").write_text(OLD)
     done = said(tmp_path, *command)
     message = (
-        "spikingtorch.interop.nir needs nir 1.0.7 or newer, and 1.0.4 is installed, whose neurons mean something else: "
-        "pip install --no-deps nir==1.0.8. Sinabs 3.1.3 asks for 1.0.4, and works with 1.0.8 as well."
+        "spikingtorch.interop.nir needs nir 1.0.7 or newer, and 1.0.4 is installed, whose neurons have another "
+        "meaning: pip install --no-deps nir==1.0.8. Sinabs 3.1.3 asks for 1.0.4, and works with 1.0.8 as well."
     )
     assert done.stderr.rstrip().endswith(message)
     assert done.returncode == (2 if "-m" in command else 1)

@@ -1,1 +1,1 @@
-"""Source code becomes a library, which is kept on disk."""
+"""Compile source code into a library, which is kept on disk."""

@@ -1,8 +1,8 @@
 """Compiled libraries on disk, found by their content.
 
 A library is called KEY-DIGEST.so, on every system: KEY is the hash of its source, the compiler and the CPU, DIGEST
-that of its bytes. It is loaded when it holds what its name promises and nobody but this user could have written it: the
-process would crash on a truncated library, and run whatever a foreign one says.
+that of its bytes. It is loaded only if its content matches its name and nobody but this user could have written it. A
+truncated library would crash the process, and a foreign one could run any code.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ from spikingtorch.functional.fused.build.openmp import take_threads
 from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
 from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
 
-# the folder of JAX's own compiled programs, beside the libraries
+# the folder of JAX's compiled programs, beside the libraries
 PROGRAMS = "twins"
 MAX_FILES = 4096
 MAX_BYTES = 256 * 10**6
 LEFTOVER_AGE = 3600.0
-# how often in a row other processes may remove a library before it is loaded
+# the number of times in a row that other processes may remove a library before it is loaded
 ATTEMPTS = 5
 LIBRARY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.so")
 UNFINISHED = re.compile(r"[0-9a-f]{32}\.part")
 
 
 class _Process:
-    """What this process holds: a lock for each library in the making, its temporary folder, what it has warned of."""
+    """State of this process: a lock for each library in compilation, the temporary folder, the warnings given."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -50,9 +50,9 @@ _process = _Process()
 
 
 def cache_dir() -> Path:
-    """Return the folder of the libraries, which need not exist.
+    """Return the folder of the libraries, which may not exist yet.
 
-    That is ``$SPIKINGTORCH_CACHE_DIR``, else ``spikingtorch`` in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``,
+    It is ``$SPIKINGTORCH_CACHE_DIR``, else ``spikingtorch`` in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``,
     on macOS ``~/Library/Caches``, on Windows ``%LOCALAPPDATA%``. For a user without a home it is a relative path, which
     ``library`` does not use.
     """
@@ -70,31 +70,32 @@ def cache_dir() -> Path:
 
 
 def open_folder(path: Path) -> Folder:
-    """Return a folder that nobody but this user can write to, made if it is missing.
+    """Return a folder that nobody but this user can write to; create it if it is missing.
 
     Args:
         path: an absolute path.
 
     Raises:
-        FolderError: it cannot be used; both kinds of folders say why.
+        FolderError: the folder cannot be used; the text says why.
     """
     return WindowsFolder(path) if sys.platform == "win32" else Folder(path)
 
 
 def library(source: str) -> ctypes.CDLL:
-    """Return a C source text as a loaded library, compiled now or some time ago.
+    """Return the loaded library of a C source text, compiled now or earlier.
 
-    Each call looks on the disk and checks what it finds: keep what it returns. If the folder cannot be used, a warning
-    says so once, and the library goes into a temporary folder of this process.
+    Each call reads and checks the file on disk, so keep the result. If the folder cannot be used, a warning says so
+    once, and the library goes into a temporary folder of this process.
 
     Raises:
-        NoCompiler: there is no compiler; even a library on the disk needs it, as a part of its name.
-        CompileError: the compiler failed, its library does not load, or there is no place to put it.
+        NoCompiler: there is no compiler; it is needed even for a library on disk, because the name of the library
+            depends on it.
+        CompileError: the compiler failed, its library does not load, or no folder can be used.
     """
     key = _digest(f"{source}\0{fingerprint()}".encode())
     with _process.lock:
         mine = _process.making.setdefault(key, Lock())
-    with mine:  # two libraries are made at once, one is made once
+    with mine:  # different libraries compile at the same time, the same library only once
         try:
             return _obtain(cache_dir(), key, source)
         except FolderError as error:
@@ -105,7 +106,7 @@ def library(source: str) -> ctypes.CDLL:
 
 
 def entries() -> list[Entry]:
-    """Return the libraries in the folder, the one that was not used for longest first."""
+    """Return the libraries in the folder, the least recently used first."""
     try:
         return listing(cache_dir(), LIBRARY)
     except OSError:
@@ -113,7 +114,7 @@ def entries() -> list[Entry]:
 
 
 def clear() -> int:
-    """Remove the libraries, and what interrupted processes left behind; return how many libraries that were."""
+    """Remove the libraries and leftovers of interrupted processes; return the number of libraries."""
     removed = sum(remove(entry.path) for entry in entries())
     with contextlib.suppress(OSError):
         for entry in filter(_is_left_over, listing(cache_dir(), UNFINISHED)):
@@ -134,7 +135,7 @@ def _obtain(path: Path, key: str, source: str) -> ctypes.CDLL:
 
 
 def _find(folder: Folder, key: str) -> str | None:
-    """Return the name of a sound library, after removing those that are not."""
+    """Return the name of a valid library, after removing the invalid ones."""
     for name in folder.names():
         if name.startswith(key) and LIBRARY.fullmatch(name):
             code = folder.read(name)
@@ -147,7 +148,7 @@ def _find(folder: Folder, key: str) -> str | None:
 
 def _build(folder: Folder, key: str, source: str) -> str:
     part = f"{secrets.token_hex(16)}.part"
-    # an empty file before the compiler runs: a folder that cannot be written to is found out at once
+    # an empty file before the compiler runs, so that a folder without write access is noticed at once
     folder.write(part, b"")
     try:
         code = _compiled(source)
@@ -170,7 +171,7 @@ def _compiled(source: str) -> bytes:
 def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
     """Return the library, None if another process has removed it."""
     try:
-        # dlopen knows libraries by their path too, and /proc/self/fd/N is soon another folder; names are for ever
+        # dlopen identifies libraries by path as well, and /proc/self/fd/N soon stands for another folder; names stay
         loaded = ctypes.CDLL(folder.way_to(name))
     except OSError as error:
         if name not in folder.names():
@@ -181,7 +182,7 @@ def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
 
 
 def _prune(folder: Folder, keep: str) -> None:
-    """Remove the libraries that were not used for longest, down to three quarters of the limits if they are passed."""
+    """Remove the least recently used libraries, down to three quarters of the limits, if the limits are exceeded."""
     libraries = folder.listing(LIBRARY)
     files, size = len(libraries), sum(entry.size for entry in libraries)
     if files > MAX_FILES or size > MAX_BYTES:
@@ -201,13 +202,14 @@ def _is_left_over(entry: Entry) -> bool:
 
 
 def _temporary() -> Path:
-    """Return the temporary folder of this process, which is removed when it ends."""
+    """Return the temporary folder of this process, which is removed when the process ends."""
     if _process.temporary is None or not _process.temporary.is_dir():
         try:
             _process.temporary = Path(tempfile.mkdtemp(prefix="spikingtorch-"))
         except OSError as error:
             raise FolderError(f"no temporary folder can be made: {error}") from error
-        # unlike atexit, Finalize spares a parent's folder when its child ends, and runs in children of multiprocessing
+        # unlike atexit, Finalize keeps the parent's folder when a child ends, and it runs in children of
+        # multiprocessing
         arguments = (_process.temporary,)
         util.Finalize(None, shutil.rmtree, args=arguments, kwargs={"ignore_errors": True}, exitpriority=-1)
     return _process.temporary

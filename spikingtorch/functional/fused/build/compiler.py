@@ -1,4 +1,4 @@
-"""The C compiler: where it is, what identifies it, and a library from a source text."""
+"""The C compiler: find it, identify it, and compile a source text into a library."""
 
 import functools
 import importlib.util
@@ -14,35 +14,36 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.build.openmp import ATTEMPTS, loads, warn_of_one_thread, with_runtime
 
 COMPILERS = ("cc", "gcc", "clang")
-# the package ziglang, a clang with all that it needs
+# the package ziglang, a clang with everything that it needs
 EXTRA = 'pip install "spikingtorch[compiler]"'
 INSTALL = f"To get one: {EXTRA}, or set CC to a compiler that you have."
-# what tells one CPU from another in the first block of /proc/cpuinfo, on x86 and on ARM
+# the entries that identify a CPU in the first block of /proc/cpuinfo, on x86 and on ARM
 CPU_FIELDS = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"} | {
     "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
 }  # fmt: skip
 LONGEST_REPORT = 4000
 
-# for a compiler, the attempt at OpenMP that has made a library that loads
+# for each compiler, the OpenMP option whose library has loaded
 _worked: LRUCache[int] = LRUCache(16)
 
 
 class NoCompiler(RuntimeError):  # noqa: N818
-    """There is no C compiler to be found."""
+    """No C compiler was found."""
 
 
 class CompileError(RuntimeError):
-    """The C compiler did not make a library, or made one that does not load."""
+    """The C compiler produced no library, or one that does not load."""
 
 
 def find_compiler() -> str:
-    """Return the command of the C compiler, as a shell would read it.
+    """Return the command of the C compiler, split as by a shell.
 
-    That is ``$CC`` if it is set, arguments included (``ccache gcc``), else the first of cc, gcc and clang on the PATH,
-    else that of the package ziglang; the program comes with its folder. Windows knows the first and the last.
+    It is ``$CC`` if it is set, arguments included (``ccache gcc``), else the first of cc, gcc and clang on the PATH,
+    else the compiler of the package ziglang. The program is given with its folder. On Windows, only ``$CC`` and ziglang
+    are tried.
 
     Raises:
-        NoCompiler: CC names no program, or there is none to be found.
+        NoCompiler: CC names no program, or no compiler is found.
     """
     return shlex.join(_command(os.environ.get("CC"), os.environ.get("PATH")))
 
@@ -50,16 +51,16 @@ def find_compiler() -> str:
 def compile_c(source: str, target: Path) -> None:
     """Compile a C source text into a shared library for this very CPU.
 
-    A compiler that refuses OpenMP, or whose OpenMP does not load, is run again on torch's threads if it is a clang, and
-    else without threads, which a warning says once.
+    If a compiler refuses OpenMP, or its OpenMP does not load, it runs again: a clang with torch's threads, another
+    compiler without threads. A warning tells once that kernels run without threads.
 
     Args:
         source: the text of one C file.
-        target: where the library goes, in a folder of its own; a file that is there is replaced.
+        target: the path of the library, in a folder of its own; an existing file is replaced.
 
     Raises:
         NoCompiler: there is no compiler.
-        CompileError: the compiler failed; the text holds its command and what it said.
+        CompileError: the compiler failed; the text holds its command and its output.
     """
     compiler, known = shlex.split(find_compiler()), fingerprint()
     failures: list[str] = []
@@ -82,7 +83,7 @@ def compile_c(source: str, target: Path) -> None:
 
 
 def flags(machine: str | None = None) -> list[str]:
-    """Return the flags of the compiler, OpenMP's aside.
+    """Return the flags of the compiler, without those of OpenMP.
 
     Args:
         machine: the kind of processor, as ``platform.machine()`` names it; by default this one.
@@ -91,18 +92,18 @@ def flags(machine: str | None = None) -> list[str]:
     native = ["-mcpu=native"] if machine in ("aarch64", "arm64") else ["-march=native"]
     if machine in ("x86_64", "amd64"):
         native.append("-mprefer-vector-width=512")
-    # every rounding as written: no fused multiply-add, and nothing of -ffast-math that would change a value
+    # keep every rounding as written: no fused multiply-add, and no part of -ffast-math that changes a value
     exact = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
-    # the last few neurons of a row are a short loop: written out in full, it takes a third of the compiler's time;
-    # registers that are allotted loop by loop take a sixth of it, and no kernel is measurably faster for them
+    # The last few neurons of a row are a short loop. Unrolling it takes a third of the compile time. Register
+    # allocation by regions takes a sixth. Neither makes a kernel measurably faster.
     short = ["--param=max-completely-peel-times=1", "--param=ira-max-loops-num=0"]
     return ["-O3", *native, *exact, *short, "-shared", "-fPIC"]
 
 
 def fingerprint() -> str:
-    """Return what a library depends on besides its source: compiler, flags, CPU and system.
+    """Return all that a library depends on besides its source: compiler, flags, CPU and system.
 
-    Nothing is run for it: a compiler is known by path, size and time of change. It is worked out once for each value of
+    No program is run: a compiler is identified by path, size and time of change. The result is kept for each value of
     CC and PATH.
 
     Raises:
@@ -120,7 +121,7 @@ def _identity(cc: str | None, path: str | None) -> str:
 
 def _command(cc: str | None, path: str | None) -> list[str]:
     if cc is None or not cc.strip():
-        # on Windows these are often compilers for other systems, or libraries, than those of Python
+        # on Windows these compilers are often for other systems or C libraries than those of Python
         names = () if sys.platform == "win32" else COMPILERS
         found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
         command = [found] if found else find_zig()
@@ -156,7 +157,7 @@ def _words(command: str) -> list[str]:
 
 
 def _stamp(word: str, path: str | None) -> str:
-    """Return a word of a command; if it is a program, as in ``ccache gcc``, with its size and time of change."""
+    """Return a word of a command; a program, as in ``ccache gcc``, comes with its size and time of change."""
     program = shutil.which(word, path=path)
     if program is None:
         return word
@@ -176,14 +177,15 @@ def _cpu() -> str:
                     fields.append(line.strip())
     except OSError:
         pass
-    # elsewhere the name of the host stands for its CPU: platform.processor() would run a program to know no more
+    # on other systems the name of the host stands for its CPU: platform.processor() runs a program and knows no more
     return "\n".join(fields) or platform.node()
 
 
 def _run(command: list[str], source: str, folder: Path) -> str | None:
-    """Return None, or what went wrong."""
+    """Run a command; return None, or the error text."""
     try:
-        # in English, whatever the user's language: people paste this into issues; and zig would keep all that it makes
+        # in English, whatever the user's language, because people paste this into issues; and zig would keep all its
+        # results
         environment = os.environ | {"LC_ALL": "C", "ZIG_LOCAL_CACHE_DIR": str(folder)}
         window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows shows one otherwise
         given = source.encode()

@@ -1,4 +1,4 @@
-"""OpenMP of a compiler: how to ask for it, and torch's threads for a clang that has no library of it."""
+"""OpenMP: the options of each compiler, and torch's threads for a clang without an OpenMP library."""
 
 import ctypes
 import sys
@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
-# with the compiler's own library; a clang without one, on the functions of openmp.h; without OpenMP
+# with the compiler's own library; for a clang without one, with the functions of openmp.h; without OpenMP
 ATTEMPTS: tuple[tuple[str, ...], ...] = (("-fopenmp",), ("-Xclang", "-fopenmp"), ())
-# libraries of OpenMP that torch's wheels bring: GNU's, LLVM's and Intel's
+# OpenMP libraries that torch's wheels bring: GNU's, LLVM's and Intel's
 _LIBRARIES = ("lib*omp*.so*", "lib*omp*.dylib", "libiomp5md.dll")
 _GNU, _LLVM = "GOMP_parallel", ("__kmpc_global_thread_num", "__kmpc_push_num_threads", "__kmpc_fork_call")
 
 
 def with_runtime(source: str) -> str:
-    """Return a text with the functions behind it that a clang without a library of OpenMP calls."""
+    """Return a source text with the functions added that a clang without an OpenMP library calls."""
     return f"{source}\n{_runtime()}"
 
 
 def take_threads(library: Any) -> None:
-    """Let a library that has the functions of openmp.h run on torch's threads.
+    """Make a library with the functions of openmp.h run on torch's threads.
 
     Args:
-        library: as ``ctypes`` loads it.
+        library: loaded by ``ctypes``.
     """
     take = getattr(library, "take_threads", None)
     if take is None:
@@ -39,17 +39,17 @@ def take_threads(library: Any) -> None:
 
 @lru_cache(maxsize=16)
 def warn_of_one_thread(reason: str) -> None:
-    """Say once that kernels do not share their work."""
+    """Warn once that kernels run on one thread."""
     warnings.warn(f"compiled kernels run on one thread each, because {reason}", RuntimeWarning, stacklevel=2)
 
 
 def loads(path: Path) -> str | None:
-    """Load a library for a moment; return None, or what the system says against it."""
+    """Load a library for a moment; return None, or the error of the system."""
     try:
         handle = ctypes.CDLL(str(path))._handle
     except OSError as error:
         return f"It made a library that does not load: {error}"
-    if sys.platform == "win32":  # where a file that is loaded is not removed
+    if sys.platform == "win32":  # Windows does not remove a loaded file
         ctypes.WinDLL("kernel32").FreeLibrary(ctypes.c_void_p(handle))
     else:
         ctypes.CDLL(None).dlclose(ctypes.c_void_p(handle))
@@ -63,7 +63,7 @@ def _runtime() -> str:
 
 @lru_cache(maxsize=1)
 def _team() -> tuple[int | None, int | None, int | None, int | None]:
-    """Return the addresses of what makes a team of torch's threads: GNU's function, or the three of LLVM."""
+    """Return the addresses of the functions that start a team of torch's threads: one of GNU, or three of LLVM."""
     for library in _libraries():
         gnu = _address(library, _GNU)
         if gnu is not None:
@@ -75,7 +75,7 @@ def _team() -> tuple[int | None, int | None, int | None, int | None]:
 
 
 def _libraries() -> list[Any]:
-    """Return the libraries of OpenMP of this process: those that come with torch, else what all libraries see."""
+    """Return the OpenMP libraries of this process: those of torch, else the symbols that all libraries see."""
     folder = Path(str(torch.__file__)).parent / "lib"
     found: list[Any] = []
     for path in [path for pattern in _LIBRARIES for path in sorted(folder.glob(pattern))]:

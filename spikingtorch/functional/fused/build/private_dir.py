@@ -12,16 +12,16 @@ from spikingtorch.functional.fused.build.compiler import CompileError
 
 
 class FolderError(CompileError):
-    """A folder is not one to keep libraries in."""
+    """A folder cannot be used for libraries."""
 
 
 class Entry(NamedTuple):
     """A file in a folder.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
         size: its bytes.
-        used: when it was made or last used, in seconds since 1970.
+        used: time of its creation or last use, in seconds since 1970.
     """
 
     path: Path
@@ -30,14 +30,14 @@ class Entry(NamedTuple):
 
 
 class Folder:
-    """A folder held open: others may swap what its path leads to, not what ``fd`` stands for.
+    """A folder held open: others may replace the folder at its path, but not the one that ``fd`` stands for.
 
     Args:
-        path: an absolute path; a folder that is missing is made, with its parents, for this user alone.
+        path: an absolute path; a missing folder is created, with its parents, for this user alone.
 
     Raises:
-        FolderError: it cannot be made, belongs to somebody else, others may write to it, or programs must not run
-            from it.
+        FolderError: the folder cannot be created, belongs to another user, others may write to it, or no program may
+            run from it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,23 +59,23 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the folder."""
         os.close(self.fd)
 
     def names(self) -> list[str]:
-        """Return what is in it, sorted."""
+        """Return the names in the folder, sorted."""
         return sorted(os.listdir(self.fd))
 
     def listing(self, pattern: re.Pattern[str]) -> list[Entry]:
-        """Return the files whose whole name fits the pattern, the one that was not used for longest first."""
+        """Return the files whose whole name matches the pattern, the least recently used first."""
         return listing(self.fd, pattern)
 
     def remove(self, name: str) -> bool:
-        """Remove a file and say whether it was there to be removed."""
+        """Remove a file; return whether it existed."""
         return remove(name, self.fd)
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, None if it is no file or somebody else could have written it."""
+        """Return the bytes of a file; None if it is not a file, or another user could have written it."""
         try:
             # O_NONBLOCK: a named pipe would make us wait for its writer
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.fd)
@@ -135,7 +135,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
 
 
 def listing(folder: Path | int, pattern: re.Pattern[str]) -> list[Entry]:
-    """Return the files whose whole name fits the pattern, the one that was not used for longest first."""
+    """Return the files whose whole name matches the pattern, the least recently used first."""
     found: list[Entry] = []
     with os.scandir(folder) as items:
         for item in items:
@@ -148,7 +148,7 @@ def listing(folder: Path | int, pattern: re.Pattern[str]) -> list[Entry]:
 
 
 def remove(path: Path | str, folder: int | None = None) -> bool:
-    """Remove a file and say whether it was there to be removed."""
+    """Remove a file; return whether it existed."""
     try:
         os.unlink(path, dir_fd=folder)
     except OSError:

@@ -1,8 +1,7 @@
-"""Kernels of texts in Triton: compiled for a device, loaded there and held, so that a launch is nothing but a launch.
+"""Compile Triton source texts for a device, load the kernels there and keep them for later launches.
 
-Triton is imported when the first kernel is wanted. It finds the lines of a text where Python's tracebacks find them, in
-``linecache``, so that no file of ours is written or run. What it has compiled it keeps in a folder of its own, which
-``TRITON_CACHE_DIR`` moves.
+Triton is imported when the first kernel is wanted. It reads the lines of a text from ``linecache``, as Python's
+tracebacks do, so no file is written. Triton keeps compiled kernels in its own folder, which ``TRITON_CACHE_DIR`` moves.
 """
 
 import hashlib
@@ -15,22 +14,22 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 INSTALL = (
-    "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to another one for "
-    "CUDA"
+    "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to other "
+    "builds for CUDA"
 )
 
 
-# runs a kernel on all of its arguments but BLOCK; and returns what does so, for so many lanes
+# runs a kernel on all of its arguments except BLOCK; and returns such a function for a number of lanes
 Run: TypeAlias = Callable[[Sequence[Any]], None]
 Loaded: TypeAlias = Callable[[int], Run]
 
 
 class NoKernel(RuntimeError):  # noqa: N818
-    """There is no Triton, or it did not make a kernel of a text; the message says why."""
+    """Triton is missing, or it could not compile a text; the message says why."""
 
 
 class Source(NamedTuple):
-    """A kernel to be compiled.
+    """A kernel to compile.
 
     Attributes:
         name: of the function in the text.
@@ -46,7 +45,7 @@ class Source(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a kernel is compiled with, whatever it computes.
+    """The options of the compiler, whatever the kernel computes.
 
     Attributes:
         options: of Triton's compiler.
@@ -58,15 +57,15 @@ class Settings(NamedTuple):
 
 
 def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> Loaded:
-    """Return a kernel on a device, compiled now or some time ago; it runs on torch's current stream.
+    """Return a kernel on a device, compiled now or earlier; it runs on torch's current stream.
 
     Args:
         source: the kernel.
         index: of the device.
-        settings: says what to compile with for one of Triton's backends, "cuda" or "hip".
+        settings: returns the options for one of Triton's backends, "cuda" or "hip".
 
     Raises:
-        NoKernel: it cannot be had.
+        NoKernel: the kernel cannot be compiled or loaded.
     """
     triton = _triton()
     if not torch.cuda.is_available():
@@ -93,9 +92,9 @@ def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> L
 
 
 def compiled(source: Source, gpu: Any, settings: Settings) -> Any:
-    """Return what Triton's compiler makes of a kernel for a GPU, which need not be here.
+    """Return the result of Triton's compiler for a GPU, which may be absent from this machine.
 
-    Nothing is said of any size, nor of how an address is aligned, so that one kernel serves all tensors.
+    No size and no alignment of an address is specialised, so one kernel serves all tensors.
     """
     triton = _triton()
     constants: dict[str, int | None] = {"BLOCK": settings.block, **dict.fromkeys(source.missing)}
@@ -106,9 +105,9 @@ def compiled(source: Source, gpu: Any, settings: Settings) -> Any:
 
 
 def run_text(text: str) -> dict[str, Any]:
-    """Return what a module's text defines. Triton reads the lines of a function again, and so they are kept."""
+    """Return the definitions of a module's text. Triton reads the lines of a function again, so they are kept."""
     name = f"<spikingtorch kernel {hashlib.sha256(text.encode()).hexdigest()[:32]}>"
-    # as an entry without a time of change it stays when others are looked up on disk again
+    # an entry without a time of change stays when linecache checks its entries on disk
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     found: dict[str, Any] = {"__name__": "spikingtorch_kernel"}
     exec(compile(text, name, "exec"), found)
@@ -122,7 +121,7 @@ def _triton() -> Any:
     """Return Triton.
 
     Raises:
-        NoKernel: it is not installed, or does not load.
+        NoKernel: Triton is not installed, or does not load.
     """
     try:
         found = importlib.import_module("triton")

@@ -1,4 +1,4 @@
-"""A folder on Windows, where neither modes nor open folders are known."""
+"""A folder on Windows, which has neither file modes nor open folders."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from spikingtorch.functional.fused.build.private_dir import Entry, Folder, expla
 class WindowsFolder(Folder):
     """A folder by its path.
 
-    Windows lets nobody else write to the profile of a user. Of a folder elsewhere it is not asked who may: that is left
-    to the user who names one.
+    Windows lets nobody else write to the profile of a user. The access to a folder elsewhere is not checked: the user
+    who names it is responsible.
 
     Args:
-        path: an absolute path; a folder that is missing is made, with its parents.
+        path: an absolute path; a missing folder is created, with its parents.
 
     Raises:
-        FolderError: it cannot be made.
+        FolderError: the folder cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,19 +27,19 @@ class WindowsFolder(Folder):
             path.mkdir(parents=True, exist_ok=True)
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: the folder is not held open."""
 
     def names(self) -> list[str]:
-        """Return what is in it, sorted."""
+        """Return the names in the folder, sorted."""
         with explained(self.path, "read"):
             return sorted(os.listdir(self.path))
 
     def listing(self, pattern: re.Pattern[str]) -> list[Entry]:
-        """Return the files whose whole name fits the pattern, the one that was not used for longest first."""
+        """Return the files whose whole name matches the pattern, the least recently used first."""
         return listing(self.path, pattern)
 
     def remove(self, name: str) -> bool:
-        """Remove a file and say whether it is gone; a library that a process has loaded stays."""
+        """Remove a file; return whether it is gone. A library that a process has loaded stays."""
         return remove(self.path / name)
 
     def read(self, name: str) -> bytes | None:
@@ -55,7 +55,7 @@ class WindowsFolder(Folder):
             (self.path / name).write_bytes(data)
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file another name, in one step, unless there is one of that name already that a process has loaded."""
+        """Rename a file in one step, unless a process has loaded an existing file of that name."""
         with explained(self.path, "written to"):
             try:
                 os.replace(self.path / name, self.path / new)
@@ -64,7 +64,7 @@ class WindowsFolder(Folder):
                     raise
 
     def touch(self, name: str) -> None:
-        """Note that a file is used."""
+        """Record that a file is used."""
         with contextlib.suppress(OSError):
             os.utime(self.path / name)
 

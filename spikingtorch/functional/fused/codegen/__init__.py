@@ -1,1 +1,1 @@
-"""A program becomes source code."""
+"""Print a program as source code."""

@@ -1,4 +1,4 @@
-"""The order of a kernel's arrays: what a printer numbers them by, and a launcher lays them out by."""
+"""The order of a kernel's arrays, which the printer of the source and the launcher share."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from spikingtorch.functional.fused.ir import Program
 
-# axes of a batch that an array may walk with strides of its own
+# the number of axes of a batch that an array may walk with its own strides
 AXES = 12
 
 
@@ -14,12 +14,12 @@ class Group(NamedTuple):
     """Arrays of one kind, one after the other.
 
     Attributes:
-        name: what the arrays are.
+        name: name of the group.
         letter: the first letter of their names in a kernel, which a number follows.
         of: the field of a program that has an item for each of them.
-        over_time: whether they have an axis of time.
-        written: whether the kernel writes them; those that it reads come first.
-        dtype: of their numbers, if it is not that of the items.
+        over_time: whether the arrays have an axis of time.
+        written: whether the kernel writes them; the arrays that it reads come first.
+        dtype: dtype of their numbers, if it differs from the dtype of the items.
     """
 
     name: str
@@ -34,10 +34,10 @@ FORWARD = (
     Group("states", "s", "states", False),
     Group("xs", "x", "xs", True),
     Group("params", "p", "params", False),
-    # how often each output was not zero in earlier calls, if that is to be added to
+    # the number of steps at which each output was not zero in earlier calls, if the count continues
     Group("before", "b", "outs", False, False, "i32"),
-    # results: states after the last step, outputs, those of the last step once more, at how many steps an output
-    # was not zero, and the state of one step in CHUNK
+    # results: final states, outputs, the outputs of the last step again, the number of steps with a nonzero output, and
+    # the state of one step in CHUNK
     Group("finals", "f", "states", False, True),
     Group("outs", "y", "outs", True, True),
     Group("lasts", "z", "outs", False, True),
@@ -49,7 +49,7 @@ BACKWARD = (
     Group("xs", "x", "xs", True),
     Group("params", "p", "params", False),
     Group("kept", "k", "states", True),
-    # the gradients that come in, of final states and of outputs
+    # the incoming gradients of final states and of outputs
     Group("of_finals", "c", "states", False),
     Group("of_outs", "c", "outs", True),
     # results: gradients of states, inputs and parameters
@@ -60,7 +60,7 @@ BACKWARD = (
 
 
 def arrays(groups: tuple[Group, ...], program: Program) -> Iterator[tuple[str, Group, Any]]:
-    """Yield each array: its name in a kernel, its group, and what the program has for it."""
+    """Yield each array: its name in a kernel, its group, and its item of the program."""
     counts: Counter[str] = Counter()
     for group in groups:
         for item in getattr(program, group.of):

@@ -1,4 +1,4 @@
-"""Prints a program as C: one function ``run`` with the loop over time inside, forward or backward."""
+"""Print a program as C: one function ``run`` with the loop over time inside, forward or backward."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -8,16 +8,16 @@ from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, n
 from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.ir import Program
 
-# neurons that one thread takes through a chunk of time together: their states of all its steps stay in the first two
-# caches. The blocks of a group, which lie side by side, go through one chunk before any goes on to the next, so that
-# memory is read in long pieces; what they keep meanwhile stays in the second cache
+# The number of neurons that one thread takes through a chunk of time together: their states at all steps of the chunk
+# stay in the first two caches. The adjacent blocks of a group all go through one chunk before the next chunk, so memory
+# is read in long pieces. Their states in between stay in the second cache.
 BLOCK, LARGEST_GROUP, GROUP_BYTES = 128, 64, 2**17
-# numbers of an array over time from which on it does not stay in the second cache
+# the number of values above which an array over time does not stay in the second cache
 FAR = 2**18
-# steps between two stored states; the backward pass computes those between them anew
+# steps between two stored states; the backward pass recomputes the states between them
 CHUNK = 16
 
-# returns whether an input is NaN or infinite, where a forward pass reads it anyway
+# a forward pass, which reads every input anyway, returns whether one is NaN or infinite
 _FUNCTION = """
 int run(const Layout *layout, const double *scalars) {
     const int64_t steps = layout->steps, neurons = layout->neurons, blocks = (neurons + BLOCK - 1) / BLOCK;
@@ -106,9 +106,9 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
 
     Args:
         program: the program.
-        wanted: for each parameter, whether its gradient is.
+        wanted: for each parameter, whether its gradient is wanted.
     """
-    # longer than other functions: one text, in the order in which the kernel runs
+    # longer than other functions, because it is one text in the order of execution
     number = numbers(BACKWARD, program)
     of_states, of_xs, _ = program.split_gradients()
     chosen = program.chosen(wanted)
@@ -157,7 +157,7 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
 def _before_backward(
     program: Program, body: Body, number: dict[str, int], chosen: Iterable[int], kept: bool
 ) -> list[str]:
-    """Declare the arrays of a backward pass, and start with the gradients of the final states."""
+    """Declare the arrays of a backward pass, and load the gradients of the final states."""
     states, xs, of_xs = list(enumerate(program.states)), list(enumerate(program.xs)), program.split_gradients()[1]
     chosen = list(chosen)
     return [
@@ -177,7 +177,7 @@ def _before_backward(
 
 
 def _streams_here(program: Program, kept: bool) -> list[str]:
-    """Point to what a backward pass reads and writes for a block."""
+    """Declare the pointers to the arrays that a backward pass reads and writes for a block."""
     of_xs = program.split_gradients()[1]
     return [
         "AHEAD(-CHUNK)",
@@ -189,7 +189,7 @@ def _streams_here(program: Program, kept: bool) -> list[str]:
 
 
 def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bool) -> list[str]:
-    """From the gradients of the states after a step to those before it, of its inputs, and of the chosen parameters."""
+    """Print one step back: the gradients of the states before it, of its inputs and of the chosen parameters."""
     of_states, of_xs, _ = program.split_gradients()
     xs, outs = list(enumerate(program.xs)), list(enumerate(program.outs, len(program.states)))
     return [
@@ -209,7 +209,7 @@ def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bo
 
 
 def _recompute(program: Program, body: Body) -> list[str]:
-    """Fill h with the states before each step of a chunk, from the one that was kept."""
+    """Fill h with the states before each step of a chunk, starting at the stored state."""
     first = [
         f"if (chunk) {{ {_read(f'h{k}[0]', f'AT(k{k}, chunk - 1)', dtype)} }} "
         f"else {{ {_each(f'h{k}[0][i] = {_before(k, dtype)};')} }}"
@@ -230,9 +230,9 @@ def _recompute(program: Program, body: Body) -> list[str]:
 
 
 def _count(k: int, dtype: str, number: int, earlier: int) -> list[str]:
-    """Count the steps of a chunk at which an output was not zero, as long as outputs are in the first caches.
+    """Count the steps of a chunk at which an output was not zero, while the outputs are in the first caches.
 
-    The first chunk goes on from the numbers of an earlier call, if there are some.
+    The first chunk continues the counts of an earlier call, if there are any.
     """
     i32 = STORED["i32"]
     return [
@@ -246,7 +246,7 @@ def _count(k: int, dtype: str, number: int, earlier: int) -> list[str]:
 
 
 def _copy(target: str, source: str) -> str:
-    """Copy the numbers of a block; a loop of our own would take the compiler longer."""
+    """Copy the numbers of a block by a library function; a loop in the text would take longer to compile."""
     return f"memcpy({target}, {source}, (size_t)n * sizeof *{source});"
 
 
@@ -261,12 +261,12 @@ def _write(target: str, source: str, dtype: str) -> str:
 
 
 def _is_plain(dtype: str) -> bool:
-    """Say whether numbers lie in memory as they are computed with."""
+    """Return True if numbers have the same type in memory and in computations."""
     return LOCAL.get(dtype) == STORED[dtype]
 
 
 def _blocks(*lines: str) -> list[str]:
-    """Do something for each block of a group."""
+    """Print a loop over the blocks of a group."""
     return ["for (int b = 0; b < count; b++) {", "BLOCK_OF(b)", *lines, "}"]
 
 
@@ -285,7 +285,7 @@ def _each(line: str) -> str:
 
 
 def _source(body: Body, task: list[str], kept: int, before: Iterable[str] = ()) -> str:
-    """Return the whole text, for groups that keep so many arrays besides those of the body from chunk to chunk."""
+    """Return the whole text; ``kept`` is the number of further arrays that a group keeps from chunk to chunk."""
     group = LARGEST_GROUP
     while group > 1 and 8 * BLOCK * group * (kept + len(body.schedule.arrays)) > GROUP_BYTES:
         group //= 2

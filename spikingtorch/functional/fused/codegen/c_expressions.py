@@ -1,4 +1,4 @@
-"""The expressions of a program in C, each printed where it changes."""
+"""The expressions of a program in C, each printed where its value changes."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -6,25 +6,25 @@ from spikingtorch.functional.fused.codegen.schedule import Rate, Schedule
 from spikingtorch.functional.fused.ir import Node, Program, operands
 
 _SMALL = {"i8": "int8_t", "i16": "int16_t", "u8": "uint8_t"}
-# a variable of a kernel, and a number of its arrays, which is as wide as one of the tensor
+# the C types of a variable of a kernel, and of a number in its arrays, which has the tensor's width
 LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int", **_SMALL}
 STORED = {**LOCAL, "bool": "uint8_t", "f16": "_Float16", "bf16": "uint16_t"}
 _INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="},
     **{"ne": "!=", "and": "&", "or": "|", "xor": "^"},
 }
-# what is zero for finite numbers alone
+# an expression that is zero only for finite numbers
 _ODD = {**dict.fromkeys(("f16", "bf16", "f32"), "odd_f32({})"), "f64": "odd_f64({})"}
 _variable = "v{}".format
 _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc"}
 
 
 class Body:
-    """The expressions of a program in C, each printed where it changes.
+    """The expressions of a program in C, each printed where its value changes.
 
     Args:
         program: the program.
-        wanted: the nodes that the pass is for.
+        wanted: the nodes that the pass computes.
         state: the expression of a state, with a place for its number.
     """
 
@@ -34,7 +34,7 @@ class Body:
         self.schedule = Schedule(program, wanted)
 
     def name(self, index: int) -> str:
-        """Return the expression of a value inside the loop over neurons of a step."""
+        """Return the expression of a value inside a step's loop over neurons."""
         return f"n{index}[i]" if index in self.schedule.arrays else f"v{index}"
 
     def once(self) -> list[str]:
@@ -42,7 +42,7 @@ class Body:
         return self._statements(self.schedule.at(Rate.ONCE), _variable)
 
     def of_row(self, number: dict[str, int]) -> list[str]:
-        """Return the values that are the same for all neurons of a row, and room for those of each neuron."""
+        """Return the values that are the same for all neurons of a row, and arrays for the values of each neuron."""
         nodes, params = self._program.nodes, enumerate(self._program.params)
         starts = [
             f"STATIC(const {STORED[dtype]}, p{k}, {number[f'p{k}']})" for k, (dtype, uniform) in params if not uniform
@@ -57,7 +57,7 @@ class Body:
         return [*self.arrays_here(), "EACH {", *neurons, *fills, "}"] if neurons else []
 
     def arrays_here(self) -> list[str]:
-        """Name the arrays of what ``before_time`` has found for the neurons of a block."""
+        """Name the arrays of the values that ``before_time`` has computed for the neurons of a block."""
         nodes = self._program.nodes
         return [f"{LOCAL[nodes[k].dtype]} *const n{k} = n{k}_all[b];" for k in sorted(self.schedule.arrays)]
 
@@ -66,7 +66,7 @@ class Body:
         return [f"const {STORED[dtype]} *const x{k}_t = AT(x{k}, {t});" for k, dtype in enumerate(self._program.xs)]
 
     def odd_inputs(self) -> list[str]:
-        """Return, for each input that can be NaN or infinite, an expression that is zero if it is not."""
+        """Return, for each input that can be NaN or infinite, an expression that is zero if the input is finite."""
         xs = [(f"x{k}_t[i]", dtype) for k, dtype in enumerate(self._program.xs)]
         return [_ODD[dtype].format(load(place, dtype)) for place, dtype in xs if dtype in _ODD]
 
@@ -134,7 +134,7 @@ def _operation(node: Node, dtype: str, args: list[str]) -> str:
         return f"{a} < 0 ? -{a} : {a}"
     if op in _LIBM:
         return f"{_LIBM[op]}{suffix}({a})"
-    if op in ("min", "max"):  # a NaN on either side comes through
+    if op in ("min", "max"):  # a NaN on either side is propagated
         return f"{a} {'<' if op == 'min' else '>'} {args[1]} || {a} != {a} ? {a} : {args[1]}"
     if op == "where":
         return f"{a} ? {args[1]} : {args[2]}"
@@ -151,7 +151,7 @@ def _cast(value: str, before: str, after: str) -> str:
 
 
 def load(place: str, dtype: str) -> str:
-    """Return what lies in memory, as a value; what counts as a true bool there is any byte but zero."""
+    """Return a number in memory as a value; in memory, a true bool is any byte except zero."""
     special = {"bool": f"{place} != 0", "bf16": f"load_bf16({place})", "f16": f"(float){place}"}
     return special.get(dtype, place)
 

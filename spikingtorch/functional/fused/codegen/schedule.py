@@ -1,4 +1,4 @@
-"""The schedule of a program: how often each of its values changes, and which of them are kept through time.
+"""The schedule of a program: how often each of its values changes, and which values are kept over time.
 
 It is the same for every language that a program is printed in.
 """
@@ -8,7 +8,8 @@ from enum import IntEnum
 
 from spikingtorch.functional.fused.ir import EXACT, Node, Program, operands
 
-# how many cheap values are cached at most, for each takes a part of the first cache, and how many operations one spares
+# the largest number of cheap values to cache, because each takes a part of the first cache; and the number of
+# operations that each must save
 _MORE, _WORTH = 2, 3
 
 
@@ -22,15 +23,15 @@ class Rate(IntEnum):
 
 
 class Schedule:
-    """When to compute the values of a program.
+    """Decide when to compute the values of a program.
 
     Args:
         program: the program.
         wanted: the nodes that the pass is for.
 
     Attributes:
-        arrays: values of a neuron that a step reads, or that are wanted themselves: they are kept through time.
-        cached: values that a later pass over the same steps takes over from an earlier one.
+        arrays: values of a neuron that a step reads, or that are wanted themselves: they are kept over time.
+        cached: values that a later pass over the same steps reuses from an earlier pass.
     """
 
     def __init__(self, program: Program, wanted: Iterable[int]) -> None:
@@ -48,14 +49,14 @@ class Schedule:
         self.arrays = {index for index in kept if self._rate[index] == Rate.NEURON}
 
     def is_uniform(self, index: int) -> bool:
-        """Say whether a value is the same for all neurons of a row."""
+        """Return True if a value is the same for all neurons of a row."""
         return self._rate[index] <= Rate.ROW
 
     def cache_values(self, early: Iterable[int], late: Iterable[int]) -> None:
-        """Choose what the late nodes take over from the early ones.
+        """Choose the values of the early pass that the late pass reuses.
 
-        That is what is expensive to compute again; and a few values, one after the other, that spare the most
-        operations each.
+        These are the values that are expensive to recompute. Then a few values are added one by one, each time the one
+        that saves the most operations.
         """
         late = tuple(late)
         shared = {*self._program.live(early)} & {*self._program.live(late)}
@@ -70,11 +71,11 @@ class Schedule:
             self.cached = sorted([*self.cached, best])
 
     def at(self, rate: Rate) -> list[int]:
-        """Return the values that change so often, in order."""
+        """Return the values of a rate of change, in order."""
         return [index for index in self._live if self._rate[index] == rate]
 
     def of_step(self, wanted: Iterable[int], cached: Sequence[int] = ()) -> list[int]:
-        """Return the values that change with the step, as far as the wanted ones need them beside those at hand."""
+        """Return the values that change with the step and that the wanted values need, except the known ones."""
         live = self._program.live(wanted, cached)
         return [index for index in live if self._rate[index] == Rate.STEP and index not in cached]
 

@@ -1,12 +1,12 @@
-"""Prints a program as Triton: one kernel ``forward`` or ``backward`` with the loop over time inside.
+"""Print a program as Triton: one kernel ``forward`` or ``backward`` with the loop over time inside.
 
 A lane is one neuron; all states stay in registers. The text holds no size: the number of steps, the sizes and the
 strides of all arrays are arguments. Triton itself is not needed to print it.
 
-The arrays are those of ``abi``, in its order. One that is not there is None, but for kept states: a sequence of a
-single chunk has any array in their place. An array (batch..., time, neurons) has the argument ``_step`` for its stride
-along time, ``_b0``, ``_b1``, ... along the axes of the batch, and, where neurons may share a value, ``_neuron``, which
-is 1, or 0 where they do. ``walker`` says which arrays have strides in common.
+The arrays are those of ``abi``, in its order. A missing array is None. Only for kept states, a sequence of a single
+chunk has any array in their place. An array (batch..., time, neurons) has the argument ``_step`` for its stride along
+time, ``_b0``, ``_b1``, ... along the axes of the batch. If neurons may share a value, the argument ``_neuron`` is 0 if
+they do and 1 if they do not. ``walker`` says which arrays have strides in common.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ from spikingtorch.functional.fused.codegen.triton_layout import (
 )
 from spikingtorch.functional.fused.ir import Program
 
-# What a kernel has to be compiled with to have the bits of eager torch, by the name of Triton's backend: no contraction
-# of a product and a sum, and no subnormal number flushed to zero, an option that one of them has.
+# The options that give a kernel the bits of eager torch, by Triton's backend: products and sums are not fused, and
+# subnormal numbers are not flushed to zero. Only one backend has the second option.
 EXACT_OPTIONS: dict[str, dict[str, bool]] = {
     "cuda": {"enable_fp_fusion": False, "enable_reflect_ftz": False},
     "hip": {"enable_fp_fusion": False},
 }
-# lanes of a program by backend: one for each thread of the four warps that Triton takes
+# lanes of a Triton program by backend: one for each thread of its four warps
 BLOCK = {"cuda": 128, "hip": 256}
-# steps whose inputs are on their way at once in a forward pass
+# the number of steps whose inputs a forward pass loads at the same time
 STAGES = 4
 
 _HEAD = """import triton
@@ -54,7 +54,8 @@ def slope_of_sigmoid(x):
 def chunk_of(program: Program) -> int:
     """Return how many steps lie between two stored states.
 
-    The backward pass computes those between anew, and holds them in registers: more states leave room for fewer steps.
+    The backward pass recomputes the states between and holds them in registers, so more states leave room for fewer
+    steps.
     """
     return 8 if len(program.states) <= 1 else 4
 
@@ -74,7 +75,7 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
 
     Args:
         program: the program.
-        axes: how many axes of a batch the arrays have, at least one.
+        axes: the number of batch axes of the arrays, at least one.
         chunk: steps between two stored states, those of ``chunk_of`` by default.
     """
     body = _forward_body(program)
@@ -108,13 +109,13 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
 def backward_source(program: Program, wanted: Sequence[bool], axes: int = 1, chunk: int | None = None) -> str:
     """Return the backward pass in Triton.
 
-    The steps of a chunk are printed one after the other, because Triton has no array in registers that a number which
-    is known at run time picks from.
+    The steps of a chunk are printed one after the other, because Triton cannot index an array in registers by a number
+    that is known only at run time.
 
     Args:
         program: the program.
-        wanted: for each parameter, whether its gradient is.
-        axes: how many axes of a batch the arrays have, at least one.
+        wanted: for each parameter, whether its gradient is wanted.
+        axes: the number of batch axes of the arrays, at least one.
         chunk: steps between two stored states, as in the forward pass.
     """
     body, chosen = _backward_body(program, wanted), program.chosen(wanted)
@@ -130,7 +131,7 @@ def backward_source(program: Program, wanted: Sequence[bool], axes: int = 1, chu
         *body.before_time(),
         *(f"g{k} = {_given(f'c{k}', place(f'c{k}'), dtype, 'mask')}" for k, dtype in states),
         *(f"q{k} = tl.full([BLOCK], 0, {TYPE[program.params[k][0]]})" for k in chosen),
-        # one for each lane: a mask made of a single comparison is no mask in Triton's interpreter
+        # one number for each lane: Triton's interpreter takes no mask from a comparison of single numbers
         "every_steps = tl.full([BLOCK], 0, tl.int32) + steps",
         f"chunks = (steps + {chunk - 1}) // {chunk}",
         "for back in tl.range(0, chunks):",
@@ -172,7 +173,7 @@ def _chunk(program: Program, body: Body, chosen: Mapping[int, int], chunk: int, 
 def _step_back(
     program: Program, body: Body, chosen: Mapping[int, int], j: int, known: Mapping[int, str], *, guarded: bool
 ) -> list[str]:
-    """Return one step of a chunk backward; the last chunk may have fewer steps, and then a guard drops what is none."""
+    """Return one step of a chunk backward; a guard skips the steps that the last chunk does not have."""
     of_states, of_xs, _ = program.split_gradients()
     mask, suffix = f"mask_{j}", f"_{j}"
     outs, read = list(enumerate(program.outs, len(program.states))), _read(program, body, "cotangent")
@@ -217,7 +218,7 @@ def _read(program: Program, body: Body, role: str) -> list[int]:
 
 
 def _keep(program: Program, chunk: int) -> list[str]:
-    """Return the lines that store the states before a step, for the first step of every chunk but one."""
+    """Return the lines that store the states before the first step of every chunk except the first."""
     due_at = f"(t // {chunk} - 1)"
     stores = [f"tl.store({at(f'k{k}', due_at)}, s{k}, mask=mask)" for k in range(len(program.states))]
     due = [f"if t > 0 and t % {chunk} == 0:", *indented(stores)]
@@ -225,7 +226,7 @@ def _keep(program: Program, chunk: int) -> list[str]:
 
 
 def _given(name: str, where: str, dtype: str, mask: str) -> str:
-    """Return what lies in an array that may be missing, which then reads as zero."""
+    """Return the value of an array that may be missing; a missing array reads as zero."""
     return f"{load(where, dtype, mask)} if {name}_ptr is not None else tl.full([BLOCK], 0, {TYPE[held(dtype)]})"
 
 

@@ -1,11 +1,11 @@
-"""The expressions of a program in Triton, each printed where it changes."""
+"""The expressions of a program in Triton, each printed where its value changes."""
 
 from collections.abc import Collection, Iterable
 
 from spikingtorch.functional.fused.codegen.schedule import Rate, Schedule
 from spikingtorch.functional.fused.ir import Node, Program, operands
 
-# names of the dtypes: of a value in the text of a kernel, and of an argument in its signature
+# names of the dtypes of a value in the text of a kernel, and of an argument in its signature
 TYPE = {
     **{"f32": "tl.float32", "f64": "tl.float64", "i32": "tl.int32", "i64": "tl.int64", "bool": "tl.int1"},
     **{"f16": "tl.float16", "bf16": "tl.bfloat16", "i8": "tl.int8", "i16": "tl.int16", "u8": "tl.uint8"},
@@ -20,7 +20,7 @@ _INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="},
     **{"and": "&", "or": "|", "xor": "^"},
 }
-# Triton's own exp flushes subnormal numbers and is less accurate than that of the device's library
+# Triton's exp flushes subnormal numbers and is less accurate than the exp of the device's library
 _LIBRARY = {name: name for name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "erf")}
 _LIBRARY |= {"atan": "atan", "pow": "pow", "fmod": "fmod", "round": "rint", "trunc": "trunc"}
 
@@ -28,12 +28,12 @@ _LIBRARY |= {"atan": "atan", "pow": "pow", "fmod": "fmod", "round": "rint", "tru
 class Body:
     """The expressions of a program in Triton.
 
-    A value has the name ``v`` and its number. One that changes with the step has the step's suffix as well, because the
-    steps of a chunk are printed one after the other.
+    A value has the name ``v`` and its number. A value that changes with the step has the step's suffix as well, because
+    the steps of a chunk are printed one after the other.
 
     Args:
         program: the program.
-        wanted: the nodes that the pass is for.
+        wanted: the nodes that the pass computes.
     """
 
     def __init__(self, program: Program, wanted: Iterable[int]) -> None:
@@ -47,8 +47,8 @@ class Body:
     def scalars(self) -> dict[str, str]:
         """Return the arguments that are floats, and their dtypes.
 
-        A slot is handed over as float64, and rounded to float32 on the host where the program does so first: almost all
-        are, and float64 is slow on most devices.
+        A slot is passed as float64, unless the program first rounds it to float32: then the host rounds it. Almost all
+        slots are rounded, and float64 is slow on most devices.
         """
         found: dict[str, str] = {}
         for index in sorted(self.live):
@@ -72,7 +72,7 @@ class Body:
         return f"v{index}{suffix if index in self._in_steps else ''}"
 
     def block(self, index: int, suffix: str, dtype: str) -> str:
-        """Return a value of each lane in a dtype, of which the program may have one for all lanes."""
+        """Return a value of each lane in a dtype, even if the program has one value for all lanes."""
         value, own = self.name(index, suffix), self._program.nodes[index].dtype
         if index not in self._in_steps:
             value = f"tl.broadcast_to({value}, [BLOCK])"
@@ -83,7 +83,7 @@ class Body:
         return [line for index in self._once for line in self._statement(index, "")]
 
     def each_step(self, wanted: Iterable[int], suffix: str = "", known: Collection[int] = ()) -> dict[int, str]:
-        """Return the values that change with the step, as far as the wanted ones need them beside the known ones."""
+        """Return the values that change with the step and that the wanted values need, except the known ones."""
         chosen = [index for index in self.schedule.of_step(wanted) if index not in known]
         return {index: line for index in chosen for line in self._statement(index, suffix)}
 
@@ -116,7 +116,7 @@ class Body:
         return int(node.args[0]) if node.op == "scalar" else None
 
     def _rounded_slot(self, node: Node) -> int | None:
-        """Return the slot that a node rounds to float32, if it does just that."""
+        """Return the slot that a node rounds to float32, if the node does only this."""
         return self._slot(operands(node)[0]) if node.op == "cast" and node.dtype == "f32" else None
 
 
@@ -151,7 +151,8 @@ def operation(node: Node, dtype: str, args: list[str]) -> str:
     if op == "div":
         return _divided(a, args[1], dtype)
     if op in ("min", "max"):
-        # a NaN on either side comes through, and of two zeros the second: what devices call maximum orders the zeros
+        # propagates a NaN on either side, and of two zeros gives the second; the maximum of devices orders the zeros
+        # instead
         first = f"{a} {'<' if op == 'min' else '>'} {args[1]}"
         return f"tl.where({first if dtype[0] == 'i' else f'({first}) | ({a} != {a})'}, {a}, {args[1]})"
     if op == "where":
@@ -162,16 +163,16 @@ def operation(node: Node, dtype: str, args: list[str]) -> str:
 
 
 def _divided(above: str, below: str, dtype: str) -> str:
-    """Return a quotient: Triton's own of float32 is not rounded correctly, and the one that is takes nothing else."""
+    """Return a quotient. Triton's division does not round float32 correctly; div_rn does, but takes float32 only."""
     return f"tl.div_rn({above}, {below})" if dtype == "f32" else f"{above} / ({below})"
 
 
 def load(place: str, dtype: str, mask: str = "mask") -> str:
-    """Return what lies in memory, as a value: 16 bits are computed with as float32."""
+    """Return a number in memory as a value: numbers of 16 bits become float32."""
     value = f"tl.load({place}, mask={mask}, other=0)"
     return f"{value}.to(tl.float32)" if dtype in _HALVES else value
 
 
 def held(dtype: str) -> str:
-    """Return the dtype that a value has once it is loaded."""
+    """Return the dtype of a value after it is loaded."""
     return "f32" if dtype in _HALVES else dtype

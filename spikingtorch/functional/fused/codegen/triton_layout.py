@@ -1,4 +1,4 @@
-"""The arguments of a kernel in Triton, and where a lane finds its neuron in each array."""
+"""The arguments of a Triton kernel, and the place of a lane's neuron in each array."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,15 +6,15 @@ from spikingtorch.functional.fused.codegen.abi import Group, arrays
 from spikingtorch.functional.fused.codegen.triton_expressions import SIGNATURE, TYPE
 from spikingtorch.functional.fused.ir import Program
 
-# arguments that may be larger than 32 bits hold, so that there is one kernel for small tensors and for large ones
+# arguments that may exceed 32 bits, so that one kernel serves small and large tensors
 _SIZES = {"steps": "i32", "total": "i64", "neurons": "i64"}
-# Arrays that the runtime makes lie alike: those over time as one another, and those without time as well. They share
-# their strides, which saves registers; an array that comes from outside has strides of its own.
+# Arrays that the runtime creates have the same layout: one for arrays over time, one for arrays without time. They
+# share their strides, which saves registers. An array from outside has its own strides.
 _ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("bfzwdq", "r")}
 
 
 def walker(name: str) -> str:
-    """Return the name in the strides of an array."""
+    """Return the name that an array's strides begin with."""
     return _ALIKE.get(name[0], name)
 
 
@@ -24,7 +24,7 @@ def signature(groups: tuple[Group, ...], program: Program, axes: int, scalars: M
     Args:
         groups: the arrays.
         program: the program.
-        axes: how many axes of a batch the arrays have.
+        axes: the number of batch axes of the arrays.
         scalars: the floats and their dtypes.
     """
     pointers: dict[str, str] = {}
@@ -49,7 +49,7 @@ def definition(name: str, arguments: Mapping[str, str]) -> list[str]:
 
 
 def lanes(axes: int) -> list[str]:
-    """Return which neuron a lane has: its place in a row, and the row's place on each axis of the batch."""
+    """Return the neuron of a lane: its place in a row, and the row's place on each axis of the batch."""
     lines = ["lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)", "mask = lane < total"]
     lines += ["col = lane % neurons", "row0 = lane // neurons"]
     for axis in range(axes - 1, 0, -1):
@@ -58,7 +58,7 @@ def lanes(axes: int) -> list[str]:
 
 
 def offsets(axes: int, names: Iterable[str], shared: Sequence[str]) -> list[str]:
-    """Return where the lane's neuron is in arrays; neurons may have one value in the shared ones."""
+    """Return the place of the lane's neuron in arrays; in the shared arrays, neurons may have one value."""
     lines = []
     for name in dict.fromkeys(map(walker, names)):
         rows = [f"row{axis} * {name}_b{axis}" for axis in range(axes)]
@@ -72,12 +72,12 @@ def named(letters: str, items: Sequence[object]) -> list[str]:
 
 
 def place(name: str) -> str:
-    """Return where the lane's neuron is in an array without time."""
+    """Return the place of the lane's neuron in an array without time."""
     return f"{name}_ptr + {walker(name)}_at"
 
 
 def at(name: str, t: str) -> str:
-    """Return where the lane's neuron is in an array at a step."""
+    """Return the place of the lane's neuron in an array at a step."""
     return f"{name}_ptr + {t} * {walker(name)}_step + {walker(name)}_at"
 
 

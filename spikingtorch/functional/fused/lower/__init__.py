@@ -1,1 +1,1 @@
-"""Operations of torch become scalar expressions of the program."""
+"""Lower operations of torch to scalar expressions of the program."""

@@ -1,4 +1,4 @@
-"""Builds the nodes of a program: one node for equal values, and what is known to be zero folded away."""
+"""Build the nodes of a program: equal values share a node, and known zeros are folded away."""
 
 import math
 from typing import NamedTuple, TypeAlias
@@ -12,7 +12,7 @@ _BOUNDED = ("sigmoid", "tanh", "erf", "atan")
 
 
 class Value(NamedTuple):
-    """A tensor of the step, as the node that computes it; a number in its place is a Python number."""
+    """A tensor of the step, as the node that computes it; a number stands as a Python number."""
 
     node: int
 
@@ -25,8 +25,8 @@ class Builder:
 
     Attributes:
         nodes: the nodes so far.
-        literals: floats that the step holds itself, in the order of their slots, which follow those of the parameters.
-        partial: nodes that stand for a sum over neurons: they hold the term of one neuron, and the sum is taken last.
+        literals: floats of the step's own code, in the order of their slots, which follow the slots of the parameters.
+        partial: nodes that stand for a sum over neurons: they hold the term of one neuron; the sum comes last.
     """
 
     def __init__(self, scalars: int) -> None:
@@ -41,16 +41,16 @@ class Builder:
         return self._emit(op, dtype, *(self.cast(arg, dtype) for arg in args))
 
     def compare(self, op: str, common: str, *args: Operand) -> Value:
-        """Return the bool that a comparison in a common dtype gives."""
+        """Return the bool of a comparison in a common dtype."""
         return self._emit(op, "bool", *(self.cast(arg, common) for arg in args))
 
     def where(self, dtype: str, condition: Operand, yes: Operand, no: Operand) -> Value:
-        """Return yes where the condition holds, no elsewhere."""
+        """Return ``yes`` if the condition holds, else ``no``."""
         chosen = self.cast(condition, "bool"), self.cast(yes, dtype), self.cast(no, dtype)
         return chosen[1] if chosen[1] == chosen[2] else self._emit("where", dtype, *chosen)
 
     def inexact(self, value: Value) -> Value:
-        """Return the value, marked as one that torch computes in more than one way."""
+        """Return the value, marked as inexact: torch computes it in more than one way."""
         return self._emit("inexact", self.nodes[value.node].dtype, value)
 
     def summed(self, value: Value) -> Value:
@@ -70,19 +70,19 @@ class Builder:
         return self._emit("cast", dtype, operand)
 
     def flushed(self, value: Value) -> Value:
-        """Return a value without subnormal numbers, which are zero then; a sum over neurons stays as it is."""
+        """Return a value with zero in place of subnormal numbers; a sum over neurons stays unchanged."""
         dtype = self.nodes[value.node].dtype
         if dtype not in ("f32", "f64") or value.node in self.pending_sums:
             return value
         return self._add(Node("flush", dtype, (value.node,)))
 
     def is_number(self, operand: Operand) -> bool:
-        """Say whether an operand is a number of the user's, or computed from nothing else."""
+        """Return True if an operand is a number of the user, or computed only from such numbers."""
         needed = [self.nodes[k] for k in live(self.nodes, [operand.node])] if isinstance(operand, Value) else []
         return all(node.op == "scalar" for node in needed if not operands(node))
 
     def const(self, value: int, dtype: str) -> Value:
-        """Return a number that belongs to an operation and never to the user."""
+        """Return a constant that belongs to an operation, never a number of the user."""
         return self._add(Node("const", dtype, (value,)))
 
     def input(self, role: str, index: int, dtype: str) -> Value:
@@ -94,15 +94,15 @@ class Builder:
         return self._add(Node("scalar", "f64", (slot,)))
 
     def _literal(self, number: float, dtype: str) -> Value:
-        """Return a number that stands in the step: a slot of its own, so that its value is no part of the program."""
+        """Return a number of the step's code: it gets a slot, so its value is not part of the program."""
         if isinstance(number, bool):
             return self.const(int(number), dtype)
         if isinstance(number, int) and abs(number) > 2**53:
             raise NotFusible(f"holds the integer {number}, beyond 2**53")
-        # torch wraps some of them and refuses others; what C makes of them is undefined
+        # torch wraps some of these integers and refuses others; in C they are undefined
         if dtype in ("i32", "i64") and not _fits(number, DTYPES[dtype]):
             raise NotFusible(f"computes in {dtype} with {number}, which is out of its range")
-        # one object stands for each nan, so that two traces that hold it are equal
+        # one object stands for every NaN, so that two traces that hold NaN are equal
         self.literals.append(math.nan if number != number else float(number))
         slot = self._add(Node("scalar", "f64", (self._scalars + len(self.literals) - 1,)))
         return slot if dtype == "f64" else self._emit("cast", dtype, slot)
@@ -125,7 +125,7 @@ class Builder:
         return Value(index)
 
     def _zero_or_nan(self, value: Value, dtype: str) -> Value:
-        """Return a - a: zero, and NaN where a is not finite. Of a bounded function that needs its argument alone."""
+        """Return a - a: zero, and NaN where a is not finite. A bounded function needs this of its argument only."""
         if dtype not in ("f32", "f64"):
             return self.const(0, dtype)
         same = self._as_finite(value.node)
@@ -134,14 +134,14 @@ class Builder:
         return self._add(Node("sub", dtype, (value.node, value.node)))
 
     def _as_finite(self, index: int) -> Value | None:
-        """Return a cheap value that is zero where a node is finite and NaN elsewhere, if there is one."""
+        """Return a cheap value that is zero if a node is finite and NaN otherwise, if there is one."""
         node = self.nodes[index]
         if node.op in _BOUNDED:
             return self._add(Node("zeronan", node.dtype, node.args))
         if node.op in ("add", "sub", "mul", "div"):
             found = [self._as_finite(arg) for arg in operands(node)]
             tame = [self._is_ordinary_size(arg) for arg in operands(node)]
-            # a bounded function times or plus numbers of ordinary size does not overflow
+            # a bounded function, times or plus numbers of ordinary size, does not overflow
             if found[0] is not None and tame[1]:
                 return found[0]
             if found[1] is not None and tame[0] and node.op != "div":
@@ -157,7 +157,7 @@ class Builder:
         return 1e-6 < abs(self.literals[int(node.args[0]) - self._scalars]) < 1e6
 
     def _check_linear(self, op: str, args: tuple[Value, ...]) -> None:
-        """Refuse an operation that is not linear in a sum: sums are taken last, which only linear operations allow."""
+        """Refuse an operation that is not linear in a sum: sums come last, which only linear operations allow."""
         summed = [arg.node in self.pending_sums for arg in args]
         zero = [self.nodes[arg.node].op == "const" and self.nodes[arg.node].args == (0,) for arg in args]
         terms = [s or z for s, z in zip(summed, zero, strict=True)]
@@ -173,6 +173,6 @@ class Builder:
 
 
 def _fits(number: float, dtype: torch.dtype) -> bool:
-    """Say whether a number is in the range of a dtype of integers; NaN is in none."""
+    """Return True if a number is in the range of an integer dtype; NaN is in none."""
     bounds = torch.iinfo(dtype)
     return bounds.min <= number <= bounds.max

@@ -1,7 +1,7 @@
-"""What each pointwise aten operation is, in the operations of a program.
+"""The rules that lower each pointwise aten operation to operations of a program.
 
 A rule takes the builder, the dtype of the result and the arguments, and returns the value. The order of operations is
-that of torch's own kernels, so that what is exact there is exact here.
+the same as in torch's kernels, so that exact operations stay exact.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from spikingtorch.functional.fused.lower.builder import Builder, Operand, Value
 
 
 class Rule(Protocol):
-    """How an operation is lowered."""
+    """The lowering of an operation."""
 
     def __call__(self, b: Builder, dtype: str, /, *args: Any, **options: Any) -> Value:
         """Return the value of the operation."""
@@ -20,7 +20,7 @@ class Rule(Protocol):
 
 
 RULES: dict[str, Rule] = {}
-# operations whose operands are compared, or tested, in their common dtype and not in that of the result
+# operations that compare or test their operands in the operands' common dtype, not in the result's dtype
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
@@ -206,8 +206,8 @@ rule("maximum")(_plain("max"))
 rule("minimum")(_plain("min"))
 
 
-# of two zeros, torch keeps the sign of the tensor where the bound is a number, and mostly that of the bound where it is
-# a tensor; a float parameter is a number on the loop, though the trace has a tensor in its place
+# Of two zeros, torch keeps the sign of the tensor if the bound is a number, and mostly the sign of the bound if that is
+# a tensor. A float parameter is a number on the loop, though the trace has a tensor in its place.
 def _bounded(b: Builder, op: str, dtype: str, x: Operand, bound: Operand | None) -> Operand:
     if bound is None:
         return x
@@ -280,7 +280,7 @@ def _addcdiv(b: Builder, dtype: str, x: Operand, y: Operand, z: Operand, value: 
 @rule("sigmoid_backward")
 def _sigmoid_backward(b: Builder, dtype: str, g: Operand, y: Value) -> Value:
     node = b.nodes[y.node]
-    if node.op == "sigmoid":  # half the work of the sigmoid itself, which is the surrogate of most scans
+    if node.op == "sigmoid":  # half the work of computing the sigmoid, the surrogate of most scans
         return b.emit("mul", dtype, g, b.emit("sigmoid_slope", dtype, Value(int(node.args[0]))))
     rest = b.emit("sub", dtype, b.const(1, dtype), y)
     return b.emit("mul", dtype, b.emit("mul", dtype, g, rest), y)
@@ -344,7 +344,7 @@ def _full(b: Builder, dtype: str, shape: Any, *args: Any) -> Value:
 
 @rule("scalar_tensor")
 def _number(b: Builder, dtype: str, value: Operand) -> Value:
-    # in the text of a kernel, a zero has no sign
+    # a zero has no sign in the text of a kernel
     known = not isinstance(value, Value) and value in (0, 1) and repr(value) != "-0.0"
     return b.const(int(value), dtype) if known else b.cast(value, dtype)  # type: ignore[arg-type]
 

@@ -36,7 +36,7 @@ library.define(
     " bool[] differentiable, bool[] wanted) -> Tensor[]"
 )
 _GROUPS = len(RecurrentArgs._fields)
-OPTIONS = 4  # arguments of the Function before its tensors
+OPTIONS = 4  # number of arguments of the Function before its tensors
 
 
 def _forward(*arguments: Any) -> list[Tensor]:
@@ -47,7 +47,7 @@ def _forward(*arguments: Any) -> list[Tensor]:
     with without_autocast(given.s.device):
         finals, records, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
     outs, currents, kept = trace
-    # a copy: what an operator returns shares no memory
+    # a copy, because results of an operator share no memory
     return [*finals, outs[-1].clone(), outs, *records, *((currents, *kept) if keep else ())]
 
 
@@ -83,7 +83,7 @@ register("recurrence_backward", _backward, fake_gradients)
 
 @known_signature
 class FusedRecurrence(Function):
-    """``apply(spec, synapse, scalars, reference, *states, s, *xs, weight, *params)``, the spec that of the neuron.
+    """``apply(spec, synapse, scalars, reference, *states, s, *xs, weight, *params)``, with the spec of the neuron.
 
     Returns ``(*finals, final_s, outs, *records, *trace)``.
     """
@@ -98,7 +98,7 @@ class FusedRecurrence(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save the tensors, the outputs that come back and the trace, which has no gradient."""
+        """Save the tensors, the outputs that feed back and the trace, which has no gradient."""
         ctx.neuron, ctx.synapse, ctx.scalars, ctx.reference, *tensors = inputs
         ctx.spec = _of_recurrence(ctx.neuron)
         states, _, _, outs = ctx.spec.counts
@@ -147,19 +147,19 @@ def _grouped(items: Sequence[Any], states: int, xs: int) -> RecurrentArgs:
 
 
 def _of_recurrence(neuron: ScanSpec) -> ScanSpec:
-    """Return what of a recurrence is as of a scan: its output is one more state, its weights are one more parameter.
+    """Return a recurrence as a scan: its output is one more state, its weights are one more parameter.
 
     Args:
-        neuron: the scan of its neuron, with what depends on what in one step.
+        neuron: the scan of its neuron, with the dependences of one step.
     """
     (states, xs, params, outs), rows = neuron.counts, neuron.depends
-    rows = (*rows[:states], rows[states], *rows[states:])  # the output comes back, as one more state
+    rows = (*rows[:states], rows[states], *rows[states:])  # the output feeds back, as one more state
     depends = depends_over_time([with_synapse(row, states, xs, row[states]) for row in rows], states + 1)
     has = with_synapse(neuron.differentiable, states, xs, True)
     return neuron._replace(counts=(states + 1, xs, params + 1, outs), differentiable=has, depends=depends)
 
 
 def _contiguous(given: RecurrentArgs) -> RecurrentArgs:
-    """Return the tensors as the loops read them; weights and parameters are theirs to lay out."""
+    """Return the tensors as the loops read them; the loops lay out weights and parameters themselves."""
     states, xs = (list(map(memory.contiguous, group)) for group in (given.states, given.xs))
     return given._replace(states=states, s=memory.contiguous(given.s), xs=xs)

@@ -1,4 +1,4 @@
-"""The library of dense_loop.h, and its records."""
+"""The library of dense_loop.h, and its C structures."""
 
 import ctypes
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ from spikingtorch.functional.fused.runtime.launcher import Launcher
 CHUNK = CPU.chunk
 ROWS = 64  # as in dense_product.h
 _NAMES = {torch.float32: "float", torch.float64: "double"}
-# two of the longest vectors
+# the length of two of the longest vectors
 _PANEL_BYTES = 128
 
 
 class Place(ctypes.Structure):
-    """An array over time: where it begins, and bytes from chunk to chunk, step to step and row to row."""
+    """An array over time: its address, and the bytes from chunk to chunk, step to step and row to row."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("start", "chunk", "step", "row")]
 
 
 class CKernel(ctypes.Structure):
-    """A kernel of one step; what is called Kernel in C."""
+    """A kernel of one step: the structure Kernel in C."""
 
     _fields_ = [
         ("run", ctypes.c_void_p),
@@ -43,13 +43,13 @@ class CKernel(ctypes.Structure):
 
 
 class Carried(ctypes.Structure):
-    """What is carried from chunk to chunk: its slots, what is kept of it, and where it goes in the end."""
+    """A value that is carried from chunk to chunk: its slots, its kept values, and its final place."""
 
     _fields_ = [("slots", Place), ("kept", Place), ("final", ctypes.c_int64)]
 
 
 class CMatrix(ctypes.Structure):
-    """A matrix; what is called Matrix in C."""
+    """A matrix: the structure Matrix in C."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("values", "size", "pitch", "finite")]
 
@@ -69,7 +69,7 @@ class Loop(ctypes.Structure):
 
 
 class Matrix(NamedTuple):
-    """A matrix as the products read it.
+    """A matrix in the layout that the products read.
 
     Attributes:
         values: its rows, padded with zeros.
@@ -88,7 +88,7 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
         across: whether to transpose them.
     """
     weights, size, number = memory.contiguous(weights), len(weights), weights.element_size()
-    # an odd number of panels: rows at a distance of a power of two would push each other from the cache
+    # an odd number of panels: rows at a distance of a power of two would evict each other from the cache
     pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number
     values = memory.empty((size, pitch), weights.dtype, weights.device)
     record = CMatrix(values.data_ptr(), size, pitch)
@@ -114,31 +114,31 @@ def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -
 
 
 def place(stream: Tensor, rows: int, first: int = 0, chunk: int = CHUNK) -> Place:
-    """Return where a contiguous array over time lies.
+    """Return the place of a contiguous array over time.
 
     Args:
         stream: shape (steps, *N).
-        rows: how many rows the neurons of one step are.
-        first: which of its steps counts as step 0.
-        chunk: how many of its steps lie between two chunks; none if they share them.
+        rows: the number of rows in one step.
+        first: the step of the array that counts as step 0.
+        chunk: the number of its steps between two chunks; zero if the chunks share them.
     """
-    # the stride of a single step means nothing
+    # the stride of a single step has no meaning
     step = stream[0].numel() * stream.element_size()
     return Place(stream.data_ptr() + first * step, chunk * step, step, step // rows)
 
 
 def same(tensor: Tensor, rows: int) -> Place:
-    """Return where a contiguous array of all steps lies: one number, or one for each neuron."""
+    """Return the place of a contiguous array of all steps: one number, or one for each neuron."""
     return Place(tensor.data_ptr(), 0, 0, 0 if tensor.numel() == 1 else tensor.numel() // rows * tensor.element_size())
 
 
 def available(dtype: torch.dtype) -> bool:
-    """Say whether there is a library for a dtype."""
+    """Return True if there is a library for a dtype."""
     return dtype in _NAMES and functions(dtype) is not None
 
 
 def threads_here() -> int:
-    """Return how many threads torch works with."""
+    """Return the number of torch's threads."""
     return torch.get_num_threads()
 
 
@@ -157,10 +157,10 @@ def source(dtype: torch.dtype) -> str:
 
 @lru_cache(maxsize=2)
 def functions(dtype: torch.dtype) -> Any:
-    """Return the functions of the library for a dtype, None if there is none."""
+    """Return the functions of the library for a dtype, or None if there is none."""
     try:
         found = library(source(dtype))
-    except (NoCompiler, CompileError):  # one that knows the kernels of neurons, and no vectors
+    except (NoCompiler, CompileError):  # a compiler that takes the kernels of neurons, but no vectors
         return None
     for run in (found.forward_loop, found.backward_loop):
         run.argtypes, run.restype = (ctypes.POINTER(Loop),), None

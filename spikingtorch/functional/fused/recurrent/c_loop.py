@@ -1,4 +1,4 @@
-"""A recurrence through a matrix, its loop over time in C: see dense_loop.h."""
+"""Run a recurrence through a matrix with its loop over time in C: see dense_loop.h."""
 
 import ctypes
 from collections.abc import Sequence
@@ -13,33 +13,34 @@ from spikingtorch.functional.fused.recurrent.c_abi import CHUNK, Carried, CKerne
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved
 from spikingtorch.functional.fused.runtime.cpu import CPU
 
-# steps that are worth what is done once
+# the number of steps that outweighs the work that is done once
 FEWEST = 8
-# bytes of a matrix, that of 2048 neurons in float32
+# bytes of a matrix: 2048 neurons in float32
 _LARGEST = 2**24
-# a thread does about so many multiplications of a product in the time of one step of a neuron
+# multiplications of a product that one thread does in the time of one step of a neuron, about
 _PRODUCTS_A_STEP = 16
 
 
 class StateBuffer(NamedTuple):
-    """Memory for what is carried from step to step: shape (slots, *N), and how many of them lie between two chunks."""
+    """Memory of a value that is carried over the steps: shape (slots, *N), and the slots between two chunks."""
 
     memory: Tensor
     chunk: int
 
     def place(self, rows: int, first: int = 0) -> Place:
-        """Return it as the C loop takes it."""
+        """Return the memory as the C loop takes it."""
         return c_abi.place(self.memory, rows, first, self.chunk)
 
 
 def runs_in_c(s: Tensor, x: Tensor) -> bool:
-    """Say whether a recurrence runs here, and not with torch's products from Python.
+    """Return True if a recurrence runs here, and not with torch's products from Python.
 
-    Measured against these on two threads, forward and backward, for 1 to 64 samples: with up to 1024 neurons it is 1.2
-    to 3 times as fast. With 2048 it is 1.4 to 2.5 times as fast if they spike, and 0.8 to 1.6 times if all outputs are
-    other numbers than zero. With 4096 it is mostly slower, for each thread reads the whole matrix at every step. Torch
-    lets all threads share the product of a few samples, where here some would be idle: hence the second factor. And
-    what is done once, the copy of the matrix first of all, takes as long as four to eight steps from Python.
+    Both were measured on two threads, forward and backward, for 1 to 64 samples. With up to 1024 neurons this loop is
+    1.2 to 3 times as fast. With 2048 neurons it is 1.4 to 2.5 times as fast if the outputs are spikes, and 0.8 to 1.6
+    times if no output is zero. With 4096 neurons it is mostly slower, because each thread reads the whole matrix at
+    every step. For few samples, torch shares one product among all threads, but some threads would be idle here: hence
+    the second factor. The work that is done once, mainly the copy of the matrix, takes as long as four to eight steps
+    from Python.
 
     Args:
         s: output before the first step, (*N,).
@@ -53,7 +54,7 @@ def runs_in_c(s: Tensor, x: Tensor) -> bool:
 
 
 def kept_steps(steps: Any) -> Any:
-    """Return how many states are kept: that before one step in CHUNK."""
+    """Return the number of kept states: one before every CHUNK steps."""
     return (steps + CHUNK - 1) // CHUNK
 
 
@@ -111,9 +112,9 @@ def backward(
 def _room(
     neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: RecurrentArgs
 ) -> tuple[list[StateBuffer], list[StateBuffer | None], RecurrentGrads]:
-    """Return the memory of states, and of gradients, those that come in after the last step in their places."""
+    """Return the memory of states and of gradients; the incoming gradients after the last step are in place."""
     T, flows = len(given.xs[0]), neuron.differentiable[: len(given.states)]
-    # the parameters will need states, and gradients of states and spikes, of all steps
+    # the gradients of parameters need states, and gradients of states and spikes, of all steps
     full = any(wanted.params)
     slots = _slots(given, T, CHUNK) if full else _slots(given, CHUNK, 0)
     of_slots = [
@@ -136,7 +137,7 @@ def _forward_kernel(
     driven: tuple[Tensor, Place],
     outs: Sequence[Place],
 ) -> CKernel:
-    """Return the kernel of a step, from a slot of the states to the next."""
+    """Return the kernel of a step, from one slot of the states to the next."""
     rows, params = _rows(given), given.params
     step = steps.forward_step(neuron, [each.memory for each in slots], [driven[0], *given.xs[1:]], params)
     places = [
@@ -159,7 +160,7 @@ def _backward_kernel(
     spikes: Place,
     of_records: Sequence[Tensor | None],
 ) -> CKernel:
-    """Return the kernel of a step back, from a slot of the states' gradients to the one before."""
+    """Return the kernel of a step back, from one slot of the states' gradients to the slot before."""
     rows, params, streams = _rows(given), given.params, [trace.currents, *given.xs[1:]]
     states, of_states, of_outs = grads.states_over_time, grads.of_states_over_time, [grads.of_spikes, *of_records]
     step = steps.backward_step(neuron, states, streams, params, of_states, of_outs, grads.of_others)
@@ -179,18 +180,18 @@ def _backward_kernel(
 
 
 def _loop(given: RecurrentArgs, weights: c_abi.Matrix, source: Place, base: Place, target: Place) -> c_abi.Loop:
-    """Return a pass, but for its kernels and what it carries."""
+    """Return a pass without its kernels and carried values."""
     rows, size, T = _rows(given), len(given.weight), len(given.xs[0])
     threads, rows_per_group = teams(rows, given.s.numel() * T * (1 + size // _PRODUCTS_A_STEP))
     return c_abi.Loop(threads, rows, rows_per_group, T, weights.record, source, base, target)
 
 
 def teams(rows: int, work: int) -> tuple[int, int]:
-    """Return how many threads share the rows, and how many rows a thread takes through time rows_per_group.
+    """Return how many threads share the rows, and how many rows a thread takes through time together.
 
     Args:
-        rows: how many there are.
-        work: of all steps, in steps of a neuron.
+        rows: the number of rows.
+        work: work of all steps, in steps of a neuron.
     """
     threads = min(threads_for(work), rows)
     groups = threads * -(-rows // (threads * c_abi.ROWS))
@@ -199,7 +200,7 @@ def teams(rows: int, work: int) -> tuple[int, int]:
 
 
 def _rows(given: RecurrentArgs) -> int:
-    """Return how many samples there are."""
+    """Return the number of samples."""
     return int(given.s.numel()) // len(given.weight)
 
 
@@ -209,5 +210,5 @@ def _slots(given: RecurrentArgs, steps: int, chunk: int) -> list[StateBuffer]:
 
 
 def _laid_out(given: RecurrentArgs) -> RecurrentArgs:
-    """Return the tensors with parameters as C reads them."""
+    """Return the tensors with the parameters in the layout that C reads."""
     return given._replace(params=steps.flat(given.params, given.s.shape))

@@ -1,4 +1,4 @@
-"""What a recurrence asks of its tensors; see ``checks``."""
+"""Check the tensors of a recurrence; see ``runtime.checks``."""
 
 from collections.abc import Hashable, Sequence
 
@@ -17,13 +17,13 @@ from spikingtorch.functional.fused.runtime.launcher import layouts_of
 from spikingtorch.functional.recurrent import convolution, dense, misfit
 
 _LIMIT = 1024
-# calls of forms that were found to fit
+# forms of calls that passed the checks
 _checked: LRUCache[bool] = LRUCache(_LIMIT)
 _RULES = {"dense": dense, IN_C: dense, "convolution": convolution}
 
 
 def check_forward(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
-    """Raise ValueError unless a recurrence takes such tensors."""
+    """Raise ValueError unless a recurrence takes these tensors."""
     key = (*_key(neuron, synapse, given), *layouts_of(given.flattened()))
     if _checked.get(key) is None:
         _check_given(neuron, synapse, given)
@@ -33,7 +33,7 @@ def check_forward(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
 def check_backward(
     neuron: Neuron, synapse: str, given: RecurrentArgs, trace: Tensors, cotangents: Gradients, wanted: Sequence[bool]
 ) -> None:
-    """Raise ValueError unless the backward pass of a recurrence takes such tensors."""
+    """Raise ValueError unless the backward pass of a recurrence takes these tensors."""
     tensors = (*given.flattened(), *trace, *cotangents)
     key = (*_key(neuron, synapse, given), len(trace), *wanted, *layouts_of(tensors))
     if _checked.get(key) is None:
@@ -61,7 +61,9 @@ def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     if synapse not in SYNAPSES or (synapse == IN_C and not available(given.s.dtype)):
         raise ValueError(f"scan: got synapse {synapse!r} for {given.s.dtype}, expected one of {', '.join(SYNAPSES)}")
     if not program.outs:
-        raise ValueError("scan: got a program without outputs, expected one whose first comes back through the synapse")
+        raise ValueError(
+            "scan: got a program without outputs, expected one whose first output feeds back through the synapse"
+        )
     checks.check_count("scalars", len(neuron.scalars), program.scalars)
     shape = checks.check_forward(program, given.states, given.xs, given.params, 0)
     spikes, over_time = program.outs[0], (len(given.xs[0]), *shape)

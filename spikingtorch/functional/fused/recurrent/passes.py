@@ -1,15 +1,16 @@
-"""A recurrent neuron over time: the neuron by its kernel, one step at a time, and one matrix product between two steps.
+"""Run a recurrent neuron over time: its kernel one step at a time, and one matrix product between two steps.
 
     currents[t] = x[t] + synapse(s[t-1])          s[t], state[t] = step(state[t-1], currents[t])
 
-A neuron may have more outputs than s, records, which nothing comes back from. Its kernel writes them as well.
+A neuron may have more outputs than s, called records. They do not feed back, and the kernel writes them as well.
 
-Backward, the gradient of currents[t] goes through the transposed synapse to s[t-1]. That of the weights is one product
-over all steps at the end, for the currents are linear in them, and so is that of the neuron's parameters: with the
-gradients of all states and outputs at hand, the steps are as independent as samples.
+Backward, the gradient of currents[t] goes through the transposed synapse to s[t-1]. The gradient of the weights is one
+product over all steps at the end, because the currents are linear in the weights. The gradient of the neuron's
+parameters comes at the end as well: once the gradients of all states and outputs are known, the steps are as
+independent as samples.
 
-The loop over the steps is ``c_loop``, in C, or ``torch_loop``. All arrays are contiguous here, with time in front
-and the neurons of a step as one axis.
+The loop over the steps is ``c_loop``, in C, or ``torch_loop``. All arrays are contiguous here, with time first and the
+neurons of a step as one axis.
 """
 
 from collections.abc import Sequence
@@ -25,14 +26,14 @@ from spikingtorch.functional.fused.runtime.placement import sum_to
 
 
 def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], list[Tensor], Saved]:
-    """Return the states after the last step, the records, and the trace, in full only with ``keep``."""
+    """Return the states after the last step, the records, and the trace, which is complete only with ``keep``."""
     if synapse == IN_C:
         return c_loop.forward(neuron, given, keep)
     return torch_loop.forward(neuron, SYNAPSES[synapse], given)
 
 
 def kept_steps(synapse: str, steps: Any) -> Any:
-    """Return for how many steps a trace has the states."""
+    """Return the number of steps whose states a trace holds."""
     return c_loop.kept_steps(steps) if synapse == IN_C else steps + 1
 
 
@@ -45,9 +46,9 @@ def backward(
         neuron: the neuron.
         synapse: name of the synapse.
         given: the tensors of the forward pass.
-        trace: what it left behind.
-        cotangents: the gradients that come in.
-        wanted: for each tensor, whether its gradient is.
+        trace: the trace of the forward pass.
+        cotangents: the incoming gradients.
+        wanted: for each tensor, whether its gradient is wanted.
     """
     rule = SYNAPSES[synapse]
     if synapse == IN_C:

@@ -1,4 +1,4 @@
-"""What a recurrence consists of, and the kernels of its neuron for one step, all neurons of which are one axis."""
+"""The parts of a recurrence, and the kernels of its neuron for one step, whose neurons are one axis."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -30,12 +30,12 @@ class Neuron(NamedTuple):
 
     @property
     def records(self) -> list[torch.dtype]:
-        """The dtypes of the outputs after the first, which comes back through the synapse."""
+        """The dtypes of the outputs after the first one, which feeds back through the synapse."""
         return [DTYPES[dtype] for dtype in from_text(self.program).outs[1:]]
 
 
 class RecurrentArgs(NamedTuple):
-    """The tensors of a recurrence, or something for each of them.
+    """The tensors of a recurrence, or one value for each of them.
 
     Attributes:
         states: of the neuron before the first step, (*N,).
@@ -57,23 +57,23 @@ class RecurrentArgs(NamedTuple):
 
 
 def with_synapse(row: Sequence[bool], states: int, xs: int, driven: bool) -> tuple[bool, ...]:
-    """Return what holds of each tensor of a recurrence, from what holds of those of its neuron.
+    """Return a value for each tensor of a recurrence, from the values for the tensors of its neuron.
 
     Args:
         row: of each state, input and parameter.
-        states: how many states there are.
-        xs: how many inputs.
-        driven: what holds of the output and of the weights, which act through the first input.
+        states: the number of states.
+        xs: the number of inputs.
+        driven: the value for the output and for the weights, which act through the first input.
     """
     return (*row[:states], driven, *row[states : states + xs], driven, *row[states + xs :])
 
 
 class Saved(NamedTuple):
-    """What a forward pass leaves behind.
+    """The values that a forward pass saves.
 
     Attributes:
         outs: s[0] ... s[T-1], (T, *N).
-        currents: what drove the neuron, (T, *N).
+        currents: the input currents of the neuron, (T, *N).
         states: of the neuron, (steps, *N): before each step and after the last, or before one step in 16.
     """
 
@@ -83,12 +83,12 @@ class Saved(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """The gradients that come in, None for zero.
+    """The incoming gradients, None for zero.
 
     Attributes:
         finals: of the states after the last step.
         s: of the output of the last step, as part of the state.
-        outs: of the outputs that come back, (T, *N).
+        outs: of the outputs that feed back, (T, *N).
         records: of the other outputs, (T, *N) each.
     """
 
@@ -99,10 +99,10 @@ class Cotangents(NamedTuple):
 
 
 class RecurrentGrads(NamedTuple):
-    """What walking back through the steps finds.
+    """The results of the walk back through the steps.
 
     Attributes:
-        of_currents: gradient of what drove the neuron, (T, *N).
+        of_currents: gradient of the input current of the neuron, (T, *N).
         of_others: of the other inputs, None where it is not wanted.
         of_states: of the states before the first step, None where the program has none.
         of_s: of the output before the first step, if it is wanted.
@@ -164,7 +164,7 @@ def backward_step(
 
 
 def flat(params: Tensors, shape: torch.Size) -> list[Tensor]:
-    """Return the parameters with one value a neuron, all neurons as one axis, but for those that are one number."""
+    """Return the parameters with one value per neuron, all neurons on one axis; single numbers stay single."""
     return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
 
 
@@ -173,7 +173,7 @@ def gradient_arrays(
 ) -> tuple[Tensor, list[Tensor | None], Tensor, Tensor | None]:
     """Return memory for the gradients of the currents, of the other inputs, of the outputs, and of the first output.
 
-    That of the outputs holds the gradient of the last one, and is kept for all steps where the parameters need it.
+    The memory of the outputs holds the gradient of the last output. It holds all steps if the parameters need them.
     """
     (x, *others), s = given.xs, given.s
     of_currents = memory.like(x) if neuron.differentiable[len(given.states)] else memory.like(x).zero_()
@@ -185,12 +185,12 @@ def gradient_arrays(
 
 
 def empty_records(neuron: Neuron, steps: int, s: Tensor) -> list[Tensor]:
-    """Return memory for the outputs that do not come back, (steps, *N) each, s being one step."""
+    """Return memory for the outputs that do not feed back, (steps, *N) each; s is one step."""
     return [memory.empty((steps, *s.shape), dtype, s.device) for dtype in neuron.records]
 
 
 def _executable(neuron: Neuron, groups: tuple[Tensors, ...]) -> Executable:
-    """Return what runs one step of a neuron on states, inputs and parameters that lie in memory like these."""
+    """Return the executable of one step for states, inputs and parameters with this layout in memory."""
     states, streams, params = groups
     counts = len(states), len(streams), len(params), 1 + len(neuron.records)
     spec = ScanSpec(neuron.program, 0, True, neuron.differentiable, counts)

@@ -1,7 +1,7 @@
-"""The synapses of a recurrence as linear maps: of the spikes, and of the weights.
+"""The synapses of a recurrence, as linear maps of the spikes and of the weights.
 
-What runs at every step is handed out as a function of the step: views of all slices are made once, beforehand, for a
-view takes as long as the product of a small layer.
+The work of every step is returned as a function of the step. Views of all slices are created once, beforehand, because
+a view takes as long as the product of a small layer.
 """
 
 from collections.abc import Callable
@@ -21,22 +21,22 @@ class LinearMap(Protocol):
     """A synapse that is linear in spikes and in weights. Arrays over time are (T, *N)."""
 
     def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
-        """Return what writes x[t] + synapse(outs[t-1], weight) to currents[t], with s for outs[-1]."""
+        """Return a function that writes x[t] + synapse(outs[t-1], weight) to currents[t], with s for outs[-1]."""
         ...
 
     def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
-        """Return what writes base[t] + the gradient of the spikes to of_spikes[t], for grads[t+1] of the currents.
+        """Return a function that writes base[t] + the gradient of the spikes at t, from grads[t+1], to of_spikes[t].
 
         Args:
             base: None for zero.
             grads: gradients of the currents.
             weight: the weights.
-            of_spikes: a slice for each step, or one for all of them.
+            of_spikes: a slice for each step, or one for all steps.
         """
         ...
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of the weights, for gradients of the currents and the spikes that drove them."""
+        """Return the gradient of the weights, from the gradients of the currents and the spikes of the step before."""
         ...
 
 
@@ -64,7 +64,7 @@ class _Dense:
 
 
 def _matrices(stream: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-    """Return the slices of an array over time with their last axis and one for all others."""
+    """Return the slices of an array over time with two axes: the last one, and one for all others."""
     return stream.view(len(stream), -1, len(weight)).unbind(0)
 
 
@@ -115,13 +115,13 @@ def _options(weight: Tensor) -> tuple[Any, ...]:
 
 
 def _backward(grads: Tensor, images: Tensor, weight: Tensor, mask: list[bool]) -> tuple[Tensor, Tensor]:
-    """Return the gradients of images and weights, as far as the mask asks for them."""
+    """Return the gradients of images and weights that the mask wants."""
     found: tuple[Tensor, Tensor] = torch.ops.aten.convolution_backward(
         grads, images, weight, None, *_options(weight), mask
     )
     return found
 
 
-# a dense synapse whose steps ``c_loop`` runs; its weights have their gradient from here
+# a dense synapse whose steps ``c_loop`` runs; the gradient of its weights is computed here
 IN_C = "dense in C"
 SYNAPSES: dict[str, LinearMap] = {"dense": _Dense(), IN_C: _Dense(), "convolution": _Convolution()}

@@ -1,4 +1,4 @@
-"""A recurrence whose steps run from Python: the synapse by torch, whatever it is, and the neuron by its kernel."""
+"""Run the steps of a recurrence from Python: any synapse by torch, and the neuron by its kernel."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ def backward(
 
 
 def _gradients_of(neuron: Neuron, states: Sequence[Tensor], cotangents: Cotangents, last: int) -> list[Tensor | None]:
-    """Return arrays for the gradients of states, with those after the last step in their place."""
+    """Return arrays for the gradients of states; the gradients after the last step are filled in."""
     flows = neuron.differentiable[: len(states)]
     found = [memory.like(s) if flow else None for s, flow in zip(states, flows, strict=True)]
     for over_time, cotangent in zip(found, cotangents.finals, strict=True):
@@ -69,7 +69,7 @@ def _gradients_of(neuron: Neuron, states: Sequence[Tensor], cotangents: Cotangen
 
 
 def _moving(stream: Tensor, first: int = 0) -> tuple[int, int]:
-    """Return where the slices of an array over time lie, from one on, and how far from each other."""
+    """Return the address of a slice of an array over time, and the distance between slices."""
     stride = stream.stride(0) * stream.element_size()
     return stream.data_ptr() + first * stride, stride
 

@@ -1,1 +1,1 @@
-"""A library runs on tensors: their layout in memory, the launch, autograd."""
+"""Run a library on tensors: their layout in memory, the launch, autograd."""

@@ -1,4 +1,4 @@
-"""Assembling a launcher: where each array of a kernel is, which tensors are copied for it, and what it makes."""
+"""Assemble a launcher: the place of each array of a kernel, the tensors to copy, and the results."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from spikingtorch.functional.fused.runtime.placement import Placement, summed
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.target import Kernel, Target
 
-# the record of an array that is not there
+# the record of a missing array
 _NOTHING = [0] * (3 + AXES)
 
 
 class Assembly(NamedTuple):
-    """Assembles the launchers of a scan.
+    """Assemble the launchers of a scan.
 
     Attributes:
-        target: where it runs.
+        target: the device and its kernels.
         spec: the scan.
         program: its program.
-        placement: where its axes are for the kernel.
+        placement: the axes as the kernel has them.
         shape: of the neurons of one step.
         steps: T.
     """
@@ -70,7 +70,7 @@ class Assembly(NamedTuple):
         return self._launcher(kernel, layout, FORWARD, arrays, given, results, counts)
 
     def backward(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
-        """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
+        """Return a launcher of the backward pass, for all tensors and the ones whose gradient is wanted."""
         place, program, states = self.placement, self.program, self.spec.counts[0]
         leaves, saved = [
             cast(list[Tensor], given[a:b]) for a, b in ((0, len(wanted)), (len(wanted), len(wanted) + kept))
@@ -80,7 +80,7 @@ class Assembly(NamedTuple):
         coming = (*cotangents[:states], *of_outs)
         form = self.shape, self.steps, self.spec.dim
         checks.check_backward(self.target, program, form, saved, coming, wanted)
-        # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
+        # a kernel reads one for each neuron; vmap passes one for all members of its batch
         of_finals = [None if c is None else c.expand(self.shape) for c in cotangents[:states]]
         groups = self._groups(leaves)
         over_time_of_leaves = [states <= k < states + len(groups[1]) for k in range(len(leaves))]
@@ -147,14 +147,14 @@ class Assembly(NamedTuple):
         )
 
     def _copy(self, given: Tensor, array: Tensor, group: Group) -> Change:
-        """Return how to copy a tensor to where the kernel has an array of a group; None if it is there already."""
+        """Return how to copy a tensor into the kernel's layout of a group; None if it already has that layout."""
         if array.data_ptr() == given.data_ptr():
             return None
         place, folded = self.placement, group.name in ("xs", "of_outs")
         if group.over_time:
             fresh = memory.like(given)
             if place.copy(place.unfold(fresh) if folded else fresh).data_ptr() == fresh.data_ptr():
-                return _rewritten  # the kernel walks any contiguous tensor as it lies
+                return _rewritten  # the kernel reads any contiguous tensor in place
             return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
         whole = self.shape if group.name == "of_finals" else None
         lies = array.shape, array.stride(), array.dtype, array.device
@@ -166,7 +166,7 @@ class Assembly(NamedTuple):
         return copied
 
     def _groups(self, given: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-        """Return states, inputs, parameters and what comes after them."""
+        """Return states, inputs, parameters and the tensors after them."""
         states, xs, params, _ = itertools.accumulate(self.spec.counts)
         return [given[:states], given[states:xs], given[xs:params], given[params:]]
 

@@ -1,4 +1,4 @@
-"""The fused scan as autograd Functions: its gradient, and what vmap makes of both."""
+"""The fused scan as autograd Functions: its gradient, and vmap of both passes."""
 
 from collections.abc import Callable, Container, Sequence
 from operator import and_
@@ -25,14 +25,14 @@ from spikingtorch.functional.fused.runtime.second_derivative import (
 
 
 def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, tensors: Tensors) -> Tensors:
-    """Return final states and outputs, differentiable, and whatever else is kept for the gradient.
+    """Return final states and outputs, differentiable, and the tensors that are kept for the gradient.
 
-    It takes tensors of every kind, under every transform; ``launched`` is the way of those that have run already.
+    This takes tensors of every kind, under every transform. ``launched`` serves scans that have already run.
 
     Args:
-        spec: the scan, not a folded one.
+        spec: the scan, which is not folded.
         scalars: floats of the program.
-        reference: the scan by the loop, for second derivatives; None inside torch.compile, which takes none.
+        reference: the scan by the loop, for second derivatives; None inside torch.compile, which has none.
         tensors: states before the first step, inputs, and parameters that are tensors.
     """
     groups = split(tensors, spec.counts)
@@ -41,7 +41,7 @@ def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference 
             *groups, scalars, spec.program, spec.dim, spec.saves_states
         )
         return found
-    # torch.compile takes no Function without a gradient to compute, and never is inside a transform here
+    # torch.compile takes no Function without a gradient, and it is never inside a transform here
     transformed = not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
     if transformed or (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         found = FusedScan.apply(spec, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
@@ -52,7 +52,7 @@ def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference 
 
 def differentiable(launched: Launched, scalars: tuple[float, ...], reference: Reference, tensors: Tensors) -> Tensors:
     """Return the results of a scan that has run on plain tensors, with their gradient."""
-    # the C++ apply, without a look at transforms: there are none around plain tensors
+    # the C++ apply, without a check for transforms: plain tensors have none around them
     found: Tensors = _apply(launched, scalars, reference, *tensors)
     return found
 
@@ -72,7 +72,7 @@ class FusedScan(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save tensors and kept states; a result has a gradient if it depends on a tensor that requires one."""
+        """Save tensors and kept states; a result requires a gradient if it depends on a tensor that does."""
         ctx.spec, ctx.scalars, ctx.reference, *tensors = inputs
         states, _, _, outs = ctx.spec.counts
         results, kept = output[: states + outs], output[states + outs :]
@@ -96,7 +96,7 @@ class FusedScan(Function):
         reference: Reference | None,
         *tensors: Tensor,
     ) -> Any:
-        """Scan with the batch as one more axis of the neurons, the first, so that time is one axis further on."""
+        """Scan with the batch as the first axis of the neurons, so that the axis of time moves by one."""
         streams = range(spec.counts[0], spec.counts[0] + spec.counts[1])
         moved = _batch_first(tensors, in_dims[OPTIONS:], spec.counts, streams)
         batched = spec._replace(dim=spec.dim + 1)
@@ -137,7 +137,7 @@ class FusedScanGradient(FirstDerivative):
     def forward(
         spec: ScanSpec, scalars: tuple[float, ...], wanted: tuple[bool, ...], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        """Return the wanted gradients, each of the shape of what it is the gradient of."""
+        """Return the wanted gradients, each in the shape of its tensor."""
         groups = split(tensors[: len(wanted)], spec.counts)
         rest = list(tensors[len(wanted) :])
         first = len(rest) - spec.counts[0] - spec.counts[3]
@@ -153,13 +153,13 @@ class FusedScanGradient(FirstDerivative):
         wanted: tuple[bool, ...],
         *tensors: Any,
     ) -> Any:
-        """Differentiate with the batch as the first axis of the neurons, which every gradient has too."""
+        """Differentiate with the batch as the first axis of the neurons, and of every gradient."""
         states, xs, _, outs = spec.counts
         first_out = len(tensors) - outs
         kept = range(len(wanted), first_out - states)
         streams = {*range(states, states + xs), *kept, *range(first_out, len(tensors))}
         moved = _batch_first(tensors, in_dims[3:], spec.counts, streams)
-        # a gradient belongs to each member of the batch, though what it is the gradient of may be shared
+        # each member of the batch has its own gradient, though they may share the tensor
         leaves = [
             leaf.expand(info.batch_size, *leaf.shape[1:]) if want else leaf
             for leaf, want in zip(moved[: len(wanted)], wanted, strict=True)
@@ -169,7 +169,7 @@ class FusedScanGradient(FirstDerivative):
         return found, (0,) * len(found)
 
 
-OPTIONS = 3  # arguments of a Function before its tensors
+OPTIONS = 3  # number of arguments of a Function before its tensors
 _apply: Any = getattr(super(Function, FusedScanLaunched), "apply")  # noqa: B009 - torch does not annotate it
 
 
@@ -178,8 +178,8 @@ def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensor
 
     Args:
         ctx: of the call, with its ``spec``.
-        cotangents: of all results; those of what is kept for the gradient come last, and count for nothing.
-        found: returns gradients, for ctx, saved tensors, cotangents, those that there are, and which ones to return.
+        cotangents: of all results; those of the kept tensors come last and are ignored.
+        found: returns gradients, for ctx, saved tensors, cotangents, the existing gradients, and the ones to return.
         options: number of arguments of the Function before its tensors.
     """
     spec: ScanSpec = ctx.spec
@@ -189,7 +189,7 @@ def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensor
     coming = [cotangent for cotangent in given if cotangent is not None]
     if not coming:
         return (None,) * (options + len(wanted))
-    saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+    saved: tuple[Tensor, ...] = ctx.saved_tensors  # only once, because checkpoint unpacks them a single time
     gradients = iter(found(ctx, saved, given, coming, wanted) if any(wanted) else ())
     grads = [next(gradients) if want else None for want in wanted]
     if wanted != needed:
@@ -198,12 +198,12 @@ def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensor
 
 
 def _check_batched(cotangents: Tensors) -> None:
-    """Raise under ``is_grads_batched``, whose vmap knows torch's operations and no Function."""
+    """Raise under ``is_grads_batched``, whose vmap takes torch's operations and no Function."""
     if not torch.compiler.is_compiling() and any([dispatch_keys(each).has("Batched") for each in cotangents]):
         raise RuntimeError(
-            "scan: the fused backend takes no batch of gradients, as torch.autograd.grad(..., is_grads_batched=True) "
-            "and torch.autograd.functional.jacobian(..., vectorize=True) hand it. Call torch.func.jacrev or "
-            "torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
+            "scan: the fused backend takes no batch of gradients, as from torch.autograd.grad(..., "
+            "is_grads_batched=True) or torch.autograd.functional.jacobian(..., vectorize=True). Call "
+            "torch.func.jacrev or torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
         )
 
 
@@ -223,9 +223,9 @@ def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: 
         _check_batched(coming)
     whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
     found: Tensors
-    if by_loop is not None:  # attached to a graph of their own
+    if by_loop is not None:  # connected to their own graph
         found = by_loop(tensors, given, whole.dim, all_wanted, whole.program, scalars)
-    else:  # by an operation that torch sees: something transforms, compiles or watches it
+    else:  # by an operation that torch sees, because a transform, a compiler or a mode intercepts the call
         found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *given)
     return _folded(spec, found, wanted)
 
@@ -246,7 +246,7 @@ def _unfolded(
 
 
 def _folded(spec: ScanSpec, found: Tensors, wanted: tuple[bool, ...]) -> list[Tensor]:
-    """Return gradients, those of folded inputs as the inputs came in."""
+    """Return gradients; the gradients of folded inputs have the shape of these inputs."""
     streams = 0 if spec.fold is None else sum(wanted[: spec.counts[1]])
     return [*[grad.flatten(0, 1) for grad in found[:streams]], *found[streams:]]
 

@@ -1,7 +1,8 @@
-"""What a kernel asks of its tensors, and the errors that say so.
+"""Check the tensors of a kernel, and raise errors.
 
-A kernel believes its arguments: a wrong dtype, length or axis would make it read or write beside a tensor. So each call
-is checked the first time. One that comes again is found by dtypes, shapes and strides, and was checked then.
+A kernel does not check its arguments: with a wrong dtype, length or axis it would read or write outside of a tensor. So
+the first call of each form is checked here. Later calls with the same dtypes, shapes and strides have been checked
+already.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +17,14 @@ from spikingtorch.functional.fused.ir import DTYPES, Program
 from spikingtorch.functional.fused.runtime.target import Target
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target
 
-# what a tensor is, but for its numbers
+# the form of a tensor: all except its numbers
 Form: TypeAlias = tuple[torch.dtype, torch.Size, torch.device]
 
 
 def check_counts(
     program: Program, states: Sequence[Any], xs: Sequence[Any], params: Sequence[Any], scalars: Sequence[float]
 ) -> None:
-    """Raise ValueError unless there are as many tensors and floats as a program takes."""
+    """Raise ValueError unless the numbers of tensors and floats match the program."""
     check_count("states", len(states), len(program.states))
     check_count("xs", len(xs), len(program.xs))
     check_count("params", len(params), len(program.params))
@@ -33,7 +34,7 @@ def check_counts(
 def check_backward_counts(
     program: Program, kept: Sequence[Any], cotangents: Sequence[Any], wanted: Sequence[bool]
 ) -> None:
-    """Raise ValueError unless there are as many tensors as a backward pass takes, and the gradients that are wanted."""
+    """Raise ValueError unless the tensors match a backward pass, which has the wanted gradients."""
     check_wanted(wanted, [node >= 0 for node in program.gradients])
     check_count("cotangents", len(cotangents), len(program.states) + len(program.outs))
     if kept:
@@ -44,7 +45,7 @@ def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensor
     """Return the shape of the neurons of one step.
 
     Raises:
-        ValueError: the program does not take such tensors; the text says what came, and what is expected.
+        ValueError: the program does not take these tensors; the text says what came and what is expected.
     """
     for name, group, expected in (
         ("states", states, program.states),
@@ -62,7 +63,7 @@ def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensor
     for index, x in enumerate(xs):
         check_tensor(f"xs[{index}]", x, x.dtype, with_time(shape, dim, first[dim]), dim)
     for index, (param, (_, uniform)) in enumerate(zip(params, program.params, strict=True)):
-        # of the axes before time, which are those of vmap, each member has a number of its own
+        # the axes before time are those of vmap, and each of their members has its own number
         if uniform and any([size != 1 for size in param.shape[max(param.ndim - len(shape) + dim, 0) :]]):
             raise ValueError(f"scan: params[{index}] has shape {tuple(param.shape)}, expected a single number")
     return shape
@@ -76,15 +77,15 @@ def check_backward(
     cotangents: Gradients,
     wanted: Sequence[bool],
 ) -> None:
-    """Raise ValueError unless a backward pass of the program takes what is kept and what comes in.
+    """Raise ValueError unless the kept states and incoming gradients match a backward pass of the program.
 
     Args:
-        target: where it runs.
+        target: the device of the scan.
         program: the program.
         form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
         kept: states on the way.
         cotangents: gradients of final states and outputs, None for zero.
-        wanted: for each state, input and parameter, whether its gradient is.
+        wanted: for each state, input and parameter, whether its gradient is wanted.
     """
     check_backward_counts(program, kept, cotangents, wanted)
     (shape, steps, dim), states = form, len(program.states)
@@ -113,27 +114,27 @@ def neurons(states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[in
 
 
 def check_count(name: str, got: int, expected: int) -> None:
-    """Raise ValueError unless there are as many as expected."""
+    """Raise ValueError unless the number is as expected."""
     if got != expected:
         raise ValueError(f"scan: got {got} {name}, expected {expected}")
 
 
 def check_wanted(wanted: Sequence[bool], differentiable: Sequence[bool]) -> None:
-    """Raise ValueError unless there is each gradient that is wanted."""
+    """Raise ValueError unless every wanted gradient exists."""
     check_count("wanted", len(wanted), len(differentiable))
     if any([want and not has for want, has in zip(wanted, differentiable, strict=True)]):
-        raise ValueError(f"scan: got wanted {[*wanted]}, and there are these gradients alone: {[*differentiable]}")
+        raise ValueError(f"scan: got wanted {[*wanted]}, but only these gradients exist: {[*differentiable]}")
 
 
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:
-    """Raise ValueError unless a tensor is of a dtype and shape, on a device with a target.
+    """Raise ValueError unless a tensor has a dtype and a shape, and is on a device with a target.
 
     Args:
-        name: what to call it.
+        name: name of the tensor in messages.
         tensor: the tensor.
         dtype: expected dtype.
         shape: expected shape.
-        time: if given, axes may have length one in place of theirs, but for this one.
+        time: if given, all axes but this one may have length one.
     """
     if tensor.dtype == dtype and has_target(tensor.device) and _fits(tensor.shape, shape, time):
         return
@@ -144,7 +145,7 @@ def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[
 
 
 def check_devices(tensors: Iterable[Tensor | None]) -> None:
-    """Raise ValueError unless tensors, of which torch wants to know no more than shapes, are on one device."""
+    """Raise ValueError unless tensors are on one device, when torch asks only for the shapes of results."""
     devices = sorted({str(tensor.device) for tensor in tensors if tensor is not None})
     if len(devices) > 1:
         raise ValueError(f"scan: got tensors on {' and '.join(devices)}, expected all of them on one device")
@@ -162,15 +163,16 @@ def save(ctx: Any, tensors: Tensors) -> None:
 
 
 def check_saved(tensors: Tensors, expected: Sequence[Form] | None) -> None:
-    """Raise ValueError unless tensors that were saved for a backward pass come back in their forms, where known."""
+    """Raise ValueError unless saved tensors come back to the backward pass in their forms, where these are known."""
     if expected is None:  # inside torch.compile
         return
     for got, want in zip(forms(tensors), expected, strict=True):
         if got != want:
             raise ValueError(
-                f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as {_described(*got)}. "
-                "The hooks of torch.autograd.graph.saved_tensors_hooks have to hand back what they were given, and a "
-                "layer stays as it is between forward and backward: convert it before or after"
+                f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as "
+                f"{_described(*got)}. The hooks of torch.autograd.graph.saved_tensors_hooks must return the "
+                "tensors that they got, and a layer must not change between forward and backward: convert it "
+                "before or after"
             )
 
 

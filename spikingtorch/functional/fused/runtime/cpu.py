@@ -20,20 +20,20 @@ from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles
 from spikingtorch.functional.fused.ir import Program, from_text
 from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 
-# name of the threads that compile backward passes beside forward passes
+# name of the threads that compile backward passes while forward passes run
 BACKGROUND = "spikingtorch: compiles a backward pass"
-# fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
+# a row of fewer neurons does not fill a vector; with at least this many steps per row, gathering them pays off
 _NARROW, _LONG = 4, 16384
 
 
 class CLaunch(Launch):
-    """A compiled function with the records of its arrays.
+    """A compiled function with the records (see kernel.h) of its arrays.
 
     Attributes:
-        name: which pass it is.
+        name: the kind of pass.
         run: the function; it takes the records and the floats.
-        fields: the records, as kernel.h has them.
-        pointers: where among them the pointers stand.
+        fields: the records, in the form of kernel.h.
+        pointers: the positions of the pointers in the records.
     """
 
     def __init__(self, name: str, run: Any, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> None:
@@ -43,7 +43,7 @@ class CLaunch(Launch):
         self.run, self.fields, self.pointers = run, self._kind(*records), tuple(pointers)
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
-        """Run on arrays, in the order of the records, and say whether all inputs of a forward pass are finite."""
+        """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
         fields = self._fields()
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
@@ -53,7 +53,7 @@ class CLaunch(Launch):
         return not self.run(fields, c_doubles(scalars))
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
-        """Return what runs the kernel on one slice of its arrays, by number."""
+        """Return a function that runs the kernel on one slice of its arrays, by number."""
         run, fields, floats = self.run, self._fields(), c_doubles(scalars)
         moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
 
@@ -65,7 +65,7 @@ class CLaunch(Launch):
         return step
 
     def _fields(self) -> Any:
-        """Return the records for one launch, in memory of its own: other threads launch as well."""
+        """Return the records for one launch, in their own memory, because other threads launch as well."""
         fields = self._kind.from_buffer_copy(self.fields)
         fields[0] = threads_for(self._neuron_steps)
         return fields
@@ -75,7 +75,7 @@ class CKernel(Kernel):
     """A compiled function ``run``.
 
     Args:
-        name: which pass it is.
+        name: the kind of pass.
         source: its code.
     """
 
@@ -93,7 +93,7 @@ class CKernel(Kernel):
         neuron_steps: int,
         device: torch.device,  # noqa: ARG002 - there is one CPU
     ) -> CLaunch:
-        """Return what launches the function."""
+        """Return the launch of the function."""
         return CLaunch(self.name, self._run, records, pointers, neuron_steps)
 
 
@@ -133,11 +133,11 @@ class _CPU(Target):
         _begin_backward(program, wanted)
 
     def gathers_time(self, before: int, after: int, steps: int) -> bool:
-        """Say whether too few neurons lie beside each other to fill a vector."""
+        """Return True if too few neurons are adjacent in memory to fill a vector."""
         return after < _NARROW and before > 1 and before * steps >= _LONG
 
     def settle(self, device: torch.device) -> None:
-        """Do nothing: what was written is there."""
+        """Do nothing: everything has been written."""
 
 
 CPU = _CPU()
@@ -167,12 +167,12 @@ def _failure(program: str) -> str | None:
 @lru_cache(maxsize=256)
 def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
     def compile_backward() -> None:
-        with contextlib.suppress(NoCompiler, CompileError):  # the backward pass will say so, if it comes
+        with contextlib.suppress(NoCompiler, CompileError):  # the backward pass, if one follows, raises the error
             backward_kernel(program, wanted)
 
     threading.Thread(target=compile_backward, name=BACKGROUND, daemon=True).start()
 
 
 def c_doubles(scalars: Sequence[float]) -> Any:
-    """Return floats as a kernel takes them."""
+    """Return floats as an argument of a kernel."""
     return (ctypes.c_double * (len(scalars) + 1))(*scalars)

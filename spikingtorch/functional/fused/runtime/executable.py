@@ -1,4 +1,4 @@
-"""A program, ready to run on tensors that all lie in memory as those did that it was made for."""
+"""A program that is ready to run on tensors with the same layout in memory."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial
@@ -23,15 +23,15 @@ _EXECUTABLES, _LAUNCHERS = 1024, 8
 
 
 class Launched(NamedTuple):
-    """What a forward pass found, nothing of it known to autograd.
+    """The results of a forward pass, without autograd.
 
     Attributes:
-        executable: what ran.
+        executable: the executable.
         finals: states after the last step.
         outs: outputs.
-        lasts: of a folded scan, the outputs of the last step, in memory of their own.
-        fired: if it was to count, at how many steps each output of a neuron was not zero.
-        added: whether those include the ones that were counted before.
+        lasts: the outputs of the last step of a folded scan, in their own memory.
+        fired: the number of steps at which each output of a neuron was not zero, if the scan counted.
+        added: whether these counts include the earlier ones.
         kept: states that the backward pass starts from.
         finite: whether all inputs are.
     """
@@ -47,20 +47,20 @@ class Launched(NamedTuple):
 
     @property
     def results(self) -> list[Tensor]:
-        """What autograd is to know of."""
+        """The results for autograd."""
         return self.outs if self.executable.spec.fold else [*self.finals, *self.outs]
 
 
 class Executable:
-    """The scan of a program on tensors of one layout: a launcher forward, and one backward for each set of gradients.
+    """The scan of a program on tensors of one layout: a forward launcher, and a backward one for each set of gradients.
 
     Args:
         spec: the scan.
-        tensors: states unless the scan starts at rest, inputs and parameters, in the layout that is meant.
-        keeps_format: whether outputs are channels-last where inputs are; otherwise they are contiguous.
+        tensors: inputs, parameters, and states unless the scan starts at rest, in the layout of later calls.
+        keeps_format: whether outputs are channels-last if inputs are; otherwise they are contiguous.
 
     Raises:
-        ValueError: the program does not take such tensors.
+        ValueError: the program does not take these tensors.
     """
 
     def __init__(self, spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> None:
@@ -76,7 +76,7 @@ class Executable:
         self.rest = at_rest if fold and not first else []
         if fold:
             self.target.settle(device)
-        self._of_rest = [None for _ in self.rest]  # what comes in as the gradient of the states after the last step
+        self._of_rest = [None for _ in self.rest]  # the incoming gradient of the states after the last step
         states, params = self.rest or tensors[:first], tensors[last:]
         self.shape = checks.check_forward(self.program, states, streams, params, spec.dim)
         self.steps = streams[0].shape[spec.dim]
@@ -89,8 +89,8 @@ class Executable:
         self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self._constant: dict[tuple[bool, ...], tuple[int, ...]] = {}  # results without a gradient
-        self._of_fired: list[Any] = []  # how its counts lie in memory
-        self.forms: list[checks.Form] = []  # of what is saved for the backward pass
+        self._of_fired: list[Any] = []  # the layout of its counts
+        self.forms: list[checks.Form] = []  # of the tensors saved for the backward pass
 
     def forward(
         self, tensors: Tensors, scalars: Sequence[float], *, keep: bool, counts: Tensors | None = None
@@ -98,11 +98,11 @@ class Executable:
         """Run forward.
 
         Args:
-            tensors: as in the constructor, other numbers.
+            tensors: as in the constructor, with other numbers.
             scalars: floats of the program.
             keep: whether to return the states that the backward pass starts from.
-            counts: ``fired`` of an earlier call, which this one goes on from if it lies in memory as the new one does,
-                and memory for the new one, or nothing; None for not to count.
+            counts: ``fired`` of an earlier call, and memory for the new counts; each may be missing. The call continues
+                the earlier counts if they have the same layout as the new ones. None to not count.
         """
         count = counts is not None
         before, spare = self._going_on_from(counts) if counts else ((), ())
@@ -123,7 +123,7 @@ class Executable:
         )
 
     def _going_on_from(self, counts: Tensors) -> tuple[Tensors, Tensors]:
-        """Return counts of an earlier call, and memory for new ones, if all of these lie as new ones would."""
+        """Return the counts of an earlier call, and memory for new ones, if all have the layout of new counts."""
         lies = self._of_fired
         if not lies or layouts_of(counts) != lies * (len(counts) // len(lies)):
             return (), ()
@@ -132,17 +132,17 @@ class Executable:
     def backward(
         self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]
     ) -> list[Tensor]:
-        """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is of.
+        """Return the wanted gradients of states, inputs and parameters, each in the shape of its tensor.
 
         Args:
             tensors: as in the forward pass.
-            kept: the states that this has kept.
+            kept: the states that the forward pass has kept.
             cotangents: gradients of the results, None for zero.
             scalars: floats of the program.
-            wanted: for each of the tensors, whether its gradient is.
+            wanted: for each of the tensors, whether its gradient is wanted.
 
         Raises:
-            ValueError: a tensor does not fit the forward pass.
+            ValueError: a tensor does not match the forward pass.
         """
         key = wanted, *layouts_of((*tensors, *kept, *cotangents))
         return self._launched_backward(key, tensors, kept, cotangents, scalars, wanted)
@@ -150,7 +150,7 @@ class Executable:
     def gradients(
         self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]
     ) -> list[Tensor] | None:
-        """Return what ``backward`` does, for tensors of any kind: None where they are not plain ones."""
+        """Return the result of ``backward``, or None if the tensors are not plain ones."""
         whole = (*tensors, *kept, *cotangents)
         forms = described(whole)
         key = wanted, *(forms or ())
@@ -170,23 +170,23 @@ class Executable:
         given = (*self.rest, *tensors, *kept, *self._of_rest, *cotangents)
         launcher = self._backward.get(key)
         if launcher is None:
-            if self._keeps_format:  # else it is asked by an operator, which autograd has saved nothing for
+            if self._keeps_format:  # otherwise an operator calls this, for which autograd has saved nothing
                 checks.check_saved((*tensors, *kept), self.forms)
             launcher = self.assembly.backward(given, len(kept), (*[False] * len(self.rest), *wanted))
-            if len(self._backward) >= _LAUNCHERS:  # cotangents that lie in memory in ever new ways
+            if len(self._backward) >= _LAUNCHERS:  # cotangents whose layout in memory changes again and again
                 self._backward.clear()
             self._backward[key] = launcher
         return launcher(given, scalars)[0]
 
     def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
-        """Return what the scan says of it, found out once."""
+        """Return the function of the scan's spec, evaluated once."""
         known = self._constant.get(needed)
         if known is None:
             known = self._constant[needed] = self.spec.without_gradient(needed)
         return known
 
     def forward_launcher(self, given: Tensors, keep: bool, count: bool = False) -> Launcher:
-        """Return what launches the forward pass."""
+        """Return the launcher of the forward pass."""
         key = keep, count, len(given)
         launcher = self._forward.get(key)
         if launcher is None:
@@ -198,6 +198,6 @@ _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
 
 
 def executable(spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> Executable:
-    """Return what runs a scan on tensors that lie in memory like these; see ``Executable``."""
+    """Return the executable of a scan for tensors with this layout in memory; see ``Executable``."""
     key = (spec, keeps_format, *layouts_of(tensors))
     return _executables.get_or_make(key, partial(Executable, spec, tensors, keeps_format=keeps_format))

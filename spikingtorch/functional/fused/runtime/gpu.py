@@ -20,15 +20,15 @@ from spikingtorch.functional.fused.ir import Program, from_text
 from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 from spikingtorch.functional.fused.runtime.triton_arguments import Arguments, arguments
 
-# neurons that lie one after the other: what a warp reads at once in float32; with fewer, a copy is made
+# adjacent neurons that a warp reads at once in float32; with fewer, a copy is made
 _SHORTEST_RUN = 32
 
 
 class TritonLaunch(Launch):
-    """A kernel with the arguments of its arrays, all but their addresses.
+    """A kernel with the arguments of its arrays, except their addresses.
 
     Args:
-        name: which pass it is.
+        name: the kind of pass.
         run: the kernel.
         arguments: its arguments.
     """
@@ -37,7 +37,7 @@ class TritonLaunch(Launch):
         self._name, self._run, self._arguments = name, run, arguments
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
-        """Run on arrays. Whether inputs are finite is not looked at, since the host would wait for the device."""
+        """Run on arrays. Inputs are not checked for finite values, because the host would wait for the device."""
         values = self._arguments.filled([array.data_ptr() for array in arrays], scalars)
         if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self._name}"):
@@ -64,12 +64,12 @@ class TritonLaunch(Launch):
 
 
 class TritonKernel(Kernel):
-    """A pass of a program; what depends on the number of axes of a batch is printed when an array has them.
+    """A pass of a program; its kernel is printed once the number of batch axes is known.
 
     Args:
-        target: what loads it.
+        target: the target that loads the kernel.
         program: the program.
-        wanted: for each parameter, whether its gradient is; None stands for a forward pass.
+        wanted: for each parameter, whether its gradient is wanted; None stands for a forward pass.
     """
 
     def __init__(self, target: "TritonTarget", program: Program, wanted: tuple[bool, ...] | None) -> None:
@@ -85,14 +85,14 @@ class TritonKernel(Kernel):
         neuron_steps: int,  # noqa: ARG002 - the CPU divides them among threads
         device: torch.device,
     ) -> TritonLaunch:
-        """Return what launches the pass, compiled and loaded for the device."""
+        """Return the launch of the pass, compiled and loaded for the device."""
         source = self.source(max(1, records[4]))
         found = arguments(self._groups, self._program, dict(source.types), self._chunk, records, pointers)
         kernel = self._target.load(source._replace(missing=found.missing), device)
         return TritonLaunch(source.name, kernel(found.lanes), found)
 
     def source(self, axes: int = 1) -> Source:
-        """Return the kernel for batches of so many axes, with all of its arrays."""
+        """Return the kernel for a number of batch axes, with all of its arrays."""
         if axes not in self._printed:
             program, wanted, chunk = self._program, self._wanted, self._chunk
             if wanted is None:
@@ -112,11 +112,11 @@ class TritonTarget(Target):
     shortest_run = _SHORTEST_RUN
 
     def holds(self, tensors: Iterable[Any]) -> bool:
-        """Say whether these are plain tensors on GPUs, all of them; a process without such tensors asks no device."""
+        """Return True if all tensors are plain ones on GPUs; a process without such tensors asks no device."""
         return torch.cuda.is_initialized() and are_plain(tensors, plain_keys(self.device))
 
     def chunk_of(self, program: Program) -> int:
-        """Return how many steps lie between two states that a forward pass keeps."""
+        """Return the number of steps between two states that a forward pass keeps."""
         return printer.chunk_of(program)
 
     def forward(self, program: str) -> TritonKernel:
@@ -131,14 +131,14 @@ class TritonTarget(Target):
         """Return a kernel on a device.
 
         Raises:
-            NoKernel: it cannot be had.
+            NoKernel: the kernel cannot be compiled or loaded.
             RuntimeError: a CUDA graph is captured.
         """
         _check_no_capture()
         return _loaded(source, device.index)
 
     def settle(self, device: torch.device) -> None:
-        """Wait for the current stream, since a later call may be on another one.
+        """Wait for the current stream, because a later call may use another one.
 
         Raises:
             RuntimeError: a CUDA graph is captured.
@@ -147,14 +147,14 @@ class TritonTarget(Target):
         torch.cuda.current_stream(device).synchronize()
 
     def failure(self, program: str) -> str | None:
-        """Return why the forward pass of a program cannot be compiled, if it cannot."""
+        """Return why the forward pass of a program cannot be compiled, or None."""
         return _failure(self, program)
 
     def begin_backward(self, program: str, wanted: tuple[bool, ...]) -> None:
         """Do nothing: Triton's compiler is Python, and a second thread would only make the forward pass wait."""
 
     def gathers_time(self, before: int, after: int, steps: int) -> bool:  # noqa: ARG002
-        """Return False: lanes walk the strides of any layout."""
+        """Return False: lanes read any layout by its strides."""
         return False
 
 
@@ -162,7 +162,7 @@ GPU = TritonTarget()
 
 
 def settings(backend: str) -> Settings:
-    """Return what a kernel is compiled with for one of Triton's backends."""
+    """Return the compiler options of a kernel for one of Triton's backends."""
     return Settings(printer.EXACT_OPTIONS[backend], printer.BLOCK[backend])
 
 
@@ -186,7 +186,7 @@ def _loaded(source: Source, index: int) -> Loaded:
 
 @lru_cache(maxsize=256)
 def _failure(target: TritonTarget, program: str) -> str | None:
-    """Compile a forward pass as training takes it, in which states are kept, and say what went wrong."""
+    """Compile a forward pass for training, which keeps states; return the error, if there is one."""
     source = target.forward(program).source()
     missing = tuple([f"{letter}{k}_ptr" for letter in "bzw" for k in range(len(from_text(program).outs))])
     index = torch.cuda.current_device() if torch.cuda.is_available() else 0

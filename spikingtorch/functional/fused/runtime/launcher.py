@@ -1,4 +1,4 @@
-"""Launching a kernel on tensors that all lie in memory as others did: but for its pointers, every argument is known."""
+"""Launch a kernel on tensors of a known layout in memory: every argument is known except the pointers."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +10,12 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.runtime.target import Launch
 
-# from a tensor to another one, both as somebody outside has them
+# from a tensor to another one, both in the layout of the caller
 Change: TypeAlias = Callable[[Tensor], Tensor] | None
 
 
 class TensorSpec(NamedTuple):
-    """How a tensor lies in memory."""
+    """The layout of a tensor in memory."""
 
     shape: Sequence[int]
     strides: Sequence[int]
@@ -23,20 +23,20 @@ class TensorSpec(NamedTuple):
 
     @classmethod
     def of(cls, tensor: Tensor) -> "TensorSpec":
-        """Return how a tensor lies in memory."""
+        """Return the layout of a tensor in memory."""
         return cls(tensor.shape, tensor.stride(), tensor.dtype)
 
 
 class Launcher:
-    """A launch with its results, for tensors that lie in memory as others did: only the pointers differ.
+    """A launch with its results, for tensors of a known layout in memory: only the pointers differ.
 
     Args:
-        launch: what launches the kernel; None where there are no neurons.
+        launch: the launch of the kernel; None if there are no neurons.
         device: where the results are.
-        copies: for each given tensor, how to copy it into the layout; None if the kernel reads it where it lies.
-        results: how each result lies in memory.
-        changes: for each result, what is done to it afterwards; None for nothing.
-        counts: the places of the results for which a call may bring memory.
+        copies: for each given tensor, how to copy it into the layout; None if the kernel reads it in place.
+        results: the layout of each result in memory.
+        changes: for each result, the change afterwards; None for no change.
+        counts: the positions of the results for which a call may provide memory.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Launcher:
     def __call__(
         self, given: Sequence[Tensor | None], scalars: Sequence[float], spare: Sequence[Tensor] = ()
     ) -> tuple[list[Tensor], bool]:
-        """Return the results for tensors, and whether the inputs of a forward pass are all finite.
+        """Return the results for tensors, and whether all inputs of a forward pass are finite.
 
         Args:
             given: the tensors.
             scalars: floats of the program.
-            spare: memory for the counts, which lies as they do; none for new memory.
+            spare: memory for the counts, in their layout; empty for new memory.
         """
         make, device = memory.empty_strided, self._device
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
@@ -75,7 +75,7 @@ class Launcher:
         if self._launch is not None:
             if self._copies is not None:
                 pairs = zip(given, self._copies, strict=True)
-                # detached, for autograd to leave the copies alone
+                # detached, so that autograd ignores the copies
                 given = [t if t is None or copy is None else copy(t.detach()) for t, copy in pairs]
             finite = self._launch([tensor for tensor in (*given, *results) if tensor is not None], scalars)
         if self._changes is not None:
@@ -85,11 +85,11 @@ class Launcher:
 
     @property
     def launch(self) -> Launch:
-        """What launches the kernel, for arrays that need no copy."""
+        """The launch of the kernel, for arrays that need no copy."""
         assert self._launch is not None, "there are neurons"
         return self._launch
 
 
 def layouts_of(tensors: Iterable[Tensor | None]) -> list[Any]:
-    """Return how tensors lie in memory, and in that of which device, as part of a key."""
+    """Return the layout and the device of tensors, as part of a key."""
     return [None if t is None else (t.dtype, t.shape, t.stride(), t.get_device()) for t in tensors]

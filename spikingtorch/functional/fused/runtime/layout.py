@@ -1,4 +1,4 @@
-"""How the arrays of a scan lie in memory: (batch..., time, neurons) with strides, so that neither layout is copied."""
+"""The layout of a scan's arrays in memory: (batch..., time, neurons) with strides, to avoid copies."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ class Layout(NamedTuple):
         shape: of the neurons of one step.
         steps: T.
         dim: axis of time in the streams.
-        split: the axes of the shape before it are walked with strides, those from it on are one run of memory.
+        split: the first axis of the shape from which on all axes are one run of memory; the axes before it have
+            strides.
         device: where the arrays are.
     """
 
@@ -32,33 +33,33 @@ class Layout(NamedTuple):
 
     @property
     def neuron_steps(self) -> int:
-        """How often a neuron takes a step."""
+        """The number of neurons times the number of steps."""
         return math.prod(self.shape) * self.steps
 
     def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
-        """Return fresh memory over time."""
+        """Return new memory over time."""
         shape = with_time(self.shape, self.dim, self.steps if steps is None else steps)
         return memory.empty(shape, dtype, self.device)
 
     def one_step(self, dtype: torch.dtype) -> Tensor:
-        """Return fresh memory without time."""
+        """Return new memory without time."""
         return memory.empty(self.shape, dtype, self.device)
 
     def over_time(self, stream: Tensor) -> list[int]:
-        """Return the record of an array over time, as a kernel has it."""
+        """Return the record of an array over time, as the kernel reads it."""
         strides = list(stream.stride())
         step = strides.pop(self.dim)
         sizes = [size for axis, size in enumerate(stream.shape) if axis != self.dim]
         return [stream.data_ptr(), step, 1, *self._batch(sizes, strides)]
 
     def static(self, tensor: Tensor) -> list[int]:
-        """Return the record of an array without time, one that ``placed`` has been asked about."""
+        """Return the record of an array without time that ``placed`` has returned."""
         sizes, strides = self._with_all_axes(tensor)
         neuron = 0 if _is_number(sizes[self.split :], strides[self.split :]) else 1
         return [tensor.data_ptr(), 0, neuron, *self._batch(sizes, strides)]
 
     def placed(self, tensor: Tensor, *, shared: bool = True) -> Tensor:
-        """Return an array without time as a kernel reads it: itself, or a copy with a value for each neuron.
+        """Return an array without time as the kernel reads it: itself, or a copy with a value for each neuron.
 
         Args:
             tensor: the array.
@@ -87,12 +88,12 @@ class Layout(NamedTuple):
 
 
 def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
-    """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
+    """Return the layout of a scan, and its streams in it; streams whose memory is too scattered are copied.
 
     Args:
         target: where the scan runs.
         shape: of the neurons of one step.
-        streams: tensors over time, every axis of which has the length of the shape's or one.
+        streams: tensors over time, whose axes have the length of the shape's axes, or one.
         dim: axis of time in them.
 
     Raises:
@@ -121,7 +122,7 @@ def expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
 
 
 def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:
-    """Return the first axis of the shape, after time, from which on a stream is one run of memory."""
+    """Return the first axis of the shape after time from which on a stream is one run of memory."""
     sizes, strides = list(stream.shape), list(stream.stride())
     del sizes[dim], strides[dim]
     split = dim
@@ -131,12 +132,12 @@ def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:
 
 
 def _is_number(sizes: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether axes hold a single number in memory."""
+    """Return True if axes hold a single number in memory."""
     return all([size == 1 or stride == 0 for size, stride in zip(sizes, strides, strict=True)])
 
 
 def _is_run(sizes: Sequence[int], strides: Sequence[int], shape: Sequence[int], split: int) -> bool:
-    """Whether the axes from ``split`` on are the whole of the shape, one after the other in memory."""
+    """Return True if the axes from ``split`` on have the shape's full lengths and are contiguous in memory."""
     expected = 1
     for axis in range(len(shape) - 1, split - 1, -1):
         if sizes[axis] != shape[axis] or (sizes[axis] > 1 and strides[axis] != expected):

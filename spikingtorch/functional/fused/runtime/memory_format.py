@@ -1,8 +1,8 @@
-"""Channels-last images: neurons that lie in memory in another order than their axes say.
+"""Channels-last images: neurons whose order in memory differs from the order of their axes.
 
-To an elementwise step the axes are all the same. So they are taken in the order of memory, as views, and handed back in
-the order that they had: nothing is copied, and what goes in channels-last comes out channels-last, as it does from an
-operation of torch. Convolutions on the CPU are faster in this format.
+An elementwise step treats all axes alike. So the kernel takes them in the order of memory, as views, and the results
+return in the original order. Nothing is copied. Channels-last inputs give channels-last outputs, as with an operation
+of torch. Convolutions on the CPU are faster in this format.
 """
 
 import math
@@ -17,24 +17,24 @@ class MemoryFormat(NamedTuple):
     """The order of axes in memory.
 
     Attributes:
-        axes: the axes of the neurons after time, as they lie in memory, counted from the first of them.
-        dim: axis of time in inputs and outputs, and of the neurons how many come before it.
+        axes: the axes of the neurons after time, in the order of memory, counted from the first of them.
+        dim: axis of time in inputs and outputs, and the number of axes of the neurons before it.
     """
 
     axes: tuple[int, ...]
     dim: int
 
     def stream(self, tensor: Tensor) -> Tensor:
-        """Return an array over time with its axes as they lie in memory."""
+        """Return an array over time with its axes in the order of memory."""
         return _moved(tensor, self.axes, self.dim + 1)
 
     def rest(self, tensor: Tensor) -> Tensor:
-        """Return an array without time with its axes as they lie in memory, missing ones included."""
+        """Return an array without time with its axes in the order of memory; missing axes are added."""
         missing = self.dim + len(self.axes) - tensor.ndim
         return _moved(tensor[(None,) * missing] if missing else tensor, self.axes, self.dim)
 
     def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Return the shape of the neurons as they lie in memory."""
+        """Return the shape of the neurons in the order of memory."""
         return (*shape[: self.dim], *[shape[self.dim + axis] for axis in self.axes])
 
     def back(self) -> "MemoryFormat":
@@ -43,27 +43,27 @@ class MemoryFormat(NamedTuple):
 
 
 def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None:
-    """Return the order of channels-last images in memory, or None for what lies in any other way.
+    """Return the order of channels-last images in memory, or None for any other layout.
 
     Args:
-        streams: inputs, which have all axes of the neurons, and time.
+        streams: inputs with all axes of the neurons, and time.
         dim: axis of time in them.
     """
     if torch.compiler.is_compiling():
-        return None  # strides are for the compiler to choose
+        return None  # the compiler chooses the strides
     first = streams[0]
     sizes, strides = first.shape[dim + 1 :], first.stride()[dim + 1 :]
     if any([stream.shape != first.shape for stream in streams]):
         return None
-    # channels of images are the first axis, or the second one, after that of the samples
+    # the channels of images are the first axis, or the second one after the axis of samples
     found = [axes for lead in (0, 1) if (axes := _channels_last(sizes, strides, lead))]
     return MemoryFormat(found[0], dim) if found else None
 
 
 def _channels_last(sizes: Sequence[int], strides: Sequence[int], lead: int) -> tuple[int, ...] | None:
-    """Return axes as they lie in memory if the one at ``lead`` is the last there, and none is elsewhere."""
+    """Return axes in the order of memory if the axis at ``lead`` is the last there and the others keep their order."""
     if len(sizes) < lead + 3 or math.prod(sizes[lead + 1 :]) == 1 or sizes[lead] == 1:
-        return None  # no images, or the same either way
+        return None  # not images, or equal in both formats
     axes = (*range(lead), *range(lead + 1, len(sizes)), lead)
     expected = 1
     for axis in reversed(axes):

@@ -1,4 +1,4 @@
-"""What a fused scan is, whatever the size and the layout of its tensors."""
+"""Describe a fused scan independently of the size and the layout of its tensors."""
 
 from collections.abc import Sequence
 from operator import and_
@@ -7,25 +7,26 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-# how many states, inputs, parameters and outputs a program has; a plain tuple, which torch.compile takes apart
+# the numbers of states, inputs, parameters and outputs of a program; a plain tuple, because torch.compile unpacks it
 Counts: TypeAlias = tuple[int, int, int, int]
-# for each final state and each output, on which states, inputs and parameters autograd sees it depend
+# for each final state and each output: the states, inputs and parameters on which it depends for autograd
 Depends: TypeAlias = tuple[tuple[bool, ...], ...]
 
 
 class ScanSpec(NamedTuple):
-    """A scan of a program, for tensors of any size; a plain tuple, which torch.compile takes for a constant.
+    """A scan of a program, for tensors of any size; a plain tuple, so that torch.compile takes it as a constant.
 
     Attributes:
         program: the program, as text.
-        dim: axis of time in the inputs, which all have the axes of the neurons.
+        dim: axis of time in the inputs, which have all axes of the neurons.
         saves_states: whether the gradient of the program needs the states.
         differentiable: for each state, input and parameter, whether the program has a gradient of it.
-        counts: how many tensors of each kind there are.
-        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). The states of such a scan
-            have no gradient, neither the first nor the last ones.
-        depends: for each final state and each output, on which states, inputs and parameters autograd sees it depend.
-        goes_on: whether a scan with ``fold`` is given its first states. Otherwise it starts at rest.
+        counts: the number of tensors of each kind.
+        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). The first and the last
+            states of such a scan have no gradient.
+        depends: for each final state and each output: the states, inputs and parameters on which it depends for
+            autograd.
+        goes_on: whether a scan with ``fold`` gets its first states. Otherwise it starts at rest.
     """
 
     program: str
@@ -39,27 +40,27 @@ class ScanSpec(NamedTuple):
 
     @property
     def given_states(self) -> int:
-        """How many states are given."""
+        """The number of given states."""
         return 0 if self.fold and not self.goes_on else self.counts[0]
 
     @property
     def differentiable_of_given(self) -> tuple[bool, ...]:
-        """For each tensor that is given, whether the program has a gradient of it."""
+        """For each given tensor, whether the program has a gradient of it."""
         return self.differentiable[self.counts[0] :] if self.fold else self.differentiable
 
     def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
-        """Return which results have no gradient where these of the tensors that are given require one."""
+        """Return which results have no gradient if these given tensors require one."""
         rows = enumerate(self._depends_of_given)
         return tuple([k for k, row in rows if not any(map(and_, row, needed))])
 
     def reached(self, coming: Sequence[bool]) -> tuple[bool, ...]:
-        """Return on which of the tensors that are given those of the results depend that have a gradient coming in."""
+        """Return which given tensors influence a result that has an incoming gradient."""
         rows = [row for row, comes in zip(self._depends_of_given, coming, strict=True) if comes]
         return tuple(map(any, zip(*rows, strict=True)))
 
     @property
     def _depends_of_given(self) -> Depends:
-        """``depends`` without the states, if these are neither given nor among the results."""
+        """``depends`` without the states, if these are neither given nor results."""
         first = self.counts[0] if self.fold else 0
         return tuple([row[first:] for row in self.depends[first:]])
 
@@ -67,6 +68,6 @@ class ScanSpec(NamedTuple):
 def with_zeros(
     grads: Sequence[Tensor | None], needed: Sequence[bool], reached: Sequence[bool], tensors: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Return gradients with zeros where a program has none, though autograd sees a result depend on the tensor."""
+    """Return gradients with zeros where a program has none although, for autograd, a result depends on the tensor."""
     whole = zip(grads, needed, reached, tensors, strict=False)
     return [torch.zeros_like(t) if grad is None and need and on else grad for grad, need, on, t in whole]

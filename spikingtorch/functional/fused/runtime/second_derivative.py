@@ -1,7 +1,7 @@
-"""A backward pass that is differentiated itself (``create_graph=True``): kernels hand it over to the loop.
+"""Second derivatives: a backward pass that is itself differentiated (``create_graph=True``) runs on the loop.
 
-A kernel gives a gradient as plain numbers. Whoever asks for a second derivative needs the graph of that gradient, which
-torch makes when it differentiates the scan on the loop.
+A kernel gives a gradient as plain numbers. A second derivative needs the graph of that gradient. Torch creates this
+graph when it differentiates the scan on the loop.
 """
 
 import inspect
@@ -20,15 +20,15 @@ Reference: TypeAlias = Callable[..., list[Tensor]]
 
 
 class FirstDerivative(Function):
-    """A gradient by kernels, which has none itself."""
+    """A gradient by kernels, which has no further gradient."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep nothing: a second derivative is the loop's to compute."""
+        """Save nothing: the loop computes second derivatives."""
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
+        """Raise an error: torch.func differentiates a gradient again that was planned as a first derivative."""
         raise RuntimeError(
             "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
             "has all of them"
@@ -37,16 +37,16 @@ class FirstDerivative(Function):
 
 def first_derivative(kind: type[FirstDerivative], *arguments: Any) -> Sequence[Tensor]:
     """Return a gradient by kernels, by an operation that torch sees."""
-    # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
+    # torch.compile takes no Function in a Function, and no second derivative through a backward pass either
     function: Any = kind
     found: Sequence[Tensor] = (function.forward if torch.compiler.is_dynamo_compiling() else function.apply)(*arguments)
     return found
 
 
 def known_signature(kind: Kind) -> Kind:
-    """Return a Function whose signature torch, which looks it up at every call, finds.
+    """Return a Function with a stored signature, because torch reads the signature at every call.
 
-    To find it out takes longer than the kernel of a small layer.
+    To compute the signature takes longer than the kernel of a small layer.
     """
     forward: Any = kind.forward
     forward.__signature__ = inspect.signature(forward)
@@ -54,19 +54,19 @@ def known_signature(kind: Kind) -> Kind:
 
 
 def is_differentiated(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> bool:
-    """Say whether the backward pass that runs here is differentiated itself.
+    """Return True if the running backward pass is itself differentiated.
 
     Inside a backward pass, gradients are recorded exactly under ``create_graph=True``. ``torch.func.grad`` and ``vjp``
-    always ask for that, whether a second derivative follows or not; the choice of the backend has taken care of theirs.
+    always record them, even if no second derivative follows; the choice of the backend has already handled theirs.
 
     Args:
-        tensors: what the scan was given, as the backward pass finds it again.
-        wanted: for each of them, whether its gradient is.
+        tensors: the tensors of the scan, as the backward pass has them.
+        wanted: for each of them, whether its gradient is wanted.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     if any([level.key() == TransformType.Grad for level in get_interpreter_stack() or ()]):
         return False
-    # no second derivative reaches the tensors of a torch.func.vjp that has returned: level -2 is that of its wrappers
+    # no second derivative reaches the tensors of a torch.func.vjp that has returned; its wrappers have level -2
     leaves = [tensor for tensor, want in zip(tensors, wanted, strict=False) if want]
     return all([leaf.requires_grad and maybe_get_level(leaf) != -2 for leaf in leaves])

@@ -1,4 +1,4 @@
-"""The targets that there are, and finding the one of some tensors."""
+"""The list of targets, and the search for the target of tensors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ DEVICES = " or ".join(_BY_DEVICE)
 
 
 def has_target(device: torch.device) -> bool:
-    """Say whether there is a target on a device."""
+    """Return True if a device has a target."""
     return device.type in _BY_DEVICE
 
 
@@ -23,7 +23,7 @@ def target_on(device: torch.device) -> Target:
     """Return the target of a device.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the device has no target.
     """
     if not has_target(device):
         raise ValueError(f"scan: got a tensor on {device}, expected it on {DEVICES}")
@@ -31,7 +31,7 @@ def target_on(device: torch.device) -> Target:
 
 
 def target_of(tensors: Sequence[Any]) -> Target | None:
-    """Return the target in whose memory tensors lie, all of them plain ones; None if there is none."""
+    """Return the target whose memory holds tensors, all of them plain; None if there is none."""
     for target in TARGETS:
         if target.holds(tensors):
             return target

@@ -1,9 +1,9 @@
-"""The raw operators: a scan forward and backward, on tensors without gradients, and the scan of exported programs.
+"""The raw operators: the two passes of a scan on tensors without gradients, and the scan of exported programs.
 
-Their schema carries the program as text, so that an exported graph, a compiled artefact or a spawned process finds
-everything in the call. Gradients are the business of ``autograd``: a raw operator that is handed a tensor that requires
-one raises, because torch would otherwise go on without it. An exported program knows no autograd Function, and no
-transform: it calls ``scan_exported``, which has the gradient of plain autograd.
+Their schema carries the program as text, so an exported graph, a compiled artefact or a spawned process finds
+everything in the call. ``autograd`` computes gradients. A raw operator raises an error for a tensor that requires a
+gradient, because torch would otherwise continue without it. An exported program contains no autograd Function and no
+transform. It calls ``scan_exported``, which has the gradient of plain autograd.
 """
 
 import itertools
@@ -53,9 +53,9 @@ def backward(
     dim: int,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
-    """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
+    """Return the wanted gradients of states, inputs and parameters, each in the shape of its tensor."""
     tensors = (*states, *xs, *params)
-    # torch does so for tensors, and leaves out those that may be missing
+    # torch does so for tensors, but not for optional ones
     given = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
     run = _executable((states, xs, params), scalars, program, dim)
     checks.check_backward_counts(run.program, kept, given, wanted)
@@ -73,7 +73,7 @@ def _executable(groups: tuple[Tensors, ...], scalars: Sequence[float], program: 
 
 
 def written_out(tensor: Tensor) -> Tensor:
-    """Return a tensor whose memory holds its numbers, where torch has only noted that it is negated or zero."""
+    """Return a tensor whose memory holds its numbers, for one that torch has lazily marked as negated or zero."""
     return memory.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
@@ -93,7 +93,7 @@ def _fake_forward(
 
 
 def fake_gradients(*arguments: Any) -> list[Tensor]:
-    """Return memory for the gradients of the tensors that come first: those that the last argument wants."""
+    """Return memory for the gradients of the first tensors that the last argument wants."""
     tensors = _tensors_of(arguments)
     checks.check_devices(tensors)
     return [leaf.new_empty(leaf.shape) for leaf, want in zip(tensors, arguments[-1], strict=False) if want]
@@ -105,7 +105,7 @@ def _tensors_of(arguments: Sequence[Any]) -> list[Tensor]:
 
 
 def _refusing(operator: Any) -> Callable[..., Any]:
-    """Return the operator for tensors that autograd watches: none of them may want a gradient."""
+    """Return the operator for tensors that autograd records: none of them may require a gradient."""
 
     def call(*args: Any) -> Any:
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in _tensors_of(args)):
@@ -120,13 +120,13 @@ def _refusing(operator: Any) -> Callable[..., Any]:
 
 
 def implement(name: str, implementation: Callable[..., Any]) -> None:
-    """Register what an operator that the library defines does to tensors of every target."""
+    """Register the function of an operator of the library for tensors of every target."""
     for target in TARGETS:
         library.impl(name, implementation, target.dispatch_key)
 
 
 def register(name: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """Register a raw operator that the library defines, and what it does to tensors without numbers."""
+    """Register a raw operator of the library, and its function for tensors without numbers."""
     implement(name, implementation)
     torch.library.register_fake(f"spikingtorch::{name}", fake, lib=library)
     library.impl(name, _refusing(getattr(torch.ops.spikingtorch, name).default), "Autograd")

@@ -1,4 +1,4 @@
-"""The arguments of a kernel in Triton: pointers, sizes, strides and floats, in the order in which it was printed."""
+"""The arguments of a Triton kernel: pointers, sizes, strides and floats, in the order of its signature."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,19 +7,19 @@ from spikingtorch.functional.fused.codegen.abi import AXES, Group, numbers
 from spikingtorch.functional.fused.codegen.triton_layout import walker
 from spikingtorch.functional.fused.ir import Program
 
-# numbers of a layout before its arrays, and of an array
+# the count of numbers of a layout before its arrays, and of an array
 _HEADER, _RECORD = 5 + AXES, 3 + AXES
 
 
 class Arguments(NamedTuple):
-    """All arguments but BLOCK for arrays that lie as recorded: addresses and floats are open.
+    """All arguments except BLOCK for arrays of the recorded layout: addresses and floats are open.
 
     Attributes:
-        known: the values; None for an array that is not there, and for what is open.
-        arrays: for each array that is there, its places among the values.
-        floats: the places of floats, and their slots in the program.
-        missing: names of the arrays that are not there.
-        lanes: how many neurons there are.
+        known: the values; None for a missing array and for an open argument.
+        arrays: for each existing array, its positions in the values.
+        floats: the positions of floats, and their slots in the program.
+        missing: names of the missing arrays.
+        lanes: the number of neurons.
     """
 
     known: tuple[int | None, ...]
@@ -55,15 +55,15 @@ def arguments(
         types: the arguments of the kernel and their types.
         chunk: steps between two states that are kept.
         records: of all arrays, one after the other, as from ``Layout``.
-        pointers: where among them the pointers of the arrays that are there stand.
+        pointers: the positions of the pointers of existing arrays in the records.
     """
     there, sizes = _sizes(groups, program, records, pointers)
     names = [name for name in types if name != "BLOCK"]
     place = {name: index for index, name in enumerate(names)}
     taken = {name: [place[f"{name}_ptr"]] for name in there}
     if sizes["steps"] <= chunk:
-        # one kernel serves short sequences and long ones: it never looks at states that a single chunk does not keep,
-        # and takes those before the first step for them
+        # One kernel serves short and long sequences. A single chunk keeps no states, and the kernel never reads them.
+        # It gets the states before the first step in their place.
         for k in range(len(program.states)):
             if f"k{k}" not in taken:
                 taken[f"s{k}"].append(place[f"k{k}_ptr"])
@@ -80,7 +80,7 @@ def arguments(
 def _sizes(
     groups: tuple[Group, ...], program: Program, records: Sequence[int], pointers: Sequence[int]
 ) -> tuple[list[str], dict[str, int]]:
-    """Return the names of the arrays that there are, and the sizes and strides of all."""
+    """Return the names of the existing arrays, and the sizes and strides of all."""
     _, steps, neurons, rows, _, *batch = records[:_HEADER]
     sizes = {"steps": steps, "total": rows * neurons, "neurons": neurons}
     sizes |= {f"size{axis}": batch[axis] for axis in range(AXES)}

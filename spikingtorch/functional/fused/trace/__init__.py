@@ -1,1 +1,1 @@
-"""A step becomes a program: it is run once on examples, and its operations are recorded."""
+"""Trace a step to a program: run it once on examples and record its operations."""

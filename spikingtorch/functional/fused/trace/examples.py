@@ -1,4 +1,4 @@
-"""What a trace sees in place of the real tensors."""
+"""The example tensors of a trace."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,25 +11,25 @@ from spikingtorch.functional.core.shapes import broadcast
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.fused.errors import NotFusible
 
-# lengths of the first axis, of odd and of even ones, in two traces: all of them and their products differ between the
-# traces, and neighbours differ within one, so that a view which moves neurons shows
+# Lengths of the first, the odd and the even axes in two traces. All lengths and their products differ between the
+# traces, and neighbours differ within a trace, so a view that moves neurons is noticed.
 SIZES = ((2, 3, 2), (4, 2, 3))
 
 
 class Spec(NamedTuple):
-    """What the trace has to know of a tensor: its dtype and, without time, which of its axes have length one."""
+    """All that a trace needs of a tensor: its dtype and the axes of length one, without time."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
 
     @classmethod
     def of(cls, dtype: torch.dtype, shape: Sequence[int]) -> "Spec":
-        """Return the spec of a tensor of one step: lengths are 1, or 2 for any other."""
+        """Return the spec of a tensor of one step: a length is 1, or 2 for any other length."""
         return cls(dtype, tuple(1 if size == 1 else 2 for size in shape))
 
 
 class Examples:
-    """Distinct small tensors in place of the real ones, with the same ranks, dtypes and axes of length one."""
+    """Distinct small tensors with the ranks, dtypes and axes of length one of the real tensors."""
 
     def __init__(self, specs: tuple[Any, Any, Any], lift_floats: bool, sizes: tuple[int, int, int]) -> None:
         flat = [pytree.tree_flatten(tree, is_leaf=is_spec) for tree in specs]
@@ -67,5 +67,5 @@ class Examples:
 
 
 def is_spec(leaf: Any) -> bool:
-    """Whether a leaf of a tree stands for a tensor."""
+    """Return True if a leaf of a tree stands for a tensor."""
     return isinstance(leaf, Spec)

@@ -1,4 +1,4 @@
-"""From a step and its arguments to the program that runs them, found again when they come again."""
+"""Find the program for a step and its arguments; it is kept for later calls."""
 
 import sys
 from collections.abc import Callable
@@ -21,19 +21,19 @@ _LIMIT = 512
 
 
 class TracedStep(NamedTuple):
-    """How a step runs.
+    """The plan of a step.
 
     Attributes:
         program: its program, as text.
-        literals: floats that the step holds itself.
-        floats_are_inputs: whether the float parameters come before them; else their values are in the program.
-        outputs: how many outputs it has.
+        literals: the floats that the step's own code holds.
+        floats_are_inputs: whether the float parameters come before ``literals``; else their values are in the program.
+        outputs: the number of outputs.
         form: structure of the outputs.
-        inexact: operations on the way to states and outputs that keep them from having the bits of the loop.
+        inexact: operations because of which states and outputs may differ from the bits of the loop.
         saves_states: whether its gradient needs the states.
         differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
         depends: of its program.
-        divisors: the float parameters, by number, that cannot be zero: Python divides by them.
+        divisors: the indices of the float parameters that cannot be zero, because Python divides by them.
     """
 
     program: str
@@ -54,9 +54,9 @@ class Arguments(NamedTuple):
     Attributes:
         states: of the state.
         xs: of the inputs of one step.
-        params: of the parameters, and whatever else is among them.
+        params: of the parameters; other values stay unchanged.
         forms: structures of the three.
-        half: what float32 outputs are rounded to, if they are.
+        half: the dtype that float32 outputs are rounded to; None if they are not rounded.
     """
 
     states: tuple[Spec, ...]
@@ -67,10 +67,10 @@ class Arguments(NamedTuple):
 
 
 def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
-    """Return the plan of a step for such arguments.
+    """Return the plan of a step for arguments of this form.
 
     Raises:
-        NotFusible: it cannot be fused, and why.
+        NotFusible: the step cannot be fused; the text says why.
     """
     params = arguments.params
     numbers = [leaf for leaf in params if isinstance(leaf, float)]
@@ -82,12 +82,12 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     key = found.key, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
 
     def attempt(lift_floats: bool) -> TracedStep | NotFusible:
-        try:  # the trace leaves all that the step reads as it was
+        try:  # the trace leaves everything that the step reads unchanged
             return found.undone(partial(_made, step, arguments, found.tensors, lift_floats))
         except NotFusible as refusal:
             return refusal
 
-    # a float that stands in the trace as a tensor would not look like one
+    # a float that the trace replaces by a tensor would not look like a float
     known = None if floats and found.looks else _recent.get_or_make(key, lambda: attempt(lift_floats=True))
     if isinstance(known, TracedStep) and any(numbers[place] == 0 for place in known.divisors):
         known = None

@@ -1,4 +1,4 @@
-"""Notes what torch does, as a program."""
+"""Record the operations of torch as a program."""
 
 import linecache
 import sys
@@ -21,13 +21,13 @@ from spikingtorch.functional.fused.trace.examples import Examples
 
 _INSIDE = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
 _CONTRACT = str(contract.__file__)
-# what says how a result lies in memory, and its dtype, which the result shows
+# arguments that set the layout of a result, and its dtype, which the result shows
 _MEMORY = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking"}
 _VIEWS = ("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze", "expand")
 
 
 class Recorder(TorchDispatchMode):
-    """Notes every aten operation in a program."""
+    """Record every aten operation in a program."""
 
     def __init__(self, examples: Examples) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -36,8 +36,8 @@ class Recorder(TorchDispatchMode):
         self.builder = Builder(scalars=len(examples.floats))
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # so that no two tensors of a trace have the same id
-        self.floats: set[int] = set()  # numbers of the user's, and what is computed from nothing else
-        self.divisors: set[int] = set()  # float parameters that a float is divided by
+        self.floats: set[int] = set()  # the user's numbers, and values computed only from them
+        self.divisors: set[int] = set()  # float parameters that divide a float
         self._in_gradient = False
         for role, tensors in zip(("state", "x", "param"), examples.tensors, strict=True):
             for index, tensor in enumerate(tensors):
@@ -48,11 +48,11 @@ class Recorder(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # the wrapper that it asks for imports the whole compiler, a second of the first call
+        return False  # its wrapper would import the whole compiler, which takes a second at the first call
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # before it runs: a tensor that is not an example has not its size either, and torch would complain of that
+        # before it runs, because a tensor that is not an example has another size, and torch would report the size
         self._try(self._check, func, args)
         out = func(*args, **kwargs)
         self._try(self._note, func, args, kwargs, out)
@@ -84,7 +84,7 @@ class Recorder(TorchDispatchMode):
                 given.append((out, cotangent))
         if not given or not wanted:
             return [None] * len(leaves)
-        # by the engine itself: what looks at the functions of torch is to see those that a backward pass calls
+        # by the engine itself, so that modes for torch functions see the calls of a backward pass
         outs, cotangents = zip(*given, strict=True)
         found = run_backward(
             outs, cotangents, False, False, tuple(wanted), allow_unreachable=True, accumulate_grad=False
@@ -95,7 +95,7 @@ class Recorder(TorchDispatchMode):
         return [self._gradient(leaf, by_leaf.get(id(leaf))) for leaf in leaves]
 
     def has_made(self, tensor: Tensor) -> bool:
-        """Say whether a tensor is of the trace, or shares the memory of one that is."""
+        """Return True if a tensor belongs to the trace, or shares memory with one that does."""
         return id(tensor) in self._values or tensor.data_ptr() in [each.data_ptr() for each in self._alive]
 
     def value(self, tensor: Tensor) -> Value:
@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):
             raise NotFusible("has a gradient that is not a sum over neurons for a parameter that they share")
         if zero:
             return None
-        # what hands it on, a convolution say, takes many times as long on an x86 CPU where numbers are subnormal
+        # operations that take this gradient, such as a convolution, are many times slower for subnormal numbers on x86
         return self.builder.flushed(value) if any(leaf is x for x in self.examples.tensors[1]) else value
 
     def _bind(self, tensor: Tensor, value: Value) -> None:
@@ -159,7 +159,7 @@ class Recorder(TorchDispatchMode):
         return self.value(arg) if isinstance(arg, Tensor) else arg
 
     def _note_constant(self, constant: Tensor, out: Tensor) -> None:
-        """Note a number that the step made a tensor of."""
+        """Record a number that the step made a tensor of."""
         if constant.numel() != 1:
             raise NotFusible(f"makes a tensor of shape {tuple(constant.shape)} from numbers; pass it in params")
         self._bind(out, self.builder.cast(constant.item(), dtype_name(out.dtype)))
@@ -187,7 +187,7 @@ class Recorder(TorchDispatchMode):
             raise NotFusible(f"makes a tensor of shape {tuple(out.shape)} from neurons of shape {self.examples.shape}")
 
     def _check_sums(self, tensors: Sequence[Tensor], out: Tensor) -> None:
-        """Refuse a sum over neurons that is spread over them again."""
+        """Refuse to broadcast a sum over neurons to the neurons again."""
         sums = [tensor for tensor in tensors if self.value(tensor).node in self.builder.pending_sums]
         if any(tensor.numel() < out.numel() for tensor in sums):
             raise NotFusible("computes with a sum over neurons, for each of them")
@@ -197,7 +197,7 @@ class Recorder(TorchDispatchMode):
             raise NotFusible("writes in place on a tensor that shares its memory with another")
 
     def _check_promotion(self, tensors: list[Tensor], out: Tensor) -> None:
-        """Refuse where a float promotes in another way: it stands in the trace as a tensor without axes."""
+        """Refuse an operation if type promotion differs: a float stands in the trace as a tensor without axes."""
         floats = [tensor for tensor in tensors if id(tensor) in self.floats]
         others = [tensor for tensor in tensors if id(tensor) not in self.floats]
         if floats and not others:
@@ -207,7 +207,7 @@ class Recorder(TorchDispatchMode):
 
 
 def check_pointwise(func: Any) -> None:
-    """Raise if an operation is none of a pointwise program."""
+    """Raise if an operation does not belong to pointwise programs."""
     name = _overload(func)
     if name == "_local_scalar_dense.default":
         raise NotFusible("reads the value of a tensor, with .item(), float() or in a condition")
@@ -217,7 +217,7 @@ def check_pointwise(func: Any) -> None:
 
 
 class Watch(TorchDispatchMode):
-    """Notes the first operation that is not pointwise."""
+    """Note the first operation that is not pointwise."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -237,13 +237,13 @@ class Watch(TorchDispatchMode):
 
 
 def _overload(func: Any) -> str:
-    """Return the name of an operation; one that writes in place has that of its pure twin."""
+    """Return the name of an operation; an in-place operation has the name of its pure form."""
     base = func._opname.rstrip("_") if func._schema.is_mutable else func._opname
     return f"{base}.{func._overloadname}"
 
 
 def place(in_gradient: bool) -> str:
-    """Return words for the line of the step that called an operation."""
+    """Return a clause with the line of the step that called an operation."""
     if in_gradient:
         return "in its gradient"
     frame: FrameType | None = sys._getframe(1)
@@ -256,7 +256,7 @@ def place(in_gradient: bool) -> str:
 
 
 def _aligned(small: Sequence[int], large: Sequence[int]) -> bool:
-    """Whether a shape broadcasts to another, axes counted from the right, but for axes of length one in front."""
+    """Return True if a shape broadcasts to another; leading axes of length one are ignored."""
     shape = list(small)
     while len(shape) > len(large) and shape[0] == 1:
         shape.pop(0)

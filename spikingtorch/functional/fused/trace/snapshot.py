@@ -1,9 +1,9 @@
-"""A snapshot of all that a step can read: is it the step of before, and has a look at it changed anything.
+"""A snapshot of all that a step can read: it shows whether a step is unchanged, and whether a trace changed anything.
 
 A step is its code together with all that the code can reach: defaults, closure, globals, attributes of functions,
-modules, classes and objects. What is there by value is the key of the step: two steps with equal keys trace to the same
-program. What is there by identity is watched by a guard, which sees a change, and puts back what a trace has changed.
-What a snapshot cannot hold runs on the loop, for a stale number would cost a result.
+modules, classes and objects. Values form the key of the step: two steps with equal keys trace to the same program.
+Objects with an identity are watched by a guard, which sees a change, and undoes the changes of a trace. A step that
+reads anything else runs on the loop, because a stale value would give a wrong result.
 """
 
 import builtins
@@ -37,27 +37,27 @@ from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.fused.errors import NotFusible
 
 T = TypeVar("T")
-_LIMIT = 5000  # values; a step that reads more is no small function of its parameters
-_SMALL = 2**20  # bytes of an array that is copied
+_LIMIT = 5000  # values; a step that reads more is not a small function of its parameters
+_SMALL = 2**20  # bytes of an array that a snapshot copies
 _VALUES = (type(None), bool, int, str, bytes, float, complex, range, slice, torch.dtype, torch.device)
-# what a trace answers otherwise than the loop
+# questions whose answer differs during tracing
 _MODES = {
     *("needs_input_grad", "is_autocast_enabled", "is_grad_enabled", "requires_grad", "grad_fn", "is_leaf"),
     *("is_inference", "is_inference_mode_enabled"),
 }
-# what is to happen at each step, and what reads by names that are in no code
+# functions that must run at each step, and functions that read by names that stand in no code
 _EFFECTS = {"print", "open", "input", "breakpoint"}
 _OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "__globals__", "_getframe", "f_globals", "f_locals"}
 _IN_C = (
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     types.ClassMethodDescriptorType,
 )
-# packages whose functions in C give the same for the same arguments
+# packages whose C functions give the same results for the same arguments
 _PURE = FIXED | {"itertools", "cmath", "copyreg", "abc", "types"}
-# packages of classes of classes that add nothing which a step reads, and of bases that hold nothing
+# packages of metaclasses that add nothing that a step reads, and of base classes that hold nothing
 _METACLASSES, _BASES = {"builtins", "abc", "torch", "typing", "enum"}, {"typing", "abc", "enum"}
 _DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-# of classes: where objects keep what they have, and what Python notes in them
+# attributes of classes: storage of objects, and notes of Python
 _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(vars(namedtuple("_Pair", "x"))["x"]))
 _SAMPLE: type = types.new_class("_Sample", (Protocol,))
 _NOTES = {name for name, item in vars(_SAMPLE).items() if not isinstance(item, types.FunctionType)} | {
@@ -65,7 +65,7 @@ _NOTES = {name for name, item in vars(_SAMPLE).items() if not isinstance(item, t
     *("__dataclass_fields__", "__dataclass_params__", "__static_attributes__", "__firstlineno__", "_backward_cls"),
 }
 _OF_ENUMS = {*vars(Enum("_Empty", []))}
-# what no step asks for unless it makes an object, shows one or compares two
+# methods that a step uses only if it creates, prints or compares objects
 _MAKERS = {"__init__", "__new__", "__post_init__"}
 _SHOWN = _MAKERS | {"__repr__", "__str__", "__format__", "__eq__", "__hash__", "__replace__"}
 _HOLD = "Keep what it reads in numbers, texts, tuples, lists, dicts or plain objects, or pass it in params"
@@ -73,27 +73,27 @@ _WRITE = "Write the names of what it reads in its code"
 
 
 class NotHeld(NotFusible):
-    """A step reads what no snapshot holds."""
+    """A step reads something that no snapshot can hold."""
 
 
 class SideEffect(NotFusible):
-    """A step changes what is outside of it, which nothing but the loop does at each step."""
+    """A step changes something outside of it, which only the loop does at each step."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what}, which no kernel does at each step. Give it out as one more output, or carry it in the state"
+            f"{what}, which no kernel does at each step. Return it as one more output, or carry it in the state"
         )
 
 
 class Snapshot(NamedTuple):
-    """All that a step can reach, as far as it can be held.
+    """All that a step can reach, as far as a snapshot can hold it.
 
     Attributes:
-        key: equal for what a step cannot tell apart.
-        looks: whether the code looks at numbers otherwise than by arithmetic.
-        guard: sees whether something has changed.
-        missing: what cannot be held; None if there is no such thing.
-        tensors: that it can reach.
+        key: equal for objects that a step cannot tell apart.
+        looks: whether the code inspects numbers other than by arithmetic.
+        guard: sees changes.
+        missing: the thing that cannot be held, or None.
+        tensors: tensors that the step can reach.
     """
 
     key: tuple[Any, ...]
@@ -103,10 +103,10 @@ class Snapshot(NamedTuple):
     tensors: list[Tensor]
 
     def undone(self, work: Callable[[], T]) -> T:
-        """Return what work returns, which runs the step, and put back what that has changed.
+        """Return the result of ``work``, which runs the step, and undo its changes.
 
         Raises:
-            SideEffect: it has changed something, or was about to write on a tensor.
+            SideEffect: the work has changed something, or was about to write to a tensor.
         """
 
         def look() -> T:
@@ -125,7 +125,7 @@ class Snapshot(NamedTuple):
 
 
 class NoWrites(TorchDispatchMode):
-    """Refuses to write on some tensors, before their numbers are lost."""
+    """Refuse writes to some tensors, before their numbers are lost."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -144,7 +144,7 @@ class NoWrites(TorchDispatchMode):
 
 
 def _address(tensor: Tensor) -> int:
-    """Return where the memory of a tensor is; 0 where it has none of its own."""
+    """Return the address of a tensor's memory; 0 if it has none."""
     try:
         return plain(tensor).untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):
@@ -152,11 +152,11 @@ def _address(tensor: Tensor) -> int:
 
 
 def snapshot(*values: Any) -> Snapshot:
-    """Return a snapshot of a step, and of what else it is given.
+    """Return a snapshot of a step, and of its other arguments.
 
     Raises:
-        SideEffect: it uses something up as it reads it.
-        NotFusible: its code asks what a trace answers otherwise than the loop.
+        SideEffect: the step uses something up by reading it.
+        NotFusible: the step's code asks something whose answer differs during tracing.
     """
     walk = _SnapshotWalk()
     try:
@@ -168,10 +168,10 @@ def snapshot(*values: Any) -> Snapshot:
 
 
 def held(*values: Any) -> Snapshot:
-    """Return a snapshot; see it for the errors.
+    """Return a snapshot; the errors are those of ``snapshot``.
 
     Raises:
-        NotHeld: as well, where there is something that cannot be held.
+        NotHeld: also if something cannot be held.
     """
     found = snapshot(*values)
     if found.missing is not None:
@@ -180,7 +180,7 @@ def held(*values: Any) -> Snapshot:
 
 
 def is_immutable(value: Any) -> bool:
-    """Say whether a value can neither change nor read what can."""
+    """Return True if a value cannot change, and cannot read anything that can change."""
     kind = type(value)
     if kind in _VALUES:
         return True
@@ -194,10 +194,10 @@ class _SnapshotWalk:
     """One walk through all that code can reach.
 
     Attributes:
-        guard: watches it.
-        looks: whether code looks at numbers otherwise than by arithmetic.
-        missing: what cannot be held; the walk goes on, for what else it finds.
-        tensors: that it has met.
+        guard: watches the walk's objects.
+        looks: whether code inspects numbers other than by arithmetic.
+        missing: the thing that cannot be held; the walk continues, to find all else.
+        tensors: tensors that the walk has met.
     """
 
     def __init__(self) -> None:
@@ -205,27 +205,27 @@ class _SnapshotWalk:
         self.looks = False
         self.missing: NotHeld | None = None
         self.tensors: list[Tensor] = []
-        self._seen: dict[int, tuple[int, str]] = {}  # the number of a value, and the name under which it was found
-        self._also: set[tuple[str, str]] = set()  # a name that leads to what was found under another one
+        self._seen: dict[int, tuple[int, str]] = {}  # the number and the name of a value
+        self._also: set[tuple[str, str]] = set()  # names that lead to values found under another name
         self._alive: list[Any] = []
         self._modules: dict[int, types.ModuleType] = {}
-        self._attributes: set[str] = set()  # names that code reads or assigns to, of modules wherever they are
-        self._name = ""  # by which code of a class or a module is called, if it is
+        self._attributes: set[str] = set()  # names that code reads or assigns, in any module
+        self._name = ""  # the name that calls code of a class or a module
         self._code: list[tuple[str, types.FunctionType, Reads]] = []  # by that name
-        self._in_c: list[tuple[str, Any, str]] = []  # functions in C by that name, and the packages that they are of
+        self._in_c: list[tuple[str, Any, str]] = []  # C functions by that name, and their packages
 
     def _unheld(self, what: str, instead: str = _HOLD) -> None:
         self.missing = self.missing or NotHeld(f"{what}. {instead}")
 
     def of(self, value: Any) -> Any:
-        """Return what stands for a value in the key."""
+        """Return the part of the key for a value."""
         kind = type(value)
         if kind in _VALUES or isinstance(value, np.generic):
-            return kind, repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
+            return kind, repr(value)  # unlike ==, this tells -0.0 from 0.0 and NaN from other numbers
         if isinstance(value, _IN_C):
             return self._function_in_c(value)
         fixed = isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value)
-        if fixed or kind.__module__ == "torch._ops":  # operators of torch are what they are
+        if fixed or kind.__module__ == "torch._ops":  # operators of torch do not change
             return value
         if id(value) in self._seen:
             number, name = self._seen[id(value)]
@@ -240,12 +240,12 @@ class _SnapshotWalk:
     def _function_in_c(self, function: Any) -> Any:
         owner = getattr(function, "__objclass__", getattr(function, "__self__", None))
         if owner is not None and not isinstance(owner, types.ModuleType | type):
-            return function.__name__, self.of(owner)  # the get of a dict, say
+            return function.__name__, self.of(owner)  # for instance the get of a dict
         self._in_c.append((self._name, function, module_of(function if owner is None else owner).lstrip("_")))
         return function
 
     def _inside(self, value: Any) -> Any:
-        """Return what stands for what a value holds."""
+        """Return the part of the key for the content of a value."""
         kind: Any = type(value)
         if isinstance(value, _DRAWS):
             raise SideEffect(f"draws random numbers from a {kind.__name__}")
@@ -279,7 +279,7 @@ class _SnapshotWalk:
         return tuple([(self.of(key), self.of(item)) for key, item in mapping.items()])
 
     def _tensor(self, tensor: Tensor) -> Any:
-        """Return the form of a tensor, and what somebody has given to it: no trace reads the numbers in it."""
+        """Return the form of a tensor and the attributes that were set on it; no trace reads its numbers."""
         dense = tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized)
         if type(tensor) not in (Tensor, torch.nn.Parameter) or not dense:
             self._unheld(f"reads a {type(tensor).__name__} that is no dense tensor of one shape")
@@ -289,7 +289,7 @@ class _SnapshotWalk:
         return form_of(tensor), self._mapping(vars(tensor), "attributes of a tensor")
 
     def _named(self, name: str, value: Any) -> Any:
-        """Return what stands for a value that only code which reads its name calls."""
+        """Return the part of the key for a value that is called only by code that reads its name."""
         before, self._name = self._name, name
         try:
             return self.of(value)
@@ -298,7 +298,7 @@ class _SnapshotWalk:
 
     def _function(self, function: types.FunctionType) -> Any:
         self.guard.watch_function(function)
-        if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+        if module_of(function) in FIXED:  # for instance a wrapper of torch around a function of the user
             self.looks = self.looks or module_of(function) == "functools"
             return function, *map(self.of, cells_of(function))
         reads, space = reads_of(function.__code__), function.__globals__
@@ -316,7 +316,7 @@ class _SnapshotWalk:
         return module
 
     def of_modules(self) -> Iterator[Any]:
-        """Yield what stands for what code reads of modules: all that has a name which some of the code reads."""
+        """Yield the parts of the key for reads of modules: every entry whose name some of the code reads."""
         done: set[tuple[int, str]] = set()
         while ahead := {
             (id(module), name): module
@@ -344,7 +344,7 @@ class _SnapshotWalk:
         return cls, *map(self.of, cls.__bases__), *items
 
     def _defined(self, name: str, item: Any) -> Any:
-        """Return what stands for an attribute of a class."""
+        """Return the part of the key for an attribute of a class."""
         if isinstance(item, property):
             return property, *[self._named(name, each) for each in (item.fget, item.fset, item.fdel)]
         if isinstance(item, staticmethod | classmethod):
@@ -356,7 +356,7 @@ class _SnapshotWalk:
         return self._named(name, item)
 
     def _object(self, value: Any) -> Any:
-        """Return what stands for an object that keeps what it has in its ``__dict__`` and its slots alone."""
+        """Return the part of the key for an object whose content is only in its ``__dict__`` and its slots."""
         kind = type(value)
         if isinstance(value, torch.nn.Module):
             self.guard.watch_value(has_global_hook)
@@ -366,7 +366,7 @@ class _SnapshotWalk:
         made_anew = own is not getattr(value, "__dict__", None)
         in_sight = isinstance(value, Enum) or all(map(_is_in_sight, kind.__mro__[:-1]))
         if made_anew or not (slots or own is not None) or not in_sight:
-            self._unheld(f"reads an object of class {kind.__name__}, whose content is not in sight")
+            self._unheld(f"reads an object of class {kind.__name__}, whose content cannot be read")
             return kind
         self.guard.watch_attributes(value, "__class__", *slots, *(() if own is None else ("__dict__",)))
         content = () if own is None else self._mapping(own, f"an attribute of a {kind.__name__}")
@@ -375,8 +375,8 @@ class _SnapshotWalk:
     def _called(self) -> set[str]:
         """Return the names of code that may be called.
 
-        Of a class or a module, that are the functions whose names such code reads, and what Python calls by itself;
-        where it computes names, all of them.
+        In a class or a module, this is each function whose name such code reads, and each function that Python calls
+        implicitly. If the code computes names, it is all functions.
         """
         known = {name for name, _, _ in self._code} | {name for name, _, _ in self._in_c}
         read = {"", "forward", *filter(_calls_by_itself, known)}
@@ -389,11 +389,11 @@ class _SnapshotWalk:
         return told
 
     def _computes(self, told: set[str]) -> bool:
-        """Say whether code of some names, or what makes objects, reads by names that it computes."""
+        """Return True if the code under some names, or code that creates objects, reads by computed names."""
         return any([reads.computes_names for name, _, reads in self._code if name in told | _MAKERS])
 
     def check_code(self) -> None:
-        """Raise where code that may be called does what the loop alone does as it is meant."""
+        """Raise if code that may be called does something that only the loop does correctly."""
         told = self._called()
         for name, function, reads in self._code:
             if name in told:
@@ -410,10 +410,10 @@ class _SnapshotWalk:
         told, cells = {*reads.names, *reads.attributes}, cells_of(function)
         outside = vars(builtins) | function.__globals__ | dict(zip(function.__code__.co_freevars, cells, strict=True))
         if reads.looks and "Parameter" in told:
-            raise NotFusible("asks for Parameter, which a trace answers otherwise than the loop")
+            raise NotFusible("asks for Parameter, whose answer differs during tracing")
         read = [*cells, *[outside.get(name) for name in reads.names]]  # by another name
         if asked := (told | {getattr(each, "__name__", "") for each in read if isinstance(each, DEFINITIONS)}) & _MODES:
-            raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+            raise NotFusible(f"asks for {min(asked)}, whose answer differs during tracing")
         for name in reads.identity:
             variable, _, attribute = name.partition(".")
             value = outside.get(variable)
@@ -423,22 +423,22 @@ class _SnapshotWalk:
         if "id" in reads.names:
             raise NotFusible("compares objects by identity (id), which are others in a trace")
         if reads.catches:
-            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
+            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop may not")
         if effects := {*reads.names} & _EFFECTS:
             raise SideEffect(f"calls {min(effects)}")
         if opaque := told & _OPAQUE:
-            self._unheld(f"uses {min(opaque)}, behind which nobody can look", _WRITE)
+            self._unheld(f"uses {min(opaque)}, whose effect cannot be analysed", _WRITE)
         if reads.imports:
             self._unheld(f"imports {reads.imports[0]}", "Import it outside of the step")
 
 
 def _calls_by_itself(name: str) -> bool:
-    """Say whether Python calls a method of this name, as for an operator, without anybody who names it."""
+    """Return True if Python calls a method of this name implicitly, as for an operator."""
     return name.startswith("__") and name not in _SHOWN
 
 
 def _is_in_sight(base: type) -> bool:
-    """Say whether objects keep nothing for a class but what is in their ``__dict__`` and slots."""
+    """Return True if objects of a class keep everything in their ``__dict__`` and slots."""
     package = module_of(base)
     in_c = package in FIXED or (package.startswith("_") and package != "__main__")
     return not in_c or package in _BASES or issubclass(base, torch.nn.Module)

@@ -1,7 +1,7 @@
-"""Traces a step and its gradient to a program.
+"""Trace a step and its gradient to a program.
 
-The step runs once on small example tensors while a dispatch mode notes each aten operation, and so does autograd behind
-it: whatever torch differentiates, an old-style autograd Function included, is differentiated here.
+The step runs once on small example tensors, while a dispatch mode records each aten operation. Autograd then runs in
+the same way. So everything that torch differentiates is differentiated here, including an old-style autograd Function.
 """
 
 import sys
@@ -33,9 +33,9 @@ class Traced(NamedTuple):
 
     Attributes:
         program: the program of the step and its gradient.
-        literals: floats that the step holds itself, which follow the float parameters.
+        literals: the floats that the step's own code holds, which follow the float parameters.
         form: structure of the outputs.
-        divisors: the float parameters, by number, that a float is divided by: zero is an error of Python's there.
+        divisors: the indices of the float parameters that divide a float: there, zero is a Python error.
     """
 
     program: Program
@@ -60,18 +60,19 @@ def trace(
         step: as in scan.
         state: tree of the state, a Spec for each tensor.
         xs: tree of the inputs of one step, likewise.
-        params: tree of the parameters, a Spec for each tensor; all else is handed to the step as it is.
-        half: what float32 outputs are rounded to, if they are.
-        lift_floats: make the floats of params inputs of the program. A step may do with a float what no tensor can do,
-            branch on it or hand it to math.exp; then this fails, and the program holds their values instead.
-        kept: tensors outside of the step, which it may not write on.
+        params: tree of the parameters, a Spec for each tensor; all else is passed to the step unchanged.
+        half: the dtype that float32 outputs are rounded to; None if they are not rounded.
+        lift_floats: whether the floats of params become inputs of the program. A step may use a float in a way that no
+            tensor allows: branch on it, or pass it to math.exp. Then the trace fails with True; with False, the program
+            holds their values.
+        kept: tensors outside of the step, to which it must not write.
 
     Raises:
-        NotFusible: the step is not a pointwise program, and why.
+        NotFusible: the step is not a pointwise program; the text says why.
         Exception: whatever the step raises.
     """
 
-    def both() -> list[Traced]:  # the second one sees other random numbers than the first
+    def both() -> list[Traced]:  # the second trace sees other random numbers than the first
         return [_trace_once(step, Examples((state, xs, params), lift_floats, sizes), xs, half, kept) for sizes in SIZES]
 
     small, large = _with_fixed_modes(both)
@@ -113,7 +114,7 @@ def _trace_once(
 
 
 def _check_given(trees: Sequence[Any], given: Sequence[tuple[list[Any], pytree.TreeSpec]]) -> None:
-    """Raise where a step has changed a list or a dict that it was given."""
+    """Raise if a step has changed a list or a dict among its arguments."""
     for name, tree, (leaves, form) in zip(("state", "inputs", "parameters"), trees, given, strict=True):
         now, now_form = pytree.tree_flatten(tree)
         if now_form != form or not all(map(is_, now, leaves)):
@@ -127,7 +128,7 @@ def not_pointwise(
 
     Args:
         step: as in scan.
-        state: tree of tensors, or of anything with their shape and dtype.
+        state: tree of tensors, or of objects with a shape and a dtype.
         x: input of one step, likewise.
         params: parameters, likewise.
         kept: as in trace.
@@ -188,7 +189,7 @@ def _assemble(
 
 
 def _depends_on(result: Tensor, leaves: Sequence[Tensor]) -> tuple[bool, ...]:
-    """Return for each leaf whether the result requires a gradient because the leaf does, though it may be zero."""
+    """Return for each leaf whether the result requires a gradient if the leaf does; that gradient may be zero."""
     seen: set[Any] = set()
     ahead: list[Any] = [result.grad_fn]
     found = {id(result)} if result.requires_grad else set[int]()
@@ -196,13 +197,13 @@ def _depends_on(result: Tensor, leaves: Sequence[Tensor]) -> tuple[bool, ...]:
         node = ahead.pop()
         if node is not None and node not in seen:
             seen.add(node)
-            found.add(id(getattr(node, "variable", None)))  # what a leaf's gradient is added to
+            found.add(id(getattr(node, "variable", None)))  # the node that accumulates a leaf's gradient
             ahead += [function for function, _ in node.next_functions]
     return tuple(id(leaf) in found for leaf in leaves)
 
 
 def _with_fixed_modes(work: Callable[[], T]) -> T:
-    """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
+    """Isolate the trace from the caller's transforms, modes, hooks, autocast and random numbers."""
 
     def inside() -> T:
         torch.set_grad_enabled(True)
@@ -210,6 +211,6 @@ def _with_fixed_modes(work: Callable[[], T]) -> T:
         with EnableTorchFunction():
             return work()
 
-    # first, for a mode of torch.export would note the others
+    # first, because a mode of torch.export would record the others
     with DisableTorchFunction():
         return isolated(HOST, inside)

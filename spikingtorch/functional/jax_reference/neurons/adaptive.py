@@ -38,7 +38,8 @@ def alif_step(
         a[t]  = decay_adaptation a[t-1] + (1 - decay_adaptation) s[t]
 
     Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking neurons", NeurIPS 2018,
-    doi:10.48550/arXiv.1803.09574. Spikes in a are counted: of several in a step, or of negative ones, each adds 1.
+    doi:10.48550/arXiv.1803.09574. The trace a counts spikes: each of several spikes in a step, and each negative spike,
+    adds 1.
     """
     theta = threshold + adaptation * state.a
     u = decay * state.v + gain * x

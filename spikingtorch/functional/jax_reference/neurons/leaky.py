@@ -35,7 +35,7 @@ def decay_from_tau(tau: Parameter) -> jax.Array:
 
 
 def gain_from_tau(tau: Parameter) -> jax.Array:
-    """Return tau (1 - exp(-1 / tau)), what a current held for one step adds to the membrane; tau in steps."""
+    """Return tau (1 - exp(-1 / tau)), the gain of the membrane for a current that lasts one step; tau in steps."""
     return -tau * jnp.expm1(-1 / tau)
 
 
@@ -96,7 +96,7 @@ class EulerLIFState(NamedTuple):
 
 
 def leak_from_w(w: Parameter) -> jax.Array:
-    """Return 1 / (1 + exp(-w)), the leak that a learnable w without limits stands for."""
+    """Return 1 / (1 + exp(-w)), the leak of an unbounded learnable w."""
     return jax.nn.sigmoid(w)
 
 
@@ -116,8 +116,8 @@ def euler_lif_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    With leak = leak_from_w(w) it is the parametric LIF neuron of Fang et al., "Incorporating learnable membrane time
-    constant to enhance learning of spiking neural networks", ICCV 2021, doi:10.1109/ICCV48922.2021.00266.
+    With leak = leak_from_w(w) it is the parametric LIF neuron. Source: Fang et al., "Incorporating learnable membrane
+    time constant to enhance learning of spiking neural networks", ICCV 2021, doi:10.1109/ICCV48922.2021.00266.
     """
     u = state.v + leak * (x - (state.v - v_rest))
     fired = fire(u, threshold, surrogate, reset)

@@ -1,4 +1,4 @@
-"""Neurons whose membrane takes off by itself: exponential, AdEx, quadratic, and that of Izhikevich, in mV and ms."""
+"""Neurons whose membrane takes off by itself: exponential, AdEx, quadratic, and Izhikevich in mV and ms."""
 
 from typing import NamedTuple
 

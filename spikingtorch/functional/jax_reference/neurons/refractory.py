@@ -21,14 +21,14 @@ class CoarseLIFState(NamedTuple):
 
 
 def refractory_gain_from_tau(tau: Parameter) -> jax.Array:
-    """Return tau (1 - gain_from_tau(tau)), what a current adds in the step after a spike; tau in steps.
+    """Return tau (1 - gain_from_tau(tau)), the gain in the step after a spike; tau in steps.
 
-    With h = 1 / tau this is (h - 1 + exp(-h)) / h^2 = sum_k (-h)^k / (k + 2)!; the series serves tau > 1, where the
-    quotient cancels.
+    With h = 1 / tau this is (h - 1 + exp(-h)) / h^2 = sum_k (-h)^k / (k + 2)!. The series is used for tau > 1, where
+    the quotient cancels.
     """
     h = 1 / jnp.asarray(tau)
     slow = h < 1
-    # The branch that is not taken is evaluated at h = 1: its gradient must stay finite.
+    # The unused branch is evaluated at h = 1, so that its gradient stays finite.
     quick_h, slow_h = jnp.where(slow, 1, h), jnp.where(slow, h, 1)
     quotient = (quick_h + jnp.expm1(-quick_h)) / quick_h**2
     coefficients = [1 / math.factorial(k + 2) for k in reversed(range(18))]

@@ -259,7 +259,7 @@ def test_gradient_that_there_is_not() -> None:
     call = ScanCall.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
     found = trace_step(call.step, call.arguments())
     given = [call.states, call.xs, call.tensor_params, [], [None, numbers(4, 3)], found.literals, found.program, 0]
-    with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], and there are these gradients alone"):
+    with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], but only these gradients exist"):
         OPERATORS.scan_backward(*given, [True] * 3)
     OPERATORS.scan_backward(*given, [True, True, False])
 

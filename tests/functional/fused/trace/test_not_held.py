@@ -27,7 +27,7 @@ NOT_HELD: dict[str, tuple[Callable[[], Any], str]] = {
     "clock": (time.monotonic, r"calls time.monotonic, .* Keep what it reads in numbers"),
     "file": (lambda: FILE.read(), "may use up a StringIO"),
     "generator": (lambda: next(GENERATOR), "may use up a generator"),
-    "cache": (functools.lru_cache(lambda: 1.0), "_lru_cache_wrapper, whose content is not in sight"),
+    "cache": (functools.lru_cache(lambda: 1.0), "_lru_cache_wrapper, whose content cannot be read"),
     "a name that is computed": (
         lambda: getattr(SETTINGS, "".join(["ga", "in"]), 1.0),
         "by a name that it computes. Write the names",

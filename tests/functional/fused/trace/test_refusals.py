@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "size": (lambda x: x / x.shape[-1], {}, "reads the size of its tensors"),
     "numel": (lambda x: x / x.numel(), {}, "reads the size of its tensors"),
     "identity": (lambda x, gain: 2 * x if gain is GLOBAL else x, GAIN, r"compares objects by identity \(is GLOBAL\)"),
-    "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"lie in memory \(is_contiguous\)"),
+    "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"memory layout of its tensors \(is_contiguous\)"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
     "side effect": (lambda x: LOG.append(x) or x, {}, "changes a list outside of it"),  # type: ignore[func-returns-value]
     "numbers of Python": (lambda x: random.random() * x, {}, "draws random numbers from a Random"),
