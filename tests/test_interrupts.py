@@ -75,12 +75,12 @@ class Way(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012
 
     def model(self) -> Any:
-        """Return a model, called before unless it is for the first time."""
+        """Return a model, called until all is known that a call finds out, unless it is for the first time."""
         net = Net()
         if self.options.get("hooks"):
             net.l1.register_forward_hook(looks)
         model = st.SpikingNet(net, **self.options).eval()
-        if not self.first:
+        for _ in range(0 if self.first else 2):
             self.call(model, X)
         return model
 
