@@ -63,7 +63,9 @@ class StepLayer(Attributes):
             Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
             itself alone. They are trained: a tensor becomes an ``nn.Parameter``. A module's weight is read, and it is
             not called, nor are its hooks.
-        constrain: keep parameters that learn within their limits, those in ``limits``: a time constant above zero, say.
+        constrain: keep parameters that learn within their limits: a time constant above zero, say. ``limits`` of the
+            class has them, a dict such as ``{"decay": Limits(least=0.0, most=1.0)}``, from
+            ``spikingtorch.layers.limits``. A parameter that it does not name has no bounds.
         refractory: for how long a neuron rests after each of its spikes: it takes no input, and its state does not
             move. In steps, rounded up; with ``dt`` in its unit of time.
         returns: "spikes", what the step gives out; or a tuple of names, ("spikes", "v") for instance, of which a call
