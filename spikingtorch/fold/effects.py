@@ -42,7 +42,7 @@ def objections_to_code(name: str, reads: Reads, outside: Mapping[str, Any]) -> I
     if effects := told & _EFFECTS:
         yield f"calls {min(effects)}, {_ONCE}", _LEAVE_OUT
     if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
-        yield f"uses {min(hidden)}, behind which nobody can look", "write what it stands for"
+        yield f"uses {min(hidden)}, whose effects cannot be analysed", "write the code that it stands for"
     if reads.catches or "suppress" in told:
         yield (
             f"goes on after an error that it catches in {name}, which one sample may raise for all steps",

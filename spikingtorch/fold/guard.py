@@ -78,7 +78,7 @@ class Look:
             try:
                 walk.through(net, self.modules)
             except Exception as error:  # an error of an attribute, or of a class, that cannot be examined
-                walk.reason = f"does not let itself be looked at ({type(error).__name__}: {error})".splitlines()[0]
+                walk.reason = f"cannot be examined ({type(error).__name__}: {error})".splitlines()[0]
             if walk.names <= names and walk.shared <= shared:
                 break
             names |= walk.names

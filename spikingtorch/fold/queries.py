@@ -60,19 +60,20 @@ class NetworkQueries(TorchFunctionMode):
         name = owner or name
         if name in _LEAVES_TORCH:
             raise Objection(
-                f"leaves torch, with {name}, where nobody can see what it does with the steps",
+                f"leaves torch, with {name}, so that its computation cannot be checked",
                 "compute with tensors alone",
             )
         if func.__name__ == "__set__" and name == "data":
             raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
         if name in _HOOKS:
             raise Objection(
-                f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
+                f"changes its backward pass by hooks, with {name}",
+                "write a torch.autograd.Function, which can be checked",
             )
         if name in _LIES and not _asker().startswith(LIBRARIES):
             raise Objection(
-                f"asks how a tensor lies in memory, with {name}",
-                "leave that out: contiguous() may be called in any case, and reshape() makes a copy where it must",
+                f"reads the memory layout of a tensor, with {name}",
+                "leave that out: contiguous() may always be called, and reshape() makes a copy if it must",
             )
         if func in _INDEXED and _goes_beyond(*args[:2]):
             raise Objection(

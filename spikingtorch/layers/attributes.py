@@ -106,8 +106,8 @@ class Attributes(StatefulLayer):
             )
         if name in self.fixed and value != getattr(self, name, value):
             raise ValueError(
-                f"{owner}: {name} is {getattr(self, name)!r} for good, because other attributes depend on it, and not "
-                f"{value!r}; make another layer"
+                f"{owner}: {name} cannot change from {getattr(self, name)!r} to {value!r}, because other "
+                "attributes depend on it; make another layer"
             )
 
     def _opened(self, rule: Any) -> Any:

@@ -56,6 +56,6 @@ def check_norms_of_padded(net: nn.Module) -> None:
             where = path
     if where is not None:
         raise ValueError(
-            f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, and it is a batch "
-            "norm that cannot be told. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
+            f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, because this "
+            "batch norm cannot leave it out. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
         )

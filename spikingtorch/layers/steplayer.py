@@ -133,7 +133,9 @@ class StepLayer(Attributes):
     def returns(self, returns: Returns) -> None:
         owner, found = type(self).__name__, accepted(type(self).__name__, returns)
         if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
-            raise ValueError(f"{owner}: returns={returns!r}, but it runs its step by itself, and returns {SPIKES!r}")
+            raise ValueError(
+                f"{owner}: returns={returns!r}, but this layer runs its own step, and can only return {SPIKES!r}"
+            )
         ours = (type(self).rest_state.__module__, type(self).initial_state.__module__)
         if all(each.startswith("spikingtorch.") for each in ours) and not hasattr(self.step, "at_rest"):
             rests = () if self.refractory is None else F.RefractoryState._fields[1:]
@@ -192,7 +194,9 @@ class StepLayer(Attributes):
         owner = type(self).__name__
         if "memoryless" in self.__dict__ and (value is None) != (self.synapse is None):
             made = "without" if self.synapse is None else "with"
-            raise ValueError(f"{owner}: it was made {made} recurrent weights, and stays so; make another layer")
+            raise ValueError(
+                f"{owner}: it was made {made} recurrent weights, and this cannot change; make another layer"
+            )
         self.synapse = None if value is None else self._synapse_of(value)
         return trained(value)
 

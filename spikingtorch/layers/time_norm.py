@@ -86,9 +86,9 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
     def _advance_one(self, x: Tensor, init: object, running: Tensor | None = None) -> Tensor:  # noqa: ARG002
         if takes_statistics(self.norm):
             raise ValueError(
-                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
-                "called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') does, or "
-                "says what stands in the way. In evaluation, any way will do"
+                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it "
+                "was called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') "
+                "does, or says why it cannot. In evaluation, it can also run step by step"
             )
         return self._normalise(x)
 
