@@ -15,7 +15,7 @@ def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Ca
 
     Args:
         *first: the arguments of the base class before them: a step and the type of its state.
-        **more: what it takes besides.
+        **more: its other arguments.
 
     >>> from spikingtorch import StepLayer, functional as F
     >>> class Halving(StepLayer):

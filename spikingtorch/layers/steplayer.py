@@ -205,7 +205,9 @@ class StepLayer(Attributes):
         return synapse_of(type(self).__name__, recurrent, self._recurrent_name, biased=self.biased)
 
     def side_effect(self) -> str | None:
-        """Return the outside thing that the step changes, as far as its code shows; None for a pure function."""
+        """Return a phrase for what the step changes outside of itself, if its code shows that; None for a pure
+        function.
+        """
         return side_effect(self.step)
 
     def without_effects(self, work: Callable[[], Made]) -> Made:
@@ -239,9 +241,9 @@ class StepLayer(Attributes):
 
         Args:
             x: input, floating, shape (N, ...).
-            init: True to start a new sequence, False to go on, or a bool tensor (N,) of the samples that start anew.
-                If it is left out, the layer takes the ``init`` of the ``SpikingNet`` that runs it; outside of a
-                SpikingNet, False.
+            init: True to start a new sequence, False to continue, or a bool tensor (N,), True for samples that start a
+                new one. If it is left out, the layer takes the ``init`` of the ``SpikingNet`` that runs it; outside of
+                a SpikingNet, False.
 
         Returns:
             The output of the step, usually spikes, shape (N, ...); with ``returns`` a tuple of tensors.
@@ -455,7 +457,7 @@ class StepLayer(Attributes):
         return stored, mapped, mapped.params(stored)
 
     def _of_all(self, fold: FoldToken, make: Callable[[], Made]) -> Made:
-        """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
+        """Return a step and its parameters for all steps of a fold; end the fold if the parameters are random."""
         if torch.compiler.is_compiling() or self._never_draws:
             return make()
         (before,) = random_state(HOST)

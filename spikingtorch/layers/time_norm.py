@@ -166,7 +166,7 @@ class TimeBatchNorm2d(TimeNorm):
 
 
 class ThresholdDependentBatchNorm(TimeNorm):
-    """Batch norm over batch and time that scales its output to the threshold of the neurons behind it.
+    """Batch norm over batch and time that scales its output to the threshold of the neurons after it.
 
         y[n, t, c, ...] = weight[c] (alpha threshold (x[n, t, c, ...] - mean[c]) / sqrt(var[c] + eps)) + bias[c]
 
@@ -175,7 +175,7 @@ class ThresholdDependentBatchNorm(TimeNorm):
 
     Args:
         num_features: C, of inputs (N, C) or (N, C, ...), with any axes of space.
-        threshold: of the neurons behind it, v0; positive.
+        threshold: threshold v0 of the neurons after it, positive.
         alpha: another factor, for branches that are added up; positive.
         eps, momentum: as in ``TimeBatchNorm1d``.
 
