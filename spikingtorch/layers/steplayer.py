@@ -205,9 +205,7 @@ class StepLayer(Attributes):
         return synapse_of(type(self).__name__, recurrent, self._recurrent_name, biased=self.biased)
 
     def side_effect(self) -> str | None:
-        """Return a phrase for what the step changes outside of itself, if its code shows that; None for a pure
-        function.
-        """
+        """Return a phrase for what the step changes outside of itself, as far as its code shows; else None."""
         return side_effect(self.step)
 
     def without_effects(self, work: Callable[[], Made]) -> Made:
