@@ -43,7 +43,7 @@ def everything(model: st.SpikingNet) -> Any:
     return {**model.state_dict()}, model.get_state(), generators
 
 
-@pytest.mark.filterwarnings("ignore:.*from a generator that is not in sight")
+@pytest.mark.filterwarnings("ignore:.*from a generator that the trace cannot see")
 @pytest.mark.parametrize("mode", ["auto", "step"])
 @pytest.mark.parametrize("name", NETS)
 def test_it_computes_what_the_model_does_and_leaves_the_model_as_it_is(name: str, mode: Mode) -> None:

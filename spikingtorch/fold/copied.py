@@ -1,4 +1,4 @@
-"""A copy of a network, which runs one step of a few made-up samples within a trace."""
+"""A copy of a network, which runs one step of a few random samples inside a trace."""
 
 import copy
 import sys
@@ -34,24 +34,24 @@ from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.passed_init import hooks_of
 
-# random numbers belong to the process
+# random states belong to the process
 _one_at_a_time = Lock()
 T = TypeVar("T")
 
 
 class CallForm(NamedTuple):
-    """The form of a call: all of it that a decision depends on, but for the numbers of samples and steps.
+    """The form of a call: all properties that a decision depends on, except the numbers of samples and steps.
 
     Attributes:
-        shape: of the input of one sample at one step.
+        shape: shape of the input of one sample at one step.
         dtype: of the input.
         device: of the input.
         differentiates: whether gradients are recorded, and whether the input has one.
-        precision: in which autocast computes; None where it is off.
-        masked: whether init says for each sample whether it starts anew.
-        default: dtype of tensors that are made anew.
-        modes: how many modes of torch functions are active, such as a device context.
-        merged: whether batch norm in training takes the statistics of all steps, once, and not of each step.
+        precision: dtype in which autocast computes; None if autocast is off.
+        masked: whether init is a tensor, with one value per sample.
+        default: default dtype of new tensors.
+        modes: number of active modes of torch functions, such as a device context.
+        merged: whether batch norm in training takes one statistic over all steps, not one per step.
     """
 
     shape: tuple[int, ...]
@@ -66,18 +66,18 @@ class CallForm(NamedTuple):
 
 
 class Copied:
-    """A copy of a network, with the weights of the network itself, which no trace writes on.
+    """A copy of a network that shares the network's weights; a trace never writes on them.
 
     Args:
         net: the network.
-        call_form: what it is called with.
-        numbers: names of attributes, numbers, in place of which the copy holds tensors: nothing but operations of
-            torch can use such a number without being seen.
+        call_form: the form of the call.
+        numbers: names of attributes that are numbers. The copy has a tensor in place of each, so that the trace sees
+            every use of the number.
 
     Attributes:
         net: the copy.
-        layers: its spiking layers, by path.
-        names: of its tensors, by their identity.
+        layers: the spiking layers of the copy, by path.
+        names: names of its tensors, by identity.
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
@@ -89,27 +89,27 @@ class Copied:
         for module in self.net.modules():
             getattr(module, "_forward_hooks", {}).clear()  # they only look
             if isinstance(module, AnyBatchNorm) and module.training:
-                module.num_batches_tracked = None  # it is counted outside of the fold
+                module.num_batches_tracked = None  # the counter is updated outside of the fold
         self.call_form, self.numbers = call_form, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
-        self._tensors = [*_tensors_of(self.net)]  # held, so that no other one takes the identity of one of them
+        self._tensors = [*_tensors_of(self.net)]  # kept alive, so that no other object gets the same id
         self.names = {id(tensor): path for path, tensor in self._tensors}
         self._before = self.look()
 
     def look(self) -> Look:
-        """Return all that the code of the copy can read, as it is now."""
+        """Return a new look at everything that the code of the copy can read."""
         return Look(self.net, exact=True)
 
     def changed(self) -> tuple[str, ...]:
-        """Return the names of what the network has changed since it was copied."""
+        """Return the names of the values that the network has changed since it was copied."""
         return () if self._before.holds(self.net) else self.look().changed_since(self._before)
 
     def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
-        """Run a step of N samples, the first or a later one or, for None, that of a fold.
+        """Run a step of N samples: the first step, a later step or, for None, the step of a fold.
 
         Raises:
-            Objection: it does what no operation tells.
-            FoldError: it uses init, or a layer, in a way that steps could tell apart.
+            Objection: the network does something that no operation shows.
+            FoldError: the network uses init or a layer so that the steps could get different results.
         """
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
         shape, dtype, device, (grad, differentiable) = self.call_form[:4]
@@ -122,7 +122,7 @@ class Copied:
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
         frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
-        frame.thread = None  # any: nobody else knows the copy
+        frame.thread = None  # valid in any thread, because only this code uses the copy
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
             record(self.net, x, rehearsal, self.call_form.merged)
@@ -141,9 +141,9 @@ def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _shared(net: nn.Module) -> dict[int, Any]:
-    """Return, by identity, what a copy of a network holds in place of weights: the same memory, which no trace writes.
+    """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
-    In a transform, they are those that it wraps; in an export, where weights hold no numbers, any will do.
+    In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
     """
     found: dict[int, Any] = {}
     for module in net.modules():
@@ -159,18 +159,18 @@ def _shared(net: nn.Module) -> dict[int, Any]:
                 f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
             )
         value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype) if made_up else held.detach()
-        if id(tensor) in parameters:  # plain tensors in a functional_call, which compute the same
+        if id(tensor) in parameters:  # functional_call puts plain tensors in place of parameters; they compute the same
             value = nn.Parameter(value, tensor.requires_grad)
-        elif id(tensor) in buffers:  # which batch norm writes, unseen
+        elif id(tensor) in buffers:  # batch norm writes on them, and no operation shows it
             value = value.clone()
         found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
-        if held is tensor and not made_up:  # with the attributes that somebody has given to it
+        if held is tensor and not made_up:  # with the attributes that the user has added to it
             vars(value).update(copy.deepcopy(vars(tensor), found))
     return found
 
 
 def _unwrapped(tensor: Tensor) -> Tensor:
-    """Return the tensor that the transforms of ``torch.func`` have wrapped; of a batch, the first."""
+    """Return the tensor inside the wrappers of ``torch.func`` transforms; of a batch, the first one."""
     while is_functorch_wrapped_tensor(tensor):
         inner = get_unwrapped(tensor)
         tensor = inner.select(maybe_get_bdim(tensor), 0) if is_batchedtensor(tensor) and len(inner) else inner
@@ -178,10 +178,11 @@ def _unwrapped(tensor: Tensor) -> Tensor:
 
 
 def kept_graph(net: nn.Module) -> str | None:
-    """Return the name of an attribute that holds computed tensors with their graph, in a container; None if none does.
+    """Return the name of a container that holds computed tensors with their graph, or None.
 
-    A network keeps them of earlier steps, in a list say, and nobody can copy them. A tensor that is an attribute
-    itself, such as a weight that a hook computes, is copied without its graph, as the state of a spiking layer is.
+    A network may keep such tensors of earlier steps, for instance in a list, and they cannot be copied. A tensor that
+    is itself an attribute, such as a weight that a hook computes, is copied without its graph. So is the state of a
+    spiking layer.
     """
     for path, module in net.named_modules():
         for name, value in () if isinstance(module, StatefulLayer) else vars(module).items():
@@ -196,15 +197,15 @@ def _is_computed(leaf: object) -> bool:
 
 
 def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T]) -> T | FoldError:
-    """Return what work returns, which runs a copy of a network, or why the network does not fold.
+    """Return the result of work, which runs a copy of a network; or return why the network does not fold.
 
-    What the copy shares with the network is put back as it is now: an earlier look may have seen other numbers there.
+    Afterwards, restore the current values that the copy shares with the network; an earlier look may hold older values.
 
     Args:
         net: the network.
-        call_form: what it is called with.
-        on: what the copy runs on, for messages.
-        work: to be done, by itself.
+        call_form: the form of the call.
+        on: the input of the copy, for messages.
+        work: function without arguments that runs the copy.
     """
     handled, outside = sys.exception(), Look(net).outside
 
@@ -218,25 +219,25 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
     except Exception as error:
         raise_interrupt(error, handled)
         if isinstance(error, FoldError):
-            error.__traceback__ = None  # its frames hold the call, and a trace in them the error
+            error.__traceback__ = None  # its frames hold the call, and a trace in these frames holds the error
             return error
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return Objection(f"does not run on {on} ({text})")
 
 
 def _isolated(call_form: CallForm, work: Callable[[], T]) -> T:
-    """Run work outside of every transform, mode and compiler, one proof at a time; leave random numbers as they are."""
+    """Run work outside of every transform, mode and compiler, one proof at a time, and restore the random state."""
 
     def inside() -> T:
-        compile_nothing()  # there may be something compiled in the network
+        compile_nothing()  # a part of the network may be compiled
         torch.set_grad_enabled(call_form.differentiates[0])
         # without the cache of casts, which the first trace would fill
         set_autocast(call_form.device.type, call_form.precision is not None, call_form.precision, False)
-        # parametrize.cached keeps weights for a network and its copies alike
+        # parametrize.cached shares weights between a network and its copies
         set_cached_parametrizations(0)
         return work()
 
     alone = partial(surroundings.isolated, call_form.device, inside)
     with _one_at_a_time:
-        # where something is exported, a mode writes down what is done here
+        # in an export, a mode would record the operations here
         return within((), alone, without=TorchFunctionMode) if torch.compiler.is_exporting() else alone()

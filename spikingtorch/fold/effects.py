@@ -1,4 +1,4 @@
-"""What code of a network may not do if it is to run once for all steps: print, change files, use something up."""
+"""Actions that prevent code from running once for all steps: printing, changing files, using up an iterator."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -8,19 +8,19 @@ from torch import nn
 
 from spikingtorch.functional.core.bytecode import Reads, module_of
 
-# what is to happen at each step
+# actions that must happen at each step
 _EFFECTS = {
     *("print", "open", "input", "breakpoint", "stdout", "stderr", "system", "putenv", "environb", "warn"),
     *("save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "setrecursionlimit", "write_text"),
     *("write_bytes", "touch", "mkdir", "makedirs", "rmdir", "removedirs", "rmtree", "unlink"),
 }
-# functions of these modules that change files or the process, under names that methods of lists and texts have as well
+# functions of these modules that change files or the process; lists and texts have methods of the same names
 _SYSTEM = {"os", "posix", "nt", "shutil"}
 _EFFECTS_OF_SYSTEM = {
     *("remove", "rename", "renames", "replace", "link", "symlink", "truncate", "chmod", "chown", "utime", "chdir"),
     *("write", "mkfifo", "mknod", "kill", "umask", "copy", "copy2", "copyfile", "copytree", "move"),
 }
-# what nobody can look behind
+# functions whose effects cannot be analysed
 _OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "id"}
 _ASKS = {
     *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
@@ -31,18 +31,18 @@ _LEAVE_OUT = "leave that call out"
 
 
 def objections_to_code(name: str, reads: Reads, outside: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield why a function lets a network step, after "it", and what would let it fold.
+    """Yield the reasons why a function makes a network step, as "it ...", and the changes that would let it fold.
 
     Args:
         name: of the function.
-        reads: what its code reads and does.
-        outside: what it reads of globals, closures and defaults.
+        reads: the names that its code reads, and its actions.
+        outside: the globals, closure variables and defaults that it reads.
     """
     told = {*reads.names, *reads.attributes}
     if effects := told & _EFFECTS:
         yield f"calls {min(effects)}, {_ONCE}", _LEAVE_OUT
     if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
-        yield f"uses {min(hidden)}, behind which nobody can look", "write what it stands for"
+        yield f"uses {min(hidden)}, whose effects cannot be analysed", "write the code that it stands for"
     if reads.catches or "suppress" in told:
         yield (
             f"goes on after an error that it catches in {name}, which one sample may raise for all steps",
@@ -58,7 +58,7 @@ def objections_to_code(name: str, reads: Reads, outside: Mapping[str, Any]) -> I
 
 
 def _effects_of_system(reads: Reads, value: Any) -> set[str]:
-    """Return which functions that change files code reads, of their module or by a name of its own."""
+    """Return the functions that change files and that code reads, from their module or under their own names."""
     if isinstance(value, types.ModuleType):
         return {*reads.attributes} & _EFFECTS_OF_SYSTEM if value.__name__ in _SYSTEM else set()
     own = isinstance(value, types.FunctionType | types.BuiltinFunctionType) and module_of(value) in _SYSTEM

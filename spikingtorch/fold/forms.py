@@ -1,4 +1,4 @@
-"""What matters of a tensor, or of a number of one of torch's modules, if another one may take its place."""
+"""The relevant part of a tensor, or of a number of a torch module, that may be replaced by another one."""
 
 import types
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import nn
 from spikingtorch.functional.core.bytecode import reads_of
 from spikingtorch.functional.core.torch_private import AnyDropout, AnyNorm
 
-# numbers of torch's modules, and what decides which operations they run: a layer that drops nothing, or all, draws none
+# numbers of torch's modules, and the part that decides which operations run: dropout with p = 0 or 1 draws nothing
 _SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (AnyDropout, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
     (AnyNorm, "momentum", type),
@@ -20,7 +20,7 @@ _SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
 
 @lru_cache(maxsize=256)
 def attributes_read_by(kind: type) -> frozenset[str] | None:
-    """Return the attributes that the forward of a class of torch's reads; None where that is not known."""
+    """Return the attributes that the forward of a torch class reads; None if they are not known."""
     if not kind.__module__.startswith("torch.nn.modules."):
         return None
     bases = kind.__mro__[: kind.__mro__.index(nn.Module)]
@@ -39,5 +39,5 @@ def attributes_read_by(kind: type) -> frozenset[str] | None:
 
 
 def settings_of(module: nn.Module) -> dict[str, Callable[[Any], Any]]:
-    """Return what matters of the numbers of a module of torch's, by the names of their attributes."""
+    """Return the functions that give the relevant parts of a torch module's numbers, by attribute."""
     return {name: form for base, name, form in _SETTINGS if isinstance(module, base)}

@@ -1,8 +1,9 @@
-"""What a network holds and can read, and whether it is still the same.
+"""The content of a network, everything that it can read, and the check that nothing has changed.
 
-A decision about a network is good as long as nothing has changed that its code can read: the attributes of its modules,
-what lies inside them, the functions of their classes, and what these read of globals and of variables that they close
-over. ``Look`` walks through all of it once, and leaves a guard that sees by identity whether anything has changed.
+A decision about a network is valid while nothing has changed that its code can read. This includes the attributes of
+its modules, the values inside them, and the functions of their classes. It also includes the globals and closure
+variables that these functions read. ``Look`` walks through all of this once, and keeps a guard that detects changes by
+identity.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,7 +18,7 @@ from spikingtorch.functional.core.torch_private import has_global_hook
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
-    """Return what ``net.modules()`` yields, in its order; generators take three times as long."""
+    """Return the modules of ``net.modules()`` in its order; the generator takes three times as long."""
     if torch.compiler.is_dynamo_compiling():
         return list(net.modules())
     found: dict[nn.Module, None] = {}
@@ -32,7 +33,7 @@ def modules_of(net: nn.Module) -> list[nn.Module]:
 
 
 def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
-    """Return the first parameter of modules themselves, or None if they have none."""
+    """Return the first parameter that the modules own directly, or None."""
     for module in modules:
         for weight in module._parameters.values():
             if weight is not None:
@@ -41,7 +42,7 @@ def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
 
 
 def _flags(modules: list[dict[str, Any]]) -> list[Any]:
-    """Return which parameters there are, which are trained, and what may be put into them: shapes and dtypes."""
+    """Return a key of all parameters: which ones exist, which are trained, and their shapes and dtypes."""
     found: list[Any] = []
     for weights in modules:
         for weight in weights.values():
@@ -50,21 +51,21 @@ def _flags(modules: list[dict[str, Any]]) -> list[Any]:
 
 
 class Look:
-    """All that the code of a network can read, as it is now.
+    """Everything that the code of a network can read, as it is now.
 
     Args:
         net: the network.
         ignored: names of attributes that do not matter.
         free: names of numbers whose value does not matter.
-        exact: whether another tensor of the same form is a change, too, as it is in a network that keeps one.
+        exact: whether another tensor of the same form is a change too, as in a network that keeps a tensor.
 
     Attributes:
         tells: whether the code can tell a number from a tensor that holds it.
         modules: all of its modules.
         numbers: names of the numbers among the attributes of its modules.
-        reason: why nothing can be decided about it, after "it"; None if something can.
-        remedy: what would let it fold.
-        outside: what a copy of the network shares with it.
+        reason: why no decision is possible, as the end of a sentence "it ..."; None if one is.
+        remedy: the change that would let it fold.
+        outside: the objects that a copy of the network shares with it.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class Look:
     ) -> None:
         self.modules = modules_of(net)
         names, shared = set[str](), set[int]()
-        while True:  # functions that are found read more attributes
+        while True:  # the functions found in a walk read more attributes
             walk = Walk(names, ignored, free, exact, shared)
             try:
                 walk.through(net, self.modules)
-            except Exception as error:  # of an attribute, or a class, that does not let itself be looked at
-                walk.reason = f"does not let itself be looked at ({type(error).__name__}: {error})".splitlines()[0]
+            except Exception as error:  # an error of an attribute, or of a class, that cannot be examined
+                walk.reason = f"cannot be examined ({type(error).__name__}: {error})".splitlines()[0]
             if walk.names <= names and walk.shared <= shared:
                 break
             names |= walk.names
@@ -85,14 +86,14 @@ class Look:
         self.tells, self.numbers = walk.tells, walk.numbers
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
         self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
-        self._is_lazy = any(is_lazy(weight) for weight in net.parameters())  # which have no shape yet
+        self._is_lazy = any(is_lazy(weight) for weight in net.parameters())  # lazy parameters have no shape yet
         self._holders = [module._parameters for module in self.modules if module._parameters and not self._is_lazy]
         self._were = _flags(self._holders)
         self._hooked = bool(has_global_hook())
-        self._alive = walk.alive  # so that no other object takes the identity of one
+        self._alive = walk.alive  # kept alive, so that no other object gets the same id
 
     def holds(self, net: nn.Module) -> bool:
-        """Say at once whether a network is this one, as it was; False as well where only another look can tell."""
+        """Return True if a network is this one, unchanged, by a fast check; False also if only a new look can tell."""
         if self.modules[0] is not net or self._is_lazy or self._hooked or has_global_hook():
             return False
         if any(self._empty) or not self._guard.unchanged():
@@ -100,7 +101,7 @@ class Look:
         return _flags(self._holders) == self._were
 
     def changed_since(self, before: "Look") -> tuple[str, ...]:
-        """Return the names of what is not as it was."""
+        """Return the names of the values that have changed."""
         one, other = before._marks, self._marks
         if one == other:
             return ()
@@ -108,5 +109,5 @@ class Look:
         return tuple(sorted(name for name in found if not any(name.startswith(f"{outer}.") for outer in found)))
 
     def same_as(self, before: "Look") -> bool:
-        """Say whether a network is as it was."""
+        """Return True if a network has not changed."""
         return before._marks == self._marks

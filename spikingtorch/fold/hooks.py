@@ -1,4 +1,4 @@
-"""Hooks on the modules of a network: which let it fold."""
+"""Hooks on the modules of a network, and which of them allow a fold."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,13 +12,13 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def computed_attributes(module: nn.Module) -> set[str]:
-    """Return the attributes that torch's own hooks compute before each call, as the weight of weight_norm."""
+    """Return the attributes that torch's own hooks compute before each call, such as the weight of weight_norm."""
     hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if _is_torchs(hook)]
     return {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}
 
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
-    """Say whether hooks of a module stand in the way of folding."""
+    """Return True if hooks of a module prevent folding."""
     for name in HOOKS:
         for hook in getattr(module, name, {}).values():
             computes = name == "_forward_pre_hooks" and (_is_torchs(hook) or isinstance(hook, InitHook))
@@ -28,7 +28,7 @@ def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
 
 
 class only_looking:  # noqa: N801
-    """Within it, a forward hook that returns something ends the fold."""
+    """A context in which a forward hook that returns something ends the fold."""
 
     def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
         self._fold = fold
@@ -42,7 +42,7 @@ class only_looking:  # noqa: N801
         self.put_back()
 
     def put_back(self) -> None:
-        """Let hooks be as they were, those that are still there."""
+        """Restore the original hooks, except those that were removed meanwhile."""
         for hooks, before in self._found:
             hooks.update({key: hook for key, hook in before.items() if key in hooks})
 

@@ -1,4 +1,4 @@
-"""Judging a call: by the rule of its operation, which is in the table, taught by the user, or that of torch's tag."""
+"""Judge a call by the rule of its operation: from the table, from the user, or from torch's tag."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from spikingtorch.functional.core.torch_private import OpOverload, OpOverloadPac
 
 
 def aten_name(func: Any) -> str:
-    """Return the name of one of torch's operations; none for those of others, which may mean anything."""
+    """Return the name of a torch operation; "" for others, whose names may mean anything."""
     return str(func._opname) if getattr(func, "namespace", "") == "aten" else ""
 
 
-# what a user can say of an operation that is not in the table
+# the rules that a user can give for an operation outside of the table
 TAUGHT: dict[str, Rule] = {"pointwise": pointwise, "rows": rows_of_all}
 
 
 def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
-    """Return the rules of a user, by the name of the operation.
+    """Return the user's rules, by the name of the operation.
 
     Raises:
         TypeError: a key is no operation.
@@ -44,7 +44,7 @@ def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
 
 
 def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
-    """Return the rule of an operation: one that the user taught, one of the table, or that of torch's tag."""
+    """Return the rule of an operation: from the user, from the table, or from torch's tag."""
     for key in (str(func), str(func.overloadpacket)):
         if key in taught:
             return taught[key]
@@ -54,10 +54,10 @@ def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
 
 
 def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
-    """Return the outer factor of what an operation makes.
+    """Return the outer factor of the result of an operation.
 
     Raises:
-        Objection: it does not keep samples apart, as far as is known.
+        Objection: the operation mixes samples, or possibly mixes them.
     """
     func, samples = op.call.func, any(out.axis is not None for out in op.outs)
     name = aten_name(func)
@@ -81,7 +81,7 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
 
 
 def draws(op: Operation) -> bool:
-    """Say whether an operation of torch draws random numbers."""
+    """Return True if an operation of torch draws random numbers."""
     if torch.Tag.nondeterministic_seeded not in op.call.func.tags:
         return False
     off = op.named.get("dropout_p", 1.0) == 0.0 or op.named.get("train", True) is False

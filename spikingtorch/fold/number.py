@@ -1,4 +1,4 @@
-"""Number: a tensor in the place of a number, of which code of the user's sees what it would see of a number."""
+"""Number: a tensor that replaces a number, and looks like a number to the user's code."""
 
 import sys
 from typing import Any
@@ -10,19 +10,19 @@ from spikingtorch.fold.trace import LIBRARIES, Objection
 from spikingtorch.functional.core.torch_private import DisableTorchFunctionSubclass
 
 _NUMBERS = {*dir(float), *dir(int)}
-# kinds of tensors, by the kind of number that they stand for
+# the type of number that a tensor of each dtype stands for
 _DTYPES = {torch.int64: int, torch.float16: float, torch.bfloat16: float, torch.float32: float, torch.float64: float}
 
 
 class Number(Tensor):
-    """A tensor without axes that computes as a number does, and can be looked at in no other way.
+    """A tensor without axes that supports arithmetic like a number, and refuses any other use.
 
-    What is computed from such tensors alone, by operators, is one as well.
+    A result that operators compute from such tensors only is a Number as well.
     """
 
     @classmethod
     def of(cls, number: float) -> Tensor:
-        """Return one, of the kind that torch takes such a number for."""
+        """Return a Number, with the dtype that torch gives to such a number."""
         return torch.tensor(number).as_subclass(cls)
 
     @classmethod
@@ -34,7 +34,7 @@ class Number(Tensor):
                 all(type(x) is cls for x in given) and getattr(Tensor, getattr(func, "__name__", ""), None) is func
             )
             if computed and type(out) is Tensor and out.ndim == 0:
-                out.__class__ = cls  # as the tensor that a trace has noted
+                out.__class__ = cls  # not a new tensor: the trace has noted this one
             return out
 
     def __hash__(self) -> int:

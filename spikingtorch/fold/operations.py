@@ -1,8 +1,8 @@
-"""Calls of operations as a rule sees them: in a trace of a batch of 7 samples and one of 11 at once.
+"""Calls of operations as a rule sees them: merged from the traces of 7 and of 11 samples.
 
-They differ in the sizes that depend on the batch. In a shape, such a size is a ``Batch(k)``, k times the batch. The
-entries of that axis are numbered (outer, batch, inner), and ``outer`` is kept for each tensor: views can merge other
-axes with that of the batch.
+The two traces differ in the sizes that depend on the batch. In a shape, such a size is a ``Batch(k)``, k times the
+batch. Views can merge other axes with the axis of the batch. So the entries of this axis are numbered (outer, batch,
+inner), and ``outer`` is kept for each tensor.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 from spikingtorch.fold.trace import Objection, TracedCall
 from spikingtorch.functional.core.torch_private import pytree
 
-# why an operation mixes samples, and what would let it keep them apart
+# why an operation mixes samples, and the change that keeps them apart
 REDUCES = "works along the axis of the batch"
 AXES = "work along other axes, so that each sample is computed by itself"
-FEW, MORE = 7, 11  # samples of the two traces
+FEW, MORE = 7, 11  # numbers of samples of the two traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Value:
     """A tensor of both traces.
 
     Attributes:
-        number: which one it is; None if it was there before.
+        number: number of the tensor in the trace; None if it existed before.
         shape: its sizes; at most one is a Batch.
         storage: of its memory, in the first trace.
-        outer: how many entries of the axis lie between two samples, counted from outside.
-        strides: those of each axis in both traces.
-        constant: tells it from others that were there before.
+        outer: the factor outside of the batch in the numbering of the axis.
+        strides: strides of each axis in both traces.
+        constant: identifies a tensor that existed before.
     """
 
     number: int | None
@@ -47,26 +47,26 @@ class Value:
 
     @property
     def axis(self) -> int | None:
-        """The axis of the samples; None for what is the same for all."""
+        """The axis of the samples; None for a tensor that is the same for all samples."""
         return next((axis for axis, size in enumerate(self.shape) if isinstance(size, Batch)), None)
 
     @property
     def last(self) -> int | None:
-        """The same, counted from the end."""
+        """The axis of the samples, counted from the end."""
         return None if self.axis is None else self.axis - len(self.shape)
 
     @property
     def k(self) -> int:
-        """How many entries of the axis are of one sample."""
+        """The number of entries per sample along this axis."""
         size = None if self.axis is None else self.shape[self.axis]
         return size.k if isinstance(size, Batch) else 0
 
 
 def merged_size(a: int, b: int) -> int | Batch:
-    """Return a size of both traces.
+    """Merge the sizes of both traces.
 
     Raises:
-        Objection: it depends on the batch, and is no multiple of it.
+        Objection: the size depends on the batch, and is no multiple of it.
     """
     if a == b:
         return a
@@ -80,7 +80,7 @@ class Operation(NamedTuple):
     """A call of an operation in both traces.
 
     Attributes:
-        call: as it was noted first.
+        call: the call in the first trace.
         named: its arguments by name.
         tensors: those that go in.
         outs: those that come out.
@@ -93,16 +93,16 @@ class Operation(NamedTuple):
 
     @property
     def carrying(self) -> list[Value]:
-        """The tensors that go in and differ from sample to sample."""
+        """The arguments that differ from sample to sample."""
         return [tensor for tensor in self.tensors if tensor.axis is not None]
 
     def need(self, condition: object, what: str, remedy: str = "") -> None:
-        """Object unless a condition holds."""
+        """Raise an objection unless a condition holds."""
         if not condition:
             raise Objection(f"{what} ({self.call.name})", remedy)
 
     def dims(self) -> list[int]:
-        """Return the axes that the operation works along, of the first tensor."""
+        """Return the axes of the first tensor along which the operation works."""
         found: list[int] = []
         for name in ("dim", "dims", "dim0", "dim1", "dim2", "dimension"):
             dims = self.named.get(name, [])
@@ -111,7 +111,7 @@ class Operation(NamedTuple):
         return [dim % max(len(self.tensors[0].shape), 1) for dim in found]
 
 
-Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of what comes out
+Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of the result
 
 
 def values_in(tree: Any) -> list[Value]:

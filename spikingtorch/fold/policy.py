@@ -1,7 +1,8 @@
-"""FoldPolicy: whether a network steps or folds, found out once and remembered.
+"""FoldPolicy: decide once whether a network steps or folds, and remember the decision.
 
 A ``Version`` is a network as it was at some call. For each ``CallForm`` it holds the ``FoldDecision`` of the proof. For
-each form with its numbers of samples and steps it holds a ``Plan``, by which the next such call goes at once.
+each form with its numbers of samples and steps it holds a ``Plan``, which the next such call follows without a new
+decision.
 """
 
 import warnings
@@ -38,21 +39,21 @@ MODES = ("auto", "step", "fold")
 
 UNDECIDED = "has not been looked at yet, for some of its weights get their shape from the first input"
 _KEPT = 64
-# how many versions of a network are examined whatever happens, and after how many calls one more is: a network that is
-# another at each call, of which each would need a proof of its own, is faster step by step
+# the number of versions of a network that are always examined, and the number of calls after which one more may be. A
+# network that changes at each call would need a proof for each call, and is faster step by step
 _EXAMINED, _CALLS = 8, 16
 
 
 class Plan:
-    """How calls of one form run, in a network as it is.
+    """The way in which calls of one form run, while the network does not change.
 
     Args:
-        decision: whether they fold, and why, for their number of samples.
+        decision: whether these calls fold, and why, for their number of samples.
 
     Attributes:
-        draws: whether such a call may draw random numbers: known once one has come to its end.
-        small: if all products of such a call were too small for kernels, the identities of the weights, and how each
-            was computed; None if they were not, or that is not known.
+        draws: whether such a call may draw random numbers; True until a call has ended without drawing.
+        small: if all products of such a call were too small for kernels: the ids of the weights, and how each product
+            was computed. Else None, and None while this is unknown.
     """
 
     __slots__ = ("decision", "draws", "small")
@@ -63,17 +64,17 @@ class Plan:
 
 
 class Version:
-    """A network as it was at a call, and what was found out about it.
+    """A network as it was at a call, and the decisions about it.
 
     Args:
-        look: all that its code can read.
-        free: names of numbers whose value made no difference.
+        look: everything that its code can read.
+        free: names of numbers whose value changes no decision.
 
     Attributes:
-        found: the decisions, by what the network is called with.
-        plans: of these, by the form of a call.
+        found: the decisions, by the form of a call.
+        plans: the plans, by form, numbers of samples and steps, and type of the input.
         unexamined: a decision to step that was made without a proof; the next call in this version gets one.
-        is_stepped: whether a call was run so.
+        is_stepped: whether a call has followed ``unexamined``.
     """
 
     def __init__(self, look: Look, free: frozenset[str]) -> None:
@@ -84,7 +85,7 @@ class Version:
         self.is_stepped = False
 
     def decision(self, call_form: CallForm) -> FoldDecision | None:
-        """Return what was found out for a form of call."""
+        """Return the decision for a form of call, or None."""
         for place, (kind, decision) in enumerate(self.found):
             if kind == call_form:
                 if place:
@@ -93,7 +94,7 @@ class Version:
         return None
 
     def note(self, call_form: CallForm, decision: FoldDecision) -> None:
-        """Keep a decision, the last one first."""
+        """Store a decision; the newest one comes first."""
         self._put_first(call_form, decision)
         self.plans = {}
 
@@ -109,22 +110,22 @@ class Version:
 
 
 class FoldPolicy:
-    """What was found out about a network, for each form in which it was called.
+    """The decisions about a network, for each form in which it was called.
 
-    A copy, and what comes out of a pickle, finds out anew.
+    A copied or unpickled policy starts without decisions.
 
     Args:
-        taught: rules of the user's, by operation.
-        hooks_look: whether forward hooks only look, and may be called once with all steps.
-        must_fold: whether a network that steps is an error, since batch norm is to take the statistics of all steps.
+        taught: rules of the user, by operation.
+        hooks_look: whether forward hooks only observe, and may be called once with all steps.
+        must_fold: whether a network that steps is an error, because batch norm must take the statistics of all steps.
 
     Attributes:
         seen: shape of the last input.
         call_form: the form of the call.
-        plan: of the call that runs, where it is proven that the network folds; what it does depends on no number of
-            the input.
-        notes: how linear layers and convolutions were computed at the last call, by the identity of their weights.
-        warned: whether it has been said why the network steps.
+        plan: the plan of the running call, if the network provably folds; its operations then do not depend on the
+            values of x.
+        notes: how linear layers and convolutions were computed at the last call, by the id of their weights.
+        warned: whether the warning that the network steps was given.
     """
 
     def __init__(
@@ -135,11 +136,11 @@ class FoldPolicy:
         self.plan: Plan | None = None
         self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
         self._versions: list[Version] = []
-        self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
-        self._deciding: frozenset[str] = frozenset()  # and of those whose value may make one
+        self._free: frozenset[str] = frozenset()  # names of numbers whose value changes no decision
+        self._deciding: frozenset[str] = frozenset()  # names of numbers whose value may change one
         self._calls = self._examined = 0
         self._last: FoldDecision | None = None
-        # whether a folded call has met batch norm in training, as long as the network stays as it was
+        # whether a folded call has met batch norm in training; valid while the network does not change
         self._norms: tuple[Look, bool] | None = None
         self.notes: Mapping[int, Any] = {}
         self.warned = False
@@ -148,7 +149,7 @@ class FoldPolicy:
         return FoldPolicy, (self._taught, self._hooks_look, self._must_fold)
 
     def anew(self, hooks_look: bool, must_fold: bool) -> "FoldPolicy":
-        """Return one that knows nothing yet, with the same rules."""
+        """Return a policy without decisions, with the same rules."""
         return FoldPolicy(self._taught, hooks_look, must_fold)
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
@@ -156,26 +157,26 @@ class FoldPolicy:
         self.seen, self.call_form, self.plan = x.shape, _call_form(x, isinstance(init, Tensor), self._must_fold), None
 
     def known(self, net: nn.Module) -> Version | None:
-        """Return the version that a network is in, if that is seen at once; None where only a new look can tell."""
+        """Return the current version of a network if a fast check finds it; None if a new look is needed."""
         for version in self._versions:
             if version.look.holds(net):
                 return version
         return None
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, version: Version | None = None) -> bool:
-        """Say whether a network is to be handed all steps of x at once.
+        """Return True if a network should run all steps of x at once.
 
         Args:
             net: the network.
             x: (N, T, ...).
             init: of the first step.
-            version: what ``known`` has just returned; left out, it is asked here.
+            version: the result of ``known``; if it is left out, ``known`` is called here.
         """
         self._last = self.plan = None
         if x.shape[0] == 0:
             return False
         traced = _is_traced()
-        if self.call_form is None or traced:  # torch.compile does not let the call see its input
+        if self.call_form is None or traced:  # under torch.compile, the call has not noted its input
             self.note_input(x, init)
         assert self.call_form is not None
         N, T = x.shape[:2]
@@ -188,7 +189,7 @@ class FoldPolicy:
                 return False
             plan = Plan(found)
             version = self._versions[0]
-            # what is not settled is asked anew, and so is what was decided without a proof
+            # unsettled decisions, and those without a proof, are made again at the next call
             if (
                 form is not None
                 and version.decision(self.call_form) is not None
@@ -204,14 +205,14 @@ class FoldPolicy:
         return self.plan is not None
 
     def may_normalise(self, net: nn.Module) -> bool:
-        """Say whether a network in mode "fold" may call batch norm in training, as a module or as a function."""
-        # what is traced is run more than once, each time in the same way
+        """Return True if a network in mode "fold" may call batch norm in training, as a module or as a function."""
+        # code that is traced runs more than once, and must do the same each time
         if _is_traced() or self._norms is None or not self._norms[0].holds(net):
             return True
         return self._norms[1]
 
     def note_norms(self, net: nn.Module, met: bool) -> None:
-        """Remember whether a call in mode "fold", or a proven one, has met batch norm in training."""
+        """Remember whether a call in mode "fold", or a proven call, has met batch norm in training."""
         if _is_traced():
             return
         if self._norms is None or not self._norms[0].holds(net):
@@ -219,12 +220,12 @@ class FoldPolicy:
 
     @property
     def normalises(self) -> bool:
-        """Whether the network that ``folds`` was asked about has batch norm in training, by step."""
+        """True if the last network given to ``folds`` has batch norm in training, with the statistics of each step."""
         return self._last is not None and self._last.normalises and not self._must_fold
 
     @property
     def objection(self) -> str:
-        """Why the network that ``folds`` was asked about does not, and what would let it."""
+        """The reason why the last network given to ``folds`` does not fold, and the change that would let it fold."""
         found = self._last
         if found is None or found.reason is None:
             return "is not known yet: parameters without a shape get one by a call in evaluation"
@@ -233,13 +234,13 @@ class FoldPolicy:
     def finding(
         self, net: nn.Module, call_form: CallForm, shape: torch.Size, *, explains: bool = False
     ) -> FoldDecision | None:
-        """Return what there is to know of a network in the form that it has now; None as long as it is incomplete.
+        """Return the decision about a network in its current form; None while some parameters have no shape.
 
         Args:
             net: the network.
-            call_form: what it is called with.
-            shape: of the input, (N, T, ...).
-            explains: whether somebody asks about the last call, and the network does not run.
+            call_form: the form of the call.
+            shape: shape of the input, (N, T, ...).
+            explains: True if the user asks about the last call, and the network does not run.
         """
         version = self.known(net)
         found, is_new = (None if version is None else version.decision(call_form)), False
@@ -258,7 +259,7 @@ class FoldPolicy:
         return found
 
     def _forgetting(self) -> Callable[[], None]:
-        """Return what lets this know what it knows now, and no more: nothing of a look that is interrupted."""
+        """Return a function that restores the current decisions; it runs if a new look is interrupted."""
         known = self._versions, self._free, self._deciding, self._examined
         of_versions = [(version, dict(vars(version))) for version in self._versions]
 
@@ -270,7 +271,7 @@ class FoldPolicy:
         return forget
 
     def forget_change(self) -> None:
-        """Forget that a call changes the network, if that call did not come to its end: it may not have done so yet."""
+        """Forget that a call changes the network, if the call has failed: the change may not have happened yet."""
         for version in self._versions[:1]:
             version.found, version.plans = (
                 [each for each in version.found if not each[1].changing or each[1].settled],
@@ -280,13 +281,13 @@ class FoldPolicy:
     def _find_out(
         self, net: nn.Module, version: Version | None, call_form: CallForm, explains: bool
     ) -> tuple[Version, FoldDecision, bool]:
-        """Return the version that a network is in, the decision about it, and whether that is a new one."""
+        """Return the current version of a network, the decision about it, and whether the decision is new."""
         version = self._looked_at(net) if version is None else version
         self._keep(version)
         found = version.decision(call_form) or (version.unexamined if explains else None)
         if found is None:
             return *self._examine(net, version, call_form), True
-        if found.changing and not explains:  # and was back in the same version
+        if found.changing and not explains:  # and yet it is in the same version again
             found = found._replace(settled=True)
             version.note(call_form, found)
         return version, found, False
@@ -299,7 +300,7 @@ class FoldPolicy:
             return found
         is_known = found.sizes.knows(N)
         reason = found.sizes.objection_to(N, net)
-        if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
+        if reason is not None and not (is_known or is_new):  # possibly because tensors or numbers have changed since
             again = self._decide(net, version, call_form)
             if again.reason is None and again.sizes is not None:
                 reason = again.sizes.objection_to(N, net)
@@ -311,7 +312,7 @@ class FoldPolicy:
         return found._replace(reason=reason, remedy="compute the same for each number of samples")
 
     def _looked_at(self, net: nn.Module) -> Version:
-        """Return the version that a network is in, by a new look at it."""
+        """Return the current version of a network, by a new look at it."""
         look, free = Look(net, free=self._free), self._free
         if free and look.tells:  # code has changed
             look, free = Look(net), frozenset()
@@ -320,13 +321,13 @@ class FoldPolicy:
             version = Version(look, free & look.numbers)
             if self._examined >= _EXAMINED + self._calls // _CALLS and not self._must_fold:
                 version.unexamined = self._as_it_changes(look)
-                # one that has passed unexamined is not likely to come back
+                # a version that passed unexamined is not likely to return
                 self._versions = [each for each in self._versions if each.unexamined is None]
         version.look = look
         return version
 
     def _as_it_changes(self, look: Look) -> FoldDecision:
-        """Return the decision about a network that is another one at each call."""
+        """Return the decision about a network that changes at each call."""
         names = [name for name in look.changed_since(self._versions[0].look) if name not in self._free]
         numbers = [name for name in names if name in look.numbers]
         remedy = "leave it as it is between calls"
@@ -336,12 +337,12 @@ class FoldPolicy:
         return FoldDecision(what, {}, remedy)
 
     def _keep(self, version: Version) -> None:
-        """Keep a version, the one that was used last first."""
+        """Store a version; the last one used comes first."""
         if not self._versions or self._versions[0] is not version:
             self._versions = [version, *[each for each in self._versions if each is not version][: _KEPT - 1]]
 
     def _examine(self, net: nn.Module, version: Version, call_form: CallForm) -> tuple[Version, FoldDecision]:
-        """Decide about a form of call that is new for a version of the network."""
+        """Decide about a form of call that a version of the network has not seen."""
         if version.unexamined is not None and not version.is_stepped:
             version.is_stepped = True
             return version, version.unexamined
@@ -350,7 +351,7 @@ class FoldPolicy:
         decision = self._decide(net, version, call_form)
         if decision.reason is None:
             decision = self._free_numbers(net, version, call_form, decision)
-        elif version.free:  # perhaps because of a number
+        elif version.free:  # possibly because of a number
             plain = Version(Look(net), frozenset())
             decision = self._decide(net, plain, call_form)
             if decision.reason is None:
@@ -359,7 +360,7 @@ class FoldPolicy:
                 version = plain
         known = [other for each in self._versions for kind, other in each.found if kind == call_form]
         if decision.changing in [each.changing for each in known if each.changing]:
-            # at each call: it steps, whatever these attributes are
+            # it changes at each call, so it steps for any value of these attributes
             decision = decision._replace(settled=True)
             version.look, version.free = Look(net, decision.changing), frozenset()
         version.note(call_form, decision)
@@ -373,7 +374,7 @@ class FoldPolicy:
     def _free_numbers(
         self, net: nn.Module, version: Version, call_form: CallForm, decision: FoldDecision
     ) -> FoldDecision:
-        """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""
+        """Find the changed numbers that enter only arithmetic, and let them have any value."""
         other = next((other for other in self._versions if other is not version), None)
         changed = set(version.look.changed_since(other.look)) if other and not version.look.tells else set[str]()
         for name in sorted(changed & version.look.numbers - self._deciding - version.free):
@@ -387,7 +388,7 @@ class FoldPolicy:
         return decision
 
     def revoke(self, error: Exception) -> None:
-        """Remember that a network which was proven to fold failed all the same, and that stepping went well."""
+        """Remember that a network failed in a fold in spite of its proof, and ran step by step."""
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
         decision = self._versions[0].decision(self.call_form) if self._versions and self.call_form is not None else None
@@ -396,7 +397,7 @@ class FoldPolicy:
             self._versions[0].note(self.call_form, self._last)
 
     def warn(self, net: nn.Module) -> None:
-        """Say, once, why a network has run step by step."""
+        """Warn, once, why a network has run step by step."""
         found = self._last
         if self.warned or found is None or found.reason is None or found.passes:
             return
@@ -423,10 +424,10 @@ def _is_traced() -> bool:
 
 
 def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
-    """Return a decision about a network that is not to be run even to look at it."""
+    """Return a decision about a network that the proof must not run, or None."""
     if has_global_hook():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
-    # one within a norm over time is called once
+    # a norm inside a TimeNorm is called once
     inner = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}
     for path, module in net.named_modules():
         where = path or "the network"

@@ -1,8 +1,8 @@
-"""The proof that a network may be handed all steps of a sequence as one batch.
+"""The proof that a network can run all steps of a sequence as one batch.
 
 Three traces of a copy are compared: 7 samples in a fold, 11 samples in a first step, 7 samples in a later one. They
-have to be the same but for the sizes that are a multiple of the batch. Then each operation is judged by its rule. What
-comes out of an operation that mixes samples does no harm as long as nothing is made of it.
+have to be the same, except for sizes that are a multiple of the batch. Then each operation is judged by its rule. The
+result of an operation that mixes samples does no harm as long as the network does not use it.
 """
 
 import sys
@@ -47,20 +47,20 @@ Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
 
 
 class FoldDecision(NamedTuple):
-    """What is known of a network in the form that it has.
+    """The decision for a network in its current form.
 
     Attributes:
-        reason: why it has to step, after "it"; None if it folds.
-        inputs: for each spiking layer, by its path, the shapes of its inputs for one sample, and the form of the tree
-            that they are the leaves of; a layer is missing where the trace did not come to its end.
-        remedy: what would let it fold, if that can be said.
-        normalises: whether it has batch norm in training, whose statistics are those of each step.
+        reason: why it must step, as the end of a sentence "it ..."; None if it folds.
+        inputs: the inputs of each spiking layer, by path: the shapes of the tensors for one sample, and the tree that
+            holds them. A layer is missing if the trace ended before it.
+        remedy: the change that would let it fold, if known.
+        normalises: whether it has batch norm in training, which takes the statistics of each step.
         draws: whether it draws random numbers outside of its spiking layers, as dropout in training does.
-        changing: attributes that the network changes at a call.
-        settled: whether it does so at each call, and not at the first alone.
-        repeats: whether it does so at the next step as well.
-        sizes: finds out whether it does the same for other numbers of samples.
-        theirs: whether it holds a neuron of another library, whose state stays from call to call.
+        changing: the attributes that a call changes.
+        settled: whether each call changes them, not only the first one.
+        repeats: whether the next step changes them as well.
+        sizes: checks whether it does the same for other numbers of samples.
+        theirs: whether it has a neuron of another library, whose state stays from call to call.
     """
 
     reason: str | None
@@ -76,30 +76,30 @@ class FoldDecision(NamedTuple):
 
     @property
     def objection(self) -> str:
-        """Why it has to step, and what would let it fold."""
+        """The reason why it must step, and the change that would let it fold."""
         return f"{self.reason}{f'. To let it fold, {self.remedy}' if self.remedy else ''}"
 
     @property
     def passes(self) -> bool:
-        """Whether the network may fold at the next call: it has changed, as at a first call, and not again."""
+        """True if the network may fold at the next call: a first call has changed it, and later steps do not."""
         return bool(self.changing) and not (self.settled or self.repeats)
 
 
 def prove(
     net: nn.Module, call_form: CallForm, taught: Mapping[str, Rule], numbers: Collection[str] = ()
 ) -> FoldDecision:
-    """Find out whether a network may be handed all steps at once.
+    """Decide whether a network can run all steps at once.
 
     Args:
-        net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
-        call_form: what it is called with.
-        taught: rules of the user's, by operation.
-        numbers: names of attributes that may have any value, each a number.
+        net: the module inside a SpikingNet. A copy of it runs; the network and all random states stay unchanged.
+        call_form: the form of the call.
+        taught: rules of the user, by operation.
+        numbers: names of attributes that are numbers and may have any value.
     """
     inputs: dict[str, Inputs] = {}
     if (kept := kept_graph(net)) is not None:
         return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
-    if call_form.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
+    if call_form.device.type == "meta":  # tensors on meta hold no values, so noise replaces the inputs and the weights
         call_form = call_form._replace(device=HOST)
     found = attempt(
         net, call_form, "a few samples of noise", lambda: _Proof(Copied(net, call_form, numbers), taught).run(inputs)
@@ -108,18 +108,18 @@ def prove(
 
 
 class _Proof:
-    """One network, and what is known of the tensors of its traces."""
+    """The proof for one network, and the properties of the tensors in its traces."""
 
     def __init__(self, copied: Copied, taught: Mapping[str, Rule]) -> None:
         self.copied, self.taught = copied, taught
         self.outer: dict[int, int] = {}
-        self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
+        self.poison: dict[int, Objection] = {}  # tensors in which samples are mixed, with the objection to each
         self.sums: set[int] = set()  # gradients that are a sum over the batch
         self.asks = self.draws = False
         self.expected: list[Expected] = []
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
-        """Trace and judge; note what the inputs of the layers are."""
+        """Trace and judge the network; note the inputs of the layers."""
         first, few = self._record(FEW, None)
         for path, layer in self.copied.layers.items():
             if id(layer) in few.inputs:
@@ -130,7 +130,7 @@ class _Proof:
             return FoldDecision(text, inputs, _RETURN, changing=changing, repeats=self._changes_again())
         second, _ = self._record(MORE, True)
         later, _ = self._record(FEW, False)
-        if changing := self.copied.changed():  # at another step than the first, or where there are more samples
+        if changing := self.copied.changed():  # at a later step, or with more samples
             return FoldDecision(CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
         for one, other in zip(first, later, strict=False):
             _merged_call(one, other)
@@ -142,11 +142,11 @@ class _Proof:
         return FoldDecision(None, inputs, normalises=normalises, draws=self.draws, sizes=sizes)
 
     def _changes_again(self) -> bool:
-        """Say whether the network changes something at a later step as well."""
+        """Return True if the network changes something at a later step as well."""
         now, handled = self.copied.look(), sys.exception()
         try:
             self._record(FEW, False)
-        except Exception as error:  # whatever it is, the first step has told why it does not fold
+        except Exception as error:  # any error: the reason not to fold is already known from the first step
             raise_interrupt(error, handled)
         return bool(self.copied.look().changed_since(now))
 
@@ -171,7 +171,7 @@ class _Proof:
         return replace(value, outer=outer)
 
     def _judge(self, op: Operation, backward: bool) -> None:
-        """Judge an operation, and note what is known of what it made."""
+        """Judge an operation, and note the properties of its results."""
         func = op.call.func
         found = next((self.poison[t.number] for t in op.tensors if t.number in self.poison), None)
         if isinstance(func, str):
@@ -196,7 +196,7 @@ class _Proof:
         for out in op.outs:
             if out.number is None:
                 continue
-            if not writes:  # what is written on keeps its place
+            if not writes:  # a tensor that is written on keeps its place
                 self.outer[out.number] = outer
             lost = op.carrying and out.axis is None and out.shape != (0,) and out.number not in self.sums
             lost = lost and aten_name(func) not in FACTORIES
@@ -207,7 +207,7 @@ class _Proof:
                 )
 
     def _judge_written(self, op: Operation, outer: int, backward: bool) -> None:
-        """Raise unless what is written on a tensor has its samples where it had them, for others look at its memory."""
+        """Raise unless a write keeps each sample in its place, because other tensors may share the memory."""
         for value in values_in([op.named[name] for name in written_by(op.call.func)]):
             same = value.shape in [out.shape for out in op.outs] or not op.outs
             place = value.outer == outer or aten_name(op.call.func) in FACTORIES
@@ -215,7 +215,7 @@ class _Proof:
         op.need(not (backward and self.sums.intersection(t.number for t in op.outs)), "writes a sum over the samples")
 
     def _judge_text(self, op: Operation, func: str) -> None:
-        """Judge what is no operation of torch: layers, their parameters, the output, gradients, batch norm."""
+        """Judge an entry that is no torch operation: layers, their parameters, the output, gradients, batch norm."""
         if func == PARAMETERS:
             if op.carrying:
                 raise Objection("has neurons whose parameters come from the batch")
@@ -236,7 +236,7 @@ class _Proof:
                 raise Objection("merges the batch with other axes before a function with a backward pass of its own")
 
     def _is_sum(self, op: Operation) -> bool:
-        """In a backward pass: say whether what comes out is a sum over the samples; raise if more is made of one."""
+        """In a backward pass, return True if the result is a sum over the samples; raise if a sum is used further."""
         name = aten_name(op.call.func)
         given = [tensor.number in self.sums for tensor in op.tensors]
         if not any(given):
@@ -260,7 +260,7 @@ _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "sele
 
 
 def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
-    """Return the arguments of a call, and what it made, in both traces."""
+    """Return the arguments and the results of a call, merged from both traces."""
     if (one.func is not other.func and one.func != other.func) or one.records != other.records:
         raise Objection(f"{_OTHERWISE} ({one.name})")
     size = "" if isinstance(one.func, str) else SIZES.get(aten_name(one.func), "")
@@ -272,7 +272,7 @@ def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
 
 
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
-    """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
+    """Merge the notes of two traces; ``size`` names the argument that may be a multiple of the batch."""
     if isinstance(a, Noted) and isinstance(b, Noted):
         if (a.number, a.constant, len(a.shape)) != (b.number, b.constant, len(b.shape)):
             raise Objection(_OTHERWISE)

@@ -1,4 +1,4 @@
-"""Queries: what Python asks of tensors while a network is traced, which no operation tells."""
+"""Queries: Python code that reads properties of tensors while a network is traced; operations do not show this."""
 
 import operator
 import sys
@@ -24,14 +24,14 @@ _SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_si
 
 
 def _asker(*passed_on: str) -> str:
-    """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
+    """Return the file of the code that reads a tensor's property, past torch's own methods."""
     skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
     files = (frame.f_code.co_filename for frame, _ in walk_stack(sys._getframe()))
     return next((file for file in files if file not in skipped), "")
 
 
 class NetworkQueries(TorchFunctionMode):
-    """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
+    """A mode that sees queries of Python code to tensors, and folds batch norm in training in its own way."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__()
@@ -60,19 +60,20 @@ class NetworkQueries(TorchFunctionMode):
         name = owner or name
         if name in _LEAVES_TORCH:
             raise Objection(
-                f"leaves torch, with {name}, where nobody can see what it does with the steps",
+                f"leaves torch, with {name}, so that its computation cannot be checked",
                 "compute with tensors alone",
             )
         if func.__name__ == "__set__" and name == "data":
             raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
         if name in _HOOKS:
             raise Objection(
-                f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
+                f"changes its backward pass by hooks, with {name}",
+                "write a torch.autograd.Function, which can be checked",
             )
         if name in _LIES and not _asker().startswith(LIBRARIES):
             raise Objection(
-                f"asks how a tensor lies in memory, with {name}",
-                "leave that out: contiguous() may be called in any case, and reshape() makes a copy where it must",
+                f"reads the memory layout of a tensor, with {name}",
+                "leave that out: contiguous() may always be called, and reshape() makes a copy if it must",
             )
         if func in _INDEXED and _goes_beyond(*args[:2]):
             raise Objection(
@@ -111,18 +112,18 @@ class NetworkQueries(TorchFunctionMode):
 
 
 def _operands(equation: Any, *operands: Any) -> list[Tensor]:
-    """Return the tensors of an einsum that writes all of its axes as letters; none of another one."""
+    """Return the tensors of an einsum that names all its axes by letters; [] for others."""
     if not isinstance(equation, str) or "->" not in equation or "." in equation:
         return []
     return [*operands[0]] if len(operands) == 1 and isinstance(operands[0], list | tuple) else [*operands]
 
 
 def _goes_beyond(x: Tensor, index: Any) -> bool:
-    """Say whether a slice is bounded by a number beyond an axis: torch takes all of it then, and no operation tells."""
+    """Return True if a bound of a slice is beyond the axis: torch then takes all of it, which no operation shows."""
     parts = [part for part in (index if isinstance(index, tuple | list) else (index,)) if part is not None]
     sizes = iter(x.shape)
     for place, part in enumerate(parts):
-        if part is Ellipsis:  # those behind it are counted from the end
+        if part is Ellipsis:  # indices after it are counted from the end
             sizes = iter(x.shape[len(x.shape) - sum(map(_axes, parts[place + 1 :])) :])
             continue
         taken = [next(sizes, 0) for _ in range(_axes(part))]
@@ -134,12 +135,12 @@ def _goes_beyond(x: Tensor, index: Any) -> bool:
 
 
 def _axes(part: Any) -> int:
-    """Return how many axes a part of an index takes."""
+    """Return how many axes an item of an index takes."""
     if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8):
         return part.ndim
     return 0 if isinstance(part, bool) else 1
 
 
 def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
-    """Do what one_hot does, which looks at the values to check them."""
+    """Compute one_hot without its check, which reads the values."""
     return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()

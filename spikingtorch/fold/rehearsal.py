@@ -1,4 +1,4 @@
-"""Rehearsal: one step of a network whose spiking layers are sources of fresh tensors, within a trace."""
+"""Rehearsal: one step of a network inside a trace; its spiking layers return new tensors."""
 
 from functools import partial
 from typing import Any
@@ -17,13 +17,13 @@ from spikingtorch.validation import TakesInit, check_takes_init
 
 
 class Rehearsal(FoldToken):
-    """A fold whose layers hand out fresh tensors of the right form, for one step.
+    """A fold of one step, whose layers return new tensors of the right form.
 
     Args:
         trace: where it is noted.
         N: samples.
-        names: of the layers, by their identity.
-        init: what the network is handed; None for the fold itself.
+        names: names of the layers, by id.
+        init: the ``init`` that the network gets; None for the fold itself.
     """
 
     def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
@@ -35,11 +35,11 @@ class Rehearsal(FoldToken):
         self.roots: list[Tensor] = []
 
     def name(self, layer: Any) -> str:
-        """Return what messages call a layer."""
+        """Return the name of a layer for messages."""
         return self.names[id(layer)]
 
     def call(self, layer: Any, inputs: Any, init: object) -> Any:
-        """Note the inputs of a layer, and return outputs like those it would have."""
+        """Note the inputs of a layer, and return outputs of the right form."""
         with self.trace.looks_away():
             self.admit(layer, inputs, self if init is self.given else init)
         params = pytree.tree_leaves(layer.whole_step()[1])
@@ -55,22 +55,22 @@ class Rehearsal(FoldToken):
         self.trace.add(PARAMETERS, params, ())
         self.trace.add(LAYER, [self.name(layer), *leaves], out)
         self.roots += leaves
-        # a copy, for a network may write on what it is given
+        # a copy, because a network may write on its inputs
         return tree_map(torch.clone, out)
 
 
 def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal, merged: bool = False) -> None:
-    """Run one step of a network within a trace, and what of its backward pass is not torch's own.
+    """Run one step of a network inside a trace, and the parts of its backward pass that are not torch's own.
 
     Args:
         net: the network.
         x: its input.
-        rehearsal: of the fold, with the trace.
-        merged: whether batch norm takes the statistics of all steps, which then change once.
+        rehearsal: the fold, with the trace.
+        merged: whether batch norm takes one statistic over all steps; its running statistics then change once.
 
     Raises:
-        Objection: the network does what no operation tells.
-        FoldError: it uses init, or a layer, in a way that steps could tell apart.
+        Objection: the network does something that no operation shows.
+        FoldError: the network uses init or a layer so that the steps could get different results.
     """
     trace = rehearsal.trace
     trace.add("the input", (), x)
@@ -100,7 +100,7 @@ def _run(net: nn.Module, takes_init: TakesInit, x: Tensor, rehearsal: Rehearsal)
 
 
 def _own_nodes(roots: list[Any]) -> list[Any]:
-    """Return the backward passes that are not torch's own: those of torch keep apart what forward does."""
+    """Return the backward passes that are not torch's own; those of torch keep samples apart if forward does."""
     ahead = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
     seen: dict[Any, None] = {}
     while ahead:
@@ -112,7 +112,7 @@ def _own_nodes(roots: list[Any]) -> list[Any]:
 
 
 def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
-    """Run the backward pass of a function of the user's on random gradients."""
+    """Run the backward pass of a user's function on random gradients."""
     if node._forward_cls.__module__ == "torch.utils.checkpoint":
         raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
     if node._forward_cls.jvp is not torch.autograd.Function.jvp:

@@ -1,7 +1,8 @@
-"""Replay: the trace of a network once more, for a number of samples that it was not traced for.
+"""Replay: trace a network again, for another number of samples.
 
-Where a network asks for sizes, it may do something else for many samples than for a few. It is run for the numbers of a
-call, step by step and folded, and has to ask for the same operations. Nothing is computed: what comes out is empty.
+A network that reads sizes may do something different for many samples than for a few. So it runs with the numbers of
+samples of the call, step by step and folded, and must call the same operations. Nothing is computed: the results are
+empty tensors.
 """
 
 from collections.abc import Container, Sequence
@@ -16,7 +17,7 @@ from spikingtorch.functional.core.torch_private import pytree
 
 
 class Expected(NamedTuple):
-    """A call of both traces: as it was noted in the first, its arguments in both, and what came out."""
+    """A call of both traces: the note of the first trace, and the merged arguments and results."""
 
     call: TracedCall
     given: Any
@@ -24,11 +25,11 @@ class Expected(NamedTuple):
 
 
 class Replay(Trace):
-    """A trace that has to be the one that is known.
+    """A trace that must equal a known trace.
 
     Args:
         device: of the network.
-        taught: names of operations that the user knows.
+        taught: names of operations for which the user has given rules.
         expected: the operations.
         N: samples.
     """
@@ -40,7 +41,7 @@ class Replay(Trace):
         self._expected, self._N = expected, N
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Return something of the right form."""
+        """Return an empty result of the expected form."""
         expected = self._next(func)
         if torch.Tag.inplace_view in func.tags:
             return func(*args, **kwargs)
@@ -51,16 +52,16 @@ class Replay(Trace):
         return self._made(expected)
 
     def whole(self, func: Any, *args: Any) -> Any:
-        """Return a tensor of the right form, which has a gradient if an argument has one, as its parts would give."""
+        """Return an empty tensor of the expected form; it requires a gradient if an argument does."""
         with self.looks_away():
             return _with_gradient_of(_tensors_in(args), super().whole(func, *args))
 
     def advance(self, layer: Any, inputs: Any) -> Any:  # noqa: ARG002
-        """Return outputs of the right form."""
+        """Return empty outputs of the expected form."""
         return self._made(self._next(LAYER, after=1))
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Return a tensor of the right form, which has a gradient."""
+        """Return an empty tensor of the expected form that requires a gradient."""
         return _with_gradient_of([x], self._made(self._next(BATCH_NORM)))
 
     def _next(self, func: Any, after: int = 0) -> Expected:
@@ -71,7 +72,7 @@ class Replay(Trace):
         return expected
 
     def check(self) -> None:
-        """Raise unless all was as expected."""
+        """Raise unless all expected calls were made."""
         calls = zip(self.calls, self._expected, strict=False)
         wrong = [call for call, expected in calls if not self._is(call, expected)]
         if wrong or len(self.calls) != len(self._expected):
@@ -86,7 +87,7 @@ class Replay(Trace):
         )
 
     def _made(self, expected: Expected) -> Any:
-        """Return tensors of the sizes and strides that were expected; memory that nobody writes on costs none."""
+        """Return tensors of the expected sizes and strides; memory that is never written costs nothing."""
         values = iter(values_in(expected.made))
 
         def make(one: Any) -> Any:
@@ -122,6 +123,6 @@ def _tensors_in(tree: Any) -> list[Tensor]:
 
 
 def _with_gradient_of(tensors: Sequence[Tensor], made: Tensor) -> Tensor:
-    """Return a tensor of the same form that has a gradient if one of some tensors has; what it holds is nothing."""
+    """Return ``made``, with a gradient if one of the tensors has one; its values are meaningless."""
     needed = [tensor.sum().to(made.dtype) for tensor in tensors if tensor.requires_grad]
     return made.add_(sum(needed)) if needed else made

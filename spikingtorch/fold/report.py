@@ -42,16 +42,16 @@ class ProductReport(NamedTuple):
     """How one linear layer or convolution was computed at the last call.
 
     Attributes:
-        path: name of its module in the network; of its weights, if they are not the ``weight`` of a module of torch;
-            empty for weights that are computed.
+        path: name of its module in the network. If the weights are not the ``weight`` of a module of torch, the name of
+            the weights; empty for computed weights.
         kind: the module's class, "weights" or "computed weights".
         shape: of the weights.
-        reason: why it did not skip the zeros of its input, None if it did.
-        density: the part of the inputs that was not zero; None if they were not counted.
-        kept: bytes that the backward pass keeps in place of the input, None if it keeps the input or needs none.
+        reason: why it did not skip the zeros of its input; None if it did.
+        density: the share of the inputs that were not zero; None if they were not counted.
+        kept: bytes that the backward pass keeps instead of the input; None if it keeps the input or needs none.
         inputs: numbers of its input.
-        wanted: the part of the inputs whose gradient is computed, where the derivative of their spikes is not zero;
-            None if that of all is.
+        wanted: the share of the inputs whose gradient is computed, because the derivative of their spikes is not zero;
+            None if all gradients are computed.
     """
 
     path: str
@@ -65,7 +65,7 @@ class ProductReport(NamedTuple):
 
     @property
     def form(self) -> str:
-        """How it was computed, and why, as a sentence."""
+        """A sentence that says how the layer was computed, and why."""
         wanted = "" if self.wanted is None else f"; gradient of {self.wanted:.2g} of them, where spikes have a slope"
         if self.reason is not None:
             return f"dense: {self.reason}{wanted.replace('them', 'the inputs')}"
@@ -81,10 +81,10 @@ class Report(NamedTuple):
     Attributes:
         mode: "step" or "fold".
         reason: why.
-        layers: how each spiking layer runs; those that are called, in the order of their definition.
-        products: how linear layers and convolutions were computed at the last call, empty before it.
-        memory: what becomes of the memory of large tensors; empty if no layer makes any.
-        taken: how the axes of the input were taken.
+        layers: how each spiking layer runs, for all layers that are called, in the order of their definition.
+        products: how linear layers and convolutions were computed at the last call; empty before it.
+        memory: how the memory of large tensors is handled; empty if no layer makes any.
+        taken: how the axes of the input were read.
     """
 
     mode: str
@@ -112,15 +112,15 @@ def report(
     batch_first: bool = True,
     statistics: str = "step",
 ) -> Report:
-    """Return how a network runs an input like the last one.
+    """Report how a network runs an input like the last one.
 
     Args:
-        policy: what was found out about the network.
+        policy: the decisions about the network.
         net: the network.
         mode: that was asked for.
-        notes: how layers were computed at the last call, by the identity of their weights.
-        batch_first: how the network takes the axes of an input.
-        statistics: of batch norm in training, of each "step" or of the "sequence".
+        notes: how layers were computed at the last call, by the id of their weights.
+        batch_first: order of the axes of an input.
+        statistics: the statistics of batch norm in training: of each "step" or of the "sequence".
 
     Raises:
         ValueError: there has been none.
@@ -146,7 +146,7 @@ def report(
         if id(weight) in notes
     ]
     known = {id(weight) for weight in net.parameters()}
-    # weights that are computed from others have no name; step by step they are others each time
+    # computed weights have no name; step by step, each step computes new ones
     computed = {note.shape: note for of, note in notes.items() if of not in known}
     products += [_line("", "computed weights", note) for note in computed.values()]
     steps = N * T if taken == "fold" else N
@@ -156,7 +156,7 @@ def report(
 
 
 def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductReport:
-    """Return how the layer with these weights, ``name`` in a module, was computed."""
+    """Return how the layer with these weights was computed; ``name`` is their name in its module."""
     if name == "weight" and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
         return _line(path, type(module).__name__, note)
     return _line(f"{path}.{name}".removeprefix("."), "weights", note)
@@ -191,7 +191,7 @@ def _layer(
     steps: bool,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    # a state at rest may be drawn at random
+    # a state at rest may be random
     state = same_random_numbers(device, partial(layer.initial_state, sequences[0].select(1, 0)))
     with torch.no_grad():
         step, params = layer.whole_step()

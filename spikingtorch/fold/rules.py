@@ -1,8 +1,8 @@
-"""Rules: which operations keep the samples of a batch apart, and where the samples are in what comes out.
+"""Rules: which operations keep the samples of a batch apart, and where the samples are in the result.
 
-A rule is a function of a call that raises ``Objection`` unless each sample of what comes out is computed from the same
-sample of what went in; it returns the outer factor of what comes out. An operation without a rule objects. Constants,
-which are the same for all samples, may go in anywhere.
+A rule is a function of a call. It raises ``Objection`` unless each sample of the result is computed from the same
+sample of the arguments. It returns the outer factor of the result. An operation without a rule is an objection.
+Constants are the same for all samples, and may be any argument.
 """
 
 import math
@@ -28,38 +28,38 @@ def outer_of(op: Operation, tensors: Iterable[Value]) -> int:
 
 
 def together(op: Operation, *, last: bool = True) -> int:
-    """Demand that all tensors that carry samples have them in the same place."""
+    """Check that all tensors with samples have them in the same place."""
     places = {(tensor.last if last else tensor.axis, tensor.k) for tensor in op.carrying}
     op.need(len(places) == 1, _COMBINES, _KEEP)
     return outer_of(op, op.carrying)
 
 
 def pointwise(op: Operation) -> int:
-    """f(a, b, ...) of entries in the same place, broadcast from the last axis on."""
+    """f(a, b, ...) Each entry is computed from the entries in its place, broadcast from the last axis on."""
     outer = together(op)
     op.need(all(out.last == op.carrying[0].last for out in op.outs if out.axis is not None), _MOVES, _KEEP)
     return outer
 
 
 def of_first(op: Operation) -> int:
-    """Compute with the entries of the first tensor alone; the others are the same for all samples."""
+    """Compute with the entries of the first tensor only; the others are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], "takes from the batch what is to be the same for all samples")
     op.need(not op.named.get("assume_unique"), "takes the entries of a batch to differ from each other")
     return pointwise(op)
 
 
 def of_second(op: Operation) -> int:
-    """Look up the entries of the second tensor in a table of one axis."""
+    """Look up the entries of the second tensor in a table with one axis."""
     op.need(op.carrying == op.tensors[1:2] and len(op.tensors[0].shape) == 1, "looks up samples in each other")
     return pointwise(op)
 
 
 def row_major(op: Operation) -> int:
-    """Keep the entries in their order, in axes of other sizes."""
+    """Keep the order of the entries, in axes of other sizes."""
     x, out = op.tensors[0], op.outs[0]
     a, b = x.axis, out.axis
     squeezed = op.call.func._opname.startswith("squeeze") and ("dim" not in op.named or a in op.dims())
-    if a is None or b is None or squeezed:  # which would drop a batch of one sample
+    if a is None or b is None or squeezed:  # this would drop the axis of a batch of one sample
         op.need(False, "drops or moves the axis of the batch", _KEEP)
         return 1
     before, after = (math.prod(size for size in each if type(size) is int) for each in (x.shape[:a], out.shape[:b]))
@@ -68,19 +68,19 @@ def row_major(op: Operation) -> int:
 
 
 def expanded(op: Operation) -> int:
-    """Take the same entries for all indices of new or longer axes."""
+    """Repeat the same entries along new or longer axes."""
     x, out = op.tensors[0], op.outs[0]
     op.need((x.last, x.k) == (out.last, out.k), _MOVES, _KEEP)
     return x.outer
 
 
 def permuted(op: Operation) -> int:
-    """Axes in another order: the one of the batch is where its size is."""
+    """Axes in another order: the axis of the batch is found by its size."""
     return op.tensors[0].outer
 
 
 def along(op: Operation) -> int:
-    """Each index of the axes that an operation does not work along by itself; all tensors are alike."""
+    """Compute each index separately along the axes that the operation does not work along; all tensors are alike."""
     for tensor in op.carrying:
         op.need(len(tensor.shape) == len(op.tensors[0].shape), _COMBINES, _KEEP)
         op.need(tensor.axis not in op.dims(), REDUCES, AXES)
@@ -88,20 +88,20 @@ def along(op: Operation) -> int:
 
 
 def middle(op: Operation) -> int:
-    """Take the median; of an expanded tensor, torch's own is that of other entries."""
+    """Take the median; for an expanded tensor, torch returns the median of other entries."""
     op.need(0 not in noted_in(op.call.given)[0].strides, "takes the median of an expanded tensor", "copy it first")
     return along(op)
 
 
 def along_all(op: Operation) -> int:
-    """Do so where entries are read or written by their index, so that every tensor has to carry the samples."""
+    """Read or write entries by their index; every tensor must carry the samples."""
     plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
     op.need(not plain, "picks entries by the place of a sample in the batch", "expand what all samples share")
     return along(op._replace(tensors=op.carrying, named=op.named))
 
 
 def along_index(op: Operation) -> int:
-    """Entries picked, or written, by an index along one axis; or rows of a table, picked by each sample."""
+    """Pick or write entries by an index along one axis; or pick rows of a table by each sample."""
     x, index = op.tensors[0], op.tensors[1]
     if x.axis is None and op.call.func._opname == "index_select":
         op.need(op.dims() == [op.outs[0].axis], _MOVES)
@@ -111,7 +111,7 @@ def along_index(op: Operation) -> int:
 
 
 def joined(op: Operation) -> int:
-    """Tensors put side by side, along an axis that is not the batch's."""
+    """Concatenate tensors along an axis that is not the batch."""
     parts = [tensor for tensor in op.tensors if tensor.shape != (0,)]
     op.need(len(parts) == len(op.carrying), _COMBINES, AXES)
     out = op.outs[0]
@@ -120,7 +120,7 @@ def joined(op: Operation) -> int:
 
 
 def sliced(op: Operation) -> int:
-    """Take a range of an axis: of the batch's, the whole of it."""
+    """Take a range of an axis; along the axis of the batch, only the whole range."""
     x = op.tensors[0]
     if op.dims() == [x.axis]:
         start, end, step = (op.named.get(name) for name in ("start", "end", "step"))
@@ -132,7 +132,7 @@ def sliced(op: Operation) -> int:
 
 
 def product(op: Operation) -> int:
-    """(bias,) a, b of a product of matrices, or of batches of them: neither contracts the samples."""
+    """Multiply matrices or batches of matrices, (bias,) a, b, without a sum over the samples."""
     a, b = op.tensors[-2:]
     matrices = len(a.shape) > 1 and len(b.shape) > 1
     contracts = a.last == -1 or (b.axis is not None and (not matrices or b.last == -2))
@@ -145,7 +145,7 @@ def product(op: Operation) -> int:
 
 
 def einsum(op: Operation) -> int:
-    """Sum products over letters other than that of the samples, as "nqd,nkd->nqk" does."""
+    """Sum products over other letters than the letter of the samples, as in "nqd,nkd->nqk"."""
     left, result = op.named["equation"].replace(" ", "").split("->")
     terms = left.split(",")
     letters = {term[each.axis] for term, each in zip(terms, op.tensors, strict=True) if each.axis is not None}
@@ -171,7 +171,7 @@ def group_norm(op: Operation) -> int:
 
 
 def solved(op: Operation) -> int:
-    """Solve A X = B in the last two axes; a batch of vectors would be told from matrices by its size."""
+    """Solve A X = B in the last two axes; torch would tell a batch of vectors from matrices by its size."""
     op.need(len({len(tensor.shape) for tensor in op.tensors}) == 1, _COMBINES, "give both as many axes")
     return before(2)(op)
 
@@ -189,7 +189,7 @@ def rows_of_all(op: Operation) -> int:
 
 
 def convolution(op: Operation) -> int:
-    """Each image of a batch by itself; or, with a group for each sample, images that are channels of one."""
+    """Compute each image of a batch separately; or images as channels of one image, with one group per sample."""
     if not isinstance(op.named["groups"], Batch):
         return rows(op)
     x, weight, *bias = op.tensors
@@ -199,7 +199,7 @@ def convolution(op: Operation) -> int:
 
 
 def before(n: int) -> Rule:
-    """Return the rule of what happens in the last n axes of all tensors."""
+    """Return the rule of an operation in the last n axes of all tensors."""
 
     def rule(op: Operation) -> int:
         wide = [tensor for tensor in op.carrying if tensor.last is not None and tensor.last < -n]
@@ -210,19 +210,19 @@ def before(n: int) -> Rule:
 
 
 def spatial(op: Operation) -> int:
-    """Compute in the axes of space, whose number is part of the operation's name."""
+    """Compute in the spatial axes; the name of the operation contains their number."""
     found = re.search(r"([123])d", op.call.func._opname)
     return before(int(found[1]) if found else 3)(op)
 
 
 def layer_norm(op: Operation) -> int:
-    """Statistics over the last axes, and weights that are the same for all samples."""
+    """Take statistics over the last axes, with weights that are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], *_FIRST)
     return before(len(op.named["normalized_shape"]))(op)
 
 
 def norm_of_channels(op: Operation) -> int:
-    """Batch norm: in evaluation each entry by itself; with statistics, those of each channel, which samples may be."""
+    """Batch norm: in evaluation, entry by entry; in training, by channels, which may be samples."""
     x, *others = op.tensors
     name = op.call.func._opname
     trains = op.named.get("training", op.named.get("train", not name.endswith(("no_training", "no_update"))))
@@ -240,14 +240,14 @@ def attention(op: Operation) -> int:
 
 
 def embedding(op: Operation) -> int:
-    """Rows of a table, picked by each sample."""
+    """Pick rows of a table by each sample."""
     op.need(op.tensors[0].axis is None, "looks samples up in each other")
     op.need(not op.named.get("scale_grad_by_freq"), "scales gradients by how often a row is picked in a batch")
     return op.tensors[1].outer
 
 
 def indexed(op: Operation) -> int:
-    """x[i, j, ...], picked or written; or entries of a table, picked by each sample."""
+    """Pick or write x[i, j, ...]; or pick entries of a table by each sample."""
     x, indices = op.tensors[0], op.named["indices"]
     own = [index for index in indices if isinstance(index, Value)]
     values = op.named.get("values")
@@ -257,11 +257,11 @@ def indexed(op: Operation) -> int:
     kinds = {index.dtype for index in noted_in(op.call.given["indices"])}
     masks = kinds <= {torch.bool, torch.uint8} and len(own) == len(indices) == 1 and own[0].shape == x.shape
     if values is not None and masks and not values.shape:
-        return together(op)  # one value where a mask of all entries says so
+        return together(op)  # one value at all entries of a mask
     op.need(x.axis >= len(indices) or indices[x.axis] is None, "picks samples by index")
     op.need(not kinds & {torch.bool, torch.uint8}, "picks by a mask", "use torch.where")
     op.need(all(index.axis is None for index in own), "picks by samples what is to be the same for all")
-    # along one axis, what is picked lies where it was
+    # along one axis, the picked entries keep their place
     one = len(own) == 1 and len(own[0].shape) == 1
     op.need(len(op.carrying) == 1 or one, _COMBINES, "use torch.where")
     return together(op)
@@ -274,14 +274,14 @@ def distances(op: Operation) -> int:
     """(..., n, i), (..., m, i) -> (..., n, m)."""
     a, b = op.tensors
     op.need(a.last != -1 and b.last != -1, "measures over the batch", AXES)
-    # from 26 rows on either side on, torch measures by products
+    # from 26 rows on each side, torch computes distances by products
     varies = op.named.get("p") == 2.0 and not op.named.get("compute_mode") and -2 in (a.last, b.last)
     op.need(not varies, "measures distances by another formula if there are more samples", _DISTANCES)
     return before(2)(op) if a.axis is not None and b.axis is not None else outer_of(op, op.carrying)
 
 
 def bilinear(op: Operation) -> int:
-    """x1^T W x2 of rows, as torch.nn.functional.bilinear asks for it."""
+    """x1^T W x2 of rows, as torch.nn.functional.bilinear calls it."""
     a, weight, b = op.tensors
     op.need(a.axis == 0 and b.axis == 0 and weight.axis is None, *_FIRST)
     wanted = ([1, 3], [0], [1, 2], [2, 3])
@@ -290,7 +290,7 @@ def bilinear(op: Operation) -> int:
 
 
 def repeated(op: Operation) -> int:
-    """Entries repeated along axes: those of the batch once, or a constant for each sample."""
+    """Repeat entries along axes: the axis of the batch once, or a constant for each sample."""
     x, repeats = op.tensors[0], op.named["repeats"]
     if x.axis is None:
         return 1
@@ -299,7 +299,7 @@ def repeated(op: Operation) -> int:
 
 
 def padded(op: Operation) -> int:
-    """Constants around other axes than the batch's."""
+    """Add constants around axes other than the batch."""
     x = op.tensors[0]
     axes = [len(x.shape) - 1 - i // 2 for i, width in enumerate(op.named["pad"]) if width]
     op.need(x.axis not in axes, REDUCES, AXES)
@@ -381,13 +381,13 @@ RULES: dict[str, Rule] = _table(
     (repeated, "repeat"),
     (padded, "constant_pad_nd"),
 )
-# what comes out depends on no number that goes in
+# the result depends on no value of the arguments
 FACTORIES = {
     *("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor"),
     *("zeros_like", "ones_like", "full_like", "empty_like"),
     *("rand", "randn", "randint", "rand_like", "randn_like", "randint_like"),
 }
-# arguments that may be the size of the batch; elsewhere, it would be a number to compute with
+# arguments that may be the size of the batch; in other arguments, it would be a number in a computation
 SIZES = {
     **dict.fromkeys(FACTORIES | {"normal", "view", "_unsafe_view", "expand", "affine_grid_generator"}, "size"),
     **{"reshape": "shape", "slice": "end", "repeat": "repeats", "native_group_norm": "N", "convolution": "groups"},

@@ -1,4 +1,4 @@
-"""Whether a network that folds does the same for other numbers of samples than those of the proof."""
+"""The check that a network that folds does the same for other numbers of samples than in the proof."""
 
 from collections.abc import Container, Sequence
 from functools import partial
@@ -15,11 +15,11 @@ CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 
 
 class Sizes:
-    """What is kept of the traces of a proof: what a network is to do for another number of samples. No tensors.
+    """The calls in the traces of a proof, which a network must make for any number of samples. No tensors.
 
     Args:
         copied: what was traced.
-        taught: names of operations that the user knows.
+        taught: names of operations for which the user has given rules.
         expected: the calls of both traces.
         asks: whether the user's code has asked for a size.
     """
@@ -32,17 +32,17 @@ class Sizes:
         self._known: dict[int, str | None] = {}
 
     def knows(self, N: int) -> bool:
-        """Say whether a number of samples has been looked at."""
+        """Return True if a number of samples has been checked."""
         return _number(N) in self._known
 
     def learn(self, other: "Sizes") -> None:
-        """Take over what was found out from an earlier proof, for numbers of samples that were not looked at since."""
+        """Take over the results of an earlier proof for numbers of samples that were not checked since."""
         self._known = other._known | self._known
 
     def objection_to(self, N: int, net: nn.Module) -> str | None:
-        """Return what the network, as it was when it was traced, does otherwise for N samples, after "it"."""
+        """Return what the traced network does differently for N samples, as the end of a sentence "it ..."."""
         N = _number(N)
-        # of one sample, torch takes for contiguous what it copies of several
+        # for one sample, torch uses views where it copies for several
         if not self._asks and N != 1:
             return None
         if N not in self._known:
@@ -67,5 +67,5 @@ class Sizes:
 
 
 def _number(N: int) -> int:
-    """Return a number of samples: for one that is compiled or exported, that of the example."""
+    """Return a number of samples; for a symbolic number in torch.compile or torch.export, that of the example."""
     return N.node.hint or 0 if isinstance(N, torch.SymInt) else N

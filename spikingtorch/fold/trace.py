@@ -1,9 +1,9 @@
-"""Trace: what a network asks of torch in one step of a small batch, written down.
+"""Trace: the record of all torch operations of a network in one step of a small batch.
 
-A copy of the network runs on a few made-up samples. Its spiking layers are known to keep samples and steps apart, so
-they only take part as sources of fresh tensors. Everything between them is noted: each operation, its arguments, what
-came out, and the line of the user's code that called it. What no list of operations can tell, such as the value of a
-tensor that Python looks at, raises ``Objection``.
+A copy of the network runs on a few random samples. Its spiking layers are known to keep samples and steps apart, so the
+trace replaces them by sources of new tensors. Between them, the trace notes each operation, its arguments, its results,
+and the line of the user's code. Actions that no list of operations can show raise ``Objection``, for example Python
+code that reads the value of a tensor.
 """
 
 import contextlib
@@ -28,31 +28,31 @@ from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_di
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldError
 
-# an operation that is no torch function: the outputs of a spiking layer, its parameters, batch norm, what is returned
+# names of operations that are no torch functions: a spiking layer, its parameters, batch norm, the network's output
 LAYER, PARAMETERS, BATCH_NORM, RETURNED = "a spiking layer", "the parameters of", "batch norm", "the output"
 BACKWARD, GRADIENTS = "a backward pass", "the gradients of"
 _LIMIT = 50_000  # operations
 _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
-# where the code lies that no user has written
+# the folders of library code, which the user has not written
 _FOLDERS = [str(folder) + os.sep for folder in (Path(torch.__file__).parent, Path(__file__).parents[1])]
 LIBRARIES = (*_FOLDERS, contextlib.__file__, "<frozen")
 
 
 class Objection(FoldError):  # noqa: N818
-    """Something mixes samples or steps, or cannot be known not to."""
+    """An operation mixes samples or steps, or possibly mixes them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noted:
-    """What is known of a tensor of a trace, which is not kept itself.
+    """The properties of a tensor of a trace; the tensor itself is not kept.
 
     Attributes:
-        number: which one it is; None if it was there before.
+        number: the number of the tensor in the trace; None if it existed before.
         shape: its sizes.
         storage: of its memory.
         dtype: of its numbers.
-        strides: those of its axes; none if its memory has no such order.
-        constant: tells it from others that were there before: its name in the network, or what it holds.
+        strides: strides of its axes; empty if its layout has no strides.
+        constant: identifies a tensor that existed before: its name in the network, or its content.
     """
 
     number: int | None
@@ -64,14 +64,14 @@ class Noted:
 
 
 class TracedCall(NamedTuple):
-    """An operation of a trace.
+    """One operation of a trace.
 
     Attributes:
-        func: the operation; a text for what is none of torch's.
-        given: its arguments by name, tensors noted.
+        func: the operation; a text if it is no torch operation.
+        given: its arguments by name, with tensors as ``Noted``.
         made: what came out.
         place: the user's line.
-        records: whether gradients are recorded there.
+        records: whether gradients are recorded.
     """
 
     func: Any
@@ -82,7 +82,7 @@ class TracedCall(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a message calls the operation."""
+        """The name of the operation for messages."""
         name = self.func if isinstance(self.func, str) else self.func._opname
         line = linecache.getline(*self.place).strip()
         where = f", line {self.place[1]} of {Path(self.place[0]).name}" if self.place[1] else ""
@@ -94,15 +94,15 @@ class Trace(TorchDispatchMode):
 
     Args:
         device: of the network.
-        taught: names of operations that the user knows.
+        taught: names of operations for which the user has given rules.
 
     Attributes:
         calls: in order.
-        refusal: the first objection, which the network may have caught.
-        is_quiet: whether nothing is noted for now.
+        refusal: the first objection, kept because the network may catch it.
+        is_quiet: whether noting is switched off at the moment.
         asks: whether the user's code has asked for a size.
-        names: of the tensors of the network, by their identity.
-        buffers: names of the running means of modules, by their identity.
+        names: names of the network's tensors, by identity.
+        buffers: names of the running means of modules, by identity.
         statistics: memory of the running statistics that are updated at each step.
     """
 
@@ -119,24 +119,24 @@ class Trace(TorchDispatchMode):
         self._constants: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
-        self._memory: set[int] = set()  # memory of what operations have made
-        self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
-        self._blank: set[int] = set()  # memory that nobody has written on yet
+        self._memory: set[int] = set()  # memory of the tensors that operations have made
+        self._owned: dict[int, str] = {}  # memory that outlives the step, and its owner
+        self._blank: set[int] = set()  # memory that has not been written yet
         self.is_quiet = False
         self.device, self._taught = device, taught
         self._seed = self._random_state()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # the wrapper that it asks for imports the whole compiler
+        return False  # the wrapper for True imports the whole compiler
 
     def looks_away(self) -> "_Quiet":
-        """Return a context within which whatever happens is not the network's doing."""
+        """Return a context for operations that do not belong to the network."""
         self._check_seed()
         return _Quiet(self, draws=True)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Return what an operation makes."""
+        """Run an operation and return its result."""
         return func(*args, **kwargs)
 
     def advance(self, layer: Any, inputs: Any) -> Any:
@@ -145,27 +145,27 @@ class Trace(TorchDispatchMode):
             return layer._rehearse(tree_map(lambda x: x.detach().clone(), inputs))
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Return what batch norm makes."""
+        """Return the result of batch norm."""
         return F.batch_norm(x, None, None, weight, bias, training=True)
 
     def add(self, func: str, given: Any, made: Any) -> None:
-        """Note an operation that is none of torch's."""
+        """Note an operation that is no torch operation."""
         with _Quiet(self):
             self._note(func, self._noted(given), made)
 
     def whole(self, func: Any, *args: Any) -> Any:
-        """Run an operation of torch that is made of others, and note it as one."""
+        """Run a torch function that calls several operations, and note it as one operation."""
         with _Quiet(self):
             return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
-        """Note memory that may not be written on."""
+        """Note memory that the network must not write on."""
         self._owned[storage_of(tensor)] = whose
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "prim" or (func._opname == "as_strided_" and _stays(*args, **(kwargs or {}))):
             return func(*args, **(kwargs or {}))
-        before, self.is_quiet = self.is_quiet, True  # what is asked here, the network does not ask
+        before, self.is_quiet = self.is_quiet, True  # these operations do not belong to the network
         try:
             return self._noted_call(func, args, kwargs or {})
         except Objection as objection:
@@ -214,7 +214,7 @@ class Trace(TorchDispatchMode):
         def note(x: Any) -> Any:
             if not isinstance(x, Tensor):
                 return x
-            self._alive.append(x)  # so that no other tensor takes its identity
+            self._alive.append(x)  # kept alive, so that no other tensor gets the same id
             number, storage = self._numbers.get(id(x)), storage_of(x)
             if number is None and storage in self._memory:
                 raise Objection("reads memory by a tensor that no operation made")
@@ -227,13 +227,13 @@ class Trace(TorchDispatchMode):
         return pytree.tree_map(note, tree)
 
     def _constant(self, x: Tensor) -> object:
-        """Return what tells a tensor that no operation made, such as a weight or torch.tensor(...), from another."""
+        """Return what identifies a tensor that no operation made, such as a weight or torch.tensor(...)."""
         if id(x) not in self._constants:
             self._constants[id(x)] = self.names.get(id(x)) or _content(x)
         return self._constants[id(x)]
 
     def _check_kind(self, func: Any) -> None:
-        """Raise where nobody knows what an operation does, and what else is done with tensors that autograd saves."""
+        """Raise if an operation is unknown, or if hooks of the user change the tensors that autograd saves."""
         names = str(func), str(func.overloadpacket)
         own = func.namespace not in ("aten", "prims") and torch.Tag.pointwise not in func.tags
         if own and not any(name in self._taught for name in names):
@@ -245,9 +245,9 @@ class Trace(TorchDispatchMode):
             )
 
     def _check_values(self, func: Any, args: Any) -> None:
-        """Raise where an operation hands values of tensors to Python, as a number or as a size."""
+        """Raise if an operation passes values of tensors to Python, as a number or as a size."""
         sizes = torch.Tag.dynamic_output_shape in func.tags
-        if sizes and func._opname == "index":  # by numbers, the size is known
+        if sizes and func._opname == "index":  # for an index of integers, the size is known
             sizes = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
         if sizes or torch.Tag.data_dependent_output in func.tags:
             if (made := _in_the_making()) is not None:
@@ -265,7 +265,7 @@ class Trace(TorchDispatchMode):
             return b"".join([state.numpy().tobytes() for state in random_state(self.device)])
 
     def forget_seed(self) -> None:
-        """Take random numbers to be where they are: somebody else has drawn."""
+        """Take the current random state as the expected one, because other code has drawn."""
         self._seed = self._random_state()
 
     def _check_seed(self) -> None:
@@ -278,11 +278,11 @@ class Trace(TorchDispatchMode):
         devices |= {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
         if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self.device.type, HOST.type}:
             raise Objection(
-                "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
+                "may draw random numbers from a generator that the trace cannot see", "draw from torch's own generator"
             )
 
     def _check_memory(self, func: Any, given: dict[str, Any]) -> None:
-        """Raise where an operation writes on what outlives the step, or reads what it has not seen written."""
+        """Raise if an operation writes on memory that outlives the step, or reads memory that was not written."""
         tensors = noted_in([given[name] for name in written_by(func)])
         for tensor in tensors:
             if tensor.storage in self._owned:
@@ -295,12 +295,12 @@ class Trace(TorchDispatchMode):
         written, touched = ({tensor.storage for tensor in each} for each in (tensors, noted_in(given)))
         is_view = any(each.alias_info is not None for each in func._schema.returns)
         if not is_view and self._blank & touched - written:
-            raise Objection("reads memory that it has not written on, as far as can be seen")
+            raise Objection("reads memory that, as far as the trace shows, it has not written")
         self._blank -= written
 
 
 class _Quiet:
-    """Within it, a trace notes nothing; afterwards random numbers are where they are, if others may have ``draws``n."""
+    """A context in which a trace notes nothing; with ``draws``, code inside it may draw random numbers."""
 
     def __init__(self, trace: Trace, draws: bool = False) -> None:
         self._trace, self._draws = trace, draws
@@ -308,7 +308,7 @@ class _Quiet:
     def __enter__(self) -> None:
         self._before, self._modes = self._trace.is_quiet, Modes.now()
         self._trace.is_quiet = True
-        if self._modes.dispatch:  # and not in a call of an operation
+        if self._modes.dispatch:  # and no operation is running
             pop_dispatch_mode()
 
     def __exit__(self, kind: object, *error: object) -> None:
@@ -322,13 +322,13 @@ def _check_statistics(given: dict[str, Any]) -> None:
     trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
     if trains and any(each.number is None or each.strides != (1,) for each in noted_in(statistics)):
         raise Objection(
-            "updates running statistics by a call that is out of reach",
+            "updates running statistics in a call that cannot be folded",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
         )
 
 
 def unknown(func: Any, name: str) -> Objection:
-    """Return the objection to an operation of which nobody has said what it does with samples."""
+    """Return the objection to an operation without a rule."""
     return Objection(
         f"runs an operation that is not known to keep samples apart ({name})",
         f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.overloadpacket}: 'rows'}})",
@@ -336,12 +336,12 @@ def unknown(func: Any, name: str) -> Objection:
 
 
 def called(func: Any) -> str:
-    """Return what a message calls an operation, with the line of the user's code that is running."""
+    """Return the name of an operation for messages, with the running line of the user's code."""
     return TracedCall(func, (), (), _place(), records=True).name
 
 
 def noted_in(tree: Any) -> list[Noted]:
-    """Return the tensors of a tree that was noted."""
+    """Return the ``Noted`` tensors of a tree."""
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
 
 
@@ -358,7 +358,7 @@ def by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stays(x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> bool:
-    """Say whether a tensor is the same with these strides: torch's pools say so of which order their memory is in."""
+    """Return True if these strides change nothing in a tensor; torch's pooling sets strides in this way."""
     moved = [n for n, a, b in zip(x.shape, x.stride(), stride, strict=False) if a != b and n != 1]
     return (*size,) == x.shape and not moved and storage_offset in (None, x.storage_offset())
 
@@ -372,7 +372,7 @@ def storage_of(tensor: Tensor) -> int:
 
 
 def _content(x: Tensor) -> object:
-    """Return what a tensor holds, in short; of one that has no memory of its own, which it is."""
+    """Return a short key for the content of a tensor; for a tensor without its own memory, its id."""
     try:
         content = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
     except (RuntimeError, NotImplementedError, TypeError):
@@ -381,7 +381,7 @@ def _content(x: Tensor) -> object:
 
 
 def _in_the_making() -> str | None:
-    """Return the name of the class of which a module is being made, None if none is."""
+    """Return the name of the class whose ``__init__`` is running, or None."""
     made = (
         frame.f_locals.get("self") for frame, _ in walk_stack(sys._getframe()) if frame.f_code.co_name == "__init__"
     )
@@ -389,6 +389,6 @@ def _in_the_making() -> str | None:
 
 
 def _place() -> tuple[str, int]:
-    """Return the file and the line of the user's code that is running."""
+    """Return the file and the number of the running line of the user's code."""
     lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(sys._getframe()))
     return next(((file, line) for file, line in lines if not file.startswith(LIBRARIES)), ("", 0))

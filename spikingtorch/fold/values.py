@@ -1,7 +1,8 @@
-"""What a trace computes, as a graph of values.
+"""The computation of a trace, as a graph of values.
 
-Copies, and views of views, are no values of their own, a sum with a bias is one with what it is a view of, and equal
-operations on equal values make one value. Where a tensor is written on, whatever lies in its memory has another value.
+A copy has the value of its source, and a view of a view is a view of the source. Equal operations on equal values make
+one value. A sum with a bias is a view of the sum with the tensor under the view. If a tensor is written on, all tensors
+in its memory get new values.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,27 +30,28 @@ class _Ref(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What can be seen of a trace from outside: a layer, random numbers, what is returned."""
+    """An effect of a trace that is visible from outside: a layer, random numbers, an output."""
 
     call: TracedCall
     key: Any
 
 
 def _differs(one: TracedCall, other: TracedCall) -> Objection:
-    """Return the objection to one sample that is not computed as several are."""
+    """Return the objection to one sample that is computed differently from several samples."""
     several = "" if one.name == other.name else f"; for several, {other.name}"
     return Objection(f"computes something else for one sample than for several ({one.name}{several})")
 
 
 def check_single(calls: Sequence[TracedCall], several: Sequence[TracedCall]) -> None:
-    """Raise unless the trace of one sample computes what that of several does.
+    """Raise unless the trace of one sample computes the same as the trace of several samples.
 
-    Of one sample, torch takes for contiguous what it copies of several: ``reshape`` is a view in place of a copy and a
-    view, and ``x @ w.T + b`` is one operation in place of two. So two traces are compared by what they compute.
+    A tensor of one sample can be contiguous where a tensor of several samples is not, so torch calls other operations.
+    For one sample, ``reshape`` is a view instead of a copy and a view, and ``x @ w.T + b`` is one operation instead of
+    two. So two traces are compared by their values.
 
     Args:
         calls: the trace of one sample.
-        several: the traces of several, in one.
+        several: the traces of several samples, merged.
 
     Raises:
         Objection: it computes something else.
@@ -69,7 +71,7 @@ class Values:
     """The values of both traces.
 
     Attributes:
-        keys: how each is computed: an operation, and its arguments.
+        keys: how each value is computed: an operation, and its arguments.
         shapes: of one sample.
     """
 
@@ -80,7 +82,7 @@ class Values:
         self._known: dict[Any, int] = {}
 
     def value(self, key: Any, shape: tuple[int, ...], call: TracedCall) -> _Ref:
-        """Return the value that is computed in a way."""
+        """Return the value of a computation."""
         if key not in self._known:
             self._known[key] = len(self.keys)
             self.keys.append(key)
@@ -89,12 +91,12 @@ class Values:
         return _Ref(self._known[key])
 
     def view(self, x: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref:
-        """Return a view of a value, or of what it is a view of; the value itself if the shape is its own."""
+        """Return a view of a value, or of the source of a view; the value itself if it has this shape."""
         x = self._viewed(x)
         return x if self.shapes[x.number] == shape else self.value((_VIEW, x), shape, call)
 
     def biased(self, x: _Ref, bias: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref | None:
-        """Return x + bias as a view of the sum with what x is a view of; None if they are no rows and one row."""
+        """Return x + bias as a view of the sum with the source of x; None if they are not rows and one row."""
         source = self._viewed(x)
         row = self.shapes[bias.number]
         if len(row) != 1 or any(self.shapes[each.number][-1:] != row for each in (x, source)):
@@ -102,13 +104,13 @@ class Values:
         return self.view(self.value((_ADD, source, bias), self.shapes[source.number], call), shape, call)
 
     def without_gradient(self, x: _Ref, call: TracedCall) -> _Ref:
-        """Return a value that was computed where no gradients are recorded."""
+        """Return the value of a computation without gradients."""
         if self.keys[x.number][0] == _WITHOUT_GRADIENT:
             return x
         return self.value((_WITHOUT_GRADIENT, x), self.shapes[x.number], call)
 
     def behind(self, key: Any) -> set[int]:
-        """Return all values that something is computed from."""
+        """Return all values that an effect is computed from."""
         found: set[int] = set()
         ahead = [key]
         while ahead:
@@ -138,10 +140,10 @@ class Graph:
         calls: the trace.
 
     Attributes:
-        seen: what can be seen of it, in order.
+        seen: its visible effects, in order.
 
     Raises:
-        Objection: it writes on memory in which one entry is several of a tensor.
+        Objection: it writes on a tensor whose entries share memory.
     """
 
     def __init__(self, values: Values, calls: Sequence[TracedCall]) -> None:
@@ -149,7 +151,7 @@ class Graph:
         self._values = values
         self._now: dict[int, _Ref] = {}  # the value of each tensor
         self._memory: dict[int, set[int]] = {}  # the tensors in each
-        self._overlaps: set[int] = set()  # memory in which one entry is several of a tensor
+        self._overlaps: set[int] = set()  # memory memory in which one entry stands for several entries of a tensor
         self._records = calls[0].records
         for call in calls:
             self._add(call)
@@ -175,7 +177,7 @@ class Graph:
     def _computed(
         self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]], call: TracedCall
     ) -> list[_Ref]:
-        """Return the values that an operation makes."""
+        """Return the values of the results of an operation."""
         values = self._values
         if func == _CLONE:
             return [given["self"]]
@@ -195,7 +197,7 @@ class Graph:
         return [values.value((func, *given.items(), i), shape, call) for i, shape in enumerate(shapes)]
 
     def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: TracedCall) -> None:
-        """Note that a tensor holds something else, and what lies in its memory with it as well."""
+        """Note a new value for a tensor, and new values for the tensors that share its memory."""
         if x.number is None or old is None or x.storage in self._overlaps:
             raise _differs(call, call)
         for other in self._memory[x.storage]:
@@ -211,7 +213,7 @@ class Graph:
                 self._memory.setdefault(x.storage, set()).add(x.number)
 
     def _frozen(self, tree: Any, call: TracedCall) -> Any:
-        """Return arguments as a part of a key."""
+        """Return arguments as part of a key."""
         if isinstance(tree, Noted | Value):
             if tree.number is not None:
                 return self._now[tree.number]
@@ -224,7 +226,7 @@ class Graph:
 
 
 def _plain(x: Any) -> Any:
-    """Return a number or another object as a part of a key: 1, 1.0 and True differ, and nan is nan."""
+    """Return a number or another object as part of a key: 1, 1.0 and True differ, and nan equals nan."""
     x = x.k if isinstance(x, Batch) else x
     if isinstance(x, int | float | complex):
         return type(x).__name__, repr(x)

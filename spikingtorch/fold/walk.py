@@ -1,4 +1,4 @@
-"""Walk: through all that the code of a network can read, starting at its modules."""
+"""Walk: visit everything that the code of a network can read, starting at its modules."""
 
 import copyreg
 import re
@@ -29,9 +29,9 @@ _PLAIN_VALUES = (
     *(torch.dtype, torch.device, torch.Size, np.generic),
 )
 _OF_MODULES = set(vars(nn.Module()))
-# among the names that code reads: those that it computes, and the word by which it compares objects
+# special entries among the names that code reads: computed names, and comparison by identity
 _ANY, _IS = "*", "is"
-# what tells a number from a tensor that holds it, and no operation of torch shows
+# names by which code can tell a number from a tensor that holds it, which no torch operation shows
 _TELLS = {
     *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "set", "frozenset"),
     *("get", "setdefault", "contains", "in", "is", "a pattern", "a set or a text"),
@@ -39,32 +39,32 @@ _TELLS = {
 _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
-_PARTS = re.compile(r"[.{}\[!:]")  # between the names in "a.b" and in "{a.b}"
+_PARTS = re.compile(r"[.{}\[!:]")  # separators of names in "a.b" and in "{a.b}"
 _LIMIT = 5000  # values
 _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
 
 
 class Walk:
-    """One walk, for attributes of some names.
+    """One walk, over the attributes with some names.
 
     Args:
-        names: of attributes that the code reads.
+        names: names of attributes that the code reads.
         ignored: names of attributes that do not matter.
         free: names of numbers whose value does not matter.
-        exact: whether another object is a change in any case.
-        shares: identities of tensors that are in several places.
+        exact: whether every replaced object is a change.
+        shares: ids of tensors that are in several places.
 
     Attributes:
-        names: that the code reads, as far as it was found.
+        names: names that the code reads, as far as they are found.
         tells: whether the code can tell a number from a tensor that holds it.
         numbers: names of the numbers among the attributes of its modules.
-        reason: why nothing can be decided, and the remedy.
-        marks: what is to be the same, by name.
-        guard: sees at once whether it is.
-        empty: dicts, of hooks mostly, that hold nothing as long as all is as it was.
+        reason: why no decision is possible, and the remedy.
+        marks: the values that must stay the same, by name.
+        guard: a fast check that they are the same.
+        empty: dicts, mostly of hooks, that are empty while nothing has changed.
         alive: what was marked.
-        outside: what a copy of the network shares with it.
+        outside: the objects that a copy of the network shares with it.
     """
 
     def __init__(
@@ -82,14 +82,15 @@ class Walk:
         self.outside = Guard()
         self._is_outside = False
         self._read, self._ignored, self._free, self._exact, self._shares = names, ignored, free, exact, shares
-        self._settings: dict[str, Callable[[Any], Any]] = {}  # numbers of torch's modules, and what matters of them
+        # numbers of torch's modules, each with the function that returns its relevant part
+        self._settings: dict[str, Callable[[Any], Any]] = {}
         self._seen: set[int] = set()
-        self._looked_up: dict[int, set[str]] = {}  # names in modules of Python, by the identity of the module
+        self._looked_up: dict[int, set[str]] = {}  # names visited in Python modules, by the id of the module
         self._registered: set[int] = set()
-        self._replaced: set[int] = set()  # tensors in place of which another one may be put
-        self._places: dict[int, set[str]] = {}  # names of the places where a tensor is
-        self._parts: set[int] = set()  # modules and tensors of the network, in place of which a copy has others
-        self._packages: set[str] = set()  # that define the network
+        self._replaced: set[int] = set()  # tensors that may be replaced by another one
+        self._places: dict[int, set[str]] = {}  # names of the places of each tensor
+        self._parts: set[int] = set()  # modules and tensors of the network, which a copy replaces by its own
+        self._packages: set[str] = set()  # the packages that define the network
         self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
@@ -117,7 +118,7 @@ class Walk:
             self._refuse(f"reads more than {_LIMIT} values, too many to look through at each call")
 
     def _watch(self, name: str, mapping: Any, unread: Collection[str] = ()) -> None:
-        """Watch the entries of a mapping of attributes, but for those that are ignored or that no code reads."""
+        """Watch the entries of a mapping of attributes, except those that are ignored or that no code reads."""
         skipped = {each[len(name) :].partition(".")[0] for each in self._ignored if each.startswith(name)} | {*unread}
         kept = {key: value for key, value in mapping.items() if key not in skipped}
         forms = {key: form for key, value in kept.items() if (form := self._form(f"{name}{key}", value)) is not None}
@@ -128,14 +129,14 @@ class Walk:
             self.guard.watch_mapping(mapping)
 
     def _form(self, name: str, value: Any) -> Callable[[Any], Any] | None:
-        """Return what matters of a value that may be replaced by another object; None if the object itself matters."""
+        """Return the function that gives the relevant part of a value; None if the object itself matters."""
         if self._exact:
             return None
         if name in self._free and type(value) in (int, float):
             return type
         if name in self._settings:
             return self._settings[name]
-        # code may tell a tensor by identity from another: it may look for one that is in two places
+        # code may compare tensors by identity, for instance to find a tensor that is in two places
         told_apart = _IS in self._read or id(value) in self._shares
         return form_of if isinstance(value, Tensor) and not vars(value) and not told_apart else None
 
@@ -152,7 +153,7 @@ class Walk:
             return
         own, kind = vars(module), type(module)
         self.guard.watch_attributes(module, "__class__")
-        if id(kind) not in self._kinds:  # of a class of torch's, what somebody may put in the place of its forward
+        if id(kind) not in self._kinds:  # for a class of torch, the attribute that can replace its forward
             self._kinds.add(id(kind))
             self.guard.watch_attributes(kind, "forward")
         self._mark(path, module, kind, id(own.get("forward")), id(kind.forward), *own["_modules"], *own["_buffers"])
@@ -183,14 +184,14 @@ class Walk:
         self._classes(f"{prefix}{kind.__name__}", kind)
 
     def _check_copies(self, name: str, kind: type) -> None:
-        """Refuse what says itself how it is copied: the proof looks at a copy."""
+        """Refuse an object that defines how it is copied, because the proof examines a copy."""
         for method in ("__getstate__", "__reduce__", "__reduce_ex__"):
             definer = next((base for base in kind.__mro__ if method in vars(base)), object)
             if definer is not object and module_of(definer) not in FIXED:
                 self._refuse(f"holds {name}, which says by {method} what a copy has", f"leave {method} out")
 
     def _part(self, name: str, path: str, value: Any) -> None:
-        """Mark a module, or a tensor: the numbers in it do not matter, but attributes that somebody has given to it."""
+        """Mark a module or a tensor: its numbers do not matter, but attributes that the user has added do."""
         if (form := self._form(path, value)) is not None:
             self._mark(name, None, form(value))
         else:
@@ -202,7 +203,7 @@ class Walk:
                 self.guard.watch_form(value)
 
     def _given_to(self, name: str, tensor: Any) -> None:
-        """Look at the attributes that somebody has given to a tensor."""
+        """Visit the attributes that the user has added to a tensor."""
         if type(tensor) not in (nn.Parameter, Tensor):
             return
         if not vars(tensor):
@@ -213,8 +214,8 @@ class Walk:
             self._value(f"{name}.{key}", value)
 
     def _attributes(self, prefix: str, module: nn.Module, own: dict[str, Any], kind: type) -> None:
-        """Look at the attributes of a module: of its own, those that code reads; of others' modules, all."""
-        # what torch's or others' code reads is not looked at
+        """Visit the attributes of a module: those that code reads, and all of them for modules of other libraries."""
+        # the code of torch and other libraries is not analysed
         foreign = any(
             base is not nn.Module and _is_foreign(base) for base in kind.__mro__ if issubclass(base, nn.Module)
         )
@@ -227,7 +228,7 @@ class Walk:
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
             self._mark(f"{prefix}returns", None, getattr(module, "_returns", None))
-            skipped |= CHANGES | changing  # the threshold of a layer is a number, and mixes nothing
+            skipped |= CHANGES | changing  # the parameters of a layer are numbers, and mix nothing
             self.guard.watch_names(own, [name for name in own if name not in skipped] + ["training", "forward", *HOOKS])
             self.guard.watch_value(own.__len__)
         read = [name for name in own if name not in skipped and (self._reads(name) or (foreign and name in used))]
@@ -243,7 +244,7 @@ class Walk:
         return name in self._read or _ANY in self._read
 
     def _classes(self, name: str, kind: type, made: bool = False) -> None:
-        """Look at what a class defines, and those that it inherits from; ``made`` if code makes objects of it."""
+        """Visit the definitions of a class and its base classes; ``made`` if code makes objects of it."""
         for base in kind.__mro__:
             if base is object or module_of(base) in FIXED or id(base) in self._seen:
                 continue
@@ -256,7 +257,7 @@ class Walk:
                     self._member(f"{name}.{key}", item, self._reads(key))
 
     def _member(self, name: str, item: Any, read: bool) -> None:
-        """Look at what a class defines: a method, what computes an attribute, or a value that is read."""
+        """Visit a member of a class: a method, a computed attribute, or a value that is read."""
         found = (item.fget, item.fset) if isinstance(item, property) else (item,)
         for member in (item.func,) if isinstance(item, cached_property) else found:
             function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
@@ -278,7 +279,7 @@ class Walk:
         self._mark(name, function, function.__code__)
         self.outside.watch_function(function)
         cells = dict(zip(function.__code__.co_freevars, cells_of(function), strict=True))
-        if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+        if module_of(function) in FIXED:  # for instance a wrapper of torch around a function of the user
             for key, cell in cells.items():
                 self._shared(f"{name}.{key}", cell, deep=False)
             return
@@ -288,7 +289,7 @@ class Walk:
         self.names.update({_IS} if reads.identity else ())
         self.names.update(part for text in reads.texts for part in _PARTS.split(text))
         self.tells = self.tells or not _TELLS.isdisjoint(reads.looks) or _compares_numbers(reads, {**space, **cells})
-        # what is installed is there to be used by many, but for the package of the network
+        # installed packages are not analysed, except the package of the network
         if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
         self.outside.watch_names(space, reads.names)
@@ -306,10 +307,10 @@ class Walk:
             self._shared(f"{name}.{key}", value)
 
     def _space(self, name: str, module: types.ModuleType, names: Collection[str] = ()) -> None:
-        """Look at what a module of Python holds under the names that code reads.
+        """Visit the values of a Python module under the names that code reads.
 
-        Code that reads a module of the user's need not be the code that the module is met in: a helper may be handed
-        it. So all names count that any code of the network reads; of a module that is installed, ``names``.
+        The user may pass a module to a helper. So the code that reads the module need not be the code where the walk
+        finds it. So all names count that any code of the network reads. For an installed module, only ``names`` count.
         """
         package = module_of(module)
         if package in FIXED or package in _STANDARD:
@@ -334,7 +335,7 @@ class Walk:
         return there and package not in self._packages
 
     def _shared(self, name: str, value: Any, deep: bool = True) -> None:
-        """Look at a value that a copy of the network shares with it, and at what lies inside it."""
+        """Visit a value that a copy of the network shares with it, and the values inside it."""
         before, self._is_outside = self._is_outside, True
         self._value(name, value, deep)
         self._is_outside = before
@@ -342,7 +343,7 @@ class Walk:
     # --- values -------------------------------------------------------------------------------------------------------
 
     def _value(self, name: str, value: Any, deep: bool = True) -> None:
-        """Mark a value, and what lies inside it; what cannot be looked into is a reason to step where it may matter."""
+        """Mark a value and the values inside it; a value that matters and cannot be examined is a reason to step."""
         kind: Any = type(value)
         if name in self._ignored:
             return
@@ -378,7 +379,7 @@ class Walk:
         elif isinstance(value, type):
             self._classes(name, value, made=True)
         elif isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | type):
-            self._shared(f"{name}.self", value.__self__, deep)  # a method of a list, say, which a copy shares
+            self._shared(f"{name}.self", value.__self__, deep)  # for instance a method of a list that a copy shares
 
     def _compound(self, name: str, value: Any, deep: bool) -> None:
         kind: Any = type(value)
@@ -389,7 +390,7 @@ class Walk:
             self._mark(name, value, value.shape, value.dtype, value.tobytes())
             return
         inside = self._inside(name, value)
-        # surrogates, resets, names of operations: such a thing does not change
+        # surrogates, reset rules and operations never change
         if inside is None and (module_of(kind) == "spikingtorch" or kind.__module__ == "torch._ops"):
             self._mark(name, value, id(value))
             return
@@ -404,7 +405,7 @@ class Walk:
             self._value(f"{name}.{key}", item, deep)
 
     def _inside(self, name: str, value: Any) -> dict[Any, Any] | None:
-        """Return what a container holds, by place or key; None for what is no container."""
+        """Return the items of a container, by position or key; None if the value is no container."""
         kind: Any = type(value)
         named = issubclass(kind, tuple) and hasattr(kind, "_fields")
         if kind in (tuple, list, deque) or named:
@@ -435,7 +436,7 @@ class Walk:
         return None
 
     def _object(self, name: str, value: Any, deep: bool) -> dict[str, Any]:
-        """Return what an object holds: all of it in its ``__dict__`` and its slots, or it is not in sight."""
+        """Return the attributes of an object from its ``__dict__`` and slots; refuse an object with other content."""
         kind = type(value)
         self._mark(name, value, id(value))
         slots = slots_of(kind)
@@ -461,7 +462,7 @@ class Walk:
 
 
 def _compares_numbers(reads: Reads, outside: Mapping[str, Any]) -> bool:
-    """Say whether code may compare numbers by identity."""
+    """Return True if code may compare numbers by identity."""
     for name in reads.identity:
         variable, _, attribute = name.partition(".")
         value = outside.get(variable, 0)
@@ -471,6 +472,6 @@ def _compares_numbers(reads: Reads, outside: Mapping[str, Any]) -> bool:
 
 
 def _is_foreign(kind: type) -> bool:
-    """Whether a class is torch's, or of another package that is installed: its code is not looked at."""
+    """Return True if a class is from torch or another installed package: its code is not analysed."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
     return module_of(kind) == "torch" or "site-packages" in file

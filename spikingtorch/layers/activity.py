@@ -1,4 +1,4 @@
-"""Activity: whether the spiking layers of a network in training fire at all, and not always."""
+"""Activity: find spiking layers that never fire, or always fire, while a network is trained."""
 
 import warnings
 from typing import Any
@@ -10,31 +10,31 @@ from spikingtorch import validation as checks
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.tree import leaves_of
 
-# so many batches on end are no accident
+# a layer that is silent for so many batches in a row is reported
 BATCHES = 8
-# one batch in so many is looked at, as long as all layers are well
+# as long as all layers fire as they should, one batch in so many is examined
 _EVERY = 16
 
 _SILENT = (
-    "has not fired once in {n} batches of training on end, so that nothing gets past it and what lies before it learns "
-    "little. A lower threshold such as v0=0.3, a longer time constant, larger weights or a normalisation before the "
-    "layer make it fire; spikingtorch.init.to_rate_(model, x) scales the weights of a new network until each layer does"
+    "has not fired once in {n} batches of training in a row: the layers after it get no spikes, and the layers before "
+    "it learn little. Take a lower threshold such as v0=0.3, a longer time constant, larger weights or a normalisation "
+    "before the layer. spikingtorch.init.to_rate_(model, x) scales the weights of a new network until each layer fires"
 )
 _SATURATED = (
-    "has fired in every neuron, at every step, in {n} batches of training on end, so that it says nothing about its "
-    "input. A higher threshold v0, smaller weights or a normalisation before the layer help"
+    "has fired in every neuron, at every step, in {n} batches of training in a row, so its output carries no "
+    "information about its input. Take a higher threshold v0, smaller weights or a normalisation before the layer"
 )
 
 
 class Activity:
     """Counts the batches in which a layer was silent, or always fired, and warns once.
 
-    A copy of the network, and what comes out of a pickle, counts anew.
+    A copied or unpickled network starts to count again from zero.
     """
 
     def __init__(self) -> None:
         self._calls = 0
-        # the least and the greatest magnitude that a layer has given out
+        # the least and the greatest magnitude of a layer's outputs
         self._range: dict[Any, tuple[Tensor, Tensor]] = {}
         self._odd: dict[str, tuple[str, int]] = {}
         self._warned = False
@@ -43,7 +43,7 @@ class Activity:
         return Activity, ()
 
     def begin(self, x: Tensor) -> bool:
-        """Say whether this batch, of inputs x, is looked at; its layers then hand over their outputs to ``note``."""
+        """Return True if this batch is examined; the layers then pass their outputs to ``note``."""
         if self._warned or not torch.is_grad_enabled():
             return False
         self._calls += 1
@@ -53,7 +53,7 @@ class Activity:
         return True
 
     def note(self, layer: Any, output: Any) -> None:
-        """Add what a layer has given out, at one step or at all of them."""
+        """Add the outputs of a layer, of one step or of all steps."""
         for leaf in leaves_of(output):
             if leaf.numel():
                 magnitude = leaf.detach().to(torch.promote_types(leaf.dtype, torch.float16)).abs()
@@ -72,7 +72,7 @@ class Activity:
         found = {names.get(layer, ""): (kind, type(layer).__name__) for layer, kind in kinds.items() if kind}
         before = {name: count for name, (kind, count) in self._odd.items() if found.get(name, ("",))[0] == kind}
         self._odd = {name: (kind, before.get(name, 0) + 1) for name, (kind, _) in found.items()}
-        for name, (kind, count) in self._odd.items():  # in the order in which they ran
+        for name, (kind, count) in self._odd.items():  # in the order in which the layers ran
             if count >= BATCHES:
                 self._warned = True
                 warnings.warn(
@@ -81,9 +81,9 @@ class Activity:
                     RuntimeWarning,
                     stacklevel=level_of_user(),
                 )
-                return  # the layers after it have nothing to fire for
+                return  # the layers after it are silent because they get no input
 
 
 def _kind(least: float, most: float) -> str:
-    """Return what is wrong with a layer whose outputs have these magnitudes, if anything; a readout has others."""
+    """Return the warning for a layer, by the magnitudes of its outputs; "" for none, as for a readout."""
     return _SILENT if most == 0.0 else _SATURATED if least == most == 1.0 else ""

@@ -14,7 +14,7 @@ from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 
-# options that a layer is made with or without, and that others may depend on
+# options that are given in the constructor or never, because other attributes may depend on them
 _CHECKED = ("dt", "refractory", "longest")
 
 
@@ -22,7 +22,7 @@ class Attributes(StatefulLayer):
     """A layer that stores the parameters of its step as attributes: floats, buffers, and what is trained."""
 
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
-    # what the attributes may be, in the constructor and later
+    # the valid values of the attributes, in the constructor and later
     limits: Mapping[str, Any] = {}
     # attributes that cannot change, because others depend on them
     fixed: ClassVar[tuple[str, ...]] = ()
@@ -33,8 +33,8 @@ class Attributes(StatefulLayer):
 
         Args:
             params: by the names of the step.
-            learnable: names of those to train, or True for all.
-            names: of attributes, by which messages and the repr call them.
+            learnable: names of the parameters to train, or True for all.
+            names: names of attributes for messages and the repr.
         """
         owner = type(self).__name__
         self._other_names = names
@@ -58,7 +58,7 @@ class Attributes(StatefulLayer):
         self._attributes = attributes
 
     def _keep(self, name: str, value: Tensor | float) -> None:
-        """Store an attribute that is no parameter of the step, and so cannot be learned."""
+        """Store an attribute that is no parameter of the step and therefore not learnable."""
         if isinstance(value, Tensor) and value.requires_grad:
             raise ValueError(f"{type(self).__name__}: {name} cannot be learned; give it {name}.detach()")
         self._apart = (*self._apart, name)
@@ -69,7 +69,7 @@ class Attributes(StatefulLayer):
         return self._other_names.get(attribute, attribute)
 
     def _names(self) -> list[str]:
-        """Return the attributes that say what the layer computes."""
+        """Return the attributes that define what the layer computes."""
         return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -81,7 +81,7 @@ class Attributes(StatefulLayer):
         if (name in _CHECKED or name in self.limits) and "_attributes" in self.__dict__:
             self._check_given(name, value)
         if name == "threshold":
-            name = self.attribute_names.get(name, name)  # which may be the older one
+            name = self.attribute_names.get(name, name)  # the threshold may have its older name
         if "_attributes" in self.__dict__ and name in self._names():
             self._check_limits(name, value, isinstance(value, nn.Parameter))
             if name == self._attributes.get("reset"):
@@ -90,15 +90,15 @@ class Attributes(StatefulLayer):
 
     @property
     def _recurrent_name(self) -> str:
-        """Return the name of the attribute that holds the recurrent weights, and of the argument for them."""
+        """Return the name of the recurrent weights, as an attribute and as an argument."""
         return self.attribute_names.get("recurrent", "recurrent")
 
     def _accepted_recurrent(self, value: Any) -> Any:
-        """Return recurrent weights as the layer keeps them; its synapse is theirs from now on."""
+        """Return recurrent weights as the layer stores them, and set the layer's synapse to theirs."""
         return value
 
     def _check_given(self, name: str, value: Any) -> None:
-        """Raise where an option changes that the layer was made without, or that other attributes depend on."""
+        """Raise if an option changes that the layer was made without, or that other attributes depend on."""
         owner = type(self).__name__
         if name not in self._names() and (self.limits or name == "refractory"):
             raise ValueError(
@@ -106,12 +106,12 @@ class Attributes(StatefulLayer):
             )
         if name in self.fixed and value != getattr(self, name, value):
             raise ValueError(
-                f"{owner}: {name} is {getattr(self, name)!r} for good, because other attributes depend on it, and not "
-                f"{value!r}; make another layer"
+                f"{owner}: {name} cannot change from {getattr(self, name)!r} to {value!r}, because other "
+                "attributes depend on it; make another layer"
             )
 
     def _opened(self, rule: Any) -> Any:
-        """Return a reset rule without its value, which the layer takes over if there is one."""
+        """Return a reset rule without its value; store the value in the layer, if there is one."""
         if self._sets_value and is_open(rule):
             return rule
         v_reset = value_of(type(self).__name__, rule)
@@ -126,10 +126,10 @@ class Attributes(StatefulLayer):
         return opened(rule)
 
     def _check_limits(self, name: str, value: Any, learns: bool) -> None:
-        """Raise unless a value is within its limits; note the range of one that learns."""
+        """Raise unless a value is within its limits; note the range of a learnable parameter."""
         limits = self.limits.get(name) or COMMON.get(name)
         if limits is None and self.limits and isinstance(value, Real | Tensor):
-            limits = ANY  # a number of one of our own layers
+            limits = ANY  # a number of a layer of this library
         if limits is None:
             return
         limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
@@ -139,7 +139,7 @@ class Attributes(StatefulLayer):
             self._ranges.pop(name, None)
 
     def _put_back(self) -> None:
-        """Put parameters that an optimizer has moved out of their limits back to the nearest value within."""
+        """Clamp the parameters that an optimizer has moved out of their limits."""
         if not self._ranges or torch.compiler.is_compiling():
             return
         for name, within in self._ranges.items():
@@ -164,7 +164,7 @@ class Attributes(StatefulLayer):
                     f"{type(self).__name__}: {name} requires a gradient but is no nn.Parameter, so no optimizer would "
                     f"find it. Wrap it in nn.Parameter, or pass learnable={name!r}"
                 )
-            self.register_buffer(name, value.clone())  # a copy: two layers made from one tensor share nothing
+            self.register_buffer(name, value.clone())  # a copy, so that two layers made from one tensor share nothing
         else:
             setattr(self, name, value)
 
@@ -174,7 +174,7 @@ class Attributes(StatefulLayer):
             value = getattr(self, attribute)
             if type(value) is not float:
                 within = self._ranges.get(attribute)
-                # one that could not be put back
+                # a parameter that could not be clamped in place
                 value = lift(value if within is None or may_write(value) else within.within(value))
             found[name] = value
         return found
@@ -200,7 +200,7 @@ def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a parameter as the repr of a layer has it."""
+    """Return a parameter as text for the repr of a layer."""
     if isinstance(value, F.Detached):
         return shown_rule(value)
     if isinstance(value, Tensor):

@@ -27,10 +27,10 @@ class Memory(NamedTuple):
 
     state: Any
     output: Any  # None at rest
-    act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
-    plain: bool = False  # state and output are tensors known to be part of no graph
-    thread: threading.Thread | None = None  # that computed it; torch.compile cannot say
-    spiked: Tensor | None = None  # when its neurons spiked last, where a SpikeMonitor looks at intervals
+    act: Tensor | tuple[()]  # outputs summed since the last init; an empty tuple if they are not tracked
+    plain: bool = False  # True if state and output are known to have no graph
+    thread: threading.Thread | None = None  # the thread that computed it; None under torch.compile
+    spiked: Tensor | None = None  # the time of each neuron's last spike, for a SpikeMonitor of intervals
 
 
 # attributes that change at every call
@@ -51,31 +51,32 @@ class StatefulLayer(WithConstants):
 
     track_act = False
     keeps_state = True
-    memoryless = False  # nothing to remember: it makes no difference when a sequence starts
+    memoryless = False  # True if the layer keeps nothing from step to step
 
     def __init__(self) -> None:
         super().__init__()
         self._memory: Memory | None = None
-        self._frame: Frame | None = None  # of the network's call that runs right now
-        self._monitor: Any = None  # the SpikeMonitor that counts the outputs
-        self._recorder: Any = None  # the Recorder that takes records of this call
-        self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
-        self._dropped = -1  # the last backward pass that called the layer by itself
-        self._prepared_scan: Any = None  # its step with its parameters, for later folds
+        self._frame: Frame | None = None  # the call of the network that is running
+        self._monitor: Any = None  # the SpikeMonitor that counts the outputs, if any
+        self._recorder: Any = None  # the Recorder of this call, if any
+        # the threads whose sequences were replaced by another thread
+        self._overtaken: frozenset[threading.Thread] = frozenset()
+        self._dropped = -1  # the number of the last backward pass that called the layer outside of a network
+        self._prepared_scan: Any = None  # the step and its parameters, kept for later folds
 
     def _put_back(self) -> None:
-        """Put parameters that an optimizer has moved out of their limits back."""
+        """Clamp the parameters that an optimizer has moved out of their limits."""
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x, shape (N, ...)."""
         raise NotImplementedError
 
     def initial_state(self, x: Tensor) -> Any:
-        """Return the state that a sequence starts from: that at rest, and whatever else the layer has a state for."""
+        """Return the state that a sequence starts from: at rest, with the states of all parts of the layer."""
         return self.rest_state(x)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # what changes at every call is neither parameter nor module: nn.Module would look for that first
+        # attributes that change at every call are no parameters or modules; nn.Module would check that first
         if name in CHANGES:
             object.__setattr__(self, name, value)
         else:
@@ -117,19 +118,19 @@ class StatefulLayer(WithConstants):
             self._memory = self._cut(self._own_memory())
 
     def _remembered(self) -> Memory | None:
-        """Return what the layer remembers now, for who looks on as it is called."""
+        """Return the current memory of the layer, for code that observes a call from inside."""
         frame = frame_of(self)
         return self._memory if frame is None else frame.memory(self)
 
     def _recorder_here(self) -> Any:
-        """Return what takes records of this call; in a second run of ``checkpoint``, of what it repeats."""
+        """Return the recorder of this call; in the second run of ``checkpoint``, the recorder of the first run."""
         here = region()
         if here is not None and here.repeats and here.knows((self, "recorder")):
             return here.repeated((self, "recorder"))
         return self._recorder
 
     def _shown(self, name: str) -> Memory | None:
-        """Return the memory for somebody outside."""
+        """Return the memory for code outside of the layer."""
         self._refuse_in_fold(name)
         here = region()
         if here is not None and here.repeats:
@@ -148,7 +149,7 @@ class StatefulLayer(WithConstants):
             frame.fold.refuse(text, self._remedy_for(name))
 
     def _remedy_for(self, name: str) -> str:
-        """Return what a network can do that reads an attribute of the layer between two steps."""
+        """Return the advice for a network that reads this attribute of the layer between two steps."""
         if name == "v":
             return "make the layer with returns=('spikes', 'v'), or leave it to spikingtorch.record(model, x, 'v')"
         if name == "s":
@@ -156,16 +157,16 @@ class StatefulLayer(WithConstants):
         return "let the step of the layer compute it, and give it out: returns= names fields of its state"
 
     def _start(self, x: Tensor, init: bool | Tensor, *, shared: bool = False) -> Memory:
-        """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
+        """Return the memory that a call starts from; in the second run of ``checkpoint``, the memory of the first run.
 
         Args:
             x: input of one step.
-            init: of that step.
-            shared: whether one zero, expanded, may stand for all neurons at rest: no operation of torch takes it, whose
-                result would lie in memory in another way.
+            init: the ``init`` of that step.
+            shared: whether one expanded zero may stand for all neurons at rest. No operation of torch may read it,
+                because the result would get other strides.
 
         Raises:
-            RuntimeError: a backward pass repeats a call, and nothing is known of the state that it started from.
+            RuntimeError: a backward pass repeats a call, and the state that the call started from is unknown.
         """
         here, frame = region(), frame_of(self)
         if here is not None and here.repeats:
@@ -176,13 +177,14 @@ class StatefulLayer(WithConstants):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         if here is None:
             return self._resume(x, init, shared)
-        # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
+        # the second run takes this memory over; checkpoint must not count the tensors that are saved while it is
+        # computed
         memory = within((saved_tensors_hooks(as_it_is, as_it_is),), partial(self._resume, x, init, shared))
         here.note(self, memory)
         return memory
 
     def _finish(self, memory: Memory | None) -> None:
-        """Take over a memory; where a backward pass repeats a call, the layer stays as it is."""
+        """Store a memory in the layer; if a backward pass repeats a call, leave the layer as it is."""
         here, frame = region(), frame_of(self)
         if here is not None and here.repeats:
             here.repeat(self, memory)
@@ -194,7 +196,7 @@ class StatefulLayer(WithConstants):
             self._dropped = backward_pass()
 
     def _resume(self, x: Tensor, init: bool | Tensor, shared: bool) -> Memory:
-        """Return the memory that the step starts from; at rest, it holds no output yet."""
+        """Return the memory that the step starts from; at rest, it has no output yet."""
         if type(init) is not bool:
             checks.check_init(type(self).__name__, init, x.shape[:1])
         starts = not isinstance(init, Tensor) and init
@@ -216,7 +218,7 @@ class StatefulLayer(WithConstants):
 
     def _check_continues(self, state: Any, x: Tensor) -> None:
         for leaf in leaves_of(state):
-            # a counter or a flag has a dtype of its own
+            # a counter or a flag has its own dtype
             same = leaf.dtype == lifted_dtype(x) or not leaf.is_floating_point()
             if leaf.shape != x.shape or leaf.device != x.device or not same:
                 raise ValueError(
@@ -227,7 +229,7 @@ class StatefulLayer(WithConstants):
                 )
 
     def _overtaking(self) -> dict[str, frozenset[threading.Thread]]:
-        """Return whose sequences are replaced once one of this thread's is kept; nothing if that changes nothing."""
+        """Return the threads that lose their sequences when this thread stores its own."""
         memory, me = self._memory, threading.current_thread()
         other = None if memory is None else memory.thread
         if self.memoryless:
@@ -236,13 +238,13 @@ class StatefulLayer(WithConstants):
         return {"_overtaken": frozenset([each for each in others if each is not me and each.is_alive()])}
 
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
-        """Return the memory for the thread and the pass that ask for it.
+        """Return the memory for the thread that asks.
 
         Raises:
-            RuntimeError: another thread has begun a sequence since this thread did or, where a sequence is to go on,
-                one that still runs.
+            RuntimeError: another thread has begun a sequence after this thread did; or a sequence is continued that
+                belongs to another thread, which is still alive.
         """
-        memory = self._memory  # first: whoever replaces it notes before that whose it was
+        memory = self._memory  # read first: a thread that replaces the memory notes its owner before
         if torch.compiler.is_compiling():
             return memory
         me, other = threading.current_thread(), None if memory is None else memory.thread
@@ -251,7 +253,7 @@ class StatefulLayer(WithConstants):
                 f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "
                 "this thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
             )
-        return _live(memory)  # and not kept: the thread that it belongs to may have gone on meanwhile
+        return _live(memory)  # not stored: the thread that owns it may have continued meanwhile
 
     @staticmethod
     def _cut(memory: Memory | None) -> Memory | None:
@@ -259,7 +261,7 @@ class StatefulLayer(WithConstants):
         return memory if memory is None or memory.plain else _mapped(Tensor.detach, memory)
 
     def _at_end(self, memory: Memory | None) -> Memory | None:
-        """Return plain numbers of a memory, for a later call; ``act`` stays differentiable, for the loss."""
+        """Return a memory without its graph, for a later call; ``act`` keeps its graph, for the loss."""
         if memory is None or memory.plain:
             return memory
         if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
@@ -278,13 +280,13 @@ class StatefulLayer(WithConstants):
 
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
-        free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
+        free = None if memory is None else memory._replace(thread=None)  # a copy belongs to the thread that makes it
         fresh = dict.fromkeys(("_frame", "_monitor", "_recorder", "_prepared_scan"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 
 def _live(memory: Memory | None) -> Memory | None:
-    """Return a memory as it can be used here, or None if it belongs to a ``torch.func`` transform that has ended."""
+    """Return a memory that can be used here, or None if it belongs to a ``torch.func`` transform that has ended."""
     if memory is None or torch.compiler.is_compiling():
         return memory
     found = [*memory.state, memory.output, memory.spiked] if memory.plain else leaves_of(memory)
@@ -292,7 +294,7 @@ def _live(memory: Memory | None) -> Memory | None:
     if any([checks.outlived_transform(leaf) for leaf in leaves]):
         return None
     if not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):
-        return _mapped(Tensor.clone, memory)  # autograd takes no tensor that was made in inference mode
+        return _mapped(Tensor.clone, memory)  # autograd refuses tensors that were made in inference mode
     return memory
 
 

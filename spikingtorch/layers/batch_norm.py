@@ -1,4 +1,4 @@
-"""Batch norm in training, folded: the statistics of each step, as stepping takes them."""
+"""Batch norm in training, folded: it takes the statistics of each step, as a network that steps does."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ _BatchNorm = AnyBatchNorm
 
 
 def takes_statistics(module: nn.Module) -> bool:
-    """Say whether a module is a batch norm that normalises with the statistics of its batch."""
+    """Return True if a module is a batch norm that normalises with the statistics of its batch."""
     return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 
 def scripted_norm(net: nn.Module) -> str | None:
-    """Return the path of a scripted batch norm in training, if there is one: no mode of torch reaches what it calls."""
+    """Return the path of a scripted batch norm in training, if any; no mode of torch sees its calls."""
     for path, module in net.named_modules():
         trains = isinstance(module, torch.jit.ScriptModule) and getattr(module, "training", False)
         if trains and "BatchNorm" in str(getattr(module, "original_name", "")):
@@ -30,13 +30,13 @@ def scripted_norm(net: nn.Module) -> str | None:
 
 
 class _Update(NamedTuple):
-    """What a call of batch norm does to running statistics.
+    """The update of running statistics by a call of batch norm.
 
     Attributes:
-        running: mean and variance; nothing where no sample changes them.
-        of_steps: those of each step, (T, C).
-        momentum: the share of the new ones; None for the mean over all batches.
-        counter: of the batches, if they are counted.
+        running: mean and variance; empty if no sample changes them.
+        of_steps: the statistics of each step, (T, C).
+        momentum: weight of the new statistics; None for the mean over all batches.
+        counter: counter of the batches, if they are counted.
     """
 
     running: tuple[Tensor, ...]
@@ -46,26 +46,26 @@ class _Update(NamedTuple):
 
 
 class StatisticsOfSteps(TorchFunctionMode):
-    """Within it, batch norm in training normalises each step of a fold by itself.
+    """Inside this mode, batch norm in training normalises each step of a fold separately.
 
         y[n, t] = (x[n, t] - mean[t]) / sqrt(var[t] + eps) * weight + bias,   mean and var over samples and space
         running = (1 - momentum) running + momentum new[t],   t = 0 ... T-1 in order
 
-    The samples of a fold are (N T, C, ...), viewed as (N, T C, ...): one call of torch's batch norm for all steps. The
-    running statistics are left to ``commit``, for a call that fails is run again step by step.
+    The samples of a fold are (N T, C, ...), viewed as (N, T C, ...): one call of torch's batch norm for all steps.
+    ``commit`` updates the running statistics after the call, because a call that fails is run again step by step.
 
-    In a padded batch, samples that have come to their end do not count, and become zero.
+    In a padded batch, samples that have ended do not count, and their outputs are zero.
 
     Args:
         fold: the fold.
         modules: of the network.
-        merged: take one statistic for all steps, and update the running statistics in the call, as torch does, for code
-            that reads them after it.
+        merged: take one statistic for all steps. The running statistics are then updated in the call, as in torch,
+            because code may read them after it.
 
     Attributes:
         fold: the fold.
         sizes: number of samples and of steps.
-        running: which samples count at which step, of these sizes; None if all do.
+        running: mask of the samples that count at each step, of these sizes; None if all count.
         met: whether there was a batch norm in training.
     """
 
@@ -75,7 +75,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         self.fold = fold
         self.sizes = (fold.N * fold.T, 1) if merged else (fold.N, fold.T)
         self.running = None if fold.running is None else fold.running.reshape(self.sizes)
-        # a running mean tells whose call it is
+        # the running mean identifies the module of the call
         tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
         self._modules = {id(module.running_mean): module for module in tracked}
         counters = [module.num_batches_tracked for module in tracked if module.num_batches_tracked is not None]
@@ -89,11 +89,11 @@ class StatisticsOfSteps(TorchFunctionMode):
             return func(*args, **kwargs)
         if func is torch.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             self.fold.refuse("calls torch.batch_norm, where torch.nn.functional.batch_norm would fold")
-        # a function and no method, which torch.compile does not follow here
+        # a function, because torch.compile does not follow a method here
         return _batch_norm(self, *args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
 
     def note(self, running: tuple[Tensor, Tensor], of_steps: tuple[Tensor, ...], momentum: float) -> None:
-        """Note what running statistics are to be updated with; with nothing, the steps are counted all the same."""
+        """Note an update of running statistics; without new statistics, the steps are still counted."""
         module = self._modules.get(id(running[0]))
         share, counter = (momentum, None) if module is None else (module.momentum, module.num_batches_tracked)
         self._updates.append(_Update(running if of_steps else (), of_steps, share, counter))
@@ -110,7 +110,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         T = self.sizes[1]
         counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
         calls = {key: sum([update.counter is counter for update in self._updates]) for key, counter in counted.items()}
-        # torch has counted each call once, in the first step
+        # torch has counted the call once; that is the first step
         batches = {key: int(counter) - calls[key] for key, counter in counted.items() if self._averages(counter)}
         for t in range(T):
             for update in self._updates:
@@ -119,7 +119,7 @@ class StatisticsOfSteps(TorchFunctionMode):
                     batches[id(update.counter)] += 1
                     share = 1.0 / batches[id(update.counter)]
                 for running, new in zip(update.running, update.of_steps, strict=True):
-                    # .data: as torch's own kernel, for graphs that hold the buffer and do not read it
+                    # .data, as in torch's own kernel: graphs that hold the buffer but do not read it stay valid
                     kept = running if checks.functorch_active() else running.data
                     kept.mul_(1.0 - share).add_(new[t], alpha=share)
         for key, counter in counted.items():
@@ -129,7 +129,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         return any([update.momentum is None for update in self._updates if update.counter is counter])
 
     def undo(self) -> None:
-        """Leave the counters as they were."""
+        """Reset the counters to their values before the call."""
         for counter, before in self._counted:
             counter.copy_(before)
 
@@ -152,7 +152,7 @@ def _batch_norm(
         mode.fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
     mode.met = True
     (N, T), C, rest = mode.sizes, input.shape[1], input.shape[2:]
-    # parts of samples may have been made a batch of their own: (N T P, C, ...)
+    # parts of samples may have been merged into the batch: (N T P, C, ...)
     if N == 0:  # nothing is normalised
         if running_mean is not None and running_var is not None:
             mode.note((running_mean, running_var), (), momentum)
@@ -165,14 +165,14 @@ def _batch_norm(
     if mode.running is not None:
         return _of_running(mode, input, (running_mean, running_var), (weight, bias), momentum, eps)
     steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
-    steps = steps.contiguous()  # one sample of one step may have strides that torch's backward mistakes
+    steps = steps.contiguous()  # with one sample and one step, torch's backward can misread the strides
     weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
-    # with a momentum of 1, running statistics are those of this batch; zeros, for a NaN times zero is one
+    # with momentum 1, the running statistics are those of this batch; start from zeros, because NaN times zero is NaN
     mean = None if running_mean is None else running_mean.new_zeros(T * C)
     var = None if running_var is None else running_var.new_zeros(T * C)
     if steps.numel() == T * C:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
-    # what both of torch's other functions come to, so that this is not asked again where torch.compile goes through it
+    # the function that torch's two others call: this mode does not see it again when torch.compile traces it
     out: Tensor = torch.native_batch_norm(steps, weights, biases, mean, var, True, 1.0, eps)[0]
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
@@ -187,14 +187,14 @@ def _of_running(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """Normalise the samples of each step that have not come to their end; the others are zero.
+    """Normalise, at each step, the samples that have not ended; the others become zero.
 
     Args:
-        mode: whose fold says which they are.
+        mode: the fold whose mask tells which samples run.
         x: parts of the samples of all steps, (N T parts, C, ...).
         running: mean and variance.
         affine: weight and bias.
-        momentum: share of the new statistics.
+        momentum: weight of the new statistics.
         eps: added to the variance.
     """
     assert mode.running is not None
@@ -203,7 +203,7 @@ def _of_running(
     outs, statistics = [], []
     for rows in places:
         mean, var = [None if each is None else torch.zeros_like(each) for each in running]
-        here = x[rows]  # where axes are merged, one sample may have strides that torch's backward mistakes
+        here = x[rows]  # if axes are merged, torch's backward can misread the strides of a single sample
         if here.numel() == x.shape[1]:
             raise ValueError(
                 "SpikingNet: one sample alone is still running at some step, and batch norm in training needs more "

@@ -1,9 +1,10 @@
-"""What calls inside ``torch.utils.checkpoint`` start from, kept for the calls that repeat them.
+"""The states that calls inside ``torch.utils.checkpoint`` start from, kept for the calls that repeat them.
 
 ``checkpoint(function, x, use_reentrant=False)`` runs a function twice: in the forward pass, whose saved tensors it
-drops, and in the backward pass, for these tensors. By then the layers have gone on to later states. So each call in the
-forward pass notes what it starts from, and the same call in the backward pass starts from there and leaves the layer as
-it is. The notes are attributes of an object that torch's checkpoint makes for both runs, its own frame, and go with it.
+drops, and in the backward pass, for these tensors. By then the layers have advanced to later states. So each call in
+the forward pass notes the state that it starts from. The same call in the backward pass starts from this state, and
+leaves the layer unchanged. The notes are attributes of the frame object that torch's checkpoint makes for both runs.
+They are freed with it.
 """
 
 from collections.abc import Hashable
@@ -18,11 +19,11 @@ from spikingtorch.functional.core.tree import tree_map
 
 
 class Region(NamedTuple):
-    """A run of a function by non-reentrant checkpoint.
+    """One run of a function by non-reentrant checkpoint.
 
     Attributes:
-        both: an object of torch's that both runs have in common.
-        run: one that the second run has for itself; None in the first.
+        both: torch's object that both runs share.
+        run: torch's object of the second run only; None in the first run.
     """
 
     both: Any
@@ -30,15 +31,15 @@ class Region(NamedTuple):
 
     @property
     def repeats(self) -> bool:
-        """Whether this is the second run."""
+        """True in the second run."""
         return self.run is not None
 
     def note(self, owner: Hashable, start: Any) -> None:
-        """Note what a call of the first run starts from."""
+        """Note the start of a call of the first run."""
         _notes(self.both).setdefault(owner, []).append(tree_map(_cut, start))
 
     def next(self, owner: Hashable) -> Any:
-        """Return what the next call of the second run starts from.
+        """Return the start of the next call of the second run.
 
         Raises:
             RuntimeError: the second run makes calls that the first did not.
@@ -47,22 +48,22 @@ class Region(NamedTuple):
         calls = _notes(self.run).get((owner, "calls"), 0)
         if calls == len(starts):
             raise RuntimeError(
-                "torch.utils.checkpoint: a spiking layer is called more often in the backward pass than in the forward "
-                "pass, so nothing is known of the state that it started from. The function must do the same both times"
+                "torch.utils.checkpoint: a spiking layer is called more often in the backward pass than in the "
+                "forward pass, so its start state is unknown. The function must do the same both times"
             )
         _notes(self.run)[owner, "calls"] = calls + 1
         return starts[calls]
 
     def repeat(self, owner: Hashable, found: Any) -> None:
-        """Note what the second run has come to, the memory of a layer mostly."""
+        """Note a result of the second run, usually the memory of a layer."""
         _notes(self.run)[owner] = tree_map(_cut, found)
 
     def knows(self, owner: Hashable) -> bool:
-        """Say whether ``repeat`` has been called in this run."""
+        """Return True if ``repeat`` has been called for this owner in this run."""
         return owner in _notes(self.run)
 
     def repeated(self, owner: Hashable) -> Any:
-        """Return what it was called with.
+        """Return the result that ``repeat`` noted for this owner.
 
         Raises:
             RuntimeError: the layer has not been called in this run.
@@ -76,7 +77,7 @@ class Region(NamedTuple):
 
 
 def region() -> Region | None:
-    """Return the run of a checkpoint that calls here, or None outside of one."""
+    """Return the run of the checkpoint around this call, or None."""
     if torch.compiler.is_dynamo_compiling():
         return None
     hooks = top_saving_hooks(True)
@@ -89,7 +90,7 @@ def region() -> Region | None:
 
 
 def backward_pass() -> int:
-    """Return the number of the backward pass that runs here, or -1 outside of one.
+    """Return the number of the backward pass that is running, or -1.
 
     A backward pass calls a layer only to repeat what the forward pass did.
     """
@@ -102,15 +103,15 @@ def _notes(holder: Any) -> dict[Any, Any]:
 
 
 def _cut(leaf: Any) -> Any:
-    """Return a tensor without its graph, which would keep the frame alive, but watched by autograd if it was."""
+    """Return a tensor without its graph, which would keep the frame alive; it requires a gradient if it did before."""
     if not isinstance(leaf, Tensor):
         return leaf
     cut = leaf.detach()
-    return cut.requires_grad_() if leaf.requires_grad else cut  # which transforms refuse, even with False
+    return cut.requires_grad_() if leaf.requires_grad else cut  # transforms refuse requires_grad_, even with False
 
 
 def _closure(function: Any) -> dict[str, Any]:
-    """Return what a hook of torch's checkpoint closes over, by name."""
+    """Return the closure of a hook of torch's checkpoint, by name."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     if not isinstance(function, FunctionType) or function.__module__ != "torch.utils.checkpoint":

@@ -1,7 +1,7 @@
 """The constants of a layer in its ``state_dict``: floats, and the kinds of its surrogate and reset rule.
 
-They are one uint8 tensor a layer, which holds JSON: ``torch.load(weights_only=True)`` reads it, and what copies tensors
-copies it as well.
+Each layer saves them as JSON in one uint8 tensor. ``torch.load(weights_only=True)`` reads it, and code that copies
+tensors copies it as well.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 def described(value: Any) -> Any:
-    """Return a constant as JSON has it: a number as it is, anything else by its kind and its own constants."""
+    """Return a constant in a form for JSON: a number as it is, anything else as its kind and its own constants."""
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, Real):
@@ -34,13 +34,13 @@ def described(value: Any) -> Any:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Return what a constant consists of, by name."""
+    """Return the parts of a constant, by name."""
     if isinstance(value, partial):
         return {"function": value.func, "args": value.args, "keywords": value.keywords}
     if isinstance(value, dict):
         return {str(name): each for name, each in value.items()}
     found = {name: getattr(value, name) for name in getattr(value, "_fields", ())}
-    # a surrogate may hold a tensor, which no parameter or buffer saves
+    # a surrogate may hold a tensor that is no parameter or buffer
     return {name: each.tolist() if isinstance(each, Tensor) else each for name, each in found.items()}
 
 
@@ -52,7 +52,7 @@ def taken_over(value: Any, saved: Any) -> Any:
         saved: as ``described`` returned it.
 
     Raises:
-        TypeError: the numbers differ, and nothing is known of how to make such a constant.
+        TypeError: the numbers differ, and the library cannot build a constant of this kind.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         return float(saved)
@@ -68,7 +68,7 @@ def taken_over(value: Any, saved: Any) -> Any:
 
 
 def same_kind(one: Any, other: Any) -> bool:
-    """Say whether two constants, as they are described, differ in their numbers alone."""
+    """Return True if two described constants differ in their numbers only."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same_kind(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -77,7 +77,7 @@ def same_kind(one: Any, other: Any) -> bool:
 
 
 def shown(saved: Any) -> str:
-    """Return what messages call a constant."""
+    """Return the name of a constant for messages."""
     if not isinstance(saved, Mapping):
         return repr(saved)
     fields = saved.get("fields", {})
@@ -86,7 +86,7 @@ def shown(saved: Any) -> str:
 
 
 def packed(constants: dict[str, Any]) -> Tensor:
-    """Return constants, as they are described, as a tensor."""
+    """Return described constants as a tensor."""
     return torch.from_numpy(np.frombuffer(json.dumps(constants).encode(), dtype=np.uint8).copy())
 
 
@@ -97,7 +97,7 @@ def unpacked(packed: Any) -> dict[str, Any]:
         ValueError: it holds something else.
     """
     try:
-        # an average of checkpoints, or one in another dtype, has whole numbers still
+        # an average of checkpoints, or a copy in another dtype, still holds whole numbers
         found = json.loads(bytes([int(each) for each in packed.cpu().tolist()]).decode())
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"is not what a spiking layer has saved ({error})") from error
@@ -114,7 +114,7 @@ class WithConstants(nn.Module):
         return {}
 
     def _check_loaded(self) -> None:
-        """Raise ValueError where what was loaded is out of its limits."""
+        """Raise ValueError if a loaded value is out of its limits."""
 
     def _described(self) -> dict[str, Any]:
         learns = {*self._parameters, *getattr(self, "parametrizations", ())}
@@ -131,7 +131,7 @@ class WithConstants(nn.Module):
         """Take over constants that another layer has saved.
 
         Raises:
-            ValueError: they are those of a layer of another kind.
+            ValueError: the constants belong to a layer of another kind.
         """
         if isinstance(state, Tensor) and state.is_meta:  # which holds nothing
             return
@@ -157,16 +157,17 @@ class WithConstants(nn.Module):
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: Any, prefix: str, *rest: Any
     ) -> None:
-        _, _, missing_keys, unexpected_keys, error_msgs = rest  # before them, metadata and whether torch is strict
+        # the arguments before them are the metadata and torch's strict flag
+        _, _, missing_keys, unexpected_keys, error_msgs = rest
         key = f"{prefix}_extra_state"
-        # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
+        # torch would raise an error of an extra state at once, and would report it as missing in older checkpoints
         saved = [state_dict.pop(key)] if key in state_dict else []
         super()._load_from_state_dict(state_dict, prefix, *rest)
         missing_keys[:] = [name for name in missing_keys if name != key]
         if saved:
             state_dict[key] = saved[0]
         elif self._constants() and not (error_msgs or missing_keys or unexpected_keys):
-            # where keys do not fit, torch says which; it keeps to itself whether it raises that
+            # torch itself reports keys that do not fit, and does not tell here whether it raises
             self._note_no_constants(missing_keys)
         try:
             for state in saved:
@@ -176,16 +177,16 @@ class WithConstants(nn.Module):
             error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
 
     def _note_no_constants(self, missing: list[str]) -> None:
-        """Say that a checkpoint has no constants of this layer.
+        """Note that a checkpoint has no constants of this layer.
 
         Args:
-            missing: what is missing, one list for all modules that take part in a call of ``load_state_dict``.
+            missing: the missing keys, one list for all modules of one call of ``load_state_dict``.
         """
         NOTICE.no_constants(missing)
 
 
 class _Notice:
-    """Warns once for all layers of one call of load_state_dict, which shares the list of missing keys among them."""
+    """Warns once per call of load_state_dict: all layers of the call share one list of missing keys."""
 
     def __init__(self) -> None:
         self._last: list[str] | None = None
@@ -196,9 +197,9 @@ class _Notice:
             return
         self._last = missing
         warnings.warn(
-            "load_state_dict: the checkpoint has no constants of spiking layers (tau, threshold, surrogate, reset "
-            "rule), because another library saved it, or an older spikingtorch. They stay as the constructor was given "
-            "them; save it anew to keep them",
+            "load_state_dict: the checkpoint has no constants of spiking layers (tau, threshold, surrogate, "
+            "reset rule), because another library saved it, or an older spikingtorch. The layers keep the values "
+            "of their constructors; save the checkpoint again to store them",
             UserWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Constructors that a class declares by their arguments alone."""
+"""Constructors that a class declares without a body."""
 
 import inspect
 from collections.abc import Callable
@@ -9,13 +9,13 @@ P = ParamSpec("P")
 
 
 def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Complete a constructor without a body: it hands its arguments by their names to that of the class above.
+    """Complete a constructor without a body: it passes its arguments by name to the constructor of the base class.
 
-    ``**options`` become arguments of their own; a dict of another name is handed on as it is.
+    The entries of ``**options`` become separate arguments; a dict of another name is passed on as it is.
 
     Args:
-        *first: what the class above takes before them: a step and the type of its state.
-        **more: what it takes besides.
+        *first: the arguments of the base class before them: a step and the type of its state.
+        **more: its other arguments.
 
     >>> from spikingtorch import StepLayer, functional as F
     >>> class Halving(StepLayer):
@@ -30,7 +30,7 @@ def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Ca
 
         @wraps(declared)
         def constructor(*args: P.args, **kwargs: P.kwargs) -> None:
-            declared(*args, **kwargs)  # which raises, as any function, where there are too many or too few
+            declared(*args, **kwargs)  # raises TypeError if there are too many or too few
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
             params = dict(given.arguments)

@@ -10,7 +10,7 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 class MaskState(NamedTuple):
-    """What is kept of each neuron: 0, or 1 / (1 - p)."""
+    """The factor of each neuron: 0, or 1 / (1 - p)."""
 
     mask: Tensor
 
@@ -25,14 +25,14 @@ class SequenceDropout(StepLayer):
 
         y[t] = mask x[t] / (1 - p),   mask ~ Bernoulli(1 - p), drawn for each sample and neuron where a sequence starts
 
-    ``nn.Dropout`` draws anew at each step, which a neuron that sums over time averages out. In evaluation it does
-    nothing. As a recurrent network has it in Y. Gal, Z. Ghahramani, NeurIPS 2016.
+    ``nn.Dropout`` draws a new mask at each step, and a neuron that sums over time averages these masks out. In
+    evaluation it does nothing. For recurrent networks, see Y. Gal, Z. Ghahramani, NeurIPS 2016.
 
     Args:
         p: probability to drop a neuron, at least 0 and below 1.
 
     Raises:
-        ValueError: p is no such probability.
+        ValueError: p is not in [0, 1).
 
     >>> layer = SequenceDropout(0.5)
     >>> _ = torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The module of a network that an error comes from, by its path: of several LIF layers, the message names the class."""
+"""The path of the module that raised an error; the message names only its class, which several layers share."""
 
 import traceback
 
@@ -9,12 +9,12 @@ from spikingtorch.layers.base import StatefulLayer
 
 def name_layer(error: BaseException, net: nn.Module) -> None:
     """Add a note to an error that a spiking layer of a network has raised: the path of the innermost such layer."""
-    if found := innermost(error, net, StatefulLayer):  # a network that is a layer itself has no path
+    if found := innermost(error, net, StatefulLayer):  # a layer that is itself the network has no path
         error.add_note(f"SpikingNet: raised by layer {found} ({type(net.get_submodule(found)).__name__})")
 
 
 def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> str | None:
-    """Return the path of the innermost module of a kind that an error has come through, or None."""
+    """Return the path of the innermost module of a kind that an error has passed through, or None."""
     paths = {id(module): path for path, module in net.named_modules() if isinstance(module, kind)}
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):

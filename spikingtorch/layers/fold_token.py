@@ -1,4 +1,4 @@
-"""FoldToken: what a network is handed as ``init`` when all steps of a sequence run as one batch."""
+"""FoldToken: the ``init`` that a network gets when all steps of a sequence run as one batch."""
 
 from typing import Any, NoReturn, Protocol
 
@@ -10,11 +10,11 @@ from spikingtorch.functional.core.tree import leaves_of
 
 
 class FoldError(RuntimeError):
-    """A network does something that only makes sense one step at a time; the message says what, after "it".
+    """A network does something that only makes sense one step at a time; the message completes "it ...".
 
     Args:
         what: it does.
-        remedy: what would let it fold.
+        remedy: the change that would let the network fold.
     """
 
     def __init__(self, what: str, remedy: str = "") -> None:
@@ -22,11 +22,11 @@ class FoldError(RuntimeError):
         self.remedy = remedy
 
 
-_INIT = "hand init to the spiking layers alone, and keep what starts anew in the state of a layer"
+_INIT = "pass init to the spiking layers only, and keep everything that is reset at init in the state of a layer"
 
 
 class Foldable(Protocol):
-    """What a fold asks of a spiking layer."""
+    """The methods of a spiking layer that a fold calls."""
 
     memoryless: bool
 
@@ -40,25 +40,25 @@ class Foldable(Protocol):
 class FoldToken:
     """The ``init`` of a folded call: these are T steps of N samples, merged into one batch of N T.
 
-    It stands for no bool: it is true at the first step and false at the others, all at once. Whatever asks for its
-    value, or uses a layer in a way that steps could tell apart, ends the fold with ``FoldError``.
+    It has no single truth value: it is true at the first step and false at all others. ``FoldError`` ends the fold if
+    code asks for its value, or if code uses a layer so that the steps could get different results.
 
     Args:
         N: number of samples.
         T: number of steps.
-        init: what the first step is handed; the others are handed False.
-        detaches_state: whether nobody asks for the gradient of the last state.
+        init: ``init`` of the first step; it is False for the others.
+        detaches_state: whether the last state is kept without its graph.
         complete: whether these are all steps of a sequence.
-        running: which steps are those of a sample, and not padding, (N, T); None if all are.
-        eager: whether nothing traces, compiles or transforms the call.
+        running: mask (N, T), False where a sample is padded; None without padding.
+        eager: True if nothing traces, compiles or transforms the call.
 
     Attributes:
-        plain: whether a kernel can take all of it: nothing is padding, and all samples start or go on.
-        is_together: whether batch norm takes one statistic of all steps.
-        supports: takes where the derivatives of spikes are not zero, if somebody asks for it.
+        plain: whether one kernel can run all of it: there is no padding, and either all samples start or all go on.
+        is_together: whether batch norm takes one statistic over all steps.
+        supports: collects the places where the derivatives of spikes are not zero; None if they are not needed.
         called: the layers that have been called in this fold, by their identity.
-        saved: inputs that the backward pass will read, and how often each had been written on when it was read.
-        refusal: why the fold has ended; None as long as it has not.
+        saved: inputs that the backward pass will read, each with its version counter at the time of reading.
+        refusal: the reason why the fold has ended; None while it runs.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -88,7 +88,7 @@ class FoldToken:
         self.refusal: FoldError | None = None
 
     def copy(self) -> "FoldToken":
-        """Return a token of the same fold, without what has happened in it."""
+        """Return a token of the same fold with an empty record of calls."""
         return FoldToken(self.N, self.T, self.init, self.detaches_state, self.complete, self.running)
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
@@ -103,7 +103,7 @@ class FoldToken:
         return output
 
     def check_saved(self) -> None:
-        """Raise if the network has written on the input of a layer, which the gradient of all steps needs as it was."""
+        """Raise if the network has overwritten the input of a layer, whose old values the gradient needs."""
         for layer, x, version in self.saved:
             if _version(x) != version:
                 self.refuse(
@@ -112,12 +112,12 @@ class FoldToken:
                 )
 
     def refuse(self, reason: str, remedy: str = "") -> NoReturn:
-        """End the fold, even if the network catches what is raised here."""
+        """End the fold, even if the network catches the exception raised here."""
         self.refusal = FoldError(reason, remedy)
         raise self.refusal
 
     def admit(self, layer: Foldable, inputs: Any, init: object) -> list[Tensor]:
-        """Return the tensors of an input; raise unless this call of a layer means the same folded as step by step."""
+        """Return the tensors of an input; raise unless this call gives the same result folded and step by step."""
         if init is not self and not layer.memoryless:
             text = f"calls {self.name(layer)} without handing it the init that forward was given"
             self.refuse(text, "call it as layer(x, init)")
@@ -134,7 +134,7 @@ class FoldToken:
         return leaves
 
     def name(self, layer: Foldable) -> str:
-        """Return what messages call a layer."""
+        """Return the name of a layer for messages."""
         return f"a {type(layer).__name__} layer"
 
     def split(self, x: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class FoldToken:
 
 
 def _version(tensor: Tensor) -> int:
-    """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
+    """Return the version counter of a tensor; 0 for inference tensors, which have no counter and no gradient."""
     return 0 if tensor.is_inference() else tensor._version
 
 

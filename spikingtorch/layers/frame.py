@@ -1,4 +1,4 @@
-"""Frame: one call of a network, with what its layers are told and what they remember until it ends."""
+"""Frame: one call of a network, with the arguments and the memories of its layers until it ends."""
 
 from collections.abc import Mapping, Sequence
 from threading import current_thread, get_ident
@@ -15,27 +15,27 @@ from spikingtorch.validation import functorch_active
 class Frame:
     """A call of a network.
 
-    While it runs, the memories of its layers stand here. ``commit`` puts them into the layers when the call has come to
-    its end. A call that fails, or is interrupted, leaves the layers as they are, and so does one that a backward pass
-    repeats. A network within another one commits to the frame of that.
+    While the call runs, its frame holds the memories of its layers. ``commit`` stores them in the layers when the call
+    has ended. A call that fails or is interrupted leaves the layers unchanged. So does a call that a backward pass
+    repeats. A network inside another network commits to the frame of the outer one.
 
     Args:
         layers: the spiking layers of the network.
-        hooks: those that pass init on.
-        starts: whether a sequence starts, so that no layer remembers anything.
-        keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
-        is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well. That goes
-            for the calls within this one, too.
-        compiles: whether torch.compile or torch.export looks on.
+        hooks: the hooks that pass init on.
+        starts: whether a sequence starts, so that all layers start at rest.
+        keeps_graph: whether memories keep their graph, from the previous call and for the next one.
+        is_pure: whether the layers stay unchanged, and all memories keep their graph, in transforms as well. This
+            includes the calls inside this one.
+        compiles: whether torch.compile or torch.export traces the call.
         eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
-        init: of the step that runs; of a fold, its token.
-        running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
-        fold: all steps at once; None in a network that steps.
-        activity: what looks at the outputs of this call.
+        init: the ``init`` of the step that runs; in a fold, its token.
+        running: mask (N,) of the samples that have not ended; None if no sample has. A fold has its own mask.
+        fold: the token of all steps; None in a network that steps.
+        activity: the activity check of this call, if any.
         repeats: whether a backward pass repeats a call.
-        thread: number of the thread in which the layers find this frame; None for any.
+        thread: number of the thread in which the layers find this frame; None for every thread.
     """
 
     def __init__(
@@ -56,17 +56,17 @@ class Frame:
         self.activity: Any = None
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
-        # those that the layers and hooks are found in already, of networks around this one
+        # the frames of outer networks that the layers and hooks are in already
         self._around: list[Frame | None] = [place._frame for place in self._places]
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
         for layer, around in zip(layers, self._around, strict=False):
-            if around is not None and around.fold is not None:  # where layers have no single state
+            if around is not None and around.fold is not None:  # a fold: its layers have no single state
                 layer._refuse_in_fold("reset()" if starts else "detach_()")
         self.is_pure: bool = is_pure or any([around is not None and around.is_pure for around in self._around])
         self.keeps_graph = keeps_graph or self.is_pure
         self._starts, self.repeats = starts, backward_pass() != -1
-        # by layer; none for one that is at rest
+        # by layer; a layer at rest has no entry
         self._memories: dict[Any, Any] = {}
         if not (starts or self.repeats):
             for layer, around in zip(layers, self._around, strict=False):
@@ -88,40 +88,40 @@ class Frame:
             )
 
     def leave(self) -> None:
-        """Let the layers find the frames around this one, if there are any."""
+        """Give the layers back the frames of the outer networks, if there are any."""
         for place, around in zip(self._places, self._around, strict=True):
             place._frame = around
 
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
-        """Tell the layers about the step that follows, or about all steps."""
+        """Set the arguments for the step that follows, or for all steps."""
         self.init, self.running, self.fold = init, running, fold
 
     def knows(self, layer: Any) -> bool:
-        """Say whether it is known what a layer remembers: where a backward pass repeats a call, it may not be."""
+        """Return True if the memory of a layer is known; it can be unknown if a backward pass repeats a call."""
         return not self.repeats or self._starts or layer in self._memories
 
     def memory(self, layer: Any) -> Any:
-        """Return what a layer remembers now."""
+        """Return the current memory of a layer."""
         return self._memories.get(layer)
 
     def remember(self, layer: Any, memory: Any) -> None:
-        """Take what a layer is to remember."""
+        """Store the memory of a layer."""
         self._memories[layer] = memory
 
     def mark(self) -> dict[Any, Any]:
-        """Return what the call has come to."""
+        """Return a mark: the memories as they are now."""
         return dict(self._memories)
 
     def rewind(self, mark: dict[Any, Any]) -> None:
-        """Forget what came after a mark."""
+        """Go back to the memories of a mark."""
         self._memories = dict(mark)
 
     def detach(self) -> None:
-        """Cut what the layers remember from its graph."""
+        """Cut the memories of the layers from their graph."""
         self._memories = {layer: layer._cut(memory) for layer, memory in self._memories.items()}
 
     def commit(self) -> None:
-        """Let the layers keep what they remember."""
+        """Store the memories in the layers."""
         cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
         for layer, around in zip(self._layers, self._around, strict=False):
             memory = self._memories.get(layer)
@@ -136,7 +136,7 @@ class Frame:
 
 
 def commit(memories: Mapping[Any, Any]) -> None:
-    """Let layers keep these memories: all of them, or none if this is interrupted."""
+    """Store these memories in their layers: all of them, or none if this is interrupted."""
     if torch.compiler.is_compiling():
         for layer, memory in memories.items():
             layer._memory = memory
@@ -148,13 +148,13 @@ def commit(memories: Mapping[Any, Any]) -> None:
         owners.append(layer.__dict__)
         is_mine = not layer._overtaken and (whose is None or whose is me)
         entries.append({"_memory": memory} if is_mine else {"_memory": memory, **layer._overtaking()})
-        replaced.append(before)  # which dies behind the next line: that may run code
-    # one instruction, within which Python does not look for interrupts
+        replaced.append(before)  # freed only after the next line, because its destructor may run code
+    # one instruction, which Python does not interrupt
     list(map(dict.update, owners, entries))
 
 
 def frame_of(place: Any) -> Frame | None:
-    """Return the frame of the call that runs in this thread, as a layer or a hook finds it."""
+    """Return the frame of the call that runs in this thread, found from a layer or a hook."""
     frame: Frame | None = place._frame
     if frame is None or frame.thread is None or torch.compiler.is_dynamo_compiling() or frame.thread == get_ident():
         return frame
@@ -162,14 +162,14 @@ def frame_of(place: Any) -> Frame | None:
 
 
 def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
-    """Return init for a layer that may have been handed it, and which samples are running.
+    """Return the init of a layer, from its caller or from the network, and the mask of running samples.
 
-    Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
+    In the second run of ``checkpoint``, both are those of the first run, and so is the recorder of the layer.
 
     Args:
-        place: the layer, or a hook that hands init on.
-        frame: of the call that it is found in.
-        init: that it was handed; None for none.
+        place: the layer, or a hook that passes init on.
+        frame: frame of the call, if any.
+        init: the init that the caller passed; None if it passed none.
     """
     here, owner = region(), (place, "told")
     now = (None, None) if frame is None else (frame.init, frame.running)
@@ -178,7 +178,7 @@ def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, T
         here.repeat((place, "recorder"), recorder)
     elif here is not None and not here.repeats:
         recorder = getattr(place, "_recorder", None)
-        # the token itself would keep the graph alive
+        # a copy: the token itself would keep the graph alive
         copied = now[0].copy() if isinstance(now[0], FoldToken) else now[0]
         here.note(owner, (copied, now[1], None if recorder is None else recorder.again()))
     return (now[0] if init is None else init), now[1]

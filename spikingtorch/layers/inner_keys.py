@@ -1,4 +1,4 @@
-"""A module around another one, of which a state dict says nothing: it has the keys of the inner module."""
+"""A wrapper module that does not show in a state dict: the keys are those of the inner module."""
 
 from typing import Any, ClassVar
 
@@ -6,16 +6,17 @@ from torch import nn
 
 
 class WithInnerKeys(nn.Module):
-    """A module whose state dict has the keys of a module inside, without the name of that module.
+    """A module whose state dict has the keys of its inner module, without the name of that module.
 
-    What the inner module holds under these keys, parameters, buffers and modules, are attributes of this one as well:
-    ``torch.distributed.checkpoint`` looks for them there. A state dict with the name of the inner module loads too.
+    The parameters, buffers and submodules of the inner module are attributes of this module as well, because
+    ``torch.distributed.checkpoint`` looks for them there. A state dict with the name of the inner module can be loaded
+    too.
     """
 
     inside: ClassVar[str]
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Return what this module holds, and what the inner one does under its own keys."""
+        """Return the tensors of this module, and those of the inner module under its own keys."""
         found: Any = super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
         inner = f"{prefix}{self.inside}."
         for key in [key for key in found if key.startswith(inner)]:
@@ -23,7 +24,7 @@ class WithInnerKeys(nn.Module):
         return found
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any, **named: Any) -> None:
-        # torch hands each child what begins with its name
+        # torch passes to each child the entries that begin with its name
         has_own = type(self).get_extra_state is not nn.Module.get_extra_state
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key.removeprefix(prefix)

@@ -1,8 +1,8 @@
-"""Limits of the parameters of neurons: what they may be, and where those that learn are kept.
+"""Limits of the parameters of neurons: the values they may have, and the range in which learnable ones are kept.
 
-A parameter is its own value: nothing is stored in its place. An optimizer moves it wherever it likes; before a layer
-computes with it, it is put back to the nearest value that makes sense (projected gradient descent). Where code is
-traced or transformed and nothing may be written, the same value is computed, with the gradient of the parameter,
+The parameter itself is stored, not a function of it. An optimizer may move it anywhere. Before a layer computes with
+the parameter, it sets the parameter to the nearest value in the range (projected gradient descent). If code is traced
+or transformed, nothing may be written. The layer then computes the same value, with the gradient of the parameter,
 
     p = clamp(q, low, high),   dL/dq = dL/dp
 """
@@ -16,17 +16,18 @@ from torch import Tensor, nn
 
 from spikingtorch.validation import check_parameter, check_reset, check_surrogate, has_values, value_range
 
-FLOOR = 2.0**-20  # of what has to be positive and learns: one millionth, as every floating dtype has it exactly
+# the least value of a positive learnable parameter: about one millionth, exact in every floating dtype
+FLOOR = 2.0**-20
 
 
 class Limits(NamedTuple):
-    """What a parameter may be.
+    """The values that a parameter may have.
 
     Attributes:
-        above: a bound that is no value itself.
+        above: a lower bound that is itself excluded.
         least: the least value.
         most: the greatest value.
-        learned: the same for one that learns, where it is narrower.
+        learned: the limits of a learnable parameter, if they are narrower.
     """
 
     above: float | None = None
@@ -38,10 +39,10 @@ class Limits(NamedTuple):
         """Raise unless a value is within the limits.
 
         Args:
-            owner: who asks, for the messages.
+            owner: the name of the caller, for messages.
             name: of the parameter.
             value: of the parameter, a float or a tensor.
-            learns: whether it is to be kept within the limits of one that learns.
+            learns: whether the parameter is learnable.
         """
         check_parameter(owner, name, value, above=self.above, least=self.least, most=self.most)
         if learns and self.learned is not None:
@@ -51,13 +52,13 @@ class Limits(NamedTuple):
                 raise ValueError(f"{error}, since it learns. constrain=False lets it go") from None
 
     def kept_within(self) -> "Range":
-        """Return where a parameter that learns is kept."""
+        """Return the range in which a learnable parameter is kept."""
         limits = self.learned or self
         return Range(limits.least, limits.most)
 
 
 class Range(NamedTuple):
-    """Where a parameter that learns is kept.
+    """The range in which a learnable parameter is kept.
 
     Attributes:
         low: the least value.
@@ -68,11 +69,11 @@ class Range(NamedTuple):
     high: float
 
     def put_back(self, owner: str, name: str, parameter: nn.Parameter) -> None:
-        """Put a parameter back into the range, in place, if it may be written on.
+        """Clamp a parameter to the range, in place, if it may be written on.
 
-        It is written on if it is outside of it only: graphs that hold a parameter within stay good, and those that hold
-        another one raise, as after any write in place. Elsewhere than on the CPU, where looking makes the device wait,
-        the write is not counted.
+        On the CPU, a parameter inside the range is not written on, so that graphs that hold it stay valid. A graph that
+        holds a clamped parameter raises in its backward pass, as after any write in place. On other devices a check
+        would make the host wait, so the parameter is always clamped, and autograd does not count the write.
 
         Raises:
             ValueError: the parameter is NaN or infinite.
@@ -87,7 +88,7 @@ class Range(NamedTuple):
                 parameter.clamp_(self.low, self.high)
 
     def within(self, value: Tensor) -> Tensor:
-        """Return the nearest value in the range, with the gradient of the value; the value itself if it is within."""
+        """Return the nearest value in the range, with the gradient of the value."""
         return value.detach().clamp(self.low, self.high) + (value - value.detach())
 
 
@@ -97,12 +98,12 @@ SHARE = Limits(least=0.0, most=1.0)
 THRESHOLD = Limits(learned=_FLOORED)
 DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
 ANY = Limits()
-# what every layer may have besides the parameters of its neuron
+# the parameters that every layer may have besides those of its neuron
 COMMON = {"dt": POSITIVE, "refractory": Limits(least=0.0)}
 
 
 class Kind(NamedTuple):
-    """What an attribute that is no number may be: ``test(owner, value)`` raises where it is not."""
+    """The valid values of an attribute that is no number: ``test(owner, value)`` raises for others."""
 
     test: Callable[[str, Any], None]
 
@@ -115,5 +116,5 @@ KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
 
 
 def may_write(value: Any) -> bool:
-    """Say whether a parameter can be put back in place."""
+    """Return True if a parameter can be clamped in place."""
     return isinstance(value, nn.Parameter) and has_values(value)

@@ -1,4 +1,4 @@
-"""A step for samples of which some have come to their end, and what these keep."""
+"""A step for batches in which some samples have ended, and the state that these keep."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from spikingtorch.layers.base import Memory
 
 
 def masked(step: Any) -> Any:
-    """Return the step for samples of which some have come to their end."""
+    """Return the step for a batch in which some samples have ended."""
     step = records_inside(step)
     if isinstance(step, F.Recurrent):
         neuron: Any = F.Masked(step.step)
@@ -19,12 +19,12 @@ def masked(step: Any) -> Any:
 
 
 def held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
-    """Return state and last output after some steps: of the samples that had none of these, those before.
+    """Return state and last output after some steps; samples without a step keep those from before.
 
     Args:
         memory: before the steps.
         state: after them.
-        output: of the last step that each sample had.
+        output: output of each sample's last step.
         s: the same, in full precision.
         running: which samples had a step, (N,).
     """

@@ -19,11 +19,12 @@ class MultiStep(WithInnerKeys):
 
         out[0] = layer(x[0], init),  out[t] = layer(x[t], False)         t = 1 ... T-1
 
-    It is for networks in multi-step style, which run without a ``SpikingNet``: their other layers see time and batch as
-    one axis. All steps run as one compiled loop. A ``SpikingNet`` runs over time by itself, and takes the layer alone.
+    It is for networks in multi-step style, which run without a ``SpikingNet``. Their other layers see time and batch as
+    one axis. All steps run as one compiled loop. A ``SpikingNet`` runs over time by itself; give it the layer without
+    MultiStep.
 
-    The layer keeps its state, as it does when it is called step by step: ``multi.layer.v`` and the like. The state dict
-    has the keys of the layer, without a prefix.
+    The layer keeps its state as in a call step by step: ``multi.layer.v`` and the other fields. The state dict has the
+    keys of the layer, without a prefix.
 
     Args:
         layer: ``LIF()``, a ``StepLayer`` of yours, or any other spiking layer.
@@ -57,16 +58,16 @@ class MultiStep(WithInnerKeys):
 
         Args:
             x: input, floating, shape (T, N, ...).
-            *args: what else the layer is called on, in its order: other inputs, (T, N, ...) as well, and ``init``.
-                Left out, the sequence goes on from the state of the layer; True starts a new one, and a bool tensor
-                (N,) starts these samples anew.
+            *args: further arguments of the layer, in its order: other inputs, (T, N, ...) as well, and ``init``. If
+                init is left out, the sequence continues from the state of the layer. True starts a new sequence. A bool
+                tensor (N,) starts a new sequence for these samples.
             **kwargs: the same by name.
 
         Returns:
-            What the layer returns, for all steps: (T, N, ...).
+            The outputs of the layer at all steps: (T, N, ...).
 
         Raises:
-            ValueError: x has no axes of time and batch, or no steps, or the layer does not take it.
+            ValueError: x has no axes of time and batch, or no steps, or the layer refuses it.
             TypeError: x is not floating, or init is no bool.
             RuntimeError: a SpikingNet runs the module.
         """
@@ -90,16 +91,16 @@ class MultiStep(WithInnerKeys):
 
 
 class Steps(FoldToken):
-    """The ``init`` of a layer by itself that is called on all steps of a sequence, (T, N, ...)."""
+    """The ``init`` of a single layer that is called on all steps of a sequence, (T, N, ...)."""
 
     dim, alone = 0, True
 
     def copy(self) -> "Steps":
-        """Return a token of the same steps."""
+        """Return a token of the same steps with an empty record of calls."""
         return Steps(self.N, self.T, self.init)
 
     def split(self, x: Tensor) -> Tensor:
-        """Return what is not folded as it is."""
+        """Return the tensor as it is, because it is not folded."""
         return x
 
     def merge(self, x: Tensor) -> Tensor:
@@ -116,16 +117,16 @@ def over_time(
     named: Mapping[str, Any],
     init: bool | Tensor | None,
 ) -> Any:
-    """Return what a layer returns for all steps of a sequence.
+    """Return the outputs of a layer for all steps of a sequence.
 
     Args:
-        owner: who asks, for the messages.
-        alone: what to do inside of a SpikingNet.
+        owner: the name of the caller, for messages.
+        alone: the advice for a call inside of a SpikingNet.
         layer: the layer.
         call: calls it.
-        inputs: of all steps, (T, N, ...).
+        inputs: inputs of all steps, (T, N, ...).
         named: other inputs by name.
-        init: of the first step; None to go on from the state of the layer.
+        init: ``init`` of the first step; None to continue from the state of the layer.
     """
     if frame_of(layer) is not None:
         raise RuntimeError(

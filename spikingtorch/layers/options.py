@@ -1,4 +1,4 @@
-"""What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
+"""The shared part of the layers' constructors: checked options become keyword arguments of the step."""
 
 import inspect
 import math
@@ -18,20 +18,20 @@ from spikingtorch.validation import check_parameter
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
-# of a step's parameters, the attributes that hold them, by the names of the older package
+# the attributes of a step's parameters, by the names of the older package
 OLDER_NAMES = {"threshold": "v0", "reset": "reset_rule"}
-TAU = 8.0  # membrane time constant by default, in steps
+TAU = 8.0  # default membrane time constant, in steps
 
 
 class StepOptions(TypedDict, total=False):
-    """What every layer takes besides the parameters of its neuron; see StepLayer.
+    """The options of every layer besides the parameters of its neuron; see StepLayer.
 
     Attributes:
         learnable: names of the parameters to train, or True for all.
-        recurrent: weights through which the output comes back one step later.
-        constrain: keep parameters that learn within their limits.
-        refractory: for how long a neuron rests after each of its spikes.
-        returns: "spikes", or a tuple of names such as ("spikes", "v") of what a call returns.
+        recurrent: recurrent weights: the weighted output is added to the input one step later.
+        constrain: keep learnable parameters within their limits.
+        refractory: refractory period after each spike.
+        returns: the values that a call returns: "spikes", or a tuple of names such as ("spikes", "v").
     """
 
     learnable: Learnable
@@ -42,7 +42,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class Options(StepOptions, total=False):
-    """The same, for a layer whose times are in steps or in a unit of the user's.
+    """The options of a layer whose times are in steps, or in the unit of ``dt``.
 
     Attributes:
         dt: length of a step, in the unit of the time constants and of ``refractory``.
@@ -60,14 +60,14 @@ def firing(
     older: str = "v0",
     defaults: tuple[float, float] = (1.0, 5.0),
 ) -> dict[str, Any]:
-    """Return what fires, and by which of its two names the threshold was given."""
+    """Return the arguments of firing, and the name, of two, by which the threshold was given."""
     found = threshold_of(owner, older, v0, threshold, defaults[0])
     names = {} if threshold is None else {older: "threshold"}
     return {"threshold": found, "surrogate": surrogate_of(owner, beta, surrogate, defaults[1]), "other_names": names}
 
 
 def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
-    """Return the threshold that was given, by its name or by the older one."""
+    """Return the threshold that was given, by its name or by its older name."""
     if threshold is None:
         return value
     if isinstance(value, Tensor) or value != default:
@@ -78,7 +78,7 @@ def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, 
 
 
 def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
-    """Return the one of two parameters that was given; a tau beside a decay would be lost, and is an error."""
+    """Return tau or decay, whichever was given; raise if both were given."""
     if decay is None:
         return {"tau": tau}
     if isinstance(tau, Tensor) or tau != TAU:
@@ -89,7 +89,7 @@ def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
 
 
 def warn_of_tau(kind: type[Any], tau: Any) -> None:
-    """Warn where a time constant, in steps, is shorter than one step: it is a decay, or a time in another unit."""
+    """Warn if a time constant in steps is shorter than one step: it may be a decay, or a time in another unit."""
     if not _is_share(tau):
         return
     owner = kind.__name__
@@ -104,10 +104,10 @@ def warn_of_tau(kind: type[Any], tau: Any) -> None:
 
 
 def warn_of_beta(owner: str, beta: Any, tau: Value, decay: Value | None) -> None:
-    """Warn where the slope of the surrogate looks like a decay: below one, and given without a tau or a decay."""
+    """Warn if the slope of the surrogate looks like a decay: below one, and given without a tau or a decay."""
     given = (
         decay is not None or tau is not TAU
-    )  # the default itself: an 8.0 that somebody has written is another object
+    )  # compare with the default object: an 8.0 in the user's code is another object
     if given or not _is_share(beta):
         return
     warnings.warn(
@@ -124,7 +124,7 @@ def _is_share(value: Any) -> bool:
 
 
 def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
-    """Return the surrogate, or Sigmoid(beta) without one; a beta beside a surrogate would be lost, and is an error."""
+    """Return the surrogate, or Sigmoid(beta) without one; raise if both were given."""
     if surrogate is None:
         check_parameter(owner, "beta", beta, above=0.0)
         return F.Sigmoid(beta)
@@ -136,7 +136,7 @@ def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default
 
 
 def threshold_property(older: str) -> Any:
-    """Return the attribute ``threshold`` of a layer that stores it by an older name."""
+    """Return the attribute ``threshold`` of a layer that stores it under an older name."""
 
     def read(layer: Any) -> Any:
         return getattr(layer, older)
@@ -150,19 +150,19 @@ def threshold_property(older: str) -> Any:
 def check_arguments(
     kind: type[Any], step: Callable[..., Any], state: type[Any], given: Iterable[str], handed: Collection[str]
 ) -> None:
-    """Raise where a layer would hand its step an argument that the step does not take, or keep one back that it needs.
+    """Raise if a layer has an argument that its step does not take, or lacks one that the step needs.
 
     Args:
         kind: class of the layer.
         step: its step.
         state: type of its state.
-        given: arguments that the layer was made with.
-        handed: arguments that its step gets, which may be computed from those.
+        given: the arguments of the layer's constructor.
+        handed: the arguments of its step, which may be computed from ``given``.
     """
     takes, any_name = _arguments(step)
     if not any_name and (unknown := [name for name in handed if name not in takes]):
         own, takes_options = _arguments(kind.__init__)
-        own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes those of its step
+        own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes the arguments of its step
         known = [*own, *(Options.__annotations__ if takes_options else ())]
         wrong = [name for name in given if name not in (*takes, *known)] or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
@@ -175,26 +175,26 @@ def check_arguments(
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[list[str], bool]:
-    """Return the names of a function's arguments, and whether it takes others, as far as anybody can tell."""
+    """Return the names of a function's arguments, and whether it takes others, as far as its signature shows."""
     named = _named(function)
     return ([], True) if named is None else ([each.name for each in named[0]], named[1])
 
 
 def _needed(step: Callable[..., Any]) -> list[str]:
-    """Return the arguments after state and input that a step has no default for, those of a step inside included."""
+    """Return the arguments after state and input without a default, of a step and of the steps inside it."""
     named = _named(step)
     if named is None:
         return []
     needed = [each.name for each in named[0][2:] if each.default is each.empty]
     inside = getattr(step, "step", None)
-    if named[1] and callable(inside) and type(step).__module__.startswith("spikingtorch."):  # it hands the others on
+    if named[1] and callable(inside) and type(step).__module__.startswith("spikingtorch."):  # it passes the others on
         own = [each.name for each in named[0]]
         needed += [name for name in _needed(inside) if name not in own]
     return needed
 
 
 def _named(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool] | None:
-    """Return the arguments of a function that have a name, and whether it takes others; None if nobody can tell."""
+    """Return the named arguments of a function, and whether it takes others; None if it has no signature."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

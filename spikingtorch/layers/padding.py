@@ -15,14 +15,14 @@ Lengths: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int]
 
 
 def without_padding(x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
-    """Return a padded batch with zeros as its padding, up to the end of the longest sequence, and where there is none.
+    """Return a padded batch with zeros as padding, up to the end of the longest sequence, and the mask of valid steps.
 
     Args:
         x: padded batch, (N, T, ...).
         lengths: of the sequences, (N,).
 
     Returns:
-        (N, T', ...) and a mask (N, T'), T' the greatest length where Python may look at it, else T.
+        (N, T', ...) and a mask (N, T'). T' is the greatest length if Python may read it, else T.
     """
     N, T = x.shape[:2]
     checked = check_lengths("SpikingNet", lengths, N, T).to(x.device)
@@ -34,7 +34,7 @@ def without_padding(x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
 
 
 def padded(x: Tensor, running: Tensor, T: int) -> Tensor:
-    """Return (N, T, ...), zero where no sample is running.
+    """Return (N, T, ...) with zeros at the padded steps.
 
     Args:
         x: shape (N, T', ...).
@@ -48,7 +48,7 @@ def padded(x: Tensor, running: Tensor, T: int) -> Tensor:
 
 
 def check_norms_of_padded(net: nn.Module) -> None:
-    """Raise where a batch norm would take its statistics over padding."""
+    """Raise if a batch norm would take its statistics over padding."""
     inside = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}
     where = scripted_norm(net)
     for path, module in net.named_modules():
@@ -56,6 +56,6 @@ def check_norms_of_padded(net: nn.Module) -> None:
             where = path
     if where is not None:
         raise ValueError(
-            f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, and it is a batch "
-            "norm that cannot be told. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
+            f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, because this "
+            "batch norm cannot leave it out. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
         )

@@ -1,4 +1,4 @@
-"""From what a layer stores to the parameters of its step: time constants to decays, gains and leaks."""
+"""From the attributes of a layer to the parameters of its step: time constants to decays, gains and leaks."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.layers.options import Value
 
-# a rest of 1.1 in steps of 0.1 is eleven steps, though 1.1 / 0.1 rounds to more than that
+# a refractory period of 1.1 with dt = 0.1 is eleven steps, although 1.1 / 0.1 is rounded to more than 11
 _ROUNDING = 1e-6
 
 
@@ -40,7 +40,7 @@ def rest_in_steps(refractory: Value, dt: float) -> Value:
 
 
 def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into the decay and the gain that it stands for."""
+    """Return the parameters with tau turned into its decay and gain."""
     if "tau" not in stored:
         return stored
     params = dict(stored)
@@ -66,13 +66,13 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def synaptic_decays(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the same, with tau turned into a decay and a gain, and a rise that keeps the charge of a spike."""
+    """Return the parameters with tau turned into a decay and a gain, and a rise that keeps the charge of a spike."""
     params = decays(decay_and_gain(stored))
     return params | {"gain_rise": 1.0 - params["decay_rise"]} if "decay_rise" in params else params
 
 
 def filter_decays(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the same, for a filter of spikes, whose tau is a decay alone."""
+    """Return the parameters of a filter of spikes, whose tau becomes a decay only."""
     params = synaptic_decays(stored)
     params.pop("gain", None)
     return params

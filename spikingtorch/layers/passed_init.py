@@ -1,4 +1,4 @@
-"""Handing init on: to layers that are called without it, and to modules in an ``nn.Sequential``, which hands on x."""
+"""Pass init to layers that are called without it, and to modules in an ``nn.Sequential``, which passes only x."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -13,16 +13,16 @@ from spikingtorch.validation import TakesInit, signature_of
 
 
 class InitHook:
-    """A forward pre-hook that hands a module the init of the network, where its caller hands it none.
+    """A forward pre-hook that passes a module the init of the network if its caller passes none.
 
     Args:
-        place: of ``init`` among the arguments of forward.
+        place: position of ``init`` among the arguments of forward.
     """
 
     def __init__(self, place: int) -> None:
         self._place, self._frame = place, None
 
-    def __reduce__(self) -> Any:  # a copy is in no call
+    def __reduce__(self) -> Any:  # a copy belongs to no call
         return InitHook, (self._place,)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
@@ -34,11 +34,11 @@ class InitHook:
 
 
 def _check_handed(path: str, sequential: nn.Sequential) -> None:
-    """Raise where a layer that returns a tuple stands before a module of torch's, or a layer of ours."""
+    """Raise if a layer that returns a tuple precedes a module of torch or a layer of this library."""
     for (name, module), (after, taker) in pairwise(sequential.named_children()):
         before, first = _end(module, -1), _end(taker, 0)
         returns, room = getattr(before, "_returns", None), type(first).__module__
-        # the input of a step of the user's may be a tuple
+        # the user's own step may take a tuple
         takes_tensor = room.startswith(("torch.nn.", "spikingtorch.")) and not room.endswith(".steplayer")
         if isinstance(returns, tuple) and takes_tensor:
             layer, one = (f"{path}.{each}".removeprefix(".") for each in (name, after))
@@ -50,14 +50,14 @@ def _check_handed(path: str, sequential: nn.Sequential) -> None:
 
 
 def _end(module: nn.Module, place: int) -> nn.Module:
-    """Return the first or the last of the modules that an ``nn.Sequential`` calls, however deep."""
+    """Return the first or the last module that an ``nn.Sequential`` calls, at any depth."""
     while isinstance(module, nn.Sequential) and len(module):
         module = module[place]
     return module
 
 
 def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
-    """Call a network on x, with init as its forward takes it."""
+    """Call a network on x, and pass init as its forward expects."""
     if takes_init == "second":
         return net(x, init)
     return net(x, init=init) if takes_init == "by name" else net(x)
@@ -67,7 +67,7 @@ def hooks_of(modules: Iterable[nn.Module]) -> list[InitHook]:
     """Return the hooks that pass init on to modules of a network."""
     found: list[InitHook] = []
     for module in modules:
-        if hooks := module.__dict__.get("_forward_pre_hooks"):  # what is scripted has none
+        if hooks := module.__dict__.get("_forward_pre_hooks"):  # scripted modules have no hooks
             found += [hook for hook in hooks.values() if isinstance(hook, InitHook)]
     return found
 
@@ -76,8 +76,7 @@ def pass_init_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
 
     Raises:
-        TypeError: one of them is scripted, and takes no hook; or a layer in it hands a tuple to a module that takes a
-            tensor.
+        TypeError: a module is scripted and takes no hook; or a layer passes a tuple to a module that takes a tensor.
     """
     for path, parent in net.named_modules():
         if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):

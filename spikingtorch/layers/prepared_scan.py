@@ -1,4 +1,4 @@
-"""PreparedScan: a layer's step with its parameters, kept from one call to the next."""
+"""PreparedScan: a layer's step with its parameters, kept between calls."""
 
 from operator import is_
 from typing import Any, NamedTuple
@@ -12,18 +12,19 @@ from spikingtorch.layers.base import CHANGES
 
 
 class PreparedScan(NamedTuple):
-    """A layer's step with its parameters, valid while each attribute of the layer is the object that it was.
+    """A layer's step with its parameters, valid while each attribute of the layer is the same object.
 
     Attributes:
         scan: the step with its parameters.
-        mapped: how they are computed, anew for each scan if there are tensors: one may be trained.
-        stored: the parameters of the layer, which that reads.
+        mapped: the map that computes the parameters. If there are tensors, it runs for each scan, because a tensor may
+            be trained.
+        stored: the parameters of the layer, which the map reads.
         kind: class of the layer.
-        names: of the attributes, but for those that change at every call.
+        names: the attributes, except those that change at every call.
         values: of the same.
         size: number of all attributes.
         tensors: parameters and buffers.
-        forms: their dtypes, and which of them are trained.
+        forms: the dtypes of the tensors, and which of them are trained.
     """
 
     scan: FoldedStep
@@ -40,10 +41,10 @@ class PreparedScan(NamedTuple):
     def of(
         cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]
     ) -> "PreparedScan | None":
-        """Return what the scans of a layer take, or None if a parameter is not as the layer keeps it."""
+        """Return the prepared scan of a layer, or None if a parameter is not the one that the layer stores."""
         own = layer.__dict__
         tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
-        # not what was computed from one, as by parametrizations or in another precision; with a graph it would live on
+        # no computed values, as of parametrizations or in another precision: their graph would be kept alive
         known = {id(tensor) for tensor in tensors if tensor is not None and tensor.is_leaf}
         if not all([id(value) in known for value in stored.values() if isinstance(value, Tensor)]):
             return None
@@ -53,9 +54,9 @@ class PreparedScan(NamedTuple):
         )
 
     def again(self, layer: nn.Module) -> FoldedStep | None:
-        """Return the scan with the numbers that the tensors hold now.
+        """Return the scan with the current numbers of the tensors.
 
-        Return None if anything else has changed in the layer, or in what its step reads.
+        Return None if anything else has changed in the layer, or in the variables that its step reads.
         """
         own = layer.__dict__
         if type(layer) is not self.kind or len(own) != self.size:
@@ -73,5 +74,5 @@ class PreparedScan(NamedTuple):
 
 
 def _forms(tensors: list[Any]) -> list[Any]:
-    """Return on what it depends how parameters are computed from tensors, but for their numbers."""
+    """Return the properties of tensors, besides their numbers, that decide how parameters are computed."""
     return [torch.is_grad_enabled(), *[None if t is None else (t.dtype, t.requires_grad) for t in tensors]]

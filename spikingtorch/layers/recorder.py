@@ -1,4 +1,4 @@
-"""Recorder: takes what a layer gives out besides its output, while a network runs."""
+"""Recorder: records values of a layer besides its output, while a network runs."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ SPIKES = "spikes"
 
 
 class Budget:
-    """The memory that all records of a call may take.
+    """The memory limit of all records of a call.
 
     Args:
         limit: in bytes.
@@ -29,11 +29,11 @@ class Budget:
         self.kept = 0  # bytes so far
 
     def keep(self, record: Tensor) -> None:
-        """Count a record that stays."""
+        """Count the bytes of a record that is kept."""
         self.kept += record.nbytes
 
     def claim(self, path: str, size: int) -> None:
-        """Raise if so many bytes more, which a layer is about to take, are too many.
+        """Raise if the bytes that a layer needs next exceed the limit.
 
         Raises:
             MemoryError: they are.
@@ -51,7 +51,7 @@ class Recorder:
 
     Args:
         path: name of the layer.
-        names: what is recorded: "spikes", and what ``functional.recorded`` takes.
+        names: names of the recorded values: "spikes", and the names that ``functional.recorded`` takes.
         strict: whether a name that the layer's step does not have is an error.
         budget: of the call.
         neurons: index of the neurons that are kept.
@@ -73,7 +73,7 @@ class Recorder:
         Args:
             step: the whole step of the layer.
             x: its input at one step.
-            steps: how many are about to run.
+            steps: number of the next steps.
         """
         number = len(self._inside) + self._spikes
         self._budget.claim(self._path, number * steps * x.numel() * max(x.element_size(), 4))
@@ -83,9 +83,9 @@ class Recorder:
         """Keep the records among the outputs of the step, and return the others.
 
         Args:
-            outputs: (N, T, ...), or those of one step.
-            is_step: whether they are those of one step.
-            dtype: of the layer's inputs, where outputs are still to be rounded to it.
+            outputs: (N, T, ...), or of one step.
+            is_step: whether they are outputs of one step.
+            dtype: dtype of the layer's inputs, if the outputs still have to be rounded to it.
         """
         outputs, records = outputs if self._inside else (outputs, {})
         if self._spikes and isinstance(spikes := first_output(outputs), Tensor):
@@ -96,7 +96,8 @@ class Recorder:
             over_time = record.unsqueeze(1) if is_step else record
             steps = over_time.shape[1]
             kept = over_time[(slice(None), self._here(steps), *self._neurons)]
-            # a copy where a layer gives it out, who may write on it, and where something is left out, to let go of it
+            # a copy if a layer also returns the tensor, because the caller may write on it; and a copy of a part, to
+            # free the rest
             if name == SPIKES or kept.shape != over_time.shape:
                 kept = kept.clone()
             self._budget.keep(kept)
@@ -105,17 +106,17 @@ class Recorder:
         return outputs
 
     def again(self) -> "Recorder":
-        """Return one that takes the same records of the next steps, for ``checkpoint``, which repeats them."""
+        """Return a recorder for the same records of the next steps, for ``checkpoint``, which repeats them."""
         found = copy(self)
         found._budget, found._parts = Budget(sys.maxsize), {}
         return found
 
     def mark(self) -> tuple[int, int, dict[str, int]]:
-        """Return how far the records have come."""
+        """Return a mark: the position of the records."""
         return self._t, self._budget.kept, {name: len(parts) for name, parts in self._parts.items()}
 
     def rewind(self, mark: tuple[int, int, dict[str, int]]) -> None:
-        """Forget what came after a mark, for steps that run once more."""
+        """Forget the records after a mark, for steps that run again."""
         self._t, self._budget.kept, lengths = mark
         self._parts = {name: parts[: lengths.get(name, 0)] for name, parts in self._parts.items()}
 
@@ -130,10 +131,10 @@ class Recorder:
         """Return the records of all steps, (N, T, ...).
 
         Args:
-            T: number of steps of padded samples; records of fewer are zero after them, as outputs are.
+            T: number of steps of the padded batch. Shorter records are padded with zeros, as outputs are.
 
         Raises:
-            MemoryError: the zeros are too many.
+            MemoryError: the zeros would exceed the limit.
         """
         found = {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
         return {name: self._filled(record, len(range(T)[self._steps])) for name, record in found.items()}

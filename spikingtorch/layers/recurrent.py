@@ -1,4 +1,4 @@
-"""The recurrent weights of a layer: what they may be, and which synapse they stand for."""
+"""The recurrent weights of a layer: the valid modules and tensors, and the synapse of each."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
@@ -21,17 +21,17 @@ _EXPECTED = (
 
 
 def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biased: bool = False) -> Synapse:
-    """Return the synapse that recurrent weights are meant for.
+    """Return the synapse of recurrent weights.
 
     Args:
         owner: the layer, for the messages.
         recurrent: the weights.
-        name: of the argument that they were given as.
+        name: the name of their argument.
         biased: whether they may have a bias.
 
     Raises:
         TypeError: they are of another kind.
-        ValueError: they cannot lead from the neurons of a layer back to them, or are computed from others.
+        ValueError: their output has another shape than the layer's neurons, or they are computed from other weights.
     """
     if isinstance(recurrent, Tensor):
         checks.check_floating(owner, name, recurrent)
@@ -65,13 +65,13 @@ def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biase
 def weight_of(
     owner: str, recurrent: nn.Module | Tensor | None, name: str = "recurrent", *, biased: bool = False
 ) -> Tensor:
-    """Return the weights of a synapse: of a module these alone are read, and it is not called.
+    """Return the weights of a synapse; a module's weight is read, and the module is not called.
 
     Args:
         owner: the layer, for the messages.
         recurrent: what holds them.
-        name: of the argument that they were given as.
-        biased: whether a module may have a bias, which whoever asks sees to.
+        name: the name of their argument.
+        biased: whether a module may have a bias; the caller then adds it.
 
     Raises:
         ValueError: calling the module would do more than multiply by its weights.
@@ -96,7 +96,7 @@ def _check_module(owner: str, recurrent: Any, name: str, biased: bool) -> None:
             "the weight from others with torch.nn.utils.parametrize, or write the recurrence as a step"
         )
     for hook in recurrent._forward_pre_hooks.values():
-        if type(hook).__module__.startswith("torch.nn.utils."):  # others look on, or would, at a call
+        if type(hook).__module__.startswith("torch.nn.utils."):  # other hooks would only observe a call
             raise ValueError(
                 f"{owner}: {name}={recurrent} computes its weight in a hook ({type(hook).__name__}), and the layer "
                 "reads its weight without calling it. torch.nn.utils.parametrizations has weight_norm and "
@@ -105,14 +105,14 @@ def _check_module(owner: str, recurrent: Any, name: str, biased: bool) -> None:
 
 
 def trained(recurrent: Weights | None) -> Weights | None:
-    """Return recurrent weights in the form in which a module trains them."""
+    """Return recurrent weights as a module stores them for training."""
     if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
         return nn.Parameter(recurrent.detach().clone())  # a copy: two layers made from one tensor share nothing
     return recurrent
 
 
 def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size, name: str = "recurrent") -> None:
-    """Raise unless weights fit to neurons of a shape, whose first axis is the batch."""
+    """Raise unless weights fit neurons of a shape, whose first axis is the batch."""
     if synapse is F.per_channel:
         checks.check_broadcast(owner, name, weight, shape)
         return

@@ -1,4 +1,4 @@
-"""Reset rules that set the membrane to a value: the value is a parameter of the layer, apart from its rule."""
+"""Reset rules that set the membrane to a value: the layer stores the value as a parameter, apart from the rule."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from spikingtorch import functional as F
 from spikingtorch.layers.options import Value
 
-# a rule that waits for its value
+# a rule that needs its value
 _OPEN: Any = F.to_value
 
 
 def value_of(owner: str, rule: Any) -> Value | None:
-    """Return the value that a reset rule sets the membrane to, if it sets it to one."""
+    """Return the value that a reset rule sets the membrane to, or None."""
     inner = rule.rule if isinstance(rule, F.Detached) else rule
     if is_open(rule):
         raise TypeError(f"{owner}: reset={shown_rule(rule)} lacks the value; write to_value(0.0) for instance")
@@ -19,24 +19,24 @@ def value_of(owner: str, rule: Any) -> Value | None:
 
 
 def is_open(rule: Any) -> bool:
-    """Say whether a reset rule waits for its value."""
+    """Return True if a reset rule needs a value."""
     return rule is _OPEN or (isinstance(rule, F.Detached) and rule.rule is _OPEN)
 
 
 def opened(rule: Any) -> Any:
-    """Return a reset rule that sets the membrane to a value, without the value, which the layer stores by itself."""
+    """Return a reset rule without its value, which the layer stores separately."""
     return F.Detached(_OPEN) if isinstance(rule, F.Detached) else _OPEN
 
 
 def with_value(rule: Any, v_reset: Value) -> Any:
-    """Return a reset rule with the value that belongs to it; one that sets no value as it is."""
+    """Return a reset rule with its value; a rule without a value is returned unchanged."""
     if not is_open(rule):
         return rule
     return F.to_value(v_reset) if rule is _OPEN else F.Detached(F.to_value(v_reset))
 
 
 class Valued(NamedTuple):
-    """A step whose reset rule has its value beside it, as a parameter of its own.
+    """A step whose reset value is a separate parameter.
 
     Attributes:
         step: the step, with a parameter ``reset``.
@@ -50,7 +50,7 @@ class Valued(NamedTuple):
 
 
 def shown_rule(rule: Any) -> str:
-    """Return a reset rule as messages have it."""
+    """Return a reset rule as text for messages."""
     return (
         f"detached({shown_rule(rule.rule)})" if isinstance(rule, F.Detached) else getattr(rule, "__name__", repr(rule))
     )

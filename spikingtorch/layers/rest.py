@@ -11,16 +11,16 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 def filled(like: Tensor, value: Tensor | float) -> Tensor:
-    """Return a state of one value, float or broadcastable, for an input like this; it carries no gradient."""
+    """Return a state of one value, a float or broadcastable tensor, for an input like x; it has no gradient."""
     value = value.detach() if isinstance(value, Tensor) else value
     return lift(torch.zeros_like(like, requires_grad=False)) + value
 
 
 class RestingLayer(StepLayer):
-    """A layer whose sequences start where its attributes say; where they start carries no gradient.
+    """A layer whose attributes set the start of a sequence; the start has no gradient.
 
     Attributes:
-        starts: for fields of the state, the attribute that holds the value; None counts as zero.
+        starts: the attribute that holds the start value, by field of the state; None counts as zero.
     """
 
     starts: ClassVar[Mapping[str, str]] = {}

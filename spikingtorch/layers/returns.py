@@ -1,4 +1,4 @@
-"""What a layer returns: its spikes alone, or a tuple of them and of fields of its state."""
+"""The values that a layer returns: its spikes only, or a tuple of spikes and fields of its state."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -6,17 +6,17 @@ from typing import Any, TypeAlias
 from spikingtorch.layers.recorder import SPIKES
 
 Returns: TypeAlias = str | Sequence[str]
-# known of a step that fires, besides its state
+# the values of a firing step besides its state
 OF_FIRING = ("u", "threshold")
 _EXPECTED = f"expected {SPIKES!r}, or a tuple of names such as ({SPIKES!r}, 'v')"
 
 
 def accepted(owner: str, returns: Any) -> str | tuple[str, ...]:
-    """Return what a layer is to return, as it keeps it.
+    """Return a checked ``returns``, as the layer stores it.
 
     Raises:
-        TypeError: it is neither "spikes" nor a sequence of names.
-        ValueError: it is empty, or names something twice.
+        TypeError: ``returns`` is neither "spikes" nor a sequence of names.
+        ValueError: ``returns`` is empty, or has a name twice.
     """
     if isinstance(returns, str):
         if returns != SPIKES:
@@ -30,17 +30,17 @@ def accepted(owner: str, returns: Any) -> str | tuple[str, ...]:
 
 
 def fields(returns: str | tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the names that a step gives out after its spikes; None where a layer returns these alone."""
+    """Return the names of the outputs of a step after its spikes; None if a layer returns spikes only."""
     return None if isinstance(returns, str) else tuple([name for name in returns if name != SPIKES])
 
 
 def check_names(owner: str, returns: str | tuple[str, ...], there: Iterable[str]) -> None:
-    """Raise unless a layer has what it is to return.
+    """Raise unless a layer has all values that it should return.
 
     Args:
         owner: the layer, for the message.
         returns: names.
-        there: those of the fields of its state, and of what else its step tells.
+        there: the names of the fields of its state, and of the other values of its step.
     """
     known = [SPIKES, *there]
     wrong = [name for name in fields(returns) or () if name not in known]
@@ -52,7 +52,7 @@ def check_names(owner: str, returns: str | tuple[str, ...], there: Iterable[str]
 
 
 def in_order(returns: str | tuple[str, ...], outputs: Any) -> Any:
-    """Return what a layer returns, of spikes and the fields after them."""
+    """Return the values of a layer: spikes, then the named fields."""
     if isinstance(returns, str):
         return outputs
     given = dict(zip((SPIKES, *(fields(returns) or ())), outputs, strict=True))
@@ -60,7 +60,7 @@ def in_order(returns: str | tuple[str, ...], outputs: Any) -> Any:
 
 
 def spikes_in(returns: str | tuple[str, ...], output: Any) -> Any:
-    """Return the spikes among what a layer has returned; None if they are not there."""
+    """Return the spikes among the values that a layer has returned, or None."""
     if isinstance(returns, str):
         return output
     return output[returns.index(SPIKES)] if SPIKES in returns else None

@@ -41,41 +41,43 @@ from spikingtorch.layers.threads import this_thread
 # a step and its keyword arguments
 WholeStep: TypeAlias = tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]
 Made = TypeVar("Made")
-# where the classes of layers, weights and synapses are defined that compute parameters without random numbers
+# the modules whose classes of layers, weights and synapses compute parameters without random numbers
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
 
 class StepLayer(Attributes):
-    """A step function with its parameters and its state: the base of every layer, and the way to make your own.
+    """A step function with its parameters and its state: the base class of every layer, and of your own layers.
 
-    Each call advances one step of time. ``init`` true starts a new sequence; a first call starts one as well. Inside a
-    ``SpikingNet`` that runs all steps at once, a call advances all of them. The state lives between calls only: it is
-    no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and ``pickle`` without its graph.
+    Each call advances one step of time. A call with ``init=True`` starts a new sequence, and so does the first call.
+    Inside a ``SpikingNet`` that runs all steps at once, a call advances all of them. The state lives between calls
+    only. It is not in ``state_dict``, moves with ``.to()``, and is copied without its graph by ``deepcopy`` and
+    ``pickle``.
 
     Args:
         step: a pure function ``(state, x, **params) -> (state, output)``.
-        state_type: NamedTuple of the state's tensors, all zero at rest; for a step in ``F.Refractory`` or
-            ``F.RelativeRefractory`` that of the neuron inside.
+        state_type: NamedTuple of the state's tensors, all zero at rest. For a step in ``F.Refractory`` or
+            ``F.RelativeRefractory``, the type of the inner neuron's state.
         learnable: names of the parameters to train, or True for all that are floats or tensors. An ``nn.Parameter`` is
             learnable without being named.
-        recurrent: weights through which the output comes back to the layer one step later, added to its (first) input:
-            ``nn.Linear(M, M, bias=False)``; ``nn.Conv2d(C, C, k, padding="same", bias=False)`` with odd k, or Conv1d or
-            Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
-            itself alone. They are trained: a tensor becomes an ``nn.Parameter``. A module's weight is read, and it is
-            not called, nor are its hooks.
-        constrain: keep parameters that learn within their limits: a time constant above zero, say. ``limits`` of the
-            class has them, a dict such as ``{"decay": Limits(least=0.0, most=1.0)}``, from
-            ``spikingtorch.layers.limits``. A parameter that it does not name has no bounds.
-        refractory: for how long a neuron rests after each of its spikes: it takes no input, and its state does not
-            move. In steps, rounded up; with ``dt`` in its unit of time.
-        returns: "spikes", what the step gives out; or a tuple of names, ("spikes", "v") for instance, of which a call
-            returns a tuple: fields of the state after the step, as in ``layer.state``, and, as far as the step fires
-            through ``functional.fire``, "u", the membrane before the reset, and "threshold".
-        other_names: of attributes, by which messages and the repr call them.
+        recurrent: recurrent weights. The layer multiplies its output by them and adds the product to its (first) input
+            one step later. They can be ``nn.Linear(M, M, bias=False)``, or ``nn.Conv2d(C, C, k, padding="same",
+            bias=False)`` with odd k, or Conv1d or Conv3d. They can also be a tensor that broadcasts to the neurons, for
+            instance (C, 1, 1); then each neuron is connected to itself only. They are trained: a tensor becomes an
+            ``nn.Parameter``. The layer reads the weight of a module; it does not call the module or its hooks.
+        constrain: keep learnable parameters within their limits, for instance a time constant above zero. ``limits`` of
+            the class holds them, a dict such as ``{"decay": Limits(least=0.0, most=1.0)}``, from
+            ``spikingtorch.layers.limits``. A parameter without an entry has no bounds.
+        refractory: refractory period after each spike. During it a neuron takes no input, and its state does not
+            change. It is in steps, rounded up; with ``dt`` in its unit of time.
+        returns: "spikes", the output of the step; or a tuple of names, for instance ("spikes", "v"), and a call returns
+            a tuple of these values. Names can be the fields of the state after the step, as in ``layer.state``. If the
+            step fires through ``functional.fire``, they can also be "u", the membrane before the reset, and
+            "threshold".
+        other_names: names of attributes, for messages and the repr.
         **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
-            Each is an attribute of the same name, but for those that ``attribute_names`` renames. A reset rule
-            ``to_value(v_reset)`` brings v_reset with it, as a parameter like any other. ``dt`` is the length of a step:
-            the layers of this library take time constants in units of it, in milliseconds say.
+            Each is an attribute of the same name, unless ``attribute_names`` renames it. A reset rule
+            ``to_value(v_reset)`` adds the parameter v_reset, which is like any other parameter. ``dt`` is the length of
+            a step; the time constants then have the same unit, for instance milliseconds.
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> layer = StepLayer(lif_step, LIFState, decay=0.5, threshold=1.0, learnable="decay")
@@ -85,7 +87,7 @@ class StepLayer(Attributes):
     ([[0.0, 0.0]], [[1.0, 0.0]])
     """
 
-    # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
+    # the parameters that are times, in steps or in the unit of dt; None if dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
     synapse: Synapse | None
     # whether recurrent weights may have a bias, which the layer then adds to its input by itself
@@ -118,7 +120,7 @@ class StepLayer(Attributes):
             object.__setattr__(self, "refractory", None)
         else:
             self._keep("refractory", refractory)
-        if self._inherits_params:  # others may need what is not there yet
+        if self._inherits_params:  # other maps may need attributes that do not exist yet
             handed = [name for name in self.step_params() if name != "v_reset" or not self._sets_value]
             check_arguments(type(self), step, state_type, params, handed)
         if returns != SPIKES:
@@ -126,14 +128,16 @@ class StepLayer(Attributes):
 
     @property
     def returns(self) -> Returns:
-        """What a call returns: "spikes", or a tuple of names."""
+        """The name or names of the values that a call returns: "spikes", or a tuple of names."""
         return self._returns
 
     @returns.setter
     def returns(self, returns: Returns) -> None:
         owner, found = type(self).__name__, accepted(type(self).__name__, returns)
         if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
-            raise ValueError(f"{owner}: returns={returns!r}, but it runs its step by itself, and returns {SPIKES!r}")
+            raise ValueError(
+                f"{owner}: returns={returns!r}, but this layer runs its own step, and can only return {SPIKES!r}"
+            )
         ours = (type(self).rest_state.__module__, type(self).initial_state.__module__)
         if all(each.startswith("spikingtorch.") for each in ours) and not hasattr(self.step, "at_rest"):
             rests = () if self.refractory is None else F.RefractoryState._fields[1:]
@@ -142,14 +146,15 @@ class StepLayer(Attributes):
         self._returns = found
 
     def _of_firing(self) -> tuple[str, ...]:
-        """Return what the step tells of its firing."""
+        """Return the names of the values that the step reports of its firing."""
         fires = "surrogate" in self._attributes or default_of(self.step, "surrogate") is not None
         return OF_FIRING if fires else ()
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.
 
-        Override ``param_map`` where they are computed from what the layer stores, or this where from something else.
+        Override ``param_map`` if they are computed from the stored attributes; override this method if they are
+        computed from something else.
         """
         params: dict[str, Any] = self._map(self._stored_params())
         return params
@@ -164,11 +169,11 @@ class StepLayer(Attributes):
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments of the step for those that the layer stores: a pure, elementwise function."""
+        """Compute the keyword arguments of the step from the stored attributes: a pure, elementwise function."""
         return stored
 
     def whole_step(self) -> WholeStep:
-        """Return the step and its keyword arguments, with the recurrence around it if there is one."""
+        """Return the step, inside its recurrence if there is one, and its keyword arguments."""
         step: Any = self._valued_step()
         params = self.step_params()
         if self.refractory is not None:
@@ -181,7 +186,7 @@ class StepLayer(Attributes):
         return step, params | {"recurrent_weight": lift(self._recurrent_weight())}
 
     def _recurrent_weight(self) -> Tensor:
-        """Return the weights through which the output comes back."""
+        """Return the recurrent weights."""
         return weight_of(type(self).__name__, self.recurrent, self._recurrent_name, biased=self.biased)
 
     def _valued_step(self) -> Any:
@@ -191,23 +196,25 @@ class StepLayer(Attributes):
         owner = type(self).__name__
         if "memoryless" in self.__dict__ and (value is None) != (self.synapse is None):
             made = "without" if self.synapse is None else "with"
-            raise ValueError(f"{owner}: it was made {made} recurrent weights, and stays so; make another layer")
+            raise ValueError(
+                f"{owner}: it was made {made} recurrent weights, and this cannot change; make another layer"
+            )
         self.synapse = None if value is None else self._synapse_of(value)
         return trained(value)
 
     def _synapse_of(self, recurrent: Weights) -> Synapse:
-        """Return the synapse that recurrent weights are meant for, which are checked."""
+        """Check the recurrent weights and return their synapse."""
         return synapse_of(type(self).__name__, recurrent, self._recurrent_name, biased=self.biased)
 
     def side_effect(self) -> str | None:
-        """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
+        """Return a phrase for what the step changes outside of itself, as far as its code shows; else None."""
         return side_effect(self.step)
 
     def without_effects(self, work: Callable[[], Made]) -> Made:
-        """Return what work returns, which runs the step to look at it.
+        """Return the result of work, which runs the step to examine it.
 
         Raises:
-            FoldError: the step changes something outside of it, which is put back.
+            FoldError: the step changes something outside of it. The change is undone.
         """
         found, effect = without_effects(self.step, work)
         if effect is not None:
@@ -234,25 +241,27 @@ class StepLayer(Attributes):
 
         Args:
             x: input, floating, shape (N, ...).
-            init: True to start a new sequence, False to go on, or a bool tensor (N,) of the samples that start anew.
-                Left out, it is that of the ``SpikingNet`` that runs the layer; outside of one, False.
+            init: True to start a new sequence, False to continue, or a bool tensor (N,), True for samples that start a
+                new one. If it is left out, the layer takes the ``init`` of the ``SpikingNet`` that runs it; outside of
+                a SpikingNet, False.
 
         Returns:
-            The output of the step, spikes as a rule, shape (N, ...); with ``returns`` a tuple of tensors.
+            The output of the step, usually spikes, shape (N, ...); with ``returns`` a tuple of tensors.
 
         Raises:
-            ValueError: x is not like the state (shape, dtype, device) and ``init`` is false, holds NaN or infinities
-                (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
+            ValueError: the shape, dtype or device of x is not that of the state, and ``init`` is false. Or x holds NaN
+                or infinities, which are looked for on the CPU only, because a check is cheap there. Or a parameter does
+                not broadcast to x.
             TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
         """
-        output: Tensor = self._advance(x, init)  # as most layers are made
+        output: Tensor = self._advance(x, init)  # the usual case
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         return in_order(self._returns, aside(self._advance_and_note, inputs, init))
 
     def _advance_and_note(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        """Advance, and tell a monitor and the look at activity what came out."""
+        """Advance, and pass the output to the monitor and to the activity check."""
         monitor, frame = self._monitor, frame_of(self)
         before = None if monitor is None else self._remembered()
         output = self._dispatch(inputs, init, frame)
@@ -263,23 +272,23 @@ class StepLayer(Attributes):
         return output
 
     def _spikes(self, outputs: Any) -> Any:
-        """Return the spikes among what the step gives out, which come first where there is more than them."""
+        """Return the spikes among the outputs of the step; they come first if there are several outputs."""
         return outputs if self._returns == SPIKES else outputs[0]
 
     def _returning(self) -> WholeStep:
-        """Return the whole step and its keyword arguments, giving out what the layer returns besides spikes."""
+        """Return the whole step and its keyword arguments; its outputs are all that the layer returns."""
         step, params = self.whole_step()
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        """Advance one step, or all steps of a fold, as the network's call says."""
+        """Advance one step, or all steps of a fold if the network folds."""
         init, running = init_and_running(self, frame, init)
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
             return frame.fold.call(self, inputs, init)
         if isinstance(init, FoldToken):
-            # the fold of a call that is over comes back when checkpoint repeats a part of it
+            # checkpoint repeats part of a call that is over, with the fold of that call
             if not (init.alone or ((here := region()) is not None and here.repeats)):
                 init.refuse(
                     f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
@@ -287,7 +296,7 @@ class StepLayer(Attributes):
                     "keep it in an attribute or in an nn.ModuleList",
                 )
             return self._advance_all(inputs, init)
-        if frame is None:  # a network does so before its first step
+        if frame is None:  # a network has done so before its first step
             self._put_back()
         return self._advance_one(inputs, init, running)
 
@@ -313,7 +322,7 @@ class StepLayer(Attributes):
             output = output if recorder is None else recorder.take(output, is_step=True)
             state, shown = held(memory, state, self._spikes(output), getattr(state, "s", None), running)
         self._remember(memory, state, shown, self._spikes(output))
-        # a copy, to be written on: the layer shows the other one, and its gradient may need it
+        # the caller may write on this copy; the layer keeps the other one, which a gradient may need
         return tree_map(_copied, output)
 
     def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: FoldToken) -> Any:
@@ -329,7 +338,7 @@ class StepLayer(Attributes):
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         here = region()
         tells = self._tells_support(fold, leaves, here)
-        # in checkpoint both runs have to go the same way, and the second one starts from a state that was noted
+        # both runs of checkpoint take the same path, and the second one starts from a noted state: no stored scan
         signed = None if tells or here is not None else self._signature(leaves, fold)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
@@ -346,7 +355,7 @@ class StepLayer(Attributes):
         recorder = self._recorder_here()
         plain = fold.running is None and recorder is None and not tells
         plain = plain and type(self)._scan is StepLayer._scan
-        # the kernel of a scan that has run before sees by itself whether its inputs are finite
+        # the kernel of a scan that has run before checks by itself that its inputs are finite
         again = scan_again(step, memory.state, xs, params, fold.dim) if plain else None
         if again is None:
             self._check_inputs(inputs)
@@ -368,12 +377,12 @@ class StepLayer(Attributes):
         return found
 
     def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
-        """Return the signature by which a scan that has run before is found.
+        """Return the signature that finds an earlier scan of the same kind.
 
-        Return None unless the states have no gradient and the layer gives out nothing but spikes.
+        Return None if the states have a gradient, or if the layer returns more than spikes.
         """
         alone = fold.plain and self._recorder is None and self._returns == SPIKES
-        # the network itself may be compiled, inside of a call that is not
+        # the network may be compiled although the call around it is not
         if not alone or torch.compiler.is_dynamo_compiling():
             return None
         if not fold.detaches_state and torch.is_grad_enabled():
@@ -387,7 +396,7 @@ class StepLayer(Attributes):
         return scan.signature(inputs, (fold.N, fold.T), states)
 
     def _prepared(self, fold: FoldToken) -> FoldedStep | None:
-        """Return the step with its parameters, and keep it for later folds if they have the same."""
+        """Return the step with its parameters, and keep it for later folds with the same parameters."""
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
         if not self._maps_stored:
@@ -400,7 +409,7 @@ class StepLayer(Attributes):
         return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
-        """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
+        """Return True if the scan should also report where the derivatives of the spikes are not zero."""
         if fold.supports is None:
             return False
         plain = fold.running is None and self._recorder is None and here is None
@@ -410,10 +419,10 @@ class StepLayer(Attributes):
     def _scan_padded(
         self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor, recorder: Any
     ) -> Any:
-        """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""
+        """Run the steps of padded samples, where ``running`` is True; return state, outputs and last outputs."""
         first = leaves_of(xs)[0]
         mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
-        # in full precision, for the output that a recurrent neuron goes on from
+        # in full precision, because a recurrent neuron continues from the last output
         state, outputs = scan(cached_step(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
         outputs = outputs if recorder is None else recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
@@ -433,7 +442,7 @@ class StepLayer(Attributes):
 
     @property
     def _maps_stored(self) -> bool:
-        """Whether the parameters of the step are what the ``param_map`` of the class returns for those it stores."""
+        """True if the step's parameters are the ``param_map`` of the class, applied to the stored attributes."""
         return self._inherits_params and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
 
     @property
@@ -442,13 +451,13 @@ class StepLayer(Attributes):
         return kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
 
     def _mapped(self) -> tuple[dict[str, Any], Reparametrized, dict[str, Any]]:
-        """Return what is stored, the step with the map of it, whose gradient its kernel has, and the parameters."""
+        """Return the stored attributes, the step, and its parameters; the step's kernel differentiates the map."""
         stored = self._stored_params()
         mapped = reparametrized(self._valued_step(), self._map, stored)
         return stored, mapped, mapped.params(stored)
 
     def _of_all(self, fold: FoldToken, make: Callable[[], Made]) -> Made:
-        """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
+        """Return a step and its parameters for all steps of a fold; end the fold if the parameters are random."""
         if torch.compiler.is_compiling() or self._never_draws:
             return make()
         (before,) = random_state(HOST)
@@ -460,7 +469,7 @@ class StepLayer(Attributes):
 
     @property
     def _never_draws(self) -> bool:
-        """Whether it is code of this library and of torch that computes the parameters, without random numbers."""
+        """True if only code of this library and of torch computes the parameters, without random numbers."""
         own, recurrent = type(self).__module__, type(self.recurrent).__module__
         ours = own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW)
         return ours and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
@@ -470,16 +479,16 @@ class StepLayer(Attributes):
         return self._rests_as(StepLayer)
 
     def _rests_as(self, kind: type["StepLayer"]) -> bool:
-        """Say whether the state at rest is that of a kind of layers, and of the neuron alone."""
+        """Return True if the state at rest is the one that a base class defines, and belongs to the neuron alone."""
         own = type(self).rest_state is kind.rest_state and type(self).initial_state is StepLayer.initial_state
         alone = self.refractory is None and not hasattr(self.step, "at_rest")
         return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, looks: bool = True) -> Tensor:
-        """Return the first of the inputs; raise where one cannot be computed with.
+        """Return the first of the inputs; raise if one of them is not valid.
 
         Args:
-            inputs: of one step, or of all.
+            inputs: inputs of one step, or of all steps.
             looks: whether to look for NaN and infinities.
         """
         owner = type(self).__name__
@@ -493,7 +502,7 @@ class StepLayer(Attributes):
         return leaves[0]
 
     def _starts(self, memory: Memory, params: dict[str, Any], x: Tensor) -> bool:
-        """Say whether a sequence starts, with which the parameters are checked."""
+        """Return True if a sequence starts; in that case, check the parameters."""
         starts = memory.output is None
         if starts:
             self._check_params(params, x)
@@ -508,15 +517,15 @@ class StepLayer(Attributes):
         self._finish(Memory(state, output, act, thread=this_thread()))
 
     def rest_state(self, x: Tensor) -> Any:
-        """Return the state at rest for an input of one step like x; override where that is not zero."""
+        """Return the state at rest for an input of one step like x. Override this if the state is not zero."""
         rest, around = zeros_state(self.state_type, x), getattr(self.step, "at_rest", None)
         return rest if around is None else around(rest, x)
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
-        """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""
+        """Raise unless the parameters fit the input; check the stored ones first, whose names the user knows."""
         stored = {name: getattr(self, name) for name in self._names()}
         computed = {name: value for name, value in params.items() if name not in self._attributes}
-        # elsewhere than on the CPU the host would wait for the device
+        # on another device, the host would have to wait
         if x.is_cpu and isinstance(stored.get("surrogate"), F.Ternary | F.MultiSpike):
             name = self._attributes["threshold"]
             checks.check_parameter(type(self).__name__, self._name(name), stored[name], above=0.0)
@@ -547,8 +556,8 @@ class StepLayer(Attributes):
 
 
 def _copied(output: Tensor) -> Tensor:
-    """Return a copy that lies in memory as the outputs of all steps do: contiguous, or channels-last."""
-    # within a transform, nobody sees how a tensor lies
+    """Return a copy with the memory format of the outputs of all steps: contiguous, or channels-last."""
+    # inside a transform, the memory format is hidden
     if output.is_contiguous() or checks.functorch_active() or _is_channels_last(output):
         return output.clone()
     return output.clone(memory_format=torch.contiguous_format)

@@ -16,7 +16,7 @@ _HINT = "Give it a state of the same network: model.get_state()"
 
 
 def state_of(net: nn.Module, with_graph: bool) -> dict[str, Tensor]:
-    """Return copies of the tensors of all states, by path and field; empty ones, (N, 0), for layers not called yet."""
+    """Return copies of the tensors of all states, by path and field; layers not called yet have empty ones, (N, 0)."""
     found: dict[str, Tensor] = {}
     layers = _layers(net)
     memories = {path: layer._shown("get_state()") for path, layer in layers.items()}
@@ -32,18 +32,18 @@ def state_of(net: nn.Module, with_graph: bool) -> dict[str, Tensor]:
 
 
 def memories_of(net: nn.Module, state: dict[str, Tensor]) -> dict[StatefulLayer, Memory | None]:
-    """Return what layers are to remember that go on from a state.
+    """Return the memories with which the layers continue from a state.
 
     Raises:
-        TypeError: it holds something else than floating tensors.
-        ValueError: its names, shapes or dtypes are not those of the states of this network.
+        TypeError: the state holds other values than tensors.
+        ValueError: names, shapes or dtypes differ from those of the states of this network.
     """
     for name, leaf in state.items():
         if not isinstance(leaf, Tensor):
             raise TypeError(f"SpikingNet: state[{name!r}] is a {type(leaf).__name__}, expected a tensor")
     layers, rest = _layers(net), dict(state)
     made: dict[str, Memory | None] = {}
-    for path in sorted(layers, key=len, reverse=True):  # what lies inside a layer before it
+    for path in sorted(layers, key=len, reverse=True):  # inner layers before the layers around them
         prefix = f"{path}." if path else ""
         own = {name: rest.pop(name) for name in state if name.startswith(prefix) and name in rest}
         unused = own.pop(_unused(path), None) is not None
@@ -77,7 +77,7 @@ def _kept(layer: StatefulLayer, memory: Memory) -> Any:
 
 
 def _named(path: str, kept: Any) -> tuple[list[str], list[Tensor]]:
-    """Return names for the tensors of a layer, and the tensors."""
+    """Return the names of the tensors of a layer, and the tensors."""
     leaves = [pair for part in kept for pair in pytree.tree_flatten_with_path(part)[0]]
     names = [".".join([*([path] if path else []), *[_text(key) for key in keys]]) for keys, _ in leaves]
     return names, [leaf for _, leaf in leaves]
@@ -88,7 +88,7 @@ def _text(key: Any) -> str:
 
 
 def _memory(path: str, layer: StatefulLayer, own: dict[str, Tensor], rest: dict[str, Tensor]) -> Memory:
-    """Return the memory that a state makes of a layer; what is not the layer's goes to the rest."""
+    """Return the memory of a layer from its part of a state; put entries of others into ``rest``."""
     like = next(iter(own.values()))
     like = torch.zeros_like(like, dtype=next((x.dtype for x in own.values() if x.is_floating_point()), None))
     # a state at rest may be drawn at random

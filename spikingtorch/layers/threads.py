@@ -1,4 +1,4 @@
-"""Threads: which one runs here, and a lock that lets one at a time into a call."""
+"""Threads: the current one, and a lock that lets one thread at a time into a call."""
 
 import threading
 from collections.abc import Callable
@@ -15,35 +15,35 @@ T = TypeVar("T")
 
 
 def this_thread() -> threading.Thread | None:
-    """Return the thread that runs here, or None in torch.compile, whose code may run in any."""
+    """Return the current thread, or None in torch.compile, whose code may run in any thread."""
     return None if torch.compiler.is_dynamo_compiling() else threading.current_thread()
 
 
 class CallLock(Lock):
-    """Lets one thread at a time into a call, and that thread again if the call leads back to itself.
+    """A lock that lets one thread at a time into a call; the same thread may enter again.
 
-    A call that does not come to its end is undone. Whoever undoes it may be interrupted as well, or be a thread that a
-    forked child does not have: then the next call undoes it, or the fork.
+    A call that does not end normally is undone. The undoing can be interrupted as well; then the next call undoes it.
+    In a forked child the thread of the call does not exist; then the fork undoes it.
 
-    It belongs to one object: copies of that, and what comes out of a pickle, have their own.
+    The lock belongs to one object: a copied or unpickled object has its own lock.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # how to undo what calls have begun, the innermost last
+        # functions that undo the running calls, the innermost last
         self._undos: list[Callable[[], object]] = []
 
     def __reduce__(self) -> Any:
         return CallLock, ()
 
     def renew(self) -> None:
-        """Release the lock in a forked child, unless the thread that forked holds it, and undo what others began."""
+        """In a forked child, release the lock and undo other threads' calls, unless the forking thread holds it."""
         super().renew()
         if not self.is_mine():
             self._undo(0)
 
     def run(self, work: Callable[[], T]) -> T:
-        """Return what work returns, while calls of other threads wait; if it raises something, undo it."""
+        """Return the result of work while calls of other threads wait; if work raises, undo it."""
         is_first, modes = not self.is_mine(), Modes.now()
         with self:
             if is_first and self._undos:
@@ -52,7 +52,7 @@ class CallLock(Lock):
             return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, modes))
 
     def undo_by(self, undo: Callable[[], object]) -> None:
-        """Say how to undo what the work that runs is about to do, before it does; that may be asked for twice."""
+        """Register a function that undoes the next action of the running work; it may run twice."""
         self._undos.append(undo)
 
     def _finish(self, work: Callable[[], T], start: int) -> T:

@@ -1,4 +1,4 @@
-"""Batch norms that know of time: one statistic over the batch and all steps of a sequence."""
+"""Batch norms over time: one statistic over the batch and all steps of a sequence."""
 
 from typing import Any
 
@@ -17,16 +17,17 @@ from spikingtorch.validation import check_parameter
 
 
 class TimeNorm(WithInnerKeys, StatefulLayer):
-    """A batch norm of torch's, called once with all steps of a sequence.
+    """A batch norm of torch, called once with all steps of a sequence.
 
     Args:
-        norm: the batch norm. It is a submodule, so that what looks for torch's norms finds it, as
-            ``nn.SyncBatchNorm.convert_sync_batchnorm`` does, whose statistics are those of all processes.
+        norm: the batch norm. The norm is a submodule, so that code which looks for torch's norms finds it. For
+            instance, ``nn.SyncBatchNorm.convert_sync_batchnorm`` replaces it by a norm with the statistics of all
+            processes.
         scale: factor of the weight.
 
     Attributes:
-        norm: the batch norm, whose tensors are attributes of this module as well, and in ``state_dict`` stand under the
-            keys of an ``nn.BatchNorm``: one can load what the other has saved.
+        norm: the batch norm. Its tensors are attributes of this module as well. In ``state_dict`` they have the keys of
+            an ``nn.BatchNorm``, so that each can load the state dict of the other.
         scale: as above.
     """
 
@@ -50,24 +51,24 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
 
         Args:
             x: shape (N, C, ...).
-            init: of the network; it may be left out.
+            init: the ``init`` of the network; it may be left out.
 
         Raises:
-            ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
+            ValueError: the norm is in training, and its input is not all steps of a sequence.
         """
         frame = frame_of(self)
         init, running = init_and_running(self, frame, init)
         out: Tensor
         if frame is not None and frame.fold is not None:
             out = frame.fold.call(self, x, init)
-        elif isinstance(init, FoldToken):  # of a call that is over, which checkpoint repeats
+        elif isinstance(init, FoldToken):  # the fold of a call that is over, which checkpoint repeats
             out = self._advance_all(x, init)
         else:
             out = self._advance_one(x, init, running)
         return out
 
     def set_extra_state(self, state: Any) -> None:
-        """Take over a scale; that of 1, which older checkpoints have for every norm, is nothing to be taken over.
+        """Load a scale; ignore a scale of 1, which older checkpoints have for every norm.
 
         Raises:
             ValueError: there is no scale in the layer, or none in the checkpoint.
@@ -85,9 +86,9 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
     def _advance_one(self, x: Tensor, init: object, running: Tensor | None = None) -> Tensor:  # noqa: ARG002
         if takes_statistics(self.norm):
             raise ValueError(
-                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
-                "called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') does, or "
-                "says what stands in the way. In evaluation, any way will do"
+                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it "
+                "was called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') "
+                "does, or says why it cannot. In evaluation, it can also run step by step"
             )
         return self._normalise(x)
 
@@ -119,24 +120,24 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
 
 
 def needs_sequence(module: nn.Module) -> bool:
-    """Say whether a module needs all steps of a sequence in one call."""
+    """Return True if a module needs all steps of a sequence in one call."""
     return isinstance(module, TimeNorm) and takes_statistics(module.norm)
 
 
 class TimeBatchNorm1d(TimeNorm):
-    """Batch norm whose statistics are those of the batch and all steps together.
+    """Batch norm with statistics over the batch and all steps together.
 
         y[n, t, c, ...] = (x[n, t, c, ...] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
         mean[c], var[c] over n, t and space;   running = (1 - momentum) running + momentum new, once a sequence
 
-    ``nn.BatchNorm1d`` takes statistics of each step by itself. In training, this one needs all steps of a sequence in
-    one call: a ``SpikingNet`` that folds, without ``time_chunk``. In evaluation it is an ``nn.BatchNorm1d``, in any
+    ``nn.BatchNorm1d`` takes the statistics of each step separately. In training, this one needs all steps of a sequence
+    in one call: a ``SpikingNet`` that folds, without ``time_chunk``. In evaluation it is an ``nn.BatchNorm1d``, in any
     mode. With ``lengths``, the steps after the end of a sample do not count.
 
     Args:
         num_features: C, of inputs (N, C) or (N, C, L).
         eps: added to the variance.
-        momentum: share of the new statistics in the running ones; None for their average.
+        momentum: weight of the new statistics in the running ones; None for the average over all batches.
         affine: whether weight and bias are learned.
 
     Raises:
@@ -153,7 +154,7 @@ class TimeBatchNorm1d(TimeNorm):
 
 
 class TimeBatchNorm2d(TimeNorm):
-    """Batch norm of images whose statistics are those of the batch and all steps together; see ``TimeBatchNorm1d``.
+    """Batch norm of images with statistics over the batch and all steps together; see ``TimeBatchNorm1d``.
 
     Args:
         num_features: C, of inputs (N, C, H, W).
@@ -165,16 +166,16 @@ class TimeBatchNorm2d(TimeNorm):
 
 
 class ThresholdDependentBatchNorm(TimeNorm):
-    """Batch norm over batch and time that scales its output to the threshold of the neurons behind it.
+    """Batch norm over batch and time that scales its output to the threshold of the neurons after it.
 
         y[n, t, c, ...] = weight[c] (alpha threshold (x[n, t, c, ...] - mean[c]) / sqrt(var[c] + eps)) + bias[c]
 
-    mean and var are those of ``TimeBatchNorm1d``, and so is what it needs in training. As in H. Zheng, Y. Wu, L. Deng,
+    The mean and variance, and the needs in training, are those of ``TimeBatchNorm1d``. As in H. Zheng, Y. Wu, L. Deng,
     Y. Hu, G. Li, AAAI 2021, "Going deeper with directly-trained larger spiking neural networks".
 
     Args:
         num_features: C, of inputs (N, C) or (N, C, ...), with any axes of space.
-        threshold: of the neurons behind it, v0; positive.
+        threshold: threshold v0 of the neurons after it, positive.
         alpha: another factor, for branches that are added up; positive.
         eps, momentum: as in ``TimeBatchNorm1d``.
 

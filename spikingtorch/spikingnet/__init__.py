@@ -43,11 +43,11 @@ from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
 
 T = TypeVar("T")
-# what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
-# warnings may be errors
+# the errors of a network that cannot fold. Not Exception: checkpoint ends its second run with an exception of its own,
+# and warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 _NOTHING = nullcontext()
-# ways to run a network, where stepping is 0: folded, and folded with batch norm in training, step by step
+# ways to run a network besides stepping, which is 0: folded, and folded with batch norm in training by step
 _FOLDING, _NORMALISING = 1, 2
 
 
@@ -56,42 +56,43 @@ class SpikingNet(nn.Module):
 
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
-    The network is called once a step or, which is faster, once for all steps: they become one batch of N T
-    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it is
-    proven to make no difference: a copy is run on a few samples, and each operation judged; ``explain`` says what was
-    found.
-    Dropout draws a mask for each step and sample in both modes; the same seed gives different masks in the two.
+    The network is called once per step, or once for all steps, which is faster. In one call for all steps, the steps
+    become one batch of N T samples, and ``init`` tells the spiking layers to split this batch into steps again. Mode
+    "auto" does this if it provably makes no difference: a copy of the network runs on a few samples, and each operation
+    is checked. ``explain`` reports the result. Dropout draws a mask for each step and sample in both modes; the same
+    seed gives different masks in the two.
 
     Args:
-        net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...), hands ``init`` to each of
-            its spiking layers, and returns (N, *Nout), or a tuple, list or dict of such tensors. A layer that is called
-            without ``init`` takes the network's, so that net may be an ``nn.Sequential``; there, other modules whose
-            forward takes ``init`` are handed it as well.
-        Nout: shape of the output of one sample at one step, a tuple, or an int for one axis: a promise, which is
-            checked. Left out, the network may return any shape, or tree of tensors, and Nout tells it after a call.
-        mode: "auto"; "step", one call of net a step; or "fold", one call for all steps, whatever the network is.
-        time_chunk: run so many steps at a time, the state carried on. Without gradients, memory is that of a chunk.
+        net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...). It passes ``init`` to each
+            of its spiking layers, and returns (N, *Nout), or a tuple, list or dict of such tensors. A layer that is
+            called without ``init`` takes the network's, so net may be an ``nn.Sequential``. In an ``nn.Sequential``,
+            other modules whose forward takes ``init`` get it as well.
+        Nout: shape of the output of one sample at one step: a tuple, or an int for one axis. It is checked. If it is
+            left out, the network may return any shape, or a tree of tensors, and Nout gives the shape after a call.
+        mode: "auto"; "step", one call of net per step; or "fold", one call for all steps, without a proof.
+        time_chunk: number of steps per chunk; the state is carried from chunk to chunk. Without gradients, the memory
+            is that of one chunk.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
-        carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next one, with
-            ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
-        statistics: what batch norm in training normalises: "step", each step by itself, as one call of net a step does;
-            or "sequence", batch and time together, as SpikingJelly's multi-step layers do. That takes all steps in one
-            call: in training, a network that cannot fold is an error then.
-        fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a
-            library of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its
-            place; or "rows", each index of the first axis by itself.
-        hooks: "step", hooks of modules are called at each step, so that a network with hooks steps; or "sequence",
-            forward hooks only look, and in a fold are called once, with all steps: (N T, ...).
-        warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
+        carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next call, with
+            ``init=False``, differentiates through it. By default, a call detaches the state.
+        statistics: the statistics of batch norm in training. "step": separate for each step, as with one call of net
+            per step. "sequence": over batch and time together, as in SpikingJelly's multi-step layers. "sequence" needs
+            all steps in one call: in training, a network that cannot fold is then an error.
+        fold_rules: the behaviour of operations that mode "auto" does not know, such as ``torch.ops.mylib.smooth`` of
+            your own library. "pointwise": each entry is computed from the entries in its place. "rows": each index of
+            the first axis is computed separately.
+        hooks: "step": hooks of modules are called at each step, so a network with hooks runs step by step. "sequence":
+            forward hooks only observe, and a fold calls them once, with all steps: (N T, ...).
+        warn_silent: warn, once, if a layer is silent, or fires at every step, in several batches of training.
         event_driven: whether ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` and their functions skip the zeros of their
-            inputs: "auto", where so few inputs are not zero that it is faster, which differs from torch's own in the
-            last digits; "off", never; or "on", wherever there are kernels for it, faster or not. ``explain`` says which
-            do.
-        batch_first: False for inputs, outputs and records (T, N, ...), time first. ``lengths`` and masks of samples are
-            (N,), and the net is handed (N, ...), in either order.
+            inputs. "auto": if so few inputs are not zero that skipping is faster; results then differ from torch's in
+            the last digits. "off": never. "on": wherever kernels exist, faster or not. ``explain`` says which layers
+            skip zeros.
+        batch_first: False for inputs, outputs and records (T, N, ...), time first. In both orders, ``lengths`` and
+            masks of samples are (N,), and the net gets (N, ...).
 
-    Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
-    call with ``init=False`` from another one is an error as long as the first lives.
+    Calls from several threads wait for each other. A sequence belongs to the thread that has begun it: while this
+    thread lives, a call with ``init=False`` from another thread is an error.
 
     Raises:
         TypeError: net is no module, its ``forward`` takes no ``init`` and holds no spiking layer, or fold_rules names
@@ -155,7 +156,7 @@ class SpikingNet(nn.Module):
             self._policy = self._policy.anew(self.hooks == "sequence", self.statistics == "sequence")
 
     def _settle(self, net: nn.Module) -> None:
-        """Find out how a network, as it is now, is handed init, and let it hand init on."""
+        """Find out how the current network takes init, and let its modules pass init on."""
         if isinstance(net, SpikingNet):
             raise TypeError(
                 "SpikingNet: net is a SpikingNet, which runs over time by itself; call it, or hand its net over"
@@ -170,25 +171,27 @@ class SpikingNet(nn.Module):
         """Run the network over a sequence.
 
         Args:
-            x: floating, shape (N, T, ...), as the encoders make it, or (T, N, ...) with ``batch_first=False``; T is at
-                least 1, N may be 0.
-            init: True to start a new sequence, False to go on with the last one, or a bool tensor (N,) of the samples
-                that start anew.
-            lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After them, its
-                state stays and its outputs are zero, and what x holds there, NaN too, makes no difference. Batch norm
-                in training takes its statistics over the samples that are still running.
+            x: floating, shape (N, T, ...), as the encoders return it, or (T, N, ...) with ``batch_first=False``. T is
+                at least 1; N may be 0.
+            init: True to start a new sequence, False to continue the last one, or a bool tensor (N,), True for samples
+                that start a new sequence.
+            lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After its last
+                step, a sample keeps its state, and its outputs are zero. The values of x at padded steps do not matter,
+                not even NaN. Batch norm in training takes its statistics over the samples that are still running.
 
         Returns:
-            The output at each step, shape (N, T, *Nout), or (T, N, *Nout); where net returns a tree, one like it of
-            such tensors.
+            The output at each step, shape (N, T, *Nout), or (T, N, *Nout). If net returns a tree, a tree of such
+            tensors.
 
         Raises:
-            ValueError: x has a wrong rank, no steps, axes that the network does not take, NaN or infinities (looked for
-                on the CPU, where looking costs little), or lies on another device than the network; a length is out of
-                range; the network returns another shape than Nout; a stream is to go on inside a ``torch.func``
-                transform; mode is "fold" and the network does what makes sense one step at a time only.
-            TypeError: x is not floating, or of another dtype than the network; the network returns what is no tensor.
-            RuntimeError: a stream is to go on that another thread has begun.
+            ValueError: x has a wrong rank, no steps, or axes that the network does not take; or it is on another device
+                than the network. Or x holds NaN or infinities, which are looked for on the CPU only, because a check is
+                cheap there. Or a length is out of range. Or the network returns another shape than Nout. Or a sequence
+                is continued inside a ``torch.func`` transform. Or mode is "fold", and the network does something that
+                only makes sense one step at a time.
+            TypeError: x is not floating, or has another dtype than the network; or the network returns something other
+                than tensors.
+            RuntimeError: the call continues a sequence that another thread has begun.
         """
         if torch.compiler.is_compiling():
             return self._call(x, init, lengths, True)
@@ -231,7 +234,7 @@ class SpikingNet(nn.Module):
         return out
 
     def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> list[Any]:
-        """Begin the monitors and the look at activity, and say how to undo the call; return the monitors."""
+        """Start the monitors and the activity check, and register how to undo the call; return the monitors."""
         monitors = monitors_of(parts.layers)
         self._lock.undo_by(frame.leave)
         self._lock.undo_by(self._policy.forget_change)
@@ -244,11 +247,11 @@ class SpikingNet(nn.Module):
         return monitors
 
     def _parts_now(self, known: Version | None, compiles: bool) -> Parts:
-        """Return the parts of the network as it is now; how it is handed init is found out anew if it has changed.
+        """Return the parts of the current network; if it has changed, find out again how it takes init.
 
         Args:
-            known: the network as it was looked at, if it is known to be the same.
-            compiles: whether torch.compile or torch.export looks on, and nothing is to be kept.
+            known: the version of the network, if it is known to be unchanged.
+            compiles: whether torch.compile or torch.export traces the call, so that nothing may be stored.
         """
         before = self._parts
         if known is not None and before.modules is known.look.modules:
@@ -256,12 +259,12 @@ class SpikingNet(nn.Module):
         parts = Parts.of(self.net)
         if compiles:
             return parts
-        if parts.modules != before.modules:  # somebody has changed the network
+        if parts.modules != before.modules:  # the network has changed
             self._settle(self.net)
             parts = self._parts
         if known is not None:
             parts = parts._replace(modules=known.look.modules)
-        object.__setattr__(self, "_parts", parts)  # not as nn.Module does, which looks first whether it is a parameter
+        object.__setattr__(self, "_parts", parts)  # not nn.Module's __setattr__, which first checks for a parameter
         return parts
 
     def _run_chunks(
@@ -273,7 +276,7 @@ class SpikingNet(nn.Module):
         frame: Frame,
         known: Version | None,
     ) -> Any:
-        """Return the outputs of all steps, which run chunk by chunk."""
+        """Run all steps, chunk by chunk, and return their outputs."""
         if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
@@ -295,11 +298,11 @@ class SpikingNet(nn.Module):
         return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
 
     def _needs_sequence(self, parts: Parts) -> bool:
-        """Say whether batch norm may take its statistics over all steps of this call."""
+        """Return True if batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
     def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: Version | None) -> Any:
-        """Run the steps of one chunk, in the way that the mode and the network ask for."""
+        """Run the steps of one chunk, folded or step by step."""
         if self.mode == "fold":
             try:
                 may_normalise = self.statistics == "step" and self._policy.may_normalise(self.net)
@@ -317,16 +320,16 @@ class SpikingNet(nn.Module):
             return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
         outputs, failure = self._try_folded(chunk, parts, frame, way) if way else (None, None)
         if not way or failure is not None:
-            outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
+            outputs = self._run_steps(chunk, parts, frame)  # raises the errors that both ways have
         if failure is not None:
             self._policy.revoke(failure)
         self._policy.warn(parts.net)
         return outputs
 
     def _try_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
-        """Return the outputs of a folded chunk, or the error that it raised: then all is as it was before."""
+        """Return the outputs of a folded chunk; or undo it and return the error that it raised."""
         plan, device = self._policy.plan, chunk.x.device
-        # where no call of this form draws any, random numbers stay where they are
+        # if no call of this form draws random numbers, the random state needs no copy
         drawn = random_state(device) if plan is None or plan.draws else None
         takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
         takers += [frame, *monitors_of(parts.layers), *([] if self._watching is None else [self._watching])]
@@ -353,7 +356,7 @@ class SpikingNet(nn.Module):
         here = region()
         if here is not None and here.repeats:
             self._policy.plan = None
-            way: int = here.next(self)  # checkpoint repeats a call, which has to go the same way again
+            way: int = here.next(self)  # checkpoint repeats a call, which must take the same path again
             return way
         folds = self._policy.folds(net, x, init, known)
         way = folds and (_NORMALISING if self._policy.normalises else _FOLDING)
@@ -361,8 +364,8 @@ class SpikingNet(nn.Module):
             here.note(self, way)
         return way
 
-    # torch.compile asks this while it traces, and takes the answer for granted; it looks by itself at what the network
-    # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
+    # torch.compile calls this while it traces, and takes the answer as a constant; it guards by itself what the network
+    # reads. The attribute is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
@@ -379,7 +382,7 @@ class SpikingNet(nn.Module):
         try:
             frame.tell(fold, fold=fold)
             if skipping is not None and self.mode == "auto" and self.hooks == "step":
-                # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
+                # only layers see the gradients of spikes: the proof has excluded hooks and kept tensors
                 fold.supports = skipping.asks()
             flat = x.flatten(0, 1)
             if norms is None and hooks is None:
@@ -395,7 +398,7 @@ class SpikingNet(nn.Module):
                 norms.commit()
         except BaseException as error:
             if norms is not None and type(error).__name__ == "_StopRecomputationError":
-                norms.commit()  # checkpoint repeats a call as far as it needs; so far, batch norm counts it as well
+                norms.commit()  # checkpoint repeats a call only as far as it needs; batch norm counts this part as well
             elif norms is not None:
                 norms.undo()
             raise
@@ -409,7 +412,7 @@ class SpikingNet(nn.Module):
         return tree_map(fold.split, unshared(out, x, frame.eager))
 
     def _begin_skipping(self, parts: Parts, frame: Frame, plan: Plan | None) -> Automatic | None:
-        """Set up and return what skips zeros in the inputs of layers; None where nothing does, or all are too small."""
+        """Start and return the mode that skips zeros in inputs; None if it is off or all layers are too small."""
         small = None if plan is None or self.event_driven != "auto" else plan.small
         if small is not None and small[0] == parts.weights():
             skipping, notes = None, small[1]
@@ -417,14 +420,14 @@ class SpikingNet(nn.Module):
             skipping = automatic(self.event_driven, parts.modules) if frame.eager else None
             notes = {} if skipping is None else skipping.notes
         if not frame.compiles:
-            # not as nn.Module sets attributes, which looks first whether it is a parameter
+            # not nn.Module's __setattr__, which first checks for a parameter
             object.__setattr__(self, "_skipping", skipping)
             self._policy.notes = notes
         return skipping
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
-        """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
-        # a batch norm that is not to be normalised by step has none in training, or one for all steps
+        """Return the mode that takes the statistics of batch norm in a fold, if torch's own would differ."""
+        # without normalisation by step, no batch norm is in training, or its statistics are over all steps
         if way != _NORMALISING and (fold.running is None or self.statistics == "step"):
             return None
         if scripted := scripted_norm(self.net):
@@ -438,7 +441,7 @@ class SpikingNet(nn.Module):
         )
 
     def _run_steps(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
-        """Run the steps of a chunk in one call of the network each."""
+        """Run the steps of a chunk, with one call of the network for each step."""
         x, init, running, _ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
@@ -486,10 +489,10 @@ class SpikingNet(nn.Module):
             return call(parts.net, self._takes_init, x, init)
 
     def watched(self, mode: NetworkMode, work: Callable[[], T]) -> T:
-        """Return what work returns; meanwhile a mode sees the functions that the network calls, and those alone.
+        """Return the result of work; meanwhile, a mode sees the functions that the network calls, and no others.
 
-        Proofs and spiking layers call functions of their own, which it does not see, and it does not make the network
-        step, as hooks do.
+        The mode does not see the functions that proofs and spiking layers call. Unlike hooks, it does not make the
+        network step.
         """
 
         def watch(mode: NetworkMode | None) -> None:
@@ -504,11 +507,11 @@ class SpikingNet(nn.Module):
         return self.alone(run, partial(watch, None))
 
     def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
-        """Return what work returns, while calls of other threads wait.
+        """Return the result of work, while calls of other threads wait.
 
         Args:
-            work: what is to be done.
-            undo: undoes it, if it raises something or is interrupted; it may run more than once.
+            work: function without arguments.
+            undo: undoes work if it raises or is interrupted; it may run more than once.
         """
 
         def run() -> T:
@@ -518,11 +521,11 @@ class SpikingNet(nn.Module):
         return self._lock.run(run)
 
     def explain(self, x: Tensor | None = None) -> Report:
-        """Say how the network runs, which backend each spiking layer takes, and why.
+        """Report how the network runs, which backend each spiking layer uses, and why.
 
         Args:
-            x: an input like those to come, (N, T, ...), or (T, N, ...) with ``batch_first=False``; without it, the last
-                one counts.
+            x: an example input, (N, T, ...), or (T, N, ...) with ``batch_first=False``; if it is left out, the last
+                input of a call.
 
         Raises:
             ValueError: x is left out before the first call.
@@ -531,7 +534,7 @@ class SpikingNet(nn.Module):
             x = check_form(x, self.batch_first)
             check_input(x, modules_of(self.net))
         notes: dict[int, Note] = {}
-        for module in self.modules():  # networks within this one have their own
+        for module in self.modules():  # networks inside this one have their own notes
             notes |= module._policy.notes if isinstance(module, SpikingNet) else {}
 
         def look() -> Report:
@@ -547,10 +550,10 @@ class SpikingNet(nn.Module):
             layer.reset()
 
     def get_state(self) -> dict[str, Tensor]:
-        """Return what the next call with ``init=False`` starts from.
+        """Return the state from which the next call with ``init=False`` starts.
 
         Returns:
-            A flat dict, by layer and field: ``{"l1.v": (N, ...), ...}``, copies, with their graph if ``carry_graph``.
+            A flat dict of copies, by layer and field: ``{"l1.v": (N, ...), ...}``; with their graph if ``carry_graph``.
             It can be saved, moved, indexed and concatenated along the samples:
             ``{name: each[:4] for name, each in state.items()}``. Empty before the first call; a layer that no call has
             reached has an entry of shape (N, 0).
@@ -558,11 +561,11 @@ class SpikingNet(nn.Module):
         return self._lock.run(partial(state_of, self.net, self.carry_graph))
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
-        """Let the next call with ``init=False`` go on from a state that ``get_state`` returned.
+        """Let the next call with ``init=False`` continue from a state that ``get_state`` returned.
 
         Raises:
-            TypeError: it holds something else than tensors.
-            ValueError: it is that of another network: names, shapes or dtypes differ.
+            TypeError: the state holds other values than tensors.
+            ValueError: the state is that of another network: names, shapes or dtypes differ.
         """
 
         def take() -> None:
@@ -584,13 +587,13 @@ class SpikingNet(nn.Module):
         return layers_of(modules_of(self.net))
 
     def _check_output(self, out: Any, N: int) -> None:
-        """Raise unless the network has returned what it promised, or note its shape if it promised none."""
+        """Raise unless the output has the shape Nout; without Nout, note the shape of the output."""
         check_outputs(out, N, None if self._finds_Nout else self.Nout)
         if self._finds_Nout and not torch.compiler.is_compiling():
             self.Nout = tree_map(lambda leaf: tuple(leaf.shape[1:]), out)
 
     def extra_repr(self) -> str:
-        """Name the output shape and what is not as by default."""
+        """Name the output shape and the options that differ from their defaults."""
         chosen = [f"mode={self.mode!r}"] if self.mode != "auto" else []
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []

@@ -1,4 +1,4 @@
-"""A sequence, some steps at a time."""
+"""Split a sequence into chunks of steps."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class Chunk(NamedTuple):
-    """Some steps of a sequence.
+    """A chunk: some steps of a sequence.
 
     Attributes:
         x: inputs, (N, T, ...).
         init: of the first step.
-        running: which steps are no padding, (N, T); None if all are.
+        running: mask (N, T) of the steps that are no padding; None without padding.
         complete: whether these are all steps of the sequence.
     """
 
@@ -23,7 +23,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[Chunk]:
-    """Yield the chunks of a sequence; the first of them alone starts with init."""
+    """Yield the chunks of a sequence; only the first one starts with init."""
     pieces = (x,) if size is None else x.split(int(size), 1)
     masks = (running,) * len(pieces) if running is None or size is None else running.split(int(size), 1)
     for place, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):

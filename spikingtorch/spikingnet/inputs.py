@@ -1,4 +1,4 @@
-"""Checks of what a SpikingNet is called on."""
+"""Checks of the inputs of a SpikingNet."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,21 +26,21 @@ def check_form(x: Tensor, batch_first: bool) -> Tensor:
 
 
 def of_other_libraries(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the modules of a network that other libraries of spiking networks have made, and their names."""
+    """Return the modules of a network that come from other spiking libraries, and their names."""
     return [(path, module) for path, module in net.named_modules() if kind_of_theirs(module) is not None]
 
 
 class first_calls_of:  # noqa: N801
-    """Within it, the first call of a module of another library must not start from the state of an earlier sequence.
+    """A context in which a module of another library must not start from the state of an earlier sequence.
 
-    The network's own code may reset it before that call, or hand it a state.
+    Only its first call is checked; before it, the network's own code may reset the module, or pass it a state.
 
     Args:
         others: the modules, and their names.
 
     Raises:
-        RuntimeError: it does start from one.
-        ValueError: it is in a mode in which it takes all steps of a sequence.
+        RuntimeError: a module starts from an old state.
+        ValueError: a module is in a mode in which it takes all steps of a sequence.
     """
 
     def __init__(self, others: Sequence[tuple[str, nn.Module]]) -> None:
@@ -68,21 +68,21 @@ class first_calls_of:  # noqa: N801
 
 
 def check_start(init: object, x: Tensor) -> None:
-    """Raise unless init says where sequences start: a bool, or a bool tensor of the samples."""
-    if isinstance(init, FoldToken):  # of a network around this one
+    """Raise unless init is a bool, or a bool tensor with one value per sample."""
+    if isinstance(init, FoldToken):  # the token of a network around this one
         init.refuse("hands init to a SpikingNet, which runs over time by itself", "call the net inside of it")
     checks.check_init("SpikingNet", init, x.shape[:1])
 
 
 def check_input(x: Tensor, modules: Sequence[nn.Module], eager: bool = False) -> None:
-    """Raise where an input holds what cannot be computed with, or does not go with the network of these modules.
+    """Raise if an input has invalid values, or another device or dtype than the network.
 
     Args:
         x: the input.
         modules: those that have weights.
-        eager: whether it is known that nothing traces, compiles or transforms the call.
+        eager: True if nothing traces, compiles or transforms the call.
     """
-    if x.is_cpu:  # elsewhere the host would wait for the device
+    if x.is_cpu:  # on another device, the host would have to wait
         checks.check_finite("SpikingNet", "x", x, eager)
     weight = parameter_of(modules)
     if weight is None:

@@ -1,4 +1,4 @@
-"""An input whose axes a network does not take, as one without time or without a batch, in words of ours."""
+"""Errors for an input whose axes a network does not take, for instance without time or without a batch."""
 
 import re
 import traceback
@@ -10,17 +10,17 @@ from spikingtorch.axes import counted, sizes
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.error_notes import innermost
 
-# what torch says of shapes that do not fit
+# torch's words for shapes that do not fit
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
 
-_IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with as many axes besides that of channels
+_IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of their axes besides the channels
 
 
 def misfit(error: BaseException, net: nn.Module, x: Any, batch_first: bool) -> ValueError | None:
-    """Return an error that speaks of the input x, in place of one of torch's about one step; None if x is not why.
+    """Return an error about the input x in place of torch's error about one step; None if x is not the cause.
 
-    An error is due to x where it comes from the first weights of a network, or where steps have no features. Elsewhere
-    it gets a note.
+    x is the cause if the error comes from the first weights of a network, or if steps have no features. Other errors
+    get a note.
     """
     of_torch = type(error) in (RuntimeError, ValueError, IndexError) and _OF_SHAPES.search(str(error))
     if not of_torch or _raised_here(error) or innermost(error, net, StatefulLayer) is not None:
@@ -46,7 +46,7 @@ def misfit(error: BaseException, net: nn.Module, x: Any, batch_first: bool) -> V
 
 
 def _raised_here(error: BaseException) -> bool:
-    """Say whether it is this library that has raised an error, and no function of torch that it has handed on."""
+    """Return True if this library itself raised the error, not a torch function that it called."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     last = next(frame for frame in reversed(frames) if frame.f_code.co_name != "__torch_function__")
     return str(last.f_globals.get("__name__", "")).split(".")[0] == "spikingtorch"

@@ -1,4 +1,4 @@
-"""Options of a SpikingNet, checked whenever they are set."""
+"""Options of a SpikingNet, which are checked whenever they are set."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -9,7 +9,7 @@ from spikingtorch.fold.policy import MODES
 
 Statistics: TypeAlias = Literal["step", "sequence"]
 EventDriven: TypeAlias = Literal["auto", "off", "on"]
-# options that are checked whenever they are set: those of a few texts by these, the others in check_options
+# the options and, for those that are texts, their valid values; check_options checks the others
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mode": MODES,
     "statistics": ("step", "sequence"),
@@ -22,7 +22,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise unless the options of a network have values that there are, and that go together."""
+    """Raise unless the options of a network have valid values that fit together."""
     for name, values in OPTIONS.items():
         if values and options[name] not in values:
             raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")

@@ -12,7 +12,7 @@ from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
 
 
 def check_outputs(out: Any, N: int, Nout: tuple[int, ...] | None) -> None:
-    """Raise unless a network has returned for N samples what it promised: Nout each or, for None, a tree of tensors."""
+    """Raise unless a network returned outputs of shape Nout for N samples or, if Nout is None, a tree of tensors."""
     if not isinstance(out, Tensor) and Nout is not None:
         raise TypeError(
             f"SpikingNet: net returned a {type(out).__name__}, expected a tensor of shape (N, *Nout) = {(N, *Nout)}. A "
@@ -41,7 +41,7 @@ def joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> A
     """Return the outputs of steps, or of chunks, along the axis of time.
 
     Raises:
-        ValueError: the network returns now one tree, now another.
+        ValueError: the network returns different trees at different steps.
     """
     if isinstance(outputs[0], Tensor):
         return join(outputs, 1)
@@ -57,14 +57,15 @@ def joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> A
 
 
 def unshared(out: Any, x: Tensor, eager: bool) -> Any:
-    """Return outputs in memory of their own, to be written on.
+    """Return outputs with their own memory, on which the caller may write.
 
-    Step by step they are copies: no views of the input, or of another one, and nothing that a backward pass reads.
+    Step by step, they are copies: no views of the input or of another output, and no tensors that a backward pass
+    reads.
 
     Args:
         out: the outputs.
         x: the input.
-        eager: whether nothing traces, compiles or transforms the call.
+        eager: True if nothing traces, compiles or transforms the call.
     """
     taken: set[int] = set()
     looks = checks.has_values(x, eager)

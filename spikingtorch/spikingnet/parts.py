@@ -11,14 +11,14 @@ from spikingtorch.layers.passed_init import InitHook, hooks_of
 
 
 class Parts(NamedTuple):
-    """What takes part in each call of a network, as long as nobody changes it.
+    """The parts of a network that each call uses, valid while the network does not change.
 
     Attributes:
         net: the network.
         modules: all of its modules.
         layers: the spiking layers among them.
-        hooks: those that pass init on to modules.
-        weighted: the modules that have parameters of their own.
+        hooks: the hooks that pass init on to modules.
+        weighted: the modules that own parameters directly.
     """
 
     net: nn.Module
@@ -29,17 +29,17 @@ class Parts(NamedTuple):
 
     @classmethod
     def of(cls, net: nn.Module, modules: list[nn.Module] | None = None) -> "Parts":
-        """Return the parts of a network as it is now.
+        """Return the parts of the current network.
 
         Args:
             net: the network.
-            modules: all of its modules, where these are known.
+            modules: all modules of the network, if they are known.
         """
         modules = modules_of(net) if modules is None else modules
         return cls(net, modules, layers_of(modules), hooks_of(modules), [each for each in modules if each._parameters])
 
     def weights(self) -> list[int]:
-        """Return the identities of all parameters."""
+        """Return the ids of all parameters."""
         return [id(weight) for module in self.weighted for weight in module._parameters.values()]
 
 
@@ -49,6 +49,6 @@ def layers_of(modules: Iterable[nn.Module]) -> list[StatefulLayer]:
 
 
 def monitors_of(layers: Sequence[StatefulLayer]) -> list[Any]:
-    """Return the monitors that count what layers give out, each once."""
+    """Return the monitors that count the outputs of layers, each once."""
     found = [layer._monitor for layer in layers if layer._monitor is not None]
     return [*dict.fromkeys(found)] if found else found

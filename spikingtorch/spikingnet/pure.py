@@ -1,4 +1,4 @@
-"""run: a whole network as one pure function, with its state in and out."""
+"""run: a network as a pure function, which takes and returns its state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,33 +26,33 @@ def run(
     init: bool | Tensor | None = None,
     lengths: Lengths | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
-    """Run a network as a pure function: its state, its buffers and its weights go in, what becomes of them comes out.
+    """Run a network as a pure function of its state, buffers, weights and input.
 
         state, buffers, outputs = run(model, state, x)
 
-    It computes what ``model(x, init, lengths)`` does, in the same way, and leaves the model as it is: its layers keep
-    the state that they have, batch norms their statistics, and generators of its own, that of a ``StochasticLIF`` say,
-    the place where they are. So ``torch.func`` takes it like any function: gradients of each sample of a stream,
-    ``vmap`` over states and weights, ``jvp`` through time. The graph of a state is kept: gradients flow from a call to
-    the one before it, unless you detach the state.
+    It computes the same as ``model(x, init, lengths)``, and leaves the model unchanged. Layers keep their state, and
+    batch norms keep their statistics. Generators of the model, such as that of a ``StochasticLIF``, keep their
+    position. So all of ``torch.func`` works on it: gradients of each sample, ``vmap`` over states and weights, ``jvp``
+    through time. The graph of a state is kept: gradients flow from a call to the one before it, unless you detach the
+    state.
 
     Args:
         model: the network.
-        state: what it starts from, as ``model.get_state()`` returns it; None for rest.
+        state: the state that it starts from, as ``model.get_state()`` returns it; None for rest.
         x: the input, as the model takes it.
-        params: weights in the place of the model's, by their names in ``model.named_parameters()``; those that are left
-            out are the model's.
-        buffers: the same of ``model.named_buffers()``. They are not written on.
-        init: as the model takes it. Left out, it is True without a state, and False with one.
+        params: weights instead of the model's, by their names in ``model.named_parameters()``. The others are taken
+            from the model.
+        buffers: buffers instead of the model's, by their names in ``model.named_buffers()``. They are not written on.
+        init: as the model takes it. If it is left out, it is True without a state, and False with one.
         lengths: as the model takes them.
 
     Returns:
-        The state after the last step; all buffers, as they are after the call; and what the model returns.
+        The state after the last step, all buffers after the call, and the output of the model.
 
     Raises:
         TypeError: model is no SpikingNet.
-        ValueError: there are no weights or buffers of a name, the state is that of another network, or init is True,
-            which would forget the state; and what a call of the model raises.
+        ValueError: the model has no weights or buffers of a name, the state is that of another network, or init is
+            True, which would forget the state. Also the errors of a call of the model.
 
     >>> from spikingtorch import IF
     >>> model = SpikingNet(nn.Sequential(IF()))
@@ -80,7 +80,7 @@ def _of_model(what: str, given: Tensors | None, known: Tensors) -> dict[str, Ten
     """Return tensors by name.
 
     Raises:
-        ValueError: the model has none of a name.
+        ValueError: the model has no tensor of a name.
     """
     if unknown := {*(given or {})} - {*known}:
         names = ", ".join(known) or "none"

@@ -389,4 +389,4 @@ def into_every_second_entry(net: Any, x: Tensor, init: Any) -> Tensor:
 def test_statistics_that_no_operation_writes_in_their_place() -> None:
     model = st.SpikingNet(Two(into_every_second_entry).double(), 3)
     model(torch.rand(5, 3, 4, dtype=torch.float64))
-    assert "updates running statistics by a call that is out of reach" in model.explain().reason
+    assert "updates running statistics in a call that cannot be folded" in model.explain().reason

@@ -118,7 +118,7 @@ def test_a_norm_over_time_of_one_step_and_in_a_network_that_steps() -> None:
         def forward(self, x: Tensor) -> Any:
             return self.norm(x - x.mean(0))
 
-    with pytest.raises(ValueError, match="or says what stands in the way"):
+    with pytest.raises(ValueError, match="or says why it cannot"):
         SpikingNet(Mixing())(torch.rand(N, T, 3))
 
 

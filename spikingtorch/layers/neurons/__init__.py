@@ -1,9 +1,9 @@
 """Spiking layers: the parameters of a neuron, and one call into ``spikingtorch.functional``; one family a file.
 
-Each is called as ``layer(x, init)``: x of shape (N, ...), and spikes of the same shape and dtype come back, 0 or 1 if
-the surrogate says nothing else. Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) is one
-value per channel of images (N, C, H, W), shape (M,) one per neuron of (N, M). ``learnable`` names those to train. Time
-is in steps, or in the unit of ``dt`` where that is given, and H(0) = 1 in the equations.
+Each is called as ``layer(x, init)`` with x of shape (N, ...). It returns spikes of the same shape and dtype. They are 0
+or 1, unless the surrogate defines other values. Parameters are floats, or tensors that broadcast to the input. Shape
+(C, 1, 1) is one value per channel of images (N, C, H, W); shape (M,) is one value per neuron of (N, M). ``learnable``
+names those to train. Time is in steps, or in the unit of ``dt`` if it is given. In the equations, H(0) = 1.
 """
 
 from spikingtorch.layers.neurons.adaptive import ALIF

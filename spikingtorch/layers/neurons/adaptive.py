@@ -20,7 +20,7 @@ class ALIF(StepLayer):
 
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        threshold: membrane at which a neuron fires that has been silent.
+        threshold: membrane at which a neuron fires after a long silence.
         tau_adaptation: time constant of the adaptation, positive, in the unit of tau.
         adaptation: rise of the threshold of a neuron that fires at every step.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.

@@ -13,7 +13,7 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 class BioLIF(StepLayer):
-    """Apply conductance-based LIF neurons with shunting inhibition to two inputs, one step of time a call.
+    """Apply conductance-based LIF neurons with shunting inhibition to two inputs, one step per call.
 
     For each entry of the conductances xe, which excites, and xi, which inhibits,
 
@@ -24,12 +24,13 @@ class BioLIF(StepLayer):
         nudt: leak rate times the length of a step, positive.
         v0: threshold, in units of the excitatory reversal potential.
         beta: slope of the default surrogate, Sigmoid(beta).
-        track_act: sum the spikes since the last ``init`` in ``act``. It keeps its graph, so that it can enter a loss.
+        track_act: sum the spikes since the last ``init`` in ``act``. ``act`` keeps its graph, so that a loss can use
+            it.
         threshold: the same as v0.
         surrogate: another spike function in place of the default.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable ("threshold" or True; no gradient reaches nudt, which enters through a alone), recurrent,
-            constrain, refractory, returns and dt, as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer. learnable is
+            "threshold" or True; nudt cannot learn, because it enters only through a, which has no gradient.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES

@@ -13,17 +13,18 @@ from spikingtorch.validation import check_count, check_parameter
 
 
 class Delay(StepLayer):
-    """Hand inputs on some steps later: per channel, per neuron, or all alike.
+    """Delay inputs by some steps: per channel, per neuron, or all by the same delay.
 
         out[t] = sum_k max(0, 1 - |delay - k|) x[t-k]       k = 0 .. longest
 
-    A delay between two steps takes a share of both, so that it has a gradient: ``learnable="delay"``. Groups of
-    connections with delays of their own are layers side by side: ``sum(linear(delay(x)))`` over the groups.
+    A delay between two steps interpolates between both, so that it has a gradient: ``learnable="delay"``. For groups of
+    connections with different delays, use one layer per group: ``sum(linear(delay(x)))`` over the groups.
 
     Args:
-        delay: in steps, with ``dt`` in its unit; broadcasts to the input: (C, 1, 1) is one for each channel of images.
-        longest: the longest delay that there may be, in steps: what is remembered, and the limit of one that learns.
-            By default that of ``delay``, rounded up.
+        delay: in steps, with ``dt`` in its unit. It broadcasts to the input: (C, 1, 1) is one delay per channel of
+            images.
+        longest: the longest possible delay, in steps: the length of the memory, and the limit of a learnable delay. By
+            default that of ``delay``, rounded up.
         **options: learnable ("delay"), constrain, returns and dt, as in StepLayer.
 
     >>> import torch
@@ -47,14 +48,14 @@ class Delay(StepLayer):
         self._keep("longest", float(steps))
 
     def step_params(self) -> dict[str, Any]:
-        """Return the delay in steps; in half precision, its quotient by dt can round up beyond the longest."""
+        """Return the delay in steps, at most the longest: in half precision, delay / dt can be rounded up beyond it."""
         params = super().step_params()
         delay = params["delay"]
         within = delay.clamp(max=self.longest) if isinstance(delay, Tensor) else min(delay, self.longest)
         return params | {"delay": within}
 
     def rest_state(self, x: Tensor) -> Any:
-        """Return a delay line without anything in it."""
+        """Return an empty delay line."""
         return F.empty_delay(int(self.longest), x)
 
     def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The layer of leaky neurons whose time constant learns."""
+"""The layer of leaky neurons with a learnable time constant."""
 
 import math
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ def _leak(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class ParametricLIF(RestingLayer):
-    """Apply LIF neurons whose time constant learns to an input, by Euler's method (W. Fang et al., ICCV 2021).
+    """Apply LIF neurons with a learnable time constant to an input, by Euler's method (W. Fang et al., ICCV 2021).
 
         u[t] = v[t-1] + k (x[t] - (v[t-1] - v_rest)),  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
         k = 1 / tau = 1 / (1 + exp(-w))
 
-    The parameter w learns, and may take any value: k stays between 0 and 1.
+    The parameter w is learnable and may take any value: k stays between 0 and 1.
 
     Args:
-        tau: the time constant that it starts from, in steps, above 1; with ``dt`` in its unit, and above dt.
+        tau: the initial time constant in steps, above 1; with ``dt`` in its unit, and above dt.
         threshold: membrane at which the neuron fires.
         v_rest: membrane without input; a sequence starts there, without a gradient.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.

@@ -1,4 +1,4 @@
-"""Layers of neurons whose spike takes off exponentially."""
+"""Layers of neurons whose membrane rises exponentially at a spike."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -20,9 +20,9 @@ class ExponentialIF(RestingLayer):
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
-        v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
+        v_rest: resting membrane without the exponential term; a sequence starts there, without a gradient.
         v_rheobase: membrane at which the spike takes off.
-        sharpness: range of the membrane in which it does, positive.
+        sharpness: width of the membrane's range in which the spike takes off, positive.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """

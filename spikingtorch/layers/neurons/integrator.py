@@ -10,9 +10,9 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 class IF(StepLayer):
-    """Apply integrate-and-fire neurons to an input, one step of time a call.
+    """Apply integrate-and-fire neurons to an input, one step per call.
 
-    For each entry of the input, with a membrane v of its own,
+    For each entry of the input, which has its own membrane v,
 
         u[t] = v[t-1] + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
 
@@ -20,7 +20,7 @@ class IF(StepLayer):
         v0: threshold, as the older package calls it.
         beta: slope of the default surrogate, Sigmoid(beta).
         threshold: the same as v0.
-        surrogate: another spike function in its place; its slope is a constant.
+        surrogate: another spike function instead of the default; its slope is a constant.
         reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none``, ``to_value(v_reset)`` or
             ``detached(...)`` of ``spikingtorch.functional``.
         **options: learnable ("threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns and dt,

@@ -20,9 +20,9 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 class LIF(StepLayer):
-    """Apply leaky integrate-and-fire neurons to an input, one step of time a call.
+    """Apply leaky integrate-and-fire neurons to an input, one step per call.
 
-    For each entry of the input, with a membrane v of its own,
+    For each entry of the input, which has its own membrane v,
 
         u[t] = a v[t-1] + b x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
         a = exp(-1 / tau), b = tau (1 - a);  with ``decay``: a = decay, b = 1
@@ -97,7 +97,7 @@ class GradedLIF(LIF):
 
 
 class LI(StepLayer):
-    """Apply leaky integrators to an input, one step of time a call: a readout whose output is its membrane.
+    """Apply leaky integrators to an input, one step per call: a readout whose output is its membrane.
 
     For each entry of the input,
 
@@ -122,7 +122,7 @@ class LI(StepLayer):
 
 
 class SpikingDecay(StepLayer):
-    """Apply neurons whose membrane is divided by tau to an input, one step of time a call.
+    """Apply neurons whose membrane is divided by tau to an input, one step per call.
 
     For each entry of the input,
 
@@ -136,7 +136,7 @@ class SpikingDecay(StepLayer):
         surrogate: another spike function in its place.
         reset: what a spike does to the membrane, as in IF.
         **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns
-            and dt, as in StepLayer. A tau that learns is kept at 1 or above, where the membrane decays.
+            and dt, as in StepLayer. A learnable tau is kept at 1 or above, so that the membrane decays.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES

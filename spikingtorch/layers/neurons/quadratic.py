@@ -24,7 +24,7 @@ class QuadraticIF(RestingLayer):
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
         v_rest: membrane to which small deviations return; a sequence starts there, without a gradient.
-        v_critical: membrane above which it runs away.
+        v_critical: membrane above which it rises to a spike without further input.
         curvature: of the parabola, positive.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
@@ -61,11 +61,11 @@ class Izhikevich(StepLayer):
         b: recovery per unit of the membrane.
         c: membrane after a spike, in mV.
         d: recovery that a spike adds.
-        threshold: membrane at which a spike has its peak, in mV.
+        threshold: membrane at the peak of a spike, in mV.
         dt: length of a step, in ms.
         v_rest: membrane at which a sequence starts, in mV, with w = b (v_rest - v_recovery).
-        curve: the parabola of the membrane, where it is another one.
-        v_recovery: membrane that the recovery is measured from, in mV.
+        curve: the coefficients of the membrane's parabola, if not the default.
+        v_recovery: membrane at which the recovery is driven to zero, in mV.
         surrogate: spike function, of u - threshold in mV.
         reset: another reset rule in place of ``to_value(c)``, such as ``detached(to_value(c))``.
         **options: learnable (names of parameters, among them "c", or True for all), recurrent, constrain,

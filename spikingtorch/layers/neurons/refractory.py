@@ -13,7 +13,7 @@ from spikingtorch.layers.steplayer import StepLayer
 class CoarseLIF(StepLayer):
     """Apply LIF neurons to an input, on a time step as coarse as their refractory time.
 
-    For each entry of the input; in the step after a spike it integrates less,
+    For each entry of the input; in the step after a spike, a neuron integrates less,
 
         u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
         a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)

@@ -9,8 +9,8 @@ from spikingtorch.layers.options import StepOptions, Value
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
 
-# of 1 / dt, where the derivative of the damping is infinite: a frequency that learns stays below it
-# by more than the rounding of any dtype
+# in units of 1 / dt, where the derivative of the damping is infinite. A learnable frequency stays below 1 / dt by more
+# than the rounding error of any dtype
 _HIGHEST = 1.0 - 2.0**-6
 
 
@@ -56,7 +56,7 @@ class ResonateAndFire(StepLayer):
 
 
 class BalancedResonateAndFire(StepLayer):
-    """Apply balanced resonate-and-fire neurons to an input: stable at every frequency, refractory in place of a reset.
+    """Apply balanced resonate-and-fire neurons to an input: stable at every frequency, refractory instead of reset.
 
         p = (-1 + sqrt(1 - (dt omega)^2)) / dt,  b[t] = p - offset - q[t-1]
         v[t] = v[t-1] + dt (b[t] v[t-1] - omega w[t-1] + x[t]),  w[t] = w[t-1] + dt (omega v[t-1] + b[t] w[t-1])
@@ -64,8 +64,8 @@ class BalancedResonateAndFire(StepLayer):
 
     Args:
         omega: angular frequency, in radians per unit of time, at most 1 / dt.
-        offset: damping beyond that of an oscillation that keeps its height, positive.
-        threshold: membrane at which a neuron fires that has been silent.
+        offset: damping, in addition to the damping at which the amplitude stays constant; positive.
+        threshold: membrane at which a neuron fires after a long silence.
         decay_refractory: share of q kept over a step, in [0, 1].
         dt: length of a step, in the unit of time.
         surrogate: spike function.

@@ -12,7 +12,7 @@ from spikingtorch.validation import check_plain
 
 
 class SigmaDelta(StepLayer):
-    """Apply sigma-delta neurons to an input: they sum changes, and send those of their ReLU once they are large enough.
+    """Apply sigma-delta neurons to an input: they sum its changes, and send large changes of the sum's ReLU.
 
         v[t] = v[t-1] + x[t],  e[t] = max(v[t], 0) - sent[t-1]
         out[t] = e[t] H(|e[t]| - threshold),  sent[t] = sent[t-1] + out[t]

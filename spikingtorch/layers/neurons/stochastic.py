@@ -17,13 +17,13 @@ from spikingtorch.validation import check_escape, check_floating, check_reset
 
 
 class StochasticLIF(StepLayer):
-    """Apply LIF neurons with escape noise to an input: they fire by chance.
+    """Apply LIF neurons with escape noise to an input: they fire at random.
 
         u[t] = a v[t-1] + b x[t],  a and b as in LIF
         s[t] = 1 with probability phi(u[t] - threshold), else 0,  v[t] = reset(u[t], s[t], threshold)
 
-    The gradient of s is that of its probability. The noise is drawn at each call, from torch's generator or from one of
-    yours; ``layer(x, init, noise=...)`` takes numbers of your own, uniform in [0, 1).
+    The gradient of s is that of its probability. The noise is drawn at each call, from torch's generator or from your
+    ``generator``. ``layer(x, init, noise=...)`` takes your own numbers, uniform in [0, 1).
 
     Args:
         tau: membrane time constant in steps, positive, with ``dt`` in its unit.
@@ -31,7 +31,7 @@ class StochasticLIF(StepLayer):
         surrogate: its primitive phi is the probability of a spike: Sigmoid, Arctan, Triangular, Gaussian, Erf or
             PiecewiseExponential.
         reset: what a spike does to the membrane, as in IF.
-        generator: draws the noise in place of torch's.
+        generator: draws the noise instead of torch's generator.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> StochasticLIF(tau=8.0)(torch.tensor([0.5, 1.5]), init=True, noise=torch.tensor([0.9, 0.1]))
@@ -85,6 +85,6 @@ class StochasticLIF(StepLayer):
             )
         if noise is None:
             noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device)
-        # in full precision: in half of it, chances would come in steps of a 256th
+        # in full precision: in half precision, probabilities would be multiples of 1 / 256
         output: Tensor = self._advance(F.StochasticInput(x, F.lift(noise)), init)
         return tree_map(lambda out: out.to(x.dtype), output)

@@ -1,4 +1,4 @@
-"""Layers of synapses: filters of spikes, and plasticity over short times."""
+"""Layers of synapses: filters of spikes, and short-term plasticity."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -50,7 +50,7 @@ class AlphaSynapse(StepLayer):
 
 
 class ShortTermPlasticity(StepLayer):
-    """Weigh spikes by what their synapse has left: it facilitates and tires (M. Tsodyks, H. Markram).
+    """Scale spikes by the remaining resources of their synapse: it facilitates and depresses (M. Tsodyks, H. Markram).
 
         f' = exp(-1 / tau_facilitation) f[t-1],  q' = exp(-1 / tau_recovery) q[t-1]
         f[t] = f' + release (1 - f') x[t],  out[t] = f[t] (1 - q') x[t],  q[t] = q' + out[t]

@@ -12,7 +12,7 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 class CubaLIF(StepLayer):
-    """Apply current-based LIF neurons to an input: it feeds a synaptic current, and the current the membrane.
+    """Apply current-based LIF neurons to an input: the input feeds a synaptic current, which feeds the membrane.
 
         i[t] = exp(-1 / tau_syn) i[t-1] + x[t],  u[t] = a v[t-1] + b i[t],  s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold),  a and b of tau as in LIF

@@ -292,7 +292,7 @@ INITS: dict[str, Entry] = of_four_features(
         "generator of a layer": steps(
             "a generator that is made at the first call",
             lambda: Two(sl2=OfItsOwn(decay=0.0)),
-            "a generator that is not in sight|reads sl2",
+            "a generator that the trace cannot see|reads sl2",
         ),
         "slow threshold": steps(
             "a number of a layer grows",
