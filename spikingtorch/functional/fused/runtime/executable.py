@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -144,8 +144,9 @@ class Executable:
         Raises:
             ValueError: a tensor does not match the forward pass.
         """
-        key = wanted, *layouts_of((*tensors, *kept, *cotangents))
-        return self._launched_backward(key, tensors, kept, cotangents, scalars, wanted)
+        key, given = (wanted, *layouts_of((*tensors, *kept, *cotangents))), self._given(tensors, kept, cotangents)
+        launcher = self._backward.get(key) or self._assembled(key, given, len(tensors), len(kept), wanted)
+        return launcher(given, scalars)[0]
 
     def gradients(
         self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]
@@ -153,30 +154,32 @@ class Executable:
         """Return the result of ``backward``, or None if the tensors are not plain ones."""
         whole = (*tensors, *kept, *cotangents)
         forms = described(whole)
-        key = wanted, *(forms or ())
-        if forms is None or not (key in self._backward or self.target.holds([t for t in whole if t is not None])):
+        if forms is None:
             return None
-        return self._launched_backward(key, tensors, kept, cotangents, scalars, wanted)
-
-    def _launched_backward(
-        self,
-        key: Hashable,
-        tensors: Tensors,
-        kept: Tensors,
-        cotangents: Gradients,
-        scalars: Sequence[float],
-        wanted: Sequence[bool],
-    ) -> list[Tensor]:
-        given = (*self.rest, *tensors, *kept, *self._of_rest, *cotangents)
+        key, given = (wanted, *forms), self._given(tensors, kept, cotangents)
         launcher = self._backward.get(key)
         if launcher is None:
-            if self._keeps_format:  # otherwise an operator calls this, for which autograd has saved nothing
-                checks.check_saved((*tensors, *kept), self.forms)
-            launcher = self.assembly.backward(given, len(kept), (*[False] * len(self.rest), *wanted))
-            if len(self._backward) >= _LAUNCHERS:  # cotangents whose layout in memory changes again and again
-                self._backward.clear()
-            self._backward[key] = launcher
+            if not self.target.holds([tensor for tensor in whole if tensor is not None]):
+                return None
+            launcher = self._assembled(key, given, len(tensors), len(kept), wanted)
         return launcher(given, scalars)[0]
+
+    def _given(self, tensors: Tensors, kept: Tensors, cotangents: Gradients) -> Gradients:
+        """Return the arrays of a backward pass, in the order of its kernel."""
+        return (*self.rest, *tensors, *kept, *self._of_rest, *cotangents)
+
+    def _assembled(
+        self, key: Hashable, given: Gradients, tensors: int, kept: int, wanted: tuple[bool, ...]
+    ) -> Launcher:
+        """Return a new launcher of a backward pass with so many tensors and kept states, and keep it."""
+        if self._keeps_format:  # otherwise an operator calls this, for which autograd has saved nothing
+            first = len(self.rest)
+            checks.check_saved(cast(Tensors, given[first : first + tensors + kept]), self.forms)
+        launcher = self.assembly.backward(given, kept, (*[False] * len(self.rest), *wanted))
+        if len(self._backward) >= _LAUNCHERS:  # cotangents whose layout in memory changes again and again
+            self._backward.clear()
+        self._backward[key] = launcher
+        return launcher
 
     def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
         """Return the function of the scan's spec, evaluated once."""
