@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
+from spikingtorch.layers import steplayer
+from spikingtorch.layers.frame import init_and_running
 from spikingtorch.testing import assert_close
 from tests.fold.nets.inits import homeostasis_no_grad, homeostatic
 from tests.nets_that_step import Hole, Own, Two, besides, centred, through, train
@@ -266,3 +268,27 @@ def test_the_first_call_of_a_network_that_steps_is_not_kept_alive() -> None:
         assert [each() for each in alive] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_steps_after_a_fold_that_failed_draw_the_numbers_that_steps_draw(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fold has drawn a mask before it fails, at the first call of a plan or at a later one."""
+    net = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), st.LIF(v0=0.3)).double()
+    auto, step = (st.SpikingNet(net, 6, mode=mode, warn_silent=False) for mode in MODES)
+    assert auto.explain(train()).mode == "fold"
+    for _ in range(calls):
+        auto(train())
+    torch.manual_seed(0)
+    want, state = step(train()), torch.get_rng_state()
+
+    def fail(*args: Any) -> Any:
+        if args[1] is None or not args[1].fold:
+            return init_and_running(*args)
+        raise RuntimeError("in a fold")
+
+    monkeypatch.setattr(steplayer, "init_and_running", fail)
+    torch.manual_seed(0)
+    assert torch.equal(auto(train()), want)
+    assert torch.equal(torch.get_rng_state(), state)
