@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 import spikingtorch as st
 from spikingtorch.fold.proof import prove
+from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.surroundings import python_random_state
 from tests.interrupts import Point, interrupted, points_of
 
@@ -33,6 +34,15 @@ class Net(nn.Module):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         spikes: Tensor = self.rnn(self.l2(self.lif(self.l1(x))), init)
         return spikes.reshape(x.shape[0], 4)  # who asks for a size is looked at for each number of samples
+
+
+@pytest.fixture(autouse=True)
+def kept_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep freed memory at every call, whatever ran before: it decides which instructions a call runs."""
+    state = freed_memory._State()
+    state.keeps = True
+    monkeypatch.setattr(freed_memory, "_state", state)
+    monkeypatch.setattr(freed_memory, "CALLS", 2**62)
 
 
 def plain(model: Any, x: Tensor) -> list[Tensor]:
