@@ -59,7 +59,8 @@ _ADVICE = {
         "train with nn.ReLU or convert.ClipFloor in its place: rates correspond to outputs of a ReLU",
     ),
     **dict.fromkeys(
-        ("view", "reshape", "size", "shape", "getitem"), "write torch.flatten(x, 1) or nn.Flatten() to flatten images"
+        ("view", "reshape", "size", "shape", "getattr", "getitem"),
+        "write torch.flatten(x, 1) or nn.Flatten() to flatten images",
     ),
     "mean": "write nn.AdaptiveAvgPool2d(1) and nn.Flatten() for the mean over an image",
     **dict.fromkeys(("linear", "conv1d", "conv2d"), "call a module, such as nn.Linear, whose weights can be changed"),

@@ -33,7 +33,8 @@ def neuron_of(layer: StepLayer, writing: Writing) -> Any:
             raise NIRError(
                 f"layer {writing.name!r} ({type(layer).__name__}, step {kind}) is a neuron without a primitive of NIR, "
                 "and none is near to it. Those that have one: IF, LIF, ParametricLIF, LI, CubaLIF, McPitts, Delay, "
-                "SpikingDecay, ExponentialSynapse"
+                "SpikingDecay, ExponentialSynapse. Of spikingtorch.like, no layer is exported; docs/coming_from.md "
+                "names the nearest of ours"
             )
         writing.lose(f"is a neuron without a primitive ({kind})", nearest[0])
         make = nearest[1]

@@ -52,6 +52,8 @@ class AlphaSynapse(StepLayer):
 class ShortTermPlasticity(StepLayer):
     """Scale spikes by the remaining resources of their synapse: it facilitates and depresses (M. Tsodyks, H. Markram).
 
+    x are spikes, not signed currents.
+
         f' = exp(-1 / tau_facilitation) f[t-1],  q' = exp(-1 / tau_recovery) q[t-1]
         f[t] = f' + release (1 - f') x[t],  out[t] = f[t] (1 - q') x[t],  q[t] = q' + out[t]
 
