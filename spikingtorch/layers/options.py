@@ -18,8 +18,6 @@ from spikingtorch.validation import check_parameter
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
-# the attributes of a step's parameters, by the names of the older package
-OLDER_NAMES = {"threshold": "v0", "reset": "reset_rule"}
 TAU = 8.0  # default membrane time constant, in steps
 
 
@@ -49,21 +47,6 @@ class Options(StepOptions, total=False):
     """
 
     dt: float
-
-
-def firing(
-    owner: str,
-    v0: Value,
-    threshold: Value | None,
-    beta: float,
-    surrogate: F.Surrogate | None,
-    older: str = "v0",
-    defaults: tuple[float, float] = (1.0, 5.0),
-) -> dict[str, Any]:
-    """Return the arguments of firing, and the name, of two, by which the threshold was given."""
-    found = threshold_of(owner, older, v0, threshold, defaults[0])
-    names = {} if threshold is None else {older: "threshold"}
-    return {"threshold": found, "surrogate": surrogate_of(owner, beta, surrogate, defaults[1]), "other_names": names}
 
 
 def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
@@ -133,18 +116,6 @@ def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default
             f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
         )
     return surrogate
-
-
-def threshold_property(older: str) -> Any:
-    """Return the attribute ``threshold`` of a layer that stores it under an older name."""
-
-    def read(layer: Any) -> Any:
-        return getattr(layer, older)
-
-    def write(layer: Any, value: Any) -> None:
-        setattr(layer, older, value)
-
-    return property(read, write, doc="Membrane at which the neuron fires.")
 
 
 def check_arguments(
