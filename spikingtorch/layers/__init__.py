@@ -1,7 +1,7 @@
 """Spiking layers: the parameters of a neuron, its state, and one call into ``spikingtorch.functional``.
 
-Read ``base`` (a state between two calls), ``frame`` (a call of a network), ``steplayer`` (a pure step as a layer) and
-``fold_token`` (all steps at once). The layers are in ``neurons``.
+Begin with ``base``, a state between two calls, and ``steplayer``, a pure step as a layer. ``frame`` is a call of a
+network, and ``fold_token`` stands for all steps at once. The layers are in ``neurons``.
 """
 
 from spikingtorch.layers import neurons

@@ -51,12 +51,13 @@ class Frame:
         self._layers, self._places = layers, [*layers, *hooks]
         # the frames of outer networks that the layers and hooks are in already
         self._around: list[Frame | None] = [place._frame for place in self._places]
+        self.is_pure = is_pure
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
-        for layer, around in zip(layers, self._around, strict=False):
-            if around is not None and around.fold is not None:  # a fold: its layers have no single state
-                layer._refuse_in_fold("reset()" if starts else "detach_()")
-        self.is_pure: bool = is_pure or any([around is not None and around.is_pure for around in self._around])
+            self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
+            for layer, around in zip(layers, self._around, strict=False):
+                if around is not None and around.fold is not None:  # a fold: its layers have no single state
+                    layer._refuse_in_fold("reset()" if starts else "detach_()")
         self.keeps_graph = keeps_graph or self.is_pure
         self._starts, self.repeats = starts, backward_pass() != -1  # whether a backward pass repeats a call
         self.memories: dict[Any, Any] = {}  # by layer; a layer at rest has no entry

@@ -25,6 +25,7 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
+from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
@@ -55,7 +56,7 @@ class SpikingNet(nn.Module):
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
     The network is called once per step, or once for all steps, which is faster. In one call for all steps, the steps
-    become one batch of N T samples, and ``init`` tells the spiking layers to split this batch into steps again. Mode
+    become one batch of N T samples. ``init`` then tells the spiking layers to split the batch into steps again. Mode
     "auto" does this if it provably makes no difference: a copy of the network runs on a few samples, and each operation
     is checked. ``explain`` reports the result. Dropout draws a mask for each step and sample in both modes; the same
     seed gives different masks in the two.
@@ -171,8 +172,8 @@ class SpikingNet(nn.Module):
         Args:
             x: floating, shape (N, T, ...), as the encoders return it, or (T, N, ...) with ``batch_first=False``. T is
                 at least 1; N may be 0.
-            init: True to start a new sequence, False to continue the last one, or a bool tensor (N,), True for samples
-                that start a new sequence.
+            init: True to start a new sequence, False to continue the last one. A bool tensor (N,) is True for samples
+                that start a new one.
             lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After its last
                 step, a sample keeps its state, and its outputs are zero. The values of x at padded steps do not matter,
                 not even NaN. Batch norm in training takes its statistics over the samples that are still running.
@@ -537,7 +538,7 @@ class SpikingNet(nn.Module):
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
-        for layer in layers_of(modules_of(self.net)):
+        for layer in self._layers():
             layer.reset()
 
     def get_state(self) -> dict[str, Tensor]:
@@ -571,8 +572,11 @@ class SpikingNet(nn.Module):
 
     def detach_(self) -> None:
         """Cut the state of every spiking layer from the graph that computed it."""
-        for layer in layers_of(modules_of(self.net)):
+        for layer in self._layers():
             layer.detach_()
+
+    def _layers(self) -> list[StatefulLayer]:
+        return layers_of(modules_of(self.net))
 
     def _check_output(self, out: Any, N: int) -> None:
         """Raise unless the output has the shape Nout; without Nout, note the shape of the output."""

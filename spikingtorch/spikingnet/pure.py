@@ -51,7 +51,7 @@ def run(
 
     Raises:
         TypeError: model is no SpikingNet.
-        ValueError: the model has no weights or buffers of a name, the state is that of another network, or init is
+        ValueError: the model has no weights or buffers of a name, or the state is that of another network. Or init is
             True, which would forget the state. Also the errors of a call of the model.
 
     >>> from spikingtorch import IF

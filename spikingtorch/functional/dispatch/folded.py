@@ -20,21 +20,14 @@ from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
 class Folded(NamedTuple):
-    """The results of a folded scan.
+    """The results of a folded scan."""
 
-    Attributes:
-        finals: the tensors of the state after the last step, without a gradient.
-        last: the output of the last step, without a gradient and in its own memory.
-        outs: folded outputs.
-        fired: the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted.
-        added: whether ``fired`` includes the earlier counts.
-    """
-
-    finals: Sequence[Tensor]
-    last: Tensor
-    outs: Tensor
+    finals: Sequence[Tensor]  # the tensors of the state after the last step, without a gradient
+    last: Tensor  # the output of the last step, without a gradient and in its own memory
+    outs: Tensor  # folded outputs
+    # the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted
     fired: Tensor | None
-    added: bool
+    added: bool  # whether ``fired`` includes the earlier counts
 
 
 def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded | None:
@@ -46,8 +39,10 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
             each may be missing. None to not count.
     """
     bound = bind.find(signature)
-    launched, outs = (None, ()) if bound is None else bound.launch(signature, counts)
-    if launched is None or not launched.finite:
+    if bound is None:
+        return None
+    launched, outs = bound.launch(signature, counts)
+    if not launched.finite:
         return None
     fired = None if counts is None else launched.fired[0]
     return Folded(launched.finals, launched.lasts[0], outs[0], fired, launched.added)

@@ -61,17 +61,10 @@ class ParametricLIF(RestingLayer):
         check_parameter("ParametricLIF", "dt", dt, above=0.0)
         check_parameter("ParametricLIF", "tau", tau, above=dt)
         ratio = tau / dt - 1.0
-        given: Options = {"learnable": "w", **options}
-        super().__init__(
-            F.euler_lif_step,
-            F.EulerLIFState,
-            w=-torch.log(ratio.detach()) if isinstance(ratio, Tensor) else math.log(1.0 / ratio),
-            threshold=threshold,
-            v_rest=v_rest,
-            surrogate=surrogate,
-            reset=reset,
-            **given,
-        )
+        w = -torch.log(ratio.detach()) if isinstance(ratio, Tensor) else math.log(1.0 / ratio)
+        given: Any = {"threshold": threshold, "v_rest": v_rest, "surrogate": surrogate, "reset": reset}
+        options.setdefault("learnable", "w")
+        super().__init__(F.euler_lif_step, F.EulerLIFState, w=w, **given, **options)
 
     @property
     def tau(self) -> Tensor:
@@ -238,21 +231,10 @@ class Izhikevich(StepLayer):
             raise ValueError(f"Izhikevich: c={c!r} is the value of the reset rule; give it to reset={reset!r} instead")
         if any([isinstance(each, Tensor) and each.requires_grad for each in curve]):
             raise ValueError("Izhikevich: curve cannot be learned; give it tensors without a gradient")
-        super().__init__(
-            F.izhikevich_step,
-            F.IzhikevichState,
-            a=a,
-            b=b,
-            d=d,
-            curve=curve,
-            v_recovery=v_recovery,
-            dt=dt,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=F.to_value(-65.0 if c is None else c) if reset is None else reset,
-            other_names={"v_reset": "c"},
-            **options,
-        )
+        reset = F.to_value(-65.0 if c is None else c) if reset is None else reset
+        recovers: Any = {"a": a, "b": b, "d": d, "curve": curve, "v_recovery": v_recovery, "dt": dt}
+        fires: Any = {"threshold": threshold, "surrogate": surrogate, "reset": reset, "other_names": {"v_reset": "c"}}
+        super().__init__(F.izhikevich_step, F.IzhikevichState, **recovers, **fires, **options)
         self._keep("v_rest", v_rest)
 
     @property

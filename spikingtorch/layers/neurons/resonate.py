@@ -80,14 +80,6 @@ class BalancedResonateAndFire(StepLayer):
         check_parameter("BalancedResonateAndFire", "dt", dt, above=0.0)
         most = Limits(least=-1.0 / dt, most=1.0 / dt, learned=Limits(least=-_HIGHEST / dt, most=_HIGHEST / dt))
         object.__setattr__(self, "limits", {**type(self).limits, "omega": most})
-        super().__init__(
-            F.balanced_resonate_and_fire_step,
-            F.BalancedResonateAndFireState,
-            omega=omega,
-            offset=offset,
-            decay_refractory=decay_refractory,
-            dt=dt,
-            threshold=threshold,
-            surrogate=surrogate,
-            **options,
-        )
+        given: Any = {"omega": omega, "offset": offset, "decay_refractory": decay_refractory, "dt": dt}
+        given |= {"threshold": threshold, "surrogate": surrogate}
+        super().__init__(F.balanced_resonate_and_fire_step, F.BalancedResonateAndFireState, **given, **options)
