@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.layers.limits import POSITIVE
+from spikingtorch.layers.limits import FLOORED
 from spikingtorch.validation import check_count, check_floating, check_parameter
 
 
@@ -43,7 +43,6 @@ class ClipFloor(nn.Module):
         if isinstance(threshold, Tensor) and threshold.numel() != 1:
             raise ValueError(f"ClipFloor: threshold has shape {tuple(threshold.shape)}, expected one number")
         check_parameter("ClipFloor", "threshold", threshold, above=0.0)
-        self._within = POSITIVE.kept_within()
         start = torch.tensor(float(threshold))
         if learnable:
             self.threshold = nn.Parameter(start)
@@ -53,7 +52,7 @@ class ClipFloor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of the shape of x."""
         check_floating("ClipFloor", "x", x)
-        threshold = self._within.within(self.threshold)
+        threshold = FLOORED.within(self.threshold)
         share = (x / threshold).clamp(0.0, 1.0)
         rounded = torch.floor(share * self.levels + 0.5) / self.levels
         return threshold * (share + (rounded - share).detach())
@@ -61,7 +60,7 @@ class ClipFloor(nn.Module):
     @property
     def value(self) -> float:
         """The threshold as a number."""
-        found = float(self._within.within(self.threshold.detach()))
+        found = float(FLOORED.within(self.threshold.detach()))
         if not math.isfinite(found):
             raise ValueError(f"ClipFloor: threshold={found}. Look for a training that diverged")
         return found

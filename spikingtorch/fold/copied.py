@@ -40,29 +40,17 @@ T = TypeVar("T")
 
 
 class CallForm(NamedTuple):
-    """The form of a call: all properties that a decision depends on, except the numbers of samples and steps.
+    """The form of a call: all properties that a decision depends on, except the numbers of samples and steps."""
 
-    Attributes:
-        shape: shape of the input of one sample at one step.
-        dtype: of the input.
-        device: of the input.
-        differentiates: whether gradients are recorded, and whether the input has one.
-        precision: dtype in which autocast computes; None if autocast is off.
-        masked: whether init is a tensor, with one value per sample.
-        default: default dtype of new tensors.
-        modes: number of active modes of torch functions, such as a device context.
-        merged: whether batch norm in training takes one statistic over all steps, not one per step.
-    """
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-    differentiates: tuple[bool, bool]
-    precision: torch.dtype | None
-    masked: bool = False
-    default: torch.dtype = torch.float32
-    modes: int = 0
-    merged: bool = False
+    shape: tuple[int, ...]  # of the input of one sample at one step
+    dtype: torch.dtype  # of the input
+    device: torch.device  # of the input
+    differentiates: tuple[bool, bool]  # whether gradients are recorded, and whether the input has one
+    precision: torch.dtype | None  # in which autocast computes; None if autocast is off
+    masked: bool = False  # whether init is a tensor, with one value per sample
+    default: torch.dtype = torch.float32  # of new tensors
+    modes: int = 0  # number of active modes of torch functions, such as a device context
+    merged: bool = False  # whether batch norm in training takes one statistic over all steps, not one per step
 
 
 class Copied:
@@ -73,11 +61,6 @@ class Copied:
         call_form: the form of the call.
         numbers: names of attributes that are numbers. The copy has a tensor in place of each, so that the trace sees
             every use of the number.
-
-    Attributes:
-        net: the copy.
-        layers: the spiking layers of the copy, by path.
-        names: names of its tensors, by identity.
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
@@ -93,7 +76,7 @@ class Copied:
         self.call_form, self.numbers = call_form, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
         self._tensors = [*_tensors_of(self.net)]  # kept alive, so that no other object gets the same id
-        self.names = {id(tensor): path for path, tensor in self._tensors}
+        self.names = {id(tensor): path for path, tensor in self._tensors}  # of its tensors, by identity
         self._before = self.look()
 
     def look(self) -> Look:
@@ -200,12 +183,7 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
     """Return the result of work, which runs a copy of a network; or return why the network does not fold.
 
     Afterwards, restore the current values that the copy shares with the network; an earlier look may hold older values.
-
-    Args:
-        net: the network.
-        call_form: the form of the call.
-        on: the input of the copy, for messages.
-        work: function without arguments that runs the copy.
+    For messages, ``on`` names the input of the copy.
     """
     handled, outside = sys.exception(), Look(net).outside
 

@@ -27,23 +27,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of both traces.
+    """A tensor of both traces."""
 
-    Attributes:
-        number: number of the tensor in the trace; None if it existed before.
-        shape: its sizes; at most one is a Batch.
-        storage: of its memory, in the first trace.
-        outer: the factor outside of the batch in the numbering of the axis.
-        strides: strides of each axis in both traces.
-        constant: identifies a tensor that existed before.
-    """
-
-    number: int | None
-    shape: tuple[int | Batch, ...]
-    storage: int
-    outer: int = 1
-    strides: tuple[tuple[int, int], ...] = ()
-    constant: object = None
+    number: int | None  # of the tensor in the trace; None if it existed before
+    shape: tuple[int | Batch, ...]  # at most one size is a Batch
+    storage: int  # of its memory, in the first trace
+    outer: int = 1  # the factor outside of the batch in the numbering of the axis
+    strides: tuple[tuple[int, int], ...] = ()  # of each axis in both traces
+    constant: object = None  # identifies a tensor that existed before
 
     @property
     def axis(self) -> int | None:
@@ -77,19 +68,12 @@ def merged_size(a: int, b: int) -> int | Batch:
 
 
 class Operation(NamedTuple):
-    """A call of an operation in both traces.
+    """A call of an operation in both traces."""
 
-    Attributes:
-        call: the call in the first trace.
-        named: its arguments by name.
-        tensors: those that go in.
-        outs: those that come out.
-    """
-
-    call: TracedCall
-    named: dict[str, Any]
-    tensors: list[Value]
-    outs: list[Value]
+    call: TracedCall  # in the first trace
+    named: dict[str, Any]  # its arguments by name
+    tensors: list[Value]  # those that go in
+    outs: list[Value]  # those that come out
 
     @property
     def carrying(self) -> list[Value]:

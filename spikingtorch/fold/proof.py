@@ -43,36 +43,23 @@ _OTHERWISE = "computes something else for another number of samples, or at anoth
 _KEEPS = "keeps {}, tensors with their graph, after a call: a record of its own"
 _RETURN = "return it as a part of the output, or leave it to spikingtorch.record(model, x)"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
+# the shapes of the tensors for one sample, and the tree that holds them
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
 
 
 class FoldDecision(NamedTuple):
-    """The decision for a network in its current form.
+    """The decision for a network in its current form."""
 
-    Attributes:
-        reason: why it must step, as the end of a sentence "it ..."; None if it folds.
-        inputs: the inputs of each spiking layer, by path: the shapes of the tensors for one sample, and the tree that
-            holds them. A layer is missing if the trace ended before it.
-        remedy: the change that would let it fold, if known.
-        normalises: whether it has batch norm in training, which takes the statistics of each step.
-        draws: whether it draws random numbers outside of its spiking layers, as dropout in training does.
-        changing: the attributes that a call changes.
-        settled: whether each call changes them, not only the first one.
-        repeats: whether the next step changes them as well.
-        sizes: checks whether it does the same for other numbers of samples.
-        theirs: whether it has a neuron of another library, whose state stays from call to call.
-    """
-
-    reason: str | None
-    inputs: dict[str, Inputs]
-    remedy: str = ""
-    normalises: bool = False
-    draws: bool = False
-    changing: tuple[str, ...] = ()
-    settled: bool = False
-    repeats: bool = False
-    sizes: Sizes | None = None
-    theirs: bool = False
+    reason: str | None  # why it must step, as the end of a sentence "it ..."; None if it folds
+    inputs: dict[str, Inputs]  # of each spiking layer that the trace has reached, by path
+    remedy: str = ""  # the change that would let it fold, if known
+    normalises: bool = False  # whether it has batch norm in training, which takes the statistics of each step
+    draws: bool = False  # whether it draws random numbers outside of its spiking layers, as dropout in training does
+    changing: tuple[str, ...] = ()  # the attributes that a call changes
+    settled: bool = False  # whether each call changes them, not only the first one
+    repeats: bool = False  # whether the next step changes them as well
+    sizes: Sizes | None = None  # checks whether it does the same for other numbers of samples
+    theirs: bool = False  # whether it has a neuron of another library, whose state stays from call to call
 
     @property
     def objection(self) -> str:

@@ -44,41 +44,24 @@ class Objection(FoldError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noted:
-    """The properties of a tensor of a trace; the tensor itself is not kept.
+    """The properties of a tensor of a trace; the tensor itself is not kept."""
 
-    Attributes:
-        number: the number of the tensor in the trace; None if it existed before.
-        shape: its sizes.
-        storage: of its memory.
-        dtype: of its numbers.
-        strides: strides of its axes; empty if its layout has no strides.
-        constant: identifies a tensor that existed before: its name in the network, or its content.
-    """
-
-    number: int | None
+    number: int | None  # of the tensor in the trace; None if it existed before
     shape: tuple[int, ...]
-    storage: int
+    storage: int  # of its memory
     dtype: torch.dtype
-    strides: tuple[int, ...] = ()
-    constant: object = None
+    strides: tuple[int, ...] = ()  # empty if its layout has no strides
+    constant: object = None  # identifies a tensor that existed before: its name in the network, or its content
 
 
 class TracedCall(NamedTuple):
-    """One operation of a trace.
+    """One operation of a trace."""
 
-    Attributes:
-        func: the operation; a text if it is no torch operation.
-        given: its arguments by name, with tensors as ``Noted``.
-        made: what came out.
-        place: the user's line.
-        records: whether gradients are recorded.
-    """
-
-    func: Any
-    given: Any
-    made: Any
-    place: tuple[str, int]
-    records: bool
+    func: Any  # the operation; a text if it is no torch operation
+    given: Any  # its arguments by name, with tensors as ``Noted``
+    made: Any  # what came out
+    place: tuple[str, int]  # the user's line
+    records: bool  # whether gradients are recorded
 
     @property
     def name(self) -> str:
@@ -95,34 +78,25 @@ class Trace(TorchDispatchMode):
     Args:
         device: of the network.
         taught: names of operations for which the user has given rules.
-
-    Attributes:
-        calls: in order.
-        refusal: the first objection, kept because the network may catch it.
-        is_quiet: whether noting is switched off at the moment.
-        asks: whether the user's code has asked for a size.
-        names: names of the network's tensors, by identity.
-        buffers: names of the running means of modules, by identity.
-        statistics: memory of the running statistics that are updated at each step.
     """
 
     computes = True  # whether tensors hold what operations make
 
     def __init__(self, device: torch.device, taught: Container[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.refusal: Objection | None = None
+        self.refusal: Objection | None = None  # the first one, kept because the network may catch it
         self.calls: list[TracedCall] = []
-        self.asks = False
-        self.statistics: set[int] = set()
-        self.names: Mapping[int, str] = {}
-        self.buffers: dict[int, str] = {}
+        self.asks = False  # whether the user's code has asked for a size
+        self.statistics: set[int] = set()  # memory of the running statistics that are updated at each step
+        self.names: Mapping[int, str] = {}  # of the network's tensors, by identity
+        self.buffers: dict[int, str] = {}  # names of the running means of modules, by identity
         self._constants: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._memory: set[int] = set()  # memory of the tensors that operations have made
         self._owned: dict[int, str] = {}  # memory that outlives the step, and its owner
         self._blank: set[int] = set()  # memory that has not been written yet
-        self.is_quiet = False
+        self.is_quiet = False  # whether noting is switched off at the moment
         self.device, self._taught = device, taught
         self._seed = self._random_state()
 

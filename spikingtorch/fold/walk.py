@@ -54,32 +54,21 @@ class Walk:
         free: names of numbers whose value does not matter.
         exact: whether every replaced object is a change.
         shares: ids of tensors that are in several places.
-
-    Attributes:
-        names: names that the code reads, as far as they are found.
-        tells: whether the code can tell a number from a tensor that holds it.
-        numbers: names of the numbers among the attributes of its modules.
-        reason: why no decision is possible, and the remedy.
-        marks: the values that must stay the same, by name.
-        guard: a fast check that they are the same.
-        empty: dicts, mostly of hooks, that are empty while nothing has changed.
-        alive: what was marked.
-        outside: the objects that a copy of the network shares with it.
     """
 
     def __init__(
         self, names: set[str], ignored: Collection[str], free: Collection[str], exact: bool, shares: Collection[int]
     ) -> None:
-        self.names: set[str] = set()
-        self.tells = False
-        self.numbers: set[str] = set()
-        self.reason: str | None = None
+        self.names: set[str] = set()  # that the code reads, as far as they are found
+        self.tells = False  # whether the code can tell a number from a tensor that holds it
+        self.numbers: set[str] = set()  # names of the numbers among the attributes of its modules
+        self.reason: str | None = None  # why no decision is possible
         self.remedy = ""
-        self.marks: dict[str, tuple[Any, ...]] = {}
-        self.guard = Guard()
-        self.empty: list[Any] = []
-        self.alive: list[Any] = []
-        self.outside = Guard()
+        self.marks: dict[str, tuple[Any, ...]] = {}  # the values that must stay the same, by name
+        self.guard = Guard()  # a fast check that they are the same
+        self.empty: list[Any] = []  # dicts, mostly of hooks, that are empty while nothing has changed
+        self.alive: list[Any] = []  # what was marked
+        self.outside = Guard()  # the objects that a copy of the network shares with it
         self._is_outside = False
         self._read, self._ignored, self._free, self._exact, self._shares = names, ignored, free, exact, shares
         # numbers of torch's modules, each with the function that returns its relevant part

@@ -65,9 +65,6 @@ class Activity:
         """Warn if the same layer has been silent, or has always fired, long enough."""
         kinds = {layer: _kind(*torch.stack(found).tolist()) for layer, found in self._range.items()}
         self._range.clear()
-        if not any(kinds.values()):
-            self._odd.clear()
-            return
         names = {module: name for name, module in net.named_modules()}
         found = {names.get(layer, ""): (kind, type(layer).__name__) for layer, kind in kinds.items() if kind}
         before = {name: count for name, (kind, count) in self._odd.items() if found.get(name, ("",))[0] == kind}

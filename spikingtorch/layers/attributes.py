@@ -11,7 +11,7 @@ from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import CHANGES, StatefulLayer
-from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
+from spikingtorch.layers.limits import ANY, COMMON, Limits, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 
 # options that are given in the constructor or never, because other attributes may depend on them
@@ -29,17 +29,11 @@ class Attributes(StatefulLayer):
     constrain: bool
 
     def _set_up(self, params: dict[str, Any], learnable: bool | str | Iterable[str], names: Mapping[str, str]) -> None:
-        """Store parameters of the step as attributes.
-
-        Args:
-            params: by the names of the step.
-            learnable: names of the parameters to train, or True for all.
-            names: names of attributes for messages and the repr.
-        """
+        """Store the parameters of the step, by its names, as attributes; ``names`` are for messages and the repr."""
         owner = type(self).__name__
         self._other_names = names
         self._apart: tuple[str, ...] = ()  # attributes that are no parameters of the step
-        self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
+        self._ranges: dict[str, Limits] = {}  # of the parameters that learn and have limits
         v_reset = value_of(owner, params.get("reset"))
         self._sets_value = v_reset is not None
         if self._sets_value:
@@ -73,7 +67,7 @@ class Attributes(StatefulLayer):
         return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in CHANGES:  # at every call
+        if name in CHANGES:  # nn.Module would look for parameters and modules first
             object.__setattr__(self, name, value)
             return
         if name in ("recurrent", self._recurrent_name):
@@ -134,7 +128,7 @@ class Attributes(StatefulLayer):
             return
         limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
         if learns and self.constrain:
-            self._ranges[name] = limits.kept_within()
+            self._ranges[name] = limits.learned or limits
         else:
             self._ranges.pop(name, None)
 

@@ -42,6 +42,12 @@ _GONE = (
 )
 
 
+_REMEDIES = {
+    "v": "make the layer with returns=('spikes', 'v'), or leave it to spikingtorch.record(model, x, 'v')",
+    "s": "take what the layer returns, or leave it to spikingtorch.record(model, x)",
+}
+
+
 class StatefulLayer(WithConstants):
     """A layer's state: it lives between calls only.
 
@@ -75,13 +81,6 @@ class StatefulLayer(WithConstants):
         """Return the state that a sequence starts from: at rest, with the states of all parts of the layer."""
         return self.rest_state(x)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # attributes that change at every call are no parameters or modules; nn.Module would check that first
-        if name in CHANGES:
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
     @property
     def v(self) -> Tensor | None:
         """The membrane after the reset, or None before the first step and for a neuron without one."""
@@ -113,14 +112,14 @@ class StatefulLayer(WithConstants):
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
         self._refuse_in_fold("detach_()")
         if (frame := frame_of(self)) is not None:
-            frame.remember(self, self._cut(frame.memory(self)))
+            frame.memories[self] = self._cut(frame.memories.get(self))
         elif backward_pass() == -1:
             self._memory = self._cut(self._own_memory())
 
     def _remembered(self) -> Memory | None:
         """Return the current memory of the layer, for code that observes a call from inside."""
         frame = frame_of(self)
-        return self._memory if frame is None else frame.memory(self)
+        return self._memory if frame is None else frame.memories.get(self)
 
     def _recorder_here(self) -> Any:
         """Return the recorder of this call; in the second run of ``checkpoint``, the recorder of the first run."""
@@ -137,7 +136,7 @@ class StatefulLayer(WithConstants):
             found: Memory | None = here.repeated(self)
             return found
         if (frame := frame_of(self)) is not None:
-            return _live(frame.memory(self))
+            return _live(frame.memories.get(self))
         if self._dropped == backward_pass() != -1:
             raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
         return self._own_memory(goes_on=False)
@@ -145,25 +144,16 @@ class StatefulLayer(WithConstants):
     def _refuse_in_fold(self, name: str) -> None:
         frame = frame_of(self)
         if frame is not None and frame.fold is not None:
-            text = f"uses {type(self).__name__}.{name} between two steps"
-            frame.fold.refuse(text, self._remedy_for(name))
-
-    def _remedy_for(self, name: str) -> str:
-        """Return the advice for a network that reads this attribute of the layer between two steps."""
-        if name == "v":
-            return "make the layer with returns=('spikes', 'v'), or leave it to spikingtorch.record(model, x, 'v')"
-        if name == "s":
-            return "take what the layer returns, or leave it to spikingtorch.record(model, x)"
-        return "let the step of the layer compute it, and give it out: returns= names fields of its state"
+            remedy = _REMEDIES.get(
+                name, "let the step of the layer compute it, and give it out: returns= names fields of its state"
+            )
+            frame.fold.refuse(f"uses {type(self).__name__}.{name} between two steps", remedy)
 
     def _start(self, x: Tensor, init: bool | Tensor, *, shared: bool = False) -> Memory:
         """Return the memory that a call starts from; in the second run of ``checkpoint``, the memory of the first run.
 
-        Args:
-            x: input of one step.
-            init: the ``init`` of that step.
-            shared: whether one expanded zero may stand for all neurons at rest. No operation of torch may read it,
-                because the result would get other strides.
+        With ``shared``, one expanded zero may stand for all neurons at rest. No operation of torch may read it, because
+        the result would get other strides.
 
         Raises:
             RuntimeError: a backward pass repeats a call, and the state that the call started from is unknown.
@@ -189,7 +179,7 @@ class StatefulLayer(WithConstants):
         if here is not None and here.repeats:
             here.repeat(self, memory)
         elif frame is not None:
-            frame.remember(self, memory)
+            frame.memories[self] = memory
         elif backward_pass() == -1:
             commit({self: memory})
         else:
@@ -202,7 +192,7 @@ class StatefulLayer(WithConstants):
         starts = not isinstance(init, Tensor) and init
         frame, memory = frame_of(self), None
         if not starts:
-            memory = self._own_memory(goes_on=not self.memoryless) if frame is None else _live(frame.memory(self))
+            memory = self._own_memory(goes_on=not self.memoryless) if frame is None else _live(frame.memories.get(self))
         if memory is None:
             return self._at_rest(x, shared=shared)
         self._check_continues(memory.state, x)

@@ -12,12 +12,10 @@ from spikingtorch import validation as checks
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.fold_token import FoldToken
 
-_BatchNorm = AnyBatchNorm
-
 
 def takes_statistics(module: nn.Module) -> bool:
     """Return True if a module is a batch norm that normalises with the statistics of its batch."""
-    return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
+    return isinstance(module, AnyBatchNorm) and (module.training or module.running_mean is None)
 
 
 def scripted_norm(net: nn.Module) -> str | None:
@@ -30,19 +28,12 @@ def scripted_norm(net: nn.Module) -> str | None:
 
 
 class _Update(NamedTuple):
-    """The update of running statistics by a call of batch norm.
+    """The update of running statistics by a call of batch norm."""
 
-    Attributes:
-        running: mean and variance; empty if no sample changes them.
-        of_steps: the statistics of each step, (T, C).
-        momentum: weight of the new statistics; None for the mean over all batches.
-        counter: counter of the batches, if they are counted.
-    """
-
-    running: tuple[Tensor, ...]
-    of_steps: tuple[Tensor, ...]
-    momentum: float | None
-    counter: Tensor | None
+    running: tuple[Tensor, ...]  # mean and variance; empty if no sample changes them
+    of_steps: tuple[Tensor, ...]  # the statistics of each step, (T, C)
+    momentum: float | None  # weight of the new statistics; None for the mean over all batches
+    counter: Tensor | None  # counter of the batches, if they are counted
 
 
 class StatisticsOfSteps(TorchFunctionMode):
@@ -61,22 +52,17 @@ class StatisticsOfSteps(TorchFunctionMode):
         modules: of the network.
         merged: take one statistic for all steps. The running statistics are then updated in the call, as in torch,
             because code may read them after it.
-
-    Attributes:
-        fold: the fold.
-        sizes: number of samples and of steps.
-        running: mask of the samples that count at each step, of these sizes; None if all count.
-        met: whether there was a batch norm in training.
     """
 
     def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool) -> None:
         super().__init__()
-        self.met = False
+        self.met = False  # whether there was a batch norm in training
         self.fold = fold
         self.sizes = (fold.N * fold.T, 1) if merged else (fold.N, fold.T)
+        # the samples that count at each step; None if all count
         self.running = None if fold.running is None else fold.running.reshape(self.sizes)
         # the running mean identifies the module of the call
-        tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
+        tracked = [module for module in modules if isinstance(module, AnyBatchNorm) and module.running_mean is not None]
         self._modules = {id(module.running_mean): module for module in tracked}
         counters = [module.num_batches_tracked for module in tracked if module.num_batches_tracked is not None]
         self._counted = [] if torch.compiler.is_compiling() else [(each, each.clone()) for each in counters]
@@ -187,16 +173,7 @@ def _of_running(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """Normalise, at each step, the samples that have not ended; the others become zero.
-
-    Args:
-        mode: the fold whose mask tells which samples run.
-        x: parts of the samples of all steps, (N T parts, C, ...).
-        running: mean and variance.
-        affine: weight and bias.
-        momentum: weight of the new statistics.
-        eps: added to the variance.
-    """
+    """Normalise, at each step of x (N T parts, C, ...), the samples that have not ended; the others become zero."""
     assert mode.running is not None
     numbers = torch.arange(x.shape[0], device=x.device).view(mode.sizes[0], mode.sizes[1], -1)
     places = [numbers[rows, t].flatten() for t, rows in enumerate(mode.running.unbind(1))]

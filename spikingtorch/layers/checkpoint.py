@@ -19,15 +19,10 @@ from spikingtorch.functional.core.tree import tree_map
 
 
 class Region(NamedTuple):
-    """One run of a function by non-reentrant checkpoint.
+    """One run of a function by non-reentrant checkpoint."""
 
-    Attributes:
-        both: torch's object that both runs share.
-        run: torch's object of the second run only; None in the first run.
-    """
-
-    both: Any
-    run: Any
+    both: Any  # torch's object that both runs share
+    run: Any  # torch's object of the second run only; None in the first run
 
     @property
     def repeats(self) -> bool:

@@ -106,6 +106,10 @@ def unpacked(packed: Any) -> dict[str, Any]:
     return found
 
 
+# the missing keys of the last call of load_state_dict that was warned about
+_warned_of: list[list[str] | None] = [None]
+
+
 class WithConstants(nn.Module):
     """A module whose constants are in its ``state_dict``."""
 
@@ -141,13 +145,11 @@ class WithConstants(nn.Module):
             raise ValueError(f"the checkpoint has {names[0]}, and the layer {names[1]}")
         found = {}
         for name, value in self._constants().items():
-            if not same_kind(here[name], saved[name]):
-                text = f"{name} is {shown(saved[name])} in the checkpoint and {shown(here[name])} in the layer"
-                raise ValueError(text)
-            if isinstance(value, Tensor):
-                continue
             try:
-                found[name] = taken_over(value, saved[name])
+                if not same_kind(here[name], saved[name]):
+                    raise TypeError("it is of another kind")
+                if not isinstance(value, Tensor):
+                    found[name] = taken_over(value, saved[name])
             except TypeError:
                 text = f"{name} is {shown(saved[name])} in the checkpoint and {shown(here[name])} in the layer"
                 raise ValueError(text) from None
@@ -177,32 +179,13 @@ class WithConstants(nn.Module):
             error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
 
     def _note_no_constants(self, missing: list[str]) -> None:
-        """Note that a checkpoint has no constants of this layer.
-
-        Args:
-            missing: the missing keys, one list for all modules of one call of ``load_state_dict``.
-        """
-        NOTICE.no_constants(missing)
-
-
-class _Notice:
-    """Warns once per call of load_state_dict: all layers of the call share one list of missing keys."""
-
-    def __init__(self) -> None:
-        self._last: list[str] | None = None
-
-    def no_constants(self, missing: list[str]) -> None:
-        """Warn that a checkpoint holds no constants."""
-        if self._last is missing:
-            return
-        self._last = missing
-        warnings.warn(
-            "load_state_dict: the checkpoint has no constants of spiking layers (tau, threshold, surrogate, "
-            "reset rule), because another library saved it, or an older spikingtorch. The layers keep the values "
-            "of their constructors; save the checkpoint again to store them",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
-NOTICE = _Notice()
+        """Warn that a checkpoint has no constants, once for a call of load_state_dict, which shares one list."""
+        if _warned_of[0] is not missing:
+            _warned_of[0] = missing
+            warnings.warn(
+                "load_state_dict: the checkpoint has no constants of spiking layers (tau, threshold, surrogate, "
+                "reset rule), because another library saved it, or an older spikingtorch. The layers keep the values "
+                "of their constructors; save the checkpoint again to store them",
+                UserWarning,
+                stacklevel=2,
+            )

@@ -1,6 +1,6 @@
 """FoldToken: the ``init`` that a network gets when all steps of a sequence run as one batch."""
 
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -10,31 +10,14 @@ from spikingtorch.functional.core.tree import leaves_of
 
 
 class FoldError(RuntimeError):
-    """A network does something that only makes sense one step at a time; the message completes "it ...".
-
-    Args:
-        what: it does.
-        remedy: the change that would let the network fold.
-    """
+    """A network does something that only makes sense one step at a time; the message completes "it ..."."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(what)
-        self.remedy = remedy
+        self.remedy = remedy  # the change that would let the network fold
 
 
 _INIT = "pass init to the spiking layers only, and keep everything that is reset at init in the state of a layer"
-
-
-class Foldable(Protocol):
-    """The methods of a spiking layer that a fold calls."""
-
-    memoryless: bool
-
-    def _rehearse(self, inputs: Any) -> Any:
-        """Return outputs like those of one step."""
-
-    def _advance_all(self, inputs: Any, fold: "FoldToken") -> Any:
-        """Advance all steps of the fold."""
 
 
 class FoldToken:
@@ -51,14 +34,6 @@ class FoldToken:
         complete: whether these are all steps of a sequence.
         running: mask (N, T), False where a sample is padded; None without padding.
         eager: True if nothing traces, compiles or transforms the call.
-
-    Attributes:
-        plain: whether one kernel can run all of it: there is no padding, and either all samples start or all go on.
-        is_together: whether batch norm takes one statistic over all steps.
-        supports: collects the places where the derivatives of spikes are not zero; None if they are not needed.
-        called: the layers that have been called in this fold, by their identity.
-        saved: inputs that the backward pass will read, each with its version counter at the time of reading.
-        refusal: the reason why the fold has ended; None while it runs.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -80,18 +55,19 @@ class FoldToken:
         self.detaches_state = detaches_state
         self.complete = complete
         self.running = running
+        # whether one kernel can run all of it
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
-        self.is_together = False
-        self.supports: Any = None
-        self.called: dict[int, Foldable] = {}
-        self.saved: list[tuple[Foldable, Tensor, int]] = []
-        self.refusal: FoldError | None = None
+        self.is_together = False  # whether batch norm takes one statistic over all steps
+        self.supports: Any = None  # collects the places where the derivatives of spikes are not zero, if needed
+        self.called: dict[int, Any] = {}  # the layers that have been called, by their identity
+        self.saved: list[tuple[Any, Tensor, int]] = []  # inputs that the backward pass reads, each with its version
+        self.refusal: FoldError | None = None  # the reason why the fold has ended
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold with an empty record of calls."""
         return FoldToken(self.N, self.T, self.init, self.detaches_state, self.complete, self.running)
 
-    def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
+    def call(self, layer: Any, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         leaves = self.admit(layer, inputs, init)
         if not torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -116,7 +92,7 @@ class FoldToken:
         self.refusal = FoldError(reason, remedy)
         raise self.refusal
 
-    def admit(self, layer: Foldable, inputs: Any, init: object) -> list[Tensor]:
+    def admit(self, layer: Any, inputs: Any, init: object) -> list[Tensor]:
         """Return the tensors of an input; raise unless this call gives the same result folded and step by step."""
         if init is not self and not layer.memoryless:
             text = f"calls {self.name(layer)} without handing it the init that forward was given"
@@ -133,7 +109,7 @@ class FoldToken:
         self.called[id(layer)] = layer
         return leaves
 
-    def name(self, layer: Foldable) -> str:
+    def name(self, layer: Any) -> str:
         """Return the name of a layer for messages."""
         return f"a {type(layer).__name__} layer"
 
@@ -171,12 +147,12 @@ def _refusing(reason: str) -> Any:
     return method
 
 
-for _name in ("bool", "len", "hash"):
-    setattr(FoldToken, f"__{_name}__", _refusing("branches on init"))
-for _name in ("eq", "ne", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "invert"):
-    setattr(FoldToken, f"__{_name}__", _refusing("compares init or combines it with something"))
-for _name in ("int", "float", "index", "complex", "neg", "pos", "abs", "iter", "getitem", "array"):
-    setattr(FoldToken, f"__{_name}__", _refusing("takes the value of init"))
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
-    setattr(FoldToken, f"__{_name}__", _refusing("computes with init"))
-    setattr(FoldToken, f"__r{_name}__", _refusing("computes with init"))
+for _reason, _names in {
+    "branches on init": "bool len hash",
+    "compares init or combines it with something": "eq ne lt le gt ge and rand or ror xor rxor invert",
+    "takes the value of init": "int float index complex neg pos abs iter getitem array",
+    "computes with init": "add sub mul truediv floordiv mod pow matmul "
+    "radd rsub rmul rtruediv rfloordiv rmod rpow rmatmul",
+}.items():
+    for _name in _names.split():
+        setattr(FoldToken, f"__{_name}__", _refusing(_reason))

@@ -28,14 +28,6 @@ class Frame:
             includes the calls inside this one.
         compiles: whether torch.compile or torch.export traces the call.
         eager: whether nothing traces, compiles or transforms the call.
-
-    Attributes:
-        init: the ``init`` of the step that runs; in a fold, its token.
-        running: mask (N,) of the samples that have not ended; None if no sample has. A fold has its own mask.
-        fold: the token of all steps; None in a network that steps.
-        activity: the activity check of this call, if any.
-        repeats: whether a backward pass repeats a call.
-        thread: number of the thread in which the layers find this frame; None for every thread.
     """
 
     def __init__(
@@ -50,33 +42,34 @@ class Frame:
         eager: bool = False,
     ) -> None:
         self.compiles, self.eager = compiles, eager
-        self.init: Any = None
-        self.running: Tensor | None = None
-        self.fold: Any = None
-        self.activity: Any = None
+        self.init: Any = None  # of the step that runs; in a fold, its token
+        self.running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
+        self.fold: Any = None  # the token of all steps; None in a network that steps
+        self.activity: Any = None  # the activity check of this call, if any
+        # the thread in which the layers find this frame; None for every thread
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
         # the frames of outer networks that the layers and hooks are in already
         self._around: list[Frame | None] = [place._frame for place in self._places]
+        self.is_pure = is_pure
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
-        for layer, around in zip(layers, self._around, strict=False):
-            if around is not None and around.fold is not None:  # a fold: its layers have no single state
-                layer._refuse_in_fold("reset()" if starts else "detach_()")
-        self.is_pure: bool = is_pure or any([around is not None and around.is_pure for around in self._around])
+            self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
+            for layer, around in zip(layers, self._around, strict=False):
+                if around is not None and around.fold is not None:  # a fold: its layers have no single state
+                    layer._refuse_in_fold("reset()" if starts else "detach_()")
         self.keeps_graph = keeps_graph or self.is_pure
-        self._starts, self.repeats = starts, backward_pass() != -1
-        # by layer; a layer at rest has no entry
-        self._memories: dict[Any, Any] = {}
+        self._starts, self.repeats = starts, backward_pass() != -1  # whether a backward pass repeats a call
+        self.memories: dict[Any, Any] = {}  # by layer; a layer at rest has no entry
         if not (starts or self.repeats):
             for layer, around in zip(layers, self._around, strict=False):
-                self._memories[layer] = layer._own_memory() if around is None else around.memory(layer)
+                self.memories[layer] = layer._own_memory() if around is None else around.memories.get(layer)
             if not self.keeps_graph:
                 self.detach()
 
     def __enter__(self) -> None:
         for place in self._places:
-            place._frame = self
+            object.__setattr__(place, "_frame", self)  # nn.Module's would look for parameters and modules first
 
     def __exit__(self, kind: Any, *error: object) -> None:
         replaced = kind is None and any([place._frame is not self for place in self._places])
@@ -90,7 +83,7 @@ class Frame:
     def leave(self) -> None:
         """Give the layers back the frames of the outer networks, if there are any."""
         for place, around in zip(self._places, self._around, strict=True):
-            place._frame = around
+            object.__setattr__(place, "_frame", around)
 
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
         """Set the arguments for the step that follows, or for all steps."""
@@ -98,39 +91,31 @@ class Frame:
 
     def knows(self, layer: Any) -> bool:
         """Return True if the memory of a layer is known; it can be unknown if a backward pass repeats a call."""
-        return not self.repeats or self._starts or layer in self._memories
-
-    def memory(self, layer: Any) -> Any:
-        """Return the current memory of a layer."""
-        return self._memories.get(layer)
-
-    def remember(self, layer: Any, memory: Any) -> None:
-        """Store the memory of a layer."""
-        self._memories[layer] = memory
+        return not self.repeats or self._starts or layer in self.memories
 
     def mark(self) -> dict[Any, Any]:
         """Return a mark: the memories as they are now."""
-        return dict(self._memories)
+        return dict(self.memories)
 
     def rewind(self, mark: dict[Any, Any]) -> None:
         """Go back to the memories of a mark."""
-        self._memories = dict(mark)
+        self.memories = dict(mark)
 
     def detach(self) -> None:
         """Cut the memories of the layers from their graph."""
-        self._memories = {layer: layer._cut(memory) for layer, memory in self._memories.items()}
+        self.memories = {layer: layer._cut(memory) for layer, memory in self.memories.items()}
 
     def commit(self) -> None:
         """Store the memories in the layers."""
         cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
         for layer, around in zip(self._layers, self._around, strict=False):
-            memory = self._memories.get(layer)
+            memory = self.memories.get(layer)
             if cuts and memory is not None and not memory.plain:
                 memory = layer._at_end(memory)
             if around is None:
                 found[layer] = memory
             else:
-                around.remember(layer, memory)
+                around.memories[layer] = memory
         if not self.repeats:
             commit(found)
 
@@ -164,12 +149,8 @@ def frame_of(place: Any) -> Frame | None:
 def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
     """Return the init of a layer, from its caller or from the network, and the mask of running samples.
 
-    In the second run of ``checkpoint``, both are those of the first run, and so is the recorder of the layer.
-
-    Args:
-        place: the layer, or a hook that passes init on.
-        frame: frame of the call, if any.
-        init: the init that the caller passed; None if it passed none.
+    In the second run of ``checkpoint``, both are those of the first run, and so is the recorder of the layer. A hook
+    that passes init on stands for a layer as well.
     """
     here, owner = region(), (place, "told")
     now = (None, None) if frame is None else (frame.init, frame.running)

@@ -36,14 +36,7 @@ class Limits(NamedTuple):
     learned: "Limits | None" = None
 
     def check(self, owner: str, name: str, value: Any, learns: bool) -> None:
-        """Raise unless a value is within the limits.
-
-        Args:
-            owner: the name of the caller, for messages.
-            name: of the parameter.
-            value: of the parameter, a float or a tensor.
-            learns: whether the parameter is learnable.
-        """
+        """Raise unless the value of a parameter, a float or a tensor, is within the limits."""
         check_parameter(owner, name, value, above=self.above, least=self.least, most=self.most)
         if learns and self.learned is not None:
             try:
@@ -51,51 +44,34 @@ class Limits(NamedTuple):
             except ValueError as error:
                 raise ValueError(f"{error}, since it learns. constrain=False lets it go") from None
 
-    def kept_within(self) -> "Range":
-        """Return the range in which a learnable parameter is kept."""
-        limits = self.learned or self
-        return Range(limits.least, limits.most)
-
-
-class Range(NamedTuple):
-    """The range in which a learnable parameter is kept.
-
-    Attributes:
-        low: the least value.
-        high: the greatest value.
-    """
-
-    low: float
-    high: float
-
     def put_back(self, owner: str, name: str, parameter: nn.Parameter) -> None:
-        """Clamp a parameter to the range, in place, if it may be written on.
+        """Clamp a parameter to the limits, in place, if it may be written on.
 
-        On the CPU, a parameter inside the range is not written on, so that graphs that hold it stay valid. A graph that
-        holds a clamped parameter raises in its backward pass, as after any write in place. On other devices a check
-        would make the host wait, so the parameter is always clamped, and autograd does not count the write.
+        On the CPU, a parameter within the limits is not written on, so that graphs that hold it stay valid. A graph
+        that holds a clamped parameter raises in its backward pass, as after any write in place. On other devices, a
+        check would make the host wait. So the parameter is always clamped, and autograd does not count the write.
 
         Raises:
             ValueError: the parameter is NaN or infinite.
         """
         if not parameter.is_cpu:
             if may_write(parameter):
-                parameter.data.clamp_(self.low, self.high)
+                parameter.data.clamp_(self.least, self.most)
             return
         bounds = value_range(owner, name, parameter)
-        if bounds is not None and not (self.low <= bounds[0] and bounds[1] <= self.high):
+        if bounds is not None and not (self.least <= bounds[0] and bounds[1] <= self.most):
             with torch.no_grad():
-                parameter.clamp_(self.low, self.high)
+                parameter.clamp_(self.least, self.most)
 
     def within(self, value: Tensor) -> Tensor:
-        """Return the nearest value in the range, with the gradient of the value."""
-        return value.detach().clamp(self.low, self.high) + (value - value.detach())
+        """Return the nearest value within the limits, with the gradient of the value."""
+        return value.detach().clamp(self.least, self.most) + (value - value.detach())
 
 
-_FLOORED = Limits(least=FLOOR)
-POSITIVE = Limits(above=0.0, learned=_FLOORED)
+FLOORED = Limits(least=FLOOR)
+POSITIVE = Limits(above=0.0, learned=FLOORED)
 SHARE = Limits(least=0.0, most=1.0)
-THRESHOLD = Limits(learned=_FLOORED)
+THRESHOLD = Limits(learned=FLOORED)
 DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
 ANY = Limits()
 # the parameters that every layer may have besides those of its neuron

@@ -18,21 +18,11 @@ from spikingtorch.validation import check_parameter
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
-# the attributes of a step's parameters, by the names of the older package
-OLDER_NAMES = {"threshold": "v0", "reset": "reset_rule"}
 TAU = 8.0  # default membrane time constant, in steps
 
 
 class StepOptions(TypedDict, total=False):
-    """The options of every layer besides the parameters of its neuron; see StepLayer.
-
-    Attributes:
-        learnable: names of the parameters to train, or True for all.
-        recurrent: recurrent weights: the weighted output is added to the input one step later.
-        constrain: keep learnable parameters within their limits.
-        refractory: refractory period after each spike.
-        returns: the values that a call returns: "spikes", or a tuple of names such as ("spikes", "v").
-    """
+    """The options of every layer besides the parameters of its neuron; StepLayer documents them."""
 
     learnable: Learnable
     recurrent: Weights | None
@@ -42,39 +32,18 @@ class StepOptions(TypedDict, total=False):
 
 
 class Options(StepOptions, total=False):
-    """The options of a layer whose times are in steps, or in the unit of ``dt``.
-
-    Attributes:
-        dt: length of a step, in the unit of the time constants and of ``refractory``.
-    """
+    """The options of a layer whose times are in steps, or in the unit of ``dt``, the length of a step."""
 
     dt: float
 
 
-def firing(
-    owner: str,
-    v0: Value,
-    threshold: Value | None,
-    beta: float,
-    surrogate: F.Surrogate | None,
-    older: str = "v0",
-    defaults: tuple[float, float] = (1.0, 5.0),
-) -> dict[str, Any]:
-    """Return the arguments of firing, and the name, of two, by which the threshold was given."""
-    found = threshold_of(owner, older, v0, threshold, defaults[0])
-    names = {} if threshold is None else {older: "threshold"}
-    return {"threshold": found, "surrogate": surrogate_of(owner, beta, surrogate, defaults[1]), "other_names": names}
-
-
 def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
     """Return the threshold that was given, by its name or by its older name."""
-    if threshold is None:
-        return value
-    if isinstance(value, Tensor) or value != default:
+    if threshold is not None and (isinstance(value, Tensor) or value != default):
         raise ValueError(
             f"{owner}: {older}={value!r} and threshold={threshold!r} are the same parameter; give one of them"
         )
-    return threshold
+    return value if threshold is None else threshold
 
 
 def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
@@ -105,10 +74,8 @@ def warn_of_tau(kind: type[Any], tau: Any) -> None:
 
 def warn_of_beta(owner: str, beta: Any, tau: Value, decay: Value | None) -> None:
     """Warn if the slope of the surrogate looks like a decay: below one, and given without a tau or a decay."""
-    given = (
-        decay is not None or tau is not TAU
-    )  # compare with the default object: an 8.0 in the user's code is another object
-    if given or not _is_share(beta):
+    # compare with the default object: an 8.0 in the user's code is another object
+    if decay is not None or tau is not TAU or not _is_share(beta):
         return
     warnings.warn(
         f"{owner}: beta={beta:g} is the slope of the surrogate, and the decay is that of tau={TAU:g} steps. For a "
@@ -135,29 +102,12 @@ def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default
     return surrogate
 
 
-def threshold_property(older: str) -> Any:
-    """Return the attribute ``threshold`` of a layer that stores it under an older name."""
-
-    def read(layer: Any) -> Any:
-        return getattr(layer, older)
-
-    def write(layer: Any, value: Any) -> None:
-        setattr(layer, older, value)
-
-    return property(read, write, doc="Membrane at which the neuron fires.")
-
-
 def check_arguments(
     kind: type[Any], step: Callable[..., Any], state: type[Any], given: Iterable[str], handed: Collection[str]
 ) -> None:
-    """Raise if a layer has an argument that its step does not take, or lacks one that the step needs.
+    """Raise if a class of layers has an argument that its step does not take, or lacks one that the step needs.
 
-    Args:
-        kind: class of the layer.
-        step: its step.
-        state: type of its state.
-        given: the arguments of the layer's constructor.
-        handed: the arguments of its step, which may be computed from ``given``.
+    ``given`` are the arguments of the layer's constructor, ``handed`` those of its step, computed from them.
     """
     takes, any_name = _arguments(step)
     if not any_name and (unknown := [name for name in handed if name not in takes]):

@@ -15,14 +15,9 @@ Lengths: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int]
 
 
 def without_padding(x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
-    """Return a padded batch with zeros as padding, up to the end of the longest sequence, and the mask of valid steps.
+    """Return a padded batch with zeros as padding, and the mask of the steps that are none.
 
-    Args:
-        x: padded batch, (N, T, ...).
-        lengths: of the sequences, (N,).
-
-    Returns:
-        (N, T', ...) and a mask (N, T'). T' is the greatest length if Python may read it, else T.
+    They have the shapes (N, T', ...) and (N, T'). T' is the greatest length if Python may read it, else T.
     """
     N, T = x.shape[:2]
     checked = check_lengths("SpikingNet", lengths, N, T).to(x.device)
@@ -34,13 +29,7 @@ def without_padding(x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
 
 
 def padded(x: Tensor, running: Tensor, T: int) -> Tensor:
-    """Return (N, T, ...) with zeros at the padded steps.
-
-    Args:
-        x: shape (N, T', ...).
-        running: shape (N, T').
-        T: number of steps, at least T'.
-    """
+    """Return (N, T, ...) with zeros at the padded steps of (N, T', ...), and after them."""
     mask = running.view(*running.shape, *(1,) * (x.ndim - 2))
     kept = torch.where(mask, x, torch.zeros_like(x))
     after = T - x.shape[1]

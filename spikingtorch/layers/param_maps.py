@@ -15,15 +15,10 @@ _ROUNDING = 1e-6
 
 
 class InSteps(NamedTuple):
-    """A map of parameters whose times are in units of dt.
+    """A map of parameters whose times are in units of dt."""
 
-    Attributes:
-        map: of parameters whose times are in steps.
-        times: names of the times.
-    """
-
-    map: Callable[[dict[str, Any]], dict[str, Any]]
-    times: tuple[str, ...]
+    map: Callable[[dict[str, Any]], dict[str, Any]]  # of parameters whose times are in steps
+    times: tuple[str, ...]  # the names of the times
 
     def __call__(self, stored: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters of the step."""

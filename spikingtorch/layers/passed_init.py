@@ -13,14 +13,10 @@ from spikingtorch.validation import TakesInit, signature_of
 
 
 class InitHook:
-    """A forward pre-hook that passes a module the init of the network if its caller passes none.
-
-    Args:
-        place: position of ``init`` among the arguments of forward.
-    """
+    """A forward pre-hook that passes a module the init of the network if its caller passes none."""
 
     def __init__(self, place: int) -> None:
-        self._place, self._frame = place, None
+        self._place, self._frame = place, None  # the position of init among the arguments of forward
 
     def __reduce__(self) -> Any:  # a copy belongs to no call
         return InitHook, (self._place,)

@@ -12,30 +12,17 @@ from spikingtorch.layers.base import CHANGES
 
 
 class PreparedScan(NamedTuple):
-    """A layer's step with its parameters, valid while each attribute of the layer is the same object.
-
-    Attributes:
-        scan: the step with its parameters.
-        mapped: the map that computes the parameters. If there are tensors, it runs for each scan, because a tensor may
-            be trained.
-        stored: the parameters of the layer, which the map reads.
-        kind: class of the layer.
-        names: the attributes, except those that change at every call.
-        values: of the same.
-        size: number of all attributes.
-        tensors: parameters and buffers.
-        forms: the dtypes of the tensors, and which of them are trained.
-    """
+    """A layer's step with its parameters, valid while each attribute of the layer is the same object."""
 
     scan: FoldedStep
-    mapped: Reparametrized
-    stored: dict[str, Any]
-    kind: type[Any]
-    names: tuple[str, ...]
-    values: tuple[Any, ...]
-    size: int
-    tensors: list[Any]
-    forms: list[Any]
+    mapped: Reparametrized  # computes the parameters; with tensors at each scan, because a tensor may be trained
+    stored: dict[str, Any]  # the parameters of the layer, which the map reads
+    kind: type[Any]  # class of the layer
+    names: tuple[str, ...]  # the attributes, except those that change at every call
+    values: tuple[Any, ...]  # of the same
+    size: int  # number of all attributes
+    tensors: list[Any]  # parameters and buffers
+    forms: list[Any]  # of the tensors
 
     @classmethod
     def of(

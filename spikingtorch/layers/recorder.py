@@ -18,11 +18,7 @@ SPIKES = "spikes"
 
 
 class Budget:
-    """The memory limit of all records of a call.
-
-    Args:
-        limit: in bytes.
-    """
+    """The memory limit of all records of a call, in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -33,16 +29,12 @@ class Budget:
         self.kept += record.nbytes
 
     def claim(self, path: str, size: int) -> None:
-        """Raise if the bytes that a layer needs next exceed the limit.
-
-        Raises:
-            MemoryError: they are.
-        """
+        """Raise MemoryError if the bytes that a layer needs next exceed the limit."""
         if self.kept + size > self._limit:
             raise MemoryError(
-                f"record: the records of {path} take {_megabytes(size)}, and those before it {_megabytes(self.kept)}, "
-                f"more than limit={self._limit} bytes allows. Choose layers=, neurons=, steps= or shorter inputs, run "
-                "with time_chunk, or raise the limit"
+                f"record: the records of {path} take {size / 1e6:.3g} MB, and those before it {self.kept / 1e6:.3g} "
+                f"MB, more than limit={self._limit} bytes allows. Choose layers=, neurons=, steps= or shorter inputs, "
+                "run with time_chunk, or raise the limit"
             )
 
 
@@ -51,11 +43,10 @@ class Recorder:
 
     Args:
         path: name of the layer.
-        names: names of the recorded values: "spikes", and the names that ``functional.recorded`` takes.
+        names: "spikes", and the names that ``functional.recorded`` takes.
         strict: whether a name that the layer's step does not have is an error.
         budget: of the call.
-        neurons: index of the neurons that are kept.
-        steps: those that are kept.
+        neurons, steps: those that are kept.
     """
 
     def __init__(
@@ -68,24 +59,15 @@ class Recorder:
         self._t = 0
 
     def around(self, step: Any, x: Tensor, steps: int) -> Any:
-        """Return a step with records.
-
-        Args:
-            step: the whole step of the layer.
-            x: its input at one step.
-            steps: number of the next steps.
-        """
+        """Return the whole step of a layer with records, for the next steps on inputs like x."""
         number = len(self._inside) + self._spikes
         self._budget.claim(self._path, number * steps * x.numel() * max(x.element_size(), 4))
         return cached_step(Recorded, step, self._inside, self._strict) if self._inside else step
 
     def take(self, outputs: Any, is_step: bool = False, dtype: torch.dtype | None = None) -> Any:
-        """Keep the records among the outputs of the step, and return the others.
+        """Keep the records among outputs, (N, T, ...) or of one step, and return the others.
 
-        Args:
-            outputs: (N, T, ...), or of one step.
-            is_step: whether they are outputs of one step.
-            dtype: dtype of the layer's inputs, if the outputs still have to be rounded to it.
+        If the outputs still have to be rounded, ``dtype`` is that of the layer's inputs.
         """
         outputs, records = outputs if self._inside else (outputs, {})
         if self._spikes and isinstance(spikes := first_output(outputs), Tensor):
@@ -128,14 +110,7 @@ class Recorder:
         return slice(min(first, steps), end, every)
 
     def records(self, T: int = 0) -> Mapping[str, Tensor]:
-        """Return the records of all steps, (N, T, ...).
-
-        Args:
-            T: number of steps of the padded batch. Shorter records are padded with zeros, as outputs are.
-
-        Raises:
-            MemoryError: the zeros would exceed the limit.
-        """
+        """Return the records of all steps, (N, T, ...); shorter ones are padded with zeros, as outputs are."""
         found = {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
         return {name: self._filled(record, len(range(T)[self._steps])) for name, record in found.items()}
 
@@ -147,7 +122,3 @@ class Recorder:
         zeros = record.new_zeros(shape)
         self._budget.keep(zeros)
         return torch.cat([record, zeros], 1)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB"

@@ -21,13 +21,7 @@ _EXPECTED = (
 
 
 def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biased: bool = False) -> Synapse:
-    """Return the synapse of recurrent weights.
-
-    Args:
-        owner: the layer, for the messages.
-        recurrent: the weights.
-        name: the name of their argument.
-        biased: whether they may have a bias.
+    """Return the synapse of recurrent weights, which ``biased`` allows to have a bias.
 
     Raises:
         TypeError: they are of another kind.
@@ -67,14 +61,8 @@ def weight_of(
 ) -> Tensor:
     """Return the weights of a synapse; a module's weight is read, and the module is not called.
 
-    Args:
-        owner: the layer, for the messages.
-        recurrent: what holds them.
-        name: the name of their argument.
-        biased: whether a module may have a bias; the caller then adds it.
-
     Raises:
-        ValueError: calling the module would do more than multiply by its weights.
+        ValueError: calling the module would do more than multiply by its weights, and add a bias if ``biased``.
     """
     if not isinstance(recurrent, nn.Module):
         assert recurrent is not None

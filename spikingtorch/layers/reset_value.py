@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from spikingtorch import functional as F
 from spikingtorch.layers.options import Value
 
-# a rule that needs its value
-_OPEN: Any = F.to_value
+_OPEN: Any = F.to_value  # a rule that needs its value
 
 
 def value_of(owner: str, rule: Any) -> Value | None:
@@ -36,13 +35,9 @@ def with_value(rule: Any, v_reset: Value) -> Any:
 
 
 class Valued(NamedTuple):
-    """A step whose reset value is a separate parameter.
+    """A step whose reset value is a separate parameter."""
 
-    Attributes:
-        step: the step, with a parameter ``reset``.
-    """
-
-    step: Callable[..., tuple[Any, Any]]
+    step: Callable[..., tuple[Any, Any]]  # with a parameter ``reset``
 
     def __call__(self, state: Any, x: Any, *, reset: Any, v_reset: Value, **params: Any) -> tuple[Any, Any]:
         """Advance one step."""
@@ -51,6 +46,6 @@ class Valued(NamedTuple):
 
 def shown_rule(rule: Any) -> str:
     """Return a reset rule as text for messages."""
-    return (
-        f"detached({shown_rule(rule.rule)})" if isinstance(rule, F.Detached) else getattr(rule, "__name__", repr(rule))
-    )
+    if isinstance(rule, F.Detached):
+        return f"detached({shown_rule(rule.rule)})"
+    return getattr(rule, "__name__", repr(rule))

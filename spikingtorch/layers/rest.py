@@ -17,12 +17,9 @@ def filled(like: Tensor, value: Tensor | float) -> Tensor:
 
 
 class RestingLayer(StepLayer):
-    """A layer whose attributes set the start of a sequence; the start has no gradient.
+    """A layer whose attributes set the start of a sequence; the start has no gradient."""
 
-    Attributes:
-        starts: the attribute that holds the start value, by field of the state; None counts as zero.
-    """
-
+    # the attribute that holds the start value, by field of the state; None counts as zero
     starts: ClassVar[Mapping[str, str]] = {}
 
     def rest_state(self, x: Tensor) -> Any:

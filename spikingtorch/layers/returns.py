@@ -12,12 +12,7 @@ _EXPECTED = f"expected {SPIKES!r}, or a tuple of names such as ({SPIKES!r}, 'v')
 
 
 def accepted(owner: str, returns: Any) -> str | tuple[str, ...]:
-    """Return a checked ``returns``, as the layer stores it.
-
-    Raises:
-        TypeError: ``returns`` is neither "spikes" nor a sequence of names.
-        ValueError: ``returns`` is empty, or has a name twice.
-    """
+    """Return a checked ``returns``, as the layer stores it: "spikes" or a tuple of different names."""
     if isinstance(returns, str):
         if returns != SPIKES:
             raise ValueError(f"{owner}: returns={returns!r}, {_EXPECTED}; for a tuple of one: ({returns!r},)")
@@ -35,16 +30,9 @@ def fields(returns: str | tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def check_names(owner: str, returns: str | tuple[str, ...], there: Iterable[str]) -> None:
-    """Raise unless a layer has all values that it should return.
-
-    Args:
-        owner: the layer, for the message.
-        returns: names.
-        there: the names of the fields of its state, and of the other values of its step.
-    """
+    """Raise unless all returned values are fields of the layer's state, or other values of its step (``there``)."""
     known = [SPIKES, *there]
-    wrong = [name for name in fields(returns) or () if name not in known]
-    if wrong:
+    if wrong := [name for name in fields(returns) or () if name not in known]:
         raise ValueError(
             f"{owner}: returns={returns!r} names {', '.join(map(repr, wrong))}, which it does not have; it has "
             f"{', '.join(map(repr, known))}"

@@ -27,7 +27,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
-from spikingtorch.layers.frame import Frame, frame_of, init_and_running
+from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -133,7 +133,8 @@ class StepLayer(Attributes):
 
     @returns.setter
     def returns(self, returns: Returns) -> None:
-        owner, found = type(self).__name__, accepted(type(self).__name__, returns)
+        owner = type(self).__name__
+        found = accepted(owner, returns)
         if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
             raise ValueError(
                 f"{owner}: returns={returns!r}, but this layer runs its own step, and can only return {SPIKES!r}"
@@ -161,11 +162,8 @@ class StepLayer(Attributes):
 
     @property
     def _map(self) -> Any:
-        return (
-            self.param_map
-            if self.times is None or "dt" not in self._attributes
-            else InSteps(self.param_map, self.times)
-        )
+        times = None if "dt" not in self._attributes else self.times
+        return self.param_map if times is None else InSteps(self.param_map, times)
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -258,17 +256,32 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        return in_order(self._returns, aside(self._advance_and_note, inputs, init))
+        return in_order(self._returns, aside(self._dispatch, inputs, init))
 
-    def _advance_and_note(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        """Advance, and pass the output to the monitor and to the activity check."""
+    def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
+        """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""
         monitor, frame = self._monitor, frame_of(self)
         before = None if monitor is None else self._remembered()
-        output = self._dispatch(inputs, init, frame)
+        init, running = init_and_running(self, frame, given)
+        if frame is not None and frame.fold is not None:
+            output = frame.fold.call(self, inputs, init)
+        elif isinstance(init, FoldToken):
+            # checkpoint repeats part of a call that is over, with the fold of that call
+            if not (init.alone or ((here := region()) is not None and here.repeats)):
+                init.refuse(
+                    f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
+                    "trained, saved or moved to a device",
+                    "keep it in an attribute or in an nn.ModuleList",
+                )
+            output = self._advance_all(inputs, init)
+        else:
+            if frame is None:  # a network has done so before its first step
+                self._put_back()
+            output = self._advance_one(inputs, False if init is None else init, running)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
         if monitor is not None:
-            monitor.note(self, self._spikes(output), init, frame, before)
+            monitor.note(self, self._spikes(output), given, frame, before)
         return output
 
     def _spikes(self, outputs: Any) -> Any:
@@ -280,25 +293,6 @@ class StepLayer(Attributes):
         step, params = self.whole_step()
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
-
-    def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        """Advance one step, or all steps of a fold if the network folds."""
-        init, running = init_and_running(self, frame, init)
-        init = False if init is None else init
-        if frame is not None and frame.fold is not None:
-            return frame.fold.call(self, inputs, init)
-        if isinstance(init, FoldToken):
-            # checkpoint repeats part of a call that is over, with the fold of that call
-            if not (init.alone or ((here := region()) is not None and here.repeats)):
-                init.refuse(
-                    f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
-                    "trained, saved or moved to a device",
-                    "keep it in an attribute or in an nn.ModuleList",
-                )
-            return self._advance_all(inputs, init)
-        if frame is None:  # a network has done so before its first step
-            self._put_back()
-        return self._advance_one(inputs, init, running)
 
     def _rehearse(self, inputs: Any) -> Any:
         return self.without_effects(partial(self._advance_one, inputs, True))
@@ -328,12 +322,7 @@ class StepLayer(Attributes):
     def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: FoldToken) -> Any:
         """Advance all steps of a fold, in one scan.
 
-        Args:
-            inputs: folded inputs, shape (N T, ...).
-            fold: number of samples and of steps, and the ``init`` of the first step.
-
-        Returns:
-            The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
+        Inputs and outputs are folded, (N T, ...). An output is contiguous, or channels-last where the input is.
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         here = region()
@@ -377,10 +366,7 @@ class StepLayer(Attributes):
         return found
 
     def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
-        """Return the signature that finds an earlier scan of the same kind.
-
-        Return None if the states have a gradient, or if the layer returns more than spikes.
-        """
+        """Return the signature that finds an earlier scan; None if states have a gradient, or are returned."""
         alone = fold.plain and self._recorder is None and self._returns == SPIKES
         # the network may be compiled although the call around it is not
         if not alone or torch.compiler.is_dynamo_compiling():
@@ -388,8 +374,7 @@ class StepLayer(Attributes):
         if not fold.detaches_state and torch.is_grad_enabled():
             return None
         ready = self._prepared_scan
-        scan: FoldedStep | None = None if ready is None else ready.again(self)
-        scan = self._prepared(fold) if scan is None else scan
+        scan: FoldedStep | None = (None if ready is None else ready.again(self)) or self._prepared(fold)
         if scan is None:
             return None
         states = [] if fold.init is True else leaves_of(self._start(inputs[0][: fold.N], fold.init).state)
@@ -485,12 +470,7 @@ class StepLayer(Attributes):
         return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, looks: bool = True) -> Tensor:
-        """Return the first of the inputs; raise if one of them is not valid.
-
-        Args:
-            inputs: inputs of one step, or of all steps.
-            looks: whether to look for NaN and infinities.
-        """
+        """Return the first input; raise if one is not valid, or holds NaN or infinities if this ``looks`` for them."""
         owner = type(self).__name__
         leaves = inputs if isinstance(inputs, tuple) else (inputs,)
         for x in leaves:
@@ -557,12 +537,8 @@ class StepLayer(Attributes):
 
 def _copied(output: Tensor) -> Tensor:
     """Return a copy with the memory format of the outputs of all steps: contiguous, or channels-last."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(output.ndim, torch.contiguous_format)
     # inside a transform, the memory format is hidden
-    if output.is_contiguous() or checks.functorch_active() or _is_channels_last(output):
+    if output.is_contiguous() or checks.functorch_active() or output.is_contiguous(memory_format=last):
         return output.clone()
     return output.clone(memory_format=torch.contiguous_format)
-
-
-def _is_channels_last(output: Tensor) -> bool:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return output.ndim in formats and output.is_contiguous(memory_format=formats[output.ndim])

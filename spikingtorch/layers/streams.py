@@ -73,7 +73,7 @@ def _layers(net: nn.Module) -> dict[str, StatefulLayer]:
 
 
 def _kept(layer: StatefulLayer, memory: Memory) -> Any:
-    return (memory.state, {"act": memory.act} if layer.track_act else {})
+    return memory.state, {"act": memory.act} if layer.track_act else {}
 
 
 def _named(path: str, kept: Any) -> tuple[list[str], list[Tensor]]:

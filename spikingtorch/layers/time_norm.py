@@ -20,15 +20,10 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
     """A batch norm of torch, called once with all steps of a sequence.
 
     Args:
-        norm: the batch norm. The norm is a submodule, so that code which looks for torch's norms finds it. For
-            instance, ``nn.SyncBatchNorm.convert_sync_batchnorm`` replaces it by a norm with the statistics of all
-            processes.
+        norm: the batch norm. It is a submodule, so that code which looks for torch's norms finds it. For instance,
+            ``nn.SyncBatchNorm.convert_sync_batchnorm`` replaces it by a norm with the statistics of all processes. Its
+            tensors have the keys of an ``nn.BatchNorm`` in ``state_dict``, so that each can load that of the other.
         scale: factor of the weight.
-
-    Attributes:
-        norm: the batch norm. Its tensors are attributes of this module as well. In ``state_dict`` they have the keys of
-            an ``nn.BatchNorm``, so that each can load the state dict of the other.
-        scale: as above.
     """
 
     inside = "norm"
@@ -58,14 +53,12 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
         """
         frame = frame_of(self)
         init, running = init_and_running(self, frame, init)
-        out: Tensor
         if frame is not None and frame.fold is not None:
-            out = frame.fold.call(self, x, init)
-        elif isinstance(init, FoldToken):  # the fold of a call that is over, which checkpoint repeats
-            out = self._advance_all(x, init)
-        else:
-            out = self._advance_one(x, init, running)
-        return out
+            out: Tensor = frame.fold.call(self, x, init)
+            return out
+        if isinstance(init, FoldToken):  # the fold of a call that is over, which checkpoint repeats
+            return self._advance_all(x, init)
+        return self._advance_one(x, init, running)
 
     def set_extra_state(self, state: Any) -> None:
         """Load a scale; ignore a scale of 1, which older checkpoints have for every norm.
@@ -92,8 +85,7 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             )
         return self._normalise(x)
 
-    def _advance_all(self, inputs: Any, fold: FoldToken) -> Any:
-        x: Tensor = inputs
+    def _advance_all(self, x: Tensor, fold: FoldToken) -> Tensor:
         if not takes_statistics(self.norm):
             return self._normalise(x)
         if not fold.complete:
@@ -111,11 +103,8 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             fold.is_together = False
 
     def _normalise(self, x: Tensor) -> Tensor:
-        out: Tensor
-        if self.scale == 1.0:
-            out = self.norm(x)
-        else:
-            out = functional_call(self.norm, {"weight": self.scale * self.norm.get_parameter("weight")}, (x,))
+        scaled = {} if self.scale == 1.0 else {"weight": self.scale * self.norm.get_parameter("weight")}
+        out: Tensor = functional_call(self.norm, scaled, (x,)) if scaled else self.norm(x)
         return out
 
 

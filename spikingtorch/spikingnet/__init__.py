@@ -28,7 +28,6 @@ from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.error_notes import name_layer
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
@@ -36,8 +35,8 @@ from spikingtorch.layers.passed_init import call, pass_init_on
 from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
+from spikingtorch.spikingnet.errors import misfit, name_layer
 from spikingtorch.spikingnet.inputs import check_form, check_input, check_start, first_calls_of, of_other_libraries
-from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
@@ -57,7 +56,7 @@ class SpikingNet(nn.Module):
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
     The network is called once per step, or once for all steps, which is faster. In one call for all steps, the steps
-    become one batch of N T samples, and ``init`` tells the spiking layers to split this batch into steps again. Mode
+    become one batch of N T samples. ``init`` then tells the spiking layers to split the batch into steps again. Mode
     "auto" does this if it provably makes no difference: a copy of the network runs on a few samples, and each operation
     is checked. ``explain`` reports the result. Dropout draws a mask for each step and sample in both modes; the same
     seed gives different masks in the two.
@@ -173,8 +172,8 @@ class SpikingNet(nn.Module):
         Args:
             x: floating, shape (N, T, ...), as the encoders return it, or (T, N, ...) with ``batch_first=False``. T is
                 at least 1; N may be 0.
-            init: True to start a new sequence, False to continue the last one, or a bool tensor (N,), True for samples
-                that start a new sequence.
+            init: True to start a new sequence, False to continue the last one. A bool tensor (N,) is True for samples
+                that start a new one.
             lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After its last
                 step, a sample keeps its state, and its outputs are zero. The values of x at padded steps do not matter,
                 not even NaN. Batch norm in training takes its statistics over the samples that are still running.
@@ -249,9 +248,7 @@ class SpikingNet(nn.Module):
     def _parts_now(self, known: Version | None, compiles: bool) -> Parts:
         """Return the parts of the current network; if it has changed, find out again how it takes init.
 
-        Args:
-            known: the version of the network, if it is known to be unchanged.
-            compiles: whether torch.compile or torch.export traces the call, so that nothing may be stored.
+        While torch.compile or torch.export traces the call, nothing may be stored.
         """
         before = self._parts
         if known is not None and before.modules is known.look.modules:
@@ -277,7 +274,7 @@ class SpikingNet(nn.Module):
         known: Version | None,
     ) -> Any:
         """Run all steps, chunk by chunk, and return their outputs."""
-        if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
+        if init is not True and checks.functorch_active() and not all(map(frame.memories.get, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
                 "from. Give the transform the whole sequence at once, or call spikingtorch.run, which returns the state"
@@ -495,24 +492,19 @@ class SpikingNet(nn.Module):
         network step.
         """
 
-        def watch(mode: NetworkMode | None) -> None:
-            self._watching = mode
-
         def run() -> T:
-            watch(mode)
+            self._watching = mode
             found = work()
-            watch(None)
+            stop()
             return found
 
-        return self.alone(run, partial(watch, None))
+        def stop() -> None:
+            self._watching = None
+
+        return self.alone(run, stop)
 
     def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
-        """Return the result of work, while calls of other threads wait.
-
-        Args:
-            work: function without arguments.
-            undo: undoes work if it raises or is interrupted; it may run more than once.
-        """
+        """Return the result of work, while calls of other threads wait; undo it if it raises or is interrupted."""
 
         def run() -> T:
             self._lock.undo_by(undo)
@@ -571,9 +563,9 @@ class SpikingNet(nn.Module):
         def take() -> None:
             memories = memories_of(self.net, dict(state))
             frame = Frame([*memories], is_pure=True)
-            for layer, memory in memories.items():
+            for layer in memories:
                 layer._refuse_in_fold("set_state()")
-                frame.remember(layer, memory)
+            frame.memories.update(memories)
             frame.commit()
 
         self._lock.run(take)

@@ -7,19 +7,12 @@ from torch import Tensor
 
 
 class Chunk(NamedTuple):
-    """A chunk: some steps of a sequence.
+    """A chunk: some steps of a sequence."""
 
-    Attributes:
-        x: inputs, (N, T, ...).
-        init: of the first step.
-        running: mask (N, T) of the steps that are no padding; None without padding.
-        complete: whether these are all steps of the sequence.
-    """
-
-    x: Tensor
-    init: bool | Tensor
-    running: Tensor | None
-    complete: bool
+    x: Tensor  # inputs, (N, T, ...)
+    init: bool | Tensor  # of the first step
+    running: Tensor | None  # mask (N, T) of the steps that are no padding; None without padding
+    complete: bool  # whether these are all steps of the sequence
 
 
 def chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[Chunk]:

@@ -35,9 +35,6 @@ class first_calls_of:  # noqa: N801
 
     Only its first call is checked; before it, the network's own code may reset the module, or pass it a state.
 
-    Args:
-        others: the modules, and their names.
-
     Raises:
         RuntimeError: a module starts from an old state.
         ValueError: a module is in a mode in which it takes all steps of a sequence.
@@ -75,13 +72,7 @@ def check_start(init: object, x: Tensor) -> None:
 
 
 def check_input(x: Tensor, modules: Sequence[nn.Module], eager: bool = False) -> None:
-    """Raise if an input has invalid values, or another device or dtype than the network.
-
-    Args:
-        x: the input.
-        modules: those that have weights.
-        eager: True if nothing traces, compiles or transforms the call.
-    """
+    """Raise if an input has invalid values, or another device or dtype than the weights of the modules."""
     if x.is_cpu:  # on another device, the host would have to wait
         checks.check_finite("SpikingNet", "x", x, eager)
     weight = parameter_of(modules)

@@ -59,13 +59,8 @@ def joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> A
 def unshared(out: Any, x: Tensor, eager: bool) -> Any:
     """Return outputs with their own memory, on which the caller may write.
 
-    Step by step, they are copies: no views of the input or of another output, and no tensors that a backward pass
+    Step by step, they are copies: no views of the input x or of another output, and no tensors that a backward pass
     reads.
-
-    Args:
-        out: the outputs.
-        x: the input.
-        eager: True if nothing traces, compiles or transforms the call.
     """
     taken: set[int] = set()
     looks = checks.has_values(x, eager)

@@ -11,30 +11,17 @@ from spikingtorch.layers.passed_init import InitHook, hooks_of
 
 
 class Parts(NamedTuple):
-    """The parts of a network that each call uses, valid while the network does not change.
-
-    Attributes:
-        net: the network.
-        modules: all of its modules.
-        layers: the spiking layers among them.
-        hooks: the hooks that pass init on to modules.
-        weighted: the modules that own parameters directly.
-    """
+    """The parts of a network that each call uses, valid while the network does not change."""
 
     net: nn.Module
-    modules: list[nn.Module]
-    layers: list[StatefulLayer]
-    hooks: list[InitHook]
-    weighted: list[nn.Module]
+    modules: list[nn.Module]  # all of them
+    layers: list[StatefulLayer]  # the spiking ones
+    hooks: list[InitHook]  # which pass init on to modules
+    weighted: list[nn.Module]  # the modules that own parameters directly
 
     @classmethod
     def of(cls, net: nn.Module, modules: list[nn.Module] | None = None) -> "Parts":
-        """Return the parts of the current network.
-
-        Args:
-            net: the network.
-            modules: all modules of the network, if they are known.
-        """
+        """Return the parts of the current network, whose modules may be known."""
         modules = modules_of(net) if modules is None else modules
         return cls(net, modules, layers_of(modules), hooks_of(modules), [each for each in modules if each._parameters])
 

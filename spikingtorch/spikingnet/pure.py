@@ -51,7 +51,7 @@ def run(
 
     Raises:
         TypeError: model is no SpikingNet.
-        ValueError: the model has no weights or buffers of a name, the state is that of another network, or init is
+        ValueError: the model has no weights or buffers of a name, or the state is that of another network. Or init is
             True, which would forget the state. Also the errors of a call of the model.
 
     >>> from spikingtorch import IF
@@ -105,8 +105,7 @@ class _Whole(nn.Module):
         generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}
 
         def work() -> tuple[dict[str, Tensor], Any]:
-            for layer, memory in memories_of(model.net, dict(state or {})).items():
-                frame.remember(layer, memory)
+            frame.memories.update(memories_of(model.net, dict(state or {})))
             with frame:
                 out = model(x, init, lengths)
                 after = state_of(model.net, with_graph=True)

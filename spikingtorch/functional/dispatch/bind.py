@@ -21,23 +21,14 @@ _LIMIT = 1024
 
 
 class Bound(NamedTuple):
-    """The execution of the scans of one signature.
+    """The execution of the scans of one signature."""
 
-    Attributes:
-        executable: the executable.
-        literals: the floats that the step's own code holds.
-        floats_are_inputs: whether the floats of a signature come before ``literals``.
-        form: structure of the outputs.
-        arguments: of the step, without their numbers.
-        fits: how to make its tensors fit the kernel; None if they already fit.
-    """
-
-    executable: Executable
-    literals: tuple[float, ...]
-    floats_are_inputs: bool
-    form: Form
-    arguments: Arguments
-    fits: Streams | None
+    executable: Executable  # the executable
+    literals: tuple[float, ...]  # the floats that the step's own code holds
+    floats_are_inputs: bool  # whether the floats of a signature come before ``literals``
+    form: Form  # structure of the outputs
+    arguments: Arguments  # of the step, without their numbers
+    fits: Streams | None  # how to make its tensors fit the kernel; None if they already fit
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""

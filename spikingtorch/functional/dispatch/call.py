@@ -17,25 +17,15 @@ from spikingtorch.functional.fused.trace.programs import Arguments
 
 
 class ScanCall(NamedTuple):
-    """A scan to run: its arguments are lifted and checked.
+    """A scan to run: its arguments are lifted and checked."""
 
-    Attributes:
-        step: the step, without the arguments that are bound to it.
-        states: tensors of the state before the first step.
-        xs: tensors of the inputs.
-        params: every keyword argument of the step, defaults included: tensors, floats and all other values.
-        forms: the structures of state, inputs and parameters.
-        dim: axis of time in the inputs and outputs.
-        half: the dtype that float32 outputs are rounded to; None if they are not rounded.
-    """
-
-    step: Callable[..., Any]
-    states: list[Tensor]
-    xs: list[Tensor]
-    params: list[Any]
-    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]
-    dim: int
-    half: torch.dtype | None
+    step: Callable[..., Any]  # the step, without the arguments that are bound to it
+    states: list[Tensor]  # tensors of the state before the first step
+    xs: list[Tensor]  # tensors of the inputs
+    params: list[Any]  # every keyword argument of the step, defaults included: tensors, floats and all other values
+    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]  # the structures of state, inputs and parameters
+    dim: int  # axis of time in the inputs and outputs
+    half: torch.dtype | None  # the dtype that float32 outputs are rounded to; None if they are not rounded
 
     @classmethod
     def of(
@@ -107,21 +97,13 @@ class ScanCall(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Make the tensors of a call fit a kernel, by operations that autograd sees.
+    """Make the tensors of a call fit a kernel, by operations that autograd sees."""
 
-    Attributes:
-        states: the number of states, which come first.
-        own: axis of time in the inputs as given; may be negative.
-        dim: axis of time in inputs with all axes of the neurons.
-        rank: the number of axes of the neurons.
-        dtypes: of the inputs.
-    """
-
-    states: int
-    own: int
-    dim: int
-    rank: int
-    dtypes: tuple[torch.dtype, ...]
+    states: int  # the number of states, which come first
+    own: int  # axis of time in the inputs as given; may be negative
+    dim: int  # axis of time in inputs with all axes of the neurons
+    rank: int  # the number of axes of the neurons
+    dtypes: tuple[torch.dtype, ...]  # of the inputs
 
     def aligned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return states, inputs and parameters in the precision and with the axes that a kernel needs."""

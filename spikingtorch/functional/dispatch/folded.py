@@ -11,7 +11,6 @@ from torch import Tensor
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch import bind
-from spikingtorch.functional.dispatch.bind import Bound
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import choose
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
@@ -21,21 +20,14 @@ from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
 class Folded(NamedTuple):
-    """The results of a folded scan.
+    """The results of a folded scan."""
 
-    Attributes:
-        finals: the tensors of the state after the last step, without a gradient.
-        last: the output of the last step, without a gradient and in its own memory.
-        outs: folded outputs.
-        fired: the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted.
-        added: whether ``fired`` includes the earlier counts.
-    """
-
-    finals: Sequence[Tensor]
-    last: Tensor
-    outs: Tensor
+    finals: Sequence[Tensor]  # the tensors of the state after the last step, without a gradient
+    last: Tensor  # the output of the last step, without a gradient and in its own memory
+    outs: Tensor  # folded outputs
+    # the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted
     fired: Tensor | None
-    added: bool
+    added: bool  # whether ``fired`` includes the earlier counts
 
 
 def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded | None:
@@ -47,7 +39,13 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
             each may be missing. None to not count.
     """
     bound = bind.find(signature)
-    return None if bound is None else _run(bound, signature, counts)
+    if bound is None:
+        return None
+    launched, outs = bound.launch(signature, counts)
+    if not launched.finite:
+        return None
+    fired = None if counts is None else launched.fired[0]
+    return Folded(launched.finals, launched.lasts[0], outs[0], fired, launched.added)
 
 
 def first(
@@ -74,16 +72,8 @@ def first(
         return None
     goes_on = len(signature.tensors) > len(call.xs) + len(call.tensor_params)
     spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold, goes_on=goes_on)
-    run = executable(spec, signature.tensors, keeps_format=True)
-    found = _run(bind.keep(signature, traced, call, run, None), signature, counts)
+    bind.keep(signature, traced, call, executable(spec, signature.tensors, keeps_format=True), None)
+    found = run(signature, counts)
     if found is not None:  # the program describes each path of any length, so only the states matter here
         warn_without_gradient(signature.step, (state, xs, signature.params), (found.finals, found.outs), fold[1])
     return found
-
-
-def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) -> Folded | None:
-    launched, outs = bound.launch(signature, counts)
-    if not launched.finite:
-        return None
-    fired = None if counts is None else launched.fired[0]
-    return Folded(launched.finals, launched.lasts[0], outs[0], fired, launched.added)

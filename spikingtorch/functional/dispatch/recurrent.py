@@ -27,21 +27,13 @@ _PRODUCTS: dict[Callable[..., Any], str] = {dense: "dense", convolution: "convol
 
 
 class Recurrence(NamedTuple):
-    """The parts of a recurrent scan.
+    """The parts of a recurrent scan."""
 
-    Attributes:
-        plan: how the step of the neuron runs.
-        neuron: the scan of the neuron, with the inputs from outside.
-        synapse: name of the synapse.
-        s: output before the first step.
-        weight: of the synapse.
-    """
-
-    plan: TracedStep
-    neuron: ScanCall
-    synapse: str
-    s: Tensor
-    weight: Tensor
+    plan: TracedStep  # how the step of the neuron runs
+    neuron: ScanCall  # the scan of the neuron, with the inputs from outside
+    synapse: str  # name of the synapse
+    s: Tensor  # output before the first step
+    weight: Tensor  # of the synapse
 
 
 def is_product(step: Any) -> bool:

@@ -24,16 +24,11 @@ def reference_of(call: ScanCall, traced: tuple[Callable[..., Any], Arguments] | 
 
 
 class LoopReference(NamedTuple):
-    """The scan that a program was made from, by torch's own operations.
+    """The scan that a program was made from, by torch's own operations."""
 
-    Attributes:
-        step: the step.
-        arguments: all of its arguments; tensors and slots stand without their numbers.
-        traced: the step that became the program, and its arguments, if the program is not the whole step.
-    """
-
-    step: Callable[..., Any]
-    arguments: Arguments
+    step: Callable[..., Any]  # the step
+    arguments: Arguments  # all of its arguments; tensors and slots stand without their numbers
+    # the step that became the program, and its arguments, if the program is not the whole step
     traced: tuple[Callable[..., Any], Arguments] | None = None
 
     def gradients(

@@ -30,25 +30,15 @@ _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.n
 
 
 class Signature(NamedTuple):
-    """A scan of tensors, flattened once.
+    """A scan of tensors, flattened once."""
 
-    Attributes:
-        known: all that it depends on except tensors and top-level floats.
-        form: the rest of the key.
-        step: the step.
-        params: its keyword arguments.
-        tensors: the tensors of the inputs, of the parameters, and of the state unless it is at rest.
-        floats: the parameters that are floats.
-        differentiates: whether autograd records the scan.
-    """
-
-    known: "_Parameters"
-    form: Hashable
-    step: Callable[..., Any]
-    params: dict[str, Any]
-    tensors: list[Tensor]
-    floats: tuple[float, ...]
-    differentiates: bool
+    known: "_Parameters"  # all that it depends on except tensors and top-level floats
+    form: Hashable  # the rest of the key
+    step: Callable[..., Any]  # the step
+    params: dict[str, Any]  # its keyword arguments
+    tensors: list[Tensor]  # the tensors of the inputs, of the parameters, and of the state unless it is at rest
+    floats: tuple[float, ...]  # the parameters that are floats
+    differentiates: bool  # whether autograd records the scan
 
     @property
     def key(self) -> Hashable:
@@ -86,17 +76,11 @@ def signature(
 
 
 class FoldedStep(NamedTuple):
-    """A step with its parameters, for folded scans that nothing traces or transforms.
+    """A step with its parameters, for folded scans that nothing traces or transforms."""
 
-    Attributes:
-        step: the step.
-        params: its keyword arguments.
-        known: all that such a scan depends on except tensors and top-level floats.
-    """
-
-    step: Callable[..., Any]
-    params: dict[str, Any]
-    known: "_Parameters"
+    step: Callable[..., Any]  # the step
+    params: dict[str, Any]  # its keyword arguments
+    known: "_Parameters"  # all that such a scan depends on except tensors and top-level floats
 
     @classmethod
     def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
@@ -144,24 +128,17 @@ def _signed(
 
 
 class _Parameters(NamedTuple):
-    """All that a scan depends on except tensors and top-level floats.
+    """All that a scan depends on except tensors and top-level floats."""
 
-    Attributes:
-        key: the values that the step, its parameters and the types of all trees can read; and the forms of the trees.
-        floats: the floats in the parameters, or the name of a parameter that is a float and is read at each call.
-        tensors: the same for the tensors.
-        state_form: structure of the state.
-        guard: whether that holds still.
-        bounds: how scans have run, by the form of their signature.
-        alive: the objects of the key, so that another object of the same id is not mistaken for one of them.
-    """
-
+    # the values that the step, its parameters and the types of all trees can read; and the forms of the trees
     key: Hashable
+    # the floats in the parameters, or the name of a parameter that is a float and is read at each call
     floats: tuple[str | float, ...]
-    tensors: tuple[str | Tensor, ...]
-    state_form: Form
-    guard: Guard
-    bounds: Memo[Any]
+    tensors: tuple[str | Tensor, ...]  # the same for the tensors
+    state_form: Form  # structure of the state
+    guard: Guard  # whether that holds still
+    bounds: Memo[Any]  # how scans have run, by the form of their signature
+    # the objects of the key, so that another object of the same id is not mistaken for one of them
     alive: tuple[Any, ...]
 
 

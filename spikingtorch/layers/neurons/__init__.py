@@ -6,22 +6,14 @@ or 1, unless the surrogate defines other values. Parameters are floats, or tenso
 names those to train. Time is in steps, or in the unit of ``dt`` if it is given. In the equations, H(0) = 1.
 """
 
-from spikingtorch.layers.neurons.adaptive import ALIF
-from spikingtorch.layers.neurons.binary import McPitts
-from spikingtorch.layers.neurons.conductance import BioLIF
-from spikingtorch.layers.neurons.delay import Delay
-from spikingtorch.layers.neurons.euler import ParametricLIF
-from spikingtorch.layers.neurons.exponential import AdEx, ExponentialIF
-from spikingtorch.layers.neurons.integrator import IF
-from spikingtorch.layers.neurons.leaky import LI, LIF, GradedLIF, SpikingDecay
-from spikingtorch.layers.neurons.quadratic import Izhikevich, QuadraticIF
-from spikingtorch.layers.neurons.refractory import CoarseLIF
-from spikingtorch.layers.neurons.refractory import SpikingLayer as SpikingLayer
+from spikingtorch.layers.neurons.euler import AdEx, ExponentialIF, Izhikevich, ParametricLIF, QuadraticIF
+from spikingtorch.layers.neurons.integrator import IF, McPitts, SigmaDelta
+from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, GradedLIF, SpikingDecay
+from spikingtorch.layers.neurons.leaky import SpikingLayer as SpikingLayer
 from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, ResonateAndFire
-from spikingtorch.layers.neurons.sigma_delta import SigmaDelta
 from spikingtorch.layers.neurons.stochastic import StochasticLIF
-from spikingtorch.layers.neurons.synapses import AlphaSynapse, ExponentialSynapse, ShortTermPlasticity
-from spikingtorch.layers.neurons.synaptic import AlphaLIF, CubaLIF
+from spikingtorch.layers.neurons.synapses import AlphaSynapse, Delay, ExponentialSynapse, ShortTermPlasticity
+from spikingtorch.layers.neurons.synaptic import AlphaLIF, BioLIF, CubaLIF
 
 __all__ = [
     "ALIF",

@@ -1,25 +1,18 @@
-"""Layers of leaky integrators: LIF, SpikingDecay of the older package, and the readout LI."""
+"""Layers of leaky integrate-and-fire neurons, and the readout LI."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
-from spikingtorch.layers.options import (
-    OLDER_NAMES,
-    TAU,
-    Options,
-    Value,
-    firing,
-    tau_or_decay,
-    threshold_property,
-    warn_of_beta,
-)
-from spikingtorch.layers.param_maps import decay_and_gain
+from spikingtorch.layers.neurons.older_names import OlderNames
+from spikingtorch.layers.options import TAU, Options, Value, tau_or_decay, warn_of_beta
+from spikingtorch.layers.param_maps import decay_and_gain, decay_and_gains, synaptic_decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class LIF(StepLayer):
+class LIF(OlderNames):
     """Apply leaky integrate-and-fire neurons to an input, one step per call.
 
     For each entry of the input, which has its own membrane v,
@@ -43,10 +36,8 @@ class LIF(StepLayer):
     LIF(tau=<4x1x1> (learnable), v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
     """
 
-    attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    threshold: Any = threshold_property("v0")
     param_map = staticmethod(decay_and_gain)
 
     def __init__(
@@ -61,10 +52,9 @@ class LIF(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        kept = tau_or_decay(type(self).__name__, tau, decay)
+        given: Any = tau_or_decay(type(self).__name__, tau, decay) | {"v0": v0, "beta": beta, "threshold": threshold}
         warn_of_beta(type(self).__name__, beta, tau, decay)
-        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
-        super().__init__(F.lif_step, F.LIFState, **kept, **neuron, reset=reset, **options)
+        super().__init__(F.lif_step, F.LIFState, **given, surrogate=surrogate, reset=reset, **options)
 
 
 class GradedLIF(LIF):
@@ -121,7 +111,7 @@ class LI(StepLayer):
         super().__init__(F.li_step, F.LIState, **tau_or_decay(type(self).__name__, tau, decay), **options)
 
 
-class SpikingDecay(StepLayer):
+class SpikingDecay(OlderNames):
     """Apply neurons whose membrane is divided by tau to an input, one step per call.
 
     For each entry of the input,
@@ -139,11 +129,9 @@ class SpikingDecay(StepLayer):
             and dt, as in StepLayer. A learnable tau is kept at 1 or above, so that the membrane decays.
     """
 
-    attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"tau": DIVISOR, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...] | None] = ()
-    threshold: Any = threshold_property("v0")
 
+    @constructor_of(F.spiking_decay_step, F.SpikingDecayState)
     def __init__(
         self,
         tau: Value,
@@ -154,6 +142,78 @@ class SpikingDecay(StepLayer):
         surrogate: F.Surrogate | None = None,
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
-        super().__init__(F.spiking_decay_step, F.SpikingDecayState, tau=tau, **neuron, reset=reset, **options)
+    ) -> None: ...
+
+
+class CoarseLIF(OlderNames):
+    """Apply LIF neurons to an input, on a time step as coarse as their refractory time.
+
+    For each entry of the input; in the step after a spike, a neuron integrates less,
+
+        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
+
+    Args:
+        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
+        v0: threshold, as the older package calls it.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        threshold: the same as v0.
+        surrogate: another spike function in its place.
+        reset: what a spike does to the membrane, as in IF.
+        **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "v0": THRESHOLD, **KINDS}
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
+    param_map = staticmethod(decay_and_gains)
+
+    @constructor_of(F.coarse_lif_step, F.CoarseLIFState)
+    def __init__(
+        self,
+        tau: Value,
+        v0: Value = 1.0,
+        beta: float = 5.0,
+        *,
+        threshold: Value | None = None,
+        surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+
+SpikingLayer = CoarseLIF  # the older package's other name for it
+
+
+class ALIF(StepLayer):
+    """Apply LIF neurons with an adaptive threshold to an input.
+
+        theta[t] = threshold + adaptation a[t-1],  u[t] = d v[t-1] + b x[t],  s[t] = H(u[t] - theta[t])
+        v[t] = reset(u[t], s[t], theta[t]),  a[t] = r a[t-1] + (1 - r) s[t],  r = exp(-1 / tau_adaptation)
+        d and b of tau as a and b in LIF
+
+    Args:
+        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
+        threshold: membrane at which a neuron fires after a long silence.
+        tau_adaptation: time constant of the adaptation, positive, in the unit of tau.
+        adaptation: rise of the threshold of a neuron that fires at every step.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
+    times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
+    param_map = staticmethod(synaptic_decays)
+
+    @constructor_of(F.alif_step, F.ALIFState)
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        threshold: Value = 1.0,
+        tau_adaptation: Value = 80.0,
+        adaptation: Value = 1.8,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        reset: F.Reset = F.by_subtraction,
+        **options: Unpack[Options],
+    ) -> None: ...

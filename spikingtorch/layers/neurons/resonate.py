@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD, Limits
 from spikingtorch.layers.options import StepOptions, Value
 from spikingtorch.layers.steplayer import StepLayer
@@ -31,6 +32,7 @@ class ResonateAndFire(StepLayer):
 
     limits: Mapping[str, Any] = {"threshold": THRESHOLD, **KINDS}
 
+    @constructor_of(F.resonate_and_fire_step, F.ResonateAndFireState)
     def __init__(
         self,
         omega: Value = 10.0,
@@ -41,18 +43,7 @@ class ResonateAndFire(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.none,
         **options: Unpack[StepOptions],
-    ) -> None:
-        super().__init__(
-            F.resonate_and_fire_step,
-            F.ResonateAndFireState,
-            omega=omega,
-            damping=damping,
-            dt=dt,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class BalancedResonateAndFire(StepLayer):
@@ -89,14 +80,6 @@ class BalancedResonateAndFire(StepLayer):
         check_parameter("BalancedResonateAndFire", "dt", dt, above=0.0)
         most = Limits(least=-1.0 / dt, most=1.0 / dt, learned=Limits(least=-_HIGHEST / dt, most=_HIGHEST / dt))
         object.__setattr__(self, "limits", {**type(self).limits, "omega": most})
-        super().__init__(
-            F.balanced_resonate_and_fire_step,
-            F.BalancedResonateAndFireState,
-            omega=omega,
-            offset=offset,
-            decay_refractory=decay_refractory,
-            dt=dt,
-            threshold=threshold,
-            surrogate=surrogate,
-            **options,
-        )
+        given: Any = {"omega": omega, "offset": offset, "decay_refractory": decay_refractory, "dt": dt}
+        given |= {"threshold": threshold, "surrogate": surrogate}
+        super().__init__(F.balanced_resonate_and_fire_step, F.BalancedResonateAndFireState, **given, **options)

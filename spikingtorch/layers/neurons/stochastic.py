@@ -58,15 +58,8 @@ class StochasticLIF(StepLayer):
         generator: torch.Generator | None = None,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.stochastic_lif_step,
-            F.StochasticLIFState,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        fires: Any = {"threshold": threshold, "surrogate": surrogate, "reset": reset}
+        super().__init__(F.stochastic_lif_step, F.StochasticLIFState, tau=tau, **fires, **options)
         self.generator = generator
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Errors for an input whose axes a network does not take, for instance without time or without a batch."""
+"""Errors of a call: the path of the layer that raised one, and errors for an input whose axes do not fit."""
 
 import re
 import traceback
@@ -8,12 +8,26 @@ from torch import nn
 
 from spikingtorch.axes import counted, sizes
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.error_notes import innermost
 
 # torch's words for shapes that do not fit
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
 
 _IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of their axes besides the channels
+
+
+def name_layer(error: BaseException, net: nn.Module) -> None:
+    """Add a note to an error that a spiking layer of a network has raised: the path of the innermost such layer."""
+    if found := innermost(error, net, StatefulLayer):  # a layer that is itself the network has no path
+        error.add_note(f"SpikingNet: raised by layer {found} ({type(net.get_submodule(found)).__name__})")
+
+
+def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> str | None:
+    """Return the path of the innermost module of a kind that an error has passed through, or None."""
+    paths = {id(module): path for path, module in net.named_modules() if isinstance(module, kind)}
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        found = paths.get(id(frame.f_locals.get("self")), found)
+    return found
 
 
 def misfit(error: BaseException, net: nn.Module, x: Any, batch_first: bool) -> ValueError | None:
