@@ -45,7 +45,7 @@ COMMANDS = {
     "docs/start/install.md": "they clone and install, each on a system of its own",
     "docs/start/ten_minutes.md": "they clone and install",
 }
-COMMAND = re.compile(r"(\$ |python |py |pip |make |git |export |torchrun |[A-Z_]+=\S+ )")
+COMMAND = re.compile(r"([$#] |python |py |pip |make |git |export |torchrun |[A-Z_]+=\S+ )")
 
 
 class Block(NamedTuple):
@@ -121,7 +121,7 @@ def test_code_cells_stand_where_a_test_runs_them() -> None:
 def test_every_other_block_is_a_command_whose_page_says_why() -> None:
     assert {page for page, _ in OTHER} == {*COMMANDS}
     for page, each in OTHER:
-        assert each.language in ("", "indented", "console"), f"{page}: {each.language} is run by nothing"
+        assert each.language in ("", "indented", "console", "bash", "sh"), f"{page}: {each.language} is run by nothing"
         assert COMMAND.match(each.code), f"{page}: {each.first} is no command"
 
 
