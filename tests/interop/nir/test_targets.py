@@ -276,7 +276,7 @@ def test_the_equations_of_such_a_file_are_discretised_anew_on_request(target: st
 @pytest.mark.parametrize("use_metadata", [True, False])
 def test_a_file_of_this_library_knows_its_step(target: str | None, use_metadata: bool) -> None:
     neurons = counting(st.LIF) if target == "sinabs" else st.LIF(tau=4.0)
-    graph = exported(nn.Linear(6, 4), neurons, target=target)
+    graph = to_nir(st.SpikingNet(nn.Sequential(nn.Linear(6, 4), neurons)), X, target=target)
     dt = 1e-4 if target is None else TARGETS[target].dt
     with torch.no_grad():
         out = from_nir(graph, use_metadata=use_metadata)(X)
