@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingNet
-from spikingtorch.layers.limits import FLOOR
+from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingNet, StepLayer
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import FLOOR, Limits
 from tests.every_layer import call
 
 # layer, name of the parameter, its range
@@ -294,3 +295,22 @@ def test_a_layer_is_made_without_memory() -> None:
     with torch.device("meta"):
         layer = LIF(tau=2.0, v0=torch.ones(3), learnable="tau")
     assert layer.get_parameter("tau").is_meta
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a pair": ({"decay": (0.0, 1.0)}, r"Own: limits\['decay'\] is \(0.0, 1.0\), expected .*'decay': Limits\(least=0.0"),
+    "a number": ({"decay": 0.5}, r"Own: limits\['decay'\] is 0.5, expected Limits of spikingtorch.layers.limits"),
+    "a list": ([("decay", Limits())], r"Own: limits is a list, expected a dict from names of parameters to Limits"),
+    "a class": ({"decay": Limits}, r"Own: limits\['decay'\] is <class .*, expected Limits"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_limits_of_a_layer_of_ones_own(name: str) -> None:
+    wrong, message = WRONG[name]
+
+    class Own(StepLayer):
+        limits = wrong
+
+    with pytest.raises(TypeError, match=message):
+        Own(F.lif_step, F.LIFState, decay=0.5, learnable="decay")
