@@ -127,7 +127,7 @@ class Attributes(StatefulLayer):
 
     def _check_limits(self, name: str, value: Any, learns: bool) -> None:
         """Raise unless a value is within its limits; note the range of a learnable parameter."""
-        limits = limits_of(type(self).__name__, self.limits, name) or COMMON.get(name)
+        limits: Any = limits_of(type(self).__name__, self.limits, name) or COMMON.get(name)
         if limits is None and self.limits and isinstance(value, Real | Tensor):
             limits = ANY  # a number of a layer of this library
         if limits is None:
