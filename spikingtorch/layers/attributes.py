@@ -65,8 +65,9 @@ class Attributes(StatefulLayer):
         self._store(name, value, False)
 
     def _name(self, attribute: str) -> str:
-        """Return the name by which the user knows an attribute."""
-        return self._other_names.get(attribute, attribute)
+        """Return the name by which the user knows an attribute: that of the argument."""
+        # a layer has a method reset, so the rule has another name as an attribute
+        return self._other_names.get(attribute, "reset" if attribute == "reset_rule" else attribute)
 
     def _names(self) -> list[str]:
         """Return the attributes that define what the layer computes."""

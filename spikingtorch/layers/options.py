@@ -60,9 +60,10 @@ def firing(
     older: str = "v0",
     defaults: tuple[float, float] = (1.0, 5.0),
 ) -> dict[str, Any]:
-    """Return the arguments of firing, and the name, of two, by which the threshold was given."""
+    """Return the arguments of firing, and the name of the threshold: the older one if it was given by that."""
     found = threshold_of(owner, older, v0, threshold, defaults[0])
-    names = {} if threshold is None else {older: "threshold"}
+    is_older = isinstance(v0, Tensor) or v0 != defaults[0]
+    names = {} if is_older else {older: "threshold"}
     return {"threshold": found, "surrogate": surrogate_of(owner, beta, surrogate, defaults[1]), "other_names": names}
 
 

@@ -151,7 +151,7 @@ ASSIGNED: dict[str, tuple[Any, str, Any, str]] = {
     "tau": (lambda: LIF(), "tau", -1.0, r"LIF: tau=-1\.0, expected a finite value above 0"),
     "decay": (lambda: LI(decay=0.5), "decay", 1.5, r"LI: decay=1\.5, expected a finite value at least 0 and at most 1"),
     "nudt": (lambda: BioLIF(0.5), "nudt", 0.0, "BioLIF: nudt=0.0, expected a finite value above 0"),
-    "not finite": (lambda: IF(), "v0", float("nan"), "IF: v0=nan, expected a finite value"),
+    "not finite": (lambda: IF(), "v0", float("nan"), "IF: threshold=nan, expected a finite value"),
     "buffer": (
         lambda: LIF(tau=torch.ones(3)),
         "tau",
@@ -162,7 +162,7 @@ ASSIGNED: dict[str, tuple[Any, str, Any, str]] = {
         lambda: LIF(learnable="v0"),
         "v0",
         nn.Parameter(torch.tensor(-0.5)),
-        r"LIF: v0=-0\.5, expected a finite value at least 9.53674e-07, since it learns\. constrain=False lets it go",
+        r"LIF: threshold=-0\.5, expected .* at least 9.53674e-07, since it learns\. constrain=False lets it go",
     ),
     "divisor": (lambda: SpikingDecay(2.0, learnable="tau"), "tau", nn.Parameter(torch.tensor(0.5)), "at least 1"),
 }

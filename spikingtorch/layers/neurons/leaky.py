@@ -40,7 +40,7 @@ class LIF(StepLayer):
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
-    LIF(tau=<4x1x1> (learnable), v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
+    LIF(tau=<4x1x1> (learnable), threshold=1.0, surrogate=Sigmoid(beta=5.0), reset=to_zero)
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
