@@ -134,9 +134,9 @@ def firing_rate_penalty(
     if low is not None and high is not None and low > high:
         raise ValueError(f"{owner}: low={low!r} is above high={high!r}, expected low <= high; exchange them")
     rates = rate_of(owner, "spikes", spikes, lengths, batch_first)
-    below = 0.0 if low is None else (low - rates).clamp_min(0.0).square()
-    above = 0.0 if high is None else (rates - high).clamp_min(0.0).square()
-    return reduced(owner, below + above, reduction)
+    penalty = torch.zeros_like(rates) if low is None else (low - rates).clamp_min(0.0).square()
+    penalty = penalty if high is None else penalty + (rates - high).clamp_min(0.0).square()
+    return reduced(owner, penalty, reduction)
 
 
 def _wanted(owner: str, like: Tensor, target: Tensor, values: dict[str, Tensor | float], most: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.axes import samples_first
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.interop.nir import metadata, readers
 from spikingtorch.interop.nir.builder import plain_name
 from spikingtorch.interop.nir.certificate import certified, check_sample
@@ -189,5 +190,5 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -
         "to_nir: a membrane lies so near to its threshold that rounding decides; network and graph differ from there "
         f"on.\n{certificate}",
         UserWarning,
-        stacklevel=3,
+        stacklevel=level_of_user(),
     )
