@@ -43,22 +43,22 @@ def from_nir(
         dt: length of a step, in seconds. NIR does not store it, but a graph of this library does, in its metadata. With
             another dt or discretisation, its equations are discretised anew. An input then lasts as long as the new
             step. A graph that was written for the reader of a library is read in the steps of this reader only.
-        discretisation: "exact", the solution at the end of each step; "exponential", which solves a neuron's current
-            and membrane one after the other; or "euler", as most simulators do. By default taken from the metadata, or
-            "exact" without them.
+        discretisation: the method. "exact" takes the solution at the end of each step. "exponential" solves a neuron's
+            current and membrane one after the other. "euler" does as most simulators do. By default it is taken from
+            the metadata, or "exact" without them.
         surrogate: spike function for the training of neurons, if the metadata name none.
         dtype: of the network; by default the widest dtype of the graph's weights, or torch's default without weights.
         use_metadata: whether to use the metadata of a graph of this library.
-        dialect: "nir", or the writer of the graph, if its neurons must equal the writer's and not NIR's: "snntorch",
-            "norse", "sinabs" or "spikingjelly" with the defaults of their layers. One of ``dialects`` adds what the
+        dialect: "nir", or the writer of the graph, if its neurons must equal the writer's and not NIR's. "snntorch",
+            "norse", "sinabs" and "spikingjelly" take the defaults of their layers. One of ``dialects`` adds what the
             file does not store, such as ``dialects.SnnTorch(reset="zero")``. dt is then the writer's.
 
     Returns:
         The network; its modules have the names of the nodes.
 
     Raises:
-        NIRError: a node is unknown, its numbers are not valid or do not fit together; the file is damaged; the metadata
-            contradict the nodes; dt is not known; or the graph was written for a reader that takes other steps.
+        NIRError: a node is unknown, or its numbers are not valid or do not fit together. The file is damaged, or the
+            metadata contradict the nodes. dt is not known, or the graph was written for a reader with other steps.
 
     >>> import numpy as np
     >>> numbers = {"r": np.ones(1), "v_threshold": np.ones(1), "v_reset": np.zeros(1)}
