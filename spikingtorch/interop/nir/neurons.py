@@ -82,7 +82,8 @@ def cuba_step(
         s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
     ``decay_syn`` is the share of the current kept over a step. A unit of input adds ``gain_syn`` to the current, and a
-    unit of the current before the step adds ``carry`` to the membrane. The other parameters are those of ``leaky_step``.
+    unit of the current before the step adds ``carry`` to the membrane. The other parameters are those of
+    ``leaky_step``.
     """
     i = decay_syn * state.i + gain_syn * x
     u = decay * state.v + carry * state.i + gain * x + offset
