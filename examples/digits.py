@@ -19,13 +19,13 @@ from spikingtorch.functional import Arctan
 from spikingtorch.spikeio import ConstantEncoder, SumDecoder
 
 
-def network(tau: float = 4.0, v0: float = 0.5) -> SpikingNet:
+def network(tau: float = 4.0, threshold: float = 0.5) -> SpikingNet:
     """Return the network, images (N, T, 1, 28, 28) to spikes (N, T, 10)."""
     layers: list[nn.Module] = []
     for ins, outs in ((1, 16), (16, 32)):
-        neurons = LIF(torch.full((outs, 1, 1), tau), v0, surrogate=Arctan(), learnable="tau")
+        neurons = LIF(torch.full((outs, 1, 1), tau), threshold, surrogate=Arctan(), learnable="tau")
         layers += [nn.Conv2d(ins, outs, 5, padding=2, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(outs), neurons]
-    layers += [nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * 7 * 7, 10), LIF(tau, 2 * v0, surrogate=Arctan())]
+    layers += [nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * 7 * 7, 10), LIF(tau, 2 * threshold, surrogate=Arctan())]
     return SpikingNet(nn.Sequential(*layers))
 
 
@@ -53,7 +53,7 @@ for epoch in range(1, options.epochs + 1):
     elif waited == 2:
         break
 
-read = network(tau=9.0, v0=2.0)
+read = network(tau=9.0, threshold=2.0)
 for each in (model, read):
     each.load_state_dict(torch.load(checkpoint))
 assert torch.equal(read.eval()(encoder(test[:99][0])), model.eval()(encoder(test[:99][0])))

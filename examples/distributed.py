@@ -29,7 +29,7 @@ encoder = ConstantEncoder(8)
 
 def network() -> SpikingNet:
     """Return the network, images (N, T, 1, 28, 28) to membranes (N, T, 10)."""
-    hidden = LIF(tau=torch.full((256,), 4.0), v0=0.5, surrogate=Arctan(), learnable="tau")
+    hidden = LIF(tau=torch.full((256,), 4.0), threshold=0.5, surrogate=Arctan(), learnable="tau")
     return SpikingNet(nn.Sequential(nn.Flatten(), nn.Linear(784, 256), hidden, nn.Linear(256, 10), LI(tau=8.0)))
 
 

@@ -101,7 +101,8 @@ class Net(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(2, 8, 5, stride=2), nn.Conv2d(8, 16, 3, stride=2)
         self.votes = nn.Linear(16 * 5 * 5, 10)
-        self.sl1, self.sl2 = LIF(tau=4.0, v0=0.5, surrogate=Arctan()), LIF(tau=4.0, v0=0.3, surrogate=Arctan())
+        self.sl1 = LIF(tau=4.0, threshold=0.5, surrogate=Arctan())
+        self.sl2 = LIF(tau=4.0, threshold=0.3, surrogate=Arctan())
         self.readout = LI(tau=10.0)
 
     def forward(self, x: Tensor, init: bool) -> Tensor:

@@ -32,7 +32,7 @@ def network() -> SpikingNet:
     """Return a recurrent network, numbers (N, T, 16) to membranes (N, T, 10)."""
     current, back = nn.Linear(FEATURES, HIDDEN), nn.Linear(HIDDEN, HIDDEN, bias=False)
     nn.init.normal_(current.weight, std=FEATURES**-0.5)
-    neurons = LIF(tau=10.0, v0=0.5, recurrent=back)
+    neurons = LIF(tau=10.0, threshold=0.5, recurrent=back)
     return SpikingNet(nn.Sequential(current, neurons, nn.Linear(HIDDEN, CLASSES), LI(tau=20.0))).double().eval()
 
 

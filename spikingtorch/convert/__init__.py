@@ -37,12 +37,9 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
     The rates of a layer are the inputs of the next one. So the mean over time of the network's outputs approaches the
     output of the ANN as T grows. The last layer has no neurons: its currents are the output.
 
-    Give it images (N, ...) as the same current at each step, and take the mean of the currents:
-
-        out = RateDecoder()(model(ConstantEncoder(T)(images)))
-
-    with both of ``spikingtorch.spikeio``, or ``model(images.unsqueeze(1).expand(-1, T, *images.shape[1:])).mean(1)``.
-    T may be any number. ``SumDecoder(T)`` gives T times the mean minus a constant, so it predicts the same classes.
+    Give it images (N, ...) as the same current at each step, and take the mean of the currents, by ``ConstantEncoder``
+    and ``RateDecoder`` of ``spikingtorch.spikeio``, as below. T may be any number. ``SumDecoder(T)`` gives T times the
+    mean minus a constant, so it predicts the same classes.
 
     All thresholds are 1. Each weight is multiplied by theta of the layer before it. Weight and bias are divided by
     theta of the layer after it. Where there is no weight, as in a skip connection, a ``Scale`` is inserted. So the
@@ -78,8 +75,9 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
     >>> _ = torch.manual_seed(0)
     >>> ann, x = nn.Sequential(nn.Linear(20, 50), nn.ReLU(), nn.Linear(50, 2)), torch.rand(100, 20)
     >>> model = to_spiking(ann, [x], method="max")
+    >>> from spikingtorch.spikeio import ConstantEncoder, RateDecoder
     >>> for T in (4, 16, 64, 256):
-    ...     out = model(x.unsqueeze(1).expand(-1, T, -1)).mean(1)
+    ...     out = RateDecoder()(model(ConstantEncoder(T)(x)))
     ...     print(f"{(out - ann(x)).abs().mean():.4f}")
     0.0313
     0.0071

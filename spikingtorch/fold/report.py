@@ -1,5 +1,6 @@
 """What SpikingNet.explain returns."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -10,12 +11,13 @@ from torch import nn
 
 from spikingtorch.axes import counted
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
-from spikingtorch.fold.proof import FoldDecision
+from spikingtorch.fold.proof import FoldDecision, Inputs
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
@@ -81,7 +83,8 @@ class Report(NamedTuple):
     Attributes:
         mode: "step" or "fold".
         reason: why.
-        layers: how each spiking layer runs, for all layers that are called, in the order of their definition.
+        layers: how each spiking layer runs, for all layers that are called, in the order of their definition. If a
+            network steps for a reason that is found before its layers are reached, they are known after a call.
         products: how linear layers and convolutions were computed at the last call; empty before it.
         memory: how the memory of large tensors is handled; empty if no layer makes any.
         taken: how the axes of the input were read.
@@ -132,7 +135,7 @@ def report(
     N, T = policy.seen[:2]
     found = policy.finding(net, policy.call_form, policy.seen, explains=True)
     taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found, statistics)
-    inputs = {} if found is None else found.inputs
+    inputs = _remembered(net) | ({} if found is None else found.inputs)
     kind = policy.call_form.dtype, policy.call_form.device
     layers = [
         _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind, steps=taken == "step")
@@ -153,6 +156,19 @@ def report(
     largest = max([steps * math.prod(layer.shape) * policy.call_form.dtype.itemsize for layer in layers], default=0)
     memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.call_form.device == HOST else ""
     return Report(taken, reason, tuple(layers), tuple(products), memory, counted(N, T, batch_first))
+
+
+def _remembered(net: nn.Module) -> dict[str, Inputs]:
+    """Return the inputs of each layer at the last call, as its output tells them: they have the same neurons."""
+    found = {}
+    for path, layer in net.named_modules():
+        memory = layer._memory if isinstance(layer, StepLayer) else None
+        if memory is not None and memory.output is not None:
+            names = [*inspect.signature(layer.forward).parameters]
+            count = names.index("init") if "init" in names else 1
+            leaves, form = pytree.tree_flatten((0,) * count if count > 1 else 0)
+            found[path] = [tuple(leaves_of(memory.output)[0].shape[1:])] * len(leaves), form
+    return found
 
 
 def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductReport:

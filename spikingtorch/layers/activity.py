@@ -17,12 +17,13 @@ _EVERY = 16
 
 _SILENT = (
     "has not fired once in {n} batches of training in a row: the layers after it get no spikes, and the layers before "
-    "it learn little. Take a lower threshold such as v0=0.3, a longer time constant, larger weights or a normalisation "
-    "before the layer. spikingtorch.init.to_rate_(model, x) scales the weights of a new network until each layer fires"
+    "it learn little. Take a lower threshold such as threshold=0.3, a longer time constant, larger weights or a "
+    "normalisation before the layer. spikingtorch.init.to_rate_(model, x) scales the weights of a new network until "
+    "each layer fires"
 )
 _SATURATED = (
     "has fired in every neuron, at every step, in {n} batches of training in a row, so its output carries no "
-    "information about its input. Take a higher threshold v0, smaller weights or a normalisation before the layer"
+    "information about its input. Take a higher threshold, smaller weights or a normalisation before the layer"
 )
 
 

@@ -11,7 +11,7 @@ from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import CHANGES, StatefulLayer
-from spikingtorch.layers.limits import ANY, COMMON, Limits, may_write
+from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 
 # options that are given in the constructor or never, because other attributes may depend on them
@@ -59,8 +59,9 @@ class Attributes(StatefulLayer):
         self._store(name, value, False)
 
     def _name(self, attribute: str) -> str:
-        """Return the name by which the user knows an attribute."""
-        return self._other_names.get(attribute, attribute)
+        """Return the name by which the user knows an attribute: that of the argument."""
+        # a layer has a method reset, so the rule has another name as an attribute
+        return self._other_names.get(attribute, "reset" if attribute == "reset_rule" else attribute)
 
     def _names(self) -> list[str]:
         """Return the attributes that define what the layer computes."""
@@ -121,7 +122,7 @@ class Attributes(StatefulLayer):
 
     def _check_limits(self, name: str, value: Any, learns: bool) -> None:
         """Raise unless a value is within its limits; note the range of a learnable parameter."""
-        limits = self.limits.get(name) or COMMON.get(name)
+        limits: Any = limits_of(type(self).__name__, self.limits, name) or COMMON.get(name)
         if limits is None and self.limits and isinstance(value, Real | Tensor):
             limits = ANY  # a number of a layer of this library
         if limits is None:

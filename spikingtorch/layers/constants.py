@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.names import level_of_user
+
 
 def described(value: Any) -> Any:
     """Return a constant in a form for JSON: a number as it is, anything else as its kind and its own constants."""
@@ -187,5 +189,5 @@ class WithConstants(nn.Module):
                 "reset rule), because another library saved it, or an older spikingtorch. The layers keep the values "
                 "of their constructors; save the checkpoint again to store them",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )

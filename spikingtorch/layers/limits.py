@@ -8,7 +8,7 @@ or transformed, nothing may be written. The layer then computes the same value, 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +86,26 @@ class Kind(NamedTuple):
     def check(self, owner: str, name: str, value: Any, learns: bool) -> None:  # noqa: ARG002
         """Raise unless a value is of this kind."""
         self.test(owner, value)
+
+
+def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
+    """Return the limits of a parameter, or None if there are none; raise TypeError if they are no limits.
+
+    Args:
+        owner: the name of the layer, for messages.
+        limits: the attribute ``limits`` of the layer: a dict from names of parameters to limits.
+        name: of the parameter.
+    """
+    instead = f"limits = {{{name!r}: Limits(least=0.0, most=1.0)}}"
+    if not isinstance(limits, Mapping):
+        raise TypeError(
+            f"{owner}: limits is a {type(limits).__name__}, expected a dict from names of parameters to Limits of "
+            f"spikingtorch.layers.limits: {instead}"
+        )
+    found = limits.get(name)
+    if found is None or isinstance(found, Limits | Kind):
+        return found
+    raise TypeError(f"{owner}: limits[{name!r}] is {found!r}, expected Limits of spikingtorch.layers.limits: {instead}")
 
 
 KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}

@@ -14,7 +14,7 @@ the errors of the other library.
 
 >>> from spikingtorch import like
 >>> like.spikingjelly.IFNode(v_reset=None)
-IFNode(v_threshold=1.0, surrogate_function=Sigmoid(beta=4.0), reset_rule=by_subtraction)
+IFNode(v_threshold=1.0, surrogate_function=Sigmoid(beta=4.0), reset=by_subtraction)
 """
 
 import importlib

@@ -88,8 +88,8 @@ def firing_rate_penalty(
     spikes: Tensor,
     lengths: Lengths = None,
     *,
-    low: float,
-    high: float,
+    low: float | None = None,
+    high: float | None = None,
     reduction: Reduction = "mean",
     batch_first: bool = True,
 ) -> Tensor:
@@ -98,14 +98,15 @@ def firing_rate_penalty(
         r[n, i]    = 1 / T[n]  sum over t < T[n] of spikes[n, t, i]
         loss[n, i] = max(0, low - r[n, i])^2 + max(0, r[n, i] - high)^2
 
-    Call it for the spikes of each layer and add the results to the loss, each with a weight.
+    A bound that is not given has no term. Call it for the spikes of each layer and add the results to the loss, each
+    with a weight.
 
     Args:
         spikes: of one layer, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32, and so is the
             penalty.
         lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; later steps do not count.
-        low: lowest rate without a penalty, in spikes per step, from 0 on; 0 is no limit.
-        high: highest rate without a penalty, from low to 1; 1 is no limit.
+        low: lowest rate without a penalty, in spikes per step, from 0 to 1; None for no lower bound.
+        high: highest rate without a penalty, from low to 1; None for no upper bound.
         reduction: "mean" or "sum" over samples and neurons, or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -113,7 +114,8 @@ def firing_rate_penalty(
         The penalty, a scalar, or of shape (N, ...) with reduction "none". The mean over no samples is NaN, as in torch.
 
     Raises:
-        ValueError: a shape, a length, a bound or the reduction does not fit; spikes are NaN or infinite.
+        ValueError: a shape, a length, a bound or the reduction does not fit; both bounds are left out; spikes are NaN
+            or infinite.
         TypeError: spikes are not floating, lengths are not whole numbers, or a bound is a tensor.
 
     Source: F. Zenke, T. P. Vogels, Neural Computation 33 (2021), doi:10.1162/neco_a_01367, with the lower bound of each
@@ -124,12 +126,16 @@ def firing_rate_penalty(
     tensor([[0.2500, 0.0100]])
     """
     owner = "firing_rate_penalty"
-    check_number(owner, "low", low, most=1.0)
-    check_number(owner, "high", high, most=1.0)
-    if low > high:
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None:
+            check_number(owner, name, bound, most=1.0)
+    if low is None and high is None:
+        raise ValueError(f"{owner}: neither low nor high came, expected a bound; give low=0.01, high=0.2 or both")
+    if low is not None and high is not None and low > high:
         raise ValueError(f"{owner}: low={low!r} is above high={high!r}, expected low <= high; exchange them")
     rates = rate_of(owner, "spikes", spikes, lengths, batch_first)
-    penalty = (low - rates).clamp_min(0.0).square() + (rates - high).clamp_min(0.0).square()
+    penalty = torch.zeros_like(rates) if low is None else (low - rates).clamp_min(0.0).square()
+    penalty = penalty if high is None else penalty + (rates - high).clamp_min(0.0).square()
     return reduced(owner, penalty, reduction)
 
 

@@ -7,8 +7,9 @@
     animation                       a layer of images as a film
 
 Each function draws on the axes that it is given, or on a new figure, and returns the axes; save the picture by
-``ax.figure.savefig("raster.png")``. pyplot is not touched. Colours of text and background are those of matplotlib's
-rcParams, so that its style "dark_background" makes dark pictures.
+``ax.figure.savefig("raster.png")``. A notebook shows a new figure as the value of a cell. pyplot is not touched.
+Colours of text and background are those of matplotlib's rcParams, so that its style "dark_background" makes dark
+pictures.
 """
 
 from spikingtorch.plot.animation import animation

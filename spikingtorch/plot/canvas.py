@@ -29,7 +29,8 @@ def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of a size in inches. Pyplot does not manage it, so it needs no close."""
     need_matplotlib()
     from matplotlib import rcParams
-    from matplotlib.figure import Figure
+
+    from spikingtorch.plot.shown import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=max(_SHARP, rcParams["figure.dpi"]))
 
@@ -37,7 +38,9 @@ def new_figure(width: float, height: float) -> "Figure":
 def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axes":
     """Return the caller's axes, or the axes of a new figure of this size, without the lines of a box."""
     need_matplotlib()
-    drawn = new_figure(width, height).add_subplot() if ax is None else ax
+    from spikingtorch.plot.shown import Axes
+
+    drawn = new_figure(width, height).add_subplot(axes_class=Axes) if ax is None else ax
     if hasattr(drawn, "spines"):
         drawn.spines[["top", "right"]].set_visible(False)
         return drawn

@@ -1,7 +1,5 @@
 """One page about a network: its training, its firing, its costs, and a check of its gradients.
 
-    report(model, loader, "report.html", history=history)
-
 The page is one HTML file that needs neither a network nor scripts. These files write it:
 
     write           report: measure, draw, write

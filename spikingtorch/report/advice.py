@@ -95,7 +95,7 @@ def _silent(layer: Firing, samples: int, share: float) -> list[str]:
     if share >= _MANY:
         said.append(
             "More than half of the layer does nothing. A lower threshold, a longer time constant, larger weights or a "
-            "normalisation before the layer wake it up; a layer that trains well with few neurons may be made smaller."
+            "normalisation before the layer wake it up. A layer that trains well with few neurons may be made smaller."
         )
     else:
         said.append(

@@ -107,9 +107,8 @@ def _failures_of(piece: Piece) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"report: the network fails on batch {piece.batch} of the loader, with x of shape "
-            f"{tuple(piece.x.shape)}, (N, T, ...): {error}. x is the input of the SpikingNet; if your data must "
-            "be encoded first, pass encoder="
+            f"report: the network fails on batch {piece.batch} of the loader: {error}. Its input x has shape "
+            f"{tuple(piece.x.shape)}, taken as (N, T, ...). If your data must be encoded first, pass encoder="
         ) from error
 
 

@@ -41,10 +41,10 @@ def report(
 
     Args:
         model: a ``SpikingNet``.
-        loader: batches, x or (x, targets), where x is an input of the network, of shape (N, T, ...); or (x, lengths,
-            targets) for padded sequences, as from ``spikeio.pad_sequences``. A DataLoader, or a list.
+        loader: a DataLoader or a list of batches: x or (x, targets). x is an input of the network, (N, T, ...). Padded
+            sequences, as from ``spikeio.pad_sequences``, are (x, lengths, targets).
         path: path of the page; an existing file is replaced once the new one is complete.
-        history: the training history, a list of dicts, one for each epoch, or a dict of lists; entries of
+        history: the training history: a list of dicts, one for each epoch, or a dict of lists. Entries of
             ``SpikeMonitor.metrics()`` become rates over epochs.
         encoder: an encoder before the network, for instance ``PoissonEncoder(8)`` for a loader of images (N, ...).
         title: of the page; by default the class of the network.

@@ -37,11 +37,7 @@ _Loop: TypeAlias = tuple[Tensor, Tensor, bool]
 class SpikeMonitor:
     """Watch how the spiking layers of a network fire, over all calls while it is open.
 
-        with SpikeMonitor(model) as monitor:
-            for epoch in range(10):
-                train(model)
-                print(monitor.metrics())        or log them: any logger that takes a dict
-                monitor.reset()
+    Call ``metrics`` at the end of an epoch, hand the dict to any logger, and call ``reset`` before the next one.
 
     The spikes of each neuron are counted on the device, by the compiled time loop if there is one. The results of the
     network do not change, it folds as before, and no number leaves the device before ``metrics`` is called. Each layer

@@ -81,19 +81,20 @@ def record(
     Args:
         model: the network.
         x: input of the network.
-        what: one name or several: "spikes", the outputs of a layer; a field of its state after each step, such as "v";
-            "u", the membrane before the reset; "threshold". While a neuron rests, "u" is its v.
+        what: one name or several. "spikes" are the outputs of a layer, "u" is the membrane before the reset, and
+            "threshold" the threshold. Each field of the state, such as "v", is that after the step. While a neuron
+            rests, "u" is its v.
         layers: names of layers in the network, which must have all wanted records. By default all spiking layers, with
             the records that they have.
-        neurons: index of the neurons to keep: ``slice(100)`` for the first axis of a layer's neurons, a tuple for
-            several axes, or a dict of these by layer.
+        neurons: index of the neurons to keep. ``slice(100)`` is for the first axis of a layer's neurons, a tuple for
+            several axes. A dict has such an index for each layer.
         steps: the steps to keep, for instance ``slice(100, 200)``.
         limit: bytes that records may take.
         **options: further arguments of the call, ``init`` and ``lengths``.
 
     Returns:
-        The records by layer and name, (N, T, *neurons), or (T, N, *neurons) of a model with ``batch_first=False``, and
-        the output of the model as ``.out``. After the end of a padded sample they are zero.
+        The records by layer and name, and the output of the model as ``.out``. They are (N, T, *neurons), or
+        (T, N, *neurons) of a model with ``batch_first=False``. After the end of a padded sample they are zero.
 
     Raises:
         TypeError: model is not a SpikingNet, or steps is not a slice.

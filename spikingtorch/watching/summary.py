@@ -23,12 +23,12 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     """Run a network once, and return its layers, rates, operations and energy.
 
     For a spike, each neuron that it reaches adds one weight: an AC. A graded input is multiplied by the weight first: a
-    MAC. Inputs of a layer are spikes if all nonzero values have one magnitude, {0, c} or {-c, 0, c}, in all samples and
-    steps of the call. Other inputs, such as pixels and the output of average pooling, are graded. Operations are
-    counted exactly where neither the input nor the weight is zero. The count covers linear layers, convolutions (a
-    spike at the border reaches fewer neurons), transposed convolutions, average pooling and recurrent weights. Weights
-    may be parameters or computed from them. Parameters that several layers share count once. The energy is the energy
-    of arithmetic alone on hardware that skips zeros. Nothing is measured.
+    MAC. Inputs of a layer are spikes if all nonzero values of the call have one magnitude: {0, c} or {-c, 0, c}. Other
+    inputs, such as pixels and the output of average pooling, are graded. Operations are counted exactly where neither
+    the input nor the weight is zero. The count covers linear layers, convolutions (a spike at the border reaches fewer
+    neurons), transposed convolutions, average pooling and recurrent weights. Weights may be parameters or computed from
+    them. Parameters that several layers share count once. The energy is the energy of arithmetic alone on hardware that
+    skips zeros. Nothing is measured.
 
     Args:
         model: the network. A copy of it runs, in the same training mode; states, statistics, random numbers and all

@@ -169,3 +169,41 @@ def test_a_thread_that_asks_about_another_input_in_the_midst_of_a_call_waits(mon
     other.join()
     assert torch.equal(found, want)
     assert torch.equal(found, st.SpikingNet(MixesDoubles(), mode="step")(x))
+
+
+class Keeps(nn.Module):
+    """Keeps all spikes in a list, with their graph; or stops before its layers are reached by a trace."""
+
+    def __init__(self, branches: bool = False) -> None:
+        super().__init__()
+        self.l1, self.sl1, self.bio = nn.Linear(4, 6), st.LIF(returns=("spikes", "v")), st.BioLIF(0.5)
+        self.branches, self.kept = branches, list[Tensor]()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        if self.branches and init:
+            x = 2 * x
+        spikes, _ = self.sl1(self.l1(x), init)
+        if not self.branches:
+            self.kept.append(spikes)
+        out: Tensor = self.bio(spikes[:, :3], spikes[:, 3:], init)
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
+@pytest.mark.parametrize("mode", ["auto", "step"])
+@pytest.mark.parametrize("branches", [False, True], ids=["keeps a list", "branches"])
+def test_layers_of_a_network_that_is_not_traced_to_its_end(branches: bool, mode: Mode) -> None:
+    model = st.SpikingNet(Keeps(branches), 3, mode=mode)
+    model(torch.rand(3, 5, 4))
+    report = model.explain()
+    assert ("branches on init" in report.reason or "keeps kept" in report.reason) == (mode == "auto")
+    assert [(line.path, line.kind, line.shape) for line in report.layers] == [
+        ("sl1", "LIF", (6,)),
+        ("bio", "BioLIF", (3,)),
+    ]
+    assert all("one step of few neurons" in str(line.backend) for line in report.layers)
+    wide = torch.rand(20_000, 5, 4)
+    model(wide)
+    assert all(line.backend.backend == "fused" for line in model.explain().layers)
+    model.reset()
+    assert model.explain().layers == ()  # as long as no call has reached them

@@ -1,9 +1,10 @@
 """Messages name the step of the user's, inside whatever is around it."""
 
+import ast
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 import torch
@@ -42,3 +43,18 @@ def test_a_warning_names_the_step_inside() -> None:
     step: Any = F.recorded(Own(), "v")
     with pytest.warns(RuntimeWarning, match=r"scan: Recorded\(Own\) ran on the Python loop"):
         F.scan(step, F.LIState(torch.zeros(4)), torch.rand(3, 4))
+
+
+SOURCES = sorted((Path(__file__).parents[2] / "spikingtorch").rglob("*.py"))
+
+
+def test_every_warning_points_at_the_line_of_the_user() -> None:
+    """A number of frames is right for one road to the warning alone, and record or a network add frames."""
+    calls = [(path, call) for path in SOURCES for call in ast.walk(ast.parse(path.read_text())) if is_warning(call)]
+    assert len(calls) > 10
+    levels = {(path.name, ast.unparse(each.value)) for path, call in calls for each in call.keywords[-1:]}
+    assert {each for each in levels if each[1] != "level_of_user()"} == set()
+
+
+def is_warning(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"

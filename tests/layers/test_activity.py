@@ -47,7 +47,7 @@ def test_five_layers_as_they_come_are_silent(dtype: torch.dtype, mode: Mode, chu
     (text,) = caught(model, 1)
     assert "layer neurons.4 (LIF) has not fired once in 8 batches" in text
     assert "spikingtorch.init.to_rate_(model, x)" in text
-    assert "v0=" in text
+    assert "threshold=" in text
     assert "warn_silent=False" in text
     assert caught(model, 40) == []
 

@@ -222,7 +222,7 @@ def test_moves_and_copies_of_models() -> None:
 
 
 def test_averages_and_other_dtypes_of_a_checkpoint() -> None:
-    one, two = st.LIF(tau=2.0, v0=0.3), st.LIF()
+    one, two = st.LIF(tau=2.0, threshold=0.3), st.LIF()
     state = {name: 0.5 * each + 0.5 * each for name, each in one.state_dict().items()}
     two.load_state_dict(state)
     assert repr(one) == repr(two)

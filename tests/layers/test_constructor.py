@@ -28,7 +28,7 @@ def test_the_signature_is_what_was_declared() -> None:
 
 def test_arguments_reach_the_class_above_by_name_and_in_order() -> None:
     layer = Halving(0.25, learnable="decay")
-    assert repr(layer) == "Halving(reset_rule=none, decay=0.25 (learnable), threshold=1.0)"
+    assert repr(layer) == "Halving(reset=none, decay=0.25 (learnable), threshold=1.0)"
 
 
 @pytest.mark.parametrize(

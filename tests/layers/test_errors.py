@@ -209,7 +209,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         lambda: IF(v0=torch.ones(3, requires_grad=True)),
     ),
-    r"learnable names \['tau'\]; choose from \['v0'\]": (ValueError, lambda: IF(learnable="tau")),
+    r"learnable names \['tau'\]; choose from \['threshold'\]": (ValueError, lambda: IF(learnable="tau")),
     "nudt cannot be learned": (
         ValueError,
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),

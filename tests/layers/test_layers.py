@@ -144,13 +144,13 @@ def leaking(state: F.LIFState, x: Tensor, *, leak: Tensor, reset: F.Reset) -> tu
 # a layer of one neuron, its input at each step, and its outputs
 STEPS: list[tuple[st.StepLayer, float, list[float], str]] = [
     (st.LI(decay=0.5), 1.0, [1.0, 1.5, 1.75], "decay=0.5"),
-    (st.IF(reset=F.by_subtraction, surrogate=F.Arctan()), 0.75, [0.0, 1.0, 1.0, 1.0, 0.0], "v0=1.0, surrogate=Arctan"),
+    (st.IF(reset=F.by_subtraction, surrogate=F.Arctan()), 0.75, [0.0, 1.0, 1.0, 1.0, 0.0], "threshold=1.0, surr"),
     (st.StepLayer(partial(F.lif_step, decay=0.5), F.LIFState, threshold=2.0), 1.25, [0.0, 0.0, 1.0], "threshold=2.0"),
     (
         st.StepLayer(leaking, F.LIFState, leak=0.25, reset=F.to_zero, learnable="leak"),
         0.75,
         [0.0, 1.0, 0.0],
-        "StepLayer(leaking, leak=0.25 (learnable), reset_rule=to_zero)",
+        "StepLayer(leaking, leak=0.25 (learnable), reset=to_zero)",
     ),
 ]
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingNet
-from spikingtorch.layers.limits import FLOOR
+from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingNet, StepLayer
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import FLOOR, Limits
 from tests.every_layer import call
 
 # layer, name of the parameter, its range
@@ -150,7 +151,7 @@ ASSIGNED: dict[str, tuple[Any, str, Any, str]] = {
     "tau": (lambda: LIF(), "tau", -1.0, r"LIF: tau=-1\.0, expected a finite value above 0"),
     "decay": (lambda: LI(decay=0.5), "decay", 1.5, r"LI: decay=1\.5, expected a finite value at least 0 and at most 1"),
     "nudt": (lambda: BioLIF(0.5), "nudt", 0.0, "BioLIF: nudt=0.0, expected a finite value above 0"),
-    "not finite": (lambda: IF(), "v0", float("nan"), "IF: v0=nan, expected a finite value"),
+    "not finite": (lambda: IF(), "v0", float("nan"), "IF: threshold=nan, expected a finite value"),
     "buffer": (
         lambda: LIF(tau=torch.ones(3)),
         "tau",
@@ -161,7 +162,7 @@ ASSIGNED: dict[str, tuple[Any, str, Any, str]] = {
         lambda: LIF(learnable="v0"),
         "v0",
         nn.Parameter(torch.tensor(-0.5)),
-        r"LIF: v0=-0\.5, expected a finite value at least 9.53674e-07, since it learns\. constrain=False lets it go",
+        r"LIF: threshold=-0\.5, expected .* at least 9.53674e-07, since it learns\. constrain=False lets it go",
     ),
     "divisor": (lambda: SpikingDecay(2.0, learnable="tau"), "tau", nn.Parameter(torch.tensor(0.5)), "at least 1"),
 }
@@ -294,3 +295,22 @@ def test_a_layer_is_made_without_memory() -> None:
     with torch.device("meta"):
         layer = LIF(tau=2.0, v0=torch.ones(3), learnable="tau")
     assert layer.get_parameter("tau").is_meta
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a pair": ({"decay": (0.0, 1.0)}, r"Own: limits\['decay'\] is \(0.0, 1.0\), expected .*'decay': Limits\(least=0.0"),
+    "a number": ({"decay": 0.5}, r"Own: limits\['decay'\] is 0.5, expected Limits of spikingtorch.layers.limits"),
+    "a list": ([("decay", Limits())], r"Own: limits is a list, expected a dict from names of parameters to Limits"),
+    "a class": ({"decay": Limits}, r"Own: limits\['decay'\] is <class .*, expected Limits"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_limits_of_a_layer_of_ones_own(name: str) -> None:
+    wrong, message = WRONG[name]
+
+    class Own(StepLayer):
+        limits = wrong
+
+    with pytest.raises(TypeError, match=message):
+        Own(F.lif_step, F.LIFState, decay=0.5, learnable="decay")

@@ -103,7 +103,7 @@ def test_reset_to_a_value(value: str, detach: bool, learnable: Any) -> None:
 
 def test_the_value_is_an_attribute() -> None:
     layer: Any = st.IF(reset=F.to_value(-0.25))
-    assert repr(layer) == "IF(v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_value, v_reset=-0.25)"
+    assert repr(layer) == "IF(threshold=1.0, surrogate=Sigmoid(beta=5.0), reset=to_value, v_reset=-0.25)"
     layer.v_reset = 0.5
     layer(torch.tensor([1.5]))
     assert layer.v.item() == 0.5
@@ -336,3 +336,20 @@ def test_a_delay_is_handed_over_as_a_parameter() -> None:
     layer = st.Delay(delay)
     assert layer.delay is delay
     assert layer.longest == 3.0
+
+
+NAMED: dict[str, tuple[st.StepLayer, str]] = {
+    "nothing": (st.LIF(), "LIF(tau=8.0, threshold=1.0, "),
+    "threshold": (st.BioLIF(0.5, threshold=0.25), "BioLIF(nudt=0.5, threshold=0.25, "),
+    "older": (st.SpikingDecay(2.0, v0=0.5), "SpikingDecay(tau=2.0, v0=0.5, "),
+    "older, a tensor": (st.IF(torch.ones(3)), "IF(v0=<3>, "),
+    "thr": (st.McPitts(0.5), "McPitts(thr=0.5, "),
+    "threshold of McPitts": (st.McPitts(threshold=0.5), "McPitts(threshold=0.5, "),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_layer_is_shown_by_the_names_of_its_arguments(name: str) -> None:
+    layer, text = NAMED[name]
+    assert repr(layer).startswith(text)
+    assert "reset_rule" not in repr(layer)

@@ -133,6 +133,7 @@ def test_parameters() -> None:
     penalty = losses.firing_rate_penalty
     says(lambda: penalty(X, low=0.5, high=0.1), ValueError, "low=0.5 is above high=0.1", "low <= high")
     says(lambda: penalty(X, low=0.0, high=20.0), ValueError, "firing_rate_penalty: high=20.0", "at most 1")
+    says(lambda: penalty(X), ValueError, "firing_rate_penalty: neither low nor high", "low=0.01, high=0.2")
 
 
 def test_populations() -> None:

@@ -43,3 +43,10 @@ def test_bounds_on_rates() -> None:
         assert firing_rate_penalty(SPIKES, low=low, high=high, reduction="none").tolist() == [want]
     images = SPIKES.reshape(1, 4, 3, 1, 1).expand(1, 4, 3, 2, 5)
     assert firing_rate_penalty(images, low=0.5, high=0.75, reduction="none").shape == (1, 3, 2, 5)
+
+
+def test_a_bound_may_be_left_out() -> None:
+    spikes = torch.tensor([[[1.0, 0.0, -1.0, 2.0]]])  # a neuron may fire twice, or below zero
+    assert firing_rate_penalty(spikes, low=0.5, reduction="none").tolist() == [[0.0, 0.25, 2.25, 0.0]]
+    assert firing_rate_penalty(spikes, high=0.5, reduction="none").tolist() == [[0.25, 0.0, 0.0, 2.25]]
+    assert firing_rate_penalty(spikes, high=0.5).dtype == torch.float32

@@ -3,8 +3,10 @@
 And the models of these readers, by which certificates are made without them, give out what they do, of any file.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import nir
@@ -137,3 +139,20 @@ def test_what_a_model_refuses_the_reader_does_not_run_as_nir_says(target: str) -
     except Exception:  # of any kind, as each reader has its own
         return
     assert not np.allclose(out, right, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("target", "reads"), [("norse", 0), ("snntorch", 1)])
+def test_a_file_is_loaded_as_the_page_says(
+    target: str, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "export.md").read_text()
+    *loads, loop = re.findall(r"^```python\n((?!>>>).*?)^```$", page, re.MULTILINE | re.DOTALL)
+    model, x = made("lif", N=4, T=200, dtype=torch.float32)
+    monkeypatch.chdir(tmp_path)
+    nir.write("network.nir", to_nir(model, x, target=target))
+    found: dict[str, Any] = {"torch": torch, "x": x}
+    exec(loads[reads] + loop, found)
+    with torch.no_grad():
+        want = model(x)
+    assert want.count_nonzero() > 100
+    assert torch.equal(found["spikes"], want)

@@ -1,10 +1,12 @@
 """What all pictures share: whose axes they are, their colours, and what they need."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import matplotlib.style
 import pytest
 import torch
@@ -168,3 +170,22 @@ def test_figures_are_sharp_unless_the_user_wants_more() -> None:
     assert plot.raster(SPIKES).figure.dpi == 200.0
     with matplotlib.rc_context({"figure.dpi": 300.0}):
         assert plot.raster(SPIKES).figure.dpi == 300.0
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_notebook_shows_the_picture(name: str) -> None:
+    """IPython asks the last value of a cell for its picture and the size of that; pyplot shows its own figures."""
+    drawn: Any = DRAWN[name](None)
+    data, size = drawn._repr_png_()
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (2 * size["width"], 2 * size["height"])
+        assert len(image.getcolors(1 << 24) or ()) > 1
+    of_pyplot: Any = DRAWN[name](matplotlib.figure.Figure().add_subplot())
+    assert not hasattr(of_pyplot, "_repr_png_")
+    assert repr(drawn).startswith("<Axes")
+
+
+def test_a_notebook_shows_the_overview() -> None:
+    figure: Any = plot.overview_of({"a": {"spikes": SPIKES, "v": SPIKES}}, SPIKES, SPIKES)
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
+    assert isinstance(figure, Figure)

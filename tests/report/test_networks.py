@@ -259,7 +259,7 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[Any, Path], Any]]] = {
     "whole numbers": (ValueError, "dtype torch.int64.*pass encoder=", lambda net, path: report(net, [X.long()], path)),
     "no time": (
         ValueError,
-        r"x of shape \(2, 1, 7, 7\).*encoder=",
+        r"x has shape \(2, 1, 7, 7\).*encoder=",
         lambda net, path: report(net, [X.new_ones(2, 1, 7, 7)], path),
     ),
     "other shapes": (

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 import spikingtorch as st
 from spikingtorch import functional as F
 from tests.folded_layer import draw, over_time
+from tests.nets_that_step import Two
 from tests.watching.networks import UP_TO, Breaks
 from tests.watching.recorded import ALL, FIRING
 
@@ -110,3 +111,11 @@ def test_records_have_memory_of_their_own(layer: st.StepLayer, mode: Any) -> Non
     found = [recording.out, *recording["layer"].values(), *pytree.tree_leaves(layer.state)]
     places = [each.untyped_storage().data_ptr() for each in found if isinstance(each, Tensor) and each.numel()]
     assert len({*places}) == len(places)
+
+
+@pytest.mark.parametrize("call", [st.record, st.summary, lambda model, x: model(x)], ids=["record", "summary", "call"])
+def test_a_warning_points_at_the_line_that_has_called_the_library(call: Any) -> None:
+    model = st.SpikingNet(Two(lambda net, x, init: 2 * x if x.sum() > 0 else x), 3)
+    with pytest.warns(RuntimeWarning, match="step by step") as caught:
+        call(model, torch.rand(2, 9, 4))
+    assert [each.filename for each in caught] == [__file__]

@@ -18,7 +18,7 @@ from spikingtorch.interop.nir.builder import module_names
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.files import read
-from spikingtorch.interop.nir.importing import from_nir, reading_of
+from spikingtorch.interop.nir.importing import from_nir, reading_of, step_length
 from spikingtorch.interop.nir.plan import NEURONS, plan_of
 from spikingtorch.interop.nir.reference import Trace, simulate
 from spikingtorch.interop.nir.targets import Target, target_of
@@ -77,15 +77,12 @@ def verify_nir(
     plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata or dt is None else None
     named = target if target is not None or said is None or not use_metadata else said.target
     reader = target_of("verify_nir", named)
-    if dt is None:
-        if said is None:
-            raise NIRError("verify_nir: the graph does not say how long a step is; pass dt=1e-4, for instance")
-        dt = said.dt
+    dt = step_length("verify_nir", dt, said)
     reading = reading_of(plan, said if use_metadata else None, dt, discretisation, surrogate, dtype)
     # the wider of the two dtypes holds the numbers of both
     wide = torch.promote_types(sample.dtype, reading.dtype)
     way = reading.discretisation
-    model = from_nir(graph, dt, way, surrogate=surrogate, dtype=wide, use_metadata=use_metadata)
+    model = from_nir(graph, dt, discretisation, surrogate=surrogate, dtype=wide, use_metadata=use_metadata)
     names = module_names(plan)
     paths = {name: names[name] for name, node in plan.nodes.items() if isinstance(node, (*NEURONS, nir.Delay))}
     return certified(model, graph, sample.to(wide), paths, dt, way, reader)

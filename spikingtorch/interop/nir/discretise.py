@@ -7,8 +7,8 @@ and only the numbers differ. The input is constant during a step.
     "exponential"   each equation solved in turn: first the current, which is then held, and with it the membrane
     "euler"         one step of Euler's method for each equation in turn, as simulators do
 
-The first two differ only for neurons with a synaptic current. Euler's method has an error of O(dt / tau) in the decay
-of a step, 1 - dt / tau in place of exp(-dt / tau). The exponential method has an error of O(dt / tau_syn) in the
+The first two differ only for neurons with a synaptic current. Euler's method has the decay 1 - dt / tau in place of
+exp(-dt / tau), an error of O(dt / tau) in a step. The exponential method has an error of O(dt / tau_syn) in the
 contribution of a current.
 """
 

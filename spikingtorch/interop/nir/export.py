@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.axes import samples_first
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.interop.nir import metadata, readers
 from spikingtorch.interop.nir.builder import plain_name
 from spikingtorch.interop.nir.certificate import certified, check_sample
@@ -55,17 +56,17 @@ def to_nir(
         target: the library that will read the graph: "snntorch", "norse", "sinabs" or "spikingjelly"; None for readers
             that use NIR's equations.
         dt: length of a step, in seconds; by default the target's length, or 1e-4 without a target.
-        discretisation: the method with which a reader without a target will turn the graph into steps: "exponential",
-            the default, "exact", or "euler" as in simulators; see ``from_nir``. A target has its own method.
+        discretisation: the method with which a reader without a target will turn the graph into steps. It is
+            "exponential" by default, "exact", or "euler" as in simulators; see ``from_nir``. A target has its own.
         approximate: export the nearest form of properties that NIR or the target cannot express, such as a reset by
-            subtraction, and note the losses in the metadata.
+            subtraction. The metadata note the losses.
         certify: run the network and an independent simulation of the graph on the sample, and compare their spikes.
 
     Returns:
         The graph; ``nir.write(path, graph)`` makes a file of it.
 
     Raises:
-        NIRError: NIR cannot express a layer, or the target's reader does not compute it; or the simulation of the graph
+        NIRError: NIR cannot express a layer, or the target's reader does not compute it. The simulation of the graph
             spikes differently from the network.
         TypeError: model is not a SpikingNet.
 
@@ -189,5 +190,5 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -
         "to_nir: a membrane lies so near to its threshold that rounding decides; network and graph differ from there "
         f"on.\n{certificate}",
         UserWarning,
-        stacklevel=3,
+        stacklevel=level_of_user(),
     )

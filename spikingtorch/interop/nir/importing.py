@@ -23,7 +23,7 @@ from spikingtorch.spikingnet import SpikingNet
 
 def from_nir(
     graph: nir.NIRGraph | str | Path,
-    dt: float,
+    dt: float | None = None,
     discretisation: Discretisation | None = None,
     *,
     surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
@@ -40,24 +40,25 @@ def from_nir(
 
     Args:
         graph: a graph from ``nir.read``, or the path of a file.
-        dt: length of a step, in seconds. NIR does not store it, but a graph of this library does; with another dt or
-            discretisation its equations are discretised anew.
-        discretisation: "exact", the solution at the end of each step; "exponential", which solves a neuron's current
-            and membrane one after the other; or "euler", as most simulators do. By default taken from the metadata, or
-            "exact" without them.
+        dt: length of a step, in seconds. NIR does not store it, but a graph of this library does, in its metadata. With
+            another dt or discretisation, its equations are discretised anew. An input then lasts as long as the new
+            step. A graph that was written for the reader of a library is read in the steps of this reader only.
+        discretisation: the method. "exact" takes the solution at the end of each step. "exponential" solves a neuron's
+            current and membrane one after the other. "euler" does as most simulators do. By default it is taken from
+            the metadata, or "exact" without them.
         surrogate: spike function for the training of neurons, if the metadata name none.
         dtype: of the network; by default the widest dtype of the graph's weights, or torch's default without weights.
         use_metadata: whether to use the metadata of a graph of this library.
-        dialect: "nir", or the writer of the graph, if its neurons must equal the writer's and not NIR's: "snntorch",
-            "norse", "sinabs" or "spikingjelly" with the defaults of their layers. One of ``dialects`` adds what the
+        dialect: "nir", or the writer of the graph, if its neurons must equal the writer's and not NIR's. "snntorch",
+            "norse", "sinabs" and "spikingjelly" take the defaults of their layers. One of ``dialects`` adds what the
             file does not store, such as ``dialects.SnnTorch(reset="zero")``. dt is then the writer's.
 
     Returns:
         The network; its modules have the names of the nodes.
 
     Raises:
-        NIRError: a node is unknown, its numbers are not valid or do not fit together; the file is damaged; or the
-            metadata contradict the nodes.
+        NIRError: a node is unknown, or its numbers are not valid or do not fit together. The file is damaged, or the
+            metadata contradict the nodes. dt is not known, or the graph was written for a reader with other steps.
 
     >>> import numpy as np
     >>> numbers = {"r": np.ones(1), "v_threshold": np.ones(1), "v_reset": np.zeros(1)}
@@ -67,9 +68,10 @@ def from_nir(
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     """
     graph = read(graph) if isinstance(graph, str | Path) else graph
-    plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata else None
+    plan, written = plan_of(graph), metadata.unpacked(graph) if use_metadata or dt is None else None
+    dt, said = step_length("from_nir", dt, written), written if use_metadata else None
     if said is not None and (dt != said.dt or discretisation not in (None, said.discretisation)):
-        said = _in_other_steps(said)
+        said = _in_other_steps(said, dt, discretisation)
     reading, spoken = reading_of(plan, said, dt, discretisation, surrogate, dtype), dialect_of(dialect)
     if spoken is not None and (discretisation is not None or surrogate != F.Sigmoid(beta=5.0)):
         raise NIRError(
@@ -78,15 +80,27 @@ def from_nir(
     return Builder(plan, reading, said, spoken).network()
 
 
-def _in_other_steps(said: Metadata) -> Metadata:
-    """Return metadata with another dt or discretisation; raise NIRError if the nodes' numbers are in steps."""
+def step_length(owner: str, dt: float | None, said: Metadata | None) -> float:
+    """Return the length of a step, by the caller or by the metadata; raise NIRError if neither says it."""
+    if dt is not None:
+        return dt
+    if said is None:
+        raise NIRError(f"{owner}: the graph does not say how long a step is; pass dt=1e-4, for instance")
+    return said.dt
+
+
+def _in_other_steps(said: Metadata, dt: float, discretisation: Discretisation | None) -> Metadata:
+    """Return metadata for another dt or discretisation; raise NIRError if the graph is for a reader with its own."""
     target = target_of("from_nir", said.target)
-    if target is not None and target.counts:
-        raise NIRError(
-            f"from_nir: the graph was written for {target.reader}, whose time constants count steps; pass "
-            f"dt={said.dt} and no discretisation"
-        )
-    return said._replace(nodes={})
+    if target is None:
+        return said._replace(nodes={})
+    asked = f"dt={dt!r}" if discretisation is None else f"dt={dt!r}, discretisation={discretisation!r}"
+    # the time constants for a reader that counts are numbers of steps, whose equations have no other step
+    anew = "" if target.counts else ", or pass use_metadata=False to discretise its equations anew"
+    raise NIRError(
+        f"from_nir: {asked} came, but the graph was written for {target.reader}, in steps of {said.dt:g} s by "
+        f"{said.discretisation!r}; leave both out{anew}"
+    )
 
 
 def reading_of(

@@ -81,8 +81,9 @@ def cuba_step(
         i[t] = decay_syn i[t-1] + gain_syn x[t],  u[t] = decay v[t-1] + carry i[t-1] + gain x[t] + offset
         s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
-    ``decay_syn`` is the share of the current kept over a step, ``gain_syn`` the current per unit of input, and
-    ``carry`` the membrane per unit of the current before the step. The other parameters are those of ``leaky_step``.
+    ``decay_syn`` is the share of the current kept over a step. A unit of input adds ``gain_syn`` to the current, and a
+    unit of the current before the step adds ``carry`` to the membrane. The other parameters are those of
+    ``leaky_step``.
     """
     i = decay_syn * state.i + gain_syn * x
     u = decay * state.v + carry * state.i + gain * x + offset

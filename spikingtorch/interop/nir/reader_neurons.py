@@ -81,7 +81,7 @@ _SNNTORCH_DT = 1e-4
 def _snntorch_lif(node: Any, _shape: Shape, _dt: float) -> Cell:
     """Leaky with reset_mechanism="zero", reset_delay=False.
 
-    beta = 1 - dt / tau in [0, 1],  u = beta v + x,  z = H(u > threshold),  v = u - z u
+    beta = 1 - dt / tau in [0, 1],  u = beta v + x,  z = H(u > threshold),  v = u - z u.
     The threshold is v_threshold / (r dt / tau), and its smallest value counts for all neurons.
     """
     _need(np.allclose(node.v_leak, 0.0), "v_leak is not 0")

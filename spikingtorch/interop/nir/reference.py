@@ -28,8 +28,8 @@ class Trace(NamedTuple):
     Attributes:
         out: values of each Output of the graph.
         values: output of each node: the spikes of the step for a spiking neuron, v after the step for another neuron.
-        membranes: for LIF, IF and CubaLIF the membrane at the threshold, before the reset (with ``refine``: in the last
-            part of the step); for Threshold its input.
+        membranes: for LIF, IF and CubaLIF the membrane before the reset, with ``refine`` in the last part of the step.
+            For Threshold, its input.
         inputs: input of each node except the Inputs, in the form of ``feed``.
     """
 
@@ -56,10 +56,10 @@ def simulate(
     then z = 1 where v > v_threshold, strictly, and there v := v_reset.
 
     Edges into one node are summed. Let d(node) be the smallest number of neurons (nodes with a membrane, and Threshold)
-    on a path from an Input, including the node. On a cycle, an edge u -> v carries the value of the step before, if
-    d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of the same step. Before the
-    first step everything is at rest: Inputs, neurons and Delays give zero, and a map gives its value at zero. A Delay
-    is not a neuron, and adds its time to these delays.
+    on a path from an Input, including the node. An edge u -> v on a cycle carries the value of the step before in two
+    cases: if d(v) < d(u), and if d(v) = d(u) and v is a neuron. Every other edge carries the value of the same step.
+    Before the first step everything is at rest: Inputs, neurons and Delays give zero, and a map gives its value at
+    zero. A Delay is not a neuron, and adds its time to these delays.
 
     A graph inside the graph is flattened: its node "inner" becomes "outer.inner".
 

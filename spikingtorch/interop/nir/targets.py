@@ -27,7 +27,7 @@ class Target(NamedTuple):
         at_threshold: whether its neurons fire at the threshold, and not only above it.
         counts: whether they fire once for each threshold in the membrane, and subtract these thresholds.
         cycles: whether it reads neurons with weights back to themselves.
-        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges, and not each
+        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges. Others run a
             node after those that it needs.
         flattens_batch: whether it counts the axes of Flatten with the batch.
     """

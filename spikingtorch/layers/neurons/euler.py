@@ -38,7 +38,7 @@ class ParametricLIF(RestingLayer):
         **options: learnable ("w" by default), recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> ParametricLIF(tau=2.0)
-    ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
+    ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset=to_zero)
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}

@@ -33,7 +33,7 @@ class LIF(OlderNames):
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
-    LIF(tau=<4x1x1> (learnable), v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
+    LIF(tau=<4x1x1> (learnable), threshold=1.0, surrogate=Sigmoid(beta=5.0), reset=to_zero)
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}

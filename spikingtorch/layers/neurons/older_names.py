@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from spikingtorch.layers.options import Value, surrogate_of, threshold_of
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -34,8 +36,9 @@ class OlderNames(StepLayer):
         **params: Any,
     ) -> None:
         owner, older = type(self).__name__, self.attribute_names["threshold"]
+        is_older = isinstance(params[older], Tensor) or params[older] != defaults[0]
         params[older] = threshold_of(owner, older, params[older], threshold, defaults[0])
         params["surrogate"] = surrogate_of(owner, beta, params["surrogate"], defaults[1])
         of_step = {"threshold" if name == older else name: value for name, value in params.items()}
-        names = {} if threshold is None else {older: "threshold"}  # the name that the user gave
+        names = {} if is_older else {older: "threshold"}  # the older name if the user gave that one
         super().__init__(step, state_type, other_names=names, **of_step)

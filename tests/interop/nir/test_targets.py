@@ -244,10 +244,48 @@ def test_edges_in_an_order_that_depth_first_readers_get_wrong() -> None:
         verify_nir(graph, X)
 
 
-def test_a_file_for_sinabs_is_read_in_its_steps_alone() -> None:
-    graph = exported(nn.Linear(6, 4), counting(st.LIF), target="sinabs")
-    with pytest.raises(NIRError, match=r"was written for the reader of Sinabs 3.1.3, .* count steps; pass dt=1.0"):
-        from_nir(graph, 1e-4)
+OTHER_STEPS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Norse": ("norse", {"dt": 1e-4}, r"dt=0.0001 .* for the reader of Norse 1.1.0, in steps of 0.001 s by 'euler'"),
+    "another dt of Norse": ("norse", {"dt": 1e-3, "discretisation": "exact"}, r"discretisation='exact' .* by 'euler'"),
+    "snnTorch": ("snntorch", {"dt": 1e-3}, r"leave both out, or pass use_metadata=False to discretise .* anew"),
+    "Sinabs, whose time constants count steps": ("sinabs", {"dt": 1e-4}, r"in steps of 1 s .*; leave both out$"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_STEPS)
+def test_a_file_for_a_reader_is_read_in_its_steps_alone(name: str) -> None:
+    target, options, message = OTHER_STEPS[name]
+    neurons = counting(st.LIF) if target == "sinabs" else st.LIF(tau=4.0)
+    graph = exported(nn.Linear(6, 4), neurons, target=target)
+    with pytest.raises(NIRError, match=message):
+        from_nir(graph, **options)
+    with pytest.raises(NIRError, match=message):
+        verify_nir(graph, X, **options)
+
+
+@pytest.mark.parametrize("target", ["norse", "snntorch", "spikingjelly"])
+def test_the_equations_of_such_a_file_are_discretised_anew_on_request(target: str) -> None:
+    model, x = made("lif")
+    graph = to_nir(model, x, target=target)
+    again = from_nir(graph, TARGETS[target].dt / 2, use_metadata=False)
+    with torch.no_grad():
+        assert not torch.equal(again(x), model(x))
+
+
+@pytest.mark.parametrize("target", [None, *TARGETS])
+@pytest.mark.parametrize("use_metadata", [True, False])
+def test_a_file_of_this_library_knows_its_step(target: str | None, use_metadata: bool) -> None:
+    neurons = counting(st.LIF) if target == "sinabs" else st.LIF(tau=4.0)
+    graph = to_nir(st.SpikingNet(nn.Sequential(nn.Linear(6, 4), neurons)), X, target=target)
+    dt = 1e-4 if target is None else TARGETS[target].dt
+    with torch.no_grad():
+        out = from_nir(graph, use_metadata=use_metadata)(X)
+        assert torch.equal(out, from_nir(graph, dt, use_metadata=use_metadata)(X))
+
+
+def test_a_file_of_others_does_not_know_it() -> None:
+    with pytest.raises(NIRError, match=r"from_nir: the graph does not say how long a step is; pass dt=1e-4, for inst"):
+        from_nir(chain(lif()))
 
 
 def test_neurons_without_a_description_are_read_as_the_reader_does() -> None:

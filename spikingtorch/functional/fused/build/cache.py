@@ -20,6 +20,7 @@ from multiprocessing import util
 from pathlib import Path
 
 from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
 from spikingtorch.functional.fused.build.openmp import take_threads
 from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
@@ -222,7 +223,7 @@ def _warn_once(folder: Path, error: FolderError) -> None:
             f"compiled kernels are not kept: {error}. They go to a temporary folder, and the next process compiles "
             "them again. Set SPIKINGTORCH_CACHE_DIR to a folder that you own and nobody else may write to.",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=level_of_user(),
         )
 
 

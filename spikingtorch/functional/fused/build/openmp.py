@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from spikingtorch.functional.core.names import level_of_user
+
 # with the compiler's own library; for a clang without one, with the functions of openmp.h; without OpenMP
 ATTEMPTS: tuple[tuple[str, ...], ...] = (("-fopenmp",), ("-Xclang", "-fopenmp"), ())
 # OpenMP libraries that torch's wheels bring: GNU's, LLVM's and Intel's
@@ -40,7 +42,8 @@ def take_threads(library: Any) -> None:
 @lru_cache(maxsize=16)
 def warn_of_one_thread(reason: str) -> None:
     """Warn once that kernels run on one thread."""
-    warnings.warn(f"compiled kernels run on one thread each, because {reason}", RuntimeWarning, stacklevel=2)
+    text = f"compiled kernels run on one thread each, because {reason}"
+    warnings.warn(text, RuntimeWarning, stacklevel=level_of_user())
 
 
 def loads(path: Path) -> str | None:
