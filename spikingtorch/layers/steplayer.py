@@ -23,6 +23,7 @@ from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
+from spikingtorch.layers import shards
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
@@ -134,7 +135,7 @@ class StepLayer(Attributes):
     @returns.setter
     def returns(self, returns: Returns) -> None:
         owner, found = type(self).__name__, accepted(type(self).__name__, returns)
-        if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
+        if found != SPIKES and self.runs_own_step:
             raise ValueError(
                 f"{owner}: returns={returns!r}, but this layer runs its own step, and can only return {SPIKES!r}"
             )
@@ -258,6 +259,10 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        if not shards.is_plain(inputs):
+            inputs = shards.arrived(inputs)
+            if shards.is_split(inputs):
+                return shards.on_shard(self, inputs, partial(self._advance, init=init))
         return in_order(self._returns, aside(self._advance_and_note, inputs, init))
 
     def _advance_and_note(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
@@ -473,6 +478,17 @@ class StepLayer(Attributes):
         own, recurrent = type(self).__module__, type(self.recurrent).__module__
         ours = own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW)
         return ours and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
+
+    @property
+    def is_pointwise(self) -> bool:
+        """True if the layer is known to keep its neurons apart, but for recurrent weights."""
+        ours = getattr(self.step, "__module__", "").startswith("spikingtorch.functional.")
+        return ours and not self.runs_own_step and type(self).whole_step is StepLayer.whole_step
+
+    @property
+    def runs_own_step(self) -> bool:
+        """True if the class advances in its own way, and not by ``step``."""
+        return type(self)._advance_one is not StepLayer._advance_one
 
     @property
     def _rests_at_zero(self) -> bool:

@@ -121,6 +121,12 @@ def forward_level() -> int:
     return forward_ad._current_level
 
 
+def is_pending(tensor: Any) -> bool:
+    """Return True if a tensor stands for the result of a collective that may not have ended."""
+    collectives = sys.modules.get("torch.distributed._functional_collectives")
+    return collectives is not None and isinstance(tensor, collectives.AsyncCollectiveTensor)
+
+
 def is_fake(tensor: Tensor) -> bool:
     """Return True if a tensor is a placeholder without numbers, in code that is exported or compiled."""
     return type(tensor).__module__.startswith("torch._subclasses")
