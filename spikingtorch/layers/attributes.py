@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
+from spikingtorch.functional.core.torch_private import fsdp_state, is_shard
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
@@ -144,8 +145,12 @@ class Attributes(StatefulLayer):
             return
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
-            if isinstance(parameter, nn.Parameter):
+            if isinstance(parameter, nn.Parameter) and not self._is_gathered(parameter):
                 within.put_back(type(self).__name__, self._name(name), parameter)
+
+    def _is_gathered(self, parameter: Tensor) -> bool:
+        """Return True if ``fully_shard`` of a module around the layer has gathered a parameter: a copy, soon freed."""
+        return "_is_fsdp_managed_module" in self.__dict__ and fsdp_state(self) is None and not is_shard(parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -175,7 +180,8 @@ class Attributes(StatefulLayer):
             if type(value) is not float:
                 within = self._ranges.get(attribute)
                 # a parameter that could not be clamped in place
-                value = lift(value if within is None or may_write(value) else within.within(value))
+                kept = within is None or (may_write(value) and not self._is_gathered(value))
+                value = lift(value if kept or within is None else within.within(value))
             found[name] = value
         return found
 

@@ -338,6 +338,8 @@ class SpikingNet(nn.Module):
             outputs = self._run_folded(chunk, parts, frame, way, plan)
         except _FAILURES as error:
             raise_interrupt(error, handled)
+            if self._policy.talks:  # other processes do not know of the error, and do not step
+                raise
             for taker, mark in zip(takers, marks, strict=True):
                 taker.rewind(mark)
             if drawn is not None:
