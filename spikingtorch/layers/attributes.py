@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.torch_private import fsdp_state, is_shard
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
+from spikingtorch.layers.sharded import is_borrowed
 
 # options that are given in the constructor or never, because other attributes may depend on them
 _CHECKED = ("dt", "refractory", "longest")
@@ -145,12 +145,8 @@ class Attributes(StatefulLayer):
             return
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
-            if isinstance(parameter, nn.Parameter) and not self._is_gathered(parameter):
+            if isinstance(parameter, nn.Parameter) and not is_borrowed(self, parameter):
                 within.put_back(type(self).__name__, self._name(name), parameter)
-
-    def _is_gathered(self, parameter: Tensor) -> bool:
-        """Return True if ``fully_shard`` of a module around the layer has gathered a parameter: a copy, soon freed."""
-        return "_is_fsdp_managed_module" in self.__dict__ and fsdp_state(self) is None and not is_shard(parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -180,7 +176,7 @@ class Attributes(StatefulLayer):
             if type(value) is not float:
                 within = self._ranges.get(attribute)
                 # a parameter that could not be clamped in place
-                kept = within is None or (may_write(value) and not self._is_gathered(value))
+                kept = within is None or (may_write(value) and not is_borrowed(self, value))
                 value = lift(value if kept or within is None else within.within(value))
             found[name] = value
         return found
