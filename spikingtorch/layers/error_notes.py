@@ -4,13 +4,21 @@ import traceback
 
 from torch import nn
 
+from spikingtorch.functional.core.torch_private import is_shard
 from spikingtorch.layers.base import StatefulLayer
+
+_SPLIT = (
+    "Weights of the network are split over processes. Behind ColwiseParallel(), a layer gets the neurons of this "
+    "process and does not know which they are; ColwiseParallel(use_local_output=False) tells it"
+)
 
 
 def name_layer(error: BaseException, net: nn.Module) -> None:
     """Add a note to an error that a spiking layer of a network has raised: the path of the innermost such layer."""
     if found := innermost(error, net, StatefulLayer):  # a layer that is itself the network has no path
         error.add_note(f"SpikingNet: raised by layer {found} ({type(net.get_submodule(found)).__name__})")
+        if type(error) is ValueError and any(map(is_shard, net.parameters())):
+            error.add_note(_SPLIT)
 
 
 def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> str | None:

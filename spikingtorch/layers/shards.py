@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import per_channel
-from spikingtorch.functional.core.torch_private import is_pending
+from spikingtorch.functional.core.torch_private import is_pending, is_shard
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.dispatch.eligibility import not_pointwise
@@ -33,9 +33,7 @@ def is_plain(inputs: Any) -> bool:
 
 def is_split(inputs: Any) -> bool:
     """Return True if one of the inputs of a layer is a DTensor."""
-    from torch.distributed.tensor import DTensor
-
-    return any([isinstance(each, DTensor) for each in leaves_of(inputs)])
+    return any(map(is_shard, leaves_of(inputs)))
 
 
 def arrived(inputs: T) -> T:
@@ -100,8 +98,7 @@ class _Shard(NamedTuple):
         """Return the place of the first DTensor among the inputs."""
         from torch.distributed.tensor import Replicate, Shard
 
-        owner, dtensor = type(layer).__name__, sys.modules["torch.distributed.tensor"].DTensor
-        x: Any = next(each for each in leaves_of(inputs) if isinstance(each, dtensor))
+        owner, x = type(layer).__name__, next(filter(is_shard, leaves_of(inputs)))
         placements = tuple([Replicate() if each.is_partial() else each for each in x.placements])
         if any([type(each) not in (Shard, Replicate) or each == Shard(0) for each in placements]):
             raise ValueError(
@@ -122,7 +119,7 @@ class _Shard(NamedTuple):
         if not isinstance(tensor, Tensor):
             return tensor
         checks.check_broadcast(self.owner, name, tensor, self.shape)
-        if not isinstance(tensor, DTensor):
+        if not is_shard(tensor):
             if tensor.numel() == 1 and not tensor.requires_grad:
                 return tensor
             tensor = DTensor.from_local(tensor, self.mesh, [Replicate()] * self.mesh.ndim, run_check=False)
@@ -133,7 +130,8 @@ class _Shard(NamedTuple):
             there.append(Shard(axis) if splits else Replicate())
             # neurons of several processes share the value, and each process has the gradient of its own neurons
             gradients.append(Partial() if isinstance(each, Shard) and not splits else there[-1])
-        return tensor.redistribute(self.mesh, there).to_local(grad_placements=gradients)
+        split: Any = tensor
+        return split.redistribute(self.mesh, there).to_local(grad_placements=gradients)
 
     def whole(self, out: Any) -> Any:
         """Return an output as a DTensor."""

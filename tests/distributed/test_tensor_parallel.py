@@ -26,7 +26,7 @@ from spikingtorch.functional import Arctan, LIFState, lif_step
 from tests.distributed.ranks import Ranks
 from tests.every_layer import MAKERS, call, drawn
 
-N, T, IN, HIDDEN, OUT = 3, 7, 5, 8, 4
+N, T, IN, HIDDEN, OUT = 3, 5, 5, 8, 4
 RIGHT = 1e-12
 
 
@@ -81,6 +81,9 @@ CASES = {
         lambda: StepLayer(user_step, LIFState, decay=torch.linspace(0.5, 0.9, HIDDEN), learnable="decay"), pair()
     ),
 }
+
+
+RUNS = [(name, "auto") for name in CASES] + [(name, "step") for name in ("plain tensors", "learnable", "to itself")]
 
 
 def user_step(state: LIFState, x: Tensor, *, decay: Tensor) -> tuple[LIFState, Tensor]:
@@ -140,23 +143,21 @@ def all_split(keys: list[tuple[str, str]]) -> list[tuple[float, str]]:
 @pytest.fixture(scope="module")
 def of_two(ranks: Ranks) -> dict[tuple[str, str], list[tuple[float, str]]]:
     """All cases in one run."""
-    keys = [(name, mode) for name in CASES for mode in ("step", "fold")]
-    found = ranks.run(2, all_split, keys)
-    return {key: [each[i] for each in found] for i, key in enumerate(keys)}
+    found = ranks.run(2, all_split, RUNS)
+    return {key: [each[i] for each in found] for i, key in enumerate(RUNS)}
 
 
-@pytest.mark.parametrize("mode", ["step", "fold"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("key", RUNS, ids=", ".join)
 def test_split_neurons_equal_those_of_one_process(
-    name: str, mode: str, of_two: dict[tuple[str, str], list[tuple[float, str]]]
+    key: tuple[str, str], of_two: dict[tuple[str, str], list[tuple[float, str]]]
 ) -> None:
-    for error, ran in of_two[name, mode]:
+    for error, ran in of_two[key]:
         assert error < RIGHT
-        assert ran in ("", "fold")
+        assert ran == ("fold" if key[1] == "auto" else "")
 
 
 def test_four_processes(ranks: Ranks) -> None:
-    found = ranks.run(4, all_split, [("learnable", "fold"), ("plain tensors", "fold")])
+    found = ranks.run(4, all_split, [("learnable", "auto"), ("plain tensors", "auto")])
     assert all(error < RIGHT for each in found for error, _ in each)
 
 
@@ -237,10 +238,22 @@ def test_refuses_neurons_that_depend_on_each_other(ranks: Ranks) -> None:
             assert re.search(text, found[name], re.DOTALL), f"{name}: {found[name]}"
 
 
+def local_outputs() -> str:
+    plan, mesh = pair(use_local_output=True), init_device_mesh("cpu", (2,))
+    model = SpikingNet(parallelize_module(CASES["constants"].net(), mesh, plan), OUT)
+    with pytest.raises(ValueError, match="does not broadcast") as found:
+        model(drawn(N, T, IN))
+    return "\n".join(found.value.__notes__)
+
+
+def test_says_how_a_layer_gets_to_know_its_neurons(ranks: Ranks) -> None:
+    assert all("use_local_output=False" in each for each in ranks.run(2, local_outputs))
+
+
 def watched() -> Any:
     """Return the class of what a layer gets from RowwiseParallel, its backend, and records and rates of a shard."""
     mesh, x = init_device_mesh("cpu", (2,)), drawn(N, T, IN)
-    model = SpikingNet(parallelize_module(CASES["learnable"].net(), mesh, pair()), OUT, mode="fold")
+    model = SpikingNet(parallelize_module(CASES["learnable"].net(), mesh, pair()), OUT)
     with SpikeMonitor(model) as monitor:
         model(x)
     one = SpikingNet(CASES["learnable"].net(), OUT)
