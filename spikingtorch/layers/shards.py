@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
@@ -28,7 +27,7 @@ _GATHER = (
 
 def is_plain(inputs: Any) -> bool:
     """Return True if no input of a layer can be a DTensor, or the result of a collective that has not ended."""
-    return type(inputs) is Tensor or torch.compiler.is_compiling() or "torch.distributed.tensor" not in sys.modules
+    return type(inputs) is Tensor or "torch.distributed.tensor" not in sys.modules
 
 
 def is_split(inputs: Any) -> bool:

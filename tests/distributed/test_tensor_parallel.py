@@ -20,7 +20,7 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.nn.utils import parametrize
 
-from spikingtorch import LIF, SpikeMonitor, SpikingNet, StepLayer, record
+from spikingtorch import LIF, SpikingNet, StepLayer
 from spikingtorch.convert import CountMaxPool
 from spikingtorch.functional import Arctan, LIFState, lif_step
 from tests.distributed.ranks import Ranks
@@ -248,23 +248,3 @@ def local_outputs() -> str:
 
 def test_says_how_a_layer_gets_to_know_its_neurons(ranks: Ranks) -> None:
     assert all("use_local_output=False" in each for each in ranks.run(2, local_outputs))
-
-
-def watched() -> Any:
-    """Return the class of what a layer gets from RowwiseParallel, its backend, and records and rates of a shard."""
-    mesh, x = init_device_mesh("cpu", (2,)), drawn(N, T, IN)
-    model = SpikingNet(parallelize_module(CASES["learnable"].net(), mesh, pair()), OUT)
-    with SpikeMonitor(model) as monitor:
-        model(x)
-    one = SpikingNet(CASES["learnable"].net(), OUT)
-    with SpikeMonitor(one) as of_all:
-        one(x)
-    mine = slice(HIDDEN // 2 * dist.get_rank(), HIDDEN // 2 * (dist.get_rank() + 1))
-    records, expected = record(model, x, "v"), record(one, x, "v")
-    assert (records["1"]["v"] - expected["1"]["v"][..., mine]).abs().max() < RIGHT
-    return monitor.metrics()["1/rate"], of_all.metrics()["1/rate"]
-
-
-def test_records_and_monitors_have_the_neurons_of_the_process(ranks: Ranks) -> None:
-    (one, of_all), (other, _) = ranks.run(2, watched)
-    assert (one + other) / 2 == pytest.approx(of_all, abs=1e-15)
