@@ -60,6 +60,7 @@ class FoldDecision(NamedTuple):
     repeats: bool = False  # whether the next step changes them as well
     sizes: Sizes | None = None  # checks whether it does the same for other numbers of samples
     theirs: bool = False  # whether it has a neuron of another library, whose state stays from call to call
+    for_size: bool = False  # whether it steps for this number of samples alone
 
     @property
     def objection(self) -> str:

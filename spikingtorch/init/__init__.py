@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.axes import samples_first
+from spikingtorch.functional.core.torch_private import is_shard
 from spikingtorch.init.trial import Trial
 from spikingtorch.layers.padding import Lengths
 from spikingtorch.spikingnet import SpikingNet
@@ -44,6 +45,7 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
         TypeError: model is not a SpikingNet, or x is not floating.
         ValueError: rate is not between 0 and 1, or x holds no samples, or NaN. No layer spikes. A layer is fed by no
             weight, or only by weights that feed an earlier layer. A layer does not come within 20 % of the rate.
+            Weights are split over processes.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF
@@ -59,6 +61,11 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
         raise TypeError(f"to_rate_: model is a {type(model).__name__}, expected a SpikingNet: SpikingNet(net)")
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0.0 < rate < 1.0:
         raise ValueError(f"to_rate_: rate={rate!r}, expected a number above 0 and below 1, in spikes a step")
+    if any(map(is_shard, model.parameters())):
+        raise ValueError(
+            "to_rate_: weights of the network are split over processes. Call it before you split them, on one process "
+            "or on each with the same x"
+        )
     check_floating("to_rate_", "x", x)
     x = samples_first(x, model.batch_first or x.ndim < 2)
     if x.ndim > 0 and x.shape[0] == 0:

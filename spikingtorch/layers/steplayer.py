@@ -23,6 +23,7 @@ from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
+from spikingtorch.layers import shards
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
@@ -36,6 +37,7 @@ from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
+from spikingtorch.layers.sharded import without_views
 from spikingtorch.layers.threads import this_thread
 
 # a step and its keyword arguments
@@ -135,7 +137,7 @@ class StepLayer(Attributes):
     def returns(self, returns: Returns) -> None:
         owner = type(self).__name__
         found = accepted(owner, returns)
-        if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
+        if found != SPIKES and self.runs_own_step:
             raise ValueError(
                 f"{owner}: returns={returns!r}, but this layer runs its own step, and can only return {SPIKES!r}"
             )
@@ -256,6 +258,10 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        if not shards.is_plain(inputs):
+            inputs = shards.arrived(inputs)
+            if shards.is_split(inputs):
+                return shards.on_shard(self, inputs, partial(self._advance, init=init))
         return in_order(self._returns, aside(self._dispatch, inputs, init))
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
@@ -360,7 +366,7 @@ class StepLayer(Attributes):
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running, recorder)
         self._remember(memory, state, last, self._spikes(outputs).sum(fold.dim) if self.track_act else None)
-        found = tree_map(fold.merge, outputs)
+        found = without_views(self, tree_map(fold.merge, outputs))
         if isinstance(support, Tensor):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
@@ -458,6 +464,17 @@ class StepLayer(Attributes):
         own, recurrent = type(self).__module__, type(self.recurrent).__module__
         ours = own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW)
         return ours and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
+
+    @property
+    def is_pointwise(self) -> bool:
+        """True if the layer is known to keep its neurons apart, but for recurrent weights."""
+        ours = getattr(self.step, "__module__", "").startswith("spikingtorch.functional.")
+        return ours and not self.runs_own_step and type(self).whole_step is StepLayer.whole_step
+
+    @property
+    def runs_own_step(self) -> bool:
+        """True if the class advances in its own way, and not by ``step``."""
+        return type(self)._advance_one is not StepLayer._advance_one
 
     @property
     def _rests_at_zero(self) -> bool:

@@ -1,9 +1,8 @@
 """Run a network on a loader: spikes of each neuron, operations, and records of a few samples."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -14,10 +13,9 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Counts, Firing
-from spikingtorch.watching.operations import NOTHING
 from spikingtorch.watching.recording import Recording, record
 from spikingtorch.watching.summary import summary_of_run
-from spikingtorch.watching.table import Row, Summary
+from spikingtorch.watching.table import Summary, merged
 
 # samples in pictures, and bytes of records at a time
 PICTURED, _BYTES = 16, 2**28
@@ -157,31 +155,3 @@ def classes_of(out: Any, targets: Tensor | None) -> Tensor | None:
         return None
     whole = targets.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
     return targets if whole and 0 <= int(targets.min()) <= int(targets.max()) < out.shape[2:].numel() else None
-
-
-def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
-    """Return the summary of all samples, from summaries of parts with their numbers of samples.
-
-    Whether inputs are spikes is decided over all of them.
-
-    >>> from spikingtorch.watching.operations import Count
-    >>> row = Row("l1", "LIF", (2,), 0, 0.5, (Count(4.0, 2.0, 1.0, 1.0),))
-    >>> other = row._replace(rate=0.1, counts=(Count(4.0, 6.0, 1.0, 1.0),))
-    >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])
-    >>> both.rows[0].rate, both.rows[0].acs
-    (0.4, 3.0)
-    >>> merged([(Summary((row,), 1, 1.0, 2.0), 1), (Summary((row,), 2, 1.0, 2.0), 1)]).steps
-    1.5
-    """
-    samples = sum(count for _, count in tables)
-    steps = sum(table.steps * count for table, count in tables)
-    rows: dict[str, Row] = {}
-    for table, count in tables:
-        for row in table.rows:
-            before = rows.get(row.name, row._replace(rate=None if row.rate is None else 0.0, counts=()))
-            rate = None if row.rate is None else (before.rate or 0.0) + row.rate * table.steps * count / steps
-            here = [each.share(count, samples) for each in row.counts]
-            counts = [one.plus(other) for one, other in zip_longest(before.counts, here, fillvalue=NOTHING)]
-            rows[row.name] = row._replace(rate=rate, counts=tuple(counts))
-    unseen = tuple([name for name in tables[0][0].unseen if all(name in table.unseen for table, _ in tables)])
-    return tables[0][0]._replace(rows=tuple(rows.values()), steps=steps / samples, unseen=unseen)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from spikingtorch.axes import counted, sizes
+from spikingtorch.functional.core.torch_private import is_shard
 from spikingtorch.layers.base import StatefulLayer
 
 # torch's words for shapes that do not fit
@@ -14,11 +15,18 @@ _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
 
 _IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of their axes besides the channels
 
+_SPLIT = (
+    "Weights of the network are split over processes. Behind ColwiseParallel(), a layer gets the neurons of this "
+    "process and does not know which they are; ColwiseParallel(use_local_output=False) tells it"
+)
+
 
 def name_layer(error: BaseException, net: nn.Module) -> None:
     """Add a note to an error that a spiking layer of a network has raised: the path of the innermost such layer."""
     if found := innermost(error, net, StatefulLayer):  # a layer that is itself the network has no path
         error.add_note(f"SpikingNet: raised by layer {found} ({type(net.get_submodule(found)).__name__})")
+        if type(error) is ValueError and any(map(is_shard, net.parameters())):
+            error.add_note(_SPLIT)
 
 
 def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> str | None:

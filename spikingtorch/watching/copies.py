@@ -15,7 +15,7 @@ from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.surroundings import RandomNumbers
-from spikingtorch.functional.core.torch_private import InferenceMode
+from spikingtorch.functional.core.torch_private import InferenceMode, is_shard
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.watching.network import Network
 
@@ -37,7 +37,14 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
 
     Raises:
         TypeError: something in the network cannot be copied.
+        ValueError: weights are split over processes.
     """
+    if any(map(is_shard, model.net.parameters())):
+        raise ValueError(
+            f"{owner}: weights of the network are split over processes, and {owner} runs a copy in this one. Load the "
+            "weights into a network of one process: torch.distributed.checkpoint.state_dict.get_model_state_dict with "
+            "StateDictOptions(full_state_dict=True) gathers them"
+        )
     tensors = chain(given, model.net.parameters(), model.net.buffers())
     numbers = [RandomNumbers.now(device) for device in {HOST, *[each.device for each in tensors]}]
     shared: list[Guard] = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import (
     OutsideTransforms,
     get_unwrapped,
@@ -23,6 +24,7 @@ from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.fires import fires
 from spikingtorch.watching.network import Network, check_network
+from spikingtorch.watching.processes import summed
 
 # intervals are measured in one of this many sequences, and in this many of its samples
 EVERY, SAMPLES = 32, 4
@@ -256,8 +258,13 @@ class SpikeMonitor:
                     layer._finish(memory._replace(spiked=last))
         here.counts[path] = known._replace(neurons=neurons, steps=steps, intervals=intervals)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, group: Any = None) -> dict[str, float]:
         """Return the counts since the start or the last ``reset``, as a flat dict for any logger.
+
+        Args:
+            group: by default, the counts are those of this process. With a process group of ``torch.distributed``, such
+                as ``torch.distributed.group.WORLD``, they are those of all its processes, which have the same neurons
+                and other samples. All of them call it, also one that has had no samples.
 
         Returns:
             Each layer has these entries:
@@ -270,15 +277,23 @@ class SpikeMonitor:
 
             A layer that was not called, or only without samples, has no entries. A layer whose neurons have not fired
             twice has no intervals.
+
+        Raises:
+            ValueError: a layer has another number of neurons on another process.
         """
         with self._lock:
             counts = self._counts
-            return {
-                f"{path}/{name}": value
-                for path in self._names.values()
-                if path in counts
-                for name, value in counts[path].metrics().items()
-            }
+        if group is not None:
+            weight = next(self._model.net.parameters(), None)
+            rows = {path: each.row() for path, each in counts.items()}
+            found = summed("SpikeMonitor", group, rows, HOST if weight is None else weight.device)
+            counts = {path: _Counts.of_row(row) for path, row in found.items()}
+        return {
+            f"{path}/{name}": value
+            for path in self._names.values()
+            if path in counts
+            for name, value in counts[path].metrics().items()
+        }
 
     def _keep(self, here: "_Here") -> None:
         """Store the counts of this thread's running call."""
@@ -350,6 +365,19 @@ class _Counts(NamedTuple):
         """Return the same counts, summed over samples."""
         fired = None if self.fired is None else self.fired.sum(0).flatten()
         return self.plus(fired)._replace(fired=None, called=0)
+
+    def row(self) -> Tensor:
+        """Return the counts as one vector, which can be added to those of other processes."""
+        spikes = self.summed().spikes
+        assert spikes is not None, "there is a call"
+        intervals = spikes.new_zeros(3) if self.intervals is None else self.intervals
+        steps = torch.as_tensor(self.steps, device=spikes.device).reshape(1)
+        return torch.cat([each.double() for each in (steps, intervals, spikes)])
+
+    @classmethod
+    def of_row(cls, row: Tensor) -> "_Counts":
+        """Return the counts of a vector."""
+        return cls(len(row) - 4, steps=row[0], intervals=row[1:4], spikes=row[4:])
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the layer by name."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,11 +16,14 @@ from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.counting import Counting, weights_of
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.operations import Count, recurrent
+from spikingtorch.watching.processes import gathered
 from spikingtorch.watching.recording import record
-from spikingtorch.watching.table import ADDITION, MULTIPLICATION, Row, Summary
+from spikingtorch.watching.table import ADDITION, MULTIPLICATION, Row, Summary, merged
 
 
-def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
+def summary(
+    model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None, group: Any = None
+) -> Summary:
     """Run a network once, and return its layers, rates, operations and energy.
 
     For a spike, each neuron that it reaches adds one weight: an AC. A graded input is multiplied by the weight first: a
@@ -36,6 +40,9 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
         x: inputs of the network; the numbers are means over its samples.
         addition: energy of an addition, in pJ.
         mac: energy of a multiplication and an addition, in pJ; by default 3.7 pJ and ``addition``.
+        group: a process group of ``torch.distributed``, such as ``torch.distributed.group.WORLD``, whose processes have
+            the same network and other samples. The numbers are then means over the samples of all of them. All call it,
+            also one whose x has no samples.
 
     Returns:
         A table to print; its rows and totals are attributes.
@@ -43,6 +50,7 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     Raises:
         TypeError: model is not a SpikingNet, or cannot be copied; x is not a floating tensor.
         ValueError: x has another shape, or no samples.
+        RuntimeError: another process of the group has raised an error.
 
     >>> from spikingtorch import LIF, SpikingNet
     >>> model = SpikingNet(nn.Sequential(nn.Linear(3, 4), LIF()))
@@ -51,8 +59,18 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     (60.0, 60.0, 0.0)
     """
     check_network("summary", model)
+    if group is not None:
+        found = gathered("summary", group, partial(_parts, model, x, addition, mac))
+        if parts := list(chain.from_iterable(found)):
+            return merged(parts)
     given = check_sequences("summary", x, model.batch_first)
     return on_copy("summary", model, lambda copied: summary_of_run(copied, given.clone(), addition, mac), x)
+
+
+def _parts(model: Network, x: Tensor, addition: float, mac: float | None) -> list[tuple[Summary, int]]:
+    """Return the summary of the samples of this process, and their number; nothing if it has none."""
+    samples = sizes(x, model.batch_first)[0] if isinstance(x, Tensor) and x.ndim > 1 else 1
+    return [(summary(model, x, addition=addition, mac=mac), samples)] if samples else []
 
 
 def summary_of_run(model: Any, x: Tensor, addition: float = ADDITION, mac: float | None = None) -> Summary:

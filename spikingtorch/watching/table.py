@@ -1,9 +1,11 @@
 """The table of a summary, with the operations and the energy of one sample."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from spikingtorch.units import abbreviated, in_columns, quantity
-from spikingtorch.watching.operations import Count
+from spikingtorch.watching.operations import NOTHING, Count
 
 # energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication;
 # a MAC needs both. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
@@ -141,6 +143,34 @@ class Summary(NamedTuple):
         """The texts of the last row: the totals."""
         numbers = map(abbreviated, (self.dense, self.acs, self.macs))
         return ("total", "", "", f"{self.parameters:,}", "", *numbers, _joules(self.energy))
+
+
+def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
+    """Return the summary of all samples, from summaries of parts with their numbers of samples.
+
+    Whether inputs are spikes is decided over all of them.
+
+    >>> from spikingtorch.watching.operations import Count
+    >>> row = Row("l1", "LIF", (2,), 0, 0.5, (Count(4.0, 2.0, 1.0, 1.0),))
+    >>> other = row._replace(rate=0.1, counts=(Count(4.0, 6.0, 1.0, 1.0),))
+    >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])
+    >>> both.rows[0].rate, both.rows[0].acs
+    (0.4, 3.0)
+    >>> merged([(Summary((row,), 1, 1.0, 2.0), 1), (Summary((row,), 2, 1.0, 2.0), 1)]).steps
+    1.5
+    """
+    samples = sum(count for _, count in tables)
+    steps = sum(table.steps * count for table, count in tables)
+    rows: dict[str, Row] = {}
+    for table, count in tables:
+        for row in table.rows:
+            before = rows.get(row.name, row._replace(rate=None if row.rate is None else 0.0, counts=()))
+            rate = None if row.rate is None else (before.rate or 0.0) + row.rate * table.steps * count / steps
+            here = [each.share(count, samples) for each in row.counts]
+            counts = [one.plus(other) for one, other in zip_longest(before.counts, here, fillvalue=NOTHING)]
+            rows[row.name] = row._replace(rate=rate, counts=tuple(counts))
+    unseen = tuple([name for name in tables[0][0].unseen if all(name in table.unseen for table, _ in tables)])
+    return tables[0][0]._replace(rows=tuple(rows.values()), steps=steps / samples, unseen=unseen)
 
 
 def _joules(nanojoules: float) -> str:

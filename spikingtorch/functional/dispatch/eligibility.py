@@ -21,10 +21,10 @@ from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
+from spikingtorch.functional.fused.trace import tracer
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.fused.trace.snapshot import SideEffect, Snapshot, held, snapshot
-from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
 T = TypeVar("T")
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
@@ -105,9 +105,20 @@ def _check_shapes(call: ScanCall) -> None:
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])
         x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
-        around = held(call.step)
-        found = around.undone(partial(not_pointwise, call.step, state, x, params, around.tensors))
-        raise found or NotFusible(complaint)
+        raise not_pointwise(call.step, state, x, params) or NotFusible(complaint)
+
+
+def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> NotFusible | None:
+    """Return an objection that names the first operation of a step that is not pointwise.
+
+    Args:
+        step: as in scan.
+        state: tree of tensors, or of objects with a shape and a dtype.
+        x: input of one step, likewise.
+        params: parameters, likewise.
+    """
+    around = held(step)
+    return around.undone(partial(tracer.not_pointwise, step, state, x, params, around.tensors))
 
 
 def _check_circumstances(tensors: list[Tensor]) -> None:

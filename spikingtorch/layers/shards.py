@@ -1,0 +1,165 @@
+"""A layer whose neurons are split over processes: each process runs its own neurons.
+
+The input is then a DTensor of ``torch.distributed.tensor``. Neurons are independent of each other, so the kernel runs
+on the local part of the input, with the parts of the parameters that belong to it, and nothing is sent. The gradient of
+a parameter that several processes use is the sum of theirs.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from torch import Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.functional import per_channel
+from spikingtorch.functional.core.torch_private import is_pending, is_shard
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.core.undo import run_or_undo
+from spikingtorch.functional.dispatch.eligibility import not_pointwise
+
+T = TypeVar("T")
+_GATHER = (
+    "Give each process all neurons: ColwiseParallel(output_layouts=Replicate()) for the layer before it in the plan"
+)
+
+
+def is_plain(inputs: Any) -> bool:
+    """Return True if no input of a layer can be a DTensor, or the result of a collective that has not ended."""
+    return type(inputs) is Tensor or "torch.distributed.tensor" not in sys.modules
+
+
+def is_split(inputs: Any) -> bool:
+    """Return True if one of the inputs of a layer is a DTensor."""
+    return any(map(is_shard, leaves_of(inputs)))
+
+
+def arrived(inputs: T) -> T:
+    """Return inputs after the collectives that compute them have ended; kernels read the memory itself."""
+    # torch waits in the first operation that reads the numbers
+    return tree_map(lambda x: x.clone() if is_pending(x) else x, inputs)
+
+
+def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
+    """Return the outputs of a layer as DTensors, placed like its inputs.
+
+    Args:
+        layer: the layer. While ``work`` runs, its parameters and buffers are the local ones.
+        inputs: DTensors, and plain tensors that are the same on all processes.
+        work: takes the local inputs, and returns local outputs.
+
+    Raises:
+        ValueError: the samples are split, the neurons of the layer depend on each other, a parameter does not fit, or
+            an output has another shape than the input.
+    """
+    shard = _Shard.of(layer, inputs)
+    given = tree_map(partial(shard.local, "x"), inputs)
+    own: list[dict[str, Any]] = [layer._parameters, layer._buffers]
+    before = [dict(each) for each in own]
+
+    def put_back() -> None:
+        for each, entries in zip(own, before, strict=True):
+            each.update(entries)
+
+    def run() -> T:
+        for entries in own:
+            for name, tensor in entries.items():
+                entries[name] = None if tensor is None else shard.local(name, tensor)
+        if shard.is_split:
+            _check_independent(layer, given)
+        out = work(given)
+        put_back()
+        return out
+
+    return tree_map(shard.whole, run_or_undo(run, put_back))
+
+
+class _Shard(NamedTuple):
+    """The place of an input.
+
+    Attributes:
+        owner: the class of the layer, for messages.
+        mesh: the processes.
+        placements: for each axis of the mesh: ``Shard`` of an axis of neurons, or ``Replicate``.
+        shape: of all neurons, (N, ...).
+        stride: of all neurons.
+    """
+
+    owner: str
+    mesh: Any
+    placements: tuple[Any, ...]
+    shape: Any
+    stride: tuple[int, ...]
+
+    @classmethod
+    def of(cls, layer: Any, inputs: Any) -> "_Shard":
+        """Return the place of the first DTensor among the inputs."""
+        from torch.distributed.tensor import Replicate, Shard
+
+        owner, x = type(layer).__name__, next(filter(is_shard, leaves_of(inputs)))
+        placements = tuple([Replicate() if each.is_partial() else each for each in x.placements])
+        if any([type(each) not in (Shard, Replicate) or each == Shard(0) for each in placements]):
+            raise ValueError(
+                f"{owner}: the input is placed {tuple(x.placements)}, and a layer takes DTensors that are split along "
+                "neurons, Shard(1) and further axes. Split samples by handing each process its own, as plain tensors"
+            )
+        return cls(owner, x.device_mesh, placements, x.shape, x.stride())
+
+    @property
+    def is_split(self) -> bool:
+        """True if the processes hold different neurons."""
+        return not all([each.is_replicate() for each in self.placements])
+
+    def local(self, name: str, tensor: Any) -> Any:
+        """Return the part of a tensor that belongs to the local neurons; the tensor broadcasts to all neurons."""
+        from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+
+        if not isinstance(tensor, Tensor):
+            return tensor
+        checks.check_broadcast(self.owner, name, tensor, self.shape)
+        if not is_shard(tensor):
+            if tensor.numel() == 1 and not tensor.requires_grad:
+                return tensor
+            tensor = DTensor.from_local(tensor, self.mesh, [Replicate()] * self.mesh.ndim, run_check=False)
+        there, gradients = [], []
+        for each in self.placements:
+            axis = each.dim - (len(self.shape) - tensor.ndim) if isinstance(each, Shard) else -1
+            splits = axis >= 0 and tensor.shape[axis] > 1
+            there.append(Shard(axis) if splits else Replicate())
+            # neurons of several processes share the value, and each process has the gradient of its own neurons
+            gradients.append(Partial() if isinstance(each, Shard) and not splits else there[-1])
+        split: Any = tensor
+        return split.redistribute(self.mesh, there).to_local(grad_placements=gradients)
+
+    def whole(self, out: Any) -> Any:
+        """Return an output as a DTensor."""
+        from torch.distributed.tensor import DTensor
+
+        return DTensor.from_local(
+            out, self.mesh, self.placements, run_check=False, shape=self.shape, stride=self.stride
+        )
+
+
+def _check_independent(layer: Any, inputs: Any) -> None:
+    """Raise ValueError unless each neuron of a layer depends on its own input alone."""
+    owner = type(layer).__name__
+    if layer.synapse not in (None, per_channel):
+        raise ValueError(
+            f"{owner}: its neurons are split over processes, and recurrent= needs the spikes of all of them at each "
+            f"step. {_GATHER}"
+        )
+    if hasattr(layer, "parametrizations"):
+        raise ValueError(
+            f"{owner}: its neurons are split over processes, and it computes parameters from others "
+            f"(torch.nn.utils.parametrize), which are not split with them. {_GATHER}"
+        )
+    if layer.is_pointwise:
+        return
+    mixes = "it may mix them" if layer.runs_own_step else None
+    if mixes is None:
+        step, params = layer.whole_step()
+        found = not_pointwise(step, layer.initial_state(leaves_of(inputs)[0]), inputs, params)
+        mixes = None if found is None else f"its step {found}"
+    if mixes is not None:
+        raise ValueError(f"{owner}: its neurons are split over processes, and {mixes}. {_GATHER}")
