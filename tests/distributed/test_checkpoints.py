@@ -1,0 +1,47 @@
+"""Checkpoints of one process and several: what they hold, where they go on, and what damages them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.distributed.ranks import Ranks
+from tests.distributed.training import Run, same
+
+Ended = tuple[dict[int, float], dict[str, Tensor]]
+
+
+def train(folder: Path, wrap: str, until: int, draws: bool = True) -> Ended:
+    run = Run(folder, wrap, draws).train(until)
+    return run.losses, run.end()
+
+
+@pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
+def test_a_run_that_goes_on_ends_with_the_bits_of_one_that_did_not_stop(
+    ranks: Ranks, tmp_path: Path, wrap: str
+) -> None:
+    whole = ranks.run(2, train, tmp_path / "whole", wrap, 7)
+    ranks.run(2, train, tmp_path / "parts", wrap, 4)
+    parts = ranks.run(2, train, tmp_path / "parts", wrap, 7)
+    assert [*parts[0][0]] == [5, 6, 7]
+    assert same([end for _, end in whole], [end for _, end in parts])
+
+
+def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "plain", 7)
+    train(tmp_path / "parts", "plain", 4)
+    parts = train(tmp_path / "parts", "plain", 7)
+    assert [*parts[0]] == [5, 6, 7]
+    assert same([whole[1]], [parts[1]])
+
+
+@pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
+def test_two_processes_go_on_as_one_and_that_as_two(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
+    whole = ranks.run(2, train, tmp_path / "whole", wrap, 9, False)[0][0]
+    found = ranks.run(2, train, tmp_path / "parts", wrap, 3, False)[0][0]
+    found |= ranks.run(1, train, tmp_path / "parts", wrap, 5, False)[0][0]  # in the middle of the streams
+    found |= ranks.run(2, train, tmp_path / "parts", wrap, 7, False)[0][0]
+    found |= ranks.run(4, train, tmp_path / "parts", wrap, 9, False)[0][0]
+    assert [*found] == [*whole]
+    torch.testing.assert_close([*found.values()], [*whole.values()], rtol=1e-12, atol=0)
