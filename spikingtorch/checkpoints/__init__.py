@@ -11,9 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from spikingtorch.checkpoints.own import Stateful, own_state, take_own_state
 from spikingtorch.checkpoints.storage import Writer, damage, difference, layout, named, remove, steps, told
@@ -136,8 +140,8 @@ class Checkpoints:
         path = named(self.folder, step)
         own = own_state(self.model, self.own)
         # what is not sharded and differs is that of the first process
-        planner = dcp.DefaultSavePlanner(dedup_save_to_lowest_rank=True)
-        write: Any = dcp.save if self._group is None else dcp.async_save
+        planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
+        write: Any = save if self._group is None else async_save
         try:
             with _one_process_is_meant():
                 written = write(
@@ -146,7 +150,7 @@ class Checkpoints:
                     planner=planner,
                     process_group=self._group,
                 )
-        except (Exception, dcp.CheckpointException) as error:
+        except (Exception, CheckpointException) as error:
             raise self._failed(path, error) from error
         self._writing = (path, written) if isinstance(written, Future) else None
 
@@ -161,7 +165,7 @@ class Checkpoints:
             path, written = writing
             try:
                 written.result()
-            except (Exception, dcp.CheckpointException) as error:
+            except (Exception, CheckpointException) as error:
                 raise self._failed(path, error) from error
 
     def __enter__(self) -> "Checkpoints":
@@ -198,7 +202,7 @@ class Checkpoints:
         """Take up a checkpoint that is complete."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()  # torch sets up the state of an optimizer that has no gradients alone
-        reader = dcp.FileSystemReader(path)
+        reader = FileSystemReader(path)
         saved = reader.read_metadata().state_dict_metadata
         size = sum(name.startswith("process.") for name in saved)
         as_many = size == self._size
@@ -213,13 +217,13 @@ class Checkpoints:
         saved_own = {int(rank): each for rank, each in state["process"].items()}
         take_own_state(self.model, self.own, saved_own, self._rank, None if as_many else self._size)
 
-    def _compare(self, path: Path, state: dict[str, Any], reader: dcp.FileSystemReader) -> None:
+    def _compare(self, path: Path, state: dict[str, Any], reader: FileSystemReader) -> None:
         """Raise unless a checkpoint is of this network and its optimizer; warn if other versions have written it."""
         metadata = reader.read_metadata()
         made: dict[str, Any] = {"versions": ()}
         self._read(made, reader)
         other = difference(_versions(), dict(made["versions"]))
-        planner = dcp.DefaultLoadPlanner()
+        planner = DefaultLoadPlanner()
         planner.set_up_planner(state, metadata)
         ours, theirs = (
             {name: each for name, each in layout(found).items() if not name.startswith("process.")}
@@ -234,10 +238,10 @@ class Checkpoints:
         if other:
             warnings.warn(f"Other versions wrote {path}, so that numbers may differ. Here: {other}.", stacklevel=4)
 
-    def _read(self, state: dict[str, Any], reader: dcp.FileSystemReader) -> None:
+    def _read(self, state: dict[str, Any], reader: FileSystemReader) -> None:
         """Read the entries of ``state`` into it."""
         with _one_process_is_meant():
-            dcp.load(state, storage_reader=reader, process_group=self._group)
+            load(state, storage_reader=reader, process_group=self._group)
 
     def _failed(self, path: Path, error: BaseException) -> CheckpointError:
         """Clear away what has been written, and return the error that says which process could not write."""

@@ -15,6 +15,7 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
+        ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Go on from a state."""
@@ -29,9 +30,7 @@ def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -
     of_python, of_numpy, of_torch, _ = RandomNumbers.now(_device(model))
     streams = {path: {name: each.cpu() for name, each in net.get_state().items()} for path, net in _nets(model).items()}
     buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
-    users = {
-        name: each.get_state() if isinstance(each, torch.Generator) else each.state_dict() for name, each in own.items()
-    }
+    users = {name: _state(each) for name, each in own.items()}
     return (of_python, of_numpy, of_torch), streams, buffers, users
 
 
@@ -73,6 +72,10 @@ def take_own_state(
     # last, because what came before may draw
     device = _device(model) if len(of_torch) > 1 else torch.device("cpu")
     RandomNumbers(of_python, of_numpy, of_torch, device).put_back()
+
+
+def _state(own: Stateful | torch.Generator) -> Any:
+    return own.get_state() if isinstance(own, torch.Generator) else own.state_dict()
 
 
 def _resharded(parts: list[dict[str, Tensor]], rank: int, size: int) -> dict[str, Tensor]:

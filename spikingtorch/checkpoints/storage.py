@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.distributed.checkpoint import CheckpointException, FileSystemReader, FileSystemWriter, Metadata
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.storage import WriteResult
 
 
@@ -53,9 +54,8 @@ class Writer(FileSystemWriter):
         """
         super().finish(metadata, results)
         _sync(Path(self.path))
-        remove_damaged = self.complete  # nothing but a damaged checkpoint, which was passed over, has this step already
-        if remove_damaged.exists():
-            shutil.rmtree(remove_damaged)
+        if self.complete.exists():  # a damaged one, which resume() has passed over
+            shutil.rmtree(self.complete)
         os.replace(self.path, self.complete)
         _sync(self.complete.parent)
         for step in steps(self.complete.parent)[: -self.keep]:
@@ -93,16 +93,13 @@ def damage(path: Path, rank: int, size: int) -> str | None:
 
 def layout(state: Mapping[str, Any]) -> dict[str, str]:
     """Return dtype and shape of each tensor by its name, and nothing for other values."""
-    found = {}
-    for name, value in state.items():
-        dtype = value.properties.dtype if isinstance(value, TensorStorageMetadata) else getattr(value, "dtype", None)
-        is_tensor = isinstance(value, Tensor | TensorStorageMetadata)
-        found[name] = (
-            f"{str(dtype).removeprefix('torch.')} {tuple(value.size if not isinstance(value, Tensor) else value.shape)}"
-            if is_tensor
-            else ""
-        )
-    return found
+    return {name: _described(value) for name, value in state.items()}
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, TensorStorageMetadata):
+        return f"{value.properties.dtype} {tuple(value.size)}"
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else ""
 
 
 def difference(one: Mapping[str, str], other: Mapping[str, str]) -> str:

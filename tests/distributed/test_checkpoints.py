@@ -18,9 +18,7 @@ def train(folder: Path, wrap: str, until: int, draws: bool = True) -> Ended:
 
 
 @pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
-def test_a_run_that_goes_on_ends_with_the_bits_of_one_that_did_not_stop(
-    ranks: Ranks, tmp_path: Path, wrap: str
-) -> None:
+def test_a_run_that_goes_on_ends_with_the_bits_of_a_whole_one(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
     whole = ranks.run(2, train, tmp_path / "whole", wrap, 7)
     ranks.run(2, train, tmp_path / "parts", wrap, 4)
     parts = ranks.run(2, train, tmp_path / "parts", wrap, 7)

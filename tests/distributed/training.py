@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class Run:
     def end(self) -> dict[str, Tensor]:
         """Return all of the weights, the buffers, and what the next random numbers would be."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights = get_model_state_dict(self.wrapped, options=options)
+        weights: dict[str, Any] = get_model_state_dict(self.wrapped, options=options)
         drawn = torch.tensor([random.random(), np.random.rand(), torch.rand(()).item(), self.losses[max(self.losses)]])
         encoded = self.encoder(torch.full((4,), 0.5)).flatten()
         return {**{name: each.clone() for name, each in weights.items()}, "drawn": drawn, "encoded": encoded}
