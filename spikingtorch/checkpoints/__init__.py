@@ -86,7 +86,7 @@ class Checkpoints:
         self._writing: tuple[Path, Future[Any]] | None = None
         together = dist.is_available() and dist.is_initialized()
         # a group of its own: the background must not mix its messages with those of the training
-        self._group = dist.new_group(backend="gloo", timeout=timeout) if together else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=timeout) if together else None
         self._rank, self._size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         first, *others = self._gather(_versions() | layout(model.state_dict()))
         for rank, other in enumerate(others, 1):

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future as TorchFuture
 
 
 def named(folder: Path, step: int) -> Path:
@@ -46,6 +48,16 @@ class Writer(FileSystemWriter):
     def __init__(self, path: Path, keep: int) -> None:
         super().__init__(path.with_suffix(".part"))
         self.complete, self.keep = path, keep
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
+        """Write the part of this process; raise what the disk has said, which an error of torch's archive hides."""
+        try:
+            return super().write_data(plan, planner)
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            raise cause or error from error
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """Name the folder and remove older ones; the first process calls this after all have written.

@@ -88,7 +88,7 @@ class Run:
         """Return all of the weights, the buffers, and what the next random numbers would be."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights: dict[str, Any] = get_model_state_dict(self.wrapped, options=options)
-        drawn = torch.tensor([random.random(), np.random.rand(), torch.rand(()).item(), self.losses[max(self.losses)]])
+        drawn = torch.tensor([random.random(), np.random.rand(), torch.rand(()).item()])
         encoded = self.encoder(torch.full((4,), 0.5)).flatten()
         return {**{name: each.clone() for name, each in weights.items()}, "drawn": drawn, "encoded": encoded}
 
