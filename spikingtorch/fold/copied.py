@@ -14,6 +14,7 @@ from spikingtorch.fold.guard import Look
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
+from spikingtorch.fold.unsharded import copied, whole_weights
 from spikingtorch.functional.core import surroundings
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import within
@@ -81,13 +82,12 @@ class Copied:
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
-        self.net = copy.deepcopy(net, _shared(net))
+        self.net = copied(net, _shared(net, call_form.dtype))
         for path in numbers:
             owner, _, name = path.rpartition(".")
             own = vars(self.net.get_submodule(owner))
             own[name] = Number.of(own[name])
         for module in self.net.modules():
-            getattr(module, "_forward_hooks", {}).clear()  # they only look
             if isinstance(module, AnyBatchNorm) and module.training:
                 module.num_batches_tracked = None  # the counter is updated outside of the fold
         self.call_form, self.numbers = call_form, numbers
@@ -140,10 +140,14 @@ def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     yield f"{path}.{name}", value
 
 
-def _shared(net: nn.Module) -> dict[int, Any]:
+def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
     """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
     In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
+
+    Args:
+        net: the network.
+        dtype: of its input.
     """
     found: dict[int, Any] = {}
     for module in net.modules():
@@ -151,8 +155,9 @@ def _shared(net: nn.Module) -> dict[int, Any]:
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
     kinds = Tensor, nn.Parameter, nn.Buffer
     parameters, buffers = {*map(id, net.parameters())}, {*map(id, net.buffers())}
+    whole = whole_weights(net, dtype)
     for tensor in (*net.parameters(), *net.buffers()):
-        held = _unwrapped(tensor)
+        held = _unwrapped(whole.get(id(tensor), tensor))
         made_up = held.is_meta or is_fake(held)
         if type(held) not in kinds and not made_up:
             raise Objection(

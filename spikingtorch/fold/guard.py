@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from spikingtorch.fold.hooks import is_hooked_everywhere, talks
 from spikingtorch.fold.walk import Walk
-from spikingtorch.functional.core.torch_private import has_global_hook
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
@@ -32,13 +32,13 @@ def modules_of(net: nn.Module) -> list[nn.Module]:
     return list(found)
 
 
-def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
-    """Return the first parameter that the modules own directly, or None."""
+def first_parameter(modules: Iterable[nn.Module]) -> tuple[nn.Module, Tensor] | tuple[None, None]:
+    """Return the first module that owns a parameter directly, and that parameter; None for both if there is none."""
     for module in modules:
         for weight in module._parameters.values():
             if weight is not None:
-                return weight
-    return None
+                return module, weight
+    return None, None
 
 
 def _flags(modules: list[dict[str, Any]]) -> list[Any]:
@@ -66,6 +66,7 @@ class Look:
         reason: why no decision is possible, as the end of a sentence "it ..."; None if one is.
         remedy: the change that would let it fold.
         outside: the objects that a copy of the network shares with it.
+        talks: whether its modules exchange something with other processes when they are called.
     """
 
     def __init__(
@@ -89,12 +90,13 @@ class Look:
         self._is_lazy = any(is_lazy(weight) for weight in net.parameters())  # lazy parameters have no shape yet
         self._holders = [module._parameters for module in self.modules if module._parameters and not self._is_lazy]
         self._were = _flags(self._holders)
-        self._hooked = bool(has_global_hook())
+        self._hooked = is_hooked_everywhere()
+        self.talks = talks(self.modules)
         self._alive = walk.alive  # kept alive, so that no other object gets the same id
 
     def holds(self, net: nn.Module) -> bool:
         """Return True if a network is this one, unchanged, by a fast check; False also if only a new look can tell."""
-        if self.modules[0] is not net or self._is_lazy or self._hooked or has_global_hook():
+        if self.modules[0] is not net or self._is_lazy or self._hooked or is_hooked_everywhere():
             return False
         if any(self._empty) or not self._guard.unchanged():
             return False

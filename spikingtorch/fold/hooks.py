@@ -1,30 +1,102 @@
-"""Hooks on the modules of a network, and which of them allow a fold."""
+"""Hooks on the modules of a network, and which of them allow a fold.
 
-from collections.abc import Callable, Iterable
+A hook may do something at each step, so a network with hooks steps. Hooks that torch itself puts on modules are known:
+by the module of torch that defines them, which says what they do.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 from torch import nn
 
+from spikingtorch.functional.core.bytecode import cells_of
+from spikingtorch.functional.core.torch_private import global_hooks
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.passed_init import InitHook
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+class Kind(Enum):
+    """The effect of a hook of torch's own, and the reason why a network with it may fold."""
+
+    COMPUTES = "computes with operations of torch: a proof runs it and judges them like those of the network"
+    MOVES = "brings weights or results from and to other processes, once a call, and changes no number of a sample"
+    LOOKS = "counts or measures the calls as they are"
+
+
+# the modules of torch whose hooks are known, the first that fits counts: the name of the module, or how it begins
+_KNOWN: tuple[tuple[str, Kind], ...] = (
+    ("torch.nn.utils.", Kind.COMPUTES),  # weight_norm, spectral_norm, prune
+    ("torch.ao.quantization.quantize", Kind.COMPUTES),  # observers and fake quantization
+    ("torch.distributed.fsdp.", Kind.MOVES),  # fully_shard
+    ("torch.distributed.tensor.debug.", Kind.LOOKS),  # CommDebugMode
+    ("torch.distributed.tensor._api", Kind.MOVES),  # distribute_module
+    ("torch.distributed.tensor.parallel.", Kind.MOVES),  # parallelize_module
+    ("torch.distributed._composable.replicate", Kind.MOVES),
+    ("torch.distributed._tools.", Kind.LOOKS),  # ModTracker and MemoryTracker
+    ("torch.utils.module_tracker", Kind.LOOKS),  # FlopCounterMode
+)
+
+
+def kind_of(hook: Any) -> Kind | None:
+    """Return what a hook of torch's own does; None for a hook of the user's, also inside one of torch's."""
+    kinds = {_kind_of_module(name) for name in _definers(hook)}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _kind_of_module(name: str) -> Kind | None:
+    return next((kind for prefix, kind in _KNOWN if name.startswith(prefix)), None)
+
+
+def _definers(hook: Any) -> Iterator[str]:
+    """Yield the modules that define a hook and the functions that it calls from its closure or as a partial."""
+    function = getattr(hook, "__func__", hook)  # of a method
+    if isinstance(function, partial):
+        for each in (function.func, *function.args, *function.keywords.values()):
+            yield from _definers(each) if isinstance(each, _FUNCTIONS) else ()
+        return
+    yield str(function.__module__)
+    for cell in cells_of(function) if isinstance(function, FunctionType) else ():
+        yield from _definers(cell) if isinstance(cell, _FUNCTIONS) else ()
+
+
+_FUNCTIONS = (FunctionType, MethodType, partial)
+
+
 def computed_attributes(module: nn.Module) -> set[str]:
     """Return the attributes that torch's own hooks compute before each call, such as the weight of weight_norm."""
-    hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if _is_torchs(hook)]
+    hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if kind_of(hook) is Kind.COMPUTES]
     return {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}
+
+
+def hooks_on(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the hooks on a module, each with the name of the attribute that holds it."""
+    for name in HOOKS:
+        for hook in getattr(module, name, {}).values():
+            yield name, hook
 
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     """Return True if hooks of a module prevent folding."""
-    for name in HOOKS:
-        for hook in getattr(module, name, {}).values():
-            computes = name == "_forward_pre_hooks" and (_is_torchs(hook) or isinstance(hook, InitHook))
-            if not (computes or (name == "_forward_hooks" and allows_looking)):
-                return True
+    for name, hook in hooks_on(module):
+        known = isinstance(hook, InitHook) or (kind_of(hook) is not None and not name.startswith("_backward"))
+        if not (known or (name == "_forward_hooks" and allows_looking)):
+            return True
     return False
+
+
+def talks(modules: Iterable[nn.Module]) -> bool:
+    """Return True if hooks on modules exchange something with other processes, which then have to run alike."""
+    return any(kind_of(hook) is Kind.MOVES for module in modules for _, hook in hooks_on(module))
+
+
+def is_hooked_everywhere() -> bool:
+    """Return True if there are hooks of all modules that prevent folding."""
+    return any(kind_of(hook) is not Kind.LOOKS for hook in global_hooks())
 
 
 class only_looking:  # noqa: N801
@@ -32,7 +104,8 @@ class only_looking:  # noqa: N801
 
     def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
         self._fold = fold
-        self._found = [(hooks, dict(hooks)) for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
+        held = [hooks for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
+        self._found = [(hooks, {key: hook for key, hook in hooks.items() if kind_of(hook) is None}) for hooks in held]
 
     def __enter__(self) -> None:
         for hooks, before in self._found:
@@ -55,7 +128,3 @@ def _checked(hook: Callable[..., Any], fold: FoldToken) -> Callable[..., None]:
             )
 
     return look
-
-
-def _is_torchs(hook: object) -> bool:
-    return type(hook).__module__.startswith("torch.nn.utils.")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.copied import CallForm
-from spikingtorch.fold.guard import Look
-from spikingtorch.fold.hooks import objection_to_hooks
+from spikingtorch.fold.guard import Look, modules_of
+from spikingtorch.fold.hooks import is_hooked_everywhere, objection_to_hooks, talks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
@@ -24,7 +24,6 @@ from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.torch_private import (
     forward_level,
-    has_global_hook,
     number_of_function_modes,
     tracing_state,
 )
@@ -173,7 +172,7 @@ class FoldPolicy:
             version: the result of ``known``; if it is left out, ``known`` is called here.
         """
         self._last = self.plan = None
-        if x.shape[0] == 0:
+        if x.shape[0] == 0 and not talks(modules_of(net)):
             return False
         traced = _is_traced()
         if self.call_form is None or traced:  # under torch.compile, the call has not noted its input
@@ -200,6 +199,12 @@ class FoldPolicy:
             self._keep(version)
             self._calls += 1
             self._last = plan.decision
+        if plan.decision.for_size and version.look.talks:
+            raise ValueError(
+                f"SpikingNet: {type(net).__name__} {plan.decision.reason}. Its modules exchange weights with other "
+                "processes, which may have other numbers of samples, and all have to step or all have to fold. Compute "
+                "the same for each number of samples, or pass mode='step'"
+            )
         if plan.decision.reason is None:
             self.plan = plan
         return self.plan is not None
@@ -217,6 +222,11 @@ class FoldPolicy:
             return
         if self._norms is None or not self._norms[0].holds(net):
             self._norms = (Look(net), met)
+
+    @property
+    def talks(self) -> bool:
+        """True if the network exchanges something with other processes, and so has to run as it does on them."""
+        return bool(self._versions) and self._versions[0].look.talks
 
     @property
     def normalises(self) -> bool:
@@ -309,7 +319,7 @@ class FoldPolicy:
                 version.note(call_form, found)
         if reason is None:
             return found
-        return found._replace(reason=reason, remedy="compute the same for each number of samples")
+        return found._replace(reason=reason, remedy="compute the same for each number of samples", for_size=True)
 
     def _looked_at(self, net: nn.Module) -> Version:
         """Return the current version of a network, by a new look at it."""
@@ -425,7 +435,7 @@ def _is_traced() -> bool:
 
 def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
     """Return a decision about a network that the proof must not run, or None."""
-    if has_global_hook():
+    if is_hooked_everywhere():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
     # a norm inside a TimeNorm is called once
     inner = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}

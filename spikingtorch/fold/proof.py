@@ -61,6 +61,7 @@ class FoldDecision(NamedTuple):
         repeats: whether the next step changes them as well.
         sizes: checks whether it does the same for other numbers of samples.
         theirs: whether it has a neuron of another library, whose state stays from call to call.
+        for_size: whether it steps for this number of samples alone.
     """
 
     reason: str | None
@@ -73,6 +74,7 @@ class FoldDecision(NamedTuple):
     repeats: bool = False
     sizes: Sizes | None = None
     theirs: bool = False
+    for_size: bool = False
 
     @property
     def objection(self) -> str:

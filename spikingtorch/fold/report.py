@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from spikingtorch.axes import counted
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
+from spikingtorch.fold.unsharded import copied, whole_weights
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
@@ -191,6 +192,8 @@ def _layer(
     steps: bool,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
+    if weights := whole_weights(layer, dtype):
+        layer = cast(StepLayer, copied(layer, dict(weights)))
     # a state at rest may be random
     state = same_random_numbers(device, partial(layer.initial_state, sequences[0].select(1, 0)))
     with torch.no_grad():

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.effects import objections_to_code
 from spikingtorch.fold.forms import attributes_read_by, settings_of
-from spikingtorch.fold.hooks import HOOKS, computed_attributes
+from spikingtorch.fold.hooks import HOOKS, computed_attributes, is_hooked_everywhere, kind_of
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
-from spikingtorch.functional.core.torch_private import has_global_hook
+from spikingtorch.functional.core.torch_private import plain_class
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.steplayer import StepLayer
@@ -98,7 +98,7 @@ class Walk:
         self._registered = {id(module) for module in modules}
         self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
         self._packages = {module_of(type(module)) for module in modules}
-        self._mark("hooks of all modules", net, bool(has_global_hook()))
+        self._mark("hooks of all modules", net, is_hooked_everywhere())
         for path, module in net.named_modules():
             self._module(path, module)
 
@@ -151,7 +151,7 @@ class Walk:
                 "leave this part to Python, or script what holds the SpikingNet",
             )
             return
-        own, kind = vars(module), type(module)
+        own, kind = vars(module), cast(Any, plain_class(type(module)))
         self.guard.watch_attributes(module, "__class__")
         if id(kind) not in self._kinds:  # for a class of torch, the attribute that can replace its forward
             self._kinds.add(id(kind))
@@ -160,7 +160,8 @@ class Walk:
         self._check_copies(path or "the network", kind)
         self._mark(f"{prefix}training", module.training, module.training)
         for hooks in HOOKS:
-            if own[hooks] and all(isinstance(hook, InitHook) for hook in own[hooks].values()):
+            known = [isinstance(hook, InitHook) or kind_of(hook) is not None for hook in own[hooks].values()]
+            if known and all(known):
                 self.guard.watch_mapping(own[hooks])
             else:
                 self.empty.append(own[hooks])
@@ -224,7 +225,7 @@ class Walk:
         if plain:
             settings = settings_of(module).items()
             self._settings |= {f"{prefix}{name}": form for name, form in settings if not self._reads(name)}
-        skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
+        skipped = _OF_MODULES | computed_attributes(module) | {"forward"} | {*filter(_of_fsdp, own)}
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
             self._mark(f"{prefix}returns", None, getattr(module, "_returns", None))
@@ -469,6 +470,11 @@ def _compares_numbers(reads: Reads, outside: Mapping[str, Any]) -> bool:
         if isinstance(getattr(value, attribute, None) if attribute else value, int | float):
             return True
     return False
+
+
+def _of_fsdp(name: str) -> bool:
+    """Return True if an attribute of a module is one that ``fully_shard`` and the like keep their own state in."""
+    return name.startswith(("__composable_api_state_key", "_is_fsdp_", "_fsdp_"))
 
 
 def _is_foreign(kind: type) -> bool:

@@ -30,6 +30,7 @@ The files::
     time_norm       batch norms with one statistic over batch and time
     padding         batches of sequences of different lengths
     streams         the state of a whole network, to be saved and restored
+    sharded         modules that fully_shard has sharded: views that it must not get, parameters that it lends
     passed_init     init for modules in an nn.Sequential that are called without it
     threads         one thread at a time
 """

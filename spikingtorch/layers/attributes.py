@@ -13,6 +13,7 @@ from spikingtorch.functional import lift
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
+from spikingtorch.layers.sharded import is_borrowed
 
 # options that are given in the constructor or never, because other attributes may depend on them
 _CHECKED = ("dt", "refractory", "longest")
@@ -144,7 +145,7 @@ class Attributes(StatefulLayer):
             return
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
-            if isinstance(parameter, nn.Parameter):
+            if isinstance(parameter, nn.Parameter) and not is_borrowed(self, parameter):
                 within.put_back(type(self).__name__, self._name(name), parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
@@ -175,7 +176,8 @@ class Attributes(StatefulLayer):
             if type(value) is not float:
                 within = self._ranges.get(attribute)
                 # a parameter that could not be clamped in place
-                value = lift(value if within is None or may_write(value) else within.within(value))
+                kept = within is None or (may_write(value) and not is_borrowed(self, value))
+                value = lift(value if kept or within is None else within.within(value))
             found[name] = value
         return found
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.torch_private import part_of
 from spikingtorch.validation import check_parameter, check_reset, check_surrogate, has_values, value_range
 
 # the least value of a positive learnable parameter: about one millionth, exact in every floating dtype
@@ -73,19 +74,21 @@ class Range(NamedTuple):
 
         On the CPU, a parameter inside the range is not written on, so that graphs that hold it stay valid. A graph that
         holds a clamped parameter raises in its backward pass, as after any write in place. On other devices a check
-        would make the host wait, so the parameter is always clamped, and autograd does not count the write.
+        would make the host wait, so the parameter is always clamped, and autograd does not count the write. If several
+        processes have parts of a parameter, each clamps its own.
 
         Raises:
             ValueError: the parameter is NaN or infinite.
         """
-        if not parameter.is_cpu:
-            if may_write(parameter):
-                parameter.data.clamp_(self.low, self.high)
+        here = part_of(parameter)
+        if not here.is_cpu:
+            if isinstance(parameter, nn.Parameter) and has_values(here):
+                here.data.clamp_(self.low, self.high)
             return
-        bounds = value_range(owner, name, parameter)
+        bounds = value_range(owner, name, here)
         if bounds is not None and not (self.low <= bounds[0] and bounds[1] <= self.high):
             with torch.no_grad():
-                parameter.clamp_(self.low, self.high)
+                here.clamp_(self.low, self.high)
 
     def within(self, value: Tensor) -> Tensor:
         """Return the nearest value in the range, with the gradient of the value."""

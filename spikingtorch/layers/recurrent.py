@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.torch_private import is_shard
 
 Weights: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | Tensor
 Synapse: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -74,13 +75,19 @@ def weight_of(
         biased: whether a module may have a bias; the caller then adds it.
 
     Raises:
-        ValueError: calling the module would do more than multiply by its weights.
+        ValueError: calling the module would do more than multiply by its weights, or gather them first.
     """
     if not isinstance(recurrent, nn.Module):
         assert recurrent is not None
         return recurrent
     _check_module(owner, recurrent, name, biased)
     weight: Any = recurrent.weight
+    if is_shard(weight):
+        raise ValueError(
+            f"{owner}: this process has a part of the weight of {name}={recurrent}, and the layer reads the weight "
+            f"without calling {name}, so that nothing gathers it. Shard the layer that holds it: fully_shard(layer), "
+            f"without fully_shard(layer.{name})"
+        )
     return cast(Tensor, weight)
 
 

@@ -36,6 +36,7 @@ from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
+from spikingtorch.layers.sharded import without_views
 from spikingtorch.layers.threads import this_thread
 
 # a step and its keyword arguments
@@ -371,7 +372,7 @@ class StepLayer(Attributes):
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running, recorder)
         self._remember(memory, state, last, self._spikes(outputs).sum(fold.dim) if self.track_act else None)
-        found = tree_map(fold.merge, outputs)
+        found = without_views(self, tree_map(fold.merge, outputs))
         if isinstance(support, Tensor):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found

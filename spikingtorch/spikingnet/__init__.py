@@ -33,6 +33,7 @@ from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
 from spikingtorch.layers.passed_init import call, pass_init_on
+from spikingtorch.layers.sharded import without_views
 from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
@@ -230,6 +231,7 @@ class SpikingNet(nn.Module):
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
+        out = without_views(self, out)
         frame.commit()
         return out
 
@@ -338,6 +340,8 @@ class SpikingNet(nn.Module):
             outputs = self._run_folded(chunk, parts, frame, way, plan)
         except _FAILURES as error:
             raise_interrupt(error, handled)
+            if self._policy.talks:  # other processes do not know of the error, and do not step
+                raise
             for taker, mark in zip(takers, marks, strict=True):
                 taker.rewind(mark)
             if drawn is not None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch import axes
 from spikingtorch import validation as checks
-from spikingtorch.fold.guard import parameter_of
+from spikingtorch.fold.guard import first_parameter
 from spikingtorch.foreign import in_multi_step, kind_of_theirs, state_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.fold_token import FoldToken
@@ -84,8 +84,9 @@ def check_input(x: Tensor, modules: Sequence[nn.Module], eager: bool = False) ->
     """
     if x.is_cpu:  # on another device, the host would have to wait
         checks.check_finite("SpikingNet", "x", x, eager)
-    weight = parameter_of(modules)
-    if weight is None:
+    owner, weight = first_parameter(modules)
+    # fully_shard casts and moves by itself: the weights of a module, and what the module is handed
+    if weight is None or "_is_fsdp_managed_module" in vars(owner):
         return
     if x.device != weight.device:
         raise ValueError(

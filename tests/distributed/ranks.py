@@ -120,7 +120,7 @@ def _answer(
         patience = datetime.timedelta(seconds=seconds)
         dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=size, timeout=patience)
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="SpikingNet")
+            warnings.filterwarnings("error", message="SpikingNet|FSDP2-wrapped module")
             return pickle.dumps((function(*args), None))
     except BaseException:
         return pickle.dumps((None, traceback.format_exc()))

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 import spikingtorch as st
 from spikingtorch.fold import policy
-from spikingtorch.fold.guard import Look, modules_of, parameter_of
+from spikingtorch.fold.guard import Look, first_parameter, modules_of
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Two, centred, parameter, put, through, train
 
@@ -365,5 +365,5 @@ def test_modules_and_parameters_in_order() -> None:
     net.nothing = None
     net.add_module("none", None)
     assert modules_of(net) == list(net.modules())
-    assert parameter_of(modules_of(net)) is next(net.parameters())
-    assert parameter_of([nn.ReLU()]) is None
+    assert first_parameter(modules_of(net))[1] is next(net.parameters())
+    assert first_parameter([nn.ReLU()]) == (None, None)

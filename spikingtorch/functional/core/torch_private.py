@@ -87,7 +87,7 @@ with _explained():
     from torch._C._autograd import _profiler_enabled as profiler_enabled
     from torch._C._autograd import _top_saved_tensors_default_hooks as top_saving_hooks
     from torch.autograd.graph import _engine_run_backward as run_backward
-    from torch.nn.modules.module import _has_any_global_hook as has_global_hook
+    from torch.nn.modules import module as of_all_modules
 
     # the stubs of torch lack these
     is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
@@ -113,6 +113,7 @@ ATTRIBUTES = {
     "torch.UntypedStorage": ("_cdata",),
     "torch.ops.aten.add.Tensor": ("_opname", "_overloadname", "_schema"),
     "the node of a torch.autograd.Function": ("_forward_cls", "_input_metadata", "_raw_saved_tensors"),
+    "the state of a module after fully_shard": ("_mp_policy",),
 }
 
 
@@ -129,6 +130,40 @@ def is_fake(tensor: Tensor) -> bool:
 # attributes that are read anew at each call are checked here: a missing name must not pass for an empty one
 with _explained():
     forward_ad._current_level  # noqa: B018
+    has_global_hook: Any = of_all_modules._has_any_global_hook
+    _GLOBAL_HOOKS: Any = (
+        *(of_all_modules._global_forward_hooks, of_all_modules._global_forward_pre_hooks),
+        *(of_all_modules._global_backward_hooks, of_all_modules._global_backward_pre_hooks),
+    )
+
+
+def global_hooks() -> list[Any]:
+    """Return the hooks of all modules, such as ``torch.nn.modules.module.register_module_forward_hook`` adds."""
+    return [hook for hooks in _GLOBAL_HOOKS for hook in hooks.values()] if has_global_hook() else []
+
+
+def is_shard(tensor: Any) -> bool:
+    """Return True if a tensor is a DTensor, of which this process may hold a part alone."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def part_of(tensor: Any) -> Tensor:
+    """Return the part of a DTensor that this process has, which shares its memory; other tensors as they are."""
+    part: Tensor = tensor.to_local().detach() if is_shard(tensor) else tensor
+    return part
+
+
+def fsdp_state(module: Any) -> Any:
+    """Return the state that ``torch.distributed.fsdp.fully_shard`` has given a module; None if there is none."""
+    fsdp = sys.modules.get("torch.distributed.fsdp._fully_shard._fsdp_state")
+    return None if fsdp is None else fsdp._get_module_fsdp_state(module)
+
+
+def plain_class(kind: type) -> type:
+    """Return the class of a module before ``fully_shard`` has put one of torch's in front of it."""
+    made = kind.__module__.startswith("torch.distributed.") and "__deepcopy__" in vars(kind)
+    return kind.__bases__[1] if made and len(kind.__bases__) == 2 else kind
 
 
 def counts_of(tensor: Tensor, memory: UntypedStorage) -> tuple[int, int] | None:

@@ -1,0 +1,88 @@
+"""Copy a network whose weights lie in parts on several processes, as one process alone would have it.
+
+``fully_shard`` gives a module another class, which refuses to be copied; hooks, which gather its weights; and
+parameters that are parts. A proof and a report run on one process, which must not wait for the others. So a copy has
+the original class, no such hook, and whole weights. Their numbers matter to no decision, and a process may have no room
+for them: they are ones, in the memory of a single number.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.fold.hooks import HOOKS, Kind, kind_of
+from spikingtorch.functional.core.torch_private import fsdp_state, is_shard, plain_class
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.passed_init import InitHook
+
+
+def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
+    """Return stand-ins for the tensors of which a process has a part, by the id of the tensor.
+
+    They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes.
+
+    Args:
+        net: the network.
+        dtype: of its input, which is that of the weights if a module around the network is sharded with them.
+    """
+    found, dtypes = dict[int, Tensor](), dict[str, torch.dtype | None]()
+    for path, module in net.named_modules():
+        state, around = fsdp_state(module), dtypes.get(path.rpartition(".")[0], dtype)
+        dtypes[path] = around if state is None else state._mp_policy.param_dtype
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and is_shard(tensor):
+                kind = dtypes[path] if tensor.is_floating_point() else None
+                found[id(tensor)] = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device).expand(tensor.shape)
+    return found
+
+
+def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """Return a deep copy of a network; of its hooks, the copy has those alone that compute.
+
+    Args:
+        net: the network.
+        memo: what the copy holds in place of objects of the network, by their id.
+    """
+    modules = [*net.modules()]
+    plain = {module: kind for module in modules if (kind := plain_class(type(module))) is not type(module)}
+    memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
+    for module in modules:
+        for hooks in (vars(module).get(name, {}) for name in HOOKS):
+            kept = {key: hook for key, hook in hooks.items() if _computes(hook)}
+            if len(kept) < len(hooks):
+                memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
+    for module in plain:
+        state: Any = module.__getstate__()  # as deepcopy does with a module of any other class
+        own = {name: value for name, value in state.items() if not name.startswith("__composable_api")}
+        memo[id(module)].__setstate__(copy.deepcopy(own, memo))
+    made: nn.Module = copy.deepcopy(net, memo)
+    for module in plain:
+        if fsdp_state(module) is not None:
+            _cast(memo[id(module)], fsdp_state(module)._mp_policy)
+    return made
+
+
+def _computes(hook: Any) -> bool:
+    return isinstance(hook, InitHook) or kind_of(hook) is Kind.COMPUTES
+
+
+def _cast(module: nn.Module, policy: Any) -> None:
+    """Let a module cast what it takes and returns as a ``MixedPrecisionPolicy`` says."""
+
+    def cast_inputs(_: nn.Module, *given: Any) -> Any:
+        return tree_map(partial(_as, policy.param_dtype), given)
+
+    def cast_output(_: nn.Module, __: Any, output: Any) -> Any:
+        return tree_map(partial(_as, policy.output_dtype), output)
+
+    if policy.param_dtype is not None and policy.cast_forward_inputs:
+        module.register_forward_pre_hook(cast_inputs, with_kwargs=True, prepend=True)
+    if policy.output_dtype is not None:
+        module.register_forward_hook(cast_output)
+
+
+def _as(dtype: torch.dtype, leaf: Any) -> Any:
+    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
