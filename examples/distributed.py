@@ -125,8 +125,8 @@ def report(model: nn.Module, device: torch.device, batches: int, seconds: float,
         print(f"{batches} batches: {speed}at most {peak / 2**20:,.0f} MiB a process")
 
 
-def main() -> None:
-    """Check the gradient, train, and let the first process say what is reached."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--ddp", action="store_true", help="copy the weights to every process (default)")
@@ -135,13 +135,14 @@ def main() -> None:
     parser.add_argument("--batches", type=positive, help="stop after so many batches of 32 (default: all)")
     parser.add_argument("--every", type=positive, default=20, help="batches between two checkpoints")
     parser.add_argument("--out", type=Path, default=Path("runs/distributed"), help="folder of the checkpoints")
-    parser.add_argument(
-        "--timeout",
-        type=lambda text: timedelta(seconds=positive(text)),
-        default=timedelta(minutes=10),
-        help="seconds that a process waits for another",
-    )
-    options = parser.parse_args()
+    parser.add_argument("--timeout", type=positive, default=600, help="seconds that a process waits for another")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Check the gradient, train, and let the first process say what is reached."""
+    options = parse()
+    options.timeout = timedelta(seconds=options.timeout)
     with together(options.timeout) as device:
         size = dist.get_world_size()
         if BATCH % size:

@@ -53,7 +53,10 @@ def _meet(timeout: timedelta) -> tuple[Store, int, int]:
     url = "env://" if "RANK" in os.environ else "tcp://localhost:0?rank=0&world_size=1"
     store, rank, size = next(rendezvous(url, timeout=timeout))
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun keeps this store when it starts processes anew, with the addresses of those that have ended
+        # torchrun keeps this store when it starts processes anew, with the addresses of those that have ended. Each
+        # machine counts its own starts, so that the number tells old from new on one machine only.
+        if int(os.environ["GROUP_WORLD_SIZE"]) > 1 and int(os.environ["TORCHELASTIC_MAX_RESTARTS"]) > 0:
+            raise SystemExit("to restart on several machines, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun")
         store = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     return store, rank, size
 

@@ -70,7 +70,7 @@ def take_own_state(
         for name, buffer in _buffers(model).items():
             buffer.copy_(buffers[name])
     # last, because what came before may draw
-    device = _device(model) if len(of_torch) > 1 else torch.device("cpu")
+    device = _device(model) if len(of_torch) > 1 else of_torch[0].device
     RandomNumbers(of_python, of_numpy, of_torch, device).put_back()
 
 
@@ -92,4 +92,4 @@ def _buffers(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _device(model: nn.Module) -> torch.device:
-    return next((each.device for each in model.parameters()), torch.device("cpu"))
+    return next((each.device for each in model.parameters()), torch.get_default_device())

@@ -32,26 +32,27 @@ def whole(folder: Path, wrap: str) -> dict[str, Tensor]:
     return Run(folder, wrap).train(UNTIL).end()
 
 
-def appeared(path: Path, within: float = 90) -> Any:
-    """Wait for a file, and return what it holds."""
+def appeared(folder: Path, pattern: str, within: float = 90) -> Path:
+    """Wait for a file or folder, and return it."""
     end = time.monotonic() + within
-    while not path.exists():
-        assert time.monotonic() < end, f"{path.name} has not been written within {within} s"
-        time.sleep(0.005)
-    return json.loads(path.read_text())
+    while not (found := [*folder.glob(pattern)]):
+        assert time.monotonic() < end, f"{pattern} has not been written within {within} s"
+        time.sleep(0.002)
+    return found[0]
 
 
-def run_and_kill(folder: Path, command: list[str], ranks: int, seconds: float, seed: int) -> int:
-    """Start a script, kill one of its ranks at a random moment of so many seconds, and return how the script ends."""
+def run_and_kill(folder: Path, command: list[str], ranks: int, seed: int) -> int:
+    """Start a script, kill one of its ranks at a random moment of a random step, and return how the script ends."""
     draw = random.Random(seed)
     variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with (folder / "said").open("w") as said:
         script = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, env=variables)
     try:
-        pid = appeared(folder / f"pid-{draw.randrange(ranks)}-0")
-        time.sleep(draw.uniform(0, seconds))
-        with contextlib.suppress(ProcessLookupError):  # it was faster
-            os.kill(pid, signal.SIGKILL)
+        pid = json.loads(appeared(folder, f"pid-{draw.randrange(ranks)}-0").read_text())
+        if step := draw.randrange(UNTIL - 7):
+            appeared(folder / "checkpoints", f"step-{step:08}*")
+        time.sleep(draw.uniform(0, 0.1))
+        os.kill(pid, signal.SIGKILL)
         return script.wait(120)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -64,36 +65,29 @@ def killed(folder: Path, wrap: str) -> list[str]:
 
 def test_a_process_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     with on_threads(1):
-        begin = time.monotonic()
-        expected = whole(tmp_path / "whole", "plain")
-        seconds = time.monotonic() - begin
-        assert run_and_kill(tmp_path, [sys.executable, *killed(tmp_path, "plain")], 1, 0.8 * seconds, 0) != 0
-        assert same([expected], [whole(tmp_path / "checkpoints", "plain")])
+        assert run_and_kill(tmp_path, [sys.executable, *killed(tmp_path, "plain")], 1, 0) == -signal.SIGKILL
+        expected, found = whole(tmp_path / "whole", "plain"), whole(tmp_path / "checkpoints", "plain")
+    assert same([expected], [found])
 
 
 @pytest.fixture(scope="module")
-def wholes(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[list[Any], float]]:
-    """How two ranks end that nobody kills, and how many seconds they take."""
-
-    @functools.cache
-    def run(wrap: str) -> tuple[list[Any], float]:
-        begin = time.monotonic()
-        ends = ranks.run(2, whole, tmp_path_factory.mktemp("whole"), wrap)
-        return ends, time.monotonic() - begin
-
-    return run
+def wholes(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Any]]:
+    """How two ranks end that nobody kills."""
+    return functools.cache(lambda wrap: ranks.run(2, whole, tmp_path_factory.mktemp("whole"), wrap))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
 def test_torchrun_starts_ranks_anew_and_they_end_with_the_same_bits(
-    wholes: Callable[[str], tuple[list[Any], float]], tmp_path: Path, wrap: str, seed: int
+    wholes: Callable[[str], list[Any]], tmp_path: Path, wrap: str, seed: int
 ) -> None:
-    expected, seconds = wholes(wrap)
+    expected = wholes(wrap)
     command = [*TORCHRUN, "--max-restarts", "1", "--monitor-interval", "0.1", *killed(tmp_path, wrap)]
-    ended = run_and_kill(tmp_path, command, 2, seconds, seed)
+    ended = run_and_kill(tmp_path, command, 2, seed)
     assert ended == 0, (tmp_path / "said").read_text()[-5000:]
+    ends = [json.loads((tmp_path / f"trained-{rank}-1").read_text()) for rank in range(2)]  # of the second start
+    assert all(steps[-1] == UNTIL for _, *steps in ends)
     assert same(expected, [torch.load(tmp_path / f"end-{rank}.pt") for rank in range(2)])
     complete = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert complete == [f"step-{step:08}" for step in (UNTIL - 1, UNTIL)]
