@@ -85,12 +85,13 @@ class Run:
         self.losses[step] = mean.item()
 
     def end(self) -> dict[str, Tensor]:
-        """Return all of the weights, the buffers, and what the next random numbers would be."""
+        """Return all of the weights, the buffers of this rank, and what the next random numbers would be."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights: dict[str, Any] = get_model_state_dict(self.wrapped, options=options)
         drawn = torch.tensor([random.random(), np.random.rand(), torch.rand(()).item()])
         encoded = self.encoder(torch.full((4,), 0.5)).flatten()
-        return {**{name: each.clone() for name, each in weights.items()}, "drawn": drawn, "encoded": encoded}
+        own = {f"own {name}": each for name, each in self.model.named_buffers()}
+        return {name: each.clone() for name, each in (weights | own).items()} | {"drawn": drawn, "encoded": encoded}
 
 
 def network(hidden: int, draws: bool) -> SpikingNet:
