@@ -25,12 +25,12 @@ from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
-SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
+SHARED = {"__init__", "checkpoint", "data", "pictures", "processes", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 # sphinx-gallery runs what is called so
 GALLERY = sorted((FOLDER / "gallery").rglob("plot_*.py"))
-# in processes of its own; with a package of its own; beside README
-APART = {"distributed", "lightning", "tutorial"}
+# with a package of its own; beside README
+APART = {"lightning", "tutorial"}
 ARGUMENTS = {
     "streams": ["--streams", "12", "--steps", "40", "--batch", "5"],
     "distributed": ["--batches", "2"],
@@ -98,22 +98,24 @@ def test_vowels_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.long
-def test_two_processes_have_the_gradient_of_one() -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "examples.distributed", "--batches", "2"]
-    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
-    assert "gradient of 2 processes: that of one" in done.stdout, done.stdout + done.stderr
-    assert "test accuracy" in done.stdout
+@pytest.mark.parametrize("kind", ["--ddp", "--fsdp"])
+def test_processes_have_the_gradient_of_one_and_go_on_from_its_checkpoint(tmp_path: Path, kind: str) -> None:
+    ends = []
+    for processes, batches in (("1", "3"), ("2", "6"), ("1", "9"), ("1", "9")):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
+        command = [*torchrun, "-m", "examples.distributed", kind, "--batches", batches, "--out", str(tmp_path)]
+        done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+        assert f"gradient of {processes} processes: that of one" in done.stdout, done.stdout + done.stderr
+        assert "test accuracy" in done.stdout
+        ends += re.findall(r"^(\d batches: .*) at most", done.stdout, re.MULTILINE)
+    assert [end[:9] for end in ends] == ["3 batches"] * 3 + ["0 batches"]
+    assert "sequences a second" in ends[0]
+    assert "no batch was left" in ends[3]
 
 
 def test_the_neuron_with_dendrites_passes_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
     own_neurons.check()
     assert "scan: fused" in capsys.readouterr().out
-
-
-def test_one_process_is_told_how_to_start_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="torchrun"):
-        start("distributed", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "train"])

@@ -29,6 +29,7 @@ MODULES = (
     "spikingtorch.report",
     "spikingtorch.testing",
     "spikingtorch.performance",
+    "spikingtorch.checkpoints",
     "spikingtorch.utils",
     "spikingtorch.interop",
     "spikingtorch.interop.nir",

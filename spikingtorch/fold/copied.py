@@ -65,7 +65,7 @@ class Copied:
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
-        self.net = copied(net, _shared(net))
+        self.net = copied(net, _shared(net, call_form.dtype))
         for path in numbers:
             owner, _, name = path.rpartition(".")
             own = vars(self.net.get_submodule(owner))
@@ -123,10 +123,14 @@ def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     yield f"{path}.{name}", value
 
 
-def _shared(net: nn.Module) -> dict[int, Any]:
+def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
     """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
     In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
+
+    Args:
+        net: the network.
+        dtype: of its input.
     """
     found: dict[int, Any] = {}
     for module in net.modules():
@@ -134,7 +138,7 @@ def _shared(net: nn.Module) -> dict[int, Any]:
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
     kinds = Tensor, nn.Parameter, nn.Buffer
     parameters, buffers = {*map(id, net.parameters())}, {*map(id, net.buffers())}
-    whole = whole_weights(net)
+    whole = whole_weights(net, dtype)
     for tensor in (*net.parameters(), *net.buffers()):
         held = _unwrapped(whole.get(id(tensor), tensor))
         made_up = held.is_meta or is_fake(held)

@@ -208,7 +208,7 @@ def _layer(
     steps: bool,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    if weights := whole_weights(layer):
+    if weights := whole_weights(layer, dtype):
         layer = cast(StepLayer, copied(layer, dict(weights)))
     # a state at rest may be random
     state = same_random_numbers(device, partial(layer.initial_state, sequences[0].select(1, 0)))

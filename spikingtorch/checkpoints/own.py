@@ -1,0 +1,95 @@
+"""What each process has of its own in a checkpoint: random numbers, states between calls, buffers, and the user's."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.functional.core.surroundings import RandomNumbers
+from spikingtorch.spikingnet import SpikingNet
+
+
+class Stateful(Protocol):
+    """An object whose state is a dict, such as a scheduler of torch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Go on from a state."""
+
+
+# random numbers, states between calls, buffers, the user's; a tuple, which torch writes in one piece
+OwnState = tuple[tuple[Any, ...], dict[str, dict[str, Tensor]], dict[str, Tensor], dict[str, Any]]
+
+
+def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -> OwnState:
+    """Return what this process has of its own, on the CPU."""
+    of_python, of_numpy, of_torch, _ = RandomNumbers.now(_device(model))
+    streams = {path: {name: each.cpu() for name, each in net.get_state().items()} for path, net in _nets(model).items()}
+    buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
+    users = {name: _state(each) for name, each in own.items()}
+    return (of_python, of_numpy, of_torch), streams, buffers, users
+
+
+@torch.no_grad()
+def take_own_state(
+    model: nn.Module,
+    own: Mapping[str, Stateful | torch.Generator],
+    saved: Mapping[int, OwnState],
+    rank: int,
+    new_size: int | None,
+) -> None:
+    """Go on from what processes had of their own.
+
+    Args:
+        model: the network.
+        own: the user's.
+        saved: by rank: that of this process, or those of all processes if there were more or fewer.
+        rank: number of this process.
+        new_size: how many processes there are now, if there were more or fewer.
+    """
+    streams = [each[1] for each in saved.values()]
+    for path, net in _nets(model).items():
+        parts = [each.get(path, {}) for each in streams]
+        if all(parts):
+            state = parts[0] if new_size is None else _resharded(parts, rank, new_size)
+            net.set_state({name: each.to(_device(model)) for name, each in state.items()})
+    if rank not in saved:
+        return
+    numbers, _, buffers, users = saved[rank]
+    of_python, of_numpy, of_torch = numbers
+    for name, each in own.items():
+        if isinstance(each, torch.Generator):
+            each.set_state(users[name])
+        else:
+            each.load_state_dict(users[name])
+    if new_size is None:
+        for name, buffer in _buffers(model).items():
+            buffer.copy_(buffers[name])
+    # last, because what came before may draw
+    device = _device(model) if len(of_torch) > 1 else of_torch[0].device
+    RandomNumbers(of_python, of_numpy, of_torch, device).put_back()
+
+
+def _state(own: Stateful | torch.Generator) -> Any:
+    return own.get_state() if isinstance(own, torch.Generator) else own.state_dict()
+
+
+def _resharded(parts: list[dict[str, Tensor]], rank: int, size: int) -> dict[str, Tensor]:
+    return {name: torch.cat([each[name] for each in parts]).tensor_split(size)[rank] for name in parts[0]}
+
+
+def _nets(model: nn.Module) -> dict[str, SpikingNet]:
+    return {path: each for path, each in model.named_modules() if isinstance(each, SpikingNet)}
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that are not sharded."""
+    return {name: each for name, each in model.named_buffers() if type(each) is Tensor}
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((each.device for each in model.parameters()), torch.get_default_device())
