@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities and others."""
+"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities and more."""
 
 import argparse
 import sys

@@ -1,6 +1,6 @@
-"""What it costs to shard each layer: a training step of five linear layers and LIF, in two processes, by ``fully_shard``.
+"""What it costs to shard each layer by itself with ``fully_shard``: a training step of five linear layers and LIF.
 
-Each process has a batch of its own. The ways to shard take turns in the same two processes.
+Two processes run, with gloo and one thread each, and each has a batch of its own. The ways to shard take turns in them.
 """
 
 import json
@@ -34,9 +34,7 @@ def compare(options: Options) -> int:
         found: dict[str, list[float]] = json.loads((Path(folder) / "seconds.json").read_text())
     root = median(found[WHERE[0]])
     rows = [[name, f"{1e3 * median(times):.1f}", f"{median(times) / root:.3f}"] for name, times in found.items()]
-    title = (
-        f"A training step of {DEPTH} x Linear({WIDTH}) and LIF, T = {T}, batch {BATCH} in each of {PROCESSES} processes"
-    )
+    title = f"A training step of {DEPTH} x Linear({WIDTH}) and LIF, T = {T}, batch {BATCH} in each process"
     print(table(title, ["fully_shard of", "ms", "over the root"], rows))
     return int(any(median(times) > ALLOWED * root for times in found.values()))
 

@@ -176,6 +176,27 @@ def test_recurrent_weights_are_sharded_with_their_layer(ranks: Ranks) -> None:
         ranks.run(2, recurrent_by_itself, 0)
 
 
+def of_time_norms(inside: bool) -> tuple[Tensor, Tensor]:
+    """Return the outputs of a network with a norm over time, and with its layer or the norm inside sharded."""
+    found = []
+    for is_sharded in (False, True):
+        torch.manual_seed(0)
+        norm = st.ThresholdDependentBatchNorm(8, threshold=0.5)
+        model = st.SpikingNet(nn.Sequential(nn.Linear(6, 8), norm, st.LIF(v0=0.2)).double(), warn_silent=False)
+        if is_sharded:
+            fully_shard(norm.norm if inside else norm)
+        found.append(model(batch(0)[0]).detach())
+    return found[0], found[1]
+
+
+def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
+    for expected, out in ranks.run(2, of_time_norms, False):
+        assert out.sum() > 0
+        assert_close(out, expected, rtol=1e-12, atol=1e-13)
+    with pytest.raises(RankError, match=r"Shard the layer: fully_shard\(layer\), without fully_shard\(layer.norm\)"):
+        ranks.run(2, of_time_norms, True)
+
+
 def fails(on: list[int]) -> tuple[list[str], Tensor]:
     """Raise within a fold, and then go on."""
     model, said = network("blocks"), []
