@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import unseen
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
@@ -82,7 +83,7 @@ class Copied:
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
-        self.net = copied(net, _shared(net))
+        self.net = copied(net, _shared(net, call_form.dtype))
         for path in numbers:
             owner, _, name = path.rpartition(".")
             own = vars(self.net.get_submodule(owner))
@@ -140,10 +141,14 @@ def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     yield f"{path}.{name}", value
 
 
-def _shared(net: nn.Module) -> dict[int, Any]:
+def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
     """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
     In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
+
+    Args:
+        net: the network.
+        dtype: of its input.
     """
     found: dict[int, Any] = {}
     for module in net.modules():
@@ -151,7 +156,7 @@ def _shared(net: nn.Module) -> dict[int, Any]:
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
     kinds = Tensor, nn.Parameter, nn.Buffer
     parameters, buffers = {*map(id, net.parameters())}, {*map(id, net.buffers())}
-    whole = whole_weights(net)
+    whole = whole_weights(net, dtype)
     for tensor in (*net.parameters(), *net.buffers()):
         held = _unwrapped(whole.get(id(tensor), tensor))
         made_up = held.is_meta or is_fake(held)
@@ -208,15 +213,20 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
         on: the input of the copy, for messages.
         work: function without arguments that runs the copy.
     """
-    handled, outside = sys.exception(), Look(net).outside
+    handled, outside, unnoticed = sys.exception(), Look(net).outside, unseen()
 
     def run() -> T:
-        found = _isolated(call_form, work)
+        with unnoticed:
+            found = _isolated(call_form, work)
         outside.put_back()
         return found
 
+    def undo() -> None:
+        unnoticed.put_back()
+        outside.put_back()
+
     try:
-        return run_or_undo(run, outside.put_back)
+        return run_or_undo(run, undo)
     except Exception as error:
         raise_interrupt(error, handled)
         if isinstance(error, FoldError):

@@ -19,20 +19,25 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.passed_init import InitHook
 
 
-def whole_weights(net: nn.Module) -> dict[int, Tensor]:
+def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
     """Return stand-ins for the tensors of which a process has a part, by the id of the tensor.
 
     They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes.
+
+    Args:
+        net: the network.
+        dtype: of its input, which is that of the weights if a module around the network is sharded with them.
     """
     found, dtypes = dict[int, Tensor](), dict[str, torch.dtype | None]()
     for path, module in net.named_modules():
-        state, around = fsdp_state(module), dtypes.get(path.rpartition(".")[0])
+        state, around = fsdp_state(module), dtypes.get(path.rpartition(".")[0], dtype)
         dtypes[path] = around if state is None else state._mp_policy.param_dtype
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and is_shard(tensor):
-                dtype = dtypes[path] if tensor.is_floating_point() else None
-                one = torch.ones((), dtype=dtype or tensor.dtype, device=tensor.device)
-                found[id(tensor)] = one.expand(tensor.shape)
+                kind = dtypes[path] if tensor.is_floating_point() else None
+                found[id(tensor)] = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device).expand(
+                    tensor.shape
+                )
     return found
 
 
@@ -48,7 +53,7 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
     for module in modules:
         for hooks in (vars(module).get(name, {}) for name in HOOKS):
-            kept = {key: hook for key, hook in hooks.items() if _computes(hook)}
+            kept = {key: hook for key, hook in hooks.items() if _computes(hook, module)}
             if len(kept) < len(hooks):
                 memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
     for module in plain:
@@ -62,8 +67,8 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     return made
 
 
-def _computes(hook: Any) -> bool:
-    return isinstance(hook, InitHook) or kind_of(hook) is Kind.COMPUTES
+def _computes(hook: Any, module: nn.Module) -> bool:
+    return isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES
 
 
 def _cast(module: nn.Module, policy: Any) -> None:

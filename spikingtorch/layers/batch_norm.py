@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch import validation as checks
-from spikingtorch.functional.core.torch_private import AnyBatchNorm
+from spikingtorch.functional.core.torch_private import AnyBatchNorm, fsdp_state
 from spikingtorch.layers.fold_token import FoldToken
 
 _BatchNorm = AnyBatchNorm
@@ -67,11 +67,14 @@ class StatisticsOfSteps(TorchFunctionMode):
         sizes: number of samples and of steps.
         running: mask of the samples that count at each step, of these sizes; None if all count.
         met: whether there was a batch norm in training.
+        is_sharded: whether ``fully_shard`` has sharded a batch norm by itself.
     """
 
     def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool) -> None:
         super().__init__()
         self.met = False
+        modules = [*modules]
+        self.is_sharded = any([isinstance(each, _BatchNorm) and fsdp_state(each) is not None for each in modules])
         self.fold = fold
         self.sizes = (fold.N * fold.T, 1) if merged else (fold.N, fold.T)
         self.running = None if fold.running is None else fold.running.reshape(self.sizes)
@@ -176,7 +179,8 @@ def _batch_norm(
     out: Tensor = torch.native_batch_norm(steps, weights, biases, mean, var, True, 1.0, eps)[0]
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
-    return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+    out = out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+    return out.clone() if mode.is_sharded else out  # fully_shard takes no views, see layers/sharded
 
 
 def _of_running(

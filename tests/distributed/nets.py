@@ -1,12 +1,13 @@
 """Networks that several processes train, and their training in one process and in several."""
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 import spikingtorch as st
@@ -22,7 +23,7 @@ class Block(nn.Module):
         self.linear = nn.Linear(8, 8)
         self.neurons = st.LIF(tau=torch.full((8,), 6.0), learnable="tau")
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         return x + self.neurons(self.linear(x), init)
 
 
@@ -34,7 +35,7 @@ class Blocks(nn.Module):
         self.first, self.block, self.last = nn.Linear(FEATURES, 8), Block(), nn.Linear(8, CLASSES)
         self.neurons = st.LIF()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         return self.neurons(self.last(self.block(self.first(x), init)), init)
 
 
@@ -153,7 +154,7 @@ def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float
         optimizer.zero_grad()
         for turn in range(accumulate):
             for module in model.modules():
-                if hasattr(module, "set_requires_gradient_sync"):
+                if isinstance(module, FSDPModule):
                     module.set_requires_gradient_sync(turn == accumulate - 1, recurse=False)
             x, target = (each.chunk(parts)[mine] for each in batch(accumulate * step + turn, **form))
             out = model(x)
@@ -165,3 +166,32 @@ def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float
     weights = {name: whole(weight) for name, weight in model.named_parameters()}
     report = model.explain()
     return Trained(outputs, gradients, weights, (report.mode, report.reason), whole(norm).item())
+
+
+def train_halves(model: st.SpikingNet, precision: torch.dtype | None = None, **form: Any) -> Trained:
+    """Train for three steps in one process, on the two halves of each batch by themselves, as two processes do.
+
+    Args:
+        model: the network.
+        precision: dtype in which outputs and gradients of a half are computed; those of the weights if it is left out.
+        form: arguments of ``batch``.
+    """
+    optimizer, outputs = torch.optim.Adam(model.parameters(), lr=0.02), []
+    kept = copy.deepcopy(model)
+    for step in range(3):
+        x, target = batch(step, **form)
+        found = []
+        for half, wanted in zip(x.chunk(2), target.chunk(2), strict=True):
+            half_model = kept if precision is None else kept.to(precision)
+            half_model.load_state_dict(model.state_dict())
+            half_model.zero_grad()
+            out = half_model(half if precision is None else half.to(precision))
+            (out.to(wanted.dtype) - wanted).pow(2).mean().backward()
+            outputs.append(out.detach())
+            found.append([weight.grad.to(x.dtype) for weight in half_model.parameters() if weight.grad is not None])
+        for weight, one, other in zip(model.parameters(), *found, strict=True):
+            weight.grad = (one + other) / 2
+        optimizer.step()
+    gradients = {name: whole(weight.grad) for name, weight in model.named_parameters()}
+    weights = {name: whole(weight) for name, weight in model.named_parameters()}
+    return Trained(outputs, gradients, weights, ("fold", ""), 0.0)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributed.fsdp import CPUOffloadPolicy
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy
 from torch.testing import assert_close
 
-from tests.distributed.nets import NETS, Trained, network, shard, train
+from tests.distributed.nets import NETS, Trained, network, shard, train, train_halves
 from tests.distributed.ranks import Ranks
 
 WHERE = ("root", "layers", "layers, root", "net")
@@ -67,3 +67,31 @@ def test_accumulates_clips_and_offloads(ranks: Ranks) -> None:
 def test_four_processes(ranks: Ranks) -> None:
     found = ranks.run(4, trained, "blocks", "layers, root", {}, 4)
     assert_as_one(found, train(network("blocks")))
+
+
+def test_batch_norm_with_the_statistics_of_each_process(ranks: Ranks) -> None:
+    expected = train_halves(network("normed"))
+    for found in zip(*ranks.run(2, halves, "normed", WHERE, {}), strict=True):
+        for rank, each in enumerate(found):
+            assert each.mode[0] == "fold", each.mode[1]
+            assert "batch norm takes the statistics of each step" in each.mode[1]
+            assert_close(each.outputs, expected.outputs[rank::2], rtol=1e-12, atol=1e-13)
+            assert_close(each.weights, expected.weights, rtol=1e-12, atol=1e-13)
+
+
+def in_bfloat16(name: str, where: str) -> Trained:
+    model = network(name, torch.float32)
+    shard(model, where, mp_policy=MixedPrecisionPolicy(torch.bfloat16, torch.float32))
+    return train(model, 2, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", ["plain", "blocks", "learning", "recurrent"])
+def test_mixed_precision_has_the_bits_of_one_process_that_casts(ranks: Ranks, name: str) -> None:
+    expected = train_halves(network(name, torch.float32), torch.bfloat16, dtype=torch.float32)
+    for where in ("root", "layers", "layers, root", "net"):
+        for rank, found in enumerate(ranks.run(2, in_bfloat16, name, where)):
+            assert found.mode[0] == "fold", found.mode[1]
+            assert found.outputs[0].dtype == torch.bfloat16
+            assert_close(found.outputs, expected.outputs[rank::2], rtol=0.0, atol=0.0)
+            assert_close(found.gradients, expected.gradients, rtol=0.0, atol=0.0)
+            assert_close(found.weights, expected.weights, rtol=0.0, atol=0.0)
