@@ -451,5 +451,6 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:
             text = f"holds {where}, a SyncBatchNorm, which takes its statistics over several processes, step by step"
-            return FoldDecision(text, {}, "take nn.BatchNorm in its place")
+            remedy = "take nn.BatchNorm in its place, or a TimeBatchNorm, which convert_sync_batchnorm converts as well"
+            return FoldDecision(text, {}, remedy)
     return None if look.reason is None else FoldDecision(look.reason, {}, look.remedy)

@@ -53,7 +53,7 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
     for module in modules:
         for hooks in (vars(module).get(name, {}) for name in HOOKS):
-            kept = {key: hook for key, hook in hooks.items() if _computes(hook)}
+            kept = {key: hook for key, hook in hooks.items() if _computes(hook, module)}
             if len(kept) < len(hooks):
                 memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
     for module in plain:
@@ -67,8 +67,8 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     return made
 
 
-def _computes(hook: Any) -> bool:
-    return isinstance(hook, InitHook) or kind_of(hook) is Kind.COMPUTES
+def _computes(hook: Any, module: nn.Module) -> bool:
+    return isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES
 
 
 def _cast(module: nn.Module, policy: Any) -> None:

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import spikingtorch as st
 from spikingtorch.fold import policy
-from tests.distributed.nets import Blocks, batch, network, plain, shard, shard_layers, whole
+from tests.distributed.nets import Blocks, batch, network, plain, shard, whole
 from tests.distributed.ranks import RankError, Ranks
 
 
@@ -144,9 +144,9 @@ def test_processes_with_other_numbers_of_samples_and_steps(
 class BySize(nn.Sequential):
     """A network that computes something else for a few samples."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = super().forward(x)
-        return y if x.shape[0] > 3 else y.flip(0)
+    def forward(self, input: Tensor) -> Any:
+        out = nn.Sequential.forward(self, input)  # type: ignore[no-untyped-call]
+        return out if input.shape[0] > 3 else out.flip(0)
 
 
 def by_size(N: int) -> str:
@@ -166,7 +166,7 @@ def test_a_network_that_steps_for_some_numbers_of_samples_alone(ranks: Ranks) ->
 
 def recurrent_by_itself(_: int) -> None:
     model = network("recurrent")
-    shard_layers([model.net[1].recurrent])  # type: ignore[index]
+    fully_shard(model.net.get_submodule("1.recurrent"))
     model(batch(0)[0])
 
 
@@ -175,18 +175,38 @@ def test_recurrent_weights_are_sharded_with_their_layer(ranks: Ranks) -> None:
         ranks.run(2, recurrent_by_itself, 0)
 
 
+def of_time_norms(inside: bool) -> tuple[Tensor, Tensor]:
+    """Return the outputs of a network with a norm over time, and with its layer or the norm inside sharded."""
+    found = []
+    for is_sharded in (False, True):
+        torch.manual_seed(0)
+        norm = st.ThresholdDependentBatchNorm(8, threshold=0.5)
+        model = st.SpikingNet(nn.Sequential(nn.Linear(6, 8), norm, st.LIF(v0=0.2)).double(), warn_silent=False)
+        if is_sharded:
+            fully_shard(norm.norm if inside else norm)
+        found.append(model(batch(0)[0]).detach())
+    return found[0], found[1]
+
+
+def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
+    for expected, out in ranks.run(2, of_time_norms, False):
+        assert out.sum() > 0
+        assert_close(out, expected, rtol=1e-12, atol=1e-13)
+    with pytest.raises(RankError, match=r"Shard the layer: fully_shard\(layer\), without fully_shard\(layer.norm\)"):
+        ranks.run(2, of_time_norms, True)
+
+
 def fails(on: list[int]) -> tuple[list[str], Tensor]:
     """Raise within a fold, and then go on."""
     model, said = network("blocks"), []
     shard(model, "layers, root")
-    linear = model.net.last
-    assert isinstance(linear, nn.Linear)
+    linear = model.net.get_submodule("last")
 
     def broken(x: Tensor) -> Tensor:
         raise ValueError("a bad sample")
 
     if dist.get_rank() in on:
-        linear.forward = broken  # type: ignore[method-assign]
+        vars(linear)["forward"] = broken
     try:
         model(batch(0)[0])
     except ValueError as error:

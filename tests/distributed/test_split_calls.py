@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, parallelize_module
 from torch.utils.checkpoint import checkpoint
 
@@ -106,6 +107,20 @@ def given_and_returned() -> tuple[list[Tensor], list[Tensor]]:
 def test_ways_to_call_a_split_network(ranks: Ranks) -> None:
     for found in ranks.run(2, calls):
         assert all(error < RIGHT for error in found.values()), found
+
+
+def exchanges(mode: Any) -> int:
+    """Return how many collectives a call takes."""
+    net = parallelize_module(CASES["constants"].net(), init_device_mesh("cpu", (2,)), pair())
+    model = SpikingNet(net, OUT, mode=mode)
+    with CommDebugMode() as counted:
+        model(drawn(N, T, IN))
+    return int(counted.get_total_counts())
+
+
+def test_a_fold_sends_one_sum_for_all_steps(ranks: Ranks) -> None:
+    assert ranks.run(2, exchanges, "auto") == [1, 1]
+    assert ranks.run(2, exchanges, "step") == [T, T]
 
 
 def through_dynamo() -> float:

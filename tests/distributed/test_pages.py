@@ -1,0 +1,46 @@
+"""The code of the pages about several processes, on several processes."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.distributed.ranks import Ranks
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+
+
+def run_page(name: str) -> dict[str, Any]:
+    """Run the blocks of a page one after the other, and return their variables."""
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module|SpikingNet: layer")
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (HOWTO / name).read_text(), re.DOTALL):
+        exec(block, found)  # noqa: S102
+    return found
+
+
+def split() -> tuple[list[int], str]:
+    found = run_page("split_neurons.md")
+    model = found["model"]
+    model(torch.rand(3, 5, 20)).sum().backward()
+    return [*found["hidden"].tau.shape], model.explain().mode
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_page_about_split_neurons(size: int, ranks: Ranks) -> None:
+    assert ranks.run(size, split) == [([64], "fold")] * size
+
+
+def shared() -> tuple[float, dict[str, float], float, list[int]]:
+    found = run_page("shared_batches.md")
+    weights = sum(float(parameter.detach().sum()) for parameter in found["model"].parameters())
+    return weights, found["rates"], found["table"].acs, [len(spikes) for spikes in found["parts"]]
+
+
+def test_the_page_about_shared_batches(ranks: Ranks) -> None:
+    one, other = ranks.run(2, shared)
+    assert one == other
+    assert one[-1] == [2, 2]
