@@ -111,13 +111,14 @@ nir-table: .venv-bench/.peers
 	@.venv-bench/bin/python -W ignore -m tests.interop.nir.peers.ours
 	@.venv-bench/bin/python -m tests.interop.nir.peers.table
 
-# From nothing, so that every notebook and every script of the gallery runs; FRESH= reads again what has changed alone.
+# From nothing, so that every notebook and every script of the gallery runs; FRESH= reads again what has changed alone. It
+# writes all pages all the same, because the search otherwise loses the index entries of those that stay.
 FRESH ?= --fresh-env
 docs: .venv-docs/.installed
 	@$(if $(FRESH),rm -rf docs/_build/html)
 	@.venv-docs/bin/python docs/_site/stage.py
 	@echo "== building the site: notebooks, gallery, reference"
-	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(FRESH) --jobs $(WORKERS) --conf-dir docs/_site \
+	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(or $(FRESH),--write-all) --jobs $(WORKERS) --conf-dir docs/_site \
 	--doctree-dir docs/_build/doctrees docs/_build/source docs/_build/html
 	@.venv-docs/bin/python docs/_site/check.py docs/_build/html
 
