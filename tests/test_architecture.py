@@ -57,7 +57,7 @@ MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet",
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
-MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet"}
+MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
 MAY_IMPORT["cli"] = {*_PUBLIC, "functional/fused/build", "interop", "report", "testing", "units", "verification"}

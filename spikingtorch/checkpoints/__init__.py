@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
+import spikingtorch
 from spikingtorch.checkpoints.own import Stateful, own_state, take_own_state
 from spikingtorch.checkpoints.storage import Writer, damage, difference, layout, named, remove, steps, told
 
@@ -209,12 +209,14 @@ class Checkpoints:
         state = self._state({str(rank): () for rank in ([self._rank] if as_many else range(size))})
         self._compare(path, state, reader)
         self._read(state, reader)
+        saved_own = {int(rank): each for rank, each in state["process"].items()}
+        if self._rank in saved_own and (differ := _names_differ(self.own, saved_own[self._rank][-1])):
+            raise CheckpointError(f"{path} was saved with another own=. Here: {differ}. Pass what it was saved with.")
         set_state_dict(
             self.model, self.optimizers, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
         )
         for name, each in self.shared.items():
             each.load_state_dict(state["shared"].get(name, {}))
-        saved_own = {int(rank): each for rank, each in state["process"].items()}
         take_own_state(self.model, self.own, saved_own, self._rank, None if as_many else self._size)
 
     def _compare(self, path: Path, state: dict[str, Any], reader: FileSystemReader) -> None:
@@ -250,8 +252,12 @@ class Checkpoints:
         return CheckpointError(f"{path} could not be written: {told(error)}. Earlier checkpoints are complete.")
 
 
+def _names_differ(one: Iterable[str], other: Iterable[str]) -> str:
+    return difference(dict.fromkeys(one, ""), dict.fromkeys(other, ""))
+
+
 def _versions() -> dict[str, str]:
-    return {"Python": platform.python_version(), "torch": torch.__version__, "spikingtorch": version("spikingtorch")}
+    return {"Python": platform.python_version(), "torch": torch.__version__, "spikingtorch": spikingtorch.__version__}
 
 
 def _one_process_is_meant() -> "warnings.catch_warnings[None]":

@@ -184,6 +184,14 @@ def test_a_checkpoint_of_another_network_says_what_differs(tmp_path: Path, other
     assert steps(tmp_path) == ["step-00000001"]
 
 
+def test_what_each_process_has_of_its_own_has_other_names(tmp_path: Path) -> None:
+    Run(tmp_path, "plain").train(1)
+    run = Run(tmp_path, "plain")
+    run.checkpoints.own["dropout"] = run.checkpoints.own.pop("encoder")
+    with pytest.raises(CheckpointError, match=r"saved with another own=\. Here: lacks encoder, has dropout"):
+        run.checkpoints.resume()
+
+
 def test_other_dtypes_are_another_network(tmp_path: Path) -> None:
     Small(nn.Linear(4, 3), LIF()).save(tmp_path)
     other = Small(nn.Linear(4, 3).double(), LIF())
