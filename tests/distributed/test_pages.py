@@ -18,7 +18,7 @@ def run_page(name: str) -> dict[str, Any]:
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module|SpikingNet: layer")
     found: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", (HOWTO / name).read_text(), re.DOTALL):
-        exec(block, found)  # noqa: S102
+        exec(block, found)
     return found
 
 
