@@ -5,19 +5,30 @@ import re
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed._functional_collectives as collectives
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
-from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, parallelize_module
 from torch.utils.checkpoint import checkpoint
 
-from spikingtorch import LIF, SequenceDropout, SpikeMonitor, SpikingNet, StochasticLIF, record, summary
+from spikingtorch import (
+    LIF,
+    SequenceDropout,
+    SpikeMonitor,
+    SpikingNet,
+    StepLayer,
+    StochasticLIF,
+    losses,
+    record,
+    summary,
+)
 from spikingtorch.init import to_rate_
 from tests.distributed.ranks import Ranks
 from tests.distributed.test_tensor_parallel import CASES, HIDDEN, IN, OUT, RIGHT, N, T, full, furthest, on_mesh, pair
@@ -90,7 +101,27 @@ def calls() -> dict[str, float]:
         "checkpoint": both(learn, Checkpointed),
         "a copy": both(lambda model, x: learn(copy.deepcopy(model), x)),
         "an input that is a DTensor": furthest(*given_and_returned()),
+        "a linear layer at the end": both(decoded, Headless),
     }
+
+
+class Headless(nn.Module):
+    """A network whose last layer is linear."""
+
+    def __init__(self, parts: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.hidden, self.readout, _ = parts.children()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        found: Tensor = self.readout(self.hidden(self.linear(x), init))
+        return found
+
+
+def decoded(model: Any, x: Tensor) -> list[Tensor]:
+    """Return the loss of a network and its gradients."""
+    loss = losses.rate_cross_entropy(model(x), torch.arange(N))
+    loss.backward()
+    return [full(loss), *[full(parameter.grad) for parameter in model.parameters()]]
 
 
 def given_and_returned() -> tuple[list[Tensor], list[Tensor]]:
@@ -110,17 +141,36 @@ def test_ways_to_call_a_split_network(ranks: Ranks) -> None:
 
 
 def exchanges(mode: Any) -> int:
-    """Return how many collectives a call takes."""
+    """Return how many sums over the processes a call takes."""
     net = parallelize_module(CASES["constants"].net(), init_device_mesh("cpu", (2,)), pair())
     model = SpikingNet(net, OUT, mode=mode)
-    with CommDebugMode() as counted:
+    with mock.patch.object(collectives, "all_reduce", wraps=collectives.all_reduce) as summed:
         model(drawn(N, T, IN))
-    return int(counted.get_total_counts())
+    return summed.call_count
 
 
 def test_a_fold_sends_one_sum_for_all_steps(ranks: Ranks) -> None:
     assert ranks.run(2, exchanges, "auto") == [1, 1]
     assert ranks.run(2, exchanges, "step") == [T, T]
+
+
+def kinds_of_inputs() -> set[str]:
+    """Return the kinds of tensors that the kernels get."""
+    net = parallelize_module(CASES["constants"].net(), init_device_mesh("cpu", (2,)), pair())
+    advance, found = StepLayer._advance_all, set[str]()
+
+    def note(self: StepLayer, inputs: Any, fold: Any) -> Any:
+        found.add(type(inputs).__name__)
+        return advance(self, inputs, fold)
+
+    with mock.patch.object(StepLayer, "_advance_all", note):
+        SpikingNet(net, OUT)(drawn(N, T, IN))
+    return found
+
+
+def test_kernels_get_plain_tensors(ranks: Ranks) -> None:
+    """They would leave others, such as a sum that has not arrived, to the Python loop."""
+    assert ranks.run(2, kinds_of_inputs) == [{"Tensor"}] * 2
 
 
 def through_dynamo() -> float:

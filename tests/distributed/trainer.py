@@ -3,49 +3,44 @@
 import sys
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from spikingtorch import losses
 from tests.distributed.test_lightning import EPOCHS, N, network, samples
 
 
-class Classifier(pl.LightningModule):  # type: ignore[misc]
-    """What Lightning asks of a module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = network()
-
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of a batch."""
-        x, target = batch
-        return losses.rate_cross_entropy(self.model(x), target)
-
-    def configure_optimizers(self) -> Any:
-        """Return the optimizer."""
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-class Sharded(Classifier):
-    """The same module, each layer in parts on all processes."""
-
-    def configure_model(self) -> None:
-        """Shard each layer, and all of them together."""
-        from torch.distributed.fsdp import fully_shard
-
-        mesh: Any = self.device_mesh
-        for layer in self.model.net.children():
-            if next(layer.parameters(), None) is not None:
-                fully_shard(layer, mesh=mesh["data_parallel"])
-        fully_shard(self.model, mesh=mesh["data_parallel"])
-
-
 def main(strategy: str, file: str) -> None:
     """Train, and save the weights and the mode in which the network ran."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import ModelParallelStrategy
+
+    class Classifier(pl.LightningModule):  # type: ignore[misc]
+        """What Lightning asks of a module."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network()
+
+        def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            x, target = batch
+            return losses.rate_cross_entropy(self.model(x), target)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    class Sharded(Classifier):
+        """The same module, each layer in parts on all processes."""
+
+        def configure_model(self) -> None:
+            mesh: Any = self.device_mesh["data_parallel"]
+            for layer in self.model.net.children():
+                if next(layer.parameters(), None) is not None:
+                    fully_shard(layer, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
+
     sharded = strategy == "fully_shard"
     module = Sharded() if sharded else Classifier()
     trainer = pl.Trainer(
