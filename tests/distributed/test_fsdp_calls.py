@@ -197,31 +197,49 @@ def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
         ranks.run(2, of_time_norms, True)
 
 
-def fails(on: list[int]) -> tuple[list[str], Tensor]:
+def broken(model: st.SpikingNet, says: list[str]) -> None:
+    """Let the last linear layer of a network raise; it notes each of its calls."""
+
+    def forward(x: Tensor) -> Tensor:
+        says.append("a bad sample")
+        raise ValueError(says[-1])
+
+    vars(model.net.get_submodule("last"))["forward"] = forward
+
+
+def fails_everywhere(_: int) -> tuple[list[str], Tensor]:
     """Raise within a fold, and then go on."""
-    model, said = network("blocks"), []
+    model, says = network("blocks"), list[str]()
     shard(model, "layers, root")
-    linear = model.net.get_submodule("last")
-
-    def broken(x: Tensor) -> Tensor:
-        raise ValueError("a bad sample")
-
-    if dist.get_rank() in on:
-        vars(linear)["forward"] = broken
-    try:
+    model(batch(0)[0])
+    broken(model, says)
+    with pytest.raises(ValueError, match="a bad sample"):
         model(batch(0)[0])
-    except ValueError as error:
-        said.append(str(error))
-    vars(linear).pop("forward", None)
+    del vars(model.net.get_submodule("last"))["forward"]
     model.reset_iter_state()  # type: ignore[operator]
-    return said, model(batch(0)[0]).detach()
+    return says, model(batch(0)[0]).detach()
 
 
 def test_goes_on_after_an_error(ranks: Ranks) -> None:
     expected = network("blocks")(batch(0)[0]).detach()
-    for said, out in ranks.run(2, fails, [0, 1]):
-        assert said == ["a bad sample"]
+    for says, out in ranks.run(2, fails_everywhere, 0):
+        assert says == ["a bad sample"]  # in the fold, and not once more in a step
         assert_close(out, expected, rtol=1e-12, atol=1e-13)
+
+
+def fails_on_one(rank: int) -> None:
+    model = network("blocks")
+    shard(model, "layers, root")
+    if dist.get_rank() == rank:
+        broken(model, [])
+    model(batch(0)[0]).sum().backward()
+
+
+def test_an_error_on_one_process_ends_the_others(ranks: Ranks) -> None:
+    with pytest.raises(RankError) as found:
+        ranks.run(2, fails_on_one, 1, collective=5)
+    assert "ValueError: a bad sample" in found.value.errors[1]
+    assert 0 in found.value.errors
 
 
 def leaves_its_range(where: str) -> Tensor:
