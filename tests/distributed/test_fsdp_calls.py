@@ -197,31 +197,47 @@ def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
         ranks.run(2, of_time_norms, True)
 
 
-def fails(on: list[int]) -> tuple[list[str], Tensor]:
-    """Raise within a fold, and then go on."""
-    model, said = network("blocks"), []
+def with_weights(model: st.SpikingNet, factor: float) -> None:
+    """Multiply the weights of the layer in the middle of a network, each process its own part."""
+    weight: Any = model.net.get_submodule("block.linear").get_parameter("weight")
+    weight.to_local().detach().mul_(factor)
+
+
+def fails_everywhere(_: int) -> tuple[int, Tensor]:
+    """Raise within a fold, because of a number, and then go on."""
+    model = network("blocks")
     shard(model, "layers, root")
-    linear = model.net.get_submodule("last")
-
-    def broken(x: Tensor) -> Tensor:
-        raise ValueError("a bad sample")
-
-    if dist.get_rank() in on:
-        vars(linear)["forward"] = broken
-    try:
+    model(batch(0)[0]).sum().backward()
+    with_weights(model, 1e308)
+    with counted() as counts, pytest.raises(ValueError, match="infinite"):
         model(batch(0)[0])
-    except ValueError as error:
-        said.append(str(error))
-    vars(linear).pop("forward", None)
     model.reset_iter_state()  # type: ignore[operator]
-    return said, model(batch(0)[0]).detach()
+    with_weights(model, 1e-308)
+    return counts["gathers"], model(batch(0)[0]).detach()
 
 
 def test_goes_on_after_an_error(ranks: Ranks) -> None:
     expected = network("blocks")(batch(0)[0]).detach()
-    for said, out in ranks.run(2, fails, [0, 1]):
-        assert said == ["a bad sample"]
+    for gathers, out in ranks.run(2, fails_everywhere, 0):
+        assert gathers == 3  # the network is not run once more in steps
         assert_close(out, expected, rtol=1e-12, atol=1e-13)
+
+
+def fails_on_one(rank: int) -> None:
+    model = network("blocks")
+    shard(model, "layers, root")
+    if dist.get_rank() == rank:
+        x = torch.full((8, 5, 6), 1e308, dtype=torch.float64)  # its products with the weights are infinite
+    else:
+        x, _ = batch(0)
+    model(x).sum().backward()
+
+
+def test_an_error_on_one_process_ends_the_others(ranks: Ranks) -> None:
+    with pytest.raises(RankError) as found:
+        ranks.run(2, fails_on_one, 1, collective=5)
+    assert "LIF: x holds NaN or infinite values" in found.value.errors[1]
+    assert 0 in found.value.errors
 
 
 def leaves_its_range(where: str) -> Tensor:
