@@ -270,3 +270,33 @@ def test_parameters_that_leave_their_range_are_put_back(ranks: Ranks) -> None:
     assert (expected == 2.0**-20).any()
     for found in ranks.run(2, seeded, leaves_its_range, "layers"):
         assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+class Rewriting(nn.Sequential):
+    """A network that writes on the input of a layer, but only from its second sequence on."""
+
+    again = False
+
+    def forward(self, input: Tensor) -> Any:
+        current = self[0](input)
+        spikes = self[1](current)
+        if self.again:
+            current.mul_(2.0)
+        return self[3](self[2](spikes))
+
+
+def fails_to_fold(_: int) -> str:
+    model = st.SpikingNet(Rewriting(*plain()).double(), warn_silent=False)
+    shard(model, "layers")
+    model(batch(0)[0])
+    versions = model._policy._versions
+    with mock.patch.object(policy.FoldPolicy, "known", lambda self, net: versions[0]):  # the change is not noticed
+        model.net.again = True  # type: ignore[assignment]
+        with pytest.raises(ValueError, match="Pass mode='step'") as found:
+            model(batch(0)[0])
+    return str(found.value)
+
+
+def test_a_fold_that_ends_after_its_proof(ranks: Ranks) -> None:
+    for text in ranks.run(2, fails_to_fold, 0):
+        assert text.startswith("SpikingNet: Rewriting writes in place on the input of a LIF layer")
