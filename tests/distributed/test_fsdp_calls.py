@@ -290,7 +290,7 @@ def fails_to_fold(_: int) -> str:
     shard(model, "layers")
     model(batch(0)[0])
     versions = model._policy._versions
-    with mock.patch.object(policy.FoldPolicy, "known", lambda self, net: versions[0]):  # the change is not noticed
+    with mock.patch.object(policy.FoldPolicy, "known", return_value=versions[0]):  # the change is not noticed
         model.net.again = True  # type: ignore[assignment]
         with pytest.raises(ValueError, match="Pass mode='step'") as found:
             model(batch(0)[0])
