@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities, watching."""
+"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities and more."""
 
 import argparse
 import sys
@@ -7,15 +7,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import densities, freed, launch, report, turns, watching
+from benchmarks import densities, freed, launch, report, sharding, turns, watching
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
 
+_COMMANDS = ("turns", "freed", "densities", "watching", "sharding")
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    command = arguments[0] if arguments[:1] in (["turns"], ["freed"], ["densities"], ["watching"]) else ""
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}".rstrip(), description=__doc__)
     parser.set_defaults(command=command)
     if command == "turns":
@@ -54,6 +56,8 @@ def main() -> int:
         return densities.compare(options)
     if args.command == "watching":
         return watching.compare(options)
+    if args.command == "sharding":
+        return sharding.compare(options)
     machine = launch.run("machine", options)
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import unseen
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
@@ -212,15 +213,20 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
         on: the input of the copy, for messages.
         work: function without arguments that runs the copy.
     """
-    handled, outside = sys.exception(), Look(net).outside
+    handled, outside, unnoticed = sys.exception(), Look(net).outside, unseen()
 
     def run() -> T:
-        found = _isolated(call_form, work)
+        with unnoticed:
+            found = _isolated(call_form, work)
         outside.put_back()
         return found
 
+    def undo() -> None:
+        unnoticed.put_back()
+        outside.put_back()
+
     try:
-        return run_or_undo(run, outside.put_back)
+        return run_or_undo(run, undo)
     except Exception as error:
         raise_interrupt(error, handled)
         if isinstance(error, FoldError):

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from spikingtorch.functional.core.bytecode import cells_of
-from spikingtorch.functional.core.torch_private import global_hooks
+from spikingtorch.functional.core.torch_private import mappings_of_global_hooks
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.passed_init import InitHook
 
@@ -25,30 +25,48 @@ class Kind(Enum):
 
     COMPUTES = "computes with operations of torch: a proof runs it and judges them like those of the network"
     MOVES = "brings weights or results from and to other processes, once a call, and changes no number of a sample"
+    REPEATS = "lets a backward pass run a part of the network again, with the same results"
     LOOKS = "counts or measures the calls as they are"
 
 
-# the modules of torch whose hooks are known, the first that fits counts: the name of the module, or how it begins
+_LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
+# the modules of torch, and of what drives it, whose hooks are known, by name or by how the name begins; the first
+# that fits counts
 _KNOWN: tuple[tuple[str, Kind], ...] = (
     ("torch.nn.utils.", Kind.COMPUTES),  # weight_norm, spectral_norm, prune
-    ("torch.ao.quantization.quantize", Kind.COMPUTES),  # observers and fake quantization
     ("torch.distributed.fsdp.", Kind.MOVES),  # fully_shard
     ("torch.distributed.tensor.debug.", Kind.LOOKS),  # CommDebugMode
     ("torch.distributed.tensor._api", Kind.MOVES),  # distribute_module
     ("torch.distributed.tensor.parallel.", Kind.MOVES),  # parallelize_module
     ("torch.distributed._composable.replicate", Kind.MOVES),
+    ("torch.distributed._composable.checkpoint_activation", Kind.REPEATS),
     ("torch.distributed._tools.", Kind.LOOKS),  # ModTracker and MemoryTracker
     ("torch.utils.module_tracker", Kind.LOOKS),  # FlopCounterMode
+    *((f"{name}.utilities.model_summary.", Kind.LOOKS) for name in _LIGHTNING),
+    *((f"{name}.profilers.pytorch", Kind.LOOKS) for name in _LIGHTNING),
+    *((f"{name}.wrappers", Kind.LOOKS) for name in ("lightning_fabric", "lightning.fabric")),
 )
 
 
-def kind_of(hook: Any) -> Kind | None:
-    """Return what a hook of torch's own does; None for a hook of the user's, also inside one of torch's."""
-    kinds = {_kind_of_module(name) for name in _definers(hook)}
+# the observers of torch.ao whose statistics are the same for all steps at once; a moving average is another one
+_OBSERVERS = {f"torch.ao.quantization.observer.{name}Observer" for name in ("MinMax", "Placeholder", "Noop")}
+
+
+def kind_of(hook: Any, module: Any) -> Kind | None:
+    """Return what a hook of torch's own does; None for other hooks, and for those of torch that need each step.
+
+    Args:
+        hook: the hook. If it calls a function of the user's, it counts as one of the user's.
+        module: the module that it is on; None for a hook of all modules.
+    """
+    kinds = {_kind_of_definer(name, module) for name in _definers(hook)}
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def _kind_of_module(name: str) -> Kind | None:
+def _kind_of_definer(name: str, module: Any) -> Kind | None:
+    if name == "torch.ao.quantization.quantize":
+        observer = type(getattr(module, "activation_post_process", None))
+        return Kind.LOOKS if f"{observer.__module__}.{observer.__name__}" in _OBSERVERS else None
     return next((kind for prefix, kind in _KNOWN if name.startswith(prefix)), None)
 
 
@@ -69,7 +87,7 @@ _FUNCTIONS = (FunctionType, MethodType, partial)
 
 def computed_attributes(module: nn.Module) -> set[str]:
     """Return the attributes that torch's own hooks compute before each call, such as the weight of weight_norm."""
-    hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if kind_of(hook) is Kind.COMPUTES]
+    hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if kind_of(hook, module) is Kind.COMPUTES]
     return {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}
 
 
@@ -83,7 +101,7 @@ def hooks_on(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     """Return True if hooks of a module prevent folding."""
     for name, hook in hooks_on(module):
-        known = isinstance(hook, InitHook) or (kind_of(hook) is not None and not name.startswith("_backward"))
+        known = isinstance(hook, InitHook) or (kind_of(hook, module) is not None and not name.startswith("_backward"))
         if not (known or (name == "_forward_hooks" and allows_looking)):
             return True
     return False
@@ -91,12 +109,12 @@ def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
 
 def talks(modules: Iterable[nn.Module]) -> bool:
     """Return True if hooks on modules exchange something with other processes, which then have to run alike."""
-    return any(kind_of(hook) is Kind.MOVES for module in modules for _, hook in hooks_on(module))
+    return any(kind_of(hook, module) is Kind.MOVES for module in modules for _, hook in hooks_on(module))
 
 
 def is_hooked_everywhere() -> bool:
     """Return True if there are hooks of all modules that prevent folding."""
-    return any(kind_of(hook) is not Kind.LOOKS for hook in global_hooks())
+    return any(kind_of(hook, None) is not Kind.LOOKS for hooks in mappings_of_global_hooks() for hook in hooks.values())
 
 
 class only_looking:  # noqa: N801
@@ -104,8 +122,10 @@ class only_looking:  # noqa: N801
 
     def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
         self._fold = fold
-        held = [hooks for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
-        self._found = [(hooks, {key: hook for key, hook in hooks.items() if kind_of(hook) is None}) for hooks in held]
+        held = [(each, hooks) for each in modules if (hooks := getattr(each, "_forward_hooks", None))]
+        self._found = [
+            (hooks, {key: hook for key, hook in hooks.items() if kind_of(hook, each) is None}) for each, hooks in held
+        ]
 
     def __enter__(self) -> None:
         for hooks, before in self._found:
@@ -128,3 +148,22 @@ def _checked(hook: Callable[..., Any], fold: FoldToken) -> Callable[..., None]:
             )
 
     return look
+
+
+class unseen:  # noqa: N801
+    """A context without hooks of all modules; a proof runs in it, and meets none but those of tools that look."""
+
+    def __init__(self) -> None:
+        self._found = [(hooks, dict(hooks)) for hooks in mappings_of_global_hooks()]
+
+    def __enter__(self) -> None:
+        for hooks, _ in self._found:
+            hooks.clear()
+
+    def __exit__(self, *error: object) -> None:
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Restore the hooks."""
+        for hooks, before in self._found:
+            hooks.update(before)

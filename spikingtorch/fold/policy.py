@@ -329,7 +329,9 @@ class FoldPolicy:
         version = next((each for each in self._versions if look.same_as(each.look)), None)
         if version is None:
             version = Version(look, free & look.numbers)
-            if self._examined >= _EXAMINED + self._calls // _CALLS and not self._must_fold:
+            # processes that talk have to decide alike, whatever one of them has explained meanwhile
+            spared = self._must_fold or look.talks
+            if self._examined >= _EXAMINED + self._calls // _CALLS and not spared:
                 version.unexamined = self._as_it_changes(look)
                 # a version that passed unexamined is not likely to return
                 self._versions = [each for each in self._versions if each.unexamined is None]
@@ -451,5 +453,6 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:
             text = f"holds {where}, a SyncBatchNorm, which takes its statistics over several processes, step by step"
-            return FoldDecision(text, {}, "take nn.BatchNorm in its place")
+            remedy = "take nn.BatchNorm in its place, or a TimeBatchNorm, which convert_sync_batchnorm converts as well"
+            return FoldDecision(text, {}, remedy)
     return None if look.reason is None else FoldDecision(look.reason, {}, look.remedy)

@@ -16,7 +16,7 @@ from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.surroundings import same_random_numbers
-from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.torch_private import is_shard, pytree
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
@@ -45,7 +45,7 @@ class ProductReport(NamedTuple):
     Attributes:
         path: name of its module in the network. If the weights are not the ``weight`` of a module of torch, the name of
             the weights; empty for computed weights.
-        kind: the module's class, "weights" or "computed weights".
+        kind: the module's class, "weights", "computed weights", or "gathered weights" of modules that are sharded.
         shape: of the weights.
         reason: why it did not skip the zeros of its input; None if it did.
         density: the share of the inputs that were not zero; None if they were not counted.
@@ -147,9 +147,10 @@ def report(
         if id(weight) in notes
     ]
     known = {id(weight) for weight in net.parameters()}
-    # computed weights have no name; step by step, each step computes new ones
+    # computed and gathered weights have no name; step by step, each step has new ones
     computed = {note.shape: note for of, note in notes.items() if of not in known}
-    products += [_line("", "computed weights", note) for note in computed.values()]
+    kind_of_weights = "gathered weights" if any(map(is_shard, net.parameters())) else "computed weights"
+    products += [_line("", kind_of_weights, note) for note in computed.values()]
     steps = N * T if taken == "fold" else N
     largest = max([steps * math.prod(layer.shape) * policy.call_form.dtype.itemsize for layer in layers], default=0)
     memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.call_form.device == HOST else ""

@@ -35,7 +35,9 @@ def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and is_shard(tensor):
                 kind = dtypes[path] if tensor.is_floating_point() else None
-                found[id(tensor)] = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device).expand(tensor.shape)
+                found[id(tensor)] = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device).expand(
+                    tensor.shape
+                )
     return found
 
 
@@ -51,7 +53,7 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
     for module in modules:
         for hooks in (vars(module).get(name, {}) for name in HOOKS):
-            kept = {key: hook for key, hook in hooks.items() if _computes(hook)}
+            kept = {key: hook for key, hook in hooks.items() if _computes(hook, module)}
             if len(kept) < len(hooks):
                 memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
     for module in plain:
@@ -65,8 +67,8 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     return made
 
 
-def _computes(hook: Any) -> bool:
-    return isinstance(hook, InitHook) or kind_of(hook) is Kind.COMPUTES
+def _computes(hook: Any, module: nn.Module) -> bool:
+    return isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES
 
 
 def _cast(module: nn.Module, policy: Any) -> None:

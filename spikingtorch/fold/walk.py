@@ -160,7 +160,7 @@ class Walk:
         self._check_copies(path or "the network", kind)
         self._mark(f"{prefix}training", module.training, module.training)
         for hooks in HOOKS:
-            known = [isinstance(hook, InitHook) or kind_of(hook) is not None for hook in own[hooks].values()]
+            known = [isinstance(hook, InitHook) or kind_of(hook, module) is not None for hook in own[hooks].values()]
             if known and all(known):
                 self.guard.watch_mapping(own[hooks])
             else:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from spikingtorch.functional.core.torch_private import AnyBatchNorm
+from spikingtorch.functional.core.torch_private import AnyBatchNorm, fsdp_state
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.constants import unpacked
@@ -114,6 +114,11 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
         out: Tensor
         if self.scale == 1.0:
             out = self.norm(x)
+        elif fsdp_state(self.norm) is not None:
+            raise ValueError(
+                f"{type(self).__name__}: its norm is sharded by itself, and would take its own weight in place of the "
+                "scaled one. Shard the layer: fully_shard(layer), without fully_shard(layer.norm)"
+            )
         else:
             out = functional_call(self.norm, {"weight": self.scale * self.norm.get_parameter("weight")}, (x,))
         return out

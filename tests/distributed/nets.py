@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 import spikingtorch as st
@@ -23,7 +23,7 @@ class Block(nn.Module):
         self.linear = nn.Linear(8, 8)
         self.neurons = st.LIF(tau=torch.full((8,), 6.0), learnable="tau")
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         return x + self.neurons(self.linear(x), init)
 
 
@@ -35,7 +35,7 @@ class Blocks(nn.Module):
         self.first, self.block, self.last = nn.Linear(FEATURES, 8), Block(), nn.Linear(8, CLASSES)
         self.neurons = st.LIF()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         return self.neurons(self.last(self.block(self.first(x), init)), init)
 
 
@@ -154,7 +154,7 @@ def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float
         optimizer.zero_grad()
         for turn in range(accumulate):
             for module in model.modules():
-                if hasattr(module, "set_requires_gradient_sync"):
+                if isinstance(module, FSDPModule):
                     module.set_requires_gradient_sync(turn == accumulate - 1, recurse=False)
             x, target = (each.chunk(parts)[mine] for each in batch(accumulate * step + turn, **form))
             out = model(x)

@@ -92,7 +92,10 @@ class Ranks:
 
 
 def _start() -> tuple[BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # one process imports torch for all
+    context.set_forkserver_preload(
+        ["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor", "spikingtorch"]
+    )
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
     process.start()

@@ -137,9 +137,9 @@ with _explained():
     )
 
 
-def global_hooks() -> list[Any]:
-    """Return the hooks of all modules, such as ``torch.nn.modules.module.register_module_forward_hook`` adds."""
-    return [hook for hooks in _GLOBAL_HOOKS for hook in hooks.values()] if has_global_hook() else []
+def mappings_of_global_hooks() -> Any:
+    """Return the mappings of the hooks of all modules, which ``register_module_forward_hook`` and the like fill."""
+    return _GLOBAL_HOOKS if has_global_hook() else ()
 
 
 def is_shard(tensor: Any) -> bool:
