@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.testing import assert_close
 
 import spikingtorch as st
@@ -236,7 +237,7 @@ def fails_on_one(rank: int) -> None:
 
 def test_an_error_on_one_process_ends_the_others(ranks: Ranks) -> None:
     with pytest.raises(RankError) as found:
-        ranks.run(2, fails_on_one, 1, collective=5)
+        ranks.run(2, fails_on_one, 1, collective=2)
     assert "LIF: x holds NaN or infinite values" in found.value.errors[1]
     assert 0 in found.value.errors
 
