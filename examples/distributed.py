@@ -142,8 +142,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Check the gradient, train, and let the first process say what is reached."""
     options = parse()
-    options.timeout = timedelta(seconds=options.timeout)
-    with together(options.timeout) as device:
+    with together(timedelta(seconds=options.timeout)) as device:
         size = dist.get_world_size()
         if BATCH % size:
             raise SystemExit(f"{size} processes cannot share {BATCH} digits equally: start 1, 2, 4, 8, 16 or 32")

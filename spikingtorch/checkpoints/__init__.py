@@ -46,7 +46,7 @@ class Checkpoints:
         optimizer: its optimizer, or several.
         own: by name, what each process has of its own: generators of encoders, loaders with a state.
         keep: how many complete checkpoints stay.
-        timeout: how long a process waits for the others before it raises.
+        timeout: seconds that a process waits for the others before it raises.
         **shared: by name, what is equal in all processes: ``scheduler=scheduler``.
 
     Raises:
@@ -75,7 +75,7 @@ class Checkpoints:
         *,
         own: Mapping[str, Stateful | torch.Generator] | None = None,
         keep: int = 2,
-        timeout: timedelta = timedelta(minutes=10),
+        timeout: float = 600.0,
         **shared: Stateful,
     ) -> None:
         if keep < 1:
@@ -86,7 +86,7 @@ class Checkpoints:
         self._writing: tuple[Path, Future[Any]] | None = None
         together = dist.is_available() and dist.is_initialized()
         # a group of its own: the background must not mix its messages with those of the training
-        self._group: Any = dist.new_group(backend="gloo", timeout=timeout) if together else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout)) if together else None
         self._rank, self._size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         first, *others = self._gather(_versions() | layout(model.state_dict()))
         for rank, other in enumerate(others, 1):
