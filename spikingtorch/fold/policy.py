@@ -329,7 +329,9 @@ class FoldPolicy:
         version = next((each for each in self._versions if look.same_as(each.look)), None)
         if version is None:
             version = Version(look, free & look.numbers)
-            if self._examined >= _EXAMINED + self._calls // _CALLS and not self._must_fold:
+            # processes that talk have to decide alike, whatever one of them has explained meanwhile
+            spared = self._must_fold or look.talks
+            if self._examined >= _EXAMINED + self._calls // _CALLS and not spared:
                 version.unexamined = self._as_it_changes(look)
                 # a version that passed unexamined is not likely to return
                 self._versions = [each for each in self._versions if each.unexamined is None]

@@ -341,6 +341,11 @@ class SpikingNet(nn.Module):
         except _FAILURES as error:
             raise_interrupt(error, handled)
             if self._policy.talks:  # other processes do not know of the error, and do not step
+                if isinstance(error, FoldError):
+                    raise ValueError(
+                        f"SpikingNet: {type(self.net).__name__} {error}, and so cannot run all steps at once. Its "
+                        "modules exchange weights with other processes, which do not know of this. Pass mode='step'"
+                    ) from error
                 raise
             for taker, mark in zip(takers, marks, strict=True):
                 taker.rewind(mark)

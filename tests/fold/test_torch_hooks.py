@@ -130,3 +130,32 @@ def test_weights_that_hooks_of_torch_compute() -> None:
             assert_close(model(inputs()), twin(inputs()))
     assert model.explain().mode == "fold"
     assert copied.keys() == model.net.state_dict().keys()
+
+
+class Named(nn.Sequential):
+    """A network that reads a text, so that each change of it is a new network."""
+
+    name = ""
+
+    def forward(self, input: Tensor) -> Any:
+        out = nn.Sequential.forward(self, input)  # type: ignore[no-untyped-call]
+        return 2.0 * out if self.name == "twice" else out
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_a_network_that_talks_to_other_processes_is_examined_however_often_it_changes(talks: bool) -> None:
+    model = st.SpikingNet(Named(nn.Linear(6, 8), st.LIF()).double(), warn_silent=False)
+
+    def hook(module: nn.Module, args: Any) -> None: ...
+
+    hook.__module__ = "torch.distributed.fsdp._fully_shard._fsdp_state"
+    if talks:
+        model.net.get_submodule("0").register_forward_pre_hook(hook)
+    modes = []
+    for turn in range(12):
+        model.net.name = str(turn)  # type: ignore[assignment]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model(inputs())
+        modes.append(model.explain().mode)
+    assert (set(modes) == {"fold"}) == talks
