@@ -75,7 +75,7 @@ def weight_of(
         raise ValueError(
             f"{owner}: this process has a part of the weight of {name}={recurrent}, and the layer reads the weight "
             f"without calling {name}, so that nothing gathers it. Shard the layer that holds it: fully_shard(layer), "
-            f"without fully_shard(layer.{name})"
+            f"without fully_shard(layer.{name}); parallelize_module cannot split it"
         )
     return cast(Tensor, weight)
 

@@ -50,11 +50,11 @@ def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
         work: takes the local inputs, and returns local outputs.
 
     Raises:
-        ValueError: the samples are split, the neurons of the layer depend on each other, a parameter does not fit, or
-            an output has another shape than the input.
+        ValueError: the samples are split, the neurons of the layer depend on each other, or a parameter does not fit.
     """
     shard = _Shard.of(layer, inputs)
     given = tree_map(partial(shard.local, "x"), inputs)
+    of_neurons = {*layer._names(), layer._recurrent_name}
     own: list[dict[str, Any]] = [layer._parameters, layer._buffers]
     before = [dict(each) for each in own]
 
@@ -65,7 +65,8 @@ def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
     def run() -> T:
         for entries in own:
             for name, tensor in entries.items():
-                entries[name] = None if tensor is None else shard.local(name, tensor)
+                if tensor is not None and (name in of_neurons or shard.broadcasts(tensor)):
+                    entries[name] = shard.local(name, tensor)
         if shard.is_split:
             _check_independent(layer, given)
         out = work(given)
@@ -110,6 +111,11 @@ class _Shard(NamedTuple):
     def is_split(self) -> bool:
         """True if the processes hold different neurons."""
         return not all([each.is_replicate() for each in self.placements])
+
+    def broadcasts(self, tensor: Tensor) -> bool:
+        """Return True if a tensor broadcasts to all neurons."""
+        sizes = zip(reversed(tensor.shape), reversed(self.shape), strict=False)
+        return tensor.ndim <= len(self.shape) and all([own in (1, size) for own, size in sizes])
 
     def local(self, name: str, tensor: Any) -> Any:
         """Return the part of a tensor that belongs to the local neurons; the tensor broadcasts to all neurons."""

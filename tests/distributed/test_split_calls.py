@@ -183,6 +183,18 @@ def test_a_split_network_in_torch_compile(ranks: Ranks) -> None:
     assert all(error < RIGHT for error in ranks.run(2, through_dynamo))
 
 
+def split_recurrence() -> str:
+    net = CASES["gathered"].net()
+    parallelize_module(net, init_device_mesh("cpu", (2,)), {"1.recurrent": ColwiseParallel()})
+    with pytest.raises(ValueError, match="this process has a part of the weight") as error:
+        SpikingNet(net, OUT)(drawn(N, T, IN))
+    return str(error.value)
+
+
+def test_recurrent_weights_are_not_split(ranks: Ranks) -> None:
+    assert all("parallelize_module cannot split it" in each for each in ranks.run(2, split_recurrence))
+
+
 def in_two_ways() -> tuple[float, str]:
     """Split neurons over two processes, and weights and samples over two pairs of them."""
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # that of torch returns a view

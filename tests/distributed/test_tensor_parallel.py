@@ -30,6 +30,14 @@ N, T, IN, HIDDEN, OUT = 3, 5, 5, 8, 4
 RIGHT = 1e-12
 
 
+class WithTable(StepLayer):
+    """A layer with a buffer that has nothing to do with its neurons."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register_buffer("table", torch.rand(13))
+
+
 class Case(NamedTuple):
     """A network, and the plan that splits it."""
 
@@ -78,7 +86,7 @@ CASES = {
         partial(per_neuron, learnable=True), pair() | {"1": SequenceParallel(sequence_dim=1)}
     ),
     "a step of the user": Case(
-        lambda: StepLayer(user_step, LIFState, decay=torch.linspace(0.5, 0.9, HIDDEN), learnable="decay"), pair()
+        lambda: WithTable(user_step, LIFState, decay=torch.linspace(0.5, 0.9, HIDDEN), learnable="decay"), pair()
     ),
 }
 
