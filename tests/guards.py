@@ -1,8 +1,8 @@
 """Memory with guard values on both sides, compared afterwards: what writes beside an array shows."""
 
 import ctypes
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,15 +42,13 @@ class Guards:
         self._blocks.append(Block(block.memory, block.memory.clone(), block.guard, writable=False))
         return placed
 
-    def empty_strided(
-        self, shape: Sequence[int], strides: Sequence[int], *, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        """Return memory for a result, in place of ``memory.empty_strided``."""
+    def allocated(self, layouts: Iterable[Any], device: torch.device) -> list[Tensor]:
+        """Return memory for results, in place of ``memory.allocated``."""
         assert device.type == "cpu"
-        block, placed = self._block(shape, strides, dtype)
-        self._blocks.append(block)
-        self.results += 1
-        return placed
+        found = [self._block(*layout) for layout in layouts]
+        self._blocks += [block for block, _ in found]
+        self.results += len(found)
+        return [placed for _, placed in found]
 
     def check(self) -> None:
         """Assert that all guards are as they were, and all inputs."""

@@ -10,15 +10,18 @@ from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import CHANGES
 
+# attributes that no parameter of a step depends on; those of nn.Module hold its tensors, hooks and submodules
+_UNREAD = CHANGES | vars(nn.Module()).keys()
+
 
 class PreparedScan(NamedTuple):
-    """A layer's step with its parameters, valid while each attribute of the layer is the same object."""
+    """A layer's step with its parameters, valid while each attribute that matters is the same object."""
 
     scan: FoldedStep
     mapped: Reparametrized  # computes the parameters; with tensors at each scan, because a tensor may be trained
     stored: dict[str, Any]  # the parameters of the layer, which the map reads
     kind: type[Any]  # class of the layer
-    names: tuple[str, ...]  # the attributes, except those that change at every call
+    names: tuple[str, ...]  # the attributes that matter
     values: tuple[Any, ...]  # of the same
     size: int  # number of all attributes
     tensors: list[Any]  # parameters and buffers
@@ -35,7 +38,7 @@ class PreparedScan(NamedTuple):
         known = {id(tensor) for tensor in tensors if tensor is not None and tensor.is_leaf}
         if not all([id(value) in known for value in stored.values() if isinstance(value, Tensor)]):
             return None
-        kept = {name: value for name, value in own.items() if name not in CHANGES}
+        kept = {name: value for name, value in own.items() if name not in _UNREAD}
         return cls(
             scan, mapped, stored, type(layer), tuple(kept), tuple(kept.values()), len(own), tensors, _forms(tensors)
         )

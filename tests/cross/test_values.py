@@ -70,7 +70,7 @@ def test_a_layer_beside_torch(layer: Layer) -> None:
 @every_layer
 def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     guards = Guards()
-    monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
+    monkeypatch.setattr(memory, "allocated", guards.allocated)
     with kernels_of(emulated()):
         found = test_arrays.skips_zeros(layer, guards.place)
     guards.check()

@@ -29,6 +29,10 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
+# new memory on the CPU, without torch's search through its kinds of arguments and its dispatcher
+with _explained():
+    empty_strided_cpu: Any = torch._C._dynamo.guards._empty_strided_cpu  # type: ignore[attr-defined]
+
 # the stacks of modes of torch functions and of operations: to see who intercepts a call, and to restore them after an
 # interrupt
 with _explained():

@@ -85,12 +85,14 @@ def test_records() -> None:
 def test_scratch_is_sized_by_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def noted(shape: Any, strides: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        found = torch.empty_strided(shape, strides, dtype=dtype, device=device)
-        sizes.append(found.nbytes)
+    allocated = memory.allocated
+
+    def noted(layouts: Any, device: torch.device) -> list[Tensor]:
+        found = allocated(layouts, device)
+        sizes.extend([each.nbytes for each in found])
         return found
 
-    monkeypatch.setattr(memory, "empty_strided", noted)
+    monkeypatch.setattr(memory, "allocated", noted)
     x, weight = torch.zeros(1000, 1000), torch.randn(1, 1000)
     for density in DENSITIES[:3]:
         x = (torch.rand(1000, 1000) < density).float()

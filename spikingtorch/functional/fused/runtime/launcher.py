@@ -17,14 +17,14 @@ Change: TypeAlias = Callable[[Tensor], Tensor] | None
 class TensorSpec(NamedTuple):
     """The layout of a tensor in memory."""
 
-    shape: Sequence[int]
-    strides: Sequence[int]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
     dtype: torch.dtype
 
     @classmethod
     def of(cls, tensor: Tensor) -> "TensorSpec":
         """Return the layout of a tensor in memory."""
-        return cls(tensor.shape, tensor.stride(), tensor.dtype)
+        return cls(tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
 class Launcher:
@@ -65,8 +65,7 @@ class Launcher:
             scalars: floats of the program.
             spare: memory for the counts, in their layout; empty for new memory.
         """
-        make, device = memory.empty_strided, self._device
-        results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
+        results = memory.allocated(self.results, self._device)
         for place in self._large:
             memory.take_note(results[place])
         for place, count in zip(self._counts, spare, strict=False):

@@ -226,7 +226,7 @@ def test_memory_between_guards(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
         recorded, guards = of_named(case, steps, dtype), Guards()
         want = with_slopes(recorded)
         with monkeypatch.context() as patch:
-            patch.setattr(memory, "empty_strided", guards.empty_strided)
+            patch.setattr(memory, "allocated", guards.allocated)
             assert_same_bits(with_slopes(recorded), want)
         guards.check()
         assert guards.results > 0

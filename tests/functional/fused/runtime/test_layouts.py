@@ -31,7 +31,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     monkeypatch.setattr(bind, "_bound", LRUCache(64))
     monkeypatch.setattr(executable, "_executables", LRUCache(64))
     found = Guards()
-    monkeypatch.setattr(memory, "empty_strided", found.empty_strided)
+    monkeypatch.setattr(memory, "allocated", found.allocated)
     return found
 
 
