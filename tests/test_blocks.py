@@ -32,8 +32,17 @@ RUN = {
     ("docs/howto/export.md", "import nir, norse.torch"): "tests/peers/test_nir.py",
     ("docs/howto/export.md", "import nir"): "tests/peers/test_nir.py",
     ("docs/howto/export.md", "state, outputs = None, []"): "tests/peers/test_nir.py",
-    # with a process for each rank
-    ("docs/howto/processes.md", "import torch"): "examples/distributed.py",
+    # on several processes
+    ("docs/howto/processes.md", "import torch"): "tests/distributed/test_pages.py",
+    ("docs/howto/processes.md", "from torch.distributed.fsdp import fully_shard"): "tests/distributed/test_pages.py",
+    ("docs/howto/shared_batches.md", "import torch"): "tests/distributed/test_pages.py",
+    ("docs/howto/shared_batches.md", "with SpikeMonitor(model) as monitor:"): "tests/distributed/test_pages.py",
+    ("docs/howto/shared_batches.md", "parts = [None] * dist.get_world_size()"): "tests/distributed/test_pages.py",
+    ("docs/howto/split_neurons.md", "import torch"): "tests/distributed/test_pages.py",
+    (
+        "docs/howto/split_neurons.md",
+        "from torch.distributed.fsdp import fully_shard",
+    ): "tests/distributed/test_pages.py",
 }
 # --- commands, by the page: why no test runs them. What they name is tested all the same, below
 COMMANDS = {
@@ -45,6 +54,8 @@ COMMANDS = {
     "docs/start/install.md": "they clone and install, each on a system of its own",
     "docs/start/ten_minutes.md": "they clone and install",
 }
+# --- files for clusters and commands, by the page: the test that reads them
+READ = {"docs/scaling.md": "tests/test_scaling_page.py"}
 COMMAND = re.compile(r"([$#] |python |py |pip |make |git |export |torchrun |[A-Z_]+=\S+ )")
 
 
@@ -119,8 +130,11 @@ def test_code_cells_stand_where_a_test_runs_them() -> None:
 
 
 def test_every_other_block_is_a_command_whose_page_says_why() -> None:
-    assert {page for page, _ in OTHER} == {*COMMANDS}
+    assert {page for page, _ in OTHER} == {*COMMANDS, *READ}
+    assert all(page.rpartition("/")[2] in (ROOT / test).read_text() for page, test in READ.items())
     for page, each in OTHER:
+        if page in READ:
+            continue
         assert each.language in ("", "indented", "console", "bash", "sh"), f"{page}: {each.language} is run by nothing"
         assert COMMAND.match(each.code), f"{page}: {each.first} is no command"
 

@@ -4,19 +4,35 @@ import re
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+import spikingtorch as st
 from tests.distributed.ranks import Ranks
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 
 
-def run_page(name: str) -> dict[str, Any]:
+class Net(nn.Module):
+    """The network that pages begin with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(20, 50), nn.Linear(50, 10)
+        self.sl1, self.sl2 = st.LIF(), st.LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return torch.as_tensor(self.sl2(self.l2(self.sl1(self.l1(x), init)), init))
+
+
+def run_page(name: str, **given: Any) -> dict[str, Any]:
     """Run the blocks of a page one after the other, and return their variables."""
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module|SpikingNet: layer")
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(given)
     for block in re.findall(r"```python\n(.*?)```", (HOWTO / name).read_text(), re.DOTALL):
         exec(block, found)
     return found
@@ -32,6 +48,17 @@ def split() -> tuple[list[int], str]:
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_page_about_split_neurons(size: int, ranks: Ranks) -> None:
     assert ranks.run(size, split) == [([64], "fold")] * size
+
+
+def processes() -> tuple[str, bool]:
+    with mock.patch("torch.distributed.init_process_group"):  # they have one
+        model = run_page("processes.md", SpikingNet=st.SpikingNet, Net=Net)["model"]
+    model(torch.rand(3, 5, 20)).sum().backward()
+    return model.explain().mode, isinstance(model.net.l1.weight, DTensor)
+
+
+def test_the_page_about_processes(ranks: Ranks) -> None:
+    assert ranks.run(2, processes) == [("fold", True)] * 2
 
 
 def shared() -> tuple[float, dict[str, float], float, list[int]]:
