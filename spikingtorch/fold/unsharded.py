@@ -35,9 +35,8 @@ def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and is_shard(tensor):
                 kind = dtypes[path] if tensor.is_floating_point() else None
-                found[id(tensor)] = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device).expand(
-                    tensor.shape
-                )
+                one = torch.ones((), dtype=kind or tensor.dtype, device=tensor.device)
+                found[id(tensor)] = one.expand(tensor.shape)
     return found
 
 
