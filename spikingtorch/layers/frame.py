@@ -46,6 +46,7 @@ class Frame:
         self.running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
         self.fold: Any = None  # the token of all steps; None in a network that steps
         self.activity: Any = None  # the activity check of this call, if any
+        self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         # the thread in which the layers find this frame; None for every thread
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]

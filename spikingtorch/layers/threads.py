@@ -51,9 +51,9 @@ class CallLock(Lock):
             start = len(self._undos)
             return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, modes))
 
-    def undo_by(self, undo: Callable[[], object]) -> None:
-        """Register a function that undoes the next action of the running work; it may run twice."""
-        self._undos.append(undo)
+    def undo_by(self, *undos: Callable[[], object]) -> None:
+        """Register functions that undo the next actions of the running work, the last first; they may run twice."""
+        self._undos += undos
 
     def _finish(self, work: Callable[[], T], start: int) -> T:
         found = work()

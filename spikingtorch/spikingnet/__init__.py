@@ -220,10 +220,11 @@ class SpikingNet(nn.Module):
         for layer in parts.layers:
             layer._put_back()
         frame = Frame(parts.layers, parts.hooks, init is True, self.carry_graph, compiles=compiles, eager=eager)
-        monitors = [] if compiles else self._begin(parts, frame, x, init)
+        if not compiles:
+            self._begin(parts, frame, x, init)
         with frame:
             out = self._run_chunks(x, init, running, parts, frame, known)
-        for monitor in monitors:
+        for monitor in frame.monitors:
             monitor.end()
         if frame.activity is not None:
             self._activity.end(net)
@@ -234,18 +235,16 @@ class SpikingNet(nn.Module):
         frame.commit()
         return out
 
-    def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> list[Any]:
-        """Start the monitors and the activity check, and register how to undo the call; return the monitors."""
-        monitors = monitors_of(parts.layers)
-        self._lock.undo_by(frame.leave)
-        self._lock.undo_by(self._policy.forget_change)
-        for monitor in monitors:
+    def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> None:
+        """Start the monitors and the activity check, and register how to undo the call."""
+        frame.monitors = monitors_of(parts.layers)
+        self._lock.undo_by(frame.leave, self._policy.forget_change)
+        for monitor in frame.monitors:
             self._lock.undo_by(partial(monitor.leave, monitor.here()))
             monitor.begin(init)
         watches = self.warn_silent and self.training and not (frame.is_pure or frame.repeats)
         if watches and self._activity.begin(x):
             frame.activity = self._activity
-        return monitors
 
     def _parts_now(self, known: Version | None, compiles: bool) -> Parts:
         """Return the parts of the current network; if it has changed, find out again how it takes init.
@@ -331,7 +330,7 @@ class SpikingNet(nn.Module):
         # if no call of this form draws random numbers, the random state needs no copy
         drawn = random_state(device) if plan is None or plan.draws else None
         takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-        takers += [frame, *monitors_of(parts.layers), *([] if self._watching is None else [self._watching])]
+        takers += [frame, *frame.monitors, *([] if self._watching is None else [self._watching])]
         marks, handled = [taker.mark() for taker in takers], sys.exception()
         try:
             outputs = self._run_folded(chunk, parts, frame, way, plan)
