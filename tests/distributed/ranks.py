@@ -65,17 +65,18 @@ class Ranks:
     def _collect(self, size: int) -> list[Any]:
         found, errors, end = dict[int, Any](), dict[int, str](), time.monotonic() + RUN
         waiting = {connection: rank for rank, (_, connection) in enumerate(self._processes[:size])}
+        ended = False  # a process that is about to end is still alive
         while waiting and (ready := wait([*waiting], max(0.0, end - time.monotonic()))):
             for connection in ready:
                 rank = waiting.pop(connection)  # type: ignore[call-overload]
                 try:
                     found[rank], error = pickle.loads(connection.recv_bytes())  # type: ignore[union-attr]
                 except EOFError:
-                    error = "the process has ended"
+                    error, ended = "the process has ended", True
                 if error is not None:
                     errors[rank] = error
         errors |= dict.fromkeys(waiting.values(), f"has not ended within {RUN} s")
-        if waiting or any(not process.is_alive() for process, _ in self._processes):
+        if waiting or ended or any(not process.is_alive() for process, _ in self._processes):
             self.close()
         if errors:
             raise RankError(errors)
