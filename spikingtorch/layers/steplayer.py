@@ -23,7 +23,7 @@ from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
-from spikingtorch.layers import shards
+from spikingtorch.layers import split
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
@@ -258,10 +258,10 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        if not shards.is_plain(inputs):
-            inputs = shards.arrived(inputs)
-            if shards.is_split(inputs):
-                return shards.on_shard(self, inputs, partial(self._advance, init=init))
+        if not split.is_plain(inputs):
+            inputs = split.arrived(inputs)
+            if split.is_split(inputs):
+                return split.on_shard(self, inputs, partial(self._advance, init=init))
         return in_order(self._returns, aside(self._dispatch, inputs, init))
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
