@@ -38,31 +38,18 @@ _FROM_OUTSIDE = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 
 
 class Reads(NamedTuple):
-    """The reads and writes of code, including the functions inside it.
+    """The reads and writes of code, including the functions inside it."""
 
-    Attributes:
-        names: names of globals that it reads.
-        attributes: names of the attributes that it reads.
-        stores: names of the attributes that it assigns to.
-        rebinds: names of globals that it assigns to.
-        texts: strings in it, which may also be names of attributes.
-        imports: modules that it imports.
-        looks: how it inspects numbers other than by arithmetic, possibly numbers of other code.
-        identity: names of outside variables that it compares by identity, "" for its own variables.
-        catches: whether it continues after an error.
-        computes_names: whether it may read attributes whose names are not constants in it.
-    """
-
-    names: tuple[str, ...]
-    attributes: tuple[str, ...]
-    stores: tuple[str, ...]
-    rebinds: tuple[str, ...]
-    texts: tuple[str, ...]
-    imports: tuple[str, ...]
-    looks: tuple[str, ...]
-    identity: tuple[str, ...]
-    catches: bool
-    computes_names: bool
+    names: tuple[str, ...]  # names of globals that it reads
+    attributes: tuple[str, ...]  # names of the attributes that it reads
+    stores: tuple[str, ...]  # names of the attributes that it assigns to
+    rebinds: tuple[str, ...]  # names of globals that it assigns to
+    texts: tuple[str, ...]  # strings in it, which may also be names of attributes
+    imports: tuple[str, ...]  # modules that it imports
+    looks: tuple[str, ...]  # how it inspects numbers other than by arithmetic, possibly numbers of other code
+    identity: tuple[str, ...]  # names of outside variables that it compares by identity, "" for its own variables
+    catches: bool  # whether it continues after an error
+    computes_names: bool  # whether it may read attributes whose names are not constants in it
 
 
 @lru_cache(maxsize=1024)

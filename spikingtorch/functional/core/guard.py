@@ -36,23 +36,15 @@ def form_of(value: Any) -> Any:
 
 
 class _Place(NamedTuple):
-    """A place that may change.
+    """A place that may change."""
 
-    Attributes:
-        name: for messages.
-        look: returns its content: one object, or several with ``_END`` behind them unless their number is fixed.
-        held: the content at the time of the decision.
-        same: compares two contents.
-        put_back: restores the content.
-        parts: names of the objects in it, one for each.
-    """
-
-    name: str
+    name: str  # for messages
+    # returns its content: one object, or several with ``_END`` behind them unless their number is fixed
     look: Callable[[], Any]
-    held: Any
-    same: Callable[[Any, Any], bool]
-    put_back: Callable[[], object]
-    parts: Sequence[str] = ()
+    held: Any  # the content at the time of the decision
+    same: Callable[[Any, Any], bool]  # compares two contents
+    put_back: Callable[[], object]  # restores the content
+    parts: Sequence[str] = ()  # names of the objects in it, one for each
 
     def changed(self) -> str | None:
         """Return the name of the object that has changed, for messages."""

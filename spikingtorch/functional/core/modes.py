@@ -120,21 +120,13 @@ def described(tensors: Sequence[Any]) -> list[Any] | None:
 
 
 class Modes(NamedTuple):
-    """The modes of torch in this thread, to be restored later.
+    """The modes of torch in this thread, to be restored later."""
 
-    Attributes:
-        functions: modes of torch functions, the outermost first.
-        dispatch: modes of operations.
-        flags: torch's notes about these modes.
-        hooks: the innermost hooks on saved tensors.
-        grad: whether gradients are recorded.
-    """
-
-    functions: Sequence[Any]
-    dispatch: Sequence[Any]
-    flags: tuple[bool, bool, bool]
-    hooks: Any
-    grad: bool
+    functions: Sequence[Any]  # modes of torch functions, the outermost first
+    dispatch: Sequence[Any]  # modes of operations
+    flags: tuple[bool, bool, bool]  # torch's notes about these modes
+    hooks: Any  # the innermost hooks on saved tensors
+    grad: bool  # whether gradients are recorded
 
     @classmethod
     def now(cls) -> "Modes":

@@ -54,19 +54,12 @@ def python_random_state() -> tuple[Any, ...]:
 
 
 class RandomNumbers(NamedTuple):
-    """The states of all random numbers, to be restored later.
+    """The states of all random numbers, to be restored later."""
 
-    Attributes:
-        of_python: the state of Python.
-        of_numpy: the state of numpy.
-        of_torch: the states of torch, on the CPU and on the device.
-        device: which.
-    """
-
-    of_python: Any
-    of_numpy: Any
-    of_torch: list[Tensor]
-    device: torch.device
+    of_python: Any  # the state of Python
+    of_numpy: Any  # the state of numpy
+    of_torch: list[Tensor]  # the states of torch, on the CPU and on the device
+    device: torch.device  # which
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomNumbers":
@@ -97,22 +90,14 @@ def _then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
 
 
 class Surroundings(NamedTuple):
-    """The surroundings of some code besides modes, to be restored later.
+    """The surroundings of some code besides modes, to be restored later."""
 
-    Attributes:
-        random: random numbers.
-        autocast: for a kind of device, whether autocast is on, its dtype, and whether it caches casts; None without
-            autocast.
-        default: the default dtype of new tensors.
-        stance: the stance of torch.compile; None if it is not imported.
-        cached: the number of contexts that cache parametrized weights.
-    """
-
-    random: RandomNumbers
+    random: RandomNumbers  # random numbers
+    # for a kind of device, whether autocast is on, its dtype, and whether it caches casts; None without autocast
     autocast: tuple[str, bool, torch.dtype, bool] | None
-    default: torch.dtype
-    stance: Any
-    cached: int
+    default: torch.dtype  # the default dtype of new tensors
+    stance: Any  # the stance of torch.compile; None if it is not imported
+    cached: int  # the number of contexts that cache parametrized weights
 
     @classmethod
     def now(cls, device: torch.device) -> "Surroundings":

@@ -42,44 +42,28 @@ _WORDS = {"inexact": "an operation of three operands"}
 
 
 class Node(NamedTuple):
-    """One value.
+    """One value."""
 
-    Attributes:
-        op: the operation. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
-        dtype: dtype of the computation.
-        args: earlier nodes; for an input its role and index, for a scalar its slot, for a constant its value.
-    """
-
-    op: str
-    dtype: str
+    op: str  # the operation. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
+    dtype: str  # dtype of the computation
+    # earlier nodes; for an input its role and index, for a scalar its slot, for a constant its value
     args: tuple[int | float | str, ...]
 
 
 class Program(NamedTuple):
-    """A step and its gradient.
+    """A step and its gradient."""
 
-    Attributes:
-        nodes: values in an order in which each comes after its operands.
-        states: dtype of each state.
-        xs: dtype of each input as it lies in memory.
-        params: of each parameter, its dtype and whether it is one number for all neurons.
-        outs: dtype of each output as it lies in memory.
-        scalars: the number of floats that are filled in at run time.
-        finals: node of each state after the step.
-        results: node of each output.
-        gradients: node of the gradient of each state, input and parameter, in this order; -1 where it is zero.
-        depends: for each state after the step, then each output: the leaves on which it depends for autograd.
-    """
-
-    nodes: tuple[Node, ...]
-    states: tuple[str, ...]
-    xs: tuple[str, ...]
-    params: tuple[tuple[str, bool], ...]
-    outs: tuple[str, ...]
-    scalars: int
-    finals: tuple[int, ...]
-    results: tuple[int, ...]
+    nodes: tuple[Node, ...]  # values in an order in which each comes after its operands
+    states: tuple[str, ...]  # dtype of each state
+    xs: tuple[str, ...]  # dtype of each input as it lies in memory
+    params: tuple[tuple[str, bool], ...]  # of each parameter, its dtype and whether it is one number for all neurons
+    outs: tuple[str, ...]  # dtype of each output as it lies in memory
+    scalars: int  # the number of floats that are filled in at run time
+    finals: tuple[int, ...]  # node of each state after the step
+    results: tuple[int, ...]  # node of each output
+    # node of the gradient of each state, input and parameter, in this order; -1 where it is zero
     gradients: tuple[int, ...]
+    # for each state after the step, then each output: the leaves on which it depends for autograd
     depends: tuple[tuple[bool, ...], ...]
 
     def to_text(self) -> str:

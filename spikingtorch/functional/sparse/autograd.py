@@ -23,19 +23,12 @@ from spikingtorch.functional.sparse.operations import Layer, Linear, Operation
 
 @dataclass(slots=True, eq=False)
 class SparseCall:
-    """One call of a layer.
+    """One call of a layer."""
 
-    Attributes:
-        operation: the layer.
-        events: the places where its input is not zero; None if torch computes the outputs.
-        wanted: the places where the gradient of its input is wanted; None if everywhere.
-        bits: the bits that the backward pass reads in place of the input, if the input is spikes.
-    """
-
-    operation: Operation
-    events: Events | None
-    wanted: Events | None
-    bits: Tensor | None = None
+    operation: Operation  # the layer
+    events: Events | None  # the places where its input is not zero; None if torch computes the outputs
+    wanted: Events | None  # the places where the gradient of its input is wanted; None if everywhere
+    bits: Tensor | None = None  # the bits that the backward pass reads in place of the input, if the input is spikes
 
 
 def marked(layer: Layer, most: int | None = None) -> Events | None:

@@ -37,39 +37,25 @@ _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncode
 
 
 class Note(NamedTuple):
-    """A record of how a layer was computed.
+    """A record of how a layer was computed."""
 
-    Attributes:
-        shape: of its weights.
-        reason: why torch's function computed it, as the rest of a sentence about the layer; None if kernels did.
-        inputs: the size of its input.
-        events: the number of values of the input that are not zero; None if torch's function computed it.
-        kept: bytes that are saved for the backward pass in place of the input; None if the input is saved, or nothing.
-        wanted: the number of inputs whose gradient is computed; None if of all, or of none.
-    """
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of its weights
+    # why torch's function computed it, as the rest of a sentence about the layer; None if kernels did
     reason: str | None
-    inputs: int
-    events: int | None
+    inputs: int  # the size of its input
+    events: int | None  # the number of values of the input that are not zero; None if torch's function computed it
+    # bytes that are saved for the backward pass in place of the input; None if the input is saved, or nothing
     kept: int | None
-    wanted: int | None = None
+    wanted: int | None = None  # the number of inputs whose gradient is computed; None if of all, or of none
 
 
 class _Decision(NamedTuple):
-    """The decision how a layer is computed.
+    """The decision how a layer is computed."""
 
-    Attributes:
-        reason: why torch's function computes its outputs; None if kernels do.
-        events: the places where its input is not zero, if kernels compute the outputs.
-        runs: whether kernels compute the outputs or a gradient.
-        wanted: the places where the gradient of its input is wanted; None if everywhere.
-    """
-
-    reason: str | None
-    events: Events | None
-    runs: bool
-    wanted: Events | None = None
+    reason: str | None  # why torch's function computes its outputs; None if kernels do
+    events: Events | None  # the places where its input is not zero, if kernels compute the outputs
+    runs: bool  # whether kernels compute the outputs or a gradient
+    wanted: Events | None = None  # the places where the gradient of its input is wanted; None if everywhere
 
 
 class Automatic(NetworkMode):

@@ -25,17 +25,11 @@ _LEAST_BUFFER, _MOST_BUFFER, _READ = 2**14, 2**17, 2**11
 
 
 class Events(NamedTuple):
-    """The nonzero numbers of a tensor.
+    """The nonzero numbers of a tensor."""
 
-    Attributes:
-        bits: one bit for each number, in the order of memory.
-        graded: the numbers; None if every nonzero number is one.
-        number: the count of nonzero numbers.
-    """
-
-    bits: Tensor
-    graded: Tensor | None
-    number: int
+    bits: Tensor  # one bit for each number, in the order of memory
+    graded: Tensor | None  # the numbers; None if every nonzero number is one
+    number: int  # the count of nonzero numbers
 
 
 def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:

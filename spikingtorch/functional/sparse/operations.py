@@ -71,17 +71,11 @@ class Linear(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """``torch.nn.functional.conv2d`` of one group, without dilation; or ``conv1d``, for images of height one.
+    """``torch.nn.functional.conv2d`` of one group, without dilation; or ``conv1d``, for images of height one."""
 
-    Attributes:
-        stride: along height and width.
-        padding: zeros at each end of height and width.
-        axes: 2 for images, 1 for sequences.
-    """
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    axes: int = 2
+    stride: tuple[int, int]  # along height and width
+    padding: tuple[int, int]  # zeros at each end of height and width
+    axes: int = 2  # 2 for images, 1 for sequences
 
     def misfit(self, x: Tensor, weight: Tensor) -> str | None:
         """Return why the shapes do not form a layer for kernels; None if they do."""
@@ -165,19 +159,12 @@ Operation: TypeAlias = Linear | Convolution
 
 
 class Layer(NamedTuple):
-    """A call of a layer, in the form for kernels.
+    """A call of a layer, in the form for kernels."""
 
-    Attributes:
-        operation: the layer without its weights.
-        x: its input.
-        weight: its weights.
-        bias: its bias, if it has one.
-    """
-
-    operation: Operation
-    x: Tensor
-    weight: Tensor
-    bias: Tensor | None = None
+    operation: Operation  # the layer without its weights
+    x: Tensor  # its input
+    weight: Tensor  # its weights
+    bias: Tensor | None = None  # its bias, if it has one
 
     @property
     def shape(self) -> Shape:

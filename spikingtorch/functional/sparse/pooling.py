@@ -27,21 +27,13 @@ LEAST = 2**15
 
 
 class Windows(NamedTuple):
-    """The windows of a pool over images; each field has one number for height and one for width.
+    """The windows of a pool over images; each field has one number for height and one for width."""
 
-    Attributes:
-        kernel: sizes of a window.
-        stride: the distance between windows.
-        padding: at each end of an image.
-        dilation: the distance between its numbers.
-        ceil_mode: whether the last window may extend beyond the image.
-    """
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    ceil_mode: bool
+    kernel: tuple[int, ...]  # sizes of a window
+    stride: tuple[int, ...]  # the distance between windows
+    padding: tuple[int, ...]  # at each end of an image
+    dilation: tuple[int, ...]  # the distance between its numbers
+    ceil_mode: bool  # whether the last window may extend beyond the image
 
     def outputs(self, image: Sequence[int]) -> tuple[int, int] | None:
         """Return height and width of the outputs; None if torch raises, or if a window may hold only padding."""

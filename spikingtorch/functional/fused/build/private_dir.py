@@ -16,17 +16,11 @@ class FolderError(CompileError):
 
 
 class Entry(NamedTuple):
-    """A file in a folder.
+    """A file in a folder."""
 
-    Attributes:
-        path: path of the file.
-        size: its bytes.
-        used: time of its creation or last use, in seconds since 1970.
-    """
-
-    path: Path
-    size: int
-    used: float
+    path: Path  # path of the file
+    size: int  # its bytes
+    used: float  # time of its creation or last use, in seconds since 1970
 
 
 class Folder:

@@ -29,31 +29,20 @@ class NoKernel(RuntimeError):  # noqa: N818
 
 
 class Source(NamedTuple):
-    """A kernel to compile.
+    """A kernel to compile."""
 
-    Attributes:
-        name: of the function in the text.
-        text: the module.
-        types: its arguments and their types, as Triton's compiler names them; the last one is BLOCK.
-        missing: arguments that are None.
-    """
-
-    name: str
-    text: str
+    name: str  # of the function in the text
+    text: str  # the module
+    # its arguments and their types, as Triton's compiler names them; the last one is BLOCK
     types: tuple[tuple[str, str], ...]
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # arguments that are None
 
 
 class Settings(NamedTuple):
-    """The options of the compiler, whatever the kernel computes.
+    """The options of the compiler, whatever the kernel computes."""
 
-    Attributes:
-        options: of Triton's compiler.
-        block: lanes of a program.
-    """
-
-    options: Mapping[str, bool]
-    block: int
+    options: Mapping[str, bool]  # of Triton's compiler
+    block: int  # lanes of a program
 
 
 def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> Loaded:

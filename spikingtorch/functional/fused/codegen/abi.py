@@ -11,23 +11,14 @@ AXES = 12
 
 
 class Group(NamedTuple):
-    """Arrays of one kind, one after the other.
+    """Arrays of one kind, one after the other."""
 
-    Attributes:
-        name: name of the group.
-        letter: the first letter of their names in a kernel, which a number follows.
-        of: the field of a program that has an item for each of them.
-        over_time: whether the arrays have an axis of time.
-        written: whether the kernel writes them; the arrays that it reads come first.
-        dtype: dtype of their numbers, if it differs from the dtype of the items.
-    """
-
-    name: str
-    letter: str
-    of: str
-    over_time: bool
-    written: bool = False
-    dtype: str | None = None
+    name: str  # name of the group
+    letter: str  # the first letter of their names in a kernel, which a number follows
+    of: str  # the field of a program that has an item for each of them
+    over_time: bool  # whether the arrays have an axis of time
+    written: bool = False  # whether the kernel writes them; the arrays that it reads come first
+    dtype: str | None = None  # dtype of their numbers, if it differs from the dtype of the items
 
 
 FORWARD = (

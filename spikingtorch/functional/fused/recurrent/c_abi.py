@@ -69,15 +69,10 @@ class Loop(ctypes.Structure):
 
 
 class Matrix(NamedTuple):
-    """A matrix in the layout that the products read.
+    """A matrix in the layout that the products read."""
 
-    Attributes:
-        values: its rows, padded with zeros.
-        record: for C.
-    """
-
-    values: Tensor
-    record: CMatrix
+    values: Tensor  # its rows, padded with zeros
+    record: CMatrix  # for C
 
 
 def matrix(weights: Tensor, across: bool) -> Matrix:

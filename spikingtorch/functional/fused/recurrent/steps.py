@@ -16,17 +16,11 @@ from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 
 
 class Neuron(NamedTuple):
-    """The neuron of a recurrence.
+    """The neuron of a recurrence."""
 
-    Attributes:
-        program: of one step, as text.
-        scalars: floats of the program.
-        differentiable: for each state, input and parameter, whether the program has a gradient of it.
-    """
-
-    program: str
-    scalars: tuple[float, ...]
-    differentiable: tuple[bool, ...]
+    program: str  # of one step, as text
+    scalars: tuple[float, ...]  # floats of the program
+    differentiable: tuple[bool, ...]  # for each state, input and parameter, whether the program has a gradient of it
 
     @property
     def records(self) -> list[torch.dtype]:
@@ -35,21 +29,13 @@ class Neuron(NamedTuple):
 
 
 class RecurrentArgs(NamedTuple):
-    """The tensors of a recurrence, or one value for each of them.
+    """The tensors of a recurrence, or one value for each of them."""
 
-    Attributes:
-        states: of the neuron before the first step, (*N,).
-        s: output before the first step, (*N,).
-        xs: inputs, (T, *N).
-        weight: of the synapse.
-        params: parameters of the neuron, broadcastable to (*N,).
-    """
-
-    states: Sequence[Any]
-    s: Any
-    xs: Sequence[Any]
-    weight: Any
-    params: Sequence[Any]
+    states: Sequence[Any]  # of the neuron before the first step, (*N,)
+    s: Any  # output before the first step, (*N,)
+    xs: Sequence[Any]  # inputs, (T, *N)
+    weight: Any  # of the synapse
+    params: Sequence[Any]  # parameters of the neuron, broadcastable to (*N,)
 
     def flattened(self) -> list[Any]:
         """Return all of them in one list."""
@@ -69,55 +55,32 @@ def with_synapse(row: Sequence[bool], states: int, xs: int, driven: bool) -> tup
 
 
 class Saved(NamedTuple):
-    """The values that a forward pass saves.
+    """The values that a forward pass saves."""
 
-    Attributes:
-        outs: s[0] ... s[T-1], (T, *N).
-        currents: the input currents of the neuron, (T, *N).
-        states: of the neuron, (steps, *N): before each step and after the last, or before one step in 16.
-    """
-
-    outs: Tensor
-    currents: Tensor
-    states: Tensors
+    outs: Tensor  # s[0] ... s[T-1], (T, *N)
+    currents: Tensor  # the input currents of the neuron, (T, *N)
+    states: Tensors  # of the neuron, (steps, *N): before each step and after the last, or before one step in 16
 
 
 class Cotangents(NamedTuple):
-    """The incoming gradients, None for zero.
+    """The incoming gradients, None for zero."""
 
-    Attributes:
-        finals: of the states after the last step.
-        s: of the output of the last step, as part of the state.
-        outs: of the outputs that feed back, (T, *N).
-        records: of the other outputs, (T, *N) each.
-    """
-
-    finals: Gradients
-    s: Tensor | None
-    outs: Tensor | None
-    records: Gradients
+    finals: Gradients  # of the states after the last step
+    s: Tensor | None  # of the output of the last step, as part of the state
+    outs: Tensor | None  # of the outputs that feed back, (T, *N)
+    records: Gradients  # of the other outputs, (T, *N) each
 
 
 class RecurrentGrads(NamedTuple):
-    """The results of the walk back through the steps.
+    """The results of the walk back through the steps."""
 
-    Attributes:
-        of_currents: gradient of the input current of the neuron, (T, *N).
-        of_others: of the other inputs, None where it is not wanted.
-        of_states: of the states before the first step, None where the program has none.
-        of_s: of the output before the first step, if it is wanted.
-        states_over_time: states before each step, (T or more, *N); empty unless a parameter wants its gradient.
-        of_states_over_time: gradients of the states, (T + 1, *N); likewise.
-        of_spikes: gradients of the outputs, (T, *N); likewise.
-    """
-
-    of_currents: Tensor
-    of_others: Gradients
-    of_states: Gradients
-    of_s: Tensor | None
-    states_over_time: Tensors
-    of_states_over_time: Gradients
-    of_spikes: Tensor
+    of_currents: Tensor  # gradient of the input current of the neuron, (T, *N)
+    of_others: Gradients  # of the other inputs, None where it is not wanted
+    of_states: Gradients  # of the states before the first step, None where the program has none
+    of_s: Tensor | None  # of the output before the first step, if it is wanted
+    states_over_time: Tensors  # states before each step, (T or more, *N); empty unless a parameter wants its gradient
+    of_states_over_time: Gradients  # gradients of the states, (T + 1, *N); likewise
+    of_spikes: Tensor  # gradients of the outputs, (T, *N); likewise
 
 
 def forward_step(neuron: Neuron, states: Tensors, streams: Tensors, params: Tensors) -> Launcher:

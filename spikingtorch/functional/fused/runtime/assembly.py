@@ -22,23 +22,14 @@ _NOTHING = [0] * (3 + AXES)
 
 
 class Assembly(NamedTuple):
-    """Assemble the launchers of a scan.
+    """Assemble the launchers of a scan."""
 
-    Attributes:
-        target: the device and its kernels.
-        spec: the scan.
-        program: its program.
-        placement: the axes as the kernel has them.
-        shape: of the neurons of one step.
-        steps: T.
-    """
-
-    target: Target
-    spec: ScanSpec
-    program: Program
-    placement: Placement
-    shape: tuple[int, ...]
-    steps: int
+    target: Target  # the device and its kernels
+    spec: ScanSpec  # the scan
+    program: Program  # its program
+    placement: Placement  # the axes as the kernel has them
+    shape: tuple[int, ...]  # of the neurons of one step
+    steps: int  # T
 
     def forward(self, given: Sequence[Tensor], keep: bool, count: bool) -> Launcher:
         """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""

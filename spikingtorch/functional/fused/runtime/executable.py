@@ -23,27 +23,16 @@ _EXECUTABLES, _LAUNCHERS = 1024, 8
 
 
 class Launched(NamedTuple):
-    """The results of a forward pass, without autograd.
+    """The results of a forward pass, without autograd."""
 
-    Attributes:
-        executable: the executable.
-        finals: states after the last step.
-        outs: outputs.
-        lasts: the outputs of the last step of a folded scan, in their own memory.
-        fired: the number of steps at which each output of a neuron was not zero, if the scan counted.
-        added: whether these counts include the earlier ones.
-        kept: states that the backward pass starts from.
-        finite: whether all inputs are.
-    """
-
-    executable: "Executable"
-    finals: list[Tensor]
-    outs: list[Tensor]
-    lasts: list[Tensor]
-    fired: list[Tensor]
-    added: bool
-    kept: list[Tensor]
-    finite: bool
+    executable: "Executable"  # the executable
+    finals: list[Tensor]  # states after the last step
+    outs: list[Tensor]  # outputs
+    lasts: list[Tensor]  # the outputs of the last step of a folded scan, in their own memory
+    fired: list[Tensor]  # the number of steps at which each output of a neuron was not zero, if the scan counted
+    added: bool  # whether these counts include the earlier ones
+    kept: list[Tensor]  # states that the backward pass starts from
+    finite: bool  # whether all inputs are
 
     @property
     def results(self) -> list[Tensor]:

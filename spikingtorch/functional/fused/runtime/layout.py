@@ -14,22 +14,14 @@ from spikingtorch.functional.fused.runtime.target import Target
 
 
 class Layout(NamedTuple):
-    """The axes of a scan.
+    """The axes of a scan."""
 
-    Attributes:
-        shape: of the neurons of one step.
-        steps: T.
-        dim: axis of time in the streams.
-        split: the first axis of the shape from which on all axes are one run of memory; the axes before it have
-            strides.
-        device: where the arrays are.
-    """
-
-    shape: tuple[int, ...]
-    steps: int
-    dim: int
+    shape: tuple[int, ...]  # of the neurons of one step
+    steps: int  # T
+    dim: int  # axis of time in the streams
+    # the first axis of the shape from which on all axes are one run of memory; the axes before it have strides
     split: int
-    device: torch.device
+    device: torch.device  # where the arrays are
 
     @property
     def neuron_steps(self) -> int:

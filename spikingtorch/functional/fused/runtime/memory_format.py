@@ -14,15 +14,10 @@ from torch import Tensor
 
 
 class MemoryFormat(NamedTuple):
-    """The order of axes in memory.
+    """The order of axes in memory."""
 
-    Attributes:
-        axes: the axes of the neurons after time, in the order of memory, counted from the first of them.
-        dim: axis of time in inputs and outputs, and the number of axes of the neurons before it.
-    """
-
-    axes: tuple[int, ...]
-    dim: int
+    axes: tuple[int, ...]  # the axes of the neurons after time, in the order of memory, counted from the first of them
+    dim: int  # axis of time in inputs and outputs, and the number of axes of the neurons before it
 
     def stream(self, tensor: Tensor) -> Tensor:
         """Return an array over time with its axes in the order of memory."""

@@ -14,29 +14,19 @@ Depends: TypeAlias = tuple[tuple[bool, ...], ...]
 
 
 class ScanSpec(NamedTuple):
-    """A scan of a program, for tensors of any size; a plain tuple, so that torch.compile takes it as a constant.
+    """A scan of a program, for tensors of any size; a plain tuple, so that torch.compile takes it as a constant."""
 
-    Attributes:
-        program: the program, as text.
-        dim: axis of time in the inputs, which have all axes of the neurons.
-        saves_states: whether the gradient of the program needs the states.
-        differentiable: for each state, input and parameter, whether the program has a gradient of it.
-        counts: the number of tensors of each kind.
-        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). The first and the last
-            states of such a scan have no gradient.
-        depends: for each final state and each output: the states, inputs and parameters on which it depends for
-            autograd.
-        goes_on: whether a scan with ``fold`` gets its first states. Otherwise it starts at rest.
-    """
-
-    program: str
-    dim: int
-    saves_states: bool
-    differentiable: tuple[bool, ...]
-    counts: Counts
+    program: str  # the program, as text
+    dim: int  # axis of time in the inputs, which have all axes of the neurons
+    saves_states: bool  # whether the gradient of the program needs the states
+    differentiable: tuple[bool, ...]  # for each state, input and parameter, whether the program has a gradient of it
+    counts: Counts  # the number of tensors of each kind
+    # N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). The first and the last states of
+    # such a scan have no gradient.
     fold: tuple[int, int] | None = None
+    # for each final state and each output: the states, inputs and parameters on which it depends for autograd
     depends: Depends = ()
-    goes_on: bool = False
+    goes_on: bool = False  # whether a scan with ``fold`` gets its first states. Otherwise it starts at rest.
 
     @property
     def given_states(self) -> int:

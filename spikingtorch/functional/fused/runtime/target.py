@@ -46,17 +46,11 @@ class Kernel(ABC):
 
 
 class Target(ABC):
-    """A device and the language of its kernels, on which the scans of programs run.
+    """A device and the language of its kernels, on which the scans of programs run."""
 
-    Attributes:
-        device: torch's type of device.
-        dispatch_key: torch's dispatch key of its operators.
-        shortest_run: the number of neurons that are adjacent in memory; inputs with fewer are copied.
-    """
-
-    device: str
-    dispatch_key: str
-    shortest_run: int
+    device: str  # torch's type of device
+    dispatch_key: str  # torch's dispatch key of its operators
+    shortest_run: int  # the number of neurons that are adjacent in memory; inputs with fewer are copied
 
     @abstractmethod
     def holds(self, tensors: Iterable[Any]) -> bool:

@@ -12,21 +12,13 @@ _HEADER, _RECORD = 5 + AXES, 3 + AXES
 
 
 class Arguments(NamedTuple):
-    """All arguments except BLOCK for arrays of the recorded layout: addresses and floats are open.
+    """All arguments except BLOCK for arrays of the recorded layout: addresses and floats are open."""
 
-    Attributes:
-        known: the values; None for a missing array and for an open argument.
-        arrays: for each existing array, its positions in the values.
-        floats: the positions of floats, and their slots in the program.
-        missing: names of the missing arrays.
-        lanes: the number of neurons.
-    """
-
-    known: tuple[int | None, ...]
-    arrays: tuple[tuple[int, ...], ...]
-    floats: tuple[tuple[int, int], ...]
-    missing: tuple[str, ...]
-    lanes: int
+    known: tuple[int | None, ...]  # the values; None for a missing array and for an open argument
+    arrays: tuple[tuple[int, ...], ...]  # for each existing array, its positions in the values
+    floats: tuple[tuple[int, int], ...]  # the positions of floats, and their slots in the program
+    missing: tuple[str, ...]  # names of the missing arrays
+    lanes: int  # the number of neurons
 
     def filled(self, addresses: Sequence[int], scalars: Sequence[float]) -> list[Any]:
         """Return the values for arrays at addresses, and for the floats of the program."""

@@ -21,49 +21,30 @@ _LIMIT = 512
 
 
 class TracedStep(NamedTuple):
-    """The plan of a step.
+    """The plan of a step."""
 
-    Attributes:
-        program: its program, as text.
-        literals: the floats that the step's own code holds.
-        floats_are_inputs: whether the float parameters come before ``literals``; else their values are in the program.
-        outputs: the number of outputs.
-        form: structure of the outputs.
-        inexact: operations because of which states and outputs may differ from the bits of the loop.
-        saves_states: whether its gradient needs the states.
-        differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
-        depends: of its program.
-        divisors: the indices of the float parameters that cannot be zero, because Python divides by them.
-    """
-
-    program: str
-    literals: tuple[float, ...]
+    program: str  # its program, as text
+    literals: tuple[float, ...]  # the floats that the step's own code holds
+    # whether the float parameters come before ``literals``; else their values are in the program
     floats_are_inputs: bool
-    outputs: int
-    form: pytree.TreeSpec
-    inexact: tuple[str, ...]
-    saves_states: bool
-    differentiable: tuple[bool, ...]
-    depends: tuple[tuple[bool, ...], ...]
+    outputs: int  # the number of outputs
+    form: pytree.TreeSpec  # structure of the outputs
+    inexact: tuple[str, ...]  # operations because of which states and outputs may differ from the bits of the loop
+    saves_states: bool  # whether its gradient needs the states
+    differentiable: tuple[bool, ...]  # for each state, input and parameter that is a tensor, whether it has a gradient
+    depends: tuple[tuple[bool, ...], ...]  # of its program
+    # the indices of the float parameters that cannot be zero, because Python divides by them
     divisors: tuple[int, ...] = ()
 
 
 class Arguments(NamedTuple):
-    """The arguments of a scan without their numbers: a Spec in place of each tensor.
+    """The arguments of a scan without their numbers: a Spec in place of each tensor."""
 
-    Attributes:
-        states: of the state.
-        xs: of the inputs of one step.
-        params: of the parameters; other values stay unchanged.
-        forms: structures of the three.
-        half: the dtype that float32 outputs are rounded to; None if they are not rounded.
-    """
-
-    states: tuple[Spec, ...]
-    xs: tuple[Spec, ...]
-    params: tuple[Any, ...]
-    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]
-    half: torch.dtype | None
+    states: tuple[Spec, ...]  # of the state
+    xs: tuple[Spec, ...]  # of the inputs of one step
+    params: tuple[Any, ...]  # of the parameters; other values stay unchanged
+    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]  # structures of the three
+    half: torch.dtype | None  # the dtype that float32 outputs are rounded to; None if they are not rounded
 
 
 def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:

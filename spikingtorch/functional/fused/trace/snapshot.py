@@ -86,21 +86,13 @@ class SideEffect(NotFusible):
 
 
 class Snapshot(NamedTuple):
-    """All that a step can reach, as far as a snapshot can hold it.
+    """All that a step can reach, as far as a snapshot can hold it."""
 
-    Attributes:
-        key: equal for objects that a step cannot tell apart.
-        looks: whether the code inspects numbers other than by arithmetic.
-        guard: sees changes.
-        missing: the thing that cannot be held, or None.
-        tensors: tensors that the step can reach.
-    """
-
-    key: tuple[Any, ...]
-    looks: bool
-    guard: Guard
-    missing: NotHeld | None
-    tensors: list[Tensor]
+    key: tuple[Any, ...]  # equal for objects that a step cannot tell apart
+    looks: bool  # whether the code inspects numbers other than by arithmetic
+    guard: Guard  # sees changes
+    missing: NotHeld | None  # the thing that cannot be held, or None
+    tensors: list[Tensor]  # tensors that the step can reach
 
     def undone(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``, which runs the step, and undo its changes.

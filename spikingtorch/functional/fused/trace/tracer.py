@@ -29,19 +29,12 @@ T = TypeVar("T")
 
 
 class Traced(NamedTuple):
-    """A step, traced.
+    """A step, traced."""
 
-    Attributes:
-        program: the program of the step and its gradient.
-        literals: the floats that the step's own code holds, which follow the float parameters.
-        form: structure of the outputs.
-        divisors: the indices of the float parameters that divide a float: there, zero is a Python error.
-    """
-
-    program: Program
-    literals: tuple[float, ...]
-    form: pytree.TreeSpec
-    divisors: tuple[int, ...]
+    program: Program  # the program of the step and its gradient
+    literals: tuple[float, ...]  # the floats that the step's own code holds, which follow the float parameters
+    form: pytree.TreeSpec  # structure of the outputs
+    divisors: tuple[int, ...]  # the indices of the float parameters that divide a float: there, zero is a Python error
 
 
 def trace(
