@@ -36,7 +36,7 @@ class RankError(AssertionError):
 class Ranks:
     """Processes that run functions together. They start at the first run, and serve runs of any number of ranks.
 
-    Each run gets a process group of its own (gloo), so that a run that failed leaves nothing to the next one.
+    Each run gets a process group of its own (gloo), and new processes after a run that failed.
     """
 
     def __init__(self) -> None:
@@ -65,20 +65,18 @@ class Ranks:
     def _collect(self, size: int) -> list[Any]:
         found, errors, end = dict[int, Any](), dict[int, str](), time.monotonic() + RUN
         waiting = {connection: rank for rank, (_, connection) in enumerate(self._processes[:size])}
-        ended = False  # a process that is about to end is still alive
         while waiting and (ready := wait([*waiting], max(0.0, end - time.monotonic()))):
             for connection in ready:
                 rank = waiting.pop(connection)  # type: ignore[call-overload]
                 try:
                     found[rank], error = pickle.loads(connection.recv_bytes())  # type: ignore[union-attr]
                 except EOFError:
-                    error, ended = "the process has ended", True
+                    error = "the process has ended"
                 if error is not None:
                     errors[rank] = error
         errors |= dict.fromkeys(waiting.values(), f"has not ended within {RUN} s")
-        if waiting or ended or any(not process.is_alive() for process, _ in self._processes):
-            self.close()
         if errors:
+            self.close()  # a process whose group is broken may find no other one
             raise RankError(errors)
         return [found[rank] for rank in range(size)]
 
@@ -123,6 +121,7 @@ def _answer(
     try:
         patience = datetime.timedelta(seconds=seconds)
         dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=size, timeout=patience)
+        dist.barrier()  # so that no rank leaves while another one still connects
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="SpikingNet|FSDP2-wrapped module")
             return pickle.dumps((function(*args), None))
