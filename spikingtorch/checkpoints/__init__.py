@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save, save
 import spikingtorch
 from spikingtorch.checkpoints.own import Stateful, own_state, take_own_state
 from spikingtorch.checkpoints.storage import Writer, damage, difference, layout, named, remove, steps, told
+from spikingtorch.functional.core.names import level_of_user
 
 __all__ = ["CheckpointError", "Checkpoints", "Stateful"]
 T = TypeVar("T")
@@ -113,7 +114,7 @@ class Checkpoints:
                 self._earlier = []
                 return step
             damaged.append(f"{path} is damaged ({found[0]})")
-            warnings.warn(f"{damaged[-1]}. The checkpoint before it takes its place.", stacklevel=2)
+            warnings.warn(f"{damaged[-1]}. The checkpoint before it takes its place.", stacklevel=level_of_user())
         if damaged:
             raise CheckpointError(f"{', '.join(damaged)}. Put a copy in its place, or begin in another folder.")
         return 0
@@ -238,7 +239,9 @@ class Checkpoints:
                 + "Build what it was saved from, or begin in another folder."
             )
         if other:
-            warnings.warn(f"Other versions wrote {path}, so that numbers may differ. Here: {other}.", stacklevel=4)
+            warnings.warn(
+                f"Other versions wrote {path}, so that numbers may differ. Here: {other}.", stacklevel=level_of_user()
+            )
 
     def _read(self, state: dict[str, Any], reader: FileSystemReader) -> None:
         """Read the entries of ``state`` into it."""
