@@ -39,7 +39,7 @@ ARGUMENTS = {
     "neurons": [],
 }
 # trains two networks, converts them several times, and draws; draws all neurons; compiles with JAX, for long
-LONG = {"convert", "neurons", "jax_mnist"}
+LONG = {"convert", "neurons", "jax_mnist", "mnist1d", "watching"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 

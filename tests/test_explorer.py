@@ -94,6 +94,7 @@ def in_float64() -> Any:
 
 
 @pytest.mark.usefixtures("in_float64")
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_neuron_of_the_page_is_that_of_the_library(name: str) -> None:
     cases = [case(name, seed) for seed in range(4)]

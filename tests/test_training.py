@@ -74,7 +74,10 @@ def test_new_run_keeps_the_earlier_one_and_other_files(out: Path) -> None:
     assert (out / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize(("epoch", "kept"), [(1, "No epoch was saved."), (2, "The checkpoint of epoch 1 is in")])
+@pytest.mark.parametrize(
+    ("epoch", "kept"),
+    [(1, "No epoch was saved."), pytest.param(2, "The checkpoint of epoch 1 is in", marks=pytest.mark.long)],
+)
 def test_interrupt_loses_the_current_epoch_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, epoch: int, kept: str
 ) -> None:

@@ -15,12 +15,15 @@ from tests.distributed.training import Run, same
 Ended = tuple[dict[int, float], dict[str, Tensor]]
 
 
+WRAPS = ["fsdp", pytest.param("ddp", marks=pytest.mark.long)]
+
+
 def train(folder: Path, wrap: str, until: int, draws: bool = True) -> Ended:
     run = Run(folder, wrap, draws).train(until)
     return run.losses, run.end()
 
 
-@pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_a_run_that_goes_on_ends_with_the_bits_of_a_whole_one(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
     whole = ranks.run(2, train, tmp_path / "whole", wrap, 7)
     ranks.run(2, train, tmp_path / "parts", wrap, 5)  # in the middle of a stream
@@ -37,7 +40,7 @@ def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert same([whole[1]], [parts[1]])
 
 
-@pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_two_processes_go_on_as_one_and_that_as_two(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
     whole = ranks.run(2, train, tmp_path / "whole", wrap, 9, False)[0][0]
     found = ranks.run(2, train, tmp_path / "parts", wrap, 3, False)[0][0]

@@ -38,6 +38,7 @@ def assert_as_one(found: list[Trained], expected: Trained) -> None:
         assert each.norm == pytest.approx(expected.norm, rel=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reshard", [True, False])
 @pytest.mark.parametrize("name", [name for name in NETS if name != "normed"])
 def test_trains_as_one_process(ranks: Ranks, name: str, reshard: bool) -> None:
@@ -85,6 +86,7 @@ def in_bfloat16(name: str, where: str) -> Trained:
     return train(model, 2, dtype=torch.float32)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["plain", "blocks", "learning", "recurrent"])
 def test_mixed_precision_has_the_bits_of_one_process_that_casts(ranks: Ranks, name: str) -> None:
     expected = train_halves(network(name, torch.float32), torch.bfloat16, dtype=torch.float32)

@@ -93,6 +93,7 @@ def _matched(rate: Any) -> bool:
     return True
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", DECIDES)
 def test_a_number_that_decides_is_proven_anew(name: str) -> None:
     asks = DECIDES[name]

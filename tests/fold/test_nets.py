@@ -23,6 +23,7 @@ EACH = [
 TEXT = "step by step, with the same results as all steps at once but slower, because it "
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EACH)
 def test_runs_as_its_steps(name: str) -> None:
     entry = TABLE[name]

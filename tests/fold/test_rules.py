@@ -160,7 +160,7 @@ def test_sizes_of_both_traces(sizes: tuple[int, int]) -> None:
     assert merged(*sizes) == MERGED[sizes]
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=pytest.mark.long)])
 def test_random_code(examples: int) -> None:
     @hypothesis.settings(derandomize=True, max_examples=examples, deadline=None, database=None)
     @hypothesis.given(CHOICES)

@@ -160,6 +160,7 @@ def test_help_and_usage(run: Run) -> None:
     assert report_command.__doc__ is not None
 
 
+@pytest.mark.long
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "my_process_module.py").write_text(MODULE)
     run = f"import os, runpy; os.chdir({str(tmp_path)!r}); runpy.run_module('spikingtorch', run_name='__main__')"

@@ -202,6 +202,7 @@ def test_readouts_are_judged_by_themselves() -> None:
     assert not certified(model, graph, x, {"0": "0"}, DT, "exponential").equal
 
 
+@pytest.mark.long
 def test_a_slow_and_long_integration_is_not_taken_for_rounding() -> None:
     model, x = st.SpikingNet(nn.Sequential(st.LI(tau=5.0))), torch.rand(1, 5000, 1)
     graph: Any = to_nir(model, x)
