@@ -48,7 +48,7 @@ check: lint
 	@echo "== pytest: architecture, neurons, traces and guards, layers, threads"
 	@$(BIN)/python -m pytest -n $(WORKERS) $(addprefix tests/,$(CHECKED)) $(ARGS)
 
-MINUTES ?= 10
+MINUTES ?= 7
 test-long: .venv/.dev
 	@echo "== pytest: long tests, and the cases of long tables that make test leaves out"
 	@$(BIN)/python -m pytest -n $(WORKERS) -m long $(ARGS)
