@@ -70,7 +70,9 @@ class Writer(FileSystemWriter):
             shutil.rmtree(self.complete)
         os.replace(self.path, self.complete)
         _sync(self.complete.parent)
-        for step in steps(self.complete.parent)[: -self.keep]:
+        # those after this one are damaged: they do not count
+        until = [step for step in steps(self.complete.parent) if named(self.complete.parent, step) <= self.complete]
+        for step in until[: -self.keep]:
             remove(named(self.complete.parent, step))
 
 
