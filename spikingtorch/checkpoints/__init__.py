@@ -98,10 +98,10 @@ class Checkpoints:
     def resume(self) -> int:
         """Take up the newest checkpoint that is complete and undamaged, and return its step; 0 if there is none.
 
-        Call it last before the loop, because it sets the random numbers. A later call goes back to the newest checkpoint
-        of this run. On another number of processes, each takes
-        the random numbers and ``own`` of its rank where the checkpoint has them. The states that networks keep between
-        calls are put together in the order of the processes and cut by ``tensor_split``.
+        Call it last before the loop, because it sets the random numbers. A later call goes back to what this run has
+        saved. On another number of processes, each takes the random numbers and ``own`` of its rank where the
+        checkpoint has them. The states that networks keep between calls are put together in the order of the processes
+        and cut by ``tensor_split``.
 
         Raises:
             CheckpointError: the checkpoint is of another network or optimizer, or all are damaged.
