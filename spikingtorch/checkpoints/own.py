@@ -31,7 +31,10 @@ OwnState = tuple[tuple[Any, ...], dict[str, dict[str, Tensor]], dict[str, Tensor
 def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -> OwnState:
     """Return what this process has of its own, on the CPU."""
     of_python, of_numpy, of_torch, _ = RandomNumbers.now(_device(model))
-    streams = {path: {name: each.cpu() for name, each in net.get_state().items()} for path, net in _nets(model).items()}
+    streams = {
+        path: {name: each.detach().cpu() for name, each in net.get_state().items()}
+        for path, net in _nets(model).items()
+    }
     buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
     users = {name: _state(each) for name, each in own.items()}
     return (of_python, of_numpy, of_torch), streams, buffers, users
@@ -56,8 +59,9 @@ def take_own_state(
     """
     streams = [each[1] for each in saved.values()]
     for path, net in _nets(model).items():
-        parts = [each.get(path, {}) for each in streams]
-        if all(parts):
+        parts = [part for each in streams if (part := each.get(path))]  # a process without samples may have none
+        net.reset()
+        if parts:
             state = parts[0] if new_size is None else _resharded(parts, rank, new_size)
             net.set_state({name: each.to(_device(model)) for name, each in state.items()})
     if rank not in saved:

@@ -33,6 +33,7 @@ def remove(path: Path) -> None:
     """Remove the folder of a checkpoint, which has another name before the first of its files is gone."""
     part = path.with_suffix(".part")
     if path != part and path.exists():
+        shutil.rmtree(part, ignore_errors=True)  # what could not be removed before
         path.rename(part)
     shutil.rmtree(part, ignore_errors=True)
 

@@ -38,3 +38,10 @@ def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_new_one(tmp_path: Path) 
     assert "step-00000003" in steps(tmp_path)
     with pytest.warns(UserWarning, match="step-00000004 is damaged"):
         assert Run(tmp_path, "plain", keep=1).checkpoints.resume() == 3
+
+
+def test_what_could_not_be_removed_is_in_nobodys_way(tmp_path: Path) -> None:
+    run = Run(tmp_path, "plain", keep=1).train(1)
+    (tmp_path / "step-00000001.part" / "left").mkdir(parents=True)
+    run.checkpoints.save(2)
+    assert steps(tmp_path) == ["step-00000002"]

@@ -71,6 +71,51 @@ def test_parameters_that_have_no_state_yet_get_none(tmp_path: Path) -> None:
     assert other.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
 
 
+def lif(**options: Any) -> SpikingNet:
+    torch.manual_seed(0)
+    return SpikingNet(nn.Sequential(nn.Linear(4, 3), LIF(threshold=0.2)), **options)
+
+
+def test_states_that_came_after_a_checkpoint_without_any_are_left(tmp_path: Path) -> None:
+    model = lif()
+    checkpoints = Checkpoints(tmp_path, model)
+    checkpoints.save(1)
+    model(batch(1))
+    checkpoints.resume()
+    assert model.get_state() == {}
+
+
+def save_with_streams_of_one(folder: Path) -> None:
+    model = lif()
+    with Checkpoints(folder, model, timeout=20) as checkpoints:
+        if dist.get_rank() == 1:
+            model(batch(1))
+        checkpoints.save(1)
+
+
+def test_streams_of_some_processes_are_shared_among_others(ranks: Ranks, tmp_path: Path) -> None:
+    ranks.run(2, save_with_streams_of_one, tmp_path)
+    model, other = lif(), lif()
+    Checkpoints(tmp_path, model).resume()
+    other(batch(1))
+    assert model.get_state().keys() == other.get_state().keys() != set()
+    assert all(each.equal(other.get_state()[name]) for name, each in model.get_state().items())
+
+
+def save_with_graph(folder: Path) -> None:
+    model = lif(carry_graph=True)
+    with Checkpoints(folder, model, timeout=20) as checkpoints:
+        model(batch(1))
+        checkpoints.save(1)
+
+
+def test_states_with_a_graph_are_saved_without(ranks: Ranks, tmp_path: Path) -> None:
+    ranks.run(1, save_with_graph, tmp_path)
+    model = lif(carry_graph=True)
+    assert Checkpoints(tmp_path, model).resume() == 1
+    assert model.get_state()
+
+
 class Differs:
     def state_dict(self) -> dict[str, int]:
         if dist.get_rank() == 1:
