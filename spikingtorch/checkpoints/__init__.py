@@ -84,7 +84,7 @@ class Checkpoints:
         self.folder, self.keep = Path(folder), keep
         self.model, self.own, self.shared = model, dict(own or {}), shared
         self.optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-        self._writing: tuple[Path, Future[Any]] | None = None
+        self._writing: tuple[int, Future[Any]] | None = None
         together = dist.is_available() and dist.is_initialized()
         # a group of its own: the background must not mix its messages with those of the training
         self._group: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout)) if together else None
@@ -140,11 +140,11 @@ class Checkpoints:
                 f"{self.folder} holds step {self._earlier[-1]} of an earlier run. Call resume() before the first "
                 "save() to go on with it, or choose another folder."
             )
+        self.wait()
         if step <= self._newest:
             raise ValueError(
                 f"Checkpoints: step is {step}, expected more than {self._newest}, the step of the checkpoint before"
             )
-        self.wait()
         path = named(self.folder, step)
         own = self._of_all(lambda: own_state(self.model, self.own), f"{path} could not be written", about=step)
         # what is not sharded and differs is that of the first process
@@ -160,8 +160,10 @@ class Checkpoints:
                 )
         except (Exception, CheckpointException) as error:
             raise self._failed(path, error) from error
-        self._newest = step
-        self._writing = (path, written) if isinstance(written, Future) else None
+        if isinstance(written, Future):
+            self._writing = (step, written)
+        else:
+            self._newest = step
 
     def wait(self) -> None:
         """Wait until the last checkpoint is complete.
@@ -171,11 +173,12 @@ class Checkpoints:
         """
         writing, self._writing = self._writing, None
         if writing is not None:
-            path, written = writing
+            step, written = writing
             try:
                 written.result()
             except (Exception, CheckpointException) as error:
-                raise self._failed(path, error) from error
+                raise self._failed(named(self.folder, step), error) from error
+            self._newest = step
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -200,15 +203,16 @@ class Checkpoints:
         Raises:
             CheckpointError: it has raised on a process, or ``about`` differs.
         """
-        mine, failure = None, ""
+        mine: T | None = None
+        cause: Exception | None = None
         try:
             mine = work()
         except Exception as error:  # the others wait for this process: they are told first
-            failure, cause = told(error), error
-        found = self._gather((about, failure))
-        if any(each for _, each in found):
-            errors = "; ".join(f"process {rank}: {each}" for rank, (_, each) in enumerate(found) if each)
-            raise CheckpointError(f"{said}: {errors}") from (cause if failure else None)
+            cause = error
+        found = self._gather((about, told(cause) if cause else ""))
+        if any(failure for _, failure in found):
+            errors = "; ".join(f"process {rank}: {failure}" for rank, (_, failure) in enumerate(found) if failure)
+            raise CheckpointError(f"{said}: {errors}") from cause
         if len({each for each, _ in found}) > 1:
             raise CheckpointError(
                 f"{said}: processes are at steps {[each for each, _ in found]}. Call save() after equal steps."

@@ -1,9 +1,13 @@
 """Which checkpoint is the newest, whatever a run saves and takes up, and in what order."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from spikingtorch.checkpoints import CheckpointError
+from spikingtorch.checkpoints.storage import Writer
+from tests.distributed.ranks import Ranks
 from tests.distributed.test_damaged_checkpoints import cut, steps
 from tests.distributed.training import Run
 
@@ -45,3 +49,22 @@ def test_what_could_not_be_removed_is_in_nobodys_way(tmp_path: Path) -> None:
     (tmp_path / "step-00000001.part" / "left").mkdir(parents=True)
     run.checkpoints.save(2)
     assert steps(tmp_path) == ["step-00000002"]
+
+
+def save_again_after_an_error(folder: Path) -> list[str]:
+    run, full = Run(folder, "plain"), mock.Mock(side_effect=OSError(28, "No space left on device"))
+    run.step(1)
+
+    def save() -> None:
+        run.checkpoints.save(1)
+        run.checkpoints.wait()
+
+    with mock.patch.object(Writer, "write_data", full), pytest.raises(CheckpointError, match="No space left"):
+        save()
+    save()
+    return steps(folder)
+
+
+def test_a_step_that_could_not_be_saved_is_saved_again(ranks: Ranks, tmp_path: Path) -> None:
+    assert save_again_after_an_error(tmp_path / "alone") == ["step-00000001"]
+    assert ranks.run(1, save_again_after_an_error, tmp_path / "group") == [["step-00000001"]]
