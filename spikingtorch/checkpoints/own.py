@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spikingtorch import StepLayer
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import plain_class
-from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.spikingnet import SpikingNet
 
 
