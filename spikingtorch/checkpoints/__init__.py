@@ -237,7 +237,7 @@ class Checkpoints:
         shared = {name: each.state_dict() for name, each in self.shared.items()}
         return {
             **{"model": model, "optimizer": optimizer, "shared": shared},
-            **{"process": of_processes, "versions": tuple(_versions().items())},
+            **{"process": of_processes, "versions": tuple((_versions() | self._kinds()).items())},
         }
 
     def _load(self, path: Path) -> None:
@@ -282,14 +282,18 @@ class Checkpoints:
         metadata = reader.read_metadata()
         made: dict[str, Any] = {"versions": ()}
         self._read(made, reader)
-        other = difference(_versions(), dict(made["versions"]))
+        saved_by = dict(made["versions"])
+        kinds = {name: saved_by.pop(name, kind) for name, kind in self._kinds().items()}
+        other = difference(
+            _versions(), {name: saved_by[name] for name in saved_by if not name.startswith("optimizer ")}
+        )
         planner = DefaultLoadPlanner()
         planner.set_up_planner(state, metadata)
         ours, theirs = (
             {name: each for name, each in layout(found).items() if not name.startswith("process.")}
             for found in (planner.state_dict, metadata.state_dict_metadata)
         )
-        if differ := difference(ours, theirs):
+        if differ := difference(ours, theirs) or difference(self._kinds(), kinds):
             raise CheckpointError(
                 f"{path} is not of this model and optimizer. Here: {differ}. "
                 + (f"Its versions are others, too. Here: {other}. " if other else "")

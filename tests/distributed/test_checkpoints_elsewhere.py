@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spikingtorch import LI, LIF, SpikingNet
-from spikingtorch.checkpoints import Checkpoints
+from spikingtorch.checkpoints import CheckpointError, Checkpoints
 from tests.distributed.ranks import RankError, Ranks
 
 
@@ -114,6 +114,16 @@ def test_states_with_a_graph_are_saved_without(ranks: Ranks, tmp_path: Path) -> 
     model = lif(carry_graph=True)
     assert Checkpoints(tmp_path, model).resume() == 1
     assert model.get_state()
+
+
+def test_an_optimizer_of_another_class_is_another_one(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model(torch.ones(2)).sum().backward()
+    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer.step()
+    Checkpoints(tmp_path, model, optimizer).save(1)
+    with pytest.raises(CheckpointError, match="Here: optimizer 0 is Adam and not AdamW"):
+        Checkpoints(tmp_path, model, torch.optim.Adam(model.parameters())).resume()
 
 
 class Differs:
