@@ -5,8 +5,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from spikingtorch import StepLayer
 from spikingtorch.functional.core.surroundings import RandomNumbers
+from spikingtorch.functional.core.torch_private import plain_class
 from spikingtorch.spikingnet import SpikingNet
 
 
@@ -28,7 +31,10 @@ OwnState = tuple[tuple[Any, ...], dict[str, dict[str, Tensor]], dict[str, Tensor
 def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -> OwnState:
     """Return what this process has of its own, on the CPU."""
     of_python, of_numpy, of_torch, _ = RandomNumbers.now(_device(model))
-    streams = {path: {name: each.cpu() for name, each in net.get_state().items()} for path, net in _nets(model).items()}
+    streams = {
+        path: {name: each.detach().cpu() for name, each in net.get_state().items()}
+        for path, net in _nets(model).items()
+    }
     buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
     users = {name: _state(each) for name, each in own.items()}
     return (of_python, of_numpy, of_torch), streams, buffers, users
@@ -53,8 +59,9 @@ def take_own_state(
     """
     streams = [each[1] for each in saved.values()]
     for path, net in _nets(model).items():
-        parts = [each.get(path, {}) for each in streams]
-        if all(parts):
+        parts = [part for each in streams if (part := each.get(path))]  # a process without samples may have none
+        net.reset()
+        if parts:
             state = parts[0] if new_size is None else _resharded(parts, rank, new_size)
             net.set_state({name: each.to(_device(model)) for name, each in state.items()})
     if rank not in saved:
@@ -83,13 +90,42 @@ def _resharded(parts: list[dict[str, Tensor]], rank: int, size: int) -> dict[str
 
 
 def _nets(model: nn.Module) -> dict[str, SpikingNet]:
-    return {path: each for path, each in model.named_modules() if isinstance(each, SpikingNet)}
+    return {path: each for path, each in modules_by_name(model).items() if isinstance(each, SpikingNet)}
 
 
 def _buffers(model: nn.Module) -> dict[str, Tensor]:
     """Return the buffers that are not sharded."""
-    return {name: each for name, each in model.named_buffers() if type(each) is Tensor}
+    return {
+        f"{path}.{name}": each
+        for path, module in modules_by_name(model).items()
+        for name, each in module.named_buffers(recurse=False)
+        if type(each) is Tensor
+    }
+
+
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules by the names that they have without wrappers, so that a run may go on in another wrapper."""
+    found, names = dict[str, nn.Module](), dict[str, str]()
+    for path, module in model.named_modules():
+        around, _, name = path.rpartition(".")
+        wraps = name == "_orig_mod" or isinstance(found.get(names.get(around, "-")), DistributedDataParallel)
+        names[path] = ".".join(filter(None, (names.get(around), "" if wraps else name)))
+        found[names[path]] = module  # what is wrapped takes the place of its wrapper
+    return found
 
 
 def _device(model: nn.Module) -> torch.device:
     return next((each.device for each in model.parameters()), torch.get_default_device())
+
+
+def layers_said(model: nn.Module) -> dict[str, str]:
+    """Return class and numbers of each spiking layer by its name; what is a tensor is in the state of the model."""
+    found = dict[str, str]()
+    for path, layer in modules_by_name(model).items():
+        if isinstance(layer, StepLayer):
+            numbers = {
+                name: value for name in layer._names() if isinstance(value := getattr(layer, name), (int, float))
+            }
+            said = ", ".join(f"{name}={value}" for name, value in numbers.items())
+            found[f"layer {path}"] = f"{plain_class(type(layer)).__name__}({said})"
+    return found

@@ -33,6 +33,7 @@ def remove(path: Path) -> None:
     """Remove the folder of a checkpoint, which has another name before the first of its files is gone."""
     part = path.with_suffix(".part")
     if path != part and path.exists():
+        shutil.rmtree(part, ignore_errors=True)  # what could not be removed before
         path.rename(part)
     shutil.rmtree(part, ignore_errors=True)
 
@@ -70,7 +71,9 @@ class Writer(FileSystemWriter):
             shutil.rmtree(self.complete)
         os.replace(self.path, self.complete)
         _sync(self.complete.parent)
-        for step in steps(self.complete.parent)[: -self.keep]:
+        # those after this one are damaged: they do not count
+        until = [step for step in steps(self.complete.parent) if named(self.complete.parent, step) <= self.complete]
+        for step in until[: -self.keep]:
             remove(named(self.complete.parent, step))
 
 

@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 
 from spikingtorch.axes import samples_first, sizes
 from spikingtorch.layers.recorder import SPIKES, Budget, Recorder
+from spikingtorch.layers.sharded import let_gather
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.watching.network import Network, check_network
@@ -134,6 +136,8 @@ def record(
     # the network runs as many steps as the longest sample
     T = sizes(x, model.batch_first)[1] if options.get("lengths") is not None else 0
     found = {path: records for path, recorder in recorders.items() if (records := recorder.records(T))}
+    for path, records in found.items():
+        let_gather(_around(model, path), list(records.values()))
     if not model.batch_first:
         found = {
             path: {name: samples_first(each, batch_first=False) for name, each in records.items()}
@@ -162,6 +166,12 @@ def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer
         names = ", ".join(map(repr, there)) or "none"
         raise ValueError(f"record: layers={layers!r}, but the spiking layers are {names}; pass a list of names")
     return {path: there[path] for path in layers}
+
+
+def _around(model: Any, path: str) -> list[Module]:
+    """Return the modules that a layer of the network is in, the model and the layer included."""
+    names = path.split(".")
+    return [model, *(model.net.get_submodule(".".join(names[:depth])) for depth in range(len(names) + 1))]
 
 
 def _check_neurons(neurons: Any, chosen: Mapping[str, StepLayer]) -> None:
