@@ -117,7 +117,7 @@ ATTRIBUTES = {
     "torch.UntypedStorage": ("_cdata",),
     "torch.ops.aten.add.Tensor": ("_opname", "_overloadname", "_schema"),
     "the node of a torch.autograd.Function": ("_forward_cls", "_input_metadata", "_raw_saved_tensors"),
-    "the state of a module after fully_shard": ("_mp_policy",),
+    "the state of a module after fully_shard": ("_mp_policy", "_pre_backward"),
 }
 
 
