@@ -131,7 +131,7 @@ class Checkpoints:
         Raises:
             CheckpointError: this checkpoint, or the one before, could not be written; or the folder holds those of an
                 earlier run.
-            ValueError: ``step`` is not positive, or not more than that of the checkpoint before.
+            ValueError: ``step`` is not positive, or not above that of the checkpoint before.
         """
         if step < 1:  # an optimizer that has not stepped is stepped by torch, to see what it will hold
             raise ValueError(f"Checkpoints: step is {step}, expected how many steps the optimizer has taken, from 1 on")
@@ -236,8 +236,11 @@ class Checkpoints:
         model, optimizer = get_state_dict(self.model, self.optimizers)
         shared = {name: each.state_dict() for name, each in self.shared.items()}
         return {
-            **{"model": model, "optimizer": optimizer, "shared": shared},
-            **{"process": of_processes, "versions": tuple((_versions() | self._kinds()).items())},
+            "model": model,
+            "optimizer": optimizer,
+            "shared": shared,
+            "process": of_processes,
+            "versions": tuple((_versions() | self._kinds()).items()),
         }
 
     def _load(self, path: Path) -> None:
