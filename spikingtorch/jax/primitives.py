@@ -1,0 +1,265 @@
+"""The three primitives of JAX that stand for a scan, its derivative in a direction, and its gradient.
+
+``scan_p`` runs a step over time. Its derivative in a direction is ``tangent_p``, which is linear in the direction.
+``backward_p`` is the transpose of that, the gradient. The first and the last have kernels on the CPU. All else is
+computed by ``jax.lax.scan``: ``tangent_p`` itself, derivatives of higher order, and all three on other platforms.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from spikingtorch.functional.core.names import level_of_user
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+from spikingtorch.jax import launch, reference
+from spikingtorch.jax.spec import ScanSpec
+from spikingtorch.jax.varying import aval_like, unified
+
+Arrays = Sequence[jax.Array]
+
+scan_p = Primitive("spikingtorch_scan")
+tangent_p = Primitive("spikingtorch_scan_tangent")
+backward_p = Primitive("spikingtorch_scan_backward")
+
+
+def scan(spec: ScanSpec, operands: Arrays, *, keep: bool = False) -> list[jax.Array]:
+    """Return final states and outputs and, with ``keep``, the states that ``backward`` starts from."""
+    found: list[jax.Array] = scan_p.bind(*unified(operands), spec=spec, keep=keep)
+    return found
+
+
+def tangent(spec: ScanSpec, operands: Arrays, kept: Arrays, dots: Arrays, given: tuple[bool, ...]) -> list[jax.Array]:
+    """Return the derivatives of floating results in a direction; see ``reference.tangent``."""
+    found: list[jax.Array] = tangent_p.bind(*unified([*operands, *kept, *dots]), spec=spec, given=given)
+    return found
+
+
+def backward(
+    spec: ScanSpec, operands: Arrays, kept: Arrays, coming: Arrays, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> list[jax.Array]:
+    """Return the gradients of floating operands; see ``reference.backward``."""
+    arrays = unified([*operands, *kept, *coming])
+    found: list[jax.Array] = backward_p.bind(*arrays, spec=spec, given=given, wanted=wanted)
+    return found
+
+
+def _split(spec: ScanSpec, args: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the operands, the kept states, and what follows."""
+    first = len(spec.step.types)
+    return list(args[:first]), list(args[first : first + spec.states]), list(args[first + spec.states :])
+
+
+def _wanted(spec: ScanSpec, wanted: tuple[bool, ...]) -> list[int]:
+    return [k for k, want in zip(spec.floats, wanted, strict=True) if want]
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+@scan_p.def_abstract_eval
+def _scan_types(*avals: Any, spec: ScanSpec, keep: bool) -> Any:
+    return [aval_like(avals[0], *each) for each in spec.results(spec.batch_of(avals), keep=keep)]
+
+
+@tangent_p.def_abstract_eval
+def _tangent_types(*avals: Any, spec: ScanSpec, given: tuple[bool, ...]) -> Any:  # noqa: ARG001
+    results = spec.results(spec.batch_of(avals), keep=False)
+    return [aval_like(avals[0], *results[k]) for k in spec.float_results]
+
+
+@backward_p.def_abstract_eval
+def _backward_types(*avals: Any, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]) -> Any:  # noqa: ARG001
+    batch = spec.batch_of(avals)
+    return [aval_like(avals[0], spec.shape_of(k, batch), avals[k].dtype) for k in _wanted(spec, wanted)]
+
+
+for _each in (scan_p, tangent_p, backward_p):
+    _each.multiple_results = True
+
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+def _scan_jvp(primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, keep: bool) -> Any:
+    found = scan(spec, primals, keep=True)
+    results, kept = found[: len(spec.step.results)], found[len(spec.step.results) :]
+    directions = [tangents[k] for k in spec.floats]
+    given = tuple(type(direction) is not ad.Zero for direction in directions)
+    dots = [direction for direction, has in zip(directions, given, strict=True) if has]
+    derivatives = dict(zip(spec.float_results, tangent(spec, primals, kept, dots, given), strict=True))
+    # kept states only repeat what operands say: no derivative passes through them
+    of_results = [derivatives.get(k, _zero(x)) for k, x in enumerate(results)]
+    return (found, [*of_results, *map(_zero, kept)]) if keep else (results, of_results)
+
+
+def _tangent_jvp(primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, given: tuple[bool, ...]) -> Any:
+    operands, kept, dots = _split(spec, primals)
+    by_scan = partial(_by_scan(reference.tangent, spec), given=given)
+    return _derived(by_scan, spec, (operands, dots), tangents, tangent(spec, operands, kept, dots, given))
+
+
+def _backward_jvp(
+    primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> Any:
+    operands, kept, coming = _split(spec, primals)
+    by_scan = partial(_by_scan(reference.backward, spec), given=given, wanted=wanted)
+    return _derived(by_scan, spec, (operands, coming), tangents, backward(spec, operands, kept, coming, given, wanted))
+
+
+def _by_scan(function: Callable[..., list[jax.Array]], spec: ScanSpec) -> Callable[..., list[jax.Array]]:
+    return lambda operands, others, **options: function(spec, operands, others, **options)
+
+
+def _derived(
+    by_scan: Callable[..., Any], spec: ScanSpec, arrays: tuple[Arrays, Arrays], tangents: Sequence[Any], values: Any
+) -> Any:
+    """Return values of ``tangent_p`` or ``backward_p``, and their derivatives by ``jax.lax.scan``."""
+    of_operands, _, of_others = _split(spec, tangents)
+    flat, along = [*arrays[0], *arrays[1]], [*of_operands, *of_others]
+    moving = [k for k, dot in enumerate(along) if type(dot) is not ad.Zero]
+
+    def of(*moved: jax.Array) -> Any:
+        whole = list(flat)
+        for k, value in zip(moving, moved, strict=True):
+            whole[k] = value
+        return by_scan(whole[: len(arrays[0])], whole[len(arrays[0]) :])
+
+    _, dots = jax.jvp(of, [flat[k] for k in moving], [along[k] for k in moving])
+    return values, dots
+
+
+def _tangent_transpose(cotangents: Sequence[Any], *args: Any, spec: ScanSpec, given: tuple[bool, ...]) -> Any:
+    operands, kept, dots = _split(spec, args)
+    has = tuple(type(c) is not ad.Zero for c in cotangents)
+    asked = iter(dots)
+    wanted = tuple(give and ad.is_undefined_primal(next(asked)) for give in given)
+    coming = [c for c, there in zip(cotangents, has, strict=True) if there]
+    found = iter(backward(spec, operands, kept, coming, has, wanted))
+    return [*[None] * (len(operands) + len(kept)), *(next(found) if ad.is_undefined_primal(d) else None for d in dots)]
+
+
+def _backward_transpose(
+    cotangents: Sequence[Any], *args: Any, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> Any:
+    operands, kept, coming = _split(spec, args)
+    present = iter(cotangents)
+    along = [next(present) if want else None for want in wanted]
+    has = tuple(each is not None and type(each) is not ad.Zero for each in along)
+    dots = [each for each, there in zip(along, has, strict=True) if there]
+    found = tangent(spec, operands, kept, dots, has)
+    chosen = iter([dot for dot, give in zip(found, given, strict=True) if give])
+    pairs = [(next(chosen), c) for c in coming]
+    return [*[None] * (len(operands) + len(kept)), *(x if ad.is_undefined_primal(c) else None for x, c in pairs)]
+
+
+def _zero(array: jax.Array) -> ad.Zero:
+    return ad.Zero(jax.typeof(array).to_tangent_aval())
+
+
+ad.primitive_jvps[scan_p] = _scan_jvp
+ad.primitive_jvps[tangent_p] = _tangent_jvp
+ad.primitive_jvps[backward_p] = _backward_jvp
+ad.primitive_transposes[tangent_p] = _tangent_transpose
+ad.primitive_transposes[backward_p] = _backward_transpose
+
+
+# --- vmap -------------------------------------------------------------------------------------------------------------
+
+
+def _batch(primitive: Primitive, args: Arrays, dims: Sequence[Any], *, spec: ScanSpec, **options: Any) -> Any:
+    moved = [x[None] if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(args, dims, strict=True)]
+    found = primitive.bind(*moved, spec=spec.batched(), **options)
+    return found, [0] * len(found)
+
+
+for _each in (scan_p, tangent_p, backward_p):
+    batching.primitive_batchers[_each] = partial(_batch, _each)
+
+
+# --- what runs them ---------------------------------------------------------------------------------------------------
+
+
+def _scan_by_scan(*args: jax.Array, spec: ScanSpec, keep: bool) -> list[jax.Array]:
+    return reference.forward(spec, args, keep=keep)
+
+
+def _tangent_by_scan(*args: jax.Array, spec: ScanSpec, given: tuple[bool, ...]) -> list[jax.Array]:
+    operands, _, dots = _split(spec, args)
+    return reference.tangent(spec, operands, dots, given)
+
+
+def _backward_by_scan(
+    *args: jax.Array, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> list[jax.Array]:
+    operands, _, coming = _split(spec, args)
+    return reference.backward(spec, operands, coming, given, wanted)
+
+
+def _scan_by_kernel(*args: jax.Array, spec: ScanSpec, keep: bool) -> list[jax.Array]:
+    return launch.forward(spec, args, keep=keep)
+
+
+def _backward_by_kernel(
+    *args: jax.Array, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> list[jax.Array]:
+    return launch.backward(spec, *_split(spec, args), given, wanted)
+
+
+def _lower(by_scan: Callable[..., Any], by_kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a primitive becomes on the CPU."""
+
+    def lowered(*args: jax.Array, spec: ScanSpec, **options: Any) -> Any:
+        if not launch.takes(spec, spec.batch_of(args)):
+            return by_scan(*args, spec=spec, **options)
+        try:
+            return by_kernel(*args, spec=spec, **options)
+        except (NoCompiler, CompileError) as error:
+            warn_once(f"scan: neurons run by jax.lax.scan (slower) because no kernel can be compiled: {error}")
+        return by_scan(*args, spec=spec, **options)
+
+    return lowered
+
+
+def _elsewhere(by_scan: Callable[..., Any], ctx: Any, *args: Any, **options: Any) -> Any:
+    """Lower a primitive for a platform without kernels."""
+    where = " and ".join(ctx.module_context.platforms)
+    warn_once(f"scan: kernels of spikingtorch.jax run on the CPU. On {where}, jax.lax.scan runs (slower)")
+    return mlir.lower_fun(by_scan, multiple_results=True)(ctx, *args, **options)
+
+
+@lru_cache(maxsize=256)
+def warn_once(text: str) -> None:
+    """Warn once."""
+    warnings.warn(text, RuntimeWarning, stacklevel=level_of_user())
+
+
+for _each, _scanned, _kernel in (
+    (scan_p, _scan_by_scan, _scan_by_kernel),
+    (backward_p, _backward_by_scan, _backward_by_kernel),
+):
+    mlir.register_lowering(_each, partial(_elsewhere, _scanned))
+    mlir.register_lowering(
+        _each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform="cpu"
+    )
+mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent_by_scan, multiple_results=True))
+
+
+def _compiled(primitive: Primitive) -> Callable[..., Any]:
+    """Return the function that runs a primitive outside of ``jax.jit``: a compiled one, which JAX keeps."""
+
+    @partial(jax.jit, static_argnames="options")
+    def run(args: Arrays, options: tuple[tuple[str, Any], ...]) -> Any:
+        return primitive.bind(*args, **dict(options))
+
+    return lambda *args, **options: run(args, tuple(sorted(options.items())))
+
+
+for _each in (scan_p, tangent_p, backward_p):
+    _each.def_impl(_compiled(_each))
