@@ -58,6 +58,8 @@ MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
+MAY_IMPORT["jax"] = {"functional/jax_reference", "functional/core"}
+MAY_IMPORT["jax"] |= {f"functional/fused/{room}" for room in ("ir", "errors", "lower", "codegen", "build")}
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
 MAY_IMPORT["cli"] = {*_PUBLIC, "functional/fused/build", "interop", "report", "testing", "units", "verification"}
@@ -123,6 +125,8 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
     # the layers that skip zeros have no program, and so no target: they are C alone
     sparse = {"spikingtorch.functional.sparse.c_abi"}
+    # XLA calls kernels in C, on CPUs alone
+    sparse |= {"spikingtorch.jax.handler"}
     known = modules()
     knowing = {name for name, path in known.items() if imported(path, known) & modules_of_a_target}
     knowing -= {name for name in known if room(name) in ("functional/fused/build", "cli")}

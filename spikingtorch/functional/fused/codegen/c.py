@@ -1,4 +1,4 @@
-"""Print a program as C: one function ``run`` with the loop over time inside, forward or backward."""
+"""Print a program as C: a function with the loop over time inside, forward or backward, that kernel.h runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -17,18 +17,15 @@ FAR = 2**18
 # steps between two stored states; the backward pass recomputes the states between them
 CHUNK = 16
 
-# a forward pass, which reads every input anyway, returns whether one is NaN or infinite
 _FUNCTION = """
-int run(const Layout *layout, const double *scalars) {
+static int share(const Layout *layout, const double *scalars, int64_t number) {
     const int64_t steps = layout->steps, neurons = layout->neurons, blocks = (neurons + BLOCK - 1) / BLOCK;
     int64_t groups = (blocks + GROUP - 1) / GROUP;
     while (groups < blocks && layout->rows * groups %% layout->threads) groups++;  // the same work for each thread
-    const int64_t group = (blocks + groups - 1) / groups;
+    const int64_t group = (blocks + groups - 1) / groups, tasks = layout->rows * groups;
     const int far = layout->rows * steps * neurons >= FAR;
     int odd = 0;
-    #pragma omp parallel for schedule(static) reduction(|:odd) \\
-        num_threads((int)layout->threads) if (layout->threads > 1)
-    for (int64_t task = 0; task < layout->rows * groups; task++) {
+    for (int64_t task = FIRST(tasks, number); task < FIRST(tasks, number + 1); task++) {
         const int64_t row = task / groups, begin = task %% groups * group * BLOCK;
         const int64_t left = (neurons - begin + BLOCK - 1) / BLOCK;
         const int count = (int)(left < group ? left : group);
@@ -304,7 +301,8 @@ def _indented(lines: Iterable[str]) -> Iterable[str]:
 
 @lru_cache(maxsize=16)
 def _header(group: int) -> str:
-    folder = resources.files("spikingtorch.functional.fused.codegen")
+    package = resources.files("spikingtorch.functional.fused")
+    files = ("build/float_mode.h", "codegen/kernel.h", "codegen/vector_math.h")
     named = {"BLOCK": BLOCK, "GROUP": group, "CHUNK": CHUNK, "FAR": FAR, "AXES": AXES}
     sizes = [f"#define {name} {size}" for name, size in named.items()]
-    return "\n".join([*sizes, *((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))])
+    return "\n".join([*sizes, *((package / name).read_text() for name in files)])

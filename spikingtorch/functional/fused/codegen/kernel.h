@@ -23,6 +23,30 @@ typedef struct {
     Array arrays[];
 } Layout;
 
+// What follows is printed: share `number` of layout->threads equal shares of the work. A forward pass, which reads every
+// input anyway, returns whether one is NaN or infinite.
+static __attribute__((noinline)) int share(const Layout *layout, const double *scalars, int64_t number);
+#define FIRST(tasks, number) ((tasks) * (number) / layout->threads)
+
+// Runs a share in a floating-point mode, on any thread.
+int part(const Layout *layout, const double *scalars, int64_t number, uint64_t mode) {
+    const uint64_t own = float_mode();
+    set_float_mode(mode);
+    const int odd = share(layout, scalars, number);
+    set_float_mode(own);
+    return odd;
+}
+
+// Runs all shares on OpenMP's threads, in the mode of the caller.
+int run(const Layout *layout, const double *scalars) {
+    const uint64_t mode = float_mode();
+    int odd = 0;
+    #pragma omp parallel for schedule(static) reduction(|:odd) \
+        num_threads((int)layout->threads) if (layout->threads > 1)
+    for (int64_t number = 0; number < layout->threads; number++) odd |= part(layout, scalars, number, mode);
+    return odd;
+}
+
 // offset of an array's row: the position of the row's number on each axis of the batch; a copy of its code for each
 // array would take the compiler a fifth of its time
 static __attribute__((noinline)) int64_t row_offset(const Layout *layout, const Array *array, int64_t row) {

@@ -145,8 +145,9 @@ for _function in (available, threads_here):
 
 def source(dtype: torch.dtype) -> str:
     """Return the text of the library for a dtype."""
-    folder = resources.files("spikingtorch.functional.fused.recurrent")
-    text = "\n".join((folder / name).read_text() for name in ("dense_product.h", "dense_loop.h"))
+    package = resources.files("spikingtorch.functional.fused")
+    files = ("build/float_mode.h", "recurrent/dense_product.h", "recurrent/dense_loop.h")
+    text = "\n".join((package / name).read_text() for name in files)
     return f"#define CHUNK {CHUNK}\ntypedef {_NAMES[dtype]} real;\n{text}"
 
 

@@ -143,11 +143,15 @@ static void go_backward(const Group *group) {
 
 static void each_group(const Loop *loop, void (*go)(const Group *)) {
     const int64_t groups = (loop->rows + loop->rows_per_group - 1) / loop->rows_per_group;
+    const uint64_t mode = float_mode();
     #pragma omp parallel for schedule(static) num_threads((int)loop->threads) if (loop->threads > 1)
     for (int64_t index = 0; index < groups; index++) {
         const int64_t first = index * loop->rows_per_group, left = loop->rows - first;
         const Group group = {loop, first, left < loop->rows_per_group ? left : loop->rows_per_group};
+        const uint64_t own = float_mode();
+        set_float_mode(mode);
         go(&group);
+        set_float_mode(own);
     }
 }
 
