@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata, resources
@@ -25,6 +26,7 @@ from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.ir import from_text
 
 TARGET = "spikingtorch_scan"
+BACKGROUND = "spikingtorch: compiles a kernel for JAX"  # name of a thread
 _AGAIN = "Compile or export it again with the version that is installed here."
 _FOREIGN = f"{TARGET}: another version of spikingtorch has made this program of JAX. {_AGAIN}"
 _HASH = 64  # the length of a hash
@@ -96,6 +98,17 @@ def kernel(request: Request) -> str:
     if not handler().add(name.encode(), part):
         raise MemoryError("there is no memory for a kernel")
     return name
+
+
+@lru_cache(maxsize=1024)
+def begin(request: Request) -> None:
+    """Begin to build a kernel in a thread of its own; the call that follows waits for it, and raises what fails."""
+
+    def build() -> None:
+        with contextlib.suppress(NoCompiler, CompileError):
+            kernel(request)
+
+    threading.Thread(target=build, name=BACKGROUND, daemon=True).start()
 
 
 def handler() -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.jax import handler
@@ -94,6 +95,23 @@ def backward(
     return [gradient(k) for k in asked]
 
 
+def begin(spec: ScanSpec, given: tuple[bool, ...] | None) -> None:
+    """Begin to compile the kernel that is likely to follow, while JAX traces and compiles the rest.
+
+    Args:
+        spec: the scan.
+        given: for each floating operand, whether its gradient is wanted; None for the forward pass.
+    """
+    if math.prod(spec.neurons[spec.dim :]) < _NARROW:
+        return
+    first = spec.streams.stop
+    wanted = None if given is None else dict(zip(spec.floats, given, strict=True))
+    params = None if wanted is None else tuple(
+        wanted.get(k, False) and spec.program.gradients[k] >= 0 for k in range(first, len(spec.step.types))
+    )
+    handler.begin(handler.Request(spec.text, params))
+
+
 class _Placement:
     """The axes of a scan as its kernel has them: rows, time, neurons that are adjacent in memory.
 
@@ -175,6 +193,7 @@ class _Placement:
                     pointers.append(len(records))
                 records += _NOTHING if array is None else self._record(array.shape, group.over_time)
         request = handler.Request(self._program(operands).to_text(), wanted)
+        _note([math.prod(result.shape) * result.dtype.itemsize for result in results])
         scalars = self.spec.scalars
         return handler.call(request, results, operands, records=records, pointers=pointers, scalars=scalars)
 
@@ -197,6 +216,13 @@ class _Placement:
         neuron = int(over_time or math.prod(sizes[self._first :]) == math.prod(self.shape[self._first :]))
         rows = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self._first]
         return [0, step, neuron, *rows, *(0,) * (AXES - len(rows))]
+
+
+def _note(sizes: Sequence[int]) -> None:
+    """Let the memory of large results be kept when it is freed, so that the next call need not clear it."""
+    for size in sizes:
+        if size >= freed_memory.LARGE:
+            freed_memory.note(size)
 
 
 def _numbered(name: str, arrays: Sequence[Any]) -> dict[tuple[str, int], Any]:

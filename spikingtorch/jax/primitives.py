@@ -22,6 +22,7 @@ from spikingtorch.jax import launch, reference
 from spikingtorch.jax.spec import ScanSpec
 from spikingtorch.jax.varying import aval_like, unified
 
+PLATFORM = "cpu"  # where there are kernels
 Arrays = Sequence[jax.Array]
 
 scan_p = Primitive("spikingtorch_scan")
@@ -92,6 +93,7 @@ def _scan_jvp(primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, keep:
     results, kept = found[: len(spec.step.results)], found[len(spec.step.results) :]
     directions = [tangents[k] for k in spec.floats]
     given = tuple(type(direction) is not ad.Zero for direction in directions)
+    launch.begin(spec, given)
     dots = [direction for direction, has in zip(directions, given, strict=True) if has]
     derivatives = dict(zip(spec.float_results, tangent(spec, primals, kept, dots, given), strict=True))
     # kept states only repeat what operands say: no derivative passes through them
@@ -246,7 +248,7 @@ for _each, _scanned, _kernel in (
 ):
     mlir.register_lowering(_each, partial(_elsewhere, _scanned))
     mlir.register_lowering(
-        _each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform="cpu"
+        _each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform=PLATFORM
     )
 mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent_by_scan, multiple_results=True))
 

@@ -171,6 +171,6 @@ def _convert(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return b.where(dtype, b.compare("ge", before, x, b.cast(limit, before)), b.cast(last, dtype), low)
 
 
-@rule("copy", "copy_p", "pvary", "pcast", "reshard", "sharding_constraint")
+@rule("copy", "copy_p", "stop_gradient", "pvary", "pcast", "reshard", "sharding_constraint")
 def _same(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return b.cast(x, dtype)

@@ -1,5 +1,7 @@
 """Delays that need not be whole numbers of steps."""
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import jax
@@ -27,4 +29,4 @@ def delay_step(state: DelayState, x: jax.Array, *, delay: Parameter) -> tuple[De
     rest = delay - whole
     # A linear function between two whole delays; at a whole delay, its derivative is the one towards the longer delay.
     taps = [((whole == k) * (1 - rest) + (whole == k - 1) * rest) * x_k for k, x_k in enumerate(inputs)]
-    return DelayState(past=inputs[:-1]), jnp.sum(jnp.stack(taps), axis=0)
+    return DelayState(past=inputs[:-1]), reduce(add, taps)
