@@ -40,7 +40,9 @@ class Call(NamedTuple):
         states = {name: jnp.asarray(leaf) for name, leaf in _named("state", state).items()}
         dim, steps = _time(streams, dim)
         values, form = jax.tree.flatten(dict(params or {}))
-        given = {name: leaf for name, leaf in _named("params", dict(params or {}), others=True).items() if _is_array(leaf)}
+        given = {
+            name: leaf for name, leaf in _named("params", dict(params or {}), others=True).items() if _is_array(leaf)
+        }
         _check_same_kind({**streams, **states, **{name: leaf for name, leaf in given.items() if np.ndim(leaf)}})
         dtype = jnp.result_type(*[x.dtype for x in streams.values() if not _is_key(x)]).name
         lifted = [*map(_lifted, states.values()), *(_lifted(jnp.asarray(leaf)) for leaf in given.values())]
@@ -95,9 +97,7 @@ def called(call: Call, states: Any, xs: Any, params: Any) -> tuple[list[jax.Arra
     try:
         result = call.step(state, x, **keywords)
     except Exception as error:
-        error.add_note(
-            f"scan: raised in {step_name(call.step)}, called with the state {_form(state)} and x {_form(x)}"
-        )
+        error.add_note(f"scan: raised in {step_name(call.step)}, called with the state {_form(state)} and x {_form(x)}")
         raise
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(
@@ -111,7 +111,8 @@ def called(call: Call, states: Any, xs: Any, params: Any) -> tuple[list[jax.Arra
 
 def _check_form(call: Call, before: Any, after: Any) -> None:
     name = step_name(call.step)
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    was_form: Any = jax.tree.structure(before)
+    if was_form != jax.tree.structure(after):
         kind, fields = type(before).__name__, getattr(before, "_fields", None)
         remedy = f"return a {kind}, output" if fields is None else f"return {kind}({', '.join(fields)}), output"
         raise TypeError(
@@ -169,7 +170,9 @@ def _named(root: str, tree: Any, *, others: bool = False, where: str | None = No
         if not (others or _is_array(leaf) or isinstance(leaf, bool | int | float)):
             came = f"scan: {where} returned" if where else "scan:"
             is_ = "=" if where else f"is a {type(leaf).__name__}, expected an array:"
-            raise TypeError(f"{came} {name} {is_} {leaf!r}" + ("; outputs are arrays or trees of them" if where else ""))
+            raise TypeError(
+                f"{came} {name} {is_} {leaf!r}" + ("; outputs are arrays or trees of them" if where else "")
+            )
     return named
 
 

@@ -45,7 +45,10 @@ def forward(spec: ScanSpec, operands: Arrays, *, keep: bool) -> list[jax.Array]:
         **_numbered("outs", results[ends[0] : ends[1]]), **_numbered("kept", results[ends[1] :]),
     }  # fmt: skip
     found = place.call(None, FORWARD, there, given, results)
-    return [place.back(x, shape, over_time=k >= ends[0]) for k, (x, (shape, _)) in enumerate(zip(found, shapes, strict=True))]
+    return [
+        place.back(x, shape, over_time=k >= ends[0])
+        for k, (x, (shape, _)) in enumerate(zip(found, shapes, strict=True))
+    ]
 
 
 def backward(
@@ -106,8 +109,10 @@ def begin(spec: ScanSpec, given: tuple[bool, ...] | None) -> None:
         return
     first = spec.streams.stop
     wanted = None if given is None else dict(zip(spec.floats, given, strict=True))
-    params = None if wanted is None else tuple(
-        wanted.get(k, False) and spec.program.gradients[k] >= 0 for k in range(first, len(spec.step.types))
+    params = (
+        None
+        if wanted is None
+        else tuple(wanted.get(k, False) and spec.program.gradients[k] >= 0 for k in range(first, len(spec.step.types)))
     )
     handler.begin(handler.Request(spec.text, params))
 
@@ -129,7 +134,13 @@ class _Placement:
 
     def operand(self, k: int, array: jax.Array) -> jax.Array:
         """Return an operand as the kernel reads it."""
-        return self.stream(array) if k in self.spec.streams else self.own(array) if k < self.spec.states else self.static(array)
+        return (
+            self.stream(array)
+            if k in self.spec.streams
+            else self.own(array)
+            if k < self.spec.states
+            else self.static(array)
+        )
 
     def stream(self, array: jax.Array) -> jax.Array:
         """Return an array over time; the axes before time may have length one."""
@@ -146,7 +157,11 @@ class _Placement:
         own, missing = array.shape, len(self.shape) - array.ndim
         shape = (*own[: self.spec.batch], *(1,) * missing, *own[self.spec.batch :])
         array, tail = array.reshape(shape), shape[self._first :]
-        return array if math.prod(tail) == 1 else jnp.broadcast_to(array, (*shape[: self._first], *self.shape[self._first :]))
+        return (
+            array
+            if math.prod(tail) == 1
+            else jnp.broadcast_to(array, (*shape[: self._first], *self.shape[self._first :]))
+        )
 
     def own(self, array: jax.Array) -> jax.Array:
         """Return an array without time in which each neuron has a value of its own."""
@@ -157,7 +172,7 @@ class _Placement:
         """Return the type of a result for a shape of the caller."""
         if over_time and self._first < self._time:
             shape = (shape[self._time], *shape[: self._time], *shape[self._time + 1 :])
-        return jax.ShapeDtypeStruct(shape, dtype)
+        return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
 
     def back(self, array: jax.Array, shape: tuple[int, ...], *, over_time: bool) -> jax.Array:
         """Return a result in the shape of the caller."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad as _ad
+from jax.interpreters import batching, mlir
 
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
@@ -25,9 +25,10 @@ from spikingtorch.jax.varying import aval_like, unified
 PLATFORM = "cpu"  # where there are kernels
 Arrays = Sequence[jax.Array]
 
-scan_p = Primitive("spikingtorch_scan")
-tangent_p = Primitive("spikingtorch_scan_tangent")
-backward_p = Primitive("spikingtorch_scan_backward")
+ad: Any = _ad  # without types, as are primitives
+scan_p: Any = Primitive("spikingtorch_scan")
+tangent_p: Any = Primitive("spikingtorch_scan_tangent")
+backward_p: Any = Primitive("spikingtorch_scan_backward")
 
 
 def scan(spec: ScanSpec, operands: Arrays, *, keep: bool = False) -> list[jax.Array]:
@@ -64,25 +65,23 @@ def _wanted(spec: ScanSpec, wanted: tuple[bool, ...]) -> list[int]:
 # --- types ------------------------------------------------------------------------------------------------------------
 
 
-@scan_p.def_abstract_eval
 def _scan_types(*avals: Any, spec: ScanSpec, keep: bool) -> Any:
     return [aval_like(avals[0], *each) for each in spec.results(spec.batch_of(avals), keep=keep)]
 
 
-@tangent_p.def_abstract_eval
 def _tangent_types(*avals: Any, spec: ScanSpec, given: tuple[bool, ...]) -> Any:  # noqa: ARG001
     results = spec.results(spec.batch_of(avals), keep=False)
     return [aval_like(avals[0], *results[k]) for k in spec.float_results]
 
 
-@backward_p.def_abstract_eval
 def _backward_types(*avals: Any, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]) -> Any:  # noqa: ARG001
     batch = spec.batch_of(avals)
     return [aval_like(avals[0], spec.shape_of(k, batch), avals[k].dtype) for k in _wanted(spec, wanted)]
 
 
-for _each in (scan_p, tangent_p, backward_p):
+for _each, _types in ((scan_p, _scan_types), (tangent_p, _tangent_types), (backward_p, _backward_types)):
     _each.multiple_results = True
+    _each.def_abstract_eval(_types)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
@@ -154,14 +153,14 @@ def _backward_transpose(
     present = iter(cotangents)
     along = [next(present) if want else None for want in wanted]
     has = tuple(each is not None and type(each) is not ad.Zero for each in along)
-    dots = [each for each, there in zip(along, has, strict=True) if there]
+    dots: list[Any] = [each for each, there in zip(along, has, strict=True) if there]
     found = tangent(spec, operands, kept, dots, has)
     chosen = iter([dot for dot, give in zip(found, given, strict=True) if give])
     pairs = [(next(chosen), c) for c in coming]
     return [*[None] * (len(operands) + len(kept)), *(x if ad.is_undefined_primal(c) else None for x, c in pairs)]
 
 
-def _zero(array: jax.Array) -> ad.Zero:
+def _zero(array: jax.Array) -> Any:
     return ad.Zero(jax.typeof(array).to_tangent_aval())
 
 
@@ -175,7 +174,7 @@ ad.primitive_transposes[backward_p] = _backward_transpose
 # --- vmap -------------------------------------------------------------------------------------------------------------
 
 
-def _batch(primitive: Primitive, args: Arrays, dims: Sequence[Any], *, spec: ScanSpec, **options: Any) -> Any:
+def _batch(primitive: Any, args: Arrays, dims: Sequence[Any], *, spec: ScanSpec, **options: Any) -> Any:
     moved = [x[None] if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(args, dims, strict=True)]
     found = primitive.bind(*moved, spec=spec.batched(), **options)
     return found, [0] * len(found)
@@ -247,13 +246,11 @@ for _each, _scanned, _kernel in (
     (backward_p, _backward_by_scan, _backward_by_kernel),
 ):
     mlir.register_lowering(_each, partial(_elsewhere, _scanned))
-    mlir.register_lowering(
-        _each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform=PLATFORM
-    )
+    mlir.register_lowering(_each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform=PLATFORM)
 mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent_by_scan, multiple_results=True))
 
 
-def _compiled(primitive: Primitive) -> Callable[..., Any]:
+def _compiled(primitive: Any) -> Callable[..., Any]:
     """Return the function that runs a primitive outside of ``jax.jit``: a compiled one, which JAX keeps."""
 
     @partial(jax.jit, static_argnames="options")

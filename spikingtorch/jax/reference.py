@@ -91,7 +91,11 @@ def _tangent(spec: ScanSpec, operands: Arrays, tangents: Arrays, given: tuple[bo
         before, dbefore = carry
         given_x, dx = x
         leaves = [*before, *_lifted(spec, given_x), *params]
-        directions = [*dbefore, *(d.astype(leaves[k].dtype) for k, d in zip(_float_xs(spec), dx, strict=True)), *dparams]
+        directions = [
+            *dbefore,
+            *(d.astype(leaves[k].dtype) for k, d in zip(_float_xs(spec), dx, strict=True)),
+            *dparams,
+        ]
         after, dafter = _jvp_of_step(spec, leaves, directions)
         ends = len(float_states)
         return (after[: spec.states], dafter[:ends]), _rounded_tangents(spec, dafter[ends:])
@@ -181,4 +185,3 @@ def _rounded(spec: ScanSpec, outs: Sequence[jax.Array]) -> list[jax.Array]:
 def _rounded_tangents(spec: ScanSpec, dots: Sequence[jax.Array]) -> list[jax.Array]:
     places = [k - spec.states for k in spec.float_results if k >= spec.states]
     return [dot.astype(spec.out_dtypes[k]) for dot, k in zip(dots, places, strict=True)]
-

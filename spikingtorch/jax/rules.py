@@ -1,27 +1,21 @@
 """The rules that lower each elementwise primitive of JAX to operations of a program.
 
-A rule takes the builder, the dtype of the result, the operands and the parameters of the equation. It keeps the order
-of operations that XLA has, so that exact operations stay exact.
+A rule takes the builder, the dtype of the result, the operands and the parameters of the equation, and returns the
+value of the result. It keeps the order of operations that XLA has, so that exact operations stay exact.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import jax
 
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.lower.builder import Builder, Value
 
+Rule: TypeAlias = Callable[..., Value]
+
 _FLOATS, _INTEGERS = ("f32", "f64"), ("i32", "i64")
-
-
-class Rule(Protocol):
-    """The lowering of a primitive."""
-
-    def __call__(self, b: Builder, dtype: str, /, *operands: Value, **params: Any) -> Value:
-        """Return the value of an equation."""
-        ...
 
 
 RULES: dict[str, Rule] = {}
@@ -119,7 +113,7 @@ def _exp2(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
 
 
 @rule("is_finite")
-def _is_finite(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
+def _is_finite(b: Builder, _dtype: str, x: Value, **_: Any) -> Value:
     own = b.nodes[x.node].dtype
     return b.compare("lt", own, b.emit("abs", own, x), b.cast(math.inf, own))
 
@@ -130,7 +124,7 @@ def _clamp(b: Builder, dtype: str, low: Value, x: Value, high: Value, **_: Any) 
 
 
 def _comparison(op: str) -> Rule:
-    def lower(b: Builder, dtype: str, x: Value, y: Value, **_: Any) -> Value:
+    def lower(b: Builder, _dtype: str, x: Value, y: Value, **_: Any) -> Value:
         return b.compare(op, b.nodes[x.node].dtype, x, y)
 
     return lower

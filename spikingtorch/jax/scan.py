@@ -112,7 +112,9 @@ def explain_scan(
     if isinstance(plan, NotFusible):
         return Explanation("loop", "reference", f"one step after the other in jax.lax.scan, because the step {plan}")
     if (platform := jax.default_backend()) != primitives.PLATFORM:
-        return Explanation("loop", "reference", f"jax.lax.scan, because kernels run on the CPU, and this is a {platform}")
+        return Explanation(
+            "loop", "reference", f"jax.lax.scan, because kernels run on the CPU, and this is a {platform}"
+        )
     kernel = "one compiled time loop; " + (
         f"equal to jax.lax.scan but for rounding, by {', '.join(plan.program.inexact)}"
         if plan.program.inexact
@@ -129,8 +131,8 @@ def _choose(call: Call, traced: Traced, backend: str) -> ScanSpec | NotFusible:
     if call.steps == 0:
         return UseLoop("runs for no step")
     try:
-        if traced.jaxpr.effects:
-            raise NotFusible(f"has an effect: {', '.join(map(str, traced.jaxpr.effects))}")
+        if traced.closed.effects:
+            raise NotFusible(f"has an effect: {', '.join(map(str, traced.closed.effects))}")
         lowered = lower(traced, call.half, [x.dtype for x in call.xs])
         spec = ScanSpec(traced, lowered.program, lowered.scalars, lowered.neurons, call.dim, call.steps)
         find_compiler()

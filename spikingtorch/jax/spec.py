@@ -127,4 +127,3 @@ class ScanSpec:
     def size(self) -> int:
         """The number of neurons times that of steps."""
         return math.prod(self.neurons) * self.steps
-

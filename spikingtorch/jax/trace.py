@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import eval_jaxpr
 from jax.extend import core
 
 from spikingtorch.functional.core.shapes import broadcast
@@ -14,14 +13,14 @@ from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
 from spikingtorch.jax.contract import Call, called
-from spikingtorch.jax.lower import Lowering, dtype_name
+from spikingtorch.jax.lower import Array, Lowering, dtype_name
 
 
 class Traced(NamedTuple):
     """A step, traced.
 
     Attributes:
-        jaxpr: the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that
+        closed: the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that
             it closes over; it returns the leaves of its state, then those of its outputs.
         captured: the arrays that the step closes over.
         states: number of leaves of the state.
@@ -29,7 +28,7 @@ class Traced(NamedTuple):
         form: structure of the outputs.
     """
 
-    jaxpr: core.Jaxpr
+    closed: core.ClosedJaxpr
     captured: tuple[jax.Array, ...]
     states: int
     xs: int
@@ -37,21 +36,18 @@ class Traced(NamedTuple):
 
     def __call__(self, *leaves: Any) -> list[Any]:
         """Run one step."""
-        params = self.states + self.xs
-        count = len(leaves) - len(self.captured)
-        assert params <= count
-        found: list[Any] = eval_jaxpr(self.jaxpr, leaves[count:], *leaves[:count])
+        found: list[Any] = core.jaxpr_as_fun(self.closed)(*leaves)
         return found
 
     @property
     def types(self) -> list[Any]:
         """The types of the leaves that it takes."""
-        return [var.aval for var in (*self.jaxpr.invars, *self.jaxpr.constvars)]
+        return [var.aval for var in self.closed.jaxpr.invars]
 
     @property
     def results(self) -> list[Any]:
         """The types of the leaves that it returns."""
-        return [atom.aval for atom in self.jaxpr.outvars]
+        return [atom.aval for atom in self.closed.jaxpr.outvars]
 
 
 def trace(call: Call) -> Traced:
@@ -71,7 +67,13 @@ def trace(call: Call) -> Traced:
 
     closed = jax.make_jaxpr(flat)(*states, *xs, *params)
     captured = tuple(jnp.asarray(const) for const in closed.consts)
-    return Traced(closed.jaxpr, captured, len(states), len(xs), forms[0])
+    return Traced(_with_inputs(closed), captured, len(states), len(xs), forms[0])
+
+
+def _with_inputs(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:
+    """Return a jaxpr that takes its constants after its arguments."""
+    jaxpr = closed.jaxpr
+    return core.ClosedJaxpr(jaxpr.replace(constvars=[], invars=[*jaxpr.invars, *jaxpr.constvars]), [])
 
 
 class Lowered(NamedTuple):
@@ -103,10 +105,9 @@ def lower(traced: Traced, half: str | None, stored: Sequence[Any]) -> Lowered:
     params = traced.states + traced.xs
     neurons = _neurons(traced)
     lowering = Lowering(neurons)
-    b, roles = lowering.builder, [*_roles(traced.states, traced.xs, len(types) - params)]
-    leaves = [b.input(role, k, dtype_name(t.dtype)) for (role, k), t in zip(roles, types, strict=True)]
-    own = len(traced.jaxpr.invars)
-    found = lowering.run(traced.jaxpr, leaves[own:], leaves[:own])
+    b, roles = lowering.builder, _roles(traced.states, traced.xs, len(types) - params)
+    leaves = [lowering.input(role, k, t) for (role, k), t in zip(roles, types, strict=True)]
+    found = lowering.values(traced.closed, leaves)
     if wrong := [t.shape for t in results if t.shape != neurons]:
         raise NotFusible(f"has neurons of shape {neurons} and gives a state or output of {wrong[0]}")
     gradients = _gradients(traced, lowering, leaves, found)
@@ -141,15 +142,13 @@ def _neurons(traced: Traced) -> tuple[int, ...]:
     if complaint:
         # arrays of other shapes mostly come from a matrix product, which is the better reason to report
         lowering = Lowering(neurons)
-        leaves = [lowering.builder.input("param", k, dtype_name(t.dtype)) for k, t in enumerate(types)]
-        own = len(traced.jaxpr.invars)
-        lowering.run(traced.jaxpr, leaves[own:], leaves[:own])
+        lowering.values(traced.closed, [lowering.input("param", k, t) for k, t in enumerate(types)])
         raise NotFusible(complaint)
     return neurons
 
 
 def _gradients(
-    traced: Traced, lowering: Lowering, leaves: Sequence[Value], found: Sequence[Value]
+    traced: Traced, lowering: Lowering, leaves: Sequence[Array], found: Sequence[Value]
 ) -> list[Value | None]:
     """Return the gradient of each leaf; the cotangents become inputs of the program."""
     floats = [k for k, t in enumerate(traced.types) if is_floating(t)]
@@ -165,10 +164,8 @@ def _gradients(
         jaxpr = jax.make_jaxpr(pulled)(traced.types, [traced.results[k] for k in outs])
     except Exception as error:
         raise NotFusible(f"raises {type(error).__name__} when it is differentiated: {error}") from error
-    b = lowering.builder
-    cotangents = [b.input("cotangent", k, dtype_name(traced.results[k].dtype)) for k in outs]
-    consts = [lowering.number(const, np.asarray(const).dtype) for const in jaxpr.consts]
-    both = lowering.run(jaxpr.jaxpr, consts, [*leaves, *cotangents], gradient=True)
+    cotangents = [lowering.input("cotangent", k, traced.results[k]) for k in outs]
+    both = lowering.values(jaxpr, [*leaves, *cotangents], gradient=True)
     if both[: len(found)] != list(found):
         raise NotFusible("gives another result when it is differentiated, by a custom rule of it")
     gradients: list[Value | None] = [None] * len(leaves)

@@ -22,23 +22,33 @@ def unified(arrays: Sequence[jax.Array]) -> list[jax.Array]:
 
 def aval_like(aval: Any, shape: tuple[int, ...], dtype: Any) -> ShapedArray:
     """Return the type of a result that differs over the axes over which an operand of this type does."""
-    replicated = NamedSharding(aval.sharding.mesh, PartitionSpec(*[None] * len(shape)))
-    return aval.update(shape=shape, dtype=dtype, weak_type=False, sharding=replicated)
+    whole = _whole(aval.sharding.mesh, len(shape))
+    found: ShapedArray = aval.update(shape=shape, dtype=dtype, weak_type=False, sharding=whole)
+    return found
 
 
 def _gathered(array: jax.Array) -> jax.Array:
     own = jax.typeof(array).sharding
     if all(axis is None for axis in own.spec):
         return array
-    return jax.sharding.reshard(array, NamedSharding(own.mesh, PartitionSpec(*[None] * array.ndim)))
+    sharding: Any = jax.sharding
+    found: jax.Array = sharding.reshard(array, _whole(own.mesh, array.ndim))
+    return found
+
+
+def _whole(mesh: Any, rank: int) -> NamedSharding:
+    """Return the sharding of an array that is whole on each device."""
+    spec: Any = PartitionSpec
+    return NamedSharding(mesh, spec(*[None] * rank))
 
 
 def _varying(aval: Any) -> frozenset[Any]:
     # the name of the attribute has changed in JAX 0.9
-    return aval.vma if hasattr(aval, "vma") else aval.mat.varying
+    found: frozenset[Any] = aval.vma if hasattr(aval, "vma") else aval.mat.varying
+    return found
 
 
 def _marked(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
-    if hasattr(jax.lax, "pcast"):
-        return jax.lax.pcast(array, axes, to="varying")
-    return jax.lax.pvary(array, axes)
+    lax: Any = jax.lax  # the name has changed in JAX 0.9, too
+    found: jax.Array = lax.pcast(array, axes, to="varying") if hasattr(lax, "pcast") else lax.pvary(array, axes)
+    return found
