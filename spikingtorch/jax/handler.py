@@ -162,7 +162,7 @@ def _failure(request: str, name: str) -> str:
 
 
 # A program of JAX's compilation cache, or one that was exported, reaches XLA without ``call``. Nothing of ours runs
-# before it does, so XLA has to know the handler from the import on: 0.1 s to compile it once, 2 ms from then on. Without
+# before it does, so XLA has to know the handler from the import on: 0.1 s to compile it once, 2 ms after that. Without
 # a compiler, ``kernel`` says how to get one, and XLA that there is no ``spikingtorch_scan``.
 with contextlib.suppress(NoCompiler, CompileError):
     handler()
