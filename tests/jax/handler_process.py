@@ -53,6 +53,15 @@ def on_every_device() -> Any:
     return [len(given), found[0]]
 
 
+def calls_in_one_program() -> Any:
+    """Run many calls that do not depend on each other, each on its own numbers, and again one after the other."""
+    factors, kernels_here = [1.0 + k / 8 for k in range(12)], kernels()
+    one = jax.jit(lambda factor, *given: kernels_here.both(given[0] * factor, *given[1:]))
+    together = jax.jit(lambda *given: [one(factor, *given) for factor in factors])
+    found = [[digest(each) for each in together(*drawn())] for _ in range(10)]
+    return all(each == [digest(one(factor, *drawn())) for factor in factors] for each in found)
+
+
 def write(path: str) -> Any:
     """Compile the call of both kernels."""
     compiled = jax.jit(kernels().both).lower(*drawn()).compile()
@@ -100,9 +109,9 @@ def many_calls() -> Any:
 
     def calls(number: int) -> int:
         for _ in range(number):
-            jax.block_until_ready(small(*given))
+            digest(small(*given))
         for _ in range(number // 20):
-            jax.block_until_ready(large(*drawn()[:2]))
+            digest(large(*drawn()[:2]))
         return resident()
 
     calls(1000)
@@ -111,6 +120,7 @@ def many_calls() -> Any:
 
 if __name__ == "__main__":
     does: dict[str, Callable[..., Any]] = {
-        does.__name__: does for does in (digests, on_every_device, write, read, export, run_exported, many_calls)
+        does.__name__: does
+        for does in (digests, on_every_device, calls_in_one_program, write, read, export, run_exported, many_calls)
     }
     print(json.dumps(does[sys.argv[1]](*sys.argv[2:])))

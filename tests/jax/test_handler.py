@@ -25,10 +25,8 @@ DTYPES = (torch.float32, torch.float64, *HALVES)
 @pytest.fixture(autouse=True)
 def x64() -> Any:
     """Let JAX have float64."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
+    with jax.enable_x64(True):
+        yield
 
 
 def lif(dtype: torch.dtype = torch.float32, decay: float = 0.9) -> Kernels:
@@ -106,7 +104,7 @@ def test_many_threads_at_once() -> None:
             assert_as_torch(each, given, decay)
 
 
-def process(*command: object, **variables: str) -> Any:
+def process(*command: object, **variables: Any) -> Any:
     return json.loads(python("-m", "tests.jax.handler_process", *command, **variables).splitlines()[-1])
 
 
@@ -121,6 +119,12 @@ def test_many_devices_at_once() -> None:
     """Threads of the pool that are all in calls wait for none to come."""
     flags = "--xla_force_host_platform_device_count=4"
     assert process("on_every_device", XLA_FLAGS=flags) == [4, handler_process.digests()]
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_many_calls_in_one_program(threads: int) -> None:
+    """XLA runs some of them at once."""
+    assert process("calls_in_one_program", NPROC=str(threads))
 
 
 def test_in_other_processes(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def called(**changed: Any) -> Any:
         "records": np.full(99, 2), "pointers": np.array([20, 40]),
     }  # fmt: skip
     run = ffi.ffi_call(handler.TARGET, v, vmap_method="sequential")
-    return jax.block_until_ready(run(v, **attributes | changed))
+    return np.asarray(run(v, **attributes | changed))
 
 
 OTHER = "another version of spikingtorch has made this program of JAX. Compile or export it again"
