@@ -12,6 +12,7 @@
     spikingtorch.plot, .report              pictures of what a network does, and one page of it all
     spikingtorch.interop.nir                networks of other libraries, and ours in theirs
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
+    spikingtorch.jax                        these functions for JAX
 
 Start with the README.
 """
@@ -60,7 +61,7 @@ __all__ += _neurons.__all__
 
 
 # their dependencies, such as matplotlib, may be missing
-_ON_DEMAND = ("convert", "init", "interop", "like", "performance", "plot", "report", "testing")
+_ON_DEMAND = ("convert", "init", "interop", "jax", "like", "performance", "plot", "report", "testing")
 
 if not TYPE_CHECKING:  # a type checker would accept every name
 

@@ -52,7 +52,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"w": torch.ones(2, requires_grad=True)}, r"does not cross into JAX\. Hand over tensor\.detach\(\)"),
     (torch.ones(2, 3, device="meta"), r"shape \(2, 3\) has no numbers inside torch\.func or on the meta device"),
     (torch.ones(2).to_sparse(), r"layout torch\.sparse_coo, expected a dense one, tensor\.to_dense"),
-    ({"map": F.time_map}, r"time_map has no counterpart in spikingtorch\.functional\.jax_reference"),
+    ({"event": F.event_linear}, r"event_linear has no counterpart in spikingtorch\.functional\.jax_reference"),
 ]
 
 

@@ -16,11 +16,12 @@ from sphinx.environment import BuildEnvironment
 
 NAME = re.compile(r"^(?:(?P<path>[\w.]+)\.)?(?P<name>\w+)(?P<call>\(.*\))?$", re.DOTALL)
 # short names of modules in code
-PATHS = {"st": "spikingtorch", "F": "spikingtorch.functional", "J": "spikingtorch.functional.jax_reference"}
+PATHS = {"st": "spikingtorch", "F": "spikingtorch.functional", "J": "spikingtorch.jax"}
 PATHS |= {module.removeprefix("spikingtorch."): module for module in names.MODULES}
 PATHS |= {module: module for module in names.MODULES}
-# neurons of other libraries have the names of ours there
-OTHERS = ("spikingtorch.like", "spikingtorch.functional.jax_reference", "spikingtorch.interop.nir.dialects")
+# neurons of other libraries, and those for JAX, have the names of ours there
+OTHERS = ("spikingtorch.like", "spikingtorch.interop.nir.dialects")
+OTHERS += ("spikingtorch.jax", "spikingtorch.functional.jax_reference")
 
 
 class Names:

@@ -39,6 +39,7 @@ MODULES = (
     "spikingtorch.like.sinabs",
     "spikingtorch.like.snntorch",
     "spikingtorch.like.spikingjelly",
+    "spikingtorch.jax",
     "spikingtorch.functional.jax_reference",
 )
 

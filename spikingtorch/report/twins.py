@@ -48,8 +48,8 @@ def twin_of(step: Any) -> Twin | None:
         if isinstance(step, Valued):
             return _valued(inner)
         if isinstance(step, F.Refractory):
-            return _refractory(inner, step.steps)
-        if isinstance(step, F.RelativeRefractory):
+            around = J.Refractory(inner, step.steps)
+        elif isinstance(step, F.RelativeRefractory):
             around = J.RelativeRefractory(inner, step.jump, step.decay)
         else:
             around = J.Recurrent(inner, to_jax(step.synapse))
@@ -82,15 +82,5 @@ def _valued(inner: Twin) -> Twin:
     def twin(state: Any, x: Any, *, reset: Any, v_reset: Any, **params: Any) -> Any:
         rule: Any = J.to_value(v_reset)
         return inner(state, x, reset=J.detached(rule) if isinstance(reset, J.Detached) else rule, **params)
-
-    return twin
-
-
-def _refractory(inner: Twin, steps: float) -> Twin:
-    """Return the twin of a refractory step, whose period may be among its parameters."""
-    from spikingtorch.functional import jax_reference as J
-
-    def twin(state: Any, x: Any, *, refractory: Any = None, **params: Any) -> Any:
-        return J.Refractory(inner, steps if refractory is None else refractory)(state, x, **params)
 
     return twin

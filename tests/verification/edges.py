@@ -58,6 +58,23 @@ def _slopes_of_delays(side: Any, convert: Convert) -> bool:
     return slopes == [1.0, 3.0, -5.0]
 
 
+_DELAYED = {0.0: [1.0, 4.0, 5.0], 1.0: [2.0, 1.0, 4.0], 2.0: [3.0, 2.0, 1.0], 0.5: [1.5, 2.5, 4.5]}
+
+
+def _delayed_sequences(side: Any, convert: Convert) -> bool:
+    """The same for a whole sequence, by a number, by a tensor for all neurons and by one for each."""
+    past, xs = side.DelayState((_array(convert, 2.0), _array(convert, 3.0))), _array(convert, 1.0, 4.0, 5.0)[:, None]
+    right = []
+    for number, want in _DELAYED.items():
+        for delay in (number, _array(convert, number)[0], _array(convert, number)):
+            state, out = side.delayed(past, xs, delay)
+            right += [out[:, 0].tolist() == want, [each.tolist() for each in state.past] == [[5.0], [4.0]]]
+    slopes = [
+        _slope(side, convert, delay, lambda d: side.delayed(past, xs, d)[1].sum(0)) for delay in (0.0, 0.5, 1.0, 2.0)
+    ]
+    return all(right) and slopes == [-3.0, -3.0, -1.0, -6.0]
+
+
 def _slope(side: Any, convert: Convert, at: float, function: Callable[[Any], Any]) -> float:
     if side is F:
         place = torch.tensor([at], dtype=torch.float64, requires_grad=True)
@@ -74,9 +91,8 @@ def _by_chance(side: Any, convert: Convert) -> bool:
 
 
 def _rests(side: Any, convert: Convert) -> bool:
-    """A neuron rests for two steps after a spike; in torch, the length may be given with the call."""
-    step = side.Refractory(side.if_step, 1.0 if side is F else 2.0)
-    params = {"refractory": 2.0} if side is F else {}
+    """A neuron rests for two steps after a spike; the length is given with the call."""
+    step, params = side.Refractory(side.if_step, 1.0), {"refractory": 2.0}
     state = side.RefractoryState(side.IFState(v=_array(convert, 0.0)), _array(convert, 0.0))
     spikes = []
     for _ in range(5):
@@ -98,6 +114,8 @@ EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "a saturated exponential": _saturated,
     "whole delays": _delays,
     "slopes of whole delays": _slopes_of_delays,
+    "delayed sequences": _delayed_sequences,
+    "detached twice": lambda side, _: side.detached(side.detached(side.none)) == side.detached(side.none) != side.none,
     "spikes by chance": _by_chance,
     "rests": _rests,
     "a change sent": _sends,
@@ -123,5 +141,4 @@ TORCH_ALONE: dict[str, Callable[[], bool]] = {
     "delayed, one each": lambda: _delayed(_OF_EACH),
     "delayed, one for all": lambda: _delayed(torch.tensor(2.5, dtype=torch.float64)),
     "leaks": _leaks,
-    "detached twice": lambda: F.detached(F.detached(F.none)) == F.detached(F.none) != F.none,
 }

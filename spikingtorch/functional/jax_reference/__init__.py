@@ -14,7 +14,7 @@ from spikingtorch.functional.jax_reference.closed_forms import (
     Sigmoid,
     Triangular,
 )
-from spikingtorch.functional.jax_reference.delay import DelayState, delay_step
+from spikingtorch.functional.jax_reference.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.jax_reference.neurons.integrator import (
@@ -75,6 +75,7 @@ from spikingtorch.functional.jax_reference.neurons.synaptic import (
     cuba_lif_step,
 )
 from spikingtorch.functional.jax_reference.norms import time_batch_norm
+from spikingtorch.functional.jax_reference.recorded import Recorded, Returning, recorded
 from spikingtorch.functional.jax_reference.reset import (
     Detached,
     Reset,
@@ -85,7 +86,7 @@ from spikingtorch.functional.jax_reference.reset import (
     to_value,
     to_zero,
 )
-from spikingtorch.functional.jax_reference.scan import scan, zeros_state
+from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, scan, zeros_state
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
 from spikingtorch.functional.jax_reference.surrogate import (
     FromDerivative,
@@ -102,6 +103,7 @@ from spikingtorch.functional.jax_reference.synapses import (
     exponential_synapse_step,
     short_term_plasticity_step,
 )
+from spikingtorch.functional.jax_reference.time_map import time_map
 from spikingtorch.functional.jax_reference.wrappers import (
     Masked,
     Recurrent,
@@ -110,7 +112,6 @@ from spikingtorch.functional.jax_reference.wrappers import (
     RefractoryState,
     RelativeRefractory,
     RelativeRefractoryState,
-    Returning,
     convolution,
     dense,
     per_channel,
@@ -150,6 +151,7 @@ __all__ = [
     "Parameter",
     "PiecewiseExponential",
     "QuadraticIFState",
+    "Recorded",
     "Recurrent",
     "RecurrentState",
     "Refractory",
@@ -165,6 +167,7 @@ __all__ = [
     "Smooth",
     "SpikeFunction",
     "SpikingDecayState",
+    "Step",
     "StochasticInput",
     "StochasticLIFState",
     "StraightThrough",
@@ -185,8 +188,10 @@ __all__ = [
     "cuba_lif_step",
     "decay_from_tau",
     "delay_step",
+    "delayed",
     "dense",
     "detached",
+    "empty_delay",
     "euler_lif_step",
     "exponential_if_step",
     "exponential_synapse_step",
@@ -198,11 +203,14 @@ __all__ = [
     "leak_from_w",
     "li_step",
     "lif_step",
+    "lift",
     "mcpitts_step",
     "none",
     "per_channel",
     "quadratic_if_step",
+    "recorded",
     "refractory_gain_from_tau",
+    "reset_where",
     "resonate_and_fire_step",
     "scan",
     "short_term_plasticity_step",
@@ -210,6 +218,7 @@ __all__ = [
     "spiking_decay_step",
     "stochastic_lif_step",
     "time_batch_norm",
+    "time_map",
     "to_value",
     "to_zero",
     "zeros_state",

@@ -4,12 +4,13 @@ A spike function is a surrogate f, alone or inside Strict, Graded, Ternary or Mu
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
 
 from spikingtorch.functional.core.compare import compared_by_type
+from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.reset import Detached, Reset, by_subtraction, none
 from spikingtorch.functional.jax_reference.spike import Parameter, spike, widened
 from spikingtorch.functional.jax_reference.surrogate import Smooth, Surrogate
@@ -35,29 +36,31 @@ class Fired(NamedTuple):
 class Strict(NamedTuple):
     """Surrogate that spikes above the threshold only, not at it; its derivative is that of the surrogate."""
 
-    surrogate: Surrogate
+    surrogate: Surrogate = Sigmoid()
 
     @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return 1 where u > 0, else 0."""
         return spike(jnp.where(u > 0, u, -1.0), (self.surrogate(u),), (1.0,))
 
-    @property
-    def primitive(self) -> Callable[[jax.Array], jax.Array]:
-        """Phi of the surrogate."""
-        return cast(Smooth, self.surrogate).primitive
+    def primitive(self, u: jax.Array) -> jax.Array:
+        """Return phi of the surrogate."""
+        return cast(Smooth, self.surrogate).primitive(u)
 
-    @property
-    def derivative(self) -> Callable[[jax.Array], jax.Array]:
-        """Phi' of the surrogate."""
-        return cast(Smooth, self.surrogate).derivative
+    def derivative(self, u: jax.Array) -> jax.Array:
+        """Return phi' of the surrogate."""
+        return cast(Smooth, self.surrogate).derivative(u)
 
 
 @compared_by_type
 class Graded(NamedTuple):
     """Spikes that carry the membrane u."""
 
-    surrogate: Surrogate
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: jax.Array) -> jax.Array:
+        """Raise a TypeError: membrane and threshold are needed apart."""
+        _apart(self)
 
     def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
         """Return out = e u, for e = f(u - threshold)."""
@@ -69,7 +72,11 @@ class Graded(NamedTuple):
 class Ternary(NamedTuple):
     """Spikes of both signs, +1 from threshold > 0 upwards and -1 from -threshold downwards."""
 
-    surrogate: Surrogate
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: jax.Array) -> jax.Array:
+        """Raise a TypeError: membrane and threshold are needed apart."""
+        _apart(self)
 
     def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
         """Return out = up - down, for up = f(u - threshold) and down = f(-u - threshold).
@@ -87,7 +94,11 @@ class Ternary(NamedTuple):
 class MultiSpike(NamedTuple):
     """Several spikes in a step: one for each threshold > 0 that fits into the membrane u."""
 
-    surrogate: Surrogate
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: jax.Array) -> jax.Array:
+        """Raise a TypeError: membrane and threshold are needed apart."""
+        _apart(self)
 
     def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
         """Return out = n = floor(u / threshold) where u >= threshold, else 0.
@@ -119,13 +130,55 @@ def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Re
         s[t] = f(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Graded, Ternary and MultiSpike replace this rule, as their docstrings describe. Arguments and results are those of
-    ``spikingtorch.functional.fire``.
+    A method ``fire(u, threshold, reset)`` of the surrogate replaces this rule, as Graded, Ternary and MultiSpike
+    describe theirs. Arguments and results are those of ``spikingtorch.functional.fire``.
     """
-    if isinstance(surrogate, Graded | Ternary | MultiSpike):
-        return surrogate.fire(u, threshold, reset)
+    own: Callable[..., Fired] | None = getattr(surrogate, "fire", None)
+    if own is not None:
+        return own(u, threshold, reset)
     s = surrogate(u - threshold)
     return Fired(v=reset(u, s, threshold), out=s, number=s, fired=s)
+
+
+class Watched:
+    """A spike function that notes which membranes meet which thresholds, for the records of a step.
+
+    Args:
+        inside: the spike function that fires.
+    """
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+        self.met: list[tuple[jax.Array, Parameter]] = []
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return the spikes of the one inside."""
+        spikes: jax.Array = self.inside(u)
+        return spikes
+
+    def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
+        """Return the results of the one inside."""
+        self.met.append((u, threshold))
+        return fire(u, threshold, self.inside, reset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inside", "met"):
+            raise AttributeError(name)
+        return getattr(self.inside, name)
+
+
+def meets(u: jax.Array, threshold: Parameter, surrogate: Any) -> None:
+    """Note that a membrane meets its threshold, for a step that fires without ``fire``."""
+    if isinstance(surrogate, Watched):
+        surrogate.met.append((u, threshold))
+
+
+def _apart(surrogate: Any) -> NoReturn:
+    name = type(surrogate).__name__
+    raise TypeError(
+        f"{name} needs the membrane and the threshold apart. In your step, write "
+        "`v, out, number, fired = fire(u, threshold, surrogate, reset)` in place of surrogate(u - threshold)"
+    )
 
 
 def _counts(reset: Reset) -> bool:

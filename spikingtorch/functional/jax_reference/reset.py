@@ -63,7 +63,7 @@ class Detached(NamedTuple):
 
 def detached(rule: Reset) -> Detached:
     """Return the rule without the gradient through its spike."""
-    return Detached(rule)
+    return rule if isinstance(rule, Detached) else Detached(rule)
 
 
 def _finite_above(u: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
-"""Run a step over time with jax.lax.scan, and create the state at rest."""
+"""Run a step over time with jax.lax.scan, create the state at rest, and reset part of a batch."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,11 @@ State = TypeVar("State")
 Outputs = TypeVar("Outputs")
 Tree = TypeVar("Tree")
 TupleState = TypeVar("TupleState", bound=NamedTuple)
+Step: TypeAlias = Callable[..., tuple[State, Outputs]]
 
 
 def scan(
-    step: Callable[..., tuple[State, Outputs]],
+    step: Step[State, Outputs],
     state: State,
     xs: Any,
     *,
@@ -29,33 +30,58 @@ def scan(
 
     Arguments and results are those of ``spikingtorch.functional.scan``, with pytrees of arrays.
     """
-    keywords = _lift(dict(params or {}))
+    keywords = lift(dict(params or {}))
 
     def body(carry: State, x: Any) -> tuple[State, Outputs]:
         return step(carry, x, **keywords)
 
-    time_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, dim, 0), _lift(xs))
-    final, outputs = jax.lax.scan(body, _lift(state), time_first)
+    time_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, dim, 0), lift(xs))
+    final, outputs = jax.lax.scan(body, lift(state), time_first)
     dtype = jnp.result_type(*jax.tree.leaves(xs))
     return final, jax.tree.map(lambda leaf: jnp.moveaxis(_round(leaf, dtype), 0, dim), outputs)
 
 
+def zeros(like: jax.Array) -> jax.Array:
+    """Return zeros in the shape of like, in its dtype or in float32 if that is wider."""
+    return jnp.zeros(jnp.shape(like), jnp.promote_types(jnp.result_type(like, 0.0), jnp.float32))
+
+
 def zeros_state(state_type: type[TupleState], like: jax.Array) -> TupleState:
     """Return a state of zeros, each in the shape of like, in its dtype or in float32 if that is wider."""
-    dtype = jnp.promote_types(jnp.result_type(like, 0.0), jnp.float32)
-    return state_type._make(jnp.zeros(jnp.shape(like), dtype) for _ in state_type._fields)
+    return state_type._make(zeros(like) for _ in state_type._fields)
+
+
+def reset_where(mask: jax.Array, state: Tree, rest: Tree | None = None) -> Tree:
+    """Return the state with some samples at rest.
+
+        state[n] = rest[n] where mask[n], and state[n] elsewhere
+
+    Args:
+        mask: bool, shape (N,), true for a sample that starts again.
+        state: arrays of shape (N, ...).
+        rest: the state at rest; zeros by default.
+    """
+
+    def chosen(leaf: jax.Array, at_rest: jax.Array) -> jax.Array:
+        samples = jnp.expand_dims(mask, range(1, jnp.ndim(leaf)))
+        return jnp.where(samples, at_rest, leaf)
+
+    found: Tree = jax.tree.map(chosen, state, jax.tree.map(jnp.zeros_like, state) if rest is None else rest)
+    return found
+
+
+def lift(tree: Tree) -> Tree:
+    """Return the tree with float32 in place of float16 and bfloat16 arrays, and all else unchanged."""
+
+    def widened(leaf: Any) -> Any:
+        return jnp.asarray(leaf, jnp.float32) if _is_half(getattr(leaf, "dtype", None)) else leaf
+
+    lifted: Tree = jax.tree.map(widened, tree)
+    return lifted
 
 
 def _is_half(dtype: Any) -> bool:
     return dtype in (jnp.float16, jnp.bfloat16)
-
-
-def _lift(tree: Tree) -> Tree:
-    def lift(leaf: Any) -> Any:
-        return jnp.asarray(leaf, jnp.float32) if _is_half(getattr(leaf, "dtype", None)) else leaf
-
-    lifted: Tree = jax.tree.map(lift, tree)
-    return lifted
 
 
 def _round(leaf: jax.Array, dtype: Any) -> jax.Array:

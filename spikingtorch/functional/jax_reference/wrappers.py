@@ -1,4 +1,4 @@
-"""Steps around a step: recurrence, refractory periods, samples that end, and fields of the state as outputs."""
+"""Steps around a step: recurrence, refractory periods, and samples that end."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikingtorch.functional.jax_reference.scan import zeros
 from spikingtorch.functional.jax_reference.spike import Parameter
+
+
+def inner_rest(step: Any, neuron: Any, like: jax.Array) -> Any:
+    """Return the state at rest of a step, from the state of the neuron inside."""
+    return step.at_rest(neuron, like) if hasattr(step, "at_rest") else neuron
 
 
 class RefractoryState(NamedTuple):
@@ -32,15 +38,20 @@ class Refractory(NamedTuple):
     """
 
     step: Callable[..., Any]
-    steps: Parameter
+    steps: float = 1.0
 
-    def __call__(self, state: RefractoryState, x: Any, **params: Any) -> Any:
-        """Advance one step."""
+    def __call__(self, state: RefractoryState, x: Any, *, refractory: Parameter | None = None, **params: Any) -> Any:
+        """Advance one step; refractory, which broadcasts to the neurons, replaces steps."""
+        steps = self.steps if refractory is None else refractory
         resting = state.left > 0
         after, out = self.step(state.neuron, x, **params)
         neuron = jax.tree.map(lambda new, old: jnp.where(resting, old, new), after, state.neuron)
-        left = jnp.where(resting, state.left - 1, self.steps * (out != 0).astype(state.left.dtype))
+        left = jnp.where(resting, state.left - 1, steps * (out != 0).astype(state.left.dtype))
         return RefractoryState(neuron, jax.lax.stop_gradient(left)), jnp.where(resting, 0.0, out)
+
+    def at_rest(self, neuron: Any, like: jax.Array) -> RefractoryState:
+        """Return the state at rest, from that of the neuron and an input of one step."""
+        return RefractoryState(inner_rest(self.step, neuron, like), zeros(like))
 
 
 class RelativeRefractory(NamedTuple):
@@ -51,13 +62,17 @@ class RelativeRefractory(NamedTuple):
     """
 
     step: Callable[..., Any]
-    jump: Parameter
-    decay: Parameter
+    jump: float = 1.0
+    decay: float = 0.5
 
     def __call__(self, state: RelativeRefractoryState, x: Any, *, threshold: Parameter = 1.0, **params: Any) -> Any:
         """Advance one step."""
         neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)
         return RelativeRefractoryState(neuron, self.decay * state.r + self.jump * out), out
+
+    def at_rest(self, neuron: Any, like: jax.Array) -> RelativeRefractoryState:
+        """Return the state at rest, from that of the neuron and an input of one step."""
+        return RelativeRefractoryState(inner_rest(self.step, neuron, like), zeros(like))
 
 
 class RecurrentState(NamedTuple):
@@ -100,7 +115,10 @@ def convolution(s: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 class Recurrent(NamedTuple):
-    """state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))."""
+    """A neuron whose spikes feed back one step later.
+
+    state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))
+    """
 
     step: Callable[..., Any]
     synapse: Callable[[Any, Any], Any] = dense
@@ -115,31 +133,23 @@ class Recurrent(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """state[t], out[t] = step(state[t-1], x[t]) where running[t], and state[t-1], 0 elsewhere."""
+    """A neuron for samples of which some have ended.
+
+    state[t], out[t] = step(state[t-1], x[t]) where running[t], and state[t-1], 0 elsewhere
+    """
 
     step: Callable[..., Any]
 
     def __call__(self, state: Any, x: Any, **params: Any) -> Any:
-        """Advance one step; x is a pair: the inputs, and bools of the running samples."""
+        """Advance one step; x is a pair: the inputs, and bools of the running samples, (N,) or (N, 1, ...)."""
         inputs, running = x
         after, out = self.step(state, inputs, **params)
-        held = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
-        return held, jax.tree.map(lambda each: jnp.where(running, each, 0.0), out)
+        held = jax.tree.map(lambda new, old: jnp.where(_along(running, new), new, old), after, state)
+        return held, jax.tree.map(lambda each: jnp.where(_along(running, each), each, 0.0), out)
 
 
-class Returning(NamedTuple):
-    """state[t], (out[t], field[t], ...): the output of the step, and what its new state holds under each name."""
-
-    step: Callable[..., Any]
-    names: tuple[str, ...]
-
-    def __call__(self, state: Any, x: Any, **params: Any) -> Any:
-        """Advance one step."""
-        after, out = self.step(state, x, **params)
-        found = [out]
-        for name in self.names:
-            owner = after
-            while not hasattr(owner, name):
-                owner = owner.neuron
-            found.append(getattr(owner, name))
-        return after, tuple(found)
+def _along(running: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Return the running samples with as many axes as a leaf; bools of single neurons stay as they are."""
+    if running.ndim == leaf.ndim or any(size != 1 for size in running.shape[1:]):
+        return running
+    return running.reshape(*running.shape[:1], *(1,) * (leaf.ndim - 1))

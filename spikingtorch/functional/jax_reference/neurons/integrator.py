@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
-from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire, meets
 from spikingtorch.functional.jax_reference.reset import Reset, none, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
 from spikingtorch.functional.jax_reference.surrogate import Surrogate
@@ -81,5 +81,6 @@ def sigma_delta_step(
     """
     v = state.v + x
     e = jax.nn.relu(v) - state.sent
+    meets(e, threshold, surrogate)
     out = surrogate(jnp.abs(e) - threshold) * e
     return SigmaDeltaState(v=v, sent=state.sent + out), out

@@ -132,14 +132,13 @@ class IzhikevichState(NamedTuple):
 
 
 class IzhikevichCurve(NamedTuple):
-    """The parabola square v^2 + slope v + offset; each broadcasts to (*N,)."""
+    """The parabola square v^2 + slope v + offset, in mV / ms for v in mV; each broadcasts to (*N,)."""
 
-    square: Parameter
-    slope: Parameter
-    offset: Parameter
+    square: Parameter = 0.04
+    slope: Parameter = 5.0
+    offset: Parameter = 140.0
 
 
-_CURVE = IzhikevichCurve(square=0.04, slope=5.0, offset=140.0)
 _RESET = to_value(-65.0)
 
 
@@ -150,7 +149,7 @@ def izhikevich_step(
     a: Parameter,
     b: Parameter,
     d: Parameter,
-    curve: IzhikevichCurve = _CURVE,
+    curve: IzhikevichCurve = IzhikevichCurve(),
     v_recovery: Parameter = 0.0,
     dt: Parameter = 1.0,
     threshold: Parameter = 30.0,

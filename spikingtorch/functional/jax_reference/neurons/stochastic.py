@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
+from spikingtorch.functional.jax_reference.firing import meets
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter, spike
 from spikingtorch.functional.jax_reference.surrogate import Smooth
@@ -44,5 +45,6 @@ def stochastic_lif_step(
     current, noise = x
     u = decay * state.v + gain * current
     p = surrogate.primitive(u - threshold)
+    meets(u, threshold, surrogate)
     s = spike(jnp.where(noise < p, 1.0, -1.0).astype(p.dtype), (p,), (1.0,))
     return StochasticLIFState(v=reset(u, s, threshold)), s

@@ -1,0 +1,132 @@
+"""Delays of a whole sequence, states that start again, and functions of all steps, in JAX and against torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.interop import to_jax, to_torch
+from spikingtorch.testing import assert_close
+
+LONGEST, N = 4, 3
+EACH = torch.tensor([0.25, 2.0, 4.0], dtype=torch.double)
+DELAYS = {"whole": 2.0, "between": 1.5, "none": 0.0, "longest": 4.0, "one": torch.tensor(2.5).double(), "each": EACH}
+
+
+def draw(T: int) -> tuple[F.DelayState, torch.Tensor]:
+    generator = torch.Generator().manual_seed(T)
+    line = torch.randn(LONGEST, N, dtype=torch.double, generator=generator)
+    return F.DelayState(tuple(line)), torch.randn(T, N, dtype=torch.double, generator=generator)
+
+
+def with_gradients(delayed: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    """Return what a function of JAX gives, and its gradients for cotangents that depend on their place alone."""
+    results, pull_back = jax.vjp(delayed, *arguments)
+    cotangents = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), results)
+    return results, pull_back(cotangents)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("T", [0, 1, 3, 17])
+@pytest.mark.parametrize("kind", DELAYS)
+def test_delayed_is_the_scan(kind: str, T: int, dim: int) -> None:
+    state, xs = draw(T)
+    with jax.enable_x64(True):
+        # a number, or an array that is traced
+        fixed = DELAYS[kind] if isinstance(DELAYS[kind], float) else None
+        arguments = to_jax((state, xs.movedim(0, dim).contiguous())) + (
+            () if fixed is not None else (to_jax(DELAYS[kind]),)
+        )
+
+        def delayed(state: Any, xs: Any, delay: Any = fixed) -> Any:
+            return J.delayed(state, xs, delay, dim)
+
+        def scanned(state: Any, xs: Any, delay: Any = fixed) -> Any:
+            return J.scan(J.delay_step, state, xs, params={"delay": delay}, dim=dim)
+
+        got, want = with_gradients(delayed, *arguments), with_gradients(scanned, *arguments)
+        for a, b in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+            assert a.dtype == b.dtype
+            assert jnp.allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["between", "one", "each"])
+def test_delayed_is_that_of_torch(kind: str) -> None:
+    state, xs = draw(17)
+    with jax.enable_x64(True):
+        delay = torch.as_tensor(DELAYS[kind]).double()
+        arguments = (state.past, xs, delay)
+        results, gradients = with_gradients(
+            lambda past, *rest: J.delayed(J.DelayState(past), *rest), *to_jax(arguments)
+        )
+        theirs = to_torch((tuple(results[0].past), results[1]))
+        their_gradients = to_torch(gradients)
+    past, (x, d) = ([each.clone().requires_grad_() for each in tensors] for tensors in (state.past, (xs, delay)))
+    after, out = F.delayed(F.DelayState(tuple(past)), x, d)
+    assert_close(theirs, (after.past, out), "values")
+    flat = [*after.past, out]
+    cotangents = [torch.arange(each.numel()).double().cos().reshape(each.shape) for each in flat]
+    found = torch.autograd.grad(flat, [*past, x, d], cotangents)
+    assert_close((*their_gradients[0], *their_gradients[1:]), found, "gradients")
+
+
+def test_a_delay_line_in_half_precision_is_float32() -> None:
+    xs = jnp.ones((4, 2), jnp.bfloat16)
+    rest = J.empty_delay(2, xs[0])
+    assert [each.dtype for each in rest.past] == [jnp.float32] * 2
+    state, out = J.delayed(rest, xs, 1.5)
+    assert (out.dtype, state.past[0].dtype) == (jnp.bfloat16, jnp.float32)
+    assert out[:, 0].tolist() == [0.0, 0.5, 1.0, 1.0]
+    assert J.empty_delay(0, xs[0]) == J.DelayState(())
+    assert J.delayed(J.DelayState(()), xs, 0)[1].tolist() == xs.tolist()
+
+
+@pytest.mark.parametrize("delay", [-0.5, 2.5, 3])
+def test_a_delay_that_the_line_does_not_have(delay: float) -> None:
+    with pytest.raises(ValueError, match=r"delayed: delay=.*, expected from 0 to 2, .*empty_delay"):
+        J.delayed(J.empty_delay(2, jnp.zeros(3)), jnp.ones((1, 3)), delay)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "rest"])
+def test_reset_where_is_that_of_torch(kind: str) -> None:
+    mask = torch.tensor([True, False])
+    state = F.RefractoryState(F.LIFState(torch.tensor([[torch.nan, 1.0], [2.0, 3.0]])), torch.tensor([1.0, 2.0]))
+    rest = (
+        None if kind == "zeros" else F.RefractoryState(F.LIFState(torch.full((2, 2), -65.0)), torch.tensor([5.0, 6.0]))
+    )
+    got = J.reset_where(*to_jax((mask, state, rest)))
+    assert_close(to_torch(got), F.reset_where(mask, state, rest))
+    slope = jax.grad(lambda v: J.reset_where(to_jax(mask), J.LIFState(v)).v.sum())(jnp.array([jnp.nan, 1.0]))
+    assert slope.tolist() == [0.0, 1.0]
+
+
+def test_time_map() -> None:
+    xs, weight = jnp.arange(24.0).reshape(2, 4, 3), jnp.ones((3, 5))
+    want = jnp.stack([x @ weight for x in xs])
+    assert (J.time_map(lambda x: x @ weight, xs) == want).all()
+    assert (J.time_map(lambda x: x.sum(0), xs, dim=1) == xs.sum(0).T).all()
+    pair = {"x": xs, "keys": jax.random.split(jax.random.key(0), 2)}
+    dropped = J.time_map(lambda each: jax.random.bernoulli(each["keys"], 0.5, each["x"].shape), pair)
+    assert not (dropped[0] == dropped[1]).all()
+
+
+def test_lift() -> None:
+    tree: Any = {
+        "a": jnp.ones(2, jnp.float16),
+        "b": (jnp.ones(2, jnp.bfloat16), jnp.ones(2, int), 0.5, None),
+        "c": J.Sigmoid(),
+    }
+    found = J.lift(tree)
+    assert (found["a"].dtype, found["b"][0].dtype) == (jnp.float32, jnp.float32)
+    assert found["b"][1] is tree["b"][1]
+    assert (found["b"][2:], found["c"]) == ((0.5, None), J.Sigmoid())
+
+
+def test_detached_once_is_detached() -> None:
+    assert J.detached(J.detached(J.to_zero)) == J.Detached(J.to_zero)

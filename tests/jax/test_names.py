@@ -1,0 +1,100 @@
+"""``spikingtorch.jax`` has the names and the signatures of ``spikingtorch.functional``, and the twin's equations."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import jax as SJ
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.interop import to_jax
+
+# names of functional that JAX does not have, with the reason
+TORCH_ALONE = {
+    "event_conv1d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
+    "event_conv2d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
+    "event_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",
+}
+# methods of torch's classes that JAX does not have, with the reason
+METHODS_OF_TORCH_ALONE = {
+    "Triangular.support": "it tells layers that skip zeros which gradients are zero",
+}
+# what spikingtorch.jax has of its own, in place of the twin's
+OF_ITS_OWN = {"Backend", "Explanation", "explain_scan", "scan"}
+# names of the twin alone: types for annotations, and a norm
+TWIN_ALONE = {"Parameter", "Smooth", "SpikeFunction", "time_batch_norm"}
+# to be there with the compiled loop
+PENDING = {"Explanation", "explain_scan"} - {*SJ.__all__}
+SHARED = sorted({*F.__all__} - {*TORCH_ALONE} - PENDING)
+CALLABLE = [name for name in SHARED if inspect.isclass(getattr(F, name)) or inspect.isroutine(getattr(F, name))]
+
+
+def test_the_names_are_those_of_functional() -> None:
+    assert {*SJ.__all__} == {*SHARED}
+    assert {*J.__all__} == {*SHARED} - OF_ITS_OWN | {"scan"} | TWIN_ALONE
+
+
+def test_the_equations_are_those_of_the_twin() -> None:
+    copies = [name for name in SJ.__all__ if name not in OF_ITS_OWN and getattr(SJ, name) is not getattr(J, name)]
+    assert copies == []
+
+
+def parameters(thing: Any) -> list[tuple[str, Any, Any]]:
+    """Return names, kinds and defaults, those of torch as what they are in JAX."""
+    found = inspect.signature(thing).parameters.values()
+    return [(each.name, each.kind, to_jax(each.default)) for each in found]
+
+
+def methods(kind: type[Any]) -> Iterator[str]:
+    """Yield the methods that a class defines, to be called by users."""
+    for name, value in vars(kind).items():
+        if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
+            yield name
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_signatures_are_those_of_functional(name: str) -> None:
+    ours, theirs = getattr(F, name), getattr(SJ, name)
+    assert parameters(theirs) == parameters(ours)
+    assert inspect.getdoc(theirs)
+    if not inspect.isclass(ours):
+        return
+    assert getattr(theirs, "_fields", None) == getattr(ours, "_fields", None)
+    for method in methods(ours):
+        if f"{name}.{method}" not in METHODS_OF_TORCH_ALONE:
+            assert parameters(getattr(theirs, method)) == parameters(getattr(ours, method)), method
+
+
+def test_the_tables_name_what_there_is() -> None:
+    assert {*TORCH_ALONE} <= {*F.__all__}
+    for each in METHODS_OF_TORCH_ALONE:
+        kind, method = each.split(".")
+        assert hasattr(getattr(F, kind), method)
+        assert not hasattr(getattr(SJ, kind), method)
+    assert {"lif_step", "Refractory", "scan", "Sigmoid", "to_value"} <= {*CALLABLE}
+
+
+def test_it_is_a_module_of_the_library() -> None:
+    assert getattr(st, "jax") is SJ  # noqa: B009
+    assert "jax" in dir(st)
+
+
+WITHOUT_JAX = """
+import sys
+sys.modules["jax"] = None
+import spikingtorch
+try:
+    import spikingtorch.jax
+except ModuleNotFoundError as error:
+    print(error, error.name, sep="; ")
+"""
+
+
+def test_without_jax_an_error_says_what_to_install() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_JAX], check=True, capture_output=True, text=True)
+    assert done.stdout == 'spikingtorch.jax needs the package jax: pip install "spikingtorch[jax]"; jax\n'
