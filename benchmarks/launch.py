@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from benchmarks.suite import DEFAULT, FIRST_CALL, MEMORY, TIME, Case, Result, Suite
+from benchmarks.suite import DEFAULT, DIFFERENCE, FIRST_CALL, MEMORY, TIME, Case, Result, Suite
 
 HERE = Path(__file__).parent
 # seconds on top of the budget: for imports, inputs and first calls, and for each case that is compiled beforehand
@@ -113,7 +113,7 @@ def peak_memory(options: Options, case: Case, processes: int) -> list[Result]:
 
 
 def first_call(options: Options, cases: Sequence[Case]) -> list[Result]:
-    """Measure the first call some times: without preparation, with a new folder of kernels, and with the same again."""
+    """Measure a contestant's first call some times: as it comes, with a new folder of kernels, and the same again."""
     found: list[dict[str, float]] = []
     for _ in range(1 if options.quick else options.repetitions):
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
@@ -123,6 +123,11 @@ def first_call(options: Options, cases: Sequence[Case]) -> list[Result]:
         found += [{"cold": cold["first"], "warm": warm["first"], "second": warm["second"]}]
         found[-1] |= {"tracer": warm["tracer"], "everything": plain["first"]}
     return [Result(case, DEFAULT, FIRST_CALL, tuple(each[case.mode] for each in found)) for case in cases]
+
+
+def difference(options: Options, case: Case) -> list[Result]:
+    """Measure how far what a case computes is from the plain loop."""
+    return [Result(case, DEFAULT, DIFFERENCE, (run(DIFFERENCE, options, case=case),))]
 
 
 def steps(options: Options, suite: Suite) -> Iterator[tuple[str, Callable[[], list[Result]]]]:
@@ -139,5 +144,9 @@ def steps(options: Options, suite: Suite) -> Iterator[tuple[str, Callable[[], li
                 f"{case.contestant}, {here}",
                 partial(peak_memory, options, case, 1 if options.quick else suite.memory_runs),
             )
-        if FIRST_CALL in suite.kinds:
-            yield here, partial(first_call, options, suite.cases(size))
+        for process in suite.processes(size) if FIRST_CALL in suite.kinds else ():
+            cases = [case for group in process for case in group]
+            yield f"{cases[0].contestant}, {here}", partial(first_call, options, cases)
+        compared = [case for case in suite.cases(size) if not case.contestant.endswith("loop")]
+        for case in compared if DIFFERENCE in suite.kinds else ():
+            yield f"{case.contestant}, {case.model}, {here}", partial(difference, options, case)

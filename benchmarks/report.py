@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.launch import STARTS, Options
-from benchmarks.suite import FIRST_CALL, MEMORY, TIME, Bar, Case, Result, Suite
+from benchmarks.suite import DIFFERENCE, FIRST_CALL, MEMORY, TIME, Bar, Case, Result, Suite
 
 # the entries that tell tables or bars apart, unless they tell rows or columns apart
 ENTRIES = ("model", "mode", "setting", "T", "B", "N")
@@ -32,10 +32,13 @@ QUANTITIES = {
     # an addition moves three tensors; LIF five that no implementation can avoid: x twice, the spikes, two gradients
     "GB a second": Quantity(TIME, lambda c, s: (5 if c.model == "lif" else 3) * 4e-9 * math.prod(c.size) / s, True),
     "seconds": Quantity(FIRST_CALL, lambda _, seconds: seconds),
+    "millionths": Quantity(DIFFERENCE, lambda _, difference: 1e6 * difference),
     "MB": Quantity(MEMORY, lambda _, count: count / 1e6),
     "kB a step": Quantity(MEMORY, lambda case, count: count / 1e3 / case.size.T),
     "tensors of the size of the input": Quantity(MEMORY, lambda case, count: count / 4 / math.prod(case.size)),
 }
+
+SHORT = {"seconds": "s"}
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -97,8 +100,10 @@ def _cell(result: Result | None, first: Result | None, quantity: Quantity) -> st
     if len(result.samples) > 1:
         text += f" ({number(quantity.of(result.case, min(result.samples)))})"
     text += f", {result.note}" if result.note else ""
-    times = value / quantity.of(first.case, median(first.samples)) if first and first.samples else math.nan
-    return f"{text} {'' if first is result else f'{times:.2f}x':>7}"
+    if first is result:
+        return f"{text} {'':7}"
+    base = quantity.of(first.case, median(first.samples)) if first and first.samples else math.nan
+    return f"{text} {f'{value / base:.2f}x' if base else '':>7}"
 
 
 def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[list[str]]:
@@ -111,7 +116,7 @@ def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[lis
             parts = _grouped(group, [bar.across]).values() if bar.across else [group]
             value, at_least = median([_value(bar, part, quantity) for part in parts]), quantity.more_is_better
             verdict = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
-            unit = "x" if bar.over else " s"
+            unit = "x" if bar.over else f" {SHORT.get(bar.quantity, bar.quantity)}"
             shown = [f"{value:.3g}{unit}", f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"]
             yield [f"{name}, {shared}: {bar.text}", *shown, "not measured" if math.isnan(value) else verdict]
 

@@ -16,11 +16,19 @@ Run = Callable[[Tensor], Tensor]
 Observation = tuple[Array, list[Array]]
 
 
+def trace_a_sine() -> None:
+    """Import torch's own tracer, and set it up."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    make_fx(lambda x: torch.autograd.grad(x.sin().sum(), x)[0])(torch.ones(2, requires_grad=True))
+
+
 class Subject(NamedTuple):
     """What can be measured, by mode; and what the call BOTH computes, with a factor on the gradient of the spikes."""
 
     calls: dict[str, Call]
     observe: Callable[[Array | None], Observation]
+    tracer: Call = trace_a_sine  # what a process pays once, before its first call
 
 
 def logistic(u: Tensor) -> Tensor:

@@ -12,9 +12,14 @@ FORWARD, BOTH, TRAINING = "forward", "forward + backward", "training"
 DEFAULT, KEPT, FLUSHED = "default allocator", "freed memory kept", "subnormal numbers taken for zero"
 RETURNED = "freed memory returned"
 TIME, MEMORY, FIRST_CALL, RESIDENT = "time", "memory", "first call", "resident memory"
+DIFFERENCE = "difference"
 OURS = "spikingtorch"
+# spikingtorch.jax, by the backend under test and by lax.scan
+IN_JAX, IN_JAX_LOOP = f"{OURS}, jax", f"{OURS}, jax, loop"
 # behind a contestant's name: with weights, and so images, in channels-last format
 CHANNELS_LAST = ", channels-last"
+# networks that are trained in JAX, see jax_training.py
+JAX_TRAINING = CURRENTS, CONVOLUTIONS = "one layer, constant currents", "the tutorial's network"
 
 Array = npt.NDArray[np.float32]
 
@@ -79,8 +84,8 @@ class Result:
 
     case: Case
     setting: str
-    kind: str  # TIME, MEMORY or FIRST_CALL
-    samples: tuple[float, ...] = ()  # seconds or bytes
+    kind: str  # TIME, MEMORY, FIRST_CALL or DIFFERENCE
+    samples: tuple[float, ...] = ()  # seconds, bytes, or differences
     note: str = ""  # says why samples are few, or why there are none
 
     def entry(self, key: str) -> Any:

@@ -5,7 +5,24 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import beside, models, tutorials
 from benchmarks.networks import DEEP_DIGITS
-from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FLUSHED, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
+from benchmarks.suite import (
+    BOTH,
+    CHANNELS_LAST,
+    CURRENTS,
+    DEFAULT,
+    FLUSHED,
+    FORWARD,
+    IN_JAX,
+    IN_JAX_LOOP,
+    JAX_TRAINING,
+    KEPT,
+    RETURNED,
+    TRAINING,
+    Bar,
+    Layout,
+    Size,
+    Suite,
+)
 
 OURS, LOOP, EAGER, JAX = "spikingtorch", "spikingtorch, loop", "eager loop", "jax.lax.scan"
 FOLD, STEP, OLDER, JELLY = "spikingtorch, fold", "spikingtorch, step", "older spikingtorch", "spikingjelly"
@@ -57,6 +74,11 @@ FLOOR = in_both("ReLU, no neurons")
 DIGITS_ALL: list[str | tuple[str, ...]] = [(FOLD, OURS), STEP, FOLD + CHANNELS_LAST, *in_both(*DIGITS_PEERS)]
 DIGITS_ALL += ["snntorch, by layer", "norse, by layer", EAGER, *in_both(OLDER), *FLOOR]
 
+# as it comes, and in forms that some sizes prefer
+JAX_FORMS = [JAX, f"{JAX}, checkpoint", f"{JAX}, unroll=2"]
+JAX_PEERS = ["spyx", "jaxpike", "jaxpike, scan_unroll=1", "jaxpike, scan_unroll=1, remat", "brainpy"]
+JAX_ALL = (IN_JAX, *JAX_FORMS, OURS, *JAX_PEERS)
+
 SMOOTH = [f"{name}{states}" for states in ("", ", 3 states") for name in ("exp", "tanh", "sigmoid")]
 SMOOTH += ["exp + tanh + sigmoid, 3 states"]
 HARD = ["sin", "cos", "pow", "erf", "log"]
@@ -72,6 +94,12 @@ OF_TUTORIALS = [Size(25, 32, 784), Size(25, 32, 2 * 34 * 34), Size(100, 32, 40)]
 BY_SIZE = [Layout("images a second", columns=["T", "B"])]
 BY_SETTING = [Layout(rows="model", columns=["setting"])]
 COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
+
+
+def in_jax(than: str, over: Sequence[str], limit: float, mode: str, *Ns: int) -> Bar:
+    """Return the bar of ``spikingtorch.jax`` being so many times as fast."""
+    return Bar(f"spikingtorch.jax over {than}", "calls a second", [IN_JAX], over, limit, {"N": Ns, "mode": [mode]})
+
 
 # fmt: off
 SUITES: dict[str, Suite] = {
@@ -110,6 +138,26 @@ SUITES: dict[str, Suite] = {
          Bar("the longest", "seconds", [50, 5000], [], 0.05, WARM, "T", worst=True),
          Bar("T = 5000 over T = 50", "seconds", [5000], [50], 1.25, COLD, "T")],
         modes=["cold", "warm", "second", "tracer", "everything"], kinds=["first call"]),
+    "jax": Suite(
+        "LIF in JAX, all jitted and in turns in one process", {"lif": [JAX_ALL]}, NEURON[:2], modes=[BOTH, FORWARD],
+        bars=[in_jax("the same step in lax.scan", [JAX], 4.0, BOTH, 512),
+              in_jax("the same step in lax.scan", [JAX], 2.3, BOTH, 2048),
+              in_jax("the best lax.scan", JAX_FORMS, 0.95, FORWARD, 512, 2048),
+              in_jax("the fastest peer", JAX_PEERS, 1.0, BOTH, 512, 2048),
+              *(in_jax("spikingtorch", [OURS], 1.0 / 1.3, mode, 512, 2048) for mode in (BOTH, FORWARD))],
+        # a process that uses JAX alone returns freed memory, and the first kernel in torch keeps it
+        settings=[RETURNED, KEPT]),
+    "jax-first-call": Suite(
+        "First call of LIF in JAX, forward and backward", {"lif": [IN_JAX, JAX]},
+        [Size(T, 1, 64) for T in (50, 5000)], [Layout("seconds", columns=["mode"])],
+        [Bar("spikingtorch.jax", "seconds", [IN_JAX], [], 0.5, COLD)],
+        modes=["cold", "warm", "second", "tracer", "everything"], kinds=["first call"]),
+    "jax-digits": Suite(
+        "Training on digits in JAX, jitted whole", dict.fromkeys(JAX_TRAINING, ((IN_JAX, IN_JAX_LOOP),)),
+        [Size(100, 32, 784)], [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "millionths")],
+        [Bar("spikingtorch.jax over lax.scan", "calls a second", [IN_JAX], [IN_JAX_LOOP], 2.0, {"model": [CURRENTS]}),
+         Bar("largest difference of losses", "millionths", [IN_JAX], [], 100.0)],
+        modes=[TRAINING], kinds=["time", "difference"], settings=[RETURNED, KEPT]),
     "memory": Suite(
         "Peak memory of LIF above its inputs", {"lif": LIF_ALL}, NEURON[:2],
         [Layout("MB"), Layout("tensors of the size of the input")],

@@ -18,19 +18,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import BOTH, FIRST_CALL, FLUSHED, KEPT, MEMORY, RESIDENT, RETURNED, TIME, Case, Size
+from benchmarks.suite import BOTH, DIFFERENCE, FIRST_CALL, FLUSHED, KEPT, MEMORY, RESIDENT, RETURNED, TIME, Case, Size
 
 Job = dict[str, Any]
 Call = Callable[[], object]
-LIBRARIES = ("spikingtorch", "torch", "numpy", "spikingjelly", "snntorch", "norse", "sinabs", "jax", "jaxlib")
+LIBRARIES = ("spikingtorch", "torch", "numpy", "spikingjelly", "snntorch", "norse", "sinabs")
+IN_JAX = ("jax", "jaxlib", "optax", "spyx", "jaxpike", "brainpy")
+
+
+def _case(fields: Sequence[Any]) -> Case:
+    """Return the case that JSON has made a list of, in its usual mode."""
+    contestant, model, size, _ = fields
+    return Case(contestant, model, Size(*size))
 
 
 def _call_of(fields: Sequence[Any], backend: str, built: dict[Case, Any]) -> Call:
     """Return the call of a case that JSON has made a list of; calls of one contestant share their inputs."""
     from benchmarks import peers
 
-    contestant, model, size, mode = fields
-    case = Case(contestant, model, Size(*size))
+    case, mode = _case(fields), fields[-1]
     if case not in built:
         built[case] = peers.subject(case, backend).calls
     call: Call = built[case].get(mode, built[case].get(BOTH))
@@ -112,19 +118,22 @@ def _resident(key: str) -> int:
 
 
 def run_first_call(job: Job) -> dict[str, float]:
-    """Return seconds of the first call, of the second, and of the set-up of torch's tracer, where that comes before."""
-    import torch
-
+    """Return seconds of the first call, of the second, and of the tracer's set-up, where that comes before."""
+    from benchmarks import peers
     from benchmarks.subject import seconds
 
-    def trace_a_sine() -> None:
-        from torch.fx.experimental.proxy_tensor import make_fx
+    subject = peers.subject(_case(job["case"]), job["backend"])
+    tracer = seconds(subject.tracer) if job["traced"] else 0.0
+    return {"tracer": tracer, "first": seconds(subject.calls[BOTH]), "second": seconds(subject.calls[BOTH])}
 
-        make_fx(lambda x: torch.autograd.grad(x.sin().sum(), x)[0])(torch.ones(2, requires_grad=True))
 
-    call = _call_of(job["case"], job["backend"], {})
-    tracer = seconds(trace_a_sine) if job["traced"] else 0.0
-    return {"tracer": tracer, "first": seconds(call), "second": seconds(call)}
+def run_difference(job: Job) -> float:
+    """Return the largest difference between what a case computes and what the plain loop does."""
+    from benchmarks import peers
+
+    subjects = [peers.subject(_case(job["case"]), job["backend"], plain) for plain in (False, True)]
+    found, expected = (subject.observe(None)[0] for subject in subjects)
+    return float(abs(found - expected).max())
 
 
 def run_check(job: Job) -> list[str]:
@@ -158,7 +167,7 @@ def run_machine(_: Job) -> dict[str, str]:
         # the kernel puts what is on in brackets
         "transparent huge pages": pages.read_text().partition("[")[2].partition("]")[0] if pages.exists() else "none",
         "system": f"{platform.platform()}, Python {platform.python_version()}",
-    } | {library: versions.get(library, "not installed") for library in LIBRARIES}
+    } | {library: versions.get(library, "not installed") for library in (*LIBRARIES, *IN_JAX)}
 
 
 KINDS: dict[str, Callable[[Job], Any]] = {
@@ -166,6 +175,7 @@ KINDS: dict[str, Callable[[Job], Any]] = {
     MEMORY: run_memory,
     RESIDENT: run_resident,
     FIRST_CALL: run_first_call,
+    DIFFERENCE: run_difference,
     "check": run_check,
     "machine": run_machine,
 }

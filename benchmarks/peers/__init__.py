@@ -10,10 +10,11 @@ from torch import Tensor
 from benchmarks import beside, convolutional, models, training, tutorials
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
 from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject
-from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
+from benchmarks.suite import CHANNELS_LAST, DECAY, IN_JAX, IN_JAX_LOOP, OURS, Case, draw_weight
 
-# where a file is not called as the first word of a contestant's name
-FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", "torch.linear": "ours", OURS: "ours"}
+# where a file is not called as the first word of a contestant's name, by that word or by the whole name
+FILES = dict.fromkeys(["jax.lax.scan", IN_JAX, IN_JAX_LOOP], "peers.jax")
+FILES |= dict.fromkeys([OURS, "torch.add", "torch.linear"], "ours")
 FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
 # networks that each side has as a whole, and the file that has them
 WHOLE: dict[str, Any] = {**dict.fromkeys(models.MODELS, models), **dict.fromkeys(tutorials.NETWORKS, tutorials)}
@@ -66,7 +67,7 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, by a backend of ``scan``; or a plain loop that computes what it says."""
     if case.model in WHOLE:
         return training.subject(WHOLE[case.model].trained(case))
-    name = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
-    module = importlib.import_module(f"benchmarks.{FILES.get(name, f'peers.{name}')}")
+    word = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
+    module = importlib.import_module(f"benchmarks.{FILES.get(case.contestant) or FILES.get(word, f'peers.{word}')}")
     found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)
     return found

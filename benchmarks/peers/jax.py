@@ -1,16 +1,32 @@
-"""JAX: the same neurons in a jitted ``jax.lax.scan``, written as a user of JAX would."""
+"""JAX: the same neurons in a jitted ``jax.lax.scan``, as a user would write them, and by ``spikingtorch.jax``."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import jax_training, peers
 from benchmarks.subject import Observation, Subject
-from benchmarks.suite import ADAPTIVE, BETA, BOTH, DECAY, FORWARD, THRESHOLD, Case, draw, draw_gradient, draw_weight
+from benchmarks.suite import (
+    ADAPTIVE,
+    BETA,
+    BOTH,
+    DECAY,
+    FORWARD,
+    JAX_TRAINING,
+    THRESHOLD,
+    Array,
+    Case,
+    Size,
+    draw,
+    draw_gradient,
+    draw_weight,
+)
+from spikingtorch import jax as snn
 
+Run = Callable[..., jax.Array]
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
@@ -57,22 +73,42 @@ def recurrent(weight: jax.Array) -> Step:
 NEURONS: dict[str, tuple[Callable[..., Step], int]] = {"lif": (lambda: lif, 0), "adaptive": (lambda: adaptive, 3)}
 NEURONS["recurrent"] = recurrent, 2
 
+# what a contestant makes of the step, and how many steps are one turn of the loop
+FORMS: dict[str, tuple[Callable[[Any], Any], int]] = {"jax.lax.scan": (lambda step: step, 1)}
+# the backward pass computes the slopes again, in place of reading them
+FORMS["jax.lax.scan, checkpoint"] = jax.checkpoint, 1
+# on a CPU, an unrolled loop is slower, by four or by sixteen steps even two to seven times
+FORMS["jax.lax.scan, unroll=2"] = (lambda step: step, 2)
 
-def subject(case: Case, backend: str, plain: bool = False) -> Subject:
-    """Return what a case is about, or our own loop, which computes the same."""
-    if plain:
-        return peers.subject(case._replace(contestant="spikingtorch, loop"), backend)
-    make, states = NEURONS[case.model]
-    weights = [draw_weight(case.size.N)] if case.model == "recurrent" else []
-    leaves, gradient = (
-        [jnp.asarray(each) for each in (draw(case.size), *weights)],
-        jnp.asarray(draw_gradient(case.size)),
-    )
 
-    def run(x: jax.Array, *weights: jax.Array) -> jax.Array:
+class Library(NamedTuple):
+    """A library of JAX: its LIF over time, by contestant, and the step that it says that it computes."""
+
+    runs: Mapping[str, Callable[[Size], Run]]  # from inputs to spikes
+    step: Step
+    gain: float = 1.0  # on the input of its neurons; the inputs are divided by it beforehand
+
+    def subject(self, case: Case, _: str, plain: bool = False) -> Subject:
+        """Return what a case is about, or a plain loop that computes what it says that it computes."""
+        documented = over_time(lambda v, x: self.step(v, self.gain * x))
+        return jitted(documented if plain else self.runs[case.contestant](case.size), case.size, gain=self.gain)
+
+
+def over_time(step: Step, states: int = 0, unroll: int = 1) -> Run:
+    """Return a step over time from rest."""
+
+    def run(x: jax.Array) -> jax.Array:
         zeros = jnp.zeros(x.shape[1:])
-        # unroll=1: on a CPU, unrolling the loop by 4 or by 16 makes it two to seven times slower
-        return jax.lax.scan(make(*weights), (zeros,) * states or zeros, x)[1]
+        spikes: jax.Array = jax.lax.scan(step, (zeros,) * states or zeros, x, unroll=unroll)[1]
+        return spikes
+
+    return run
+
+
+def jitted(run: Run, size: Size, weights: Sequence[Array] = (), gain: float = 1.0) -> Subject:
+    """Return what leads from inputs, and from weights, to spikes, jitted, with its gradients."""
+    leaves = [jnp.asarray(each) for each in (draw(size) / np.float32(gain), *weights)]
+    gradient = jnp.asarray(draw_gradient(size))
 
     def run_and_pull(gradient: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
         spikes, pull = jax.vjp(run, *leaves)
@@ -85,4 +121,35 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
         spikes, *gradients = map(np.asarray, both(gradient if kept is None else gradient * kept, *leaves))
         return spikes, gradients
 
-    return Subject({FORWARD: lambda: wait(forward(*leaves)), BOTH: lambda: wait(both(gradient, *leaves))}, observe)
+    calls = {FORWARD: lambda: wait(forward(*leaves)), BOTH: lambda: wait(both(gradient, *leaves))}
+    return Subject(calls, observe, trace_a_sine)
+
+
+def trace_a_sine() -> None:
+    """Compile something, which sets XLA up."""
+    jax.jit(jax.grad(jnp.sin))(1.0).block_until_ready()
+
+
+def own(size: Size, backend: Any) -> Subject:
+    """Return LIF through ``spikingtorch.jax``."""
+
+    def run(x: jax.Array) -> jax.Array:
+        return snn.scan(snn.lif_step, snn.LIFState(jnp.zeros(x.shape[1:])), x, params=params, backend=backend)[1]
+
+    params = {"decay": DECAY, "threshold": THRESHOLD}
+    return jitted(run, size)
+
+
+def subject(case: Case, backend: str, plain: bool = False) -> Subject:
+    """Return what a case is about, or our own loop in torch, which computes the same."""
+    if case.model in JAX_TRAINING:
+        return jax_training.subject(case, "loop" if plain or case.contestant.endswith("loop") else backend)
+    if plain:
+        return peers.subject(case._replace(contestant="spikingtorch, loop"), backend)
+    if case.is_ours:
+        return own(case.size, backend)
+    (make, states), (wrap, unroll) = NEURONS[case.model], FORMS[case.contestant]
+    if case.model != "recurrent":
+        return jitted(over_time(wrap(make()), states, unroll), case.size)
+    weight = draw_weight(case.size.N)
+    return jitted(lambda x, w: over_time(wrap(make(w)), states, unroll)(x), case.size, [weight])
