@@ -1,0 +1,1 @@
+"""The library for JAX beside oracles that share no code with it."""
