@@ -1,1 +1,1 @@
-"""Tests of the library for JAX."""
+"""The library for JAX beside oracles that share no code with it."""

@@ -1,0 +1,90 @@
+"""Numbers for every neuron, in every layout: arrays of JAX, and the same as tensors."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.interop import to_jax
+from spikingtorch.verification.case import Case, Seen
+
+# the shape of the neurons, and the axis of time
+LAYOUTS: dict[str, tuple[tuple[int, ...], int]] = {
+    "(T, N)": ((5,), 0),
+    "(T,)": ((), 0),
+    "(T, B, N)": ((2, 3), 0),
+    "(B, T, N)": ((2, 3), 1),
+    "(B, N, T)": ((2, 3), -1),
+    "(T, C, N)": ((3, 1, 4), -4),
+    "(T, many)": ((300,), 0),
+    "(B, T, many)": ((2, 131), 1),
+}
+# the axes that a parameter has of those of the neurons; a number has none and is no array
+FORMS = ["number", "0-d", "per neuron", "per channel", "full", "mixed", "static"]
+
+
+class Draw(NamedTuple):
+    """Arguments of a scan: tensors in float64, time where dim says."""
+
+    case: Case
+    state: Any
+    xs: Any
+    params: dict[str, Any]
+    dim: int
+    form: str
+
+    def torch_arguments(self) -> tuple[Any, Any, dict[str, Any]]:
+        """Return state, xs and params; a number is a tensor, so that it has a gradient."""
+        return self.state, self.xs, {n: torch.as_tensor(p, dtype=torch.float64) for n, p in self.params.items()}
+
+    def arguments(self, dtype: Any = jnp.float64) -> tuple[Any, Any, dict[str, Any]]:
+        """Return state, xs and params in JAX, in a dtype; states and parameters in float32 at least."""
+        wide = jnp.promote_types(dtype, jnp.float32)
+
+        def cast(tree: Any, to: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf.astype(to) if isinstance(leaf, jax.Array) else leaf, tree)
+
+        state, xs, params = to_jax((self.state, self.xs, self.params))
+        return cast(state, wide), cast(xs, dtype), cast(params, wide)
+
+    def margin(self, options: dict[str, Any]) -> float:
+        """Return the smallest distance of a membrane from the threshold."""
+        seen = Seen()
+        chosen = options | ({"surrogate": seen} if self.case.spikes else {})
+        state, xs, params = self.torch_arguments()
+        F.scan(self.case.step, state, xs, params=params | chosen, dim=self.dim, backend="loop")
+        noise = xs[1].unbind(self.dim) if seen.probabilities else ()
+        chances = [(p - n).abs() for p, n in zip(seen.probabilities, noise, strict=True)]
+        return min([u.abs().min().item() for u in (*seen.membranes, *chances)], default=np.inf)
+
+
+def draw(case: Case, T: int, layout: str, form: str, seed: int = 0) -> Draw:
+    """Draw inputs, a state between rest and threshold, and parameters."""
+    rng = np.random.default_rng(seed)
+    shape, dim = LAYOUTS[layout]
+    streams = [torch.tensor(rng.uniform(*span, size=(T, *shape))) for span in case.inputs]
+    start = case.initial(tuple(streams) if len(streams) > 1 else streams[0])
+    state = torch.utils._pytree.tree_map(lambda s: s + torch.tensor(rng.uniform(0.0, 0.05, size=shape)), start)
+    forms = {"number": None, "static": None, "0-d": (), "per neuron": shape[-1:], "per channel": (*shape[:-1], 1)}
+    axes: list[Any] = [*forms.values(), shape] if form == "mixed" else [forms.get(form, shape)]
+
+    def parameter(k: int, span: tuple[float, float]) -> Any:
+        size = axes[k % len(axes)]
+        value = rng.uniform(*span, size=size if shape else () if size is not None else None)
+        return float(value) if size is None else torch.tensor(value, dtype=torch.float64)
+
+    xs = tuple(x.movedim(0, dim) for x in streams)
+    params = {name: parameter(k, span) for k, (name, span) in enumerate(case.params.items())}
+    return Draw(case, state, xs if len(xs) > 1 else xs[0], params, dim, form)
+
+
+def draw_apart(case: Case, T: int, layout: str, form: str, options: dict[str, Any], margin: float) -> Draw:
+    """Draw until no membrane is within a margin of the threshold."""
+    for seed in range(200):
+        found = draw(case, T, layout, form, seed)
+        if found.margin(options) > margin:
+            return found
+    raise AssertionError(f"no draw of {case.name} keeps {margin} away from the threshold")

@@ -1,0 +1,185 @@
+"""Neurons x surrogates x resets x dtypes x layouts x lengths beside jax.lax.scan and torch."""
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch import jax as snn
+from spikingtorch.interop import to_jax
+from spikingtorch.verification.cases import CASES, LEVELS, TWINS, Case, by_name
+from tests.jax.neurons import FORMS, LAYOUTS, Draw, draw, draw_apart
+from tests.jax.oracle import LIMITS, Scan, assert_same, cotangents, named, on, plain, relative_error
+
+DTYPES = ["float64", "float32", "float64", "float32", "float16", "bfloat16"]
+T_AND_LAYOUT = [(T, layout) for T in (1, 2, 17) for layout in LAYOUTS] + [(500, "(T, N)"), (500, "(B, T, N)")]
+# of narrow dtypes, far more than rounding moves a membrane
+APART = 3e-5
+
+
+class Row(NamedTuple):
+    case: Case
+    reset: Any
+    surrogate: Any  # with its twin
+    dtype: str
+    T: int
+    layout: str
+    form: str
+
+    def options(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return surrogate and reset rule, in torch and in JAX, in the dtype of the parameters."""
+        ours, theirs = (self.case.options(each, self.reset) for each in self.surrogate)
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        return ours, jax.tree.map(lambda x: x.astype(wide) if isinstance(x, jax.Array) else x, to_jax(theirs))
+
+    def __str__(self) -> str:
+        surrogate, reset = by_name(self.surrogate[0]), by_name(self.reset)
+        return f"{self.case.name}-{reset}-{surrogate}-{self.dtype}-{self.T}-{self.layout}-{self.form}"
+
+
+def rows() -> list[Row]:
+    """Return rows in which every neuron meets every reset rule and every surrogate, and all else at random."""
+    pick = random.Random(0)
+    found = []
+    for number, case in enumerate(CASES):
+        rules, known = case.rules(), (*TWINS, *(LEVELS if case.levels else ()))
+        if case.name == "stochastic_lif":  # which needs a probability
+            known = tuple(pair for pair in TWINS if hasattr(pair[0], "primitive"))
+        count = max(4 * len(rules), len(known) if case.spikes else 12)
+        for k in range(count):
+            T, layout = pick.choice(T_AND_LAYOUT)
+            pair = known[(number + k) % len(known)]
+            # one level of these is no threshold that the margin knows
+            dtype = "float64" if pair in LEVELS else pick.choice(DTYPES)
+            found.append(Row(case, rules[k % len(rules)], pair, dtype, T, layout, pick.choice(FORMS)))
+    return found
+
+
+ROWS = rows()
+
+
+def results(scan: Scan, row: Row, found: Draw, dtype: str) -> dict[str, Any]:
+    """Return outputs, final state, and the gradients of everything floating for random cotangents."""
+    _, options = row._replace(dtype=dtype).options()
+    state, xs, params = found.arguments(dtype)
+    step = getattr(snn, row.case.step.__name__, row.case.twin)
+    learned, put_back = split(params | options, found.form != "static")
+
+    def run(state: Any, xs: Any, learned: Any) -> Any:
+        return scan(step, state, xs, params=put_back(learned), dim=found.dim)
+
+    def all_of_it(state: Any, xs: Any, learned: Any) -> Any:
+        got, pull = jax.vjp(run, state, xs, learned)
+        return {"results": got, "gradients": pull(cotangents(got))}
+
+    return named(jax.jit(all_of_it)(state, xs, learned))
+
+
+def of_torch(row: Row, found: Draw) -> dict[str, Any]:
+    """Return the same from torch, by its loop."""
+    state, xs, params = found.torch_arguments()
+    learned, put_back = split(params | row.options()[0], found.form != "static")
+    given = jax.tree.map(lambda leaf: torch.as_tensor(leaf).double().clone().requires_grad_(), (state, xs, learned))
+    got = F.scan(row.case.step, given[0], given[1], params=put_back(given[2]), dim=found.dim, backend="loop")
+    values = to_jax(jax.tree.map(lambda leaf: leaf.detach(), got))
+    pairs = zip(jax.tree.leaves(got), jax.tree.leaves(cotangents(values)), strict=True)
+    attached = [(leaf, torch.tensor(jax.device_get(weight))) for leaf, weight in pairs if leaf.requires_grad]
+    outputs, weights = zip(*attached, strict=True)
+    sources, form = jax.tree.flatten(given)
+    grads = torch.autograd.grad(outputs, sources, weights, allow_unused=True, materialize_grads=True)
+    return named({"results": values, "gradients": to_jax(jax.tree.unflatten(form, grads))})
+
+
+def split(params: dict[str, Any], learns: bool) -> tuple[dict[str, Any], Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Return the numbers among the parameters by name, the slope of a surrogate too, and what puts others there."""
+    leaves, form = jax.tree.flatten(params)
+    numbers = {
+        name: leaf for name, leaf in named(params).items() if learns and isinstance(leaf, float | jax.Array | torch.Tensor)
+    }
+
+    def put_back(others: dict[str, Any]) -> dict[str, Any]:
+        built: dict[str, Any] = jax.tree.unflatten(
+            form, [others.get(name, leaf) for name, leaf in zip(named(params), leaves, strict=True)]
+        )
+        return built
+
+    return numbers, put_back
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_scan_equals_lax_scan_and_torch(row: Row) -> None:
+    given = (row.case, row.T, row.layout, row.form)
+    with jax.enable_x64(True):
+        if row.dtype == "float64":
+            found = draw(*given)
+            got = results(on("auto"), row, found, row.dtype)
+            assert_same(got, results(plain, row, found, row.dtype))
+            assert_same(got, of_torch(row, found))
+            return
+        found = draw_apart(*given, row.options()[0], APART)
+        got, same = results(on("auto"), row, found, row.dtype), results(plain, row, found, row.dtype)
+        if row.T < 500:
+            assert_same(got, same)
+        if row.dtype == "float32":
+            check_rounding(got, same, results(plain, row, found, "float64"))
+
+
+def check_rounding(got: dict[str, Any], same: dict[str, Any], want: dict[str, Any]) -> None:
+    """Assert that float32 is as near to float64 as lax.scan comes, but for a factor of 2."""
+    for name, value in got.items():
+        exact = want[name].astype(value.dtype)
+        error, own = relative_error(value, exact), relative_error(same[name], exact)
+        assert own < 1e-3, f"{name}: the draw is no good, lax.scan itself is off by {own}"
+        limit = max(LIMITS["float32"], 2 * own)
+        assert error <= limit, f"{name} is off by {error:.2g}, and that of lax.scan by {own:.2g}"
+
+
+def test_every_neuron_meets_every_surrogate_and_reset() -> None:
+    for case in CASES:
+        mine = [row for row in ROWS if row.case is case]
+        assert {row.reset for row in mine} == {*case.rules()}
+        if case.spikes:
+            assert len({row.surrogate for row in mine}) > 7
+    for column, values in (("dtype", DTYPES), ("T", (1, 2, 17, 500)), ("layout", LAYOUTS), ("form", FORMS)):
+        assert {getattr(row, column) for row in ROWS} == {*values}
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("row", ROWS[::3], ids=str)
+def test_all_rows_run_fused(row: Row) -> None:
+    with jax.enable_x64(True):
+        state, xs, params = draw(row.case, row.T, row.layout, row.form).arguments(row.dtype)
+        told = snn.explain_scan(
+            row.case.twin, state, xs, params=params | row.options()[1], dim=LAYOUTS[row.layout][1], backend="fused"
+        )
+        assert told.backend == "fused", told
+
+
+def test_the_table_sees_a_wrong_gradient() -> None:
+    """A scan whose backward pass forgets one thing fails, whatever the thing is."""
+    row = next(r for r in ROWS if r.case.name == "lif" and r.T == 17 and r.dtype == "float64" and r.form == "full")
+
+    def forgets(what: str) -> Scan:
+        def scan(step: Any, state: Any, xs: Any, *, params: Any, dim: int) -> Any:
+            given = {"state": state, "xs": xs, "decay": params["decay"]}
+            given[what] = jax.tree.map(jax.lax.stop_gradient, given[what])
+            return plain(step, given["state"], given["xs"], params=params | {"decay": given["decay"]}, dim=dim)
+
+        return scan
+
+    with jax.enable_x64(True):
+        found = draw(row.case, row.T, row.layout, row.form)
+        want = results(plain, row, found, "float64")
+        for what in ("state", "xs", "decay"):
+            with pytest.raises(AssertionError, match="is off by"):
+                assert_same(results(forgets(what), row, found, "float64"), want)
+
+
+def test_jnp_is_in_float32_outside() -> None:
+    assert jnp.zeros(()).dtype == jnp.float32
