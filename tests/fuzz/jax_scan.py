@@ -37,7 +37,16 @@ PARAMETERS = ["float", "0-d", "neurons", "full", "channel", "int"]
 # relative noise on what a line computes
 NOISE = {"float64": 1e-13, "float32": 1e-6}
 VALUES = ["eager", "jit", "vmap xs", "vmap state", "vmap params", "vmap arrays", "vmap", "vmap(vmap)", "scan around"]
-GRADIENTS = ["vjp", "jit(vjp)", "vmap(vjp)", "vmap(vjp) xs", "vmap(vjp) params", "grad(vmap)", "checkpoint", "cond around"]
+GRADIENTS = [
+    "vjp",
+    "jit(vjp)",
+    "vmap(vjp)",
+    "vmap(vjp) xs",
+    "vmap(vjp) params",
+    "grad(vmap)",
+    "checkpoint",
+    "cond around",
+]
 GRADIENTS += ["jacrev", "vjp of states"]
 SECOND = ["grad(grad)", "jvp(grad)"]
 FORWARD = ["jvp", "jacfwd"]

@@ -123,3 +123,23 @@ def on(backend: str) -> Scan:
         return snn.scan(step, state, xs, params=params, dim=dim, backend=backend)  # type: ignore[arg-type]
 
     return run
+
+
+def gradients(scan: Scan, step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0) -> Any:
+    """Return results, and the gradients of state, inputs and parameters, as one compiled program."""
+
+    def all_of_it(*given: Any) -> Any:
+        results, pull = jax.vjp(lambda s, x, p: scan(step, s, x, params=p, dim=dim), *given)
+        return results, pull(cotangents(results))
+
+    return jax.jit(all_of_it)(state, xs, params or {})
+
+
+def check(step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0) -> None:
+    """Assert that a step runs as by lax.scan, by itself and with gradients."""
+    alone, (results, grads) = (
+        on("auto")(step, state, xs, params=params, dim=dim),
+        gradients(plain, step, state, xs, params, dim),
+    )
+    assert_same(alone, results)
+    assert_same(gradients(on("auto"), step, state, xs, params, dim), (results, grads))

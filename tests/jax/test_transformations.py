@@ -228,7 +228,9 @@ FIRST: dict[str, Transform] = {
     "while_loop around": while_loop,
     "cond around": cond,
     "vmap(cond)": mapped_cond,
-    "lax.map": lambda p, scan: jax.lax.map(lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked((0, 0, 0))[1]),
+    "lax.map": lambda p, scan: jax.lax.map(
+        lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked((0, 0, 0))[1]
+    ),
     "closures": closed_over,
     "donation": donated,
 }
