@@ -88,7 +88,11 @@ MIXING = [
     ),
     *("{a}.at[...].multiply(2.0)", "jax.lax.fori_loop(0, 3, lambda i, v: v * 0.9 + i, {a})", "jnp.flip({a})"),
     *("{a} + jnp.vdot({a}, {b})", "(jnp.eye({a}.size) @ {a}.reshape(-1)).reshape({a}.shape)", "jnp.roll({a}, 1)"),
-    *("{a} + jax.random.uniform(jax.random.key(3), {a}.shape)", "{a} * (2.0 if {a}.ndim > 1 else 3.0)", "softmax({a})"),
+    *(
+        "{a} + jax.random.uniform(jax.random.key(3), {a}.shape, {a}.dtype)",
+        "{a} * (2.0 if {a}.ndim > 1 else 3.0)",
+        "softmax({a})",
+    ),
     *(
         "{a} * jnp.prod(jnp.asarray({b}.shape))",
         "jax.lax.while_loop(lambda v: jnp.max(v) > 1.0, lambda v: 0.5 * v, {a})",
@@ -333,7 +337,7 @@ def kind_of(dtype: str) -> str:
 
 
 def space_of(step: JaxStep, noise: Any = None) -> dict[str, Any]:
-    """Return the names of a step's source: make, make_State, make_X; noise goes over each value that a line computes."""
+    """Return the names of a step's source. Noise, a function, goes over each value that a line computes."""
     space: dict[str, Any] = {"__name__": "a_step_of_the_fuzzer"}
     exec(compile(HEAD + step.source, "<a step of the fuzzer>", "exec"), space)
     space["r"] = noise or space["r"]

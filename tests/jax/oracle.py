@@ -105,7 +105,8 @@ def named(tree: Any) -> dict[str, Any]:
 def assert_same(got: Any, want: Any, *, limit: float | None = None, form: bool = True) -> None:
     """Assert that two trees have one form, and leaves of one shape, one dtype and the same numbers up to rounding."""
     if form:
-        assert jax.tree.structure(got) == jax.tree.structure(want)
+        forms: list[Any] = [jax.tree.structure(tree) for tree in (got, want)]
+        assert forms[0] == forms[1]
     ours, theirs = named(got), named(want)
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():

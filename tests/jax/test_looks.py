@@ -1,7 +1,7 @@
 """Steps that look beyond their own neuron, or at the shape of their input: lax.scan has to run these.
 
-A kernel is made from what a step does to one neuron. So a step whose result depends on others, or on how many there are,
-must not become one.
+A kernel is made from what a step does to one neuron. So a step whose result depends on others, or on how
+many there are, must not become one.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ LOOKS: dict[str, Callable[[Any], Any]] = {
             jax.lax.while_loop(lambda y: y.max() > 0.5, lambda y: 0.5 * y, jax.lax.stop_gradient(x))
         )
     ),
-    "vmap with an axis name": lambda x: jax.vmap(lambda y: y - jax.lax.pmean(y, "b"), axis_name="b")(x),
+    "vmap with an axis name": lambda x: jax.vmap(lambda y: y - jax.lax.pmean(y, "b"), axis_name="b")(x),  # type: ignore[no-untyped-call]
     "associative_scan": lambda x: jax.lax.associative_scan(jnp.add, x),
     "a convolution": lambda x: jnp.stack([jnp.convolve(row, jnp.asarray([0.5, 0.3]), "same") for row in x]),
     "map_coordinates by take": lambda x: jnp.take(x, jnp.asarray([2, 0, 1]), axis=-1),
@@ -104,5 +104,5 @@ def test_a_step_with_effects_has_them_at_every_step() -> None:
         return v + x, v
 
     snn.scan(step, jnp.zeros(()), jnp.arange(4.0))
-    jax.effects_barrier()
+    jax.effects_barrier()  # type: ignore[no-untyped-call]
     assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]

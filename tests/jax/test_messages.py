@@ -29,9 +29,10 @@ WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], type[Exception]]] = {
 @pytest.mark.parametrize("message", WRONG)
 def test_messages(message: str) -> None:
     step, state, xs, more, error = WRONG[message]
+    scan: Any = snn.scan
     for backend in ("auto", "fused", "loop"):
         with pytest.raises(error, match=f"scan: .*{message}"):
-            snn.scan(step, state, xs, **({"backend": backend} | more))
+            scan(step, state, xs, **{"backend": backend, **more})
 
 
 def test_a_refused_step_on_request_names_the_primitive() -> None:

@@ -135,6 +135,7 @@ def test_verification_takes_second_derivatives_without_a_scan() -> None:
     """The page of verification compares second derivatives of a surrogate alone, where nothing is forgotten."""
     with jax.enable_x64(True):
         u = jnp.linspace(-1.0, 1.0, 7)
-        for surrogate in (J.Sigmoid(), J.Arctan(), J.Gaussian()):
+        surrogates: tuple[Any, ...] = (J.Sigmoid(), J.Arctan(), J.Gaussian())
+        for surrogate in surrogates:
             second = jax.vmap(jax.grad(jax.grad(surrogate)))(u)
             assert_same(second, jax.vmap(jax.grad(surrogate.derivative))(u))

@@ -136,7 +136,7 @@ def while_loop(p: Problem, scan: Scan) -> Any:
 def cond(p: Problem, scan: Scan) -> Any:
     def total(yes: Any, given: Any) -> Any:
         halved = lambda state, xs, params: (state, jax.tree.map(lambda x: 0.5 * x, xs), params)  # noqa: E731
-        return jax.lax.cond(yes, lambda g: p.loss(scan)(*g), lambda g: p.loss(scan)(*halved(*g)), given)
+        return jax.lax.cond(yes, lambda g: p.loss(scan)(*g), lambda g: p.loss(scan)(*halved(*g)), given)  # type: ignore[no-untyped-call]
 
     run = jax.jit(jax.value_and_grad(total, 1))
     return [run(jnp.asarray(yes), p.given) for yes in (True, False)]
