@@ -37,7 +37,16 @@ PARAMETERS = ["float", "0-d", "neurons", "full", "channel", "int"]
 # relative noise on what a line computes
 NOISE = {"float64": 1e-13, "float32": 1e-6}
 VALUES = ["eager", "jit", "vmap xs", "vmap state", "vmap params", "vmap arrays", "vmap", "vmap(vmap)", "scan around"]
-GRADIENTS = ["vjp", "jit(vjp)", "vmap(vjp)", "vmap(vjp) xs", "vmap(vjp) params", "grad(vmap)", "checkpoint", "cond around"]
+GRADIENTS = [
+    "vjp",
+    "jit(vjp)",
+    "vmap(vjp)",
+    "vmap(vjp) xs",
+    "vmap(vjp) params",
+    "grad(vmap)",
+    "checkpoint",
+    "cond around",
+]
 GRADIENTS += ["jacrev", "vjp of states"]
 SECOND = ["grad(grad)", "jvp(grad)"]
 FORWARD = ["jvp", "jacfwd"]
@@ -101,7 +110,7 @@ class Case:
         if kind == "special":
             odd = draw.choice([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-40], shape)
             numbers = np.where(draw.random(shape) < 0.1, odd, numbers)
-        numbers = {"grid": np.round(2.0 * numbers) / 2.0, "zeros": 0.0 * numbers}.get(kind, numbers)
+        numbers = {"grid": np.round(2.0 * numbers) / 2.0, "zeros": np.zeros(shape)}.get(kind, numbers)
         return jnp.asarray(numbers, floating)
 
     def function(self, arrays: list[Any]) -> Any:
@@ -129,9 +138,9 @@ class Case:
             results, pull = jax.vjp(lambda learned: run(some | learned), learned)
             return results, pull(cotangents(results))
 
-        total = lambda some: weighted(run(some))  # noqa: E731
+        total: Any = lambda some: weighted(run(some))  # noqa: E731
         states = {name: leaf for name, leaf in part.items() if name.startswith(".state")}
-        halved = lambda some: total(jax.tree.map(lambda x: 0.5 * x, some))  # noqa: E731
+        halved: Any = lambda some: total(jax.tree.map(lambda x: 0.5 * x, some))  # noqa: E731
         modes: dict[str, Callable[[], Any]] = {
             "eager": lambda: run(leaves),
             "jit": lambda: jax.jit(run)(leaves),
@@ -205,7 +214,8 @@ class Case:
         asks = told.backend == "fused" and self.call.mode not in (*FORWARD, *SECOND)
         for backend in ("auto", *["fused"] * asks):
             got = self.result(on(backend))
-            assert jax.tree.structure(got) == jax.tree.structure(want), "the results have another form"
+            forms: list[Any] = [jax.tree.structure(tree) for tree in (got, want)]
+            assert forms[0] == forms[1], "the results have another form"
             self.compare(named(got), named(want), counts, f"backend {backend!r}; explain_scan says {told}")
 
     def check_raises(self, error: Exception) -> None:
@@ -276,7 +286,7 @@ def run(case: tuple[JaxStep, list[Call]], counts: Counter[str]) -> None:
         error.add_note(f"{step.source}\n# numbers, to be multiplied by the factor: {step.constants}")
         raise
     finally:
-        jax.clear_caches()
+        jax.clear_caches()  # type: ignore[no-untyped-call]
     counts["calls"] += len(several)
     counts["calls of steps that look at other neurons"] += len(several) * step.mixing
 

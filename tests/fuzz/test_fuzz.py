@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz import networks, scan
+from tests.fuzz import jax_scan, networks, scan
 from tests.fuzz.driver import counted
 
 # random steps may have no surrogate
@@ -22,3 +22,10 @@ def test_random_networks() -> None:
     counts = counted(networks.FUZZER._replace(size=25), seed=3)
     assert counts["folded, nothing mixes"] > 6, counts
     assert counts["gradients compared"] > 50, counts
+
+
+@pytest.mark.long
+def test_random_steps_in_jax() -> None:
+    counts = counted(jax_scan.FUZZER._replace(size=10), seed=1)
+    assert counts["fused"] > counts["calls"] / 2, counts
+    assert counts["arrays compared"] > counts["calls"], counts

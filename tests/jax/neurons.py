@@ -67,13 +67,13 @@ def draw(case: Case, T: int, layout: str, form: str, seed: int = 0) -> Draw:
     shape, dim = LAYOUTS[layout]
     streams = [torch.tensor(rng.uniform(*span, size=(T, *shape))) for span in case.inputs]
     start = case.initial(tuple(streams) if len(streams) > 1 else streams[0])
-    state = torch.utils._pytree.tree_map(lambda s: s + torch.tensor(rng.uniform(0.0, 0.05, size=shape)), start)
+    state = jax.tree.map(lambda s: s + torch.tensor(rng.uniform(0.0, 0.05, size=shape)), start)
     forms = {"number": None, "static": None, "0-d": (), "per neuron": shape[-1:], "per channel": (*shape[:-1], 1)}
     axes: list[Any] = [*forms.values(), shape] if form == "mixed" else [forms.get(form, shape)]
 
     def parameter(k: int, span: tuple[float, float]) -> Any:
         size = axes[k % len(axes)]
-        value = rng.uniform(*span, size=size if shape else () if size is not None else None)
+        value = rng.uniform(*span, size=size if shape or size is None else ())
         return float(value) if size is None else torch.tensor(value, dtype=torch.float64)
 
     xs = tuple(x.movedim(0, dim) for x in streams)

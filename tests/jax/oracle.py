@@ -105,7 +105,8 @@ def named(tree: Any) -> dict[str, Any]:
 def assert_same(got: Any, want: Any, *, limit: float | None = None, form: bool = True) -> None:
     """Assert that two trees have one form, and leaves of one shape, one dtype and the same numbers up to rounding."""
     if form:
-        assert jax.tree.structure(got) == jax.tree.structure(want)
+        forms: list[Any] = [jax.tree.structure(tree) for tree in (got, want)]
+        assert forms[0] == forms[1]
     ours, theirs = named(got), named(want)
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
@@ -123,3 +124,23 @@ def on(backend: str) -> Scan:
         return snn.scan(step, state, xs, params=params, dim=dim, backend=backend)  # type: ignore[arg-type]
 
     return run
+
+
+def gradients(scan: Scan, step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0) -> Any:
+    """Return results, and the gradients of state, inputs and parameters, as one compiled program."""
+
+    def all_of_it(*given: Any) -> Any:
+        results, pull = jax.vjp(lambda s, x, p: scan(step, s, x, params=p, dim=dim), *given)
+        return results, pull(cotangents(results))
+
+    return jax.jit(all_of_it)(state, xs, params or {})
+
+
+def check(step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0) -> None:
+    """Assert that a step runs as by lax.scan, by itself and with gradients."""
+    alone, (results, grads) = (
+        on("auto")(step, state, xs, params=params, dim=dim),
+        gradients(plain, step, state, xs, params, dim),
+    )
+    assert_same(alone, results)
+    assert_same(gradients(on("auto"), step, state, xs, params, dim), (results, grads))

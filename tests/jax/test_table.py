@@ -99,7 +99,9 @@ def split(params: dict[str, Any], learns: bool) -> tuple[dict[str, Any], Callabl
     """Return the numbers among the parameters by name, the slope of a surrogate too, and what puts others there."""
     leaves, form = jax.tree.flatten(params)
     numbers = {
-        name: leaf for name, leaf in named(params).items() if learns and isinstance(leaf, float | jax.Array | torch.Tensor)
+        name: leaf
+        for name, leaf in named(params).items()
+        if learns and isinstance(leaf, float | jax.Array | torch.Tensor)
     }
 
     def put_back(others: dict[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def while_loop(p: Problem, scan: Scan) -> Any:
 def cond(p: Problem, scan: Scan) -> Any:
     def total(yes: Any, given: Any) -> Any:
         halved = lambda state, xs, params: (state, jax.tree.map(lambda x: 0.5 * x, xs), params)  # noqa: E731
-        return jax.lax.cond(yes, lambda g: p.loss(scan)(*g), lambda g: p.loss(scan)(*halved(*g)), given)
+        return jax.lax.cond(yes, lambda g: p.loss(scan)(*g), lambda g: p.loss(scan)(*halved(*g)), given)  # type: ignore[no-untyped-call]
 
     run = jax.jit(jax.value_and_grad(total, 1))
     return [run(jnp.asarray(yes), p.given) for yes in (True, False)]
@@ -228,7 +228,9 @@ FIRST: dict[str, Transform] = {
     "while_loop around": while_loop,
     "cond around": cond,
     "vmap(cond)": mapped_cond,
-    "lax.map": lambda p, scan: jax.lax.map(lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked((0, 0, 0))[1]),
+    "lax.map": lambda p, scan: jax.lax.map(
+        lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked((0, 0, 0))[1]
+    ),
     "closures": closed_over,
     "donation": donated,
 }

@@ -1,0 +1,213 @@
+"""Traces that fail, closures over tracers, caches, precisions, threads and donated memory."""
+
+import re
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikingtorch.functional import jax_reference as J
+from tests.jax.inputs import START, XS, V, lif
+from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
+
+
+def test_an_if_on_a_number_says_what_jax_says() -> None:
+    def step(v: Any, x: Any) -> Any:
+        return (v + x, x) if x > 0 else (v - x, x)
+
+    # of several numbers, JAX says that an if is ambiguous
+    for shape in ((), (3,)):
+        with pytest.raises(Exception, match=r"truth value|boolean conversion") as told:
+            plain(step, jnp.zeros(shape), jnp.ones((4, *shape)))
+        for backend in ("auto", "fused", "loop"):
+            with pytest.raises(type(told.value), match=re.escape(str(told.value).splitlines()[0])):
+                on(backend)(step, jnp.zeros(shape), jnp.ones((4, *shape)))
+    assert_same(on("auto")(lif, START, XS), plain(lif, START, XS))
+
+
+@pytest.mark.parametrize(
+    ("convert", "error"),
+    [
+        (float, jax.errors.ConcretizationTypeError),
+        (int, jax.errors.ConcretizationTypeError),
+        (np.asarray, jax.errors.TracerArrayConversionError),
+        (lambda x: [1.0][x.astype(int)], jax.errors.TracerIntegerConversionError),
+    ],
+    ids=["float", "int", "numpy", "index"],
+)
+def test_other_conversions_say_what_jax_says(convert: Any, error: Any) -> None:
+    for backend in ("auto", "fused"):
+        with pytest.raises(error):
+            on(backend)(lambda v, x: (v + x, convert(x)), jnp.zeros(()), jnp.ones(4))
+
+
+def test_an_exception_amid_a_trace_comes_through_and_leaves_nothing() -> None:
+    fails = [True]
+
+    def step(v: Any, x: Any) -> Any:
+        u = 0.5 * v + x
+        if fails[0]:
+            raise ZeroDivisionError("mine")
+        return u, u
+
+    for run in (lambda: on("auto")(step, XS[0], XS), lambda: gradients(on("auto"), step, XS[0], XS)):
+        fails[0] = True
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            run()  # type: ignore[no-untyped-call]
+        fails[0] = False
+        check(step, XS[0], XS)
+
+
+def test_an_exception_in_a_derivative_comes_through_and_leaves_nothing() -> None:
+    fails = [True]
+
+    @jax.custom_vjp
+    def spike(u: Any) -> Any:
+        return (u > 0).astype(u.dtype)
+
+    def backward(u: Any, g: Any) -> Any:
+        if fails[0]:
+            raise ZeroDivisionError("mine")
+        return (g / (1.0 + u * u),)
+
+    spike.defvjp(lambda u: (spike(u), u), backward)
+    step = lambda v, x: (0.5 * v + x, spike(v + x))  # noqa: E731
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        gradients(on("auto"), step, XS[0], XS)
+    fails[0] = False
+    check(step, XS[0], XS)
+
+
+def test_a_closure_that_changes_changes_the_result() -> None:
+    found = {"k": 0.5, "w": jnp.asarray(0.5)}
+    step = lambda s, x: (found["k"] * s + found["w"] * x, s)  # noqa: E731
+    for k, w in ((0.5, 0.5), (0.25, 0.5), (0.25, 2.0), (0.5, 0.5)):
+        found.update(k=k, w=jnp.asarray(w))
+        check(step, V, XS)
+
+
+def test_a_function_of_another_name_is_another_function() -> None:
+    """A step that is bound, partial, or an object with a changing attribute is what it is now."""
+
+    class Model:
+        scale = 1.0
+
+        def __call__(self, s: Any, x: Any) -> Any:
+            return 0.5 * s + self.scale * x, s
+
+    model = Model()
+    for scale in (1.0, 3.0, 1.0):
+        model.scale = scale
+        check(model, V, XS)
+    for scale in (1.0, 3.0):
+        check(jax.tree_util.Partial(lambda k, s, x: (0.5 * s + k * x, s), scale), V, XS)  # type: ignore[no-untyped-call]
+
+
+def test_closures_over_tracers_of_an_outer_function() -> None:
+    """Arrays that a step closes over, tracers of grad, jit and vmap among them, get their gradient."""
+    w = jnp.linspace(0.5, 1.5, 3)
+
+    def total(scan: Scan, w: Any, xs: Any) -> Any:
+        scaled = jnp.tanh(w)  # a tracer, in a closure
+        step = lambda s, x: J.lif_step(s, x * scaled, decay=jax.nn.sigmoid(w[0]))  # noqa: E731
+        return weighted(scan(step, START, xs))
+
+    many = jnp.stack([w, 2.0 * w])
+    for transform in (
+        lambda f: jax.grad(f, (0, 1))(w, XS),
+        lambda f: jax.jit(jax.grad(f, (0, 1)))(w, XS),
+        lambda f: jax.vmap(jax.grad(f), (0, None))(many, XS),
+        lambda f: jax.jit(jax.vmap(f, (0, None)))(many, XS),
+        lambda f: jax.grad(lambda w: jax.vmap(f, (0, None))(w, XS).sum())(many),
+        lambda f: jax.jit(jax.grad(jax.checkpoint(f)))(w, XS),
+        lambda f: jax.lax.map(lambda w: f(w, XS), many),
+    ):
+        got, want = (transform(lambda *a, s=scan: total(s, *a)) for scan in (on("auto"), plain))  # type: ignore[no-untyped-call]
+        assert_same(got, want)
+
+
+def test_no_tracer_stays_behind() -> None:
+    """A step that a jit has traced with a closure over its tracers runs again outside."""
+    with jax.checking_leaks():
+        run = jax.jit(lambda w: on("auto")(lambda s, x: (0.5 * s + w * x, s), V, XS))
+        run(jnp.asarray(2.0))
+        jax.jit(jax.grad(lambda w: weighted(on("auto")(lambda s, x: (0.5 * s + w * x, s), V, XS))))(jnp.asarray(2.0))
+    check(lif, START, XS)
+
+
+def test_caches_that_are_cleared() -> None:
+    for _ in range(2):
+        check(lif, START, XS, params={"decay": 0.8})
+        jax.clear_caches()  # type: ignore[no-untyped-call]
+    run = jax.jit(lambda xs: on("auto")(lif, START, xs))
+    first = run(XS)
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    assert_same(run(XS), first)
+
+
+def test_both_precisions_in_one_process() -> None:
+    for wide in (False, True, False):
+        with jax.enable_x64(wide):
+            dtype = jnp.float64 if wide else jnp.float32
+            state, xs = jax.tree.map(lambda leaf, to=dtype: leaf.astype(to), (START, XS))
+            final, spikes = on("auto")(lif, state, xs)
+            assert (final.v.dtype, spikes.dtype) == (dtype, dtype)
+            check(lif, state, xs, {"decay": 0.8})
+            check(lif, START, XS, {"decay": 0.8})  # float32 where float64 is on
+
+
+def test_two_threads() -> None:
+    """New steps in several threads at once, each with its own numbers."""
+    wrong: list[BaseException] = []
+    start = threading.Barrier(2)
+
+    def work(k: int) -> None:
+        try:
+            start.wait()
+            for again in range(2):
+                step = lambda s, x: (0.5 * s + (k + 1.0) * x, jnp.where(s > again, s, -x))  # noqa: B023, E731
+                check(step, V, XS)
+                check(lif, START, XS, params={"decay": 0.5 + 0.1 * k})
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong[0]
+
+
+@pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
+def test_what_is_donated_is_not_written_on_before_it_is_read() -> None:
+    run = jax.jit(lambda s, xs: on("auto")(lif, s, xs), donate_argnums=(0, 1))
+    want = plain(lif, START, XS)
+    for _ in range(3):
+        given = jax.tree.map(jnp.array, (START, XS))
+        assert_same(run(*given), want)
+    state = jax.tree.map(jnp.array, START)
+    held = START
+    for _ in range(3):
+        state, _ = run(state, jnp.array(XS))
+        held, _ = plain(lif, held, XS)
+    assert_same(state, held)
+
+
+def test_arguments_stay_as_they_were() -> None:
+    before = jax.tree.map(np.array, (START, XS))
+    gradients(on("auto"), lif, START, XS, {"decay": jnp.asarray(0.8)})
+    assert_same((START, XS), before)
+
+
+def test_many_calls_at_once_are_each_their_own() -> None:
+    """Calls that XLA may run side by side in one program."""
+
+    def several(scan: Scan, xs: Any) -> Any:
+        return [scan(lambda s, x, k=k: J.lif_step(s, k * x, decay=0.1 * k), START, xs) for k in range(1, 6)]
+
+    got, want = (jax.jit(lambda xs, s=scan: several(s, xs))(XS) for scan in (on("auto"), plain))
+    assert_same(got, want)

@@ -1,0 +1,108 @@
+"""Steps that look beyond their own neuron, or at the shape of their input: lax.scan has to run these.
+
+A kernel is made from what a step does to one neuron. So a step whose result depends on others, or on how
+many there are, must not become one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikingtorch import jax as snn
+from tests.jax.inputs import QUIET, XS, V, stepping
+from tests.jax.oracle import check
+
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda x: x - jnp.sum(x),
+    "mean of an axis": lambda x: x - jnp.mean(x, -1, keepdims=True),
+    "max": lambda x: x / jnp.max(jnp.abs(x)),
+    "size": lambda x: x / x.size,
+    "ndim": lambda x: x * x.ndim,
+    "rank in an if": lambda x: x * 2.0 if x.ndim > 1 else x,
+    "length of an axis": lambda x: x * x.shape[-1],
+    "len": lambda x: x * len(x),
+    "softmax": lambda x: jax.nn.softmax(x, axis=-1),
+    "logsumexp": lambda x: x - jax.nn.logsumexp(x),
+    "flat": lambda x: x.reshape(-1)[::-1].reshape(x.shape),
+    "transposed twice": lambda x: x.T.T,
+    "transposed": lambda x: (x.T @ x.T.T).sum() * x,
+    "flip": jnp.flip,
+    "roll": lambda x: jnp.roll(x, 1),
+    "cumsum": lambda x: jnp.cumsum(x, axis=-1),
+    "sort": lambda x: jnp.sort(x, axis=-1),
+    "argmax": lambda x: x * (jnp.arange(x.shape[-1]) == jnp.argmax(x, -1, keepdims=True)),
+    "index": lambda x: x * x[..., :1],
+    "one neuron": lambda x: x + x[0, 1],
+    "set": lambda x: x.at[0].set(2.0),
+    "arange": lambda x: x * jnp.arange(x.shape[-1]),
+    "iota": lambda x: x + jax.lax.broadcasted_iota(x.dtype, x.shape, 0),
+    "eye": lambda x: x @ jnp.eye(x.shape[-1])[::-1],
+    "vdot": lambda x: x * jnp.vdot(x, x),
+    "norm": lambda x: x / jnp.linalg.norm(x),
+    "concatenate": lambda x: jnp.concatenate([x[..., 1:], x[..., :1]], -1),
+    "pad": lambda x: jnp.pad(x, ((0, 0), (1, 0)))[:, :-1],
+    "any": lambda x: jnp.where(jnp.any(x > 1.0), x, -x),
+    "random numbers": lambda x: x + jax.random.normal(jax.random.key(0), x.shape),
+    "ones": lambda x: x + jnp.ones(x.shape).sum(),
+    "an inner scan": lambda x: jax.lax.scan(lambda c, y: (c + y, c), jnp.zeros(x.shape[1:]), x)[1],
+    "a fori_loop": lambda x: jax.lax.fori_loop(0, 3, lambda i, y: y * 0.5 + i, x),
+    "a while_loop of numbers": lambda x: (
+        x
+        * jax.lax.stop_gradient(
+            jax.lax.while_loop(lambda y: y.max() > 0.5, lambda y: 0.5 * y, jax.lax.stop_gradient(x))
+        )
+    ),
+    "vmap with an axis name": lambda x: jax.vmap(lambda y: y - jax.lax.pmean(y, "b"), axis_name="b")(x),  # type: ignore[no-untyped-call]
+    "associative_scan": lambda x: jax.lax.associative_scan(jnp.add, x),
+    "a convolution": lambda x: jnp.stack([jnp.convolve(row, jnp.asarray([0.5, 0.3]), "same") for row in x]),
+    "map_coordinates by take": lambda x: jnp.take(x, jnp.asarray([2, 0, 1]), axis=-1),
+    "a closure of all neurons": lambda x: x * jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+    "a closure of a row": lambda x: x * jnp.asarray([1.0, 2.0, 3.0]) + jnp.asarray([[1.0], [2.0]]),
+    "a closure in numpy": lambda x: x * np.asarray([1.0, 2.0, 3.0], np.float32),
+    "a pure_callback": lambda x: jax.lax.stop_gradient(
+        jax.pure_callback(lambda y: np.sort(y, axis=None).reshape(y.shape), x, jax.lax.stop_gradient(x))
+    ),
+}
+
+
+@QUIET
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_a_step_looks_at(name: str) -> None:
+    check(stepping(LOOKS[name]), V, XS)
+
+
+@QUIET
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3, 1)], ids=str)
+def test_a_sum_over_one_neuron_is_still_a_sum(shape: tuple[int, ...]) -> None:
+    """A kernel for a shape in which a sum is nothing is none for another shape."""
+    step = stepping(lambda x: x - 0.5 * jnp.sum(x))
+    for each in (shape, (2, 3), shape):
+        xs = jnp.linspace(0.0, 1.0, 5 * int(np.prod(each))).reshape(5, *each)
+        check(step, jnp.zeros(each), xs)
+
+
+@QUIET
+def test_one_step_function_for_many_shapes() -> None:
+    """The rank and the sizes that a function reads are those of the call."""
+    for shape in ((3,), (2, 3), (3,), (4, 3), (2, 2, 3), (3,)):
+        step = stepping(LOOKS["ndim"])
+        check(step, jnp.zeros(shape), jnp.ones((4, *shape)))
+        check(stepping(LOOKS["size"]), jnp.zeros(shape), jnp.ones((4, *shape)))
+
+
+@QUIET
+def test_a_step_with_effects_has_them_at_every_step() -> None:
+    seen: list[float] = []
+
+    def step(v: Any, x: Any) -> Any:
+        jax.debug.callback(lambda value: seen.append(float(value)), x)
+        return v + x, v
+
+    snn.scan(step, jnp.zeros(()), jnp.arange(4.0))
+    jax.effects_barrier()  # type: ignore[no-untyped-call]
+    assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]

@@ -1,0 +1,145 @@
+"""Trees, dtypes, lengths and sizes of every kind, and numbers that are none."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikingtorch.functional import jax_reference as J
+from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.oracle import assert_same, check, on, plain
+
+
+class Pair(NamedTuple):
+    v: Any
+    count: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Kept:
+    v: Any
+    memory: Any
+    name: str = dataclasses.field(default="mine", metadata={"static": True})
+
+
+def named_step(state: Pair, x: Any) -> Any:
+    u = 0.9 * state.v + x["i"]
+    fired = u > 0.8
+    return Pair(jnp.where(fired, 0.0, u), state.count + fired.astype(jnp.int32)), {"s": fired, "n": state.count, "u": u}
+
+
+def dataclass_step(state: Kept, x: Any) -> Any:
+    u = 0.9 * state.v + x[0]
+    return Kept(u, {"last": (u, None)}, state.name), (u, [None, state.memory["last"][0]])
+
+
+TREES: dict[str, tuple[Any, Any, Any]] = {
+    "a count": (named_step, Pair(V, jnp.zeros((2, 3), jnp.int32)), {"i": XS, "unused": None}),
+    "None": (dataclass_step, Kept(V, {"last": (V, None)}), (XS, None)),
+    "a bool": (lambda s, x: (s ^ (x > 0.5), s), jnp.zeros((2, 3), bool), XS),
+    "int8": (lambda s, x: (s + (x > 0.5).astype(jnp.int8), s), jnp.full((2, 3), 126, jnp.int8), XS),
+    "uint8 down": (lambda s, x: (s - (x > 0.5).astype(jnp.uint8), s), jnp.full((2, 3), 1, jnp.uint8), XS),
+    "int32 around": (lambda s, x: (s * 3 + (x > 0.5), s), jnp.full((2, 3), 2**30, jnp.int32), XS),
+    "integer inputs": (lambda s, x: (s + x[0] * x[1], s), V, (XS, jnp.ones((7, 2, 3), jnp.int32))),
+    "integers alone": (lambda s, x: (s + x, s * 2), jnp.zeros((2, 3), jnp.int32), jnp.ones((7, 2, 3), jnp.int32)),
+    "an empty state": (lambda s, x: (s, 2.0 * x), (), XS),
+    "no output": (lambda s, x: (s + x, None), V, XS),
+    "an empty dict of outputs": (lambda s, x: (s + x, {}), V, XS),
+    "output of a number": (lambda s, x: (s + x, 1.0), V, XS),
+    "output of an array": (lambda s, x: (s + x, jnp.ones(3)), V, XS),
+    "the input itself": (lambda s, x: (s, x), V, XS),
+    "the state itself": (lambda s, x: (x, s), V, XS),
+    "one value twice": (lambda s, x: (s + x, (s, s, x)), V, XS),
+    "states of one array": (lambda s, x: ((s[1], s[0] + x), s[0]), (V, V), XS),
+    "an output of another shape": (lambda s, x: (s + x, (s + x)[..., None] * jnp.ones(2)), V, XS),
+    "a state of one number": (lambda s, x: (0.5 * s + 1.0, s * x), jnp.zeros(()), XS),
+    "a state of a row": (lambda s, x: (0.5 * s + 1.0, s * x), jnp.zeros(3), XS),
+    "a state that turns by index": (lambda s, x: ((s[1], s[2], x), s[0]), (V, V, V), XS),
+    "inputs of two ranks": (lambda s, x: (0.5 * s + x[0] * x[1], s), V, (XS, XS[:, 0])),
+    "inputs of one number": (lambda s, x: (0.5 * s + x[0] * x[1], s), V, (XS, XS[:, 0, 0])),
+}
+
+
+@QUIET
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", TREES)
+def test_trees_and_dtypes(name: str) -> None:
+    step, state, xs = TREES[name]
+    if name == "integers alone":  # which torch refuses
+        with pytest.raises(TypeError, match=r"scan: no input is floating: xs is int32"):
+            on("auto")(step, state, xs)
+        return
+    check(step, state, xs)
+
+
+@QUIET
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda: jnp.asarray(0.25),
+        lambda: jnp.full((3,), 0.25),
+        lambda: jnp.zeros((3,)) * 2,
+        lambda: jnp.asarray(0.25, jnp.float32),
+        lambda: np.float32(0.25) * np.ones(3, np.float32),
+        lambda: jnp.asarray(1),
+    ],
+    ids=["number", "full", "product", "strong", "numpy", "integer"],
+)
+def test_weak_types(start: Any, wide: bool) -> None:
+    """Weak types of states, and numbers of Python that a step adds, promote as in lax.scan."""
+    with jax.enable_x64(wide):
+        state = start()
+        xs = jnp.linspace(0.0, 1.0, 12, dtype=jnp.float32).reshape(4, *([3] if np.ndim(state) else []), -1)[..., 0]
+        for step in (
+            lambda s, x: (s * 1, x * 2 + 1),
+            lambda s, x: (s, x * s),
+            lambda s, x: ((s + 0 * x).astype(s.dtype), s * 0.5),
+        ):
+            assert_same(on("auto")(step, state, xs), plain(step, state, xs))
+
+
+def test_a_state_that_is_a_number_of_python() -> None:
+    """It is a weakly typed array, as for lax.scan; or an error says what a state is made of."""
+    try:
+        got = on("auto")(lambda s, x: (s + x, s), 0.5, XS[:, 0, 0])
+    except TypeError as error:
+        assert "state is a float" in str(error)  # noqa: PT017
+    else:
+        assert_same(got, plain(lambda s, x: (s + x, s), 0.5, XS[:, 0, 0]))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (4, 2, 0), (0, 0, 0), (1, 2, 3), (4, 0), (0,), (1,)], ids=str)
+@pytest.mark.parametrize("dim", [0, -1])
+def test_nothing_to_do(shape: tuple[int, ...], dim: int) -> None:
+    xs = jnp.ones(shape)
+    state = J.LIFState(jnp.ones(shape[1:] if dim == 0 else shape[:-1]))
+    check(lif, state, xs, {"decay": jnp.asarray(0.8)}, dim=dim)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_numbers_that_are_no_numbers(dtype: str) -> None:
+    with jax.enable_x64(True):
+        odd = jnp.asarray([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 6e4, -1.0, 0.9], dtype)
+        xs = jnp.stack([odd, jnp.roll(odd, 1), odd[::-1], odd])
+        state = J.IFState(jnp.zeros(odd.shape, jnp.promote_types(dtype, jnp.float32)))
+        for step, start in ((J.if_step, state), (lambda s, x: (jnp.maximum(s, x), jnp.minimum(x, s)), state.v)):
+            assert_same(on("auto")(step, start, xs), plain(step, start, xs))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_subnormal_numbers(dtype: str) -> None:
+    """Subnormal membranes are numbers. XLA may take them for zero: then zero is right too, and nothing between."""
+    with jax.enable_x64(True):
+        tiny = float(np.finfo(dtype).smallest_subnormal)
+        xs = jnp.full((3, 4), 4 * tiny, dtype)
+        state = J.IFState(jnp.zeros(4, dtype))
+        (v,), spikes = on("auto")(J.if_step, state, xs)
+        exact = np.full(4, 12 * tiny, dtype)
+        assert np.array_equal(np.asarray(v), exact) or not np.asarray(v).any()
+        assert not np.asarray(spikes).any()
