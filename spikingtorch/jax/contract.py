@@ -45,7 +45,10 @@ class Call(NamedTuple):
         }
         _check_same_kind({**streams, **states, **{name: leaf for name, leaf in given.items() if np.ndim(leaf)}})
         dtype = jnp.result_type(*[x.dtype for x in streams.values() if not _is_key(x)]).name
-        lifted = [*map(_lifted, states.values()), *(_lifted(jnp.asarray(leaf)) for leaf in given.values())]
+        lifted = [
+            *map(_strong, map(_lifted, states.values())),
+            *(_lifted(jnp.asarray(leaf)) for leaf in given.values()),
+        ]
         arrays = unified([*lifted, *map(_strong, streams.values())])
         first_x = len(lifted)
         return cls(
@@ -195,7 +198,7 @@ def _strong(leaf: jax.Array) -> jax.Array:
 
 
 def _lifted(leaf: jax.Array) -> jax.Array:
-    return _strong(leaf.astype(jnp.float32) if leaf.dtype.name in HALF else leaf)
+    return leaf.astype(jnp.float32) if leaf.dtype.name in HALF else leaf
 
 
 def _form(tree: Any) -> str:

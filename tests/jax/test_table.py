@@ -127,7 +127,7 @@ def test_scan_equals_lax_scan_and_torch(row: Row) -> None:
         found = draw_apart(*given, row.options()[0], APART)
         got, same = results(on("auto"), row, found, row.dtype), results(plain, row, found, row.dtype)
         if row.T < 500:
-            assert_same(got, same)
+            assert_same(got, same, computed="float32")
         if row.dtype == "float32":
             check_rounding(got, same, results(plain, row, found, "float64"))
 
