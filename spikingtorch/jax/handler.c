@@ -162,7 +162,10 @@ XLA_FFI_Error *handler(XLA_FFI_CallFrame *frame) {
     Part part = find(hash->ptr);
     if (!part) {
         char message[4096] = "";
+        const uint64_t mode = float_mode();
+        set_float_mode(mode & ~(uint64_t)FLUSHES);  // Python reads the numbers of the program
         build(request->ptr, (int64_t)request->len, hash->ptr, message, sizeof message);
+        set_float_mode(mode);
         if (*message) return failed(frame, XLA_FFI_Error_Code_FAILED_PRECONDITION, message);
         part = find(hash->ptr);
         if (!part) return failed(frame, XLA_FFI_Error_Code_INTERNAL, FOREIGN);
