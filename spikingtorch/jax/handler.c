@@ -64,7 +64,7 @@ typedef struct {
     int64_t layout[];
 } Work;
 
-static void take_part(Work *work) {
+static void take_shares(Work *work) {
     for (int64_t number; (number = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->layout[THREADS];) {
         // XLA's threads take subnormal numbers for zero
         work->part(work->layout, work->scalars, number, float_mode() & ~(uint64_t)FLUSHES);
@@ -77,7 +77,7 @@ static void let_go(Work *work) {
 }
 
 static void task(void *work) {
-    take_part(work);
+    take_shares(work);
     let_go(work);
 }
 
@@ -117,7 +117,7 @@ static void run(const XLA_FFI_CallFrame *frame, Work *work) {
             break;
         }
     }
-    take_part(work);
+    take_shares(work);
     for (int looks = 0; __atomic_load_n(&work->running, __ATOMIC_ACQUIRE); looks++)
         if (looks >= 1000) YIELD();
     let_go(work);
