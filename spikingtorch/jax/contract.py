@@ -37,14 +37,14 @@ class Call(NamedTuple):
             TypeError: something is not an array, or no input is floating.
         """
         streams = {name: jnp.asarray(x) for name, x in _named("xs", xs).items()}
-        states = {name: jnp.asarray(leaf) for name, leaf in _named("state", state).items()}
         dim, steps = _time(streams, dim)
+        dtype = jnp.result_type(*[x.dtype for x in streams.values() if not _is_key(x)])
+        states = {name: _of_state(jnp.asarray(leaf), dtype) for name, leaf in _named("state", state).items()}
         values, form = jax.tree.flatten(dict(params or {}))
         given = {
             name: leaf for name, leaf in _named("params", dict(params or {}), others=True).items() if _is_array(leaf)
         }
         _check_same_kind({**streams, **states, **{name: leaf for name, leaf in given.items() if np.ndim(leaf)}})
-        dtype = jnp.result_type(*[x.dtype for x in streams.values() if not _is_key(x)]).name
         lifted = [
             *map(_strong, map(_lifted, states.values())),
             *(_lifted(jnp.asarray(leaf)) for leaf in given.values()),
@@ -60,7 +60,7 @@ class Call(NamedTuple):
             fixed=tuple(None if _is_array(leaf) else leaf for leaf in values),
             dim=dim,
             steps=steps,
-            half=dtype if dtype in HALF else None,
+            half=dtype.name if dtype.name in HALF else None,
         )
 
     def arguments(self, states: Any, xs: Any, params: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -195,6 +195,12 @@ def _computed(dtype: Any) -> str:
 def _strong(leaf: jax.Array) -> jax.Array:
     """Return an array whose dtype does not yield to others, as that of a Python number does."""
     return leaf if _is_key(leaf) else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def _of_state(leaf: jax.Array, dtype: Any) -> jax.Array:
+    """Return a state in the precision that the step computes in; a Python number has the precision of the inputs."""
+    yields = jax.typeof(leaf).weak_type and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return _strong(_lifted(leaf.astype(dtype) if yields else leaf))
 
 
 def _lifted(leaf: jax.Array) -> jax.Array:

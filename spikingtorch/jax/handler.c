@@ -64,7 +64,7 @@ typedef struct {
     int64_t layout[];
 } Work;
 
-static void take_part(Work *work) {
+static void take_shares(Work *work) {
     for (int64_t number; (number = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->layout[THREADS];) {
         // XLA's threads take subnormal numbers for zero
         work->part(work->layout, work->scalars, number, float_mode() & ~(uint64_t)FLUSHES);
@@ -77,7 +77,7 @@ static void let_go(Work *work) {
 }
 
 static void task(void *work) {
-    take_part(work);
+    take_shares(work);
     let_go(work);
 }
 
@@ -117,7 +117,7 @@ static void run(const XLA_FFI_CallFrame *frame, Work *work) {
             break;
         }
     }
-    take_part(work);
+    take_shares(work);
     for (int looks = 0; __atomic_load_n(&work->running, __ATOMIC_ACQUIRE); looks++)
         if (looks >= 1000) YIELD();
     let_go(work);
@@ -162,7 +162,10 @@ XLA_FFI_Error *handler(XLA_FFI_CallFrame *frame) {
     Part part = find(hash->ptr);
     if (!part) {
         char message[4096] = "";
+        const uint64_t mode = float_mode();
+        set_float_mode(mode & ~(uint64_t)FLUSHES);  // Python reads the numbers of the program
         build(request->ptr, (int64_t)request->len, hash->ptr, message, sizeof message);
+        set_float_mode(mode);
         if (*message) return failed(frame, XLA_FFI_Error_Code_FAILED_PRECONDITION, message);
         part = find(hash->ptr);
         if (!part) return failed(frame, XLA_FFI_Error_Code_INTERNAL, FOREIGN);

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.threads import SERIAL
 from spikingtorch.functional.fused.build.cache import library
@@ -78,6 +80,9 @@ def call(
         NoCompiler: there is no compiler.
         CompileError: the compiler failed.
     """
+    for size in [math.prod(result.shape) * result.dtype.itemsize for result in results]:
+        if size >= freed_memory.LARGE:
+            freed_memory.note(size)  # XLA's memory comes from the C library as well, fresh at each call otherwise
     run = jax.ffi.ffi_call(TARGET, list(results), vmap_method="sequential")
     numbers = {"records": np.array(records, np.int64), "pointers": np.array(pointers, np.int64)}
     floats = np.array(scalars, np.float64)

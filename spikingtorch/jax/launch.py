@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.jax import handler
@@ -208,7 +207,6 @@ class _Placement:
                     pointers.append(len(records))
                 records += _NOTHING if array is None else self._record(array.shape, group.over_time)
         request = handler.Request(self._program(operands).to_text(), wanted)
-        _note([math.prod(result.shape) * result.dtype.itemsize for result in results])
         scalars = self.spec.scalars
         return handler.call(request, results, operands, records=records, pointers=pointers, scalars=scalars)
 
@@ -231,13 +229,6 @@ class _Placement:
         neuron = int(over_time or math.prod(sizes[self._first :]) == math.prod(self.shape[self._first :]))
         rows = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self._first]
         return [0, step, neuron, *rows, *(0,) * (AXES - len(rows))]
-
-
-def _note(sizes: Sequence[int]) -> None:
-    """Let the memory of large results be kept when it is freed, so that the next call need not clear it."""
-    for size in sizes:
-        if size >= freed_memory.LARGE:
-            freed_memory.note(size)
 
 
 def _numbered(name: str, arrays: Sequence[Any]) -> dict[tuple[str, int], Any]:

@@ -68,11 +68,11 @@ def scan(
     """
     check_backend(backend)
     call = Call.of(step, state, xs, params, dim)
-    traced = trace(call)
+    traced, captured = trace(call)
     plan = _choose(call, traced, backend)
     if isinstance(plan, ScanSpec):
         launch.begin(plan, None)
-        found = primitives.scan(plan, (*call.states, *call.xs, *call.params, *traced.captured))
+        found = primitives.scan(plan, (*call.states, *call.xs, *call.params, *captured))
         final = jax.tree.unflatten(call.forms[0], found[: traced.states])
         return final, jax.tree.unflatten(traced.form, found[traced.states :])
     if backend == "fused":
@@ -108,7 +108,7 @@ def explain_scan(
     """
     check_backend(backend)
     call = Call.of(step, state, xs, params, dim)
-    plan = _choose(call, trace(call), backend)
+    plan = _choose(call, trace(call)[0], backend)
     if isinstance(plan, NotFusible):
         return Explanation("loop", "reference", f"one step after the other in jax.lax.scan, because the step {plan}")
     if (platform := jax.default_backend()) != primitives.PLATFORM:

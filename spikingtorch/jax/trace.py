@@ -22,14 +22,12 @@ class Traced(NamedTuple):
     Attributes:
         closed: the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that
             it closes over; it returns the leaves of its state, then those of its outputs.
-        captured: the arrays that the step closes over.
         states: number of leaves of the state.
         xs: number of leaves of the input.
         form: structure of the outputs.
     """
 
     closed: core.ClosedJaxpr
-    captured: tuple[jax.Array, ...]
     states: int
     xs: int
     form: Any
@@ -50,8 +48,8 @@ class Traced(NamedTuple):
         return [atom.aval for atom in self.closed.jaxpr.outvars]
 
 
-def trace(call: Call) -> Traced:
-    """Trace a step once, on the shapes that it is called with.
+def trace(call: Call) -> tuple[Traced, tuple[jax.Array, ...]]:
+    """Trace a step once, on the shapes that it is called with; return it and the arrays that it closes over.
 
     Raises:
         Exception: whatever the step raises, or the contract of a step.
@@ -67,7 +65,7 @@ def trace(call: Call) -> Traced:
 
     closed = jax.make_jaxpr(flat)(*states, *xs, *params)
     captured = tuple(jnp.asarray(const) for const in closed.consts)
-    return Traced(_with_inputs(closed), captured, len(states), len(xs), forms[0])
+    return Traced(_with_inputs(closed), len(states), len(xs), forms[0]), captured
 
 
 def _with_inputs(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:

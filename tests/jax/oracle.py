@@ -149,5 +149,6 @@ def check(step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0) -> N
         on("auto")(step, state, xs, params=params, dim=dim),
         gradients(plain, step, state, xs, params, dim),
     )
-    assert_same(alone, results)
-    assert_same(gradients(on("auto"), step, state, xs, params, dim), (results, grads))
+    computed = str(jnp.result_type(jnp.float32, *[x.dtype for x in jax.tree.leaves(xs) if is_floating(x)]))
+    assert_same(alone, results, computed=computed)
+    assert_same(gradients(on("auto"), step, state, xs, params, dim), (results, grads), computed=computed)

@@ -1,6 +1,7 @@
 """Kernels called from XLA: the bits of torch, in every thread, device and process."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from spikingtorch import functional as F
 from spikingtorch.functional.core.threads import SERIAL
 from spikingtorch.functional.fused.build.compiler import NoCompiler
+from spikingtorch.functional.fused.build.openmp import with_runtime
 from spikingtorch.jax import handler
 from tests.jax import handler_process
 from tests.jax.calls import Kernels
@@ -152,6 +154,21 @@ def test_an_exported_program(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_memory() -> None:
     assert process("many_calls") < 4e6
+
+
+def test_large_results_take_the_memory_of_earlier_ones() -> None:
+    faults, said = process("page_faults")
+    if "kept for the next call" not in said:
+        pytest.skip(said)
+    assert faults < 640
+
+
+def test_no_name_is_taken_twice() -> None:
+    """A clang without OpenMP compiles the handler and openmp.h as one text."""
+    names = re.findall(r"^(?:static |OWN )?\w+ \**(\w+)\(", with_runtime(handler.handler_source()), re.MULTILINE)
+    assert "handler" in names
+    assert "take_threads" in names
+    assert len(names) == len({*names})
 
 
 def called(**changed: Any) -> Any:
