@@ -20,8 +20,8 @@ PATHS = {"st": "spikingtorch", "F": "spikingtorch.functional", "J": "spikingtorc
 PATHS |= {module.removeprefix("spikingtorch."): module for module in names.MODULES}
 PATHS |= {module: module for module in names.MODULES}
 # neurons of other libraries, and those for JAX, have the names of ours there
-OTHERS = ("spikingtorch.like", "spikingtorch.interop.nir.dialects")
-OTHERS += ("spikingtorch.jax", "spikingtorch.functional.jax_reference")
+FOR_JAX = ("spikingtorch.jax", "spikingtorch.functional.jax_reference")
+OTHERS = (*FOR_JAX, "spikingtorch.like", "spikingtorch.interop.nir.dialects")
 
 
 class Names:

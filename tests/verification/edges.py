@@ -63,16 +63,18 @@ _DELAYED = {0.0: [1.0, 4.0, 5.0], 1.0: [2.0, 1.0, 4.0], 2.0: [3.0, 2.0, 1.0], 0.
 
 def _delayed_sequences(side: Any, convert: Convert) -> bool:
     """The same for a whole sequence, by a number, by a tensor for all neurons and by one for each."""
-    past, xs = side.DelayState((_array(convert, 2.0), _array(convert, 3.0))), _array(convert, 1.0, 4.0, 5.0)[:, None]
+    past = side.DelayState((_array(convert, 2.0)[None], _array(convert, 3.0)[None]))
+    xs = _array(convert, 1.0, 4.0, 5.0)[:, None, None]
     right = []
     for number, want in _DELAYED.items():
         for delay in (number, _array(convert, number)[0], _array(convert, number)):
-            state, out = side.delayed(past, xs, delay)
-            right += [out[:, 0].tolist() == want, [each.tolist() for each in state.past] == [[5.0], [4.0]]]
-    slopes = [
-        _slope(side, convert, delay, lambda d: side.delayed(past, xs, d)[1].sum(0)) for delay in (0.0, 0.5, 1.0, 2.0)
-    ]
-    return all(right) and slopes == [-3.0, -3.0, -1.0, -6.0]
+            for dim, sequence in ((0, xs), (1, xs.swapaxes(0, 1)), (2, xs.swapaxes(0, 2))):
+                state, out = side.delayed(past, sequence, delay, dim)
+                right += [out.shape == sequence.shape, out.reshape(3).tolist() == want]
+                right += [[each.tolist() for each in state.past] == [[[5.0]], [[4.0]]]]
+    alone = [_slope(side, convert, delay, lambda d: side.delayed(past, xs, d[0])[1].sum(0)) for delay in _DELAYED]
+    each = [_slope(side, convert, delay, lambda d: side.delayed(past, xs, d)[1].sum(0)) for delay in _DELAYED]
+    return all(right) and alone == each == [-3.0, -1.0, -6.0, -3.0]
 
 
 def _slope(side: Any, convert: Convert, at: float, function: Callable[[Any], Any]) -> float:

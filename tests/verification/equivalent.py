@@ -44,6 +44,7 @@ SAME: dict[str, dict[str, str]] = {
         "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest",
     },
     "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
+    "jax_reference.delay.delayed": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.firing.Graded.fire": {
         "Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e: keywords 2 and 3 swapped": _SAME_NUMBER,
     },

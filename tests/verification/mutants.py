@@ -28,7 +28,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 # not run, recurrent steps and those that give out their state
 LEFT_OUT = (
     *("__name__", "_apart", "rule", "_overloads", "empty_delay", "closed_form", "widened", "_along"),
-    *("at_rest", "inner_rest", "_zeros", "dense", "per_channel", "convolution", "Recurrent", "Returning"),
+    *("at_rest", "inner_rest", "_zeros", "dense", "per_channel", "convolution", "Recurrent", "Returning", "Watched"),
 )
 
 # of a function: its file and its name with its class

@@ -70,9 +70,10 @@ def delayed(state: DelayState, xs: jax.Array, delay: Parameter, dim: int = 0) ->
 def _shifted(line: jax.Array, k: Any, longest: int) -> jax.Array:
     """Return x[t-k] for all steps t after the first of the line, and zero where the line is too short for k."""
     steps = len(line) - longest
-    there = (k >= 0) & (k <= longest)
-    start = longest - jnp.clip(k, 0, longest).astype(jnp.int32)
+    start = longest - jnp.minimum(k, longest).astype(jnp.int32)
     if jnp.ndim(k) == 0:
-        return jnp.where(there, jax.lax.dynamic_slice_in_dim(line, start, steps), 0.0)
-    at = jnp.arange(steps).reshape(-1, *(1,) * (line.ndim - 1)) + jnp.broadcast_to(start, line.shape[1:])
-    return jnp.where(there, jnp.take_along_axis(line, at, axis=0), 0.0)
+        shifted = jax.lax.dynamic_slice_in_dim(line, start, steps)
+    else:
+        at = jnp.expand_dims(jnp.arange(steps), range(1, line.ndim)) + jnp.broadcast_to(start, line.shape[1:])
+        shifted = jnp.take_along_axis(line, at, axis=0)
+    return jnp.where(k > longest, 0.0, shifted)
