@@ -16,7 +16,7 @@ from examples.jax_training import load, minibatches, say
 from examples.training import parse_options
 from spikingtorch import jax as snn
 
-NSTEPS, OPTIMIZER = 8, optax.adam(0.005)
+NSTEPS = 8
 
 
 class Spiking(eqx.Module):
@@ -40,7 +40,7 @@ def leaky(state: snn.LIFState, x: jax.Array, *, log_tau: jax.Array) -> tuple[snn
 class Network(eqx.Module):
     """Two convolutions and a linear layer, each with neurons behind it."""
 
-    layers: list[tuple[eqx.Module, Spiking]]
+    layers: list[tuple[Any, Spiking]]
 
     def __init__(self, key: jax.Array) -> None:
         conv1, conv2, linear = jax.random.split(key, 3)
@@ -63,14 +63,14 @@ def counts(model: Network, images: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def update(model: Network, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Network, Any]:
+def update(optimizer: Any, model: Network, state: Any, images: jax.Array, labels: jax.Array) -> tuple[Network, Any]:
     """Take one step of training on the cross entropy of the counts."""
 
     def loss(model: Network) -> jax.Array:
         losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(counts(model, images), labels)
         return losses.mean()
 
-    changes, state = OPTIMIZER.update(eqx.filter_grad(loss)(model), state)
+    changes, state = optimizer.update(eqx.filter_grad(loss)(model), state)
     return eqx.apply_updates(model, changes), state
 
 
@@ -80,10 +80,11 @@ def main() -> None:
     torch.manual_seed(0)  # it shuffles the images
     train, (images, labels) = load(options)
     model = Network(jax.random.key(0))
-    state = OPTIMIZER.init(eqx.filter(model, eqx.is_array))
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.008, options.epochs * len(train) // 32))
+    state = optimizer.init(eqx.filter(model, eqx.is_array))
     for epoch in range(1, options.epochs + 1):
         for _, batch in minibatches(train, options, epoch):
-            model, state = update(model, state, *batch)
+            model, state = update(optimizer, model, state, *batch)
         say(epoch, options, (counts(model, images).argmax(1) == labels).mean())
 
 

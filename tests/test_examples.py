@@ -158,7 +158,9 @@ def test_the_gallery_has_a_title_for_each_folder_and_no_name_twice() -> None:
 
 def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
-    assert {"ensemble_tau", "per_sample_gradients", "jax_digits", "jax_equinox", "mnist1d", "events", "vowels"} <= set(EXAMPLES)
+    assert {"ensemble_tau", "per_sample_gradients", "jax_digits", "jax_equinox", "mnist1d", "events", "vowels"} <= set(
+        EXAMPLES
+    )
     assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
     assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)
 
