@@ -38,8 +38,8 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
-# trains two networks, converts them several times, and draws; draws all neurons; compiles with JAX, for long
-LONG = {"convert", "neurons", "jax_digits", "mnist1d", "watching"}
+# trains two networks, converts them several times, and draws; draws all neurons; compile with JAX, for long
+LONG = {"convert", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["jax_digits"] = "of the output spikes are the same"
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
