@@ -25,7 +25,7 @@ from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
-SHARED = {"__init__", "checkpoint", "data", "pictures", "processes", "train", "training"}
+SHARED = {"__init__", "checkpoint", "data", "jax_training", "pictures", "processes", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 # sphinx-gallery runs what is called so
 GALLERY = sorted((FOLDER / "gallery").rglob("plot_*.py"))
@@ -38,9 +38,10 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
-# trains two networks, converts them several times, and draws; draws all neurons; compiles with JAX, for long
-LONG = {"convert", "neurons", "jax_mnist", "mnist1d", "watching"}
+# trains two networks, converts them several times, and draws; draws all neurons; compile with JAX, for long
+LONG = {"convert", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
+SAYS["jax_digits"] = "of the output spikes are the same"
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
 
@@ -157,7 +158,9 @@ def test_the_gallery_has_a_title_for_each_folder_and_no_name_twice() -> None:
 
 def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
-    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d", "events", "vowels"} <= set(EXAMPLES)
+    assert {"ensemble_tau", "per_sample_gradients", "jax_digits", "jax_equinox", "mnist1d", "events", "vowels"} <= set(
+        EXAMPLES
+    )
     assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
     assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)
 

@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 
-from benchmarks import check, launch, peers
+from benchmarks import check, launch, peers, report
 from benchmarks.jax_training import drawn
 from benchmarks.peers import jax as in_jax
-from benchmarks.suite import CURRENTS, FORWARD, IN_JAX, IN_JAX_LOOP, JAX_TRAINING, Case, Size
+from benchmarks.suite import (
+    CURRENTS,
+    DEFAULT,
+    DIFFERENCE,
+    FORWARD,
+    IN_JAX,
+    IN_JAX_LOOP,
+    JAX_TRAINING,
+    Case,
+    Result,
+    Size,
+)
 from benchmarks.suites import JAX_FORMS, SUITES
 
 SMALL = Size(T=60, B=2, N=17)
@@ -72,3 +83,15 @@ def test_a_first_call_is_that_of_one_contestant(monkeypatch: pytest.MonkeyPatch)
 
 def test_forward_gives_spikes_alone() -> None:
     assert set(peers.subject(Case(IN_JAX, "lif", SMALL), "loop").calls) > {FORWARD}
+
+
+def test_losses_that_are_equal_have_a_row_and_pass() -> None:
+    suite = SUITES["jax-digits"]
+    cases = [case for case in suite.cases(suite.sizes[0]) if case.contestant == IN_JAX]
+    results = [Result(case, DEFAULT, DIFFERENCE, (1e-5 * k,)) for k, case in enumerate(cases)]
+    (table,) = report.tables(suite, results)
+    assert "0.0000" in table
+    limited = [row for row in report.verdicts("jax-digits", suite, results) if "losses" in row[0]]
+    assert [row[1:] for row in limited] == [[f"{n} millionths", "≤ 100 millionths", "pass"] for n in (0, 10)]
+    missing = Result(cases[0]._replace(contestant=IN_JAX_LOOP), DEFAULT, DIFFERENCE, (1e-6,))
+    assert "1.00" in next(iter(report.tables(suite, [*results, missing])))
