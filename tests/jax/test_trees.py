@@ -77,6 +77,7 @@ def test_trees_and_dtypes(name: str) -> None:
 
 
 @QUIET
+@pytest.mark.sampled
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(
     "start",
