@@ -50,7 +50,7 @@ def rows() -> list[Row]:
         rules, known = case.rules(), (*TWINS, *(LEVELS if case.levels else ()))
         if case.name == "stochastic_lif":  # which needs a probability
             known = tuple(pair for pair in TWINS if hasattr(pair[0], "primitive"))
-        count = max(4 * len(rules), len(known) if case.spikes else 12)
+        count = max(2 * len(rules), len(known) if case.spikes else 12)
         for k in range(count):
             T, layout = pick.choice(T_AND_LAYOUT)
             pair = known[(number + k) % len(known)]
@@ -147,7 +147,7 @@ def test_every_neuron_meets_every_surrogate_and_reset() -> None:
         mine = [row for row in ROWS if row.case is case]
         assert {row.reset for row in mine} == {*case.rules()}
         if case.spikes:
-            assert len({row.surrogate for row in mine}) > 7
+            assert len({row.surrogate[0] for row in mine}) > 7
     for column, values in (("dtype", DTYPES), ("T", (1, 2, 17, 500)), ("layout", LAYOUTS), ("form", FORMS)):
         assert {getattr(row, column) for row in ROWS} == {*values}
 
@@ -165,7 +165,8 @@ def test_all_rows_run_fused(row: Row) -> None:
 
 def test_the_table_sees_a_wrong_gradient() -> None:
     """A scan whose backward pass forgets one thing fails, whatever the thing is."""
-    row = next(r for r in ROWS if r.case.name == "lif" and r.dtype == "float64")._replace(T=17, form="full")
+    lif = next(case for case in CASES if case.name == "lif")
+    row = Row(lif, F.to_zero, TWINS[0], "float64", 17, "(T, B, N)", "full")
 
     def forgets(what: str) -> Scan:
         def scan(step: Any, state: Any, xs: Any, *, params: Any, dim: int) -> Any:

@@ -302,7 +302,7 @@ QUIET = pytest.mark.filterwarnings("ignore:scan. :RuntimeWarning")
 @QUIET
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
 @pytest.mark.sampled
-@pytest.mark.parametrize(("kind", "name"), paired(FIRST, 4))
+@pytest.mark.parametrize(("kind", "name"), paired(FIRST, 3))
 def test_first_derivatives_and_maps(kind: Kind, name: str) -> None:
     with jax.enable_x64(True):
         if kind.layout == "(T,)" and "last axis" in name:
@@ -313,7 +313,7 @@ def test_first_derivatives_and_maps(kind: Kind, name: str) -> None:
 
 @QUIET
 @pytest.mark.sampled
-@pytest.mark.parametrize(("kind", "name"), paired(SECOND | SECOND_OF_MANY, 4))
+@pytest.mark.parametrize(("kind", "name"), paired(SECOND | SECOND_OF_MANY, 3))
 def test_second_derivatives(kind: Kind, name: str) -> None:
     """An unrolled loop is the oracle, because lax.scan of older releases loses a custom_jvp (the next file)."""
     with jax.enable_x64(True):
@@ -391,7 +391,7 @@ def test_a_wrong_backward_pass_is_seen() -> None:
 
     with jax.enable_x64(True):
         problem = Problem("lif", "float64", "number")
-        for name in ("jit(grad)", "vmap(grad) over all", "jacrev"):
+        for name in ("jit(grad)", "vmap(grad) over inputs"):
             with pytest.raises(AssertionError, match="is off by"):
                 assert_same(FIRST[name](problem, wrong), FIRST[name](problem, plain))
 

@@ -77,6 +77,7 @@ def test_trees_and_dtypes(name: str) -> None:
 
 
 @QUIET
+@pytest.mark.sampled
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(
     "start",
@@ -94,13 +95,23 @@ def test_weak_types(start: Any, wide: bool) -> None:
     """Weak types of states, and numbers of Python that a step adds, promote as in lax.scan."""
     with jax.enable_x64(wide):
         state = start()
-        xs = jnp.linspace(0.0, 1.0, 12, dtype=jnp.float32).reshape(4, *([3] if np.ndim(state) else []), -1)[..., 0]
+        floating = jnp.issubdtype(state.dtype, jnp.floating)
+        xs = jnp.linspace(0.0, 1.0, 12, dtype=state.dtype if floating else jnp.float32)
+        xs = xs.reshape(4, *([3] if np.ndim(state) else []), -1)[..., 0]
         for step in (
             lambda s, x: (s * 1, x * 2 + 1),
             lambda s, x: (s, x * s),
             lambda s, x: ((s + 0 * x).astype(s.dtype), s * 0.5),
         ):
             assert_same(on("auto")(step, state, xs), plain(step, state, xs))
+
+
+def test_a_weak_state_has_the_precision_of_the_inputs() -> None:
+    with jax.enable_x64(True):
+        xs = jnp.linspace(0.0, 1.0, 4, dtype=jnp.float32)
+        for step in (lambda s, x: (s + x, s), lambda s, x: (s * 1, x)):
+            final, outs = on("auto")(step, jnp.asarray(0.25), xs)
+            assert (final.dtype, outs.dtype) == (jnp.float32, jnp.float32)
 
 
 def test_a_state_that_is_a_number_of_python() -> None:
