@@ -56,18 +56,9 @@ MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "veri
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
-MAY_IMPORT["jax"] = {
-    "functional/jax_reference",
-    "functional/core",
-    "functional/fused/ir",
-    "functional/fused/errors",
-    "functional/fused/lower",
-    "functional/fused/codegen",
-    "functional/fused/build",
-}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
-MAY_IMPORT["jax"] = {"functional/jax_reference", "functional/core"}
+MAY_IMPORT["jax"] = {"functional", "functional/jax_reference", "functional/core"}
 MAY_IMPORT["jax"] |= {f"functional/fused/{room}" for room in ("ir", "errors", "lower", "codegen", "build")}
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}

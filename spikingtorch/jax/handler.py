@@ -23,11 +23,13 @@ from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.threads import SERIAL
 from spikingtorch.functional.fused.build.cache import library
-from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, find_compiler
 from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.ir import from_text
 
 TARGET = "spikingtorch_scan"
+CHUNK = c.CHUNK  # steps between two states that a forward pass keeps
+FAILURES = (NoCompiler, CompileError)  # why there is no kernel
 BACKGROUND = "spikingtorch: compiles a kernel for JAX"  # name of a thread
 _AGAIN = "Compile or export it again with the version that is installed here."
 _FOREIGN = f"{TARGET}: another version of spikingtorch has made this program of JAX. {_AGAIN}"
@@ -110,10 +112,19 @@ def begin(request: Request) -> None:
     """Begin to build a kernel in a thread of its own; the call that follows waits for it, and raises what fails."""
 
     def build() -> None:
-        with contextlib.suppress(NoCompiler, CompileError):
+        with contextlib.suppress(*FAILURES):
             kernel(request)
 
     threading.Thread(target=build, name=BACKGROUND, daemon=True).start()
+
+
+def why_none() -> str | None:
+    """Return why no kernel can be built on this machine, or None."""
+    try:
+        find_compiler()
+    except NoCompiler as error:
+        return str(error)
+    return None
 
 
 def handler() -> Any:
@@ -172,7 +183,7 @@ _BUILD = _Build(_build)
 def _failure(request: str, name: str) -> str:
     try:
         found = kernel(Request.from_text(request))
-    except (NoCompiler, CompileError) as error:
+    except FAILURES as error:
         return f"{TARGET}: the kernel of this program of JAX cannot be compiled here: {error}"
     except (ValueError, KeyError, TypeError, IndexError):
         return _FOREIGN
@@ -182,5 +193,5 @@ def _failure(request: str, name: str) -> str:
 # A program of JAX's compilation cache, or one that was exported, reaches XLA without ``call``. Nothing of ours runs
 # before it does, so XLA has to know the handler from the import on: 0.1 s to compile it once, 2 ms from then on.
 # Without a compiler, ``kernel`` says how to get one, and XLA that there is no ``spikingtorch_scan``.
-with contextlib.suppress(NoCompiler, CompileError):
+with contextlib.suppress(*FAILURES):
     handler()

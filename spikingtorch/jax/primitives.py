@@ -17,8 +17,7 @@ from jax.interpreters import ad as _ad
 from jax.interpreters import batching, mlir
 
 from spikingtorch.functional.core.names import level_of_user
-from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
-from spikingtorch.jax import launch, reference
+from spikingtorch.jax import handler, launch, reference
 from spikingtorch.jax.spec import ScanSpec
 from spikingtorch.jax.varying import aval_like, unified
 
@@ -221,7 +220,7 @@ def _lower(by_scan: Callable[..., Any], by_kernel: Callable[..., Any]) -> Callab
             return by_scan(*args, spec=spec, **options)
         try:
             return by_kernel(*args, spec=spec, **options)
-        except (NoCompiler, CompileError) as error:
+        except handler.FAILURES as error:
             warn_once(f"scan: neurons run by jax.lax.scan (slower) because no kernel can be compiled: {error}")
         return by_scan(*args, spec=spec, **options)
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikingtorch.functional.fused.codegen.c import CHUNK
+from spikingtorch.jax.handler import CHUNK
 from spikingtorch.jax.spec import ScanSpec
 from spikingtorch.jax.trace import vjp_of_step
 

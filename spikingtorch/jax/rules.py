@@ -165,6 +165,11 @@ def _convert(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return b.where(dtype, b.compare("ge", before, x, b.cast(limit, before)), b.cast(last, dtype), low)
 
 
+@rule("empty", "empty2")
+def _empty(b: Builder, dtype: str, **_: Any) -> Value:
+    return b.const(0, dtype)  # what a condition does not compute, and nobody reads
+
+
 @rule("copy", "copy_p", "stop_gradient", "pvary", "pcast", "reshard", "sharding_constraint")
 def _same(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return b.cast(x, dtype)

@@ -7,9 +7,8 @@ import jax
 
 from spikingtorch.functional import Explanation, jax_reference
 from spikingtorch.functional.core.names import step_name
-from spikingtorch.functional.fused.build.compiler import NoCompiler, find_compiler
 from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles, UseLoop
-from spikingtorch.jax import launch, primitives
+from spikingtorch.jax import handler, launch, primitives
 from spikingtorch.jax.contract import Call, check_backend
 from spikingtorch.jax.spec import ScanSpec
 from spikingtorch.jax.trace import Traced, lower, trace
@@ -103,8 +102,9 @@ def explain_scan(
 
     >>> import jax.numpy as jnp
     >>> from spikingtorch.jax import LIFState, lif_step
-    >>> print(explain_scan(lif_step, LIFState(v=jnp.zeros(3)), jnp.ones((100, 3)), params={"decay": 0.9}))
-    fused: one compiled time loop; bit-identical to spikingtorch.functional.scan. Forward mode and second ...
+    >>> found = explain_scan(lif_step, LIFState(v=jnp.zeros(3)), jnp.ones((100, 3)), params={"decay": 0.9})
+    >>> found.backend, found.exactness
+    ('fused', 'E')
     """
     check_backend(backend)
     call = Call.of(step, state, xs, params, dim)
@@ -135,9 +135,7 @@ def _choose(call: Call, traced: Traced, backend: str) -> ScanSpec | NotFusible:
             raise NotFusible(f"has an effect: {', '.join(map(str, traced.closed.effects))}")
         lowered = lower(traced, call.half, [x.dtype for x in call.xs])
         spec = ScanSpec(traced, lowered.program, lowered.scalars, lowered.neurons, call.dim, call.steps)
-        find_compiler()
     except NotFusible as refusal:
         return refusal
-    except NoCompiler as error:
-        return NothingCompiles(str(error))
-    return spec
+    reason = handler.why_none()
+    return spec if reason is None else NothingCompiles(reason)

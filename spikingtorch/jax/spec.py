@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikingtorch.functional.core.shapes import broadcast, with_time
-from spikingtorch.functional.fused.codegen.c import CHUNK
 from spikingtorch.functional.fused.ir import Program
+from spikingtorch.jax.handler import CHUNK
 from spikingtorch.jax.lower import NAMES
 from spikingtorch.jax.trace import Traced, is_floating
 

@@ -133,7 +133,7 @@ def _neurons(traced: Traced) -> tuple[int, ...]:
     try:
         neurons = broadcast([t.shape for t in types])
     except ValueError as error:
-        neurons, complaint = broadcast([t.shape for t in types[: traced.states + traced.xs]] or [()]), str(error)
+        neurons, complaint = types[0].shape, str(error)
     else:
         wrong = [t.shape for t in types[: traced.states] if t.shape != neurons]
         complaint = f"has a state of shape {wrong[0]} for neurons of shape {neurons}" if wrong else ""
