@@ -229,7 +229,7 @@ def _lower(by_scan: Callable[..., Any], by_kernel: Callable[..., Any]) -> Callab
 
 def _elsewhere(by_scan: Callable[..., Any], ctx: Any, *args: Any, **options: Any) -> Any:
     """Lower a primitive for a platform without kernels."""
-    where = " and ".join(ctx.module_context.platforms)
+    where = " and ".join(each for each in ctx.module_context.platforms if each != PLATFORM)
     warn_once(f"scan: kernels of spikingtorch.jax run on the CPU. On {where}, jax.lax.scan runs (slower)")
     return mlir.lower_fun(by_scan, multiple_results=True)(ctx, *args, **options)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-_NOT_THEIRS = ("spikingtorch", "torch")
+_NOT_THEIRS = ("spikingtorch", "torch", "jax")
 
 
 def step_name(step: Any) -> str:
@@ -31,7 +31,7 @@ def step_name(step: Any) -> str:
 
 
 def level_of_user() -> int:
-    """Return the ``stacklevel`` of the first line outside of this library and torch, for the caller's warning.
+    """Return the ``stacklevel`` of the first line outside of this library, torch and JAX, for the caller's warning.
 
     Python shows a warning once for each such line.
     """
