@@ -83,6 +83,25 @@ for _each, _types in ((scan_p, _scan_types), (tangent_p, _tangent_types), (backw
     _each.def_abstract_eval(_types)
 
 
+# --- by jax.lax.scan --------------------------------------------------------------------------------------------------
+
+
+def _scan_by_scan(*args: jax.Array, spec: ScanSpec, keep: bool) -> list[jax.Array]:
+    return reference.forward(spec, args, keep=keep)
+
+
+def _tangent_by_scan(*args: jax.Array, spec: ScanSpec, given: tuple[bool, ...]) -> list[jax.Array]:
+    operands, _, dots = _split(spec, args)
+    return reference.tangent(spec, operands, dots, given)
+
+
+def _backward_by_scan(
+    *args: jax.Array, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> list[jax.Array]:
+    operands, _, coming = _split(spec, args)
+    return reference.backward(spec, operands, coming, given, wanted)
+
+
 # --- derivatives ------------------------------------------------------------------------------------------------------
 
 
@@ -99,40 +118,16 @@ def _scan_jvp(primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, keep:
     return (found, [*of_results, *map(_zero, kept)]) if keep else (results, of_results)
 
 
-def _tangent_jvp(primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, given: tuple[bool, ...]) -> Any:
-    operands, kept, dots = _split(spec, primals)
-    by_scan = partial(_by_scan(reference.tangent, spec), given=given)
-    return _derived(by_scan, spec, (operands, dots), tangents, tangent(spec, operands, kept, dots, given))
-
-
-def _backward_jvp(
-    primals: Arrays, tangents: Sequence[Any], *, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
-) -> Any:
-    operands, kept, coming = _split(spec, primals)
-    by_scan = partial(_by_scan(reference.backward, spec), given=given, wanted=wanted)
-    return _derived(by_scan, spec, (operands, coming), tangents, backward(spec, operands, kept, coming, given, wanted))
-
-
-def _by_scan(function: Callable[..., list[jax.Array]], spec: ScanSpec) -> Callable[..., list[jax.Array]]:
-    return lambda operands, others, **options: function(spec, operands, others, **options)
-
-
-def _derived(
-    by_scan: Callable[..., Any], spec: ScanSpec, arrays: tuple[Arrays, Arrays], tangents: Sequence[Any], values: Any
-) -> Any:
-    """Return values of ``tangent_p`` or ``backward_p``, and their derivatives by ``jax.lax.scan``."""
-    of_operands, _, of_others = _split(spec, tangents)
-    flat, along = [*arrays[0], *arrays[1]], [*of_operands, *of_others]
-    moving = [k for k, dot in enumerate(along) if type(dot) is not ad.Zero]
+def _jvp_by_scan(primitive: Any, by_scan: Callable[..., Any], primals: Arrays, tangents: Any, **options: Any) -> Any:
+    """Return the results of ``tangent_p`` or ``backward_p``, and their derivatives by ``jax.lax.scan``."""
+    moving = [k for k, dot in enumerate(tangents) if type(dot) is not ad.Zero]
 
     def of(*moved: jax.Array) -> Any:
-        whole = list(flat)
-        for k, value in zip(moving, moved, strict=True):
-            whole[k] = value
-        return by_scan(whole[: len(arrays[0])], whole[len(arrays[0]) :])
+        arrays = dict(enumerate(primals)) | dict(zip(moving, moved, strict=True))
+        return by_scan(*arrays.values(), **options)
 
-    _, dots = jax.jvp(of, [flat[k] for k in moving], [along[k] for k in moving])
-    return values, dots
+    _, dots = jax.jvp(of, [primals[k] for k in moving], [tangents[k] for k in moving])
+    return primitive.bind(*unified(primals), **options), dots
 
 
 def _tangent_transpose(cotangents: Sequence[Any], *args: Any, spec: ScanSpec, given: tuple[bool, ...]) -> Any:
@@ -164,8 +159,8 @@ def _zero(array: jax.Array) -> Any:
 
 
 ad.primitive_jvps[scan_p] = _scan_jvp
-ad.primitive_jvps[tangent_p] = _tangent_jvp
-ad.primitive_jvps[backward_p] = _backward_jvp
+ad.primitive_jvps[tangent_p] = partial(_jvp_by_scan, tangent_p, _tangent_by_scan)
+ad.primitive_jvps[backward_p] = partial(_jvp_by_scan, backward_p, _backward_by_scan)
 ad.primitive_transposes[tangent_p] = _tangent_transpose
 ad.primitive_transposes[backward_p] = _backward_transpose
 
@@ -184,22 +179,6 @@ for _each in (scan_p, tangent_p, backward_p):
 
 
 # --- what runs them ---------------------------------------------------------------------------------------------------
-
-
-def _scan_by_scan(*args: jax.Array, spec: ScanSpec, keep: bool) -> list[jax.Array]:
-    return reference.forward(spec, args, keep=keep)
-
-
-def _tangent_by_scan(*args: jax.Array, spec: ScanSpec, given: tuple[bool, ...]) -> list[jax.Array]:
-    operands, _, dots = _split(spec, args)
-    return reference.tangent(spec, operands, dots, given)
-
-
-def _backward_by_scan(
-    *args: jax.Array, spec: ScanSpec, given: tuple[bool, ...], wanted: tuple[bool, ...]
-) -> list[jax.Array]:
-    operands, _, coming = _split(spec, args)
-    return reference.backward(spec, operands, coming, given, wanted)
 
 
 def _scan_by_kernel(*args: jax.Array, spec: ScanSpec, keep: bool) -> list[jax.Array]:

@@ -1,8 +1,8 @@
 """The rules that lower each elementwise primitive of JAX to operations of a program.
 
 A rule takes the builder, the dtype of the result, the operands and the parameters of the equation, and returns the
-value of the result. It keeps the order of operations that XLA has, so that exact operations stay exact. Its own numbers are
-constants: two lowerings of an equation are one value.
+value of the result. It keeps the order of operations that XLA has, so that exact operations stay exact. Its own numbers
+are constants: two lowerings of an equation are one value.
 """
 
 from collections.abc import Callable
