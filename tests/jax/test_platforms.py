@@ -1,4 +1,4 @@
-"""Programs for other platforms than the CPU hold lax.scan, and say so."""
+"""Programs for other platforms than the CPU hold lax.scan, and say so; and scans that JAX does not compile."""
 
 from typing import Any
 
@@ -42,3 +42,9 @@ def test_a_program_for_several_platforms_runs_here() -> None:
         )
     got, want = exported.call(X, 0.9), jax.jit(value_and_gradient)(X, 0.9)
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_without_jit() -> None:
+    with jax.disable_jit():
+        got = value_and_gradient(X, 0.9)
+    jax.tree.map(np.testing.assert_array_equal, got, value_and_gradient(X, 0.9))
