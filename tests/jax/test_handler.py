@@ -110,19 +110,21 @@ def process(*command: object, **variables: Any) -> Any:
     return json.loads(python("-m", "tests.jax.handler_process", *command, **variables).splitlines()[-1])
 
 
-@pytest.mark.parametrize("threads", [1, 5])
+@pytest.mark.parametrize("threads", [5, pytest.param(1, marks=pytest.mark.long)])
 def test_any_number_of_threads(threads: int) -> None:
     """XLA has as many threads as the variable says."""
     assert handler_process.T * handler_process.B * handler_process.N > SERIAL, "threads share the work"
     assert process("digests", NPROC=str(threads)) == handler_process.digests()
 
 
+@pytest.mark.long
 def test_many_devices_at_once() -> None:
     """Threads of the pool that are all in calls wait for none to come."""
     flags = "--xla_force_host_platform_device_count=4"
     assert process("on_every_device", XLA_FLAGS=flags) == [4, handler_process.digests()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [2, 4])
 def test_many_calls_in_one_program(threads: int) -> None:
     """XLA runs some of them at once."""
@@ -156,6 +158,7 @@ def test_memory() -> None:
     assert process("many_calls") < 4e6
 
 
+@pytest.mark.long
 def test_large_results_take_the_memory_of_earlier_ones() -> None:
     faults, said = process("page_faults")
     if "kept for the next call" not in said:

@@ -7,14 +7,20 @@ import pytest
 
 from tests.processes import python
 
+# the first two run in each run of the tests: all that there is, in both directions
 ORDERS = [
-    "of_torch of_jax of_torch",
-    "of_jax of_torch of_jax",
-    "of_xla of_torch of_jax",
     "of_xla of_jax of_torch",
     # a team of OpenMP's threads that is born on a thread of XLA
     "of_torch_in_jax of_torch of_jax of_torch",
-    "of_torch of_torch_in_jax of_torch of_jax",
+    *(
+        pytest.param(order, marks=pytest.mark.long)
+        for order in (
+            "of_torch of_jax of_torch",
+            "of_jax of_torch of_jax",
+            "of_xla of_torch of_jax",
+            "of_torch of_torch_in_jax of_torch of_jax",
+        )
+    ),
 ]
 
 
