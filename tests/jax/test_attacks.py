@@ -91,6 +91,7 @@ def test_a_closure_that_changes_changes_the_result() -> None:
         check(step, V, XS)
 
 
+@pytest.mark.long
 def test_a_function_of_another_name_is_another_function() -> None:
     """A step that is bound, partial, or an object with a changing attribute is what it is now."""
 
@@ -145,6 +146,7 @@ def test_no_tracer_stays_behind() -> None:
     check(lif, START, XS)
 
 
+@pytest.mark.long
 def test_caches_that_are_cleared() -> None:
     for _ in range(2):
         check(lif, START, XS, params={"decay": 0.8})

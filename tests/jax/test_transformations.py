@@ -219,6 +219,7 @@ def test_the_kernel_takes_all_but_forward_mode(name: str) -> None:
         assert_same(FIRST[name](problem, on("fused")), FIRST[name](problem, plain))
 
 
+@pytest.mark.long
 def test_a_wrong_backward_pass_is_seen() -> None:
     def wrong(step: Any, state: Any, xs: Any, *, params: Any = None, dim: int = 0) -> Any:
         final, outs = plain(step, state, xs, params=params, dim=dim)

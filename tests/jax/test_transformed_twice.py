@@ -48,7 +48,7 @@ def pulled_once(p: Problem, scan: Scan, *given: Any) -> Any:
 
 
 @QUIET
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "name"), paired(SECOND | SECOND_OF_MANY, 3))
 def test_second_derivatives(kind: Kind, name: str) -> None:
     """An unrolled loop is the oracle: lax.scan of older releases loses a custom_jvp (test_second_derivatives.py)."""
@@ -57,6 +57,7 @@ def test_second_derivatives(kind: Kind, name: str) -> None:
         assert_same(of_second(name, problem, on("auto")), of_second(name, problem, unrolled), computed=kind.dtype)
 
 
+@pytest.mark.long
 def test_the_spike_has_second_derivatives() -> None:
     """The comparisons of second derivatives compare more than zeros."""
     with jax.enable_x64(True):

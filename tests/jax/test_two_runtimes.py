@@ -7,23 +7,18 @@ import pytest
 
 from tests.processes import python
 
-# the first two run in each run of the tests: all that there is, in both directions
 ORDERS = [
-    "of_xla of_jax of_torch",
     # a team of OpenMP's threads that is born on a thread of XLA
     "of_torch_in_jax of_torch of_jax of_torch",
-    *(
-        pytest.param(order, marks=pytest.mark.long)
-        for order in (
-            "of_torch of_jax of_torch",
-            "of_jax of_torch of_jax",
-            "of_xla of_torch of_jax",
-            "of_torch of_torch_in_jax of_torch of_jax",
-        )
-    ),
+    "of_torch of_torch_in_jax of_torch of_jax",
+    "of_torch of_jax of_torch",
+    "of_jax of_torch of_jax",
+    "of_xla of_torch of_jax",
+    "of_xla of_jax of_torch",
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order(order: str) -> None:
     of_callback = {"exact", "0 of 4096 not zero"}  # as the calling thread does, which is XLA's own business
