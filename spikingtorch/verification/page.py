@@ -19,9 +19,9 @@ class Line(NamedTuple):
     def __str__(self) -> str:
         worst = self.worst()
         mark = "   OUT OF TOLERANCE" if self.is_wrong() else ""
-        return f"{self.name:26} {self.count():5} {worst.worst()[0]:9.1e}   {worst.where()}{mark}"
+        return f"{self.name:26} {self.compared():5} {worst.worst()[0]:9.1e}   {worst.where()}{mark}"
 
-    def count(self) -> int:
+    def compared(self) -> int:
         """Return the number of comparisons."""
         return sum(bool(cell.errors) for cell in self.cells)
 
@@ -49,7 +49,7 @@ def markdown(table: Sequence[Line]) -> str:
     text = [_PAGE.format(allowed=ALLOWED), "| neuron | cells | largest deviation | in |", "|---|---|---|---|"]
     for line in neurons:
         worst = line.worst()
-        text.append(f"| {line.name} | {line.count()} | {_number(worst.worst()[0])} | {worst.where()} |")
+        text.append(f"| {line.name} | {line.compared()} | {_number(worst.worst()[0])} | {worst.where()} |")
     text += ["", "The cells of each neuron:", ""]
     for line in neurons:
         text += _folded(line)
@@ -63,7 +63,7 @@ def markdown(table: Sequence[Line]) -> str:
 
 
 def _folded(line: Line) -> list[str]:
-    text = [f"<details><summary>{line.name}: {line.count()} cells</summary>", ""]
+    text = [f"<details><summary>{line.name}: {line.compared()} cells</summary>", ""]
     text += ["| neuron | surrogate | reset | " + " | ".join(BACKENDS) + " |", "|---" * (3 + len(BACKENDS)) + "|"]
     for names, cells in groupby(line.cells, key=lambda cell: (cell.neuron, cell.surrogate, cell.rule)):
         text.append("| " + " | ".join([*names, *map(_said, cells)]) + " |")

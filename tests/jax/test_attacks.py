@@ -157,6 +157,7 @@ def test_caches_that_are_cleared() -> None:
     assert_same(run(XS), first)
 
 
+@pytest.mark.long
 def test_both_precisions_in_one_process() -> None:
     for wide in (False, True, False):
         with jax.enable_x64(wide):

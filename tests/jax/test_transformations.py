@@ -209,7 +209,7 @@ def test_first_derivatives_and_maps(kind: Kind, name: str) -> None:
 FUSED = [name for name in FIRST if not any(word in name for word in ("jvp", "jacfwd", "linearize"))]
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
 @pytest.mark.parametrize("name", FUSED)
 def test_the_kernel_takes_all_but_forward_mode(name: str) -> None:

@@ -85,7 +85,7 @@ def test_neurons(cases: Sequence[Case], part: int) -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("case", RECURRENT[::3], ids=by_name)
+@pytest.mark.parametrize("case", RECURRENT[::4], ids=by_name)  # each synapse in turn
 def test_recurrent_neuron(case: Case) -> None:
     *in_torch, in_jax = measured([Choice(case, TWINS[0], case.rules()[0])], LENGTHS)
     # products are not compiled in JAX
