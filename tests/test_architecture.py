@@ -60,7 +60,7 @@ MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
 MAY_IMPORT["jax"] = {"functional", "functional/jax_reference", "functional/core"}
 MAY_IMPORT["jax"] |= {f"functional/fused/{room}" for room in ("ir", "errors", "lower", "codegen", "build")}
-MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
+MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop", "jax"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
 MAY_IMPORT["cli"] = {*_PUBLIC, "functional/fused/build", "interop", "report", "testing", "units", "verification"}
 MAY_IMPORT["__main__"] = {"cli"}
@@ -135,8 +135,9 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     def naming(word: str) -> set[str]:
         return {name for name, path in known.items() if f'"{word}"' in path.read_text()}
 
-    # the small tensors of a trace live there, whatever the target
-    assert naming("cpu") == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes"}
+    # the small tensors of a trace live there, whatever the target; and the platform of XLA that has kernels
+    of_c = {f"{fused}.runtime.cpu", "spikingtorch.jax.primitives"}
+    assert naming("cpu") == {*of_c, "spikingtorch.functional.core.modes"}
     # a device of torch, and a backend of Triton; and the random numbers of a device are its own
     of_triton = {f"{fused}.{name}" for name in ("runtime.gpu", "codegen.triton", "build.triton_kernel")}
     assert naming("cuda") == of_triton | {"spikingtorch.functional.core.surroundings"}

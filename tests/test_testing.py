@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
+from spikingtorch.jax.rules import RULES
 from spikingtorch.testing import assert_close, check_smooth, check_twin, relative_error
 from spikingtorch.verification.cases import CASES, Case, by_name
 from spikingtorch.verification.wrapped import WRAPPED
@@ -82,6 +83,16 @@ def test_a_wrong_twin_is_found(wrong: Any, named: str) -> None:
     state, xs, params = inputs()
     with pytest.raises(AssertionError, match=f"adaptive and its twin differ in .*{re.escape(named)}"):
         check_twin(adaptive, wrong, state, xs, params=params)
+
+
+def test_a_wrong_compiled_loop_of_the_twin_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right twin, and a rule of JAX that makes another operation of it: "loop" does not see it, "fused" does."""
+    state, xs, params = inputs()
+    check_twin(adaptive, twin, state, xs, params=params, backend="fused")
+    monkeypatch.setitem(RULES, "sub", RULES["add"])
+    check_twin(adaptive, twin, state, xs, params=params)
+    with pytest.raises(AssertionError, match=r"jax\.lax\.scan and the compiled loop of the twin of adaptive differ in"):
+        check_twin(adaptive, twin, state, xs, params=params, backend="fused")
 
 
 def mean_lif(state: F.StochasticLIFState, x: Any, *, decay: Tensor, gain: Tensor, threshold: Tensor) -> Any:

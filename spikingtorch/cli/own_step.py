@@ -14,7 +14,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.testing import check_smooth
 from spikingtorch.verification.cells import ALLOWED, Cell
 from spikingtorch.verification.page import HEAD, Line
-from spikingtorch.verification.trial import Trial, backend_errors, errors_by_backend
+from spikingtorch.verification.trial import Trial, Way, backend_errors, errors_by_backend
 
 LENGTH, NEURONS = 17, 8
 # finite differences by every number are slow
@@ -92,7 +92,7 @@ def verify_step(text: str) -> int:
     except Exception as error:
         shape = f"inputs of shape ({LENGTH}, {NEURONS}) in float64"
         raise CommandError(f"{mine.name} fails on {shape}: {type(error).__name__}: {error}") from error
-    backends: tuple[F.Backend, ...] = ("loop", "fused") if explained.backend == "fused" else ("loop",)
+    backends: tuple[Way, ...] = ("loop", "fused") if explained.backend == "fused" else ("loop",)
     trial = Trial(mine.step, mine.twin or mine.step, state, xs, mine.params)
     passed = _against_twin(mine, trial, backends) if mine.twin else _against_differences(mine)
     print(f"scan runs it as {explained}")
@@ -103,9 +103,9 @@ def verify_step(text: str) -> int:
     return 0 if passed else 1
 
 
-def _against_twin(mine: Mine, trial: Trial, backends: tuple[F.Backend, ...]) -> bool:
+def _against_twin(mine: Mine, trial: Trial, backends: tuple[Way, ...]) -> bool:
     try:
-        found = errors_by_backend([trial], backends)
+        found = errors_by_backend([trial], (*backends, "jax"))
     except Exception as error:
         print(f"{mine.name} and its twin cannot be compared: {type(error).__name__}: {error}")
         return False
@@ -116,6 +116,8 @@ def _against_twin(mine: Mine, trial: Trial, backends: tuple[F.Backend, ...]) -> 
         for quantity, off in cell.errors.items():
             if not off <= ALLOWED:
                 print(f"  {quantity} on the {cell.backend} backend differs from the twin by {off:.1e}")
+    ran = "one compiled time loop, as by jax.lax.scan" if found["jax"][0] else "jax.lax.scan alone"
+    print(f"spikingtorch.jax.scan runs {mine.name}_twin as {ran}")
     return not line.is_wrong()
 
 

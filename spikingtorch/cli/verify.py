@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         options.write.write_text(markdown(table))
         print(f"Written to {options.write}.")
-    count = sum(len(line.cells) for line in table)
+    count = sum(line.compared() for line in table)
     print(f"{count} cells in {len(table)} lines; {len(wrong)} lines out of tolerance ({ALLOWED:g}).")
     return 1 if wrong else 0
 

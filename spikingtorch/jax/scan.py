@@ -41,6 +41,10 @@ def scan(
       second order take ``jax.lax.scan``.
     - "auto": "fused" where it is possible, else "loop". ``explain_scan`` tells which one that is.
 
+    JAX before 0.12 has a fault that every step on the loop inherits: if a gradient through ``jax.lax.scan`` is
+    differentiated again, the ``custom_jvp`` of a surrogate is lost, and second derivatives are wrong. Those of a step
+    that is fused are right.
+
     Args:
         step: a pure function ``(state, x, **params) -> (state, out)``. Arrays that it closes over get their gradient.
         state: state before the first step, a pytree of arrays; the step returns the same structure, shapes and dtypes.

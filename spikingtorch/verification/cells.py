@@ -9,11 +9,11 @@ from spikingtorch import functional as F
 from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, Case, by_name
 from spikingtorch.verification.functions import surrogate_errors
 from spikingtorch.verification.pairwise import pairwise
-from spikingtorch.verification.trial import TOLERANCE, errors_by_backend
+from spikingtorch.verification.trial import TOLERANCE, Way, errors_by_backend
 from spikingtorch.verification.wrapped import WRAPPED
 
 ALLOWED = TOLERANCE[torch.float64]
-BACKENDS: tuple[F.Backend, ...] = ("loop", "fused")
+BACKENDS: tuple[Way, ...] = ("loop", "fused", "jax")
 # one program of many trials compiles faster than many programs, but a too large one delays all others
 TOGETHER = 14
 # stands in place of a surrogate, for a function alone
@@ -50,7 +50,7 @@ class Cell(NamedTuple):
         surrogate: name of the surrogate.
         rule: name of the reset rule.
         backend: the backend of the scan.
-        errors: the errors by quantity.
+        errors: the errors by quantity; none if the twin is not fused in JAX.
     """
 
     neuron: str
@@ -61,7 +61,7 @@ class Cell(NamedTuple):
 
     def worst(self) -> tuple[float, str]:
         """Return the largest error, and its quantity."""
-        return max((error, quantity) for quantity, error in self.errors.items())
+        return max(((error, quantity) for quantity, error in self.errors.items()), default=(0.0, ""))
 
     def is_wrong(self) -> bool:
         """Return True if an error is out of tolerance."""

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from spikingtorch.interop import to_jax, to_torch
 
 # largest max|a - b| / max|b| over a tensor
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-
-
+# a backend of the step in torch; or "jax", its twin as a compiled loop
+Way: TypeAlias = Backend | Literal["jax"]
 # a program runs only once here, so its compile time matters, and its run time does not
 _QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
@@ -69,45 +70,39 @@ def relative_error(got: Tensor, want: Tensor) -> float:
     return ratio if ratio == ratio else torch.inf
 
 
-def twin_errors(trials: Sequence[Trial], seed: int = 0, backend: Backend = "loop") -> list[dict[str, float]]:
-    """Return the relative errors of each trial on a backend.
+def errors_by_backend(
+    trials: Sequence[Trial], backends: Sequence[Way], seed: int = 0
+) -> dict[Way, list[dict[str, float]]]:
+    """Return the relative errors of each trial on each backend, all against one run of the twins by ``jax.lax.scan``.
 
     All twins are compiled as one program, because compilation takes most of the time.
+
+    Args:
+        trials: what is compared.
+        backends: those of the step in torch, one at least, and "jax", the twin as one compiled loop by
+            ``spikingtorch.jax.scan``. There are no errors on "jax" of a twin that is not fused.
+        seed: of the cotangents.
 
     Raises:
         AssertionError: a twin returns other names or shapes than its step.
         ValueError: ``twin_params`` replaces a tensor, whose gradient could then not be compared; or the backend cannot
             run the step.
     """
-    (errors,) = errors_by_backend(trials, (backend,), seed).values()
-    return errors
-
-
-def errors_by_backend(
-    trials: Sequence[Trial], backends: Sequence[Backend], seed: int = 0
-) -> dict[Backend, list[dict[str, float]]]:
-    """Return the relative errors of each trial on each backend, all against one run of the twins."""
-    import jax
-
     draw = torch.Generator().manual_seed(seed)
     cotangents = [draw_cotangents(trial, draw) for trial in trials]
-    ours: dict[Backend, list[dict[str, Tensor]]] = {
+    ours: dict[Way, list[dict[str, Tensor]]] = {
         backend: [torch_results(trial, given, backend) for trial, given in zip(trials, cotangents, strict=True)]
         for backend in backends
+        if backend != "jax"
     }
-    wide = any(trial.precision == torch.float64 for trial in trials)
-    with jax.enable_x64(True) if wide else contextlib.nullcontext():
-        results = zip(trials, ours[backends[0]], cotangents, strict=True)
-        jobs = [_twin_job(*each) for each in results]
-        run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
-        compiled = run.lower([a for _, a in jobs]).compile(_QUICK)
-        theirs = to_torch(compiled([a for _, a in jobs]))
+    given = list(zip(trials, cotangents, next(iter(ours.values())), strict=True))
+    theirs, ours["jax"] = _twin_results(given, kernels="jax" in backends)
     return {
         backend: [
             {name: relative_error(value, want[name]) for name, value in got.items()}
-            for got, want in zip(found, theirs, strict=True)
+            for got, want in zip(ours[backend], theirs, strict=True)
         ]
-        for backend, found in ours.items()
+        for backend in backends
     }
 
 
@@ -146,13 +141,49 @@ def torch_results(trial: Trial, cotangents: dict[str, Tensor], backend: Backend)
     return values | {f"d {name}": g for name, g in zip(variables, gradients, strict=True)}
 
 
-def _twin_job(
-    trial: Trial, ours: dict[str, Tensor], cotangents: dict[str, Tensor]
-) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
-    """Return a function that computes the same names in JAX, and its arguments."""
+def _twin_results(
+    given: Sequence[tuple[Trial, dict[str, Tensor], dict[str, Tensor]]], kernels: bool
+) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Return the results of each twin by ``jax.lax.scan``, and with ``kernels`` those as a compiled loop, if it is one.
+
+    Args:
+        given: trials, their cotangents, and their results in torch.
+        kernels: whether the second list is wanted.
+    """
     import jax
 
-    from spikingtorch.functional.jax_reference import scan as twin_scan
+    from spikingtorch.functional import jax_reference
+    from spikingtorch.jax import scan
+
+    wide = any(trial.precision == torch.float64 for trial, *_ in given)
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        jobs = [_twin_job(*each, jax_reference.scan) for each in given]
+        fused = [k for k, (trial, *_) in enumerate(given) if kernels and twin_fuses(trial)]
+        jobs += [_twin_job(*given[k], partial(scan, backend="fused")) for k in fused]
+        run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
+        compiled = run.lower([a for _, a in jobs]).compile(_QUICK)
+        found = to_torch(compiled([a for _, a in jobs]))
+    by_kernel = dict(zip(fused, found[len(given) :], strict=True))
+    return found[: len(given)], [by_kernel.get(k, {}) for k in range(len(given))]
+
+
+def twin_fuses(trial: Trial) -> bool:
+    """Return True if ``spikingtorch.jax.scan`` runs the twin of a trial as one compiled loop."""
+    import jax
+
+    from spikingtorch.jax import explain_scan
+
+    with jax.enable_x64(True) if trial.precision == torch.float64 else contextlib.nullcontext():
+        given = to_jax(trial.arguments())
+        params = given["params"] | dict(trial.twin_params)
+        return explain_scan(trial.twin, given["state"], given["xs"], params=params).backend == "fused"
+
+
+def _twin_job(
+    trial: Trial, cotangents: dict[str, Tensor], ours: dict[str, Tensor], twin_scan: Callable[..., Any]
+) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
+    """Return a function that computes the same names in JAX by a scan, and its arguments."""
+    import jax
 
     arguments = trial.arguments()
     variables = tensors(arguments)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.inputs import START, XS, V, lif
+from tests.jax.inputs import QUIET, START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
 
 
@@ -62,6 +62,7 @@ def test_an_exception_amid_a_trace_comes_through_and_leaves_nothing() -> None:
         check(step, XS[0], XS)
 
 
+@QUIET
 def test_an_exception_in_a_derivative_comes_through_and_leaves_nothing() -> None:
     fails = [True]
 
@@ -90,6 +91,7 @@ def test_a_closure_that_changes_changes_the_result() -> None:
         check(step, V, XS)
 
 
+@pytest.mark.long
 def test_a_function_of_another_name_is_another_function() -> None:
     """A step that is bound, partial, or an object with a changing attribute is what it is now."""
 
@@ -127,8 +129,8 @@ def test_closures_over_tracers_of_an_outer_function(name: str) -> None:
 
     def total(scan: Scan) -> Any:
         def loss(w: Any, xs: Any) -> Any:
-            scaled = jnp.tanh(w)  # a tracer, in a closure
-            return weighted(scan(lambda s, x: J.lif_step(s, x * scaled, decay=jax.nn.sigmoid(w[0])), START, xs))
+            scaled, first = jnp.tanh(w), w[0]  # tracers, in a closure
+            return weighted(scan(lambda s, x: J.lif_step(s, x * scaled, decay=jax.nn.sigmoid(first)), START, xs))
 
         return loss
 
@@ -144,6 +146,7 @@ def test_no_tracer_stays_behind() -> None:
     check(lif, START, XS)
 
 
+@pytest.mark.long
 def test_caches_that_are_cleared() -> None:
     for _ in range(2):
         check(lif, START, XS, params={"decay": 0.8})
@@ -154,6 +157,7 @@ def test_caches_that_are_cleared() -> None:
     assert_same(run(XS), first)
 
 
+@pytest.mark.long
 def test_both_precisions_in_one_process() -> None:
     for wide in (False, True, False):
         with jax.enable_x64(wide):

@@ -35,6 +35,7 @@ def run(body: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_without_a_compiler(tmp_path: Path) -> None:
     """Mode auto runs by lax.scan and says so once; a request is an error that says how to get a compiler."""
     said = run(

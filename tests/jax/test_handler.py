@@ -62,6 +62,7 @@ def assert_as_torch(found: Any, given: list[torch.Tensor], decay: float = 0.9) -
         np.testing.assert_array_equal(bits(ours), bits(to_jax(theirs.detach())))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (17, 2, 130), (33, 3, 700)], ids=str)
 def test_the_bits_of_torch(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
@@ -92,6 +93,7 @@ def test_a_call_within_a_loop_of_jax() -> None:
     np.testing.assert_array_equal(outs.reshape(x.shape), want[1].detach())
 
 
+@pytest.mark.long
 def test_many_threads_at_once() -> None:
     """Threads of Python call the same kernels and new ones."""
     given = drawn(40, 6, 700)
@@ -110,6 +112,7 @@ def process(*command: object, **variables: Any) -> Any:
     return json.loads(python("-m", "tests.jax.handler_process", *command, **variables).splitlines()[-1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 5])
 def test_any_number_of_threads(threads: int) -> None:
     """XLA has as many threads as the variable says."""
@@ -117,18 +120,21 @@ def test_any_number_of_threads(threads: int) -> None:
     assert process("digests", NPROC=str(threads)) == handler_process.digests()
 
 
+@pytest.mark.long
 def test_many_devices_at_once() -> None:
     """Threads of the pool that are all in calls wait for none to come."""
     flags = "--xla_force_host_platform_device_count=4"
     assert process("on_every_device", XLA_FLAGS=flags) == [4, handler_process.digests()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [2, 4])
 def test_many_calls_in_one_program(threads: int) -> None:
     """XLA runs some of them at once."""
     assert process("calls_in_one_program", NPROC=str(threads))
 
 
+@pytest.mark.long
 def test_in_other_processes(tmp_path: Path) -> None:
     """A program that another process has compiled builds its kernels where it runs."""
     want = process("write", tmp_path / "compiled")
@@ -156,6 +162,7 @@ def test_memory() -> None:
     assert process("many_calls") < 4e6
 
 
+@pytest.mark.long
 def test_large_results_take_the_memory_of_earlier_ones() -> None:
     faults, said = process("page_faults")
     if "kept for the next call" not in said:

@@ -77,6 +77,7 @@ def test_what_a_step_looks_at(name: str) -> None:
 
 
 @QUIET
+@pytest.mark.sampled
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3, 1)], ids=str)
 def test_a_sum_over_one_neuron_is_still_a_sum(shape: tuple[int, ...]) -> None:
     """A kernel for a shape in which a sum is nothing is none for another shape."""
@@ -87,6 +88,7 @@ def test_a_sum_over_one_neuron_is_still_a_sum(shape: tuple[int, ...]) -> None:
 
 
 @QUIET
+@pytest.mark.long
 def test_one_step_function_for_many_shapes() -> None:
     """The rank and the sizes that a function reads are those of the call."""
     for shape in ((3,), (2, 3), (3,), (4, 3), (2, 2, 3), (3,)):

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from spikingtorch import jax as snn
+from spikingtorch.jax import handler, primitives
 from tests.jax.inputs import QUIET, START, XS, V, lif, stepping
+from tests.jax.oracle import assert_same, plain
 
 WHOLE = jnp.zeros((2, 3), jnp.int32)
 # a call, and its error with the words of spikingtorch.functional.scan: what came, what is expected
@@ -42,6 +44,18 @@ def test_a_refused_step_on_request_names_the_primitive() -> None:
     told = snn.explain_scan(step, V, XS)
     assert told.backend == "loop"
     assert "sort" in told.reason
+
+
+def test_without_a_compiler_lax_scan_runs_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in a process of its own is a long test (test_elsewhere.py)."""
+    monkeypatch.setattr(handler, "why_none", lambda: "there is no C compiler. To get one: ...")
+    primitives.warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"run by jax\.lax\.scan \(slower\) because there is no C compiler"):
+        found = snn.scan(lif, START, XS)
+    assert_same(found, plain(lif, START, XS))
+    with pytest.raises(ValueError, match="there is no C compiler"):
+        snn.scan(lif, START, XS, backend="fused")
+    assert snn.explain_scan(lif, START, XS).backend == "loop"
 
 
 def test_second_derivatives_say_who_runs_them() -> None:

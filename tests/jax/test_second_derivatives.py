@@ -90,7 +90,7 @@ def test_the_orders_agree_in_an_unrolled_loop() -> None:
                 assert_same(jax.jit(ORDERS[order](plain, step))(numbers()), want)
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("order", ORDERS)
 def test_lax_scan_forgets_a_custom_jvp_or_not(order: str) -> None:
     """Which releases of JAX do is written down, so that a change is noticed."""
@@ -107,6 +107,7 @@ def test_lax_scan_forgets_a_custom_jvp_or_not(order: str) -> None:
 FIXED = (0, 12)
 
 
+@pytest.mark.long
 def test_a_first_derivative_is_right_in_lax_scan_even_so() -> None:
     """The table compares first derivatives with lax.scan, checkpoint included: these are those of an unrolled loop."""
     with jax.enable_x64(True):
@@ -115,6 +116,7 @@ def test_a_first_derivative_is_right_in_lax_scan_even_so() -> None:
         assert_same(jax.jit(jax.grad(jax.checkpoint(loss(plain, of_stairs))))(numbers()), want)
 
 
+@pytest.mark.long
 def test_a_mutant_that_forgets_is_seen() -> None:
     """Derivatives of a step whose custom_jvp is dropped differ: the comparison above can fail."""
     forgetful = lambda state, x: of_stairs_without(state, x)  # noqa: E731
@@ -129,6 +131,7 @@ def of_stairs_without(state: Any, x: Any) -> Any:
     return u - 0.3 * out, out * out + u
 
 
+@pytest.mark.long
 def test_verification_takes_second_derivatives_without_a_scan() -> None:
     """The page of verification compares second derivatives of a surrogate alone, where nothing is forgotten."""
     with jax.enable_x64(True):

@@ -163,6 +163,7 @@ def test_all_rows_run_fused(row: Row) -> None:
         assert told.backend == "fused", told
 
 
+@pytest.mark.long
 def test_the_table_sees_a_wrong_gradient() -> None:
     """A scan whose backward pass forgets one thing fails, whatever the thing is."""
     lif = next(case for case in CASES if case.name == "lif")

@@ -1,53 +1,15 @@
-"""A scan inside the transformations of JAX, and these inside each other, beside jax.lax.scan and an unrolled loop."""
+"""A scan inside the transformations of JAX, and these inside each other, beside jax.lax.scan."""
 
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikingtorch.functional import jax_reference as J
-from spikingtorch.verification.cases import CASES
-from tests.jax.neurons import draw
-from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, unrolled, weighted
-
-
-class Problem:
-    """A neuron, and its arguments: those that it is called with, and batches of them."""
-
-    def __init__(self, name: str, dtype: str, form: str, layout: str = "(T, B, N)", T: int = 5) -> None:
-        self.case = next(case for case in CASES if case.name == name)
-        self.draws = [draw(self.case, T, layout, form, seed) for seed in range(6)]
-        self.dtype, self.dim = dtype, self.draws[0].dim
-        self.given = self.arguments(0)
-
-    def arguments(self, member: int) -> Any:
-        return self.draws[member].arguments(self.dtype)
-
-    def stacked(self, axes: Any, count: int = 3, first: int = 0) -> Any:
-        """Return the arguments with several of each that has an axis, stacked along it."""
-        members = [self.arguments(first + k) for k in range(count)]
-        stack = jax.tree.map(lambda *each: np.stack(each), *members)
-        return tuple(
-            given if axis is None else jax.tree.map(lambda leaf, axis=axis: jnp.moveaxis(leaf, 0, axis), found)
-            for given, found, axis in zip(self.given, stack, axes, strict=True)
-        )
-
-    def values(self, scan: Scan) -> Callable[..., Any]:
-        return lambda state, xs, params: scan(self.case.twin, state, xs, params=params, dim=self.dim)
-
-    def loss(self, scan: Scan) -> Callable[..., Any]:
-        return lambda *given: weighted(self.values(scan)(*given))
-
-
-ALL = (0, 1, 2)
-Transform = Callable[[Problem, Scan], Any]
+from tests.jax.inputs import QUIET
+from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, weighted
+from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
 
 
 def mapped(axes: Any, gradients: bool, out_axes: int = 0) -> Transform:
@@ -98,10 +60,6 @@ def grad_of_nested(p: Problem, scan: Scan) -> Any:
     total = lambda *given: weighted(jax.vmap(inner, (None, None, 0))(*given), 3)  # noqa: E731
     _, xs, params = p.stacked((None, 0, 0))
     return jax.jit(jax.grad(total, ALL))(p.given[0], xs, params)
-
-
-def tangents(p: Problem) -> Any:
-    return cotangents(p.given, 5)
 
 
 def in_chunks(p: Problem, scan: Scan) -> Any:
@@ -234,69 +192,6 @@ FIRST: dict[str, Transform] = {
     "closures": closed_over,
     "donation": donated,
 }
-SECOND: dict[str, Transform] = {
-    "hessian of parameters": lambda p, scan: jax.hessian(p.loss(scan), 2),
-    "grad(grad)": lambda p, scan: second(jax.grad(p.loss(scan), ALL)),
-    "grad(vjp)": lambda p, scan: second(partial(pulled_once, p, scan)),
-    "jvp(grad)": lambda p, scan: lambda *g: jax.jvp(jax.grad(p.loss(scan), ALL), g, tangents(p)),
-    "grad(jvp)": lambda p, scan: second(lambda *g: jax.jvp(p.loss(scan), g, tangents(p))),
-    "jacfwd(jacfwd)": lambda p, scan: jax.jacfwd(jax.jacfwd(p.loss(scan), 2), 2),
-    "jacrev(jacrev)": lambda p, scan: jax.jacrev(jax.jacrev(p.loss(scan), 2), 2),
-    "grad(checkpoint(grad))": lambda p, scan: second(jax.checkpoint(jax.grad(p.loss(scan), ALL))),
-    "grad(jit(grad))": lambda p, scan: second(jax.jit(jax.grad(p.loss(scan), ALL))),
-}
-SECOND_OF_MANY: dict[str, Transform] = {
-    "vmap(grad(grad))": lambda p, scan: jax.vmap(second(jax.grad(p.loss(scan), ALL)), (None, 0, None)),
-    "grad(vmap(grad))": lambda p, scan: second(jax.vmap(jax.grad(p.loss(scan), ALL), (None, 0, None))),
-    "vmap(hessian)": lambda p, scan: jax.vmap(jax.hessian(p.loss(scan), 2), (None, 0, None)),
-}
-
-
-def second(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the gradient of the results of a function, each times a random weight."""
-    return jax.grad(lambda *given: weighted(function(*given), 7), ALL)
-
-
-def of_second(name: str, p: Problem, scan: Scan) -> Any:
-    many = name in SECOND_OF_MANY
-    given = p.stacked((None, 0, None)) if many else p.given
-    return jax.jit((SECOND_OF_MANY if many else SECOND)[name](p, scan))(*given)
-
-
-def pulled_once(p: Problem, scan: Scan, *given: Any) -> Any:
-    results, pull = jax.vjp(p.values(scan), *given)
-    return pull(cotangents(results))
-
-
-class Kind(NamedTuple):
-    """What is transformed: a neuron, a dtype, a form of the parameters."""
-
-    neuron: str
-    dtype: str = "float64"
-    form: str = "mixed"
-    layout: str = "(T, B, N)"
-
-
-KINDS = [
-    Kind("lif", "float64", "number"),
-    Kind("lif", "float32", "per neuron", "(B, T, N)"),
-    Kind("alif", "float64", "mixed"),
-    Kind("coarse_lif", "float64", "per channel", "(B, N, T)"),
-    Kind("mcpitts", "float64", "0-d"),
-    Kind("biolif", "float64", "full"),
-    Kind("adex", "float64", "per neuron", "(T, N)"),
-    Kind("cuba_lif", "float64", "0-d", "(T,)"),
-    Kind("delay", "float64", "per neuron"),
-]
-
-
-def paired(names: dict[str, Transform], count: int) -> list[Any]:
-    """Return each transformation with some of the neurons, each neuron with as many."""
-    table = [(name, KINDS[(5 * row + k) % len(KINDS)]) for row, name in enumerate(names) for k in range(count)]
-    return [pytest.param(kind, name, id=f"{name}-{'-'.join(kind)}") for name, kind in table]
-
-
-QUIET = pytest.mark.filterwarnings("ignore:scan. :RuntimeWarning")
 
 
 @QUIET
@@ -311,20 +206,10 @@ def test_first_derivatives_and_maps(kind: Kind, name: str) -> None:
         assert_same(FIRST[name](problem, on("auto")), FIRST[name](problem, plain), computed=kind.dtype)
 
 
-@QUIET
-@pytest.mark.sampled
-@pytest.mark.parametrize(("kind", "name"), paired(SECOND | SECOND_OF_MANY, 3))
-def test_second_derivatives(kind: Kind, name: str) -> None:
-    """An unrolled loop is the oracle, because lax.scan of older releases loses a custom_jvp (the next file)."""
-    with jax.enable_x64(True):
-        problem = Problem(kind.neuron, kind.dtype, kind.form, kind.layout, T=3)
-        assert_same(of_second(name, problem, on("auto")), of_second(name, problem, unrolled), computed=kind.dtype)
-
-
 FUSED = [name for name in FIRST if not any(word in name for word in ("jvp", "jacfwd", "linearize"))]
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
 @pytest.mark.parametrize("name", FUSED)
 def test_the_kernel_takes_all_but_forward_mode(name: str) -> None:
@@ -334,56 +219,7 @@ def test_the_kernel_takes_all_but_forward_mode(name: str) -> None:
         assert_same(FIRST[name](problem, on("fused")), FIRST[name](problem, plain))
 
 
-SHARDED = """
-    import os
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
-    import jax
-    import numpy as np
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-    from tests.jax.oracle import assert_same, on, plain, weighted
-    from tests.jax.test_transformations import Problem
-
-    jax.config.update("jax_enable_x64", True)
-    assert jax.device_count() == 4
-    problem = Problem("alif", "float64", "per neuron", "(T, C, N)")
-    state, xs, params = jax.tree.map(np.asarray, problem.given)
-    # of the shapes (C, 1, N) and (T, C, 1, N): several C
-    state, xs = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf * 0.9, leaf * 0.8, leaf], -3), (state, xs))
-    mesh = Mesh(np.array(jax.devices()), ("many",))
-    specs = (P("many"), P(None, "many"), P())
-
-    def outputs(scan):
-        run = jax.shard_map(problem.values(scan), mesh=mesh, in_specs=specs, out_specs=(P("many"), P(None, "many")))
-        return jax.jit(run)(state, xs, params)
-
-    def gradients(scan):
-        def local(state, xs, params):
-            return jax.lax.psum(weighted(problem.values(scan)(state, xs, params)), "many")
-        total = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P())
-        return jax.jit(jax.grad(total, (0, 1, 2)))(state, xs, params)
-
-    def placed(scan):
-        put = [jax.tree.map(lambda leaf: jax.device_put(leaf, NamedSharding(mesh, spec)), tree)
-               for tree, spec in zip((state, xs, params), specs)]
-        def total(*given):
-            return weighted(problem.values(scan)(*given))
-        return jax.jit(problem.values(scan))(*put), jax.jit(jax.grad(total, (0, 1, 2)))(*put)
-
-    for run in (outputs, gradients, placed):
-        assert_same(run(on("auto")), run(plain))
-        print(run.__name__)
-"""
-
-
 @pytest.mark.long
-def test_several_host_devices() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SHARDED)], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["outputs", "gradients", "placed"]
-
-
 def test_a_wrong_backward_pass_is_seen() -> None:
     def wrong(step: Any, state: Any, xs: Any, *, params: Any = None, dim: int = 0) -> Any:
         final, outs = plain(step, state, xs, params=params, dim=dim)
@@ -394,12 +230,3 @@ def test_a_wrong_backward_pass_is_seen() -> None:
         for name in ("jit(grad)", "vmap(grad) over inputs"):
             with pytest.raises(AssertionError, match="is off by"):
                 assert_same(FIRST[name](problem, wrong), FIRST[name](problem, plain))
-
-
-def test_the_spike_has_second_derivatives() -> None:
-    """The comparisons of second derivatives compare more than zeros."""
-    with jax.enable_x64(True):
-        problem = Problem("lif", "float64", "number", T=3)
-        found = of_second("grad(grad)", problem, unrolled)
-        assert all(float(jnp.abs(jnp.asarray(leaf)).max()) > 1e-3 for leaf in jax.tree.leaves(found))
-        assert J.Sigmoid()(jnp.zeros(())) == 1.0

@@ -133,6 +133,7 @@ def test_nothing_to_do(shape: tuple[int, ...], dim: int) -> None:
     check(lif, state, xs, {"decay": jnp.asarray(0.8)}, dim=dim)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_numbers_that_are_no_numbers(dtype: str) -> None:
     with jax.enable_x64(True):

@@ -8,16 +8,17 @@ import pytest
 from tests.processes import python
 
 ORDERS = [
+    # a team of OpenMP's threads that is born on a thread of XLA
+    "of_torch_in_jax of_torch of_jax of_torch",
+    "of_torch of_torch_in_jax of_torch of_jax",
     "of_torch of_jax of_torch",
     "of_jax of_torch of_jax",
     "of_xla of_torch of_jax",
     "of_xla of_jax of_torch",
-    # a team of OpenMP's threads that is born on a thread of XLA
-    "of_torch_in_jax of_torch of_jax of_torch",
-    "of_torch of_torch_in_jax of_torch of_jax",
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order(order: str) -> None:
     of_callback = {"exact", "0 of 4096 not zero"}  # as the calling thread does, which is XLA's own business

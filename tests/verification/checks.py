@@ -125,7 +125,7 @@ def _one_step(step: Any, state: Any, xs: Any, *, params: Any) -> Any:
 
 def _twins(trials: Any, ours: Any, cotangents: Any) -> list[dict[str, Tensor]]:
     with jax.enable_x64(True):
-        jobs = [trial._twin_job(*each) for each in zip(trials, ours, cotangents, strict=True)]
+        jobs = [trial._twin_job(*each, J.scan) for each in zip(trials, cotangents, ours, strict=True)]
         run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
         compiled = run.lower([a for _, a in jobs]).compile(trial._QUICK)
         found: list[dict[str, Tensor]] = to_torch(compiled([a for _, a in jobs]))
@@ -135,7 +135,7 @@ def _twins(trials: Any, ours: Any, cotangents: Any) -> list[dict[str, Tensor]]:
 def _twin(stored: _Stored) -> dict[str, Tensor]:
     """Return the results of a twin operation by operation, which keeps what is compiled from one mutant to the next."""
     with jax.enable_x64(True):
-        job, given = trial._twin_job(stored.trial, stored.ours, stored.cotangents)
+        job, given = trial._twin_job(stored.trial, stored.cotangents, stored.ours, J.scan)
         found: dict[str, Tensor] = to_torch(job(*given))
     return found
 

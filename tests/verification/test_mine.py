@@ -60,6 +60,7 @@ MODULES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         (
             *("cells     error   largest in\nstep ", "scan runs it as fused"),
             "the compiled loop and the Python loop agree",
+            "spikingtorch.jax.scan runs step_twin as one compiled time loop",
         ),
     ),
     "a wrong twin": (

@@ -13,7 +13,7 @@ from spikingtorch.functional import jax_reference as J
 from spikingtorch.interop import to_jax
 from spikingtorch.testing import TOLERANCE, check_twin
 from spikingtorch.verification.cases import CASES, SURROGATES, Case, by_name
-from spikingtorch.verification.trial import Trial, twin_errors
+from spikingtorch.verification.trial import Trial, errors_by_backend
 
 T, N = 17, 5
 ALLOWED = TOLERANCE[torch.float64]
@@ -37,9 +37,9 @@ def recorded_trial(case: Case) -> tuple[Trial, list[str]]:
 @pytest.mark.parametrize("case", [case for case in CASES if case.name != "delay"], ids=by_name)  # it has a tuple alone
 def test_every_step_with_records(case: Case) -> None:
     trial, names = recorded_trial(case)
-    (errors,) = twin_errors([trial])
-    assert {"output[0]", *(f"output[1].{name}" for name in names)} <= errors.keys()
-    assert {what: error for what, error in errors.items() if not error <= ALLOWED} == {}
+    for (errors,) in errors_by_backend([trial], ("loop", "jax")).values():
+        assert {"output[0]", *(f"output[1].{name}" for name in names)} <= errors.keys()
+        assert {what: error for what, error in errors.items() if not error <= ALLOWED} == {}
 
 
 def sequence() -> Tensor:
