@@ -76,9 +76,9 @@ def draw(case: Case, T: int, layout: str, form: str, seed: int = 0) -> Draw:
         value = rng.uniform(*span, size=size if shape or size is None else ())
         return float(value) if size is None else torch.tensor(value, dtype=torch.float64)
 
-    xs = tuple(x.movedim(0, dim) for x in streams)
+    xs = [x.movedim(0, dim) for x in streams]
     params = {name: parameter(k, span) for k, (name, span) in enumerate(case.params.items())}
-    return Draw(case, state, xs if len(xs) > 1 else xs[0], params, dim, form)
+    return Draw(case, state, tuple(xs) if len(xs) > 1 else xs[0], params, dim, form)
 
 
 def draw_apart(case: Case, T: int, layout: str, form: str, options: dict[str, Any], margin: float) -> Draw:
