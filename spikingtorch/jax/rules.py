@@ -4,7 +4,6 @@ A rule takes the builder, the dtype of the result, the operands and the paramete
 value of the result. It keeps the order of operations that XLA has, so that exact operations stay exact.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -109,13 +108,13 @@ def _pow(b: Builder, dtype: str, x: Value, y: Value, **_: Any) -> Value:
 
 @rule("exp2")
 def _exp2(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
-    return _pow(b, dtype, b.cast(2.0, dtype), x)
+    return _pow(b, dtype, b.const(2, dtype), x)
 
 
 @rule("is_finite")
 def _is_finite(b: Builder, _dtype: str, x: Value, **_: Any) -> Value:
     own = b.nodes[x.node].dtype
-    return b.compare("lt", own, b.emit("abs", own, x), b.cast(math.inf, own))
+    return b.compare("eq", own, b.emit("sub", own, x, x), b.const(0, own))  # it is NaN for others
 
 
 @rule("clamp")
@@ -157,12 +156,12 @@ def _convert(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
         return b.cast(x, dtype)
     # numbers out of range become the nearest integer, and NaN zero; in C they are undefined
     bits = 31 if dtype == "i32" else 63
-    limit, last = float(2**bits), 2**bits - 1
-    if last > 2**53:
+    if bits > 53:
         raise NotFusible(f"converts {before} to {dtype}")
+    least, most = b.const(-(2**bits), dtype), b.const(2**bits - 1, dtype)
     whole = b.where(dtype, b.compare("eq", before, x, x), b.cast(x, dtype), b.const(0, dtype))
-    low = b.where(dtype, b.compare("lt", before, x, b.cast(-limit, before)), b.cast(-last - 1, dtype), whole)
-    return b.where(dtype, b.compare("ge", before, x, b.cast(limit, before)), b.cast(last, dtype), low)
+    low = b.where(dtype, b.compare("lt", before, x, b.const(-(2**bits), before)), least, whole)
+    return b.where(dtype, b.compare("ge", before, x, b.const(2**bits, before)), most, low)
 
 
 @rule("empty", "empty2")

@@ -217,3 +217,11 @@ def test_many_calls_at_once_are_each_their_own() -> None:
 
     got, want = (jax.jit(lambda xs, s=scan: several(s, xs))(XS) for scan in (on("auto"), plain))
     assert_same(got, want)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_number_as_state_is_not_rounded_to_half_precision(dtype: Any) -> None:
+    step = lambda s, x: (0.9 * s + x, s)  # noqa: E731
+    weak = jnp.full((2, 3), 0.1)
+    assert jax.typeof(weak).weak_type
+    check(step, weak, jnp.zeros((4, 2, 3), dtype))
