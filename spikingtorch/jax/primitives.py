@@ -277,10 +277,24 @@ def _compiled(primitive: Any) -> Callable[..., Any]:
         return primitive.bind(*args, **dict(options))
 
     def compiled(*args: jax.Array, **options: Any) -> Any:
-        with jax.disable_jit(False):  # without jit, ``run`` would call itself
-            return run(args, tuple(sorted(options.items())))
+        # without jit, ``run`` would call itself, as it would to tell where a NaN comes from
+        with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+            found = run(args, tuple(sorted(options.items())))
+        _check_numbers(primitive, found)
+        return found
 
     return compiled
+
+
+def _check_numbers(primitive: Any, arrays: Arrays) -> None:
+    """Raise FloatingPointError as JAX does in its modes that debug NaN and infinities."""
+    config: Any = jax.config
+    for asked, odd, name in (
+        (config.jax_debug_nans, jnp.isnan, "nan"),
+        (config.jax_debug_infs, jnp.isinf, "inf"),
+    ):
+        if asked and any(jnp.issubdtype(x.dtype, jnp.inexact) and bool(odd(x).any()) for x in arrays):
+            raise FloatingPointError(f"invalid value ({name}) encountered in {primitive.name}")
 
 
 for _each in (scan_p, tangent_p, backward_p):
