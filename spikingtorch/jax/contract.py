@@ -200,7 +200,7 @@ def _strong(leaf: jax.Array) -> jax.Array:
 def _of_state(leaf: jax.Array, dtype: Any) -> jax.Array:
     """Return a state in the precision that the step computes in; a Python number has the precision of the inputs."""
     yields = jax.typeof(leaf).weak_type and jnp.issubdtype(leaf.dtype, jnp.floating)
-    return _strong(_lifted(leaf.astype(dtype) if yields else leaf))
+    return _strong(_lifted(leaf.astype(jnp.promote_types(dtype, jnp.float32)) if yields else leaf))
 
 
 def _lifted(leaf: jax.Array) -> jax.Array:

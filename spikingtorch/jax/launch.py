@@ -92,7 +92,7 @@ def backward(
         shape = spec.shape_of(k, batch)
         if k not in grads:
             return jnp.zeros(shape, dtypes[k])
-        return _summed(place.back(grads[k], whole[k], over_time=k in xs), shape, len(batch))
+        return summed(place.back(grads[k], whole[k], over_time=k in xs), shape, len(batch))
 
     return [gradient(k) for k in asked]
 
@@ -235,7 +235,7 @@ def _numbered(name: str, arrays: Sequence[Any]) -> dict[tuple[str, int], Any]:
     return {(name, number): array for number, array in enumerate(arrays)}
 
 
-def _summed(grad: jax.Array, shape: tuple[int, ...], batch: int) -> jax.Array:
+def summed(grad: jax.Array, shape: tuple[int, ...], batch: int) -> jax.Array:
     """Return a gradient in the shape of its operand, summed over the neurons that share a value."""
     missing = grad.ndim - len(shape)
     aligned = (*shape[:batch], *(1,) * missing, *shape[batch:])

@@ -195,7 +195,7 @@ class Lowering:
         node = self.builder.nodes[source.value.node]
         if (
             source.value.node not in self.builder.pending_sums
-            and node.op != "const"
+            and (node.op, node.args) != ("const", (0,))
             and math.prod(shape) != math.prod(self.neurons)
         ):
             raise NotFusible("sums over parameters")

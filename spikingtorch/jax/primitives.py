@@ -137,7 +137,8 @@ def _tangent_transpose(cotangents: Sequence[Any], *args: Any, spec: ScanSpec, gi
     wanted = tuple(give and ad.is_undefined_primal(next(asked)) for give in given)
     coming = [c for c, there in zip(cotangents, has, strict=True) if there]
     found = iter(backward(spec, operands, kept, coming, has, wanted))
-    return [*[None] * (len(operands) + len(kept)), *(next(found) if ad.is_undefined_primal(d) else None for d in dots)]
+    of_dots = [_of_shape(spec, next(found), d) if ad.is_undefined_primal(d) else None for d in dots]
+    return [*[None] * (len(operands) + len(kept)), *of_dots]
 
 
 def _backward_transpose(
@@ -151,7 +152,25 @@ def _backward_transpose(
     found = tangent(spec, operands, kept, dots, has)
     chosen = iter([dot for dot, give in zip(found, given, strict=True) if give])
     pairs = [(next(chosen), c) for c in coming]
-    return [*[None] * (len(operands) + len(kept)), *(x if ad.is_undefined_primal(c) else None for x, c in pairs)]
+    of_coming = [_of_shape(spec, x, c) if ad.is_undefined_primal(c) else None for x, c in pairs]
+    return [*[None] * (len(operands) + len(kept)), *of_coming]
+
+
+def _of_shape(spec: ScanSpec, cotangent: jax.Array, of: Any) -> jax.Array:
+    """Return a cotangent in the shape of what it belongs to, summed over axes of ``jax.vmap`` that are not mapped."""
+    return launch.summed(cotangent, of.aval.shape, spec.batch)
+
+
+def _scan_transpose(cotangents: Sequence[Any], *args: Any, spec: ScanSpec, keep: bool) -> Any:
+    linear = [k for k, x in enumerate(args) if ad.is_undefined_primal(x)]
+
+    def of(*moved: jax.Array) -> list[jax.Array]:
+        whole = dict(enumerate(args)) | dict(zip(linear, moved, strict=True))
+        return reference.forward(spec, [*whole.values()], keep=keep)
+
+    coming = [ad.instantiate_zeros(c) for c in cotangents]
+    found = dict(zip(linear, jax.linear_transpose(of, *[args[k].aval for k in linear])(coming), strict=True))
+    return [found.get(k) for k in range(len(args))]
 
 
 def _zero(array: jax.Array) -> Any:
@@ -161,6 +180,7 @@ def _zero(array: jax.Array) -> Any:
 ad.primitive_jvps[scan_p] = _scan_jvp
 ad.primitive_jvps[tangent_p] = partial(_jvp_by_scan, tangent_p, _tangent_by_scan)
 ad.primitive_jvps[backward_p] = partial(_jvp_by_scan, backward_p, _backward_by_scan)
+ad.primitive_transposes[scan_p] = _scan_transpose
 ad.primitive_transposes[tangent_p] = _tangent_transpose
 ad.primitive_transposes[backward_p] = _backward_transpose
 
@@ -235,11 +255,25 @@ def _compiled(primitive: Any) -> Callable[..., Any]:
     def run(args: Arrays, options: tuple[tuple[str, Any], ...]) -> Any:
         return primitive.bind(*args, **dict(options))
 
-    def impl(*args: jax.Array, **options: Any) -> Any:
-        with jax.disable_jit(False):  # within jax.disable_jit, run would call impl
-            return run(args, tuple(sorted(options.items())))
+    def compiled(*args: jax.Array, **options: Any) -> Any:
+        # without jit, ``run`` would call itself, as it would to tell where a NaN comes from
+        with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+            found = run(args, tuple(sorted(options.items())))
+        _check_numbers(primitive, found)
+        return found
 
-    return impl
+    return compiled
+
+
+def _check_numbers(primitive: Any, arrays: Arrays) -> None:
+    """Raise FloatingPointError as JAX does in its modes that debug NaN and infinities."""
+    config: Any = jax.config
+    for asked, odd, name in (
+        (config.jax_debug_nans, jnp.isnan, "nan"),
+        (config.jax_debug_infs, jnp.isinf, "inf"),
+    ):
+        if asked and any(jnp.issubdtype(x.dtype, jnp.inexact) and bool(odd(x).any()) for x in arrays):
+            raise FloatingPointError(f"invalid value ({name}) encountered in {primitive.name}")
 
 
 for _each in (scan_p, tangent_p, backward_p):

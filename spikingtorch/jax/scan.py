@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from spikingtorch.functional import Explanation, jax_reference
 from spikingtorch.functional.core.names import step_name
@@ -75,7 +76,7 @@ def scan(
     plan = _choose(call, traced, backend)
     if isinstance(plan, ScanSpec):
         launch.begin(plan, None)
-        found = primitives.scan(plan, (*call.states, *call.xs, *call.params, *captured))
+        found = primitives.scan(plan, (*call.states, *call.xs, *call.params, *map(jnp.asarray, captured)))
         final = jax.tree.unflatten(call.forms[0], found[: traced.states])
         return final, jax.tree.unflatten(traced.form, found[traced.states :])
     if backend == "fused":

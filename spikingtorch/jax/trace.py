@@ -64,8 +64,7 @@ def trace(call: Call) -> tuple[Traced, tuple[jax.Array, ...]]:
         return [*after, *outs]
 
     closed = jax.make_jaxpr(flat)(*states, *xs, *params)
-    captured = tuple(jnp.asarray(const) for const in closed.consts)
-    return Traced(_with_inputs(closed), len(states), len(xs), forms[0]), captured
+    return Traced(_with_inputs(closed), len(states), len(xs), forms[0]), tuple(closed.consts)
 
 
 def _with_inputs(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:

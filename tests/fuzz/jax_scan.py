@@ -91,7 +91,8 @@ class Case:
         call, shape, draw = self.call, self.call.shape, np.random.default_rng([self.call.seed, member])
         shapes = {"0-d": (), "neurons": shape[-1:], "full": shape, "channel": (*shape[:-1], *(1,) * bool(shape))}
         state = [self.array(draw, shape, name, self.wide) for name in self.step.states]
-        if call.weak and self.step.states[0] == "float":
+        # in lax.scan, a weak state is float64 where that is on; here it has the precision of the inputs
+        if call.weak and self.step.states[0] == "float" and (self.wide == "float64" or not call.x64):
             state[0] = jnp.full(shape, 0.25 + member)
         axis = self.dim % (len(shape) + 1)
         over_time = (*shape[:axis], call.T, *shape[axis:])

@@ -122,6 +122,7 @@ OUTER: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@QUIET
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", OUTER)
 def test_closures_over_tracers_of_an_outer_function(name: str) -> None:
@@ -221,3 +222,36 @@ def test_many_calls_at_once_are_each_their_own() -> None:
 
     got, want = (jax.jit(lambda xs, s=scan: several(s, xs))(XS) for scan in (on("auto"), plain))
     assert_same(got, want)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_number_as_state_is_not_rounded_to_half_precision(dtype: Any) -> None:
+    step = lambda s, x: (0.9 * s + x, s)  # noqa: E731
+    weak = jnp.full((2, 3), 0.1)
+    assert jax.typeof(weak).weak_type
+    check(step, weak, jnp.zeros((4, 2, 3), dtype))
+
+
+def test_a_nan_is_told_where_it_is_looked_for() -> None:
+    step = lambda s, x: (s + x, jnp.log(-1.0 - s * s))  # noqa: E731
+    for run in (on("fused"), jax.jit(lambda *given: on("fused")(step, *given[1:]), static_argnums=0)):
+        with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
+            run(step, V, XS)
+    with jax.debug_infs(True), pytest.raises(FloatingPointError, match="inf"):
+        on("fused")(lambda s, x: (s + x, 1.0 / (0.0 * x)), V, XS)
+    with jax.debug_nans(True), jax.debug_infs(True):
+        check(lif, START, XS)
+
+
+@QUIET
+def test_a_step_that_writes_into_a_reference() -> None:
+    def total(scan: Scan) -> Any:
+        seen = jax.new_ref(jnp.zeros_like(V))
+
+        def step(s: Any, x: Any) -> Any:
+            seen[...] = seen[...] + x
+            return s + x, s
+
+        return scan(step, V, XS), seen[...]
+
+    assert_same(total(on("auto")), total(plain))

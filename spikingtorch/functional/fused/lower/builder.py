@@ -114,7 +114,7 @@ class Builder:
             return self._zero_or_nan(args[0], dtype)
         value = self._add(Node(op, dtype, tuple(arg.node for arg in args)))
         if any(arg.node in self.pending_sums for arg in args):
-            self._check_linear(op, args)
+            self._check_linear(op, dtype, args)
             self.pending_sums.add(value.node)
         return value
 
@@ -156,13 +156,14 @@ class Builder:
             return False
         return 1e-6 < abs(self.literals[int(node.args[0]) - self._scalars]) < 1e6
 
-    def _check_linear(self, op: str, args: tuple[Value, ...]) -> None:
+    def _check_linear(self, op: str, dtype: str, args: tuple[Value, ...]) -> None:
         """Refuse an operation that is not linear in a sum: sums come last, which only linear operations allow."""
         summed = [arg.node in self.pending_sums for arg in args]
         zero = [self.nodes[arg.node].op == "const" and self.nodes[arg.node].args == (0,) for arg in args]
         terms = [s or z for s, z in zip(summed, zero, strict=True)]
         linear = {
-            **dict.fromkeys(("neg", "cast", "term", "inexact"), True),
+            **dict.fromkeys(("neg", "term", "inexact"), True),
+            "cast": dtype in ("f32", "f64"),
             **dict.fromkeys(("add", "sub"), all(terms)),
             "mul": sum(summed) == 1,
             "div": summed == [True, False],
