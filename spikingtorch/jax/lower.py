@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.extend import core
 from jax.extend.source_info_util import summarize
@@ -89,7 +90,7 @@ class Lowering:
         """Return the results of a jaxpr, closed or open, that runs once."""
         consts = inner.consts if isinstance(inner, core.ClosedJaxpr) else ()
         jaxpr: Any = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
-        held = [Array(self._number(const, np.asarray(const).dtype)) for const in consts]
+        held = [Array(self._number(const, jax.typeof(const).dtype)) for const in consts]
         known: dict[Any, Array] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*held, *operands), strict=True))
 
         def read(atom: Any) -> Array:

@@ -255,3 +255,23 @@ def test_a_step_that_writes_into_a_reference() -> None:
         return scan(step, V, XS), seen[...]
 
     assert_same(total(on("auto")), total(plain))
+
+
+KEY = jax.random.key(1)
+drawn = jax.jit(lambda x: x * jax.random.uniform(KEY))
+# steps that hold a key of random numbers, and where else they are given one
+KEYED: dict[str, Callable[[Scan], Any]] = {
+    "captured": lambda scan: scan(lambda s, x: (s + x * jax.random.uniform(KEY), s), V, XS),
+    "captured by a jit within": lambda scan: scan(lambda s, x: (s + drawn(x), s), V, XS),
+    "parameter": lambda scan: scan(lambda s, x, k: (s + x * jax.random.uniform(k), s), V, XS, params={"k": KEY}),
+    "state": lambda scan: scan(lambda s, x: ((s[0] + x * jax.random.uniform(s[1]), s[1]), x), (V, KEY), XS)[1],
+    "input": lambda scan: scan(
+        lambda s, x: (s + x[0] * jax.random.uniform(x[1]), s), V, (XS, jax.random.split(KEY, len(XS)))
+    ),
+}
+
+
+@QUIET
+@pytest.mark.parametrize("name", KEYED)
+def test_a_step_with_a_key_runs_by_lax_scan(name: str) -> None:
+    assert_same(KEYED[name](on("auto")), KEYED[name](plain))

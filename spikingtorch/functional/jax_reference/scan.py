@@ -37,7 +37,8 @@ def scan(
 
     time_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, dim, 0), lift(xs))
     final, outputs = jax.lax.scan(body, lift(state), time_first)
-    dtype = jnp.result_type(*jax.tree.leaves(xs))
+    numbers = [leaf for leaf in jax.tree.leaves(xs) if not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)]
+    dtype = jnp.result_type(*numbers)
     return final, jax.tree.map(lambda leaf: jnp.moveaxis(_round(leaf, dtype), 0, dim), outputs)
 
 
