@@ -168,8 +168,9 @@ def _scan_transpose(cotangents: Sequence[Any], *args: Any, spec: ScanSpec, keep:
         whole = dict(enumerate(args)) | dict(zip(linear, moved, strict=True))
         return reference.forward(spec, [*whole.values()], keep=keep)
 
-    coming = [ad.instantiate_zeros(c) for c in cotangents]
-    found = dict(zip(linear, jax.linear_transpose(of, *[args[k].aval for k in linear])(coming), strict=True))
+    # the gradient of a linear function, at any place, is its transpose
+    _, pull = jax.vjp(of, *[jnp.zeros(args[k].aval.shape, args[k].aval.dtype) for k in linear])
+    found = dict(zip(linear, pull([ad.instantiate_zeros(c) for c in cotangents]), strict=True))
     return [found.get(k) for k in range(len(args))]
 
 

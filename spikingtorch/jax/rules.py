@@ -79,6 +79,12 @@ def _square(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return RULES["mul"](b, dtype, x, x)
 
 
+@rule("one_minus_square")
+def _one_minus_square(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
+    one = b.const(1, dtype)  # in factors, which are precise where x is near 1
+    return b.emit("mul", dtype, b.emit("add", dtype, one, x), b.emit("sub", dtype, one, x))
+
+
 @rule("rsqrt")
 def _rsqrt(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
     return b.emit("div", dtype, b.const(1, dtype), RULES["sqrt"](b, dtype, x))
