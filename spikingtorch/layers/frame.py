@@ -62,9 +62,12 @@ class Frame:
         self.keeps_graph = keeps_graph or self.is_pure
         self._starts, self.repeats = starts, backward_pass() != -1  # whether a backward pass repeats a call
         self.memories: dict[Any, Any] = {}  # by layer; a layer at rest has no entry
-        if not (starts or self.repeats):
+        if not starts:
             for layer, around in zip(layers, self._around, strict=False):
-                self.memories[layer] = layer._own_memory() if around is None else around.memories.get(layer)
+                if around is not None and around.knows(layer):
+                    self.memories[layer] = around.memories.get(layer)
+                elif not self.repeats:
+                    self.memories[layer] = layer._own_memory()
             if not self.keeps_graph:
                 self.detach()
 
