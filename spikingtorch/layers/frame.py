@@ -45,6 +45,7 @@ class Frame:
         self.init: Any = None  # of the step that runs; in a fold, its token
         self.running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
         self.fold: Any = None  # the token of all steps; None in a network that steps
+        self.skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
         self.activity: Any = None  # the activity check of this call, if any
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         # the thread in which the layers find this frame; None for every thread

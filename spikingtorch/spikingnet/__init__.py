@@ -20,14 +20,14 @@ from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
-from spikingtorch.functional.core.torch_private import number_of_function_modes
+from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
-from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.checkpoint import region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
@@ -342,6 +342,11 @@ class SpikingNet(nn.Module):
         """Run a chunk now, and again in the backward pass, which needs what it computes."""
         start = Start(parts, frame, copies)
 
+        def now() -> Any:
+            outputs = self._run(chunk, parts, frame, way)
+            start.skips_zeros = self._skipping is not None
+            return outputs
+
         def again(x: Tensor) -> Any:
             repeated, notes = start.frame(), self._policy.notes
             self._lock.undo_by(repeated.leave)
@@ -351,7 +356,6 @@ class SpikingNet(nn.Module):
             finally:
                 self._policy.notes = notes
 
-        now = partial(self._run, chunk, parts, frame, way)
         return twice(now, lambda x: self._lock.run(partial(again, x)), chunk.x)
 
     def _run(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> Any:
@@ -473,8 +477,11 @@ class SpikingNet(nn.Module):
         small = None if plan is None or self.event_driven != "auto" else plan.small
         if small is not None and small[0] == parts.weights():
             skipping, notes = None, small[1]
+        elif frame.skips_zeros is False:
+            skipping, notes = None, {}
         else:
-            skipping = automatic(self.event_driven, parts.modules) if frame.eager else None
+            hooks = top_saving_hooks(True) if runs_twice() and region() is None else None
+            skipping = automatic(self.event_driven, parts.modules, hooks) if frame.eager else None
             notes = {} if skipping is None else skipping.notes
         if not frame.compiles:
             # not nn.Module's __setattr__, which first checks for a parameter

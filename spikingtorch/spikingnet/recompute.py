@@ -78,9 +78,13 @@ class Start:
         parts: of the network.
         frame: the call.
         copies: of the buffers, shared by the chunks of a call.
+
+    Attributes:
+        skips_zeros: whether torch's layers may have skipped zeros in the first run.
     """
 
     def __init__(self, parts: Parts, frame: Frame, copies: Copies) -> None:
+        self.skips_zeros = False
         self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager
         # without their graph, so that the second run ends at the border; they require a gradient if they did before
         self._memories = {layer: tree_map(without_graph, frame.memories.get(layer)) for layer in parts.layers}
@@ -93,7 +97,7 @@ class Start:
     def frame(self) -> Frame:
         """Return a frame for the second run, which leaves the layers unchanged."""
         frame = Frame(self._parts.layers, self._parts.hooks, keeps_graph=self._keeps_graph, eager=self._eager)
-        frame.repeats = True
+        frame.repeats, frame.skips_zeros = True, self.skips_zeros
         frame.memories.update(self._memories)
         return frame
 
