@@ -340,7 +340,7 @@ class SpikingNet(nn.Module):
 
     def _run_twice(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, copies: Copies) -> Any:
         """Run a chunk now, and again in the backward pass, which needs what it computes."""
-        start = Start(parts, frame, copies)
+        start = Start(parts, frame, chunk.x.device, copies)
 
         def now() -> Any:
             outputs = self._run(chunk, parts, frame, way)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import AnyBatchNorm, forward_level, fsdp_state
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
@@ -43,7 +45,7 @@ def twice(first: Callable[[], Any], again: Callable[[Tensor], Any], x: Tensor) -
         note_nothing()
         return runs.pop()() if runs else again(x)
 
-    return checkpoint(run, x, use_reentrant=False)
+    return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)  # ``Start`` has it
 
 
 class _Kept(NamedTuple):
@@ -57,10 +59,18 @@ class _Kept(NamedTuple):
 
 
 class Copies:
-    """Copies of buffers, made anew when a buffer has changed."""
+    """Copies of buffers and of the states of random numbers, made anew when they have changed."""
 
     def __init__(self) -> None:
         self._of: dict[int, tuple[int, Tensor]] = {}
+        self._random: RandomNumbers | None = None
+
+    def random(self, device: torch.device) -> RandomNumbers:
+        """Return the states of all random numbers."""
+        now = RandomNumbers.now(device)
+        if self._random is None or not now.same_as(self._random):
+            self._random = now
+        return self._random
 
     def of(self, buffer: Tensor) -> Tensor:
         """Return a copy of a buffer with its current value."""
@@ -77,18 +87,20 @@ class Start:
     Args:
         parts: of the network.
         frame: the call.
+        device: of the chunk.
         copies: of the buffers, shared by the chunks of a call.
 
     Attributes:
         skips_zeros: whether torch's layers may have skipped zeros in the first run.
     """
 
-    def __init__(self, parts: Parts, frame: Frame, copies: Copies) -> None:
+    def __init__(self, parts: Parts, frame: Frame, device: torch.device, copies: Copies) -> None:
         self.skips_zeros = False
         self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager
         # without their graph, so that the second run ends at the border; they require a gradient if they did before
         self._memories = {layer: tree_map(without_graph, frame.memories.get(layer)) for layer in parts.layers}
         self._recorders = [(layer, layer._recorder.again()) for layer in parts.layers if layer._recorder is not None]
+        self._random = copies.random(device)
         self._training = [module.training for module in parts.modules]
         self._kept = list(_kept(parts.modules, copies))
         found = [each for module in parts.modules for each in vars(module).values()]
@@ -127,16 +139,18 @@ class Start:
                 )
             if kept.tensor is not now or kept.version != _version(now):
                 kept.place[kept.name] = kept.tensor if kept.value is None else kept.value.clone()
-                puts.append(lambda kept=kept, now=now: kept.place.update({kept.name: now}))
+                puts.append(partial(kept.place.update, {kept.name: now}))
         for layer, recorder in self._recorders:
-            puts.append(lambda layer=layer, before=layer._recorder: setattr(layer, "_recorder", before))
+            puts.append(partial(setattr, layer, "_recorder", layer._recorder))
             layer._recorder = recorder.again()
         for module, training in zip(self._parts.modules, self._training, strict=True):
             if module.training is not training:
-                puts.append(lambda module=module, before=module.training: setattr(module, "training", before))
+                puts.append(partial(setattr, module, "training", module.training))
                 module.training = training
+        puts.append(RandomNumbers.now(self._random.device).put_back)
+        self._random.put_back()
         for generator, state in self._generators.items():
-            puts.append(lambda generator=generator, before=generator.get_state(): generator.set_state(before))
+            puts.append(partial(generator.set_state, generator.get_state()))
             generator.set_state(state)
 
 
