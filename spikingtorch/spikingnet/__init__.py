@@ -293,7 +293,7 @@ class SpikingNet(nn.Module):
             self._policy.note_input(x, init)
         recomputes = self.recompute and torch.is_grad_enabled()
         if recomputes:
-            check_can_recompute(frame.compiles)
+            check_can_recompute(self.net, frame.compiles)
             self._note_start(frame, parts)
         outputs: list[Any] = []
         copies, pieces = Copies(), [*chunks(x, init, running, self.time_chunk)]

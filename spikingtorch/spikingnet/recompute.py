@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.surroundings import RandomNumbers
@@ -18,8 +19,18 @@ from spikingtorch.spikingnet.parts import Parts
 from spikingtorch.validation import functorch_active
 
 
-def check_can_recompute(compiles: bool) -> None:
-    """Raise if nothing can run again in the backward pass of this call."""
+def check_can_recompute(net: nn.Module, compiles: bool) -> None:
+    """Raise if nothing can run again in the backward pass of this call.
+
+    Raises:
+        ValueError: the call is compiled, transformed, or differentiated in forward mode; or the network is sharded as
+            one module, whose weights are not there in the second run.
+    """
+    if fsdp_state(net) is not None:
+        raise ValueError(
+            "SpikingNet: recompute=True does not work if fully_shard has sharded net as one module, which is called "
+            "once for all chunks in the backward pass. Shard its layers, or the layers and the SpikingNet"
+        )
     if compiles:
         what = "torch.compile"
     elif functorch_active():
@@ -159,10 +170,10 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
     for module in modules:
         if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
             for name, weight in module._parameters.items():
-                if weight is not None and not isinstance(weight, nn.parameter.UninitializedTensorMixin):
+                if weight is not None and not is_lazy(weight):
                     yield _Kept(module._parameters, name, weight, _version(weight), None)
         for name, buffer in module._buffers.items():
-            if buffer is None or isinstance(buffer, nn.parameter.UninitializedTensorMixin):
+            if buffer is None or is_lazy(buffer):
                 continue
             # a batch norm in training writes its statistics and does not read them: any copy will do, and always one
             counts = isinstance(module, AnyBatchNorm) and module.training
