@@ -301,7 +301,8 @@ def peak(model: st.SpikingNet, x: Tensor) -> int:
     act()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         act()
-    events = [each for each in profile.profiler.kineto_results.events() if each.name() == "[memory]"]
+    results: Any = profile.profiler
+    events: list[Any] = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
     now = most = 0
     for event in sorted(events, key=lambda each: each.start_ns()):
         now += event.nbytes()

@@ -654,7 +654,10 @@ class SpikingNet(nn.Module):
     def extra_repr(self) -> str:
         """Name the output shape and the options that differ from their defaults."""
         chosen = [f"mode={self.mode!r}"] if self.mode != "auto" else []
-        chosen += [f"time_chunk={self.time_chunk!r}"] if self.time_chunk is not None else []
+        chunk = self.time_chunk
+        chosen += (
+            [] if chunk is None else [f"time_chunk={chunk!r}" if isinstance(chunk, str) else f"time_chunk={chunk}"]
+        )
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
         chosen += [f"{name}=True" for name in ("truncate", "recompute", "carry_graph") if getattr(self, name)]
         chosen += [] if self.batch_first else ["batch_first=False"]
