@@ -159,8 +159,13 @@ def test_options_are_checked_when_they_are_given_and_when_they_are_set_later(
 @pytest.mark.parametrize(("T", "sizes"), [(1, [1]), (9, [3, 3, 3]), (10, [4, 4, 2])])
 def test_chunks_of_about_the_square_root(T: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = st.SpikingNet(st.IF(), time_chunk="auto"), torch.rand(2, T, 3)
-    whole, seen = st.SpikingNet(st.IF())(x), []
-    run = model._run
-    monkeypatch.setattr(model, "_run", lambda chunk, *given: seen.append(chunk.x.shape[1]) or run(chunk, *given))
+    whole, run = st.SpikingNet(st.IF())(x), model._run
+    seen: list[int] = []
+
+    def noted(chunk: Any, *given: Any) -> Any:
+        seen.append(chunk.x.shape[1])
+        return run(chunk, *given)
+
+    monkeypatch.setattr(model, "_run", noted)
     assert torch.equal(model(x), whole)
     assert seen == sizes

@@ -112,7 +112,8 @@ class EventLayer(Function):
         saves_weight = of_x or not isinstance(operation, Linear)
         # hooks may free what they are given, and get it again
         places = call.wanted.bits if hooked and call.wanted is not None else None
-        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None, places)
+        kept = [] if places is None else [places]
+        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None, *kept)
         if hooked or not of_weight:
             call.bits = None
         ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
@@ -128,8 +129,8 @@ class EventLayer(Function):
         wanted = ctx.needs_input_grad[2:]
         if g is None:
             return None, None, None, None, None
-        x, weight, places = ctx.saved_tensors
-        of_places = ctx.wanted if places is None else Events(places, None, ctx.number_wanted)
+        x, weight, *kept = ctx.saved_tensors
+        places = Events(*kept, None, ctx.number_wanted) if kept else ctx.wanted
         read = [g, *([] if x is None or ctx.bits is not None else [x]), *([] if weight is None else [weight])]
         x = _unread(ctx.operation, ctx.form, g) if x is None else x
         weight = _zeros(ctx.weight_shape) if weight is None else weight
@@ -137,7 +138,7 @@ class EventLayer(Function):
         same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
         if same and can_run(*read):
             with without_autocast(g.device):
-                return None, None, *_gradients(ctx, g, x, weight, of_places, wanted)
+                return None, None, *_gradients(ctx, g, x, weight, places, wanted)
         if ctx.bits is not None:
             # x holds zeros, connected to the graph of the input
             x = x + _spikes(ctx, ctx.bits)
