@@ -130,7 +130,7 @@ class EventLayer(Function):
         if g is None:
             return None, None, None, None, None
         x, weight, *kept = ctx.saved_tensors
-        places = Events(*kept, None, ctx.number_wanted) if kept else ctx.wanted
+        places = Events(kept[0], None, ctx.number_wanted) if kept else ctx.wanted
         read = [g, *([] if x is None or ctx.bits is not None else [x]), *([] if weight is None else [weight])]
         x = _unread(ctx.operation, ctx.form, g) if x is None else x
         weight = _zeros(ctx.weight_shape) if weight is None else weight
