@@ -1,13 +1,15 @@
-"""Peak memory of one training step on a long sequence, above that of a short one, in four ways: a process for each.
+"""One training step on a long sequence: its time on one core and the peak memory of its tensors, a process a way.
 
-.venv/bin/python -m benchmarks.long_sequences
+.venv/bin/python -m benchmarks.long_sequences                  six ways; three layers of 256 LIF, T = 4000, B = 16
+.venv/bin/python -m benchmarks.long_sequences 100000           the one that fits a sequence of so many steps
 """
 
-import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,65 +17,95 @@ from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import LIF, SpikingNet, run
 
-T, K, N = 20_000, 500, 8
+T, K, N, HIDDEN = 4_000, 64, 16, 256
+REPEATS = 5
 
 
-def network() -> SpikingNet:
-    """Return three layers of spiking neurons."""
-    sizes = (16, 128, 128, 4)
+def network(**options: Any) -> SpikingNet:
+    """Return three layers of spiking neurons, and four outputs."""
+    sizes = (16, HIDDEN, HIDDEN, HIDDEN)
     layers = [(nn.Linear(one, other), LIF(tau=8.0, threshold=0.3)) for one, other in pairwise(sizes)]
-    return SpikingNet(nn.Sequential(*[module for pair in layers for module in pair]))
+    return SpikingNet(nn.Sequential(*[module for pair in layers for module in pair], nn.Linear(HIDDEN, 4)), **options)
 
 
-def in_parts(model: SpikingNet, x: Tensor) -> Tensor:
-    """Return the sum over time, with a checkpoint for each part."""
+def whole(**options: Any) -> tuple[SpikingNet, Callable[[Tensor], Tensor]]:
+    """Return a network with options, and what sums its outputs over time."""
+    model = network(**options)
+    return model, lambda x: torch.as_tensor(model(x).sum(1))
+
+
+def in_parts() -> tuple[SpikingNet, Callable[[Tensor], Tensor]]:
+    """Return a network, and what sums its outputs over time, with a checkpoint for each part."""
+    model = network()
 
     def part_of(state: dict[str, Tensor] | None, part: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         state, _, out = run(model, state, part)
         return state, out.sum(1)
 
-    state, total = None, x.new_zeros(())
-    for part in x.split(K, 1):
-        state, counts = checkpoint(part_of, state, part, use_reentrant=False)
-        total = total + counts
-    return total
+    def act(x: Tensor) -> Tensor:
+        state, total = None, x.new_zeros(())
+        for part in x.split(K, 1):
+            state, counts = checkpoint(part_of, state, part, use_reentrant=False)
+            total = total + counts
+        return total
+
+    return model, act
 
 
-def in_chunks(model: SpikingNet, x: Tensor) -> Tensor:
-    """Return the sum over time of a network that runs in chunks."""
-    model.time_chunk = K
-    return torch.as_tensor(model(x).sum(1))
+def by_checkpoint() -> tuple[SpikingNet, Callable[[Tensor], Tensor]]:
+    """Return a network, and what sums its outputs over time, all of it in one checkpoint."""
+    model, act = whole()
+    return model, lambda x: torch.as_tensor(checkpoint(act, x, use_reentrant=False))
 
 
-WAYS: dict[str, Callable[[SpikingNet, Tensor], Tensor]] = {
-    "one call": lambda model, x: model(x).sum(1),
-    "time_chunk": in_chunks,
+WAYS: dict[str, Callable[[], tuple[SpikingNet, Callable[[Tensor], Tensor]]]] = {
+    "one call": whole,
+    "time_chunk": lambda: whole(time_chunk=K),
+    "time_chunk and recompute": lambda: whole(time_chunk=K, recompute=True),
+    "the same with time_chunk='auto'": lambda: whole(time_chunk="auto", recompute=True),
     "run and checkpoint of each part": in_parts,
-    "checkpoint of the whole call": lambda model, x: checkpoint(lambda x: model(x).sum(1), x, use_reentrant=False),
+    "checkpoint of the whole call": by_checkpoint,
 }
 
 
-def peak() -> float:
-    """Return the most memory that the process has had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(act: Callable[[], object]) -> float:
+    """Return the most memory of tensors that are allocated during some work, in MB."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        act()
+    results: Any = profile.profiler
+    events = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda each: each.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most / 1e6
 
 
-def measure(way: str) -> None:
-    """Train one step, and print the memory that it took."""
+def measure(way: str, steps: int) -> None:
+    """Train some steps, and print the memory and the time that one takes."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, x = network(), (torch.rand(N, T, 16) < 0.3).float()
-    WAYS[way](model, x[:, : 3 * K]).square().mean().backward()  # kernels are compiled, and modules imported
-    before = peak()
-    model.zero_grad()
-    WAYS[way](model, x).square().mean().backward()
+    x = (torch.rand(N, steps, 16) < 0.3).float()
+    model, act = WAYS[way]()
+
+    def train() -> None:
+        model.zero_grad()
+        act(x).square().mean().backward()
+
+    act(x[:, : 3 * K]).square().mean().backward()  # kernels are compiled
+    times = []
+    for _ in range(REPEATS if steps == T else 1):
+        start = time.process_time()
+        train()
+        times.append(time.process_time() - start)
     norm = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None]).norm()
-    print(f"{way:32} {peak() - before:5.0f} MB   norm of the gradient {norm:.6e}")
+    print(f"{way:32} {peak(train):5.0f} MB {min(times):7.2f} s   norm of the gradient {norm:.6e}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        measure(sys.argv[1])
+    if len(sys.argv) == 3:
+        measure(sys.argv[1], int(sys.argv[2]))
     else:
-        for each in WAYS:
-            subprocess.run([sys.executable, "-m", "benchmarks.long_sequences", each], check=True)
+        ways, length = (["the same with time_chunk='auto'"], sys.argv[1]) if len(sys.argv) == 2 else (WAYS, str(T))
+        for each in ways:
+            subprocess.run([sys.executable, "-m", "benchmarks.long_sequences", each, length], check=True)

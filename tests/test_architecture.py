@@ -35,8 +35,12 @@ MAY_IMPORT["functional/sparse"] = {"functional/core", "functional/fused/build"}
 _FUSED = {room for room in MAY_IMPORT if room.startswith("functional/fused/")}
 MAY_IMPORT["functional/dispatch"] = {*_FUSED, "functional/physics", "functional/core", "functional/loop"}
 _BELOW_SCAN = {"functional/dispatch", "functional/core", "functional/loop", "functional/compiled"}
+MAY_IMPORT["functional/recompute"] = {"functional/core"}
 MAY_IMPORT["functional/parallel"] = {"functional/core", "functional/fused/ir"}
-MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, *(f"functional/{room}" for room in ("parallel", "fused/trace"))}
+MAY_IMPORT["functional/scan"] = {
+    *_BELOW_SCAN,
+    *(f"functional/{room}" for room in ("parallel", "recompute", "fused/trace")),
+}
 MAY_IMPORT["functional/scan"] |= {"functional/fused/ir", "functional/fused/errors"}
 MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", "functional/sparse", *_BELOW_SCAN}
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}

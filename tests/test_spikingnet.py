@@ -126,6 +126,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"event_driven": "sometimes"}, r"event_driven='sometimes' is not one of 'auto', 'off', 'on'"),
     ({"hooks": "once"}, r"hooks='once' is not one of 'step', 'sequence'"),
     ({"statistics": "batch"}, r"statistics='batch' is not one of 'step', 'sequence'"),
+    ({"time_chunk": "sqrt"}, "time_chunk='sqrt', expected a whole number of steps, or 'auto'"),
+    ({"recompute": True}, r"recompute=True runs each chunk again .* with time_chunk=K or time_chunk='auto'"),
+    ({"recompute": 1}, "recompute=1, expected True or False"),
     ({"truncate": True}, r"truncate=True cuts the graph between chunks; .* with time_chunk=K"),
     *[
         ({"time_chunk": each}, f"time_chunk={each}, expected a whole number of steps, 1 or more")
@@ -147,5 +150,22 @@ def test_options_are_checked_when_they_are_given_and_when_they_are_set_later(
         setattr(model, name, value)
     assert getattr(model, name) == before
     model.time_chunk = 3
-    model.truncate = True
+    model.truncate = model.recompute = True
     model(ONES)
+    with pytest.raises(ValueError, match="say how long one is"):
+        model.time_chunk = None
+
+
+@pytest.mark.parametrize(("T", "sizes"), [(1, [1]), (9, [3, 3, 3]), (10, [4, 4, 2])])
+def test_chunks_of_about_the_square_root(T: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = st.SpikingNet(st.IF(), time_chunk="auto"), torch.rand(2, T, 3)
+    whole, run = st.SpikingNet(st.IF())(x), model._run
+    seen: list[int] = []
+
+    def noted(chunk: Any, *given: Any) -> Any:
+        seen.append(chunk.x.shape[1])
+        return run(chunk, *given)
+
+    monkeypatch.setattr(model, "_run", noted)
+    assert torch.equal(model(x), whole)
+    assert seen == sizes

@@ -1,11 +1,13 @@
 """Run a step over time."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from spikingtorch.functional import compiled, parallel
+from spikingtorch.functional import recompute as chunked
 from spikingtorch.functional.core import contract, freed_memory
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
@@ -37,6 +39,7 @@ def scan(
     params: Mapping[str, Any] | None = None,
     dim: int = 0,
     backend: Backend = "auto",
+    recompute: chunked.Recompute = None,
 ) -> tuple[S, Out]:
     """Run a step over time.
 
@@ -64,6 +67,9 @@ def scan(
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
         backend: "auto", "loop", "fused", "compile" or "parallel", as above.
+        recompute: number of steps of a chunk, or "auto", about the square root of T. Only the states between chunks are
+            kept for the backward pass, which runs each chunk again, the last first. The gradient is the same, to the
+            rounding of sums. By default, everything is kept.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own. Infinite
@@ -71,7 +77,8 @@ def scan(
         step. For a neuron that meets an infinity, "fused" can then give NaN gradients where "loop" gives finite ones.
 
     Raises:
-        ValueError: a shape, a length, a device or the backend does not fit.
+        ValueError: a shape, a length, a device or the backend does not fit; or recompute is no number of steps, or is
+            asked for inside ``torch.func``, ``torch.compile`` or forward-mode differentiation.
         TypeError: something is not a tensor, or dtypes are mixed.
 
     >>> from spikingtorch.functional import IFState, if_step
@@ -83,6 +90,9 @@ def scan(
     if not torch.compiler.is_compiling():
         freed_memory.begin_call()
     kwargs = dict(params or {})
+    if recompute is not None and (size := _size_of_chunks(recompute, state, xs, kwargs, dim)) is not None:
+        run = partial(_scan_chunk, step, kwargs, dim, backend)
+        return chunked.scan_chunks(run, lift(state), xs, dim, size)
     signed = signature(step, state, xs, kwargs, dim, backend)
     if signed is not None and (known := bind.find(signed)) is not None:
         return known.run(signed)
@@ -94,6 +104,22 @@ def scan(
     results = _chosen(step, state, xs, kwargs, dim, backend, signed)
     warn_without_gradient(step, (state, xs, kwargs), results, T)
     return results
+
+
+def _size_of_chunks(recompute: chunked.Recompute, state: Any, xs: Any, kwargs: dict[str, Any], dim: int) -> int | None:
+    """Return the number of steps of the chunks that run again; None if nothing has to."""
+    T = contract.check_inputs(state, xs, kwargs, dim)
+    size = chunked.steps_of(recompute, T)
+    if size is None or size >= T or not torch.is_grad_enabled():
+        return None
+    chunked.check_circumstances()
+    return size
+
+
+def _scan_chunk(
+    step: Step[S, Out], params: dict[str, Any], dim: int, backend: Backend, state: S, xs: Any
+) -> tuple[S, Out]:
+    return scan(step, state, xs, params=params, dim=dim, backend=backend)
 
 
 def _chosen(
@@ -176,6 +202,7 @@ def explain_scan(
     params: Mapping[str, Any] | None = None,
     dim: int = 0,
     backend: Backend = "auto",
+    recompute: chunked.Recompute = None,
 ) -> Explanation:
     """Explain which backend ``scan`` takes for these arguments now, and why.
 
@@ -186,8 +213,11 @@ def explain_scan(
     fused: one compiled time loop; bit-identical to the loop
     """
     kwargs = dict(params or {})
-    contract.check_inputs(state, xs, kwargs, dim)
+    T = contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
+    if (size := chunked.steps_of(recompute, T)) is not None:
+        found = explain_scan(step, state, xs, params=kwargs, dim=dim, backend=backend)
+        return found._replace(reason=f"{found.reason}; {size} steps at a time, run again in the backward pass")
     if backend == "compile":
         return Explanation("compile", "T", f"{compiled.CHUNK} steps at a time through torch.compile, as asked for")
     call = ScanCall.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))

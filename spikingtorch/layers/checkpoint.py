@@ -17,6 +17,9 @@ from torch import Tensor
 from spikingtorch.functional.core.torch_private import backward_id, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 
+# the name of the notes at torch's object, and the note that layers are to note nothing
+_NOTES, _SILENT = "_spikingtorch", "silent"
+
 
 class Region(NamedTuple):
     """One run of a function by non-reentrant checkpoint."""
@@ -31,7 +34,7 @@ class Region(NamedTuple):
 
     def note(self, owner: Hashable, start: Any) -> None:
         """Note the start of a call of the first run."""
-        _notes(self.both).setdefault(owner, []).append(tree_map(_cut, start))
+        _notes(self.both).setdefault(owner, []).append(tree_map(without_graph, start))
 
     def next(self, owner: Hashable) -> Any:
         """Return the start of the next call of the second run.
@@ -51,7 +54,7 @@ class Region(NamedTuple):
 
     def repeat(self, owner: Hashable, found: Any) -> None:
         """Note a result of the second run, usually the memory of a layer."""
-        _notes(self.run)[owner] = tree_map(_cut, found)
+        _notes(self.run)[owner] = tree_map(without_graph, found)
 
     def knows(self, owner: Hashable) -> bool:
         """Return True if ``repeat`` has been called for this owner in this run."""
@@ -72,7 +75,23 @@ class Region(NamedTuple):
 
 
 def region() -> Region | None:
-    """Return the run of the checkpoint around this call, or None."""
+    """Return the run of the checkpoint around this call, or None; also if its function notes everything by itself."""
+    found = _around()
+    return None if found is None or _SILENT in vars(found.both).get(_NOTES, ()) else found
+
+
+def runs_twice() -> bool:
+    """Return True if a checkpoint around this call runs it twice, whoever notes its start."""
+    return _around() is not None
+
+
+def note_nothing() -> None:
+    """Let layers in the checkpoint around this call note nothing, because its function sets their start by itself."""
+    if (found := _around()) is not None:
+        _notes(found.both)[_SILENT] = True
+
+
+def _around() -> Region | None:
     if torch.compiler.is_dynamo_compiling():
         return None
     hooks = top_saving_hooks(True)
@@ -93,11 +112,11 @@ def backward_pass() -> int:
 
 
 def _notes(holder: Any) -> dict[Any, Any]:
-    notes: dict[Any, Any] = vars(holder).setdefault("_spikingtorch", {})
+    notes: dict[Any, Any] = vars(holder).setdefault(_NOTES, {})
     return notes
 
 
-def _cut(leaf: Any) -> Any:
+def without_graph(leaf: Any) -> Any:
     """Return a tensor without its graph, which would keep the frame alive; it requires a gradient if it did before."""
     if not isinstance(leaf, Tensor):
         return leaf

@@ -45,6 +45,7 @@ class Frame:
         self.init: Any = None  # of the step that runs; in a fold, its token
         self.running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
         self.fold: Any = None  # the token of all steps; None in a network that steps
+        self.skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
         self.activity: Any = None  # the activity check of this call, if any
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         # the thread in which the layers find this frame; None for every thread
@@ -62,9 +63,12 @@ class Frame:
         self.keeps_graph = keeps_graph or self.is_pure
         self._starts, self.repeats = starts, backward_pass() != -1  # whether a backward pass repeats a call
         self.memories: dict[Any, Any] = {}  # by layer; a layer at rest has no entry
-        if not (starts or self.repeats):
+        if not starts:
             for layer, around in zip(layers, self._around, strict=False):
-                self.memories[layer] = layer._own_memory() if around is None else around.memories.get(layer)
+                if around is not None and around.knows(layer):
+                    self.memories[layer] = around.memories.get(layer)
+                elif not self.repeats:
+                    self.memories[layer] = layer._own_memory()
             if not self.keeps_graph:
                 self.detach()
 

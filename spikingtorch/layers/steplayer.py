@@ -26,7 +26,7 @@ from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers import split
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
-from spikingtorch.layers.checkpoint import Region, region
+from spikingtorch.layers.checkpoint import Region, region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.masking import held, masked
@@ -331,10 +331,9 @@ class StepLayer(Attributes):
         Inputs and outputs are folded, (N T, ...). An output is contiguous, or channels-last where the input is.
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
-        here = region()
-        tells = self._tells_support(fold, leaves, here)
+        tells = self._tells_support(fold, leaves, region())
         # both runs of checkpoint take the same path, and the second one starts from a noted state: no stored scan
-        signed = None if tells or here is not None else self._signature(leaves, fold)
+        signed = None if tells or runs_twice() else self._signature(leaves, fold)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:

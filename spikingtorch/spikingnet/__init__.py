@@ -20,14 +20,14 @@ from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
-from spikingtorch.functional.core.torch_private import number_of_function_modes
+from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
-from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.checkpoint import region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
@@ -35,12 +35,13 @@ from spikingtorch.layers.passed_init import call, pass_init_on
 from spikingtorch.layers.sharded import without_views
 from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
-from spikingtorch.spikingnet.chunks import Chunk, chunks
+from spikingtorch.spikingnet.chunks import Chunk, TimeChunk, chunks
 from spikingtorch.spikingnet.errors import misfit, name_layer
 from spikingtorch.spikingnet.inputs import check_form, check_input, check_start, first_calls_of, of_other_libraries
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
+from spikingtorch.spikingnet.recompute import Copies, Start, check_can_recompute, twice
 
 T = TypeVar("T")
 # the errors of a network that cannot fold. Not Exception: checkpoint ends its second run with an exception of its own,
@@ -71,8 +72,13 @@ class SpikingNet(nn.Module):
             left out, the network may return any shape, or a tree of tensors, and Nout gives the shape after a call.
         mode: "auto"; "step", one call of net per step; or "fold", one call for all steps, without a proof.
         time_chunk: number of steps per chunk; the state is carried from chunk to chunk. Without gradients, the memory
-            is that of one chunk.
+            is that of one chunk. "auto": about the square root of the number of steps.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
+        recompute: with time_chunk, keep only the states between chunks for the backward pass, which runs each chunk
+            again, the last first. The gradient is the same, to the rounding of sums. The memory is that of one chunk
+            and these states, and a call with its backward pass takes about half as long again. Random numbers repeat,
+            and running statistics count once. Anything else that ``forward`` changes, such as a counter in Python,
+            changes twice.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next call, with
             ``init=False``, differentiates through it. By default, a call detaches the state.
         statistics: the statistics of batch norm in training. "step": separate for each step, as with one call of net
@@ -97,7 +103,8 @@ class SpikingNet(nn.Module):
     Raises:
         TypeError: net is no module, its ``forward`` takes no ``init`` and holds no spiking layer, or fold_rules names
             no operation.
-        ValueError: there is no such mode or rule, time_chunk is below 1, or truncate is asked for without it.
+        ValueError: there is no such mode or rule, time_chunk is below 1, or truncate or recompute is asked for without
+            it.
 
     >>> from spikingtorch import IF
     >>> class Net(nn.Module):
@@ -116,9 +123,10 @@ class SpikingNet(nn.Module):
         net: nn.Module,
         Nout: int | Sequence[int] | None = None,
         mode: Mode = "auto",
-        time_chunk: int | None = None,
+        time_chunk: TimeChunk = None,
         *,
         truncate: bool = False,
+        recompute: bool = False,
         carry_graph: bool = False,
         statistics: Statistics = "step",
         fold_rules: Mapping[Any, Literal["pointwise", "rows"]] | None = None,
@@ -133,8 +141,9 @@ class SpikingNet(nn.Module):
         self.Nout: Any = None if Nout is None else checks.check_shape("SpikingNet", "Nout", Nout)
         self._finds_Nout = Nout is None
         self.mode: Mode = mode
-        self.time_chunk = time_chunk
+        self.time_chunk: TimeChunk = time_chunk
         self.truncate = truncate
+        self.recompute = recompute
         self.carry_graph = carry_graph
         self.statistics: Statistics = statistics
         self.hooks: Literal["step", "sequence"] = hooks
@@ -282,8 +291,13 @@ class SpikingNet(nn.Module):
             )
         if not frame.compiles:
             self._policy.note_input(x, init)
+        recomputes = self.recompute and torch.is_grad_enabled()
+        if recomputes:
+            check_can_recompute(self.net, frame.compiles)
+            self._note_start(frame, parts)
         outputs: list[Any] = []
-        for chunk in chunks(x, init, running, self.time_chunk):
+        copies, pieces = Copies(), [*chunks(x, init, running, self.time_chunk)]
+        for chunk in pieces:
             if outputs and self.truncate:
                 frame.detach()
             if chunk.x.shape[1] < x.shape[1] and self._needs_sequence(parts):
@@ -292,19 +306,63 @@ class SpikingNet(nn.Module):
                     f"{self.time_chunk} runs them in parts. In training, leave out time_chunk, or take "
                     "statistics='step'"
                 )
-            outputs.append(self._run(chunk, parts, frame, None if outputs else known))
+            way = self._choose(chunk, parts, frame, None if outputs else known)
+            # the backward pass begins with the last chunk, unless the next call goes on with the graph
+            if recomputes and (frame.keeps_graph or len(outputs) < len(pieces) - 1):
+                outputs.append(self._run_twice(chunk, parts, frame, way, copies))
+            else:
+                outputs.append(self._run(chunk, parts, frame, way))
         return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
 
     def _needs_sequence(self, parts: Parts) -> bool:
         """Return True if batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
-    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: Version | None) -> Any:
+    def _note_start(self, frame: Frame, parts: Parts) -> None:
+        """Note what the layers start from for a checkpoint around this call; in its second run, take it over."""
+        here = region()
+        if here is None:
+            return
+        if here.repeats:
+            frame.memories = dict(zip(parts.layers, here.next((self, "start")), strict=True))
+        else:
+            here.note((self, "start"), [frame.memories.get(layer) for layer in parts.layers])
+
+    def _choose(self, chunk: Chunk, parts: Parts, frame: Frame, known: Version | None) -> int:
+        """Return how a chunk runs: step by step, folded, or folded with batch norm in training."""
+        if self.mode == "fold":
+            return _NORMALISING if self.statistics == "step" and self._policy.may_normalise(self.net) else _FOLDING
+        if self.mode == "step" or checks.is_traced():
+            return 0
+        way = self._way(parts.net, chunk.x, chunk.init, known)
+        exports = frame.compiles and torch.compiler.is_exporting()
+        return 0 if way == _NORMALISING and exports else way
+
+    def _run_twice(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, copies: Copies) -> Any:
+        """Run a chunk now, and again in the backward pass, which needs what it computes."""
+        start = Start(parts, frame, chunk.x.device, copies)
+
+        def now() -> Any:
+            outputs = self._run(chunk, parts, frame, way)
+            start.skips_zeros = self._skipping is not None
+            return outputs
+
+        def again(x: Tensor) -> Any:
+            repeated, notes = start.frame(), self._policy.notes
+            self._lock.undo_by(repeated.leave)
+            try:
+                with NetworkCall(), start.restored(), repeated:
+                    return self._run(chunk._replace(x=x), parts, repeated, way)
+            finally:
+                self._policy.notes = notes
+
+        return twice(now, lambda x: self._lock.run(partial(again, x)), chunk.x)
+
+    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> Any:
         """Run the steps of one chunk, folded or step by step."""
         if self.mode == "fold":
             try:
-                may_normalise = self.statistics == "step" and self._policy.may_normalise(self.net)
-                return self._run_folded(chunk, parts, frame, _NORMALISING if may_normalise else _FOLDING)
+                return self._run_folded(chunk, parts, frame, way)
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
@@ -312,10 +370,8 @@ class SpikingNet(nn.Module):
                 ) from error
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(chunk, parts, frame)
-        way = self._way(parts.net, chunk.x, chunk.init, known)
         if frame.compiles:
-            folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
-            return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
+            return self._run_folded(chunk, parts, frame, way) if way else self._run_steps(chunk, parts, frame)
         outputs, failure = self._try_folded(chunk, parts, frame, way) if way else (None, None)
         if not way or failure is not None:
             outputs = self._run_steps(chunk, parts, frame)  # raises the errors that both ways have
@@ -326,7 +382,7 @@ class SpikingNet(nn.Module):
 
     def _try_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
         """Return the outputs of a folded chunk; or undo it and return the error that it raised."""
-        plan, device = self._policy.plan, chunk.x.device
+        plan, device = (None if frame.repeats else self._policy.plan), chunk.x.device
         # if no call of this form draws random numbers, the random state needs no copy
         drawn = random_state(device) if plan is None or plan.draws else None
         takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
@@ -410,7 +466,7 @@ class SpikingNet(nn.Module):
         finally:
             if fold.supports is not None:
                 fold.supports.clear()
-        if norms is not None and way == _NORMALISING:
+        if norms is not None and way == _NORMALISING and not frame.repeats:
             self._policy.note_norms(self.net, norms.met)
         if plan is not None and skipping is not None and not skipping.gains:
             plan.small = parts.weights(), dict(skipping.notes)
@@ -421,8 +477,11 @@ class SpikingNet(nn.Module):
         small = None if plan is None or self.event_driven != "auto" else plan.small
         if small is not None and small[0] == parts.weights():
             skipping, notes = None, small[1]
+        elif frame.skips_zeros is False:
+            skipping, notes = None, {}
         else:
-            skipping = automatic(self.event_driven, parts.modules) if frame.eager else None
+            hooks = top_saving_hooks(True) if runs_twice() and region() is None else None
+            skipping = automatic(self.event_driven, parts.modules, hooks) if frame.eager else None
             notes = {} if skipping is None else skipping.notes
         if not frame.compiles:
             # not nn.Module's __setattr__, which first checks for a parameter
@@ -595,8 +654,11 @@ class SpikingNet(nn.Module):
     def extra_repr(self) -> str:
         """Name the output shape and the options that differ from their defaults."""
         chosen = [f"mode={self.mode!r}"] if self.mode != "auto" else []
-        chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
+        chunk = self.time_chunk
+        chosen += (
+            [] if chunk is None else [f"time_chunk={chunk!r}" if isinstance(chunk, str) else f"time_chunk={chunk}"]
+        )
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
-        chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
+        chosen += [f"{name}=True" for name in ("truncate", "recompute", "carry_graph") if getattr(self, name)]
         chosen += [] if self.batch_first else ["batch_first=False"]
         return ", ".join([f"Nout={self.Nout}", *chosen])

@@ -280,6 +280,16 @@ WAYS: dict[str, Way] = {
     "carried, truncated": Way(
         "it is cut between chunks", in_parts(), (3,), {"time_chunk": 3, "truncate": True, "carry_graph": True}
     ),
+    "run again": Way("chunks run twice", whole, options={"time_chunk": 2, "recompute": True}),
+    "run again, in parts": Way(
+        "and streams of them", in_parts(), (MIDDLE,), {"time_chunk": 3, "truncate": False, "recompute": True}
+    ),
+    "run again, carried": Way(
+        "through all parts", in_parts(), options={"time_chunk": "auto", "carry_graph": True, "recompute": True}
+    ),
+    "run again, by mask": Way("time first", looking(by_mask), (MIDDLE,), {"time_chunk": 2, "recompute": True}),
+    "run again, truncated": Way("a chunk alone", whole, (4,), {"time_chunk": 4, "truncate": True, "recompute": True}),
+    "run again, late": Way("inside checkpoint", repeated_late(False), (MIDDLE,), {"time_chunk": 2, "recompute": True}),
     "carried": Way("the graph is kept", in_parts(), options={"carry_graph": True}),
     "detached": Way("and cut where one wants", in_parts(detached), (MIDDLE,), {"carry_graph": True}),
     "layers detached": Way("layer by layer, too", in_parts(detached_by_layer), (MIDDLE,), {"carry_graph": True}),

@@ -99,6 +99,7 @@ def calls() -> dict[str, float]:
         "a stream": both(go_on),
         "chunks": both(without_gradient, time_chunk=2),
         "checkpoint": both(learn, Checkpointed),
+        "chunks that run again": both(learn, time_chunk=2, recompute=True),
         "a copy": both(lambda model, x: learn(copy.deepcopy(model), x)),
         "an input that is a DTensor": furthest(*given_and_returned()),
         "a linear layer at the end": both(decoded, Headless),

@@ -66,6 +66,17 @@ class RandomNumbers(NamedTuple):
         """Return the current states."""
         return cls(random.getstate(), np.random.get_state(), random_state(device), device)
 
+    def same_as(self, other: "RandomNumbers") -> bool:
+        """Return True if another object holds the same states."""
+        name, keys, *rest = self.of_numpy
+        others = other.of_numpy
+        return (
+            self.of_python == other.of_python
+            and (name, *rest) == (others[0], *others[2:])
+            and np.array_equal(keys, others[1])
+            and all(map(torch.equal, self.of_torch, other.of_torch))
+        )
+
     def put_back(self) -> None:
         """Put them back."""
         random.setstate(self.of_python)

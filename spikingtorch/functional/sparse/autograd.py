@@ -110,11 +110,15 @@ class EventLayer(Function):
         of_x, of_weight = ctx.needs_input_grad[2:4]
         # torch saves the weights of a convolution even if the input has no gradient
         saves_weight = of_x or not isinstance(operation, Linear)
-        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None)
+        # hooks may free what they are given, and get it again
+        places = call.wanted.bits if hooked and call.wanted is not None else None
+        kept = [] if places is None else [places]
+        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None, *kept)
         if hooked or not of_weight:
             call.bits = None
         ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
-        ctx.wanted = call.wanted
+        ctx.wanted = None if hooked else call.wanted
+        ctx.number_wanted = None if places is None or call.wanted is None else call.wanted.number
         ctx.form, ctx.weight_shape = (x.shape, operation.format(x)), weight.shape
         ctx.layout = operation.format(x, weight)
         ctx.set_materialize_grads(False)
@@ -125,7 +129,8 @@ class EventLayer(Function):
         wanted = ctx.needs_input_grad[2:]
         if g is None:
             return None, None, None, None, None
-        x, weight = ctx.saved_tensors
+        x, weight, *kept = ctx.saved_tensors
+        places = Events(kept[0], None, ctx.number_wanted) if kept else ctx.wanted
         read = [g, *([] if x is None or ctx.bits is not None else [x]), *([] if weight is None else [weight])]
         x = _unread(ctx.operation, ctx.form, g) if x is None else x
         weight = _zeros(ctx.weight_shape) if weight is None else weight
@@ -133,7 +138,7 @@ class EventLayer(Function):
         same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
         if same and can_run(*read):
             with without_autocast(g.device):
-                return None, None, *_gradients(ctx, g, x, weight, wanted)
+                return None, None, *_gradients(ctx, g, x, weight, places, wanted)
         if ctx.bits is not None:
             # x holds zeros, connected to the graph of the input
             x = x + _spikes(ctx, ctx.bits)
@@ -163,12 +168,14 @@ def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -
     return _filled(operation, out, found)
 
 
-def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
-    """Return the wanted gradients, by kernels where these are faster."""
+def _gradients(
+    ctx: Any, g: Tensor, x: Tensor, weight: Tensor, places: Events | None, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return the wanted gradients, by kernels where these are faster; that of the input at some places, or at all."""
     operation: Operation = ctx.operation
     s = operation.shape(x.shape, weight.shape)
     # before other memory is allocated: torch's gradient of a convolution takes much memory
-    of_x = _of_input(ctx, s, g, weight) if wanted[0] else None
+    of_x = _of_input(ctx, s, g, weight, places) if wanted[0] else None
     incoming = memory.contiguous(operation.in_memory(g))
     of_weight = None
     if ctx.number is None:
@@ -185,7 +192,7 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     return [of_x, _laid_out(ctx, of_weight), of_bias]
 
 
-def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
+def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor, places: Events | None) -> Tensor | None:
     """Return the gradient of the input.
 
     Torch computes it, unless it is wanted at few places, or few channels would leave torch's vectors empty.
@@ -195,16 +202,17 @@ def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
         s: the layer.
         g: gradient of the outputs.
         weight: the weights.
+        places: where it is wanted; None if everywhere.
     """
     operation: Operation = ctx.operation
-    if ctx.wanted is not None or has_few_channels(s):
+    if places is not None or has_few_channels(s):
         out = _fresh(operation, tuple(ctx.form[0]), ctx.layout, g.device)
         incoming, found = memory.contiguous(operation.in_memory(g)), _for_kernel(operation, out)
         weights = memory.contiguous(weight)
         if (
             kernels.input_gradient(s, incoming, weights, found)
-            if ctx.wanted is None
-            else kernels.sampled_input_gradient(s, ctx.wanted, incoming, weights, found)
+            if places is None
+            else kernels.sampled_input_gradient(s, places, incoming, weights, found)
         ):
             return _filled(operation, out, found)
     of_x: Tensor | None = operation.gradients(g, _unread(operation, ctx.form, g), weight, (True, False, False))[0]

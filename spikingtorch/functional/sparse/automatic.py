@@ -67,6 +67,7 @@ class Automatic(NetworkMode):
 
     Args:
         always: whether to skip zeros whatever their number.
+        hooks: the hooks on saved tensors of a network that runs everything again in the backward pass, if it does.
 
     Attributes:
         notes: the record of each layer's last call, by the identity of its weights.
@@ -74,8 +75,9 @@ class Automatic(NetworkMode):
             examined again.
     """
 
-    def __init__(self, always: bool) -> None:
+    def __init__(self, always: bool, hooks: Any = None) -> None:
         super().__init__()
+        self._hooks = hooks
         self.notes: dict[int, Note] = {}
         self._supports = Supports()
         self._always = always
@@ -84,7 +86,7 @@ class Automatic(NetworkMode):
 
     def asks(self) -> Supports | None:
         """Return the object that collects where spikes have a slope; None if no layer would use it."""
-        asks = self._grad and objection_within_networks(self._grad) is None
+        asks = self._grad and objection_within_networks(self._grad, self._hooks) is None
         return self._supports if asks else None
 
     def __reduce__(self) -> Any:
@@ -121,13 +123,14 @@ class Automatic(NetworkMode):
         named = {_NAMES.get(name, name): value for name, value in kwargs.items()}
         x = args[0] if args else named.get("x")
         self.gains = self.gains or (isinstance(x, Tensor) and x.numel() >= LEAST)
-        if objection_within_networks(self._grad) is not None:
+        if objection_within_networks(self._grad, self._hooks) is not None:
             return None
         try:
             out = pool(*args, **named)
         except (TypeError, AttributeError):  # for torch to complain about
             return None
-        if out is not None and x is not None and out.requires_grad:
+        # the hooks would run the network again, for the places that the pool has saved
+        if out is not None and x is not None and out.requires_grad and self._hooks is None:
             support = self._supports.of(x)
             pooled = None if support is None else pooled_support(out, support)
             if pooled is not None:
@@ -136,7 +139,7 @@ class Automatic(NetworkMode):
 
     def _decide(self, layer: Layer) -> _Decision:
         """Return how a layer is computed."""
-        passing = objection_within_networks(self._grad)
+        passing = objection_within_networks(self._grad, self._hooks)
         self.gains = self.gains or self._always or passing is not None or may_gain(layer)
         reason = passing or choose(layer)
         if reason is not None:
@@ -188,7 +191,9 @@ def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:
 _NAMES = {"input": "x"}
 
 
-def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]) -> Automatic | None:
+def automatic(
+    wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module], hooks: Any = None
+) -> Automatic | None:
     """Return the mode for a call of a network; None if torch computes all layers.
 
     Torch computes them if another mode watches the call. It also does so in a network with torch's attention, which
@@ -198,6 +203,7 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
     Args:
         wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
         modules: modules of the network.
+        hooks: see ``Automatic``.
     """
     if wanted == "off":
         return None
@@ -207,4 +213,4 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
     for module in modules:
         if isinstance(module, _ATTENTION):
             return None
-    return Automatic(wanted == "on")
+    return Automatic(wanted == "on", hooks)

@@ -1,5 +1,7 @@
 """Decide which calls skip zeros, and say why torch computes the others."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,13 +40,14 @@ def choose(layer: Layer) -> str | None:
     return objection_to_sizes(layer)
 
 
-def objection_within_networks(grad: bool) -> str | None:
+def objection_within_networks(grad: bool, hooks: Any = None) -> str | None:
     """Return why no layer of a network skips zeros automatically here, as the rest of a sentence about the network.
 
     Args:
         grad: whether gradients are recorded outside of the network's call.
+        hooks: the hooks on saved tensors of the network itself, whose second run takes the same way.
     """
-    if top_saving_hooks(True) is not None:
+    if top_saving_hooks(True) != hooks:
         return "is under hooks on saved tensors, as in a checkpoint"
     # possibly the first run of a checkpoint, whose second run is outside of the network's call
     if torch.is_grad_enabled() is not grad:

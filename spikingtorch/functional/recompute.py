@@ -1,0 +1,90 @@
+"""Run a scan in chunks, each of which runs again in the backward pass: the memory of one chunk, and the states between.
+
+    state[k + 1], out[k] = scan(step, state[k], x[k])          k = 0 ... chunks - 1
+
+The backward pass needs the tensors of a chunk only while it goes through this chunk, the last one first.
+"""
+
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from spikingtorch.functional.core.torch_private import forward_level, peek_interpreter_stack, pytree
+
+S = TypeVar("S")
+Out = TypeVar("Out")
+Recompute: TypeAlias = int | Literal["auto"] | None
+
+
+def steps_of(recompute: Recompute, T: int) -> int | None:
+    """Return the number of steps of a chunk; None without chunks. "auto" is about the square root of T.
+
+    Raises:
+        ValueError: recompute is no number of steps.
+    """
+    if recompute is None:
+        return None
+    if isinstance(recompute, str) and recompute == "auto":
+        return math.ceil(math.sqrt(T))
+    if isinstance(recompute, bool) or not isinstance(recompute, Integral) or recompute < 1:
+        raise ValueError(
+            f"scan: recompute={recompute!r}, expected the number of steps of a chunk, 1 or more; 'auto', about the "
+            "square root of the number of all steps; or None, to keep everything for the backward pass"
+        )
+    return int(recompute)
+
+
+def check_circumstances() -> None:
+    """Raise if nothing can run again in the backward pass of this call.
+
+    Raises:
+        ValueError: the call is compiled, transformed, or differentiated in forward mode.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        what = "torch.compile"
+    elif peek_interpreter_stack() is not None:
+        what = "a transform of torch.func"
+    elif forward_level() >= 0:
+        what = "forward-mode differentiation"
+    else:
+        return
+    raise ValueError(
+        f"scan: recompute= does not work inside {what}, which does not keep tensors where a second run could replace "
+        "them. Leave out recompute there"
+    )
+
+
+def scan_chunks(run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: int, size: int) -> tuple[S, Out]:
+    """Return the last state and the outputs of all chunks.
+
+    Args:
+        run: scans a chunk; maps (state, xs) to (state, outputs).
+        state: state before the first step.
+        xs: inputs, with time at axis dim.
+        dim: axis of time, in inputs and outputs.
+        size: number of steps of a chunk.
+    """
+    leaves, form = pytree.tree_flatten(xs)
+    pieces = [*zip(*(leaf.split(size, dim) for leaf in leaves), strict=True)]
+    parts: list[Out] = []
+    for piece in pieces:
+        x = pytree.tree_unflatten(piece, form)
+        # the backward pass begins with the last chunk
+        state, out = run(state, x) if len(parts) == len(pieces) - 1 else _twice(run, state, x)
+        parts.append(out)
+    return state, parts[0] if len(parts) == 1 else pytree.tree_map(lambda *each: torch.cat(each, dim), *parts)
+
+
+def _twice(run: Callable[[S, Any], tuple[S, Out]], state: S, x: Any) -> tuple[S, Out]:
+    leaves, form = pytree.tree_flatten((state, x))
+
+    def again(*leaves: Tensor) -> tuple[S, Out]:
+        return run(*pytree.tree_unflatten(leaves, form))
+
+    found: tuple[S, Out] = checkpoint(again, *leaves, use_reentrant=False)
+    return found

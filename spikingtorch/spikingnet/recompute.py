@@ -1,0 +1,185 @@
+"""Run a chunk of steps twice: in the forward pass, and again in the backward pass, which needs its tensors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.checkpoint import checkpoint
+
+from spikingtorch.functional.core.surroundings import RandomNumbers
+from spikingtorch.functional.core.torch_private import AnyBatchNorm, forward_level, fsdp_state
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.checkpoint import note_nothing, without_graph
+from spikingtorch.layers.frame import Frame
+from spikingtorch.spikingnet.parts import Parts
+from spikingtorch.validation import functorch_active
+
+
+def check_can_recompute(net: nn.Module, compiles: bool) -> None:
+    """Raise if nothing can run again in the backward pass of this call.
+
+    Raises:
+        ValueError: the call is compiled, transformed, or differentiated in forward mode; or the network is sharded as
+            one module, whose weights are not there in the second run.
+    """
+    if fsdp_state(net) is not None:
+        raise ValueError(
+            "SpikingNet: recompute=True does not work if fully_shard has sharded net as one module, which is called "
+            "once for all chunks in the backward pass. Shard its layers, or the layers and the SpikingNet"
+        )
+    if compiles:
+        what = "torch.compile"
+    elif functorch_active():
+        what = "a transform of torch.func"
+    elif forward_level() >= 0:
+        what = "forward-mode differentiation"
+    else:
+        return
+    raise ValueError(
+        f"SpikingNet: recompute=True does not work inside {what}, which does not keep its tensors where a second run "
+        "could replace them. Set model.recompute = False there"
+    )
+
+
+def twice(first: Callable[[], Any], again: Callable[[Tensor], Any], x: Tensor) -> Any:
+    """Return the result of ``first``; the backward pass calls ``again`` on x, for the tensors that it needs.
+
+    Both compute the same. The graph is that of the first run, without its saved tensors.
+    """
+    runs = [first]  # emptied by the first run, whose states have a graph
+
+    def run(x: Tensor) -> Any:
+        note_nothing()
+        return runs.pop()() if runs else again(x)
+
+    return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)  # ``Start`` has it
+
+
+class _Kept(NamedTuple):
+    """A parameter or a buffer as a chunk starts."""
+
+    place: dict[str, Any]  # the dict of the module that holds it
+    name: str
+    tensor: Tensor
+    version: int  # its version counter
+    value: Tensor | None  # its value; None if it is a parameter, or has no influence on the outputs
+
+
+class Copies:
+    """Copies of buffers and of the states of random numbers, made anew when they have changed."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[int, Tensor]] = {}
+        self._random: RandomNumbers | None = None
+
+    def random(self, device: torch.device) -> RandomNumbers:
+        """Return the states of all random numbers."""
+        now = RandomNumbers.now(device)
+        if self._random is None or not now.same_as(self._random):
+            self._random = now
+        return self._random
+
+    def of(self, buffer: Tensor) -> Tensor:
+        """Return a copy of a buffer with its current value."""
+        version, copy = self._of.get(id(buffer), (-1, buffer))
+        if version != _version(buffer):
+            copy = buffer.detach().clone()
+            self._of[id(buffer)] = _version(buffer), copy
+        return copy
+
+
+class Start:
+    """All that a chunk starts from, for its second run.
+
+    Args:
+        parts: of the network.
+        frame: the call.
+        device: of the chunk.
+        copies: of the buffers, shared by the chunks of a call.
+
+    Attributes:
+        skips_zeros: whether torch's layers may have skipped zeros in the first run.
+    """
+
+    def __init__(self, parts: Parts, frame: Frame, device: torch.device, copies: Copies) -> None:
+        self.skips_zeros = False
+        self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager
+        # without their graph, so that the second run ends at the border; they require a gradient if they did before
+        self._memories = {layer: tree_map(without_graph, frame.memories.get(layer)) for layer in parts.layers}
+        self._recorders = [(layer, layer._recorder.again()) for layer in parts.layers if layer._recorder is not None]
+        self._random = copies.random(device)
+        self._training = [module.training for module in parts.modules]
+        self._kept = list(_kept(parts.modules, copies))
+        found = [each for module in parts.modules for each in vars(module).values()]
+        self._generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}
+
+    def frame(self) -> Frame:
+        """Return a frame for the second run, which leaves the layers unchanged."""
+        frame = Frame(self._parts.layers, self._parts.hooks, keeps_graph=self._keeps_graph, eager=self._eager)
+        frame.repeats, frame.skips_zeros = True, self.skips_zeros
+        frame.memories.update(self._memories)
+        return frame
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Put everything but the memories back to the start of the chunk; inside a block, and for it alone.
+
+        Raises:
+            RuntimeError: a parameter has changed since the chunk ran.
+        """
+        puts: list[Callable[[], object]] = []
+        try:
+            self._restore(puts)
+            yield
+        finally:
+            for put_back in reversed(puts):
+                put_back()
+
+    def _restore(self, puts: list[Callable[[], object]]) -> None:
+        for kept in self._kept:
+            now = kept.place[kept.name]
+            if kept.value is None and kept.tensor is now and kept.version != _version(now):
+                raise RuntimeError(
+                    f"SpikingNet: {kept.name}, a parameter of shape {tuple(now.shape)}, has changed between a call and "
+                    "its backward pass, and recompute=True runs the chunks of the call again in the backward pass. "
+                    "Call backward() before optimizer.step()"
+                )
+            if kept.tensor is not now or kept.version != _version(now):
+                kept.place[kept.name] = kept.tensor if kept.value is None else kept.value.clone()
+                puts.append(partial(kept.place.update, {kept.name: now}))
+        for layer, recorder in self._recorders:
+            puts.append(partial(setattr, layer, "_recorder", layer._recorder))
+            layer._recorder = recorder.again()
+        for module, training in zip(self._parts.modules, self._training, strict=True):
+            if module.training is not training:
+                puts.append(partial(setattr, module, "training", module.training))
+                module.training = training
+        puts.append(RandomNumbers.now(self._random.device).put_back)
+        self._random.put_back()
+        for generator, state in self._generators.items():
+            puts.append(partial(generator.set_state, generator.get_state()))
+            generator.set_state(state)
+
+
+def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
+    """Yield the parameters and buffers of modules."""
+    for module in modules:
+        if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
+            for name, weight in module._parameters.items():
+                if weight is not None and not is_lazy(weight):
+                    yield _Kept(module._parameters, name, weight, _version(weight), None)
+        for name, buffer in module._buffers.items():
+            if buffer is None or is_lazy(buffer):
+                continue
+            # a batch norm in training writes its statistics and does not read them: any copy will do, and always one
+            counts = isinstance(module, AnyBatchNorm) and module.training
+            yield _Kept(module._buffers, name, buffer, -1 if counts else _version(buffer), copies.of(buffer))
+
+
+def _version(tensor: Tensor) -> int:
+    """Return the version counter of a tensor; 0 for inference tensors, which have no counter."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -1,0 +1,374 @@
+"""Networks whose chunks run again in the backward pass, beside networks that keep everything."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
+
+T, N, FEATURES = 11, 4, 5
+pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")
+
+
+class Counts(nn.Module):
+    """A buffer that changes at each step and scales the input: the second run has to find it as it was."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = self.seen + 0.25
+        return x * x * self.seen
+
+
+class Tracks(nn.Module):
+    """A layer whose summed spikes enter the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.n1 = nn.Linear(FEATURES, 6), st.BioLIF(0.4, v0=0.1, track_act=True)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l1(x).abs()
+        out: Tensor = self.n1(h, 0.1 * h, init)
+        return out
+
+
+class Keeps(nn.Module):
+    """A network that leaves a tensor with its graph for the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.n1 = nn.Linear(FEATURES, 6), st.LIF(tau=3.0, threshold=0.3)
+        self.loss: Any = 0.0
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        self.loss = self.loss + self.l1(x).square().mean()
+        out: Tensor = self.n1(self.l1(x), init)
+        return out
+
+
+def around(*middle: Any) -> Callable[[], nn.Module]:
+    """Return what makes Linear, the modules, LIF, Linear, LI."""
+
+    def make() -> nn.Module:
+        inside = [each() for each in middle]
+        return nn.Sequential(
+            nn.Linear(FEATURES, 6, bias=False), *inside, st.LIF(tau=3.0, threshold=0.3), nn.Linear(6, 2), st.LI(2.0)
+        )
+
+    return make
+
+
+def images() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 1, FEATURES)),
+        nn.Conv2d(1, 3, 3, padding=1, bias=False),
+        nn.BatchNorm2d(3),
+        st.LIF(tau=3.0, threshold=0.3, learnable="tau"),
+        nn.Flatten(),
+        nn.Linear(15, 2),
+    )
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "plain": around(),
+    "dropout": around(lambda: nn.Dropout(0.4)),
+    "batch norm": around(lambda: nn.BatchNorm1d(6), lambda: nn.Dropout(0.2)),
+    "batch norm, averaged": around(lambda: nn.BatchNorm1d(6, momentum=None)),
+    "images": images,
+    "recurrent": around(lambda: st.LIF(tau=3.0, threshold=0.3, recurrent=nn.Linear(6, 6, bias=False))),
+    "two inputs": around(lambda: st.ALIF(tau=3.0, threshold=0.3)),
+    "stochastic": around(lambda: st.StochasticLIF(tau=3.0, threshold=0.3)),
+    "a generator": around(lambda: st.StochasticLIF(3.0, 0.3, generator=torch.Generator().manual_seed(3))),
+    "refractory": around(lambda: st.LIF(tau=3.0, threshold=0.3, refractory=2)),
+    "spectral norm": around(lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))),
+    "counts": around(Counts),
+}
+FOLDS = [name for name in NETWORKS if name not in ("counts", "spectral norm", "stochastic", "a generator")]
+MODES = (
+    [("auto", name) for name in NETWORKS] + [("step", name) for name in NETWORKS] + [("fold", name) for name in FOLDS]
+)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def network(name: str, **options: Any) -> st.SpikingNet:
+    torch.manual_seed(0)
+    return st.SpikingNet(NETWORKS[name]().double(), warn_silent=False, **options)
+
+
+def slopes(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of random numbers times the output; none of them is zero everywhere."""
+    found = torch.autograd.grad((out * draw(9, *out.shape)).sum(), leaves)
+    assert all(bool(each.any()) for each in found), "a gradient is zero"
+    return [*found]
+
+
+def results(model: st.SpikingNet, *arguments: Any, **named: Any) -> Any:
+    """Return outputs, states, gradients and buffers of two parts of a stream, and what is drawn afterwards."""
+    x = (2 * draw(1, N, T, FEATURES)).requires_grad_()
+    torch.manual_seed(7)
+    out = model(x, *arguments, **named)
+    state = model.get_state()
+    found = slopes(out, [x, *model.parameters()])
+    assert_close(model.get_state(), state)
+    more = model(x.detach()[:, :2], init=False)
+    return out, state, found, dict(model.named_buffers()), more, torch.rand(3)
+
+
+@pytest.mark.parametrize(("mode", "name"), MODES)
+def test_is_as_the_network_that_keeps_everything(mode: Any, name: str) -> None:
+    for chunk in (3, 1):
+        want = results(network(name, mode=mode, time_chunk=chunk))
+        assert_close(results(network(name, mode=mode, time_chunk=chunk, recompute=True)), want)
+    if name not in ("dropout", "batch norm", "stochastic", "a generator"):  # whose masks depend on the chunks
+        assert_close(
+            results(network(name, mode=mode, time_chunk="auto", recompute=True)), results(network(name, mode=mode))
+        )
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+@pytest.mark.parametrize("name", ["plain", "batch norm", "recurrent"])
+def test_lengths(mode: Any, name: str) -> None:
+    lengths = [T, 5, T, 7]
+    got, want = [
+        results(network(name, mode=mode, time_chunk=3, recompute=each), lengths=lengths) for each in (True, False)
+    ]
+    assert_close(got, want)
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_masks_dropout_repeats_and_the_second_run_finds_the_training_mode(mode: Any) -> None:
+    def act(recompute: bool) -> Any:
+        model = network("batch norm", mode=mode, time_chunk=3, recompute=recompute)
+        x = draw(1, N, T, FEATURES).requires_grad_()
+        model(x.detach())
+        torch.manual_seed(3)
+        out = model(x, init=torch.tensor([True, False, True, False]))
+        model.eval()
+        return slopes(out, [x, *model.parameters()]), model.training, dict(model.named_buffers())
+
+    assert_close(act(True), act(False))
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_a_graph_carried_on_and_time_first(mode: Any) -> None:
+    def act(recompute: bool, chunk: int = 2) -> Any:
+        model = network(
+            "recurrent", mode=mode, time_chunk=chunk, recompute=recompute, carry_graph=True, batch_first=False
+        )
+        x = draw(1, T, N, FEATURES).requires_grad_()
+        first, last = model(x[:5]), model(x[5:], init=False)
+        return slopes(torch.cat([first, last]), [x, *model.parameters()])
+
+    assert_close(act(True), act(False))
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_what_leaves_a_network_besides_its_output_has_its_gradient(mode: Any) -> None:
+    def act(recompute: bool) -> Any:
+        found: list[Tensor] = []
+        for make in (Tracks, Keeps):
+            torch.manual_seed(0)
+            model = st.SpikingNet(make().double(), mode=mode, time_chunk=3, recompute=recompute)
+            x = draw(1, N, T, FEATURES).requires_grad_()
+            recording = st.record(model, x, ("spikes", "u", "v"))
+            net: Any = model.net
+            extra = net.n1.act.sum() if make is Tracks else net.loss
+            total = (recording["n1"]["v"] * draw(2, N, T, 6)).sum() + extra + recording.out.sum()
+            found += torch.autograd.grad(total, [x, *model.parameters()])
+        return found
+
+    assert_close(act(True), act(False))
+
+
+def test_a_monitor_counts_once() -> None:
+    def act(recompute: bool) -> Any:
+        model, x = network("plain", time_chunk=3, recompute=recompute), draw(1, N, T, FEATURES)
+        with st.SpikeMonitor(model) as monitor:
+            model(x).sum().backward()
+            return str(monitor.metrics())
+
+    assert act(True) == act(False)
+
+
+def test_half_precision_by_autocast() -> None:
+    def act(recompute: bool) -> Any:
+        torch.manual_seed(0)
+        model = st.SpikingNet(NETWORKS["batch norm"](), time_chunk=3, recompute=recompute)
+        x = draw(1, N, T, FEATURES).float().requires_grad_()
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(x)
+        return out, torch.autograd.grad((out * draw(2, N, T, 2)).sum(), [x, *model.parameters()])
+
+    got, want = act(True), act(False)
+    assert torch.equal(got[0], want[0])
+    assert all(map(torch.equal, got[1], want[1]))
+
+
+@pytest.mark.parametrize("event_driven", ["auto", "on"])
+def test_layers_that_skip_zeros(event_driven: Any) -> None:
+    def act(recompute: bool) -> Any:
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Linear(256, 256),
+            st.LIF(threshold=0.3),
+            nn.Linear(256, 256),
+            st.LIF(surrogate=F.Triangular()),
+            nn.Linear(256, 256),
+        )
+        model = st.SpikingNet(net, time_chunk=64, recompute=recompute, event_driven=event_driven)
+        x = (draw(1, 16, 150, 256) < 0.02).float().requires_grad_()
+        found = []
+        for _ in range(3):
+            out = model(x)
+            found = [out, *torch.autograd.grad((out * draw(2, *out.shape).float()).sum(), [x, *model.parameters()])]
+        return found, str(model.explain())
+
+    (got, told), (want, plainly) = act(True), act(False)
+    assert told == plainly
+    assert "event-driven" in told
+    assert all(map(torch.equal, got, want))
+
+
+def test_second_derivatives_and_two_backward_passes() -> None:
+    def act(recompute: bool) -> Any:
+        model, x = (
+            network("plain", mode="step", time_chunk=3, recompute=recompute),
+            draw(1, N, T, FEATURES).requires_grad_(),
+        )
+        out = model(x)
+        (slope,) = torch.autograd.grad((out * draw(9, *out.shape)).sum(), x, create_graph=True)
+        return slope, slopes(slope, [x])
+
+    assert_close(act(True), act(False))
+    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES).requires_grad_()
+    out = model(x).square().sum()
+    first, second = [torch.autograd.grad(out, x, retain_graph=True) for _ in range(2)]
+    assert torch.equal(first[0], second[0])
+
+
+def test_other_weights_for_one_call() -> None:
+    """``functional_call`` and ``run`` give a network other weights, which are gone in the backward pass."""
+
+    def act(recompute: bool) -> Any:
+        model, x = network("batch norm", time_chunk=3, recompute=recompute), draw(1, N, T, FEATURES)
+        params = {name: (0.5 * each.detach()).requires_grad_() for name, each in model.named_parameters()}
+        torch.manual_seed(3)
+        state, buffers, out = st.run(model, None, x, params=params)
+        return state, buffers, slopes(out, [*params.values()]), dict(model.named_buffers())
+
+    assert_close(act(True), act(False))
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_inside_checkpoint(use_reentrant: bool) -> None:
+    def act(run: Any) -> Any:
+        model, x = network("recurrent", time_chunk=3, recompute=True), draw(1, N, T, FEATURES).requires_grad_()
+        model(2 * x.detach())
+        run(model, x, True).square().sum().backward()
+        return [each.grad for each in (x, *model.parameters())]
+
+    assert_close(
+        act(lambda model, *given: checkpoint(model, *given, use_reentrant=use_reentrant)),
+        act(lambda model, *given: model(*given)),
+    )
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def peak(model: st.SpikingNet, x: Tensor) -> int:
+    """Return the most bytes of tensors that a call and its backward pass have at a time."""
+
+    def act() -> None:
+        model(x).sum(1).square().mean().backward()
+
+    act()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        act()
+    results: Any = profile.profiler
+    events: list[Any] = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda each: each.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("mode", ["auto", pytest.param("step", marks=pytest.mark.long)])
+def test_memory_is_that_of_the_borders_and_one_chunk(mode: Any) -> None:
+    samples, steps, size, width = 8, 256, 16, 64
+
+    def model(**options: Any) -> st.SpikingNet:
+        torch.manual_seed(0)
+        layers = [[nn.Linear(width, width), st.LIF(threshold=0.3)] for _ in range(3)]
+        return st.SpikingNet(
+            nn.Sequential(*[each for pair in layers for each in pair], nn.Linear(width, 1)), mode=mode, **options
+        )
+
+    x = (draw(1, samples, steps, width) < 0.3).float()
+    # v and the last spikes of each layer, and the outputs of chunks and of the call
+    borders = (steps // size - 1) * 3 * 2 * samples * width * 4 + 3 * samples * steps * 4
+    chunk, whole = peak(model(), x[:, :size]), peak(model(), x)
+    found = peak(model(time_chunk=size, recompute=True), x)
+    assert found <= 1.1 * (borders + chunk)
+    assert found < whole / 3
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_changed_weights_are_an_error() -> None:
+    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES)
+    out = model(x)
+    with torch.no_grad():
+        model.net[2].bias.mul_(0.5)  # type: ignore[index]
+    with pytest.raises(
+        RuntimeError, match=r"bias, a parameter of shape .*, has changed .*backward\(\) before optimizer\.step"
+    ):
+        out.sum().backward()
+    assert network("plain", time_chunk=3, recompute=True)(x).shape == out.shape
+    model(x).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda model, x: torch.func.grad(lambda x: model(x).sum())(x), "a transform of torch.func"),
+        (lambda model, x: torch.func.jvp(model, (x,), (x,)), "a transform of torch.func"),
+        (lambda model, x: torch.compile(model, backend="eager", fullgraph=True)(x), "torch.compile"),
+    ],
+    ids=["grad", "jvp", "compile"],
+)
+def test_where_nothing_runs_again(call: Any, what: str) -> None:
+    model = network("plain", time_chunk=3, recompute=True)
+    with pytest.raises(
+        Exception, match=f"recompute=True does not work inside {what}.*Set model.recompute = False there"
+    ):
+        call(model, draw(1, N, T, FEATURES))
+
+
+def test_without_gradients_it_changes_nothing() -> None:
+    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES)
+    twin = copy.deepcopy(model)
+    twin.recompute, twin.time_chunk = False, None
+    with torch.no_grad():
+        assert torch.equal(model(x), twin(x))
+        assert_close(torch.func.vmap(model, randomness="different")(x[None]), twin(x)[None])
+        assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), twin(x))
+    assert repr(model).startswith("SpikingNet(\n  Nout=(2,), time_chunk=3, recompute=True\n")
