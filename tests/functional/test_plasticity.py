@@ -17,9 +17,9 @@ from spikingtorch.testing import assert_close
 from spikingtorch.verification import oracles
 
 I, O = 3, 4  # noqa: E741
-PAIR = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
-SLOW = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}
-RULES: dict[str, tuple[Any, Any, dict[str, float]]] = {
+PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
+SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}
+RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "pair": (F.pair_stdp, F.PairTraces, PAIR),
     "triplet": (F.triplet_stdp, F.TripletTraces, PAIR | SLOW),
 }
@@ -55,10 +55,10 @@ TABLE = [
 @pytest.mark.parametrize(("before", "spikes", "after", "change"), TABLE)
 def test_a_step_by_hand(before: Any, spikes: Any, after: Any, change: float) -> None:
     x, y, pre, post = (torch.tensor([each]) for each in (*before, *spikes))
-    params = {"decay_pre": 0.5, "decay_post": 0.25, "rate_plus": 2.0, "rate_minus": 3.0}
+    params: dict[str, Any] = {"decay_pre": 0.5, "decay_post": 0.25, "rate_plus": 2.0, "rate_minus": 3.0}
     traces, found = F.pair_stdp(F.PairTraces(x, y), pre, post, torch.zeros(1, 1), **params)
     assert (float(traces.pre), float(traces.post), float(found)) == (*after, change)
-    slow = {"decay_pre_slow": 0.5, "decay_post_slow": 0.25, "triplet_plus": 0.0, "triplet_minus": 0.0}
+    slow: dict[str, Any] = {"decay_pre_slow": 0.5, "decay_post_slow": 0.25, "triplet_plus": 0.0, "triplet_minus": 0.0}
     four, same = F.triplet_stdp(F.TripletTraces(x, x, y, y), pre, post, torch.zeros(1, 1), **params, **slow)
     assert (float(four.pre_slow), float(four.post_slow), float(same)) == (*after, change)
 
@@ -134,7 +134,7 @@ def test_the_twin_agrees_gradients_included(rule: str, pairing: str, bounds: str
     )
     with jax.enable_x64(True):
         expected, pull = jax.vjp(lambda t, a, b, w, p: theirs(t, a, b, w, **p, **twins), *to_jax(inputs))
-        found, back = torch.func.vjp(lambda t, a, b, w, p: ours(t, a, b, w, **p, **own), *inputs)
+        found, back, *_ = torch.func.vjp(lambda t, a, b, w, p: ours(t, a, b, w, **p, **own), *inputs)
         assert_close(found, to_torch(expected))
         cotangents = tree_map(lambda leaf: drawn(*leaf.shape), found)
         assert_close(back(cotangents), to_torch(pull(to_jax(cotangents))))
@@ -146,13 +146,14 @@ def test_twins_of_homeostasis_agree() -> None:
     weight[1] = 0.0
     theta, spikes = (torch.rand(O, dtype=torch.double, generator=draw) for _ in range(2))
     with jax.enable_x64(True):
-        for name, given, params in [
+        table: list[tuple[str, tuple[Tensor, ...], dict[str, float]]] = [
             ("adapt_threshold", (theta, spikes), {"decay": 0.9, "rise": 0.1}),
             ("normalize_weight", (weight,), {"total": 2.0}),
             ("scale_weight", (weight, spikes), {"target": 0.2, "speed": 0.5}),
-        ]:
+        ]
+        for name, given, params in table:
             expected, pull = jax.vjp(lambda *given: getattr(SJ, name)(*given, **params), *to_jax(given))  # noqa: B023
-            found, back = torch.func.vjp(lambda *given: getattr(F, name)(*given, **params), *given)  # noqa: B023
+            found, back, *_ = torch.func.vjp(lambda *given: getattr(F, name)(*given, **params), *given)  # noqa: B023
             assert_close(found, to_torch(expected))
             if name != "normalize_weight":
                 assert_close(back(torch.ones_like(found)), to_torch(pull(to_jax(torch.ones_like(found)))))
@@ -172,14 +173,15 @@ def test_samples_of_a_batch_are_summed_and_vmap_keeps_them_apart() -> None:
 def test_the_compiled_loop_runs_the_traces(pairing: Any) -> None:
     pre, post, _ = trains(17)
     params = PAIR | SLOW
-    for side, kind, xs in [
+    sides: list[tuple[Any, Any, Tensor]] = [
         (pair_pre, Trace, pre),
         (pair_post, Trace, post),
         (triplet_pre, TwoTraces, pre),
         (triplet_post, TwoTraces, post),
-    ]:
-        own = {name: params[name] for name in side.__kwdefaults__ or side.__annotations__ if name in params}
+    ]
+    for side, kind, xs in sides:
+        own = {name: params[name] for name in side.__annotations__ if name in params}
         own |= {"pairing": pairing}
-        state = F.zeros_state(kind, xs[0])
+        state: Any = F.zeros_state(kind, xs[0])
         assert F.explain_scan(side, state, xs, params=own).backend == "fused"
         assert_close(F.scan(side, state, xs, params=own), F.scan(side, state, xs, params=own, backend="loop"))

@@ -1,8 +1,16 @@
 """Bounds of weights: how much of a rise and of a fall a weight takes."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
+
+
+class Bounds(Protocol):
+    """Anything callable that gives the change of a weight."""
+
+    def __call__(self, weight: Tensor, rise: Tensor, fall: Tensor, /) -> Tensor:
+        """Return the change, (O, I), for the rise and the fall that a rule asks for."""
+        ...
 
 
 def unbounded(weight: Tensor, rise: Tensor, fall: Tensor) -> Tensor:  # noqa: ARG001 - as other bounds

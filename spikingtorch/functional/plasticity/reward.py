@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from spikingtorch.functional.plasticity.bounds import unbounded
-from spikingtorch.functional.plasticity.stdp import Bounds
+from spikingtorch.functional.plasticity.bounds import Bounds, unbounded
 
 
 class EligibilityTraces(NamedTuple):

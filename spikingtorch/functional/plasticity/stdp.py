@@ -1,11 +1,10 @@
 """Spike-timing-dependent plasticity: from pairs, and from triplets of spikes."""
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from torch import Tensor
 
-from spikingtorch.functional.plasticity.bounds import unbounded
+from spikingtorch.functional.plasticity.bounds import Bounds, unbounded
 from spikingtorch.functional.plasticity.factors import (
     Decay,
     Pairing,
@@ -18,9 +17,6 @@ from spikingtorch.functional.plasticity.factors import (
     triplet_post,
     triplet_pre,
 )
-
-# a weight, the rise and the fall that it is to take, to its change
-Bounds: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class PairTraces(NamedTuple):
