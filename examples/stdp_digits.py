@@ -19,7 +19,7 @@ from examples.training import parse_options
 from spikingtorch import LIF, SpikingNet, learning, plot
 from spikingtorch import functional as F
 
-NEURONS, STEPS, SPIKES = 400, 50, 20.0
+NEURONS, STEPS, SPIKES = 300, 50, 20.0
 
 
 def encode(images: Tensor) -> Tensor:
@@ -44,9 +44,9 @@ weights.weight.data = F.normalize_weight(torch.rand(NEURONS, 784), total=78.4)
 neurons = LIF(tau=20.0, threshold=torch.full((NEURONS,), 30.0), recurrent=inhibition)
 model = SpikingNet(nn.Sequential(weights, neurons))
 decay = F.decay_from_tau(20.0)
-rates: Any = {"decay_pre": decay, "decay_post": decay, "rate_plus": 0.01, "rate_minus": 0.0001}
+rates: Any = {"decay_pre": decay, "decay_post": decay, "rate_plus": 0.02, "rate_minus": 0.0001}
 stdp = learning.STDP(model, bounds=F.SoftBounds(0.0, 1.0), reduction="sum", total=78.4, **rates)
-homeostasis = learning.AdaptiveThreshold(model, rise=10.0, decay=0.9998)
+homeostasis = learning.AdaptiveThreshold(model, rise=4.0, decay=0.9999)
 for epoch in range(1, options.epochs + 1):
     loader = DataLoader(train, batch_size=5, shuffle=True)
     for images, _ in tqdm(islice(loader, options.batches), f"epoch {epoch}", len(loader), leave=False, disable=None):
