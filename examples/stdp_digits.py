@@ -24,7 +24,7 @@ NEURONS, STEPS, SPIKES = 300, 50, 20.0
 
 def encode(images: Tensor) -> Tensor:
     """Return Poisson spikes (N, T, 784), the same mean number in each step of every image."""
-    rates = images.flatten(1) * (SPIKES / images.flatten(1).sum(1, keepdim=True))
+    rates = SPIKES * nn.functional.normalize(images.flatten(1), p=1)
     return (torch.rand(len(images), STEPS, 784) < rates[:, None]).float()
 
 

@@ -120,6 +120,6 @@ def _joined(owner: str, path: str, parts: list[Tensor], N: int, T: int) -> Tenso
     if N and steps != T:
         raise ValueError(
             f"{owner}: the network uses the weight of {path!r} in {steps} calls for {T} steps, expected one call a "
-            "step, by nn.Linear or functional.event_linear. In torch.compile, no call is seen"
+            "step, by nn.Linear or functional.event_linear"
         )
     return torch.cat([part.view(N, -1, part.shape[-1]) for part in parts], 1)
