@@ -5,6 +5,7 @@
     run(model, state, x)                    a whole network as a pure function, for torch.func
     MultiStep(layer)                        a spiking layer over all steps, (T, N, ...), without a SpikingNet
     spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.learning                   plasticity: weights that change by the spikes on both of their sides
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
     record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
@@ -61,7 +62,7 @@ __all__ += _neurons.__all__
 
 
 # their dependencies, such as matplotlib, may be missing
-_ON_DEMAND = ("convert", "init", "interop", "jax", "like", "performance", "plot", "report", "testing")
+_ON_DEMAND = ("convert", "init", "interop", "jax", "learning", "like", "performance", "plot", "report", "testing")
 
 if not TYPE_CHECKING:  # a type checker would accept every name
 

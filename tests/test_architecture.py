@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PHYSICS = "functional/{neurons,surrogate,reset,spike,firing,state,recurrent,masked,refractory_period,reparametrized}"
-PHYSICS += "functional/{time_map,recorded,support}"
+PHYSICS += "functional/{time_map,recorded,support,plasticity}"
 # the rooms of the house, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "functional/core": set(),
@@ -54,6 +54,7 @@ MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
+MAY_IMPORT["learning"] = {"axes", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["plot"] = {"axes", *_PUBLIC, "layers", "units", "validation", "watching"}
 MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
 MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "verification", "watching"}

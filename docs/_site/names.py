@@ -22,6 +22,7 @@ MODULES = (
     "spikingtorch.layers",
     "spikingtorch.spikeio",
     "spikingtorch.losses",
+    "spikingtorch.learning",
     "spikingtorch.metrics",
     "spikingtorch.init",
     "spikingtorch.convert",

@@ -65,6 +65,11 @@ from spikingtorch.functional.neurons.synaptic import (
     biolif_step,
     cuba_lif_step,
 )
+from spikingtorch.functional.plasticity.bounds import HardBounds, SoftBounds, unbounded
+from spikingtorch.functional.plasticity.factors import all_to_all, nearest
+from spikingtorch.functional.plasticity.homeostasis import adapt_threshold, normalize_weight, scale_weight
+from spikingtorch.functional.plasticity.reward import EligibilityTraces, RewardModulated
+from spikingtorch.functional.plasticity.stdp import PairTraces, TripletTraces, pair_stdp, triplet_stdp
 from spikingtorch.functional.recorded import Recorded, Returning, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.refractory_period import (
@@ -106,6 +111,7 @@ __all__ = [
     "CubaLIFState",
     "DelayState",
     "Detached",
+    "EligibilityTraces",
     "Erf",
     "EulerLIFState",
     "Explanation",
@@ -117,6 +123,7 @@ __all__ = [
     "FromPrimitive",
     "Gaussian",
     "Graded",
+    "HardBounds",
     "IFState",
     "IzhikevichCurve",
     "IzhikevichState",
@@ -125,6 +132,7 @@ __all__ = [
     "Masked",
     "McPittsState",
     "MultiSpike",
+    "PairTraces",
     "PiecewiseExponential",
     "QuadraticIFState",
     "Recorded",
@@ -137,9 +145,11 @@ __all__ = [
     "Reset",
     "ResonateAndFireState",
     "Returning",
+    "RewardModulated",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",
+    "SoftBounds",
     "SpikingDecayState",
     "Step",
     "StochasticInput",
@@ -150,8 +160,11 @@ __all__ = [
     "Ternary",
     "ToValue",
     "Triangular",
+    "TripletTraces",
+    "adapt_threshold",
     "adex_step",
     "alif_step",
+    "all_to_all",
     "alpha_lif_step",
     "alpha_synapse_step",
     "balanced_resonate_and_fire_step",
@@ -183,13 +196,17 @@ __all__ = [
     "lif_step",
     "lift",
     "mcpitts_step",
+    "nearest",
     "none",
+    "normalize_weight",
+    "pair_stdp",
     "per_channel",
     "quadratic_if_step",
     "recorded",
     "refractory_gain_from_tau",
     "reset_where",
     "resonate_and_fire_step",
+    "scale_weight",
     "scan",
     "short_term_plasticity_step",
     "sigma_delta_step",
@@ -198,5 +215,7 @@ __all__ = [
     "time_map",
     "to_value",
     "to_zero",
+    "triplet_stdp",
+    "unbounded",
     "zeros_state",
 ]

@@ -41,6 +41,9 @@ ALLOWED = TOLERANCE[torch.float64]
 NO_EQUATION = {
     *("Backend", "Explanation", "Step", "explain_scan", "lift", "reset_where", "time_map", "empty_delay", "delayed"),
     *("event_conv1d", "event_conv2d", "event_linear"),
+    # plasticity has tests of its own, in tests/functional/test_plasticity.py
+    *("EligibilityTraces", "HardBounds", "PairTraces", "RewardModulated", "SoftBounds", "TripletTraces", "unbounded"),
+    *("adapt_threshold", "all_to_all", "nearest", "normalize_weight", "pair_stdp", "scale_weight", "triplet_stdp"),
 }
 TORCH: tuple[F.Backend, ...] = ("loop", "fused")
 EVERY = every_choice()

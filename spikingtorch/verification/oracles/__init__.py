@@ -18,6 +18,7 @@ from spikingtorch.verification.oracles.leaky import (
     stochastic_leaky,
 )
 from spikingtorch.verification.oracles.nonlinear import adex, exponential_if, izhikevich, quadratic_if
+from spikingtorch.verification.oracles.plasticity import reward_modulated_stdp, stdp
 from spikingtorch.verification.oracles.refractory import coarse_lif, refractory_leaky, relative_refractory_leaky
 from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, none, to_value, to_zero
 from spikingtorch.verification.oracles.resonate import balanced_resonate_and_fire, resonate_and_fire
@@ -59,9 +60,11 @@ __all__ = [
     "refractory_leaky",
     "relative_refractory_leaky",
     "resonate_and_fire",
+    "reward_modulated_stdp",
     "short_term_plasticity",
     "sigma_delta",
     "spiking_decay",
+    "stdp",
     "stochastic_leaky",
     "to_value",
     "to_zero",

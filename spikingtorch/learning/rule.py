@@ -1,0 +1,82 @@
+"""A rule over time: the factors of both sides of a synapse at all steps, in the compiled loop."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.plasticity import factors
+from spikingtorch.functional.plasticity.factors import Factors
+from spikingtorch.learning.spikes import Trains
+
+# by rule: the step of each side, and the state of both
+_SIDES: dict[Any, tuple[Any, Any, Any]] = {
+    F.pair_stdp: (factors.pair_pre, factors.pair_post, factors.Trace),
+    F.triplet_stdp: (factors.triplet_pre, factors.triplet_post, factors.TwoTraces),
+}
+
+
+class Sides(NamedTuple):
+    """The traces of both sides of a synapse, after the last step."""
+
+    pre: Any
+    post: Any
+
+
+class Rule:
+    """A rule with its parameters.
+
+    Args:
+        owner: for messages.
+        rule: ``F.pair_stdp`` or ``F.triplet_stdp``.
+        params: its parameters but for bounds.
+
+    Raises:
+        ValueError: there is no such rule.
+        TypeError: a parameter is missing, or the rule has none of that name.
+    """
+
+    def __init__(self, owner: str, rule: Callable[..., Any], params: Mapping[str, Any]) -> None:
+        if rule not in _SIDES:
+            name = getattr(rule, "__name__", repr(rule))
+            raise ValueError(f"{owner}: rule={name}, expected functional.pair_stdp or functional.triplet_stdp")
+        takes = {
+            name: each
+            for name, each in inspect.signature(rule).parameters.items()
+            if each.kind is inspect.Parameter.KEYWORD_ONLY and name != "bounds"
+        }
+        missing = [name for name, each in takes.items() if each.default is each.empty and name not in params]
+        unknown = [name for name in params if name not in takes]
+        if missing or unknown:
+            what = f"has no parameter {unknown[0]}" if unknown else f"needs {', '.join(missing)}"
+            raise TypeError(f"{owner}: {rule.__name__} {what}; it takes {', '.join(takes)}, and bounds")
+        given = {name: params.get(name, each.default) for name, each in takes.items()}
+        self._pre, self._post, self.state_type = _SIDES[rule]
+        self._of_pre, self._of_post = (_taken(side, given) for side in (self._pre, self._post))
+
+    def at_rest(self, trains: Trains) -> Sides:
+        """Return traces of zero."""
+        return Sides(*[F.zeros_state(self.state_type, train[:, 0]) for train in trains])
+
+    def run(self, traces: Sides, trains: Trains, running: Tensor | None) -> tuple[Sides, Factors, Factors]:
+        """Return the traces after all steps, and the factors of both sides at each, (N, T, I) and (N, T, O).
+
+        The traces of a sample stay as they are after its last step, and its factors are zero there.
+        """
+        pre, of_pre = _over_time(self._pre, traces.pre, trains.pre, self._of_pre, running)
+        post, of_post = _over_time(self._post, traces.post, trains.post, self._of_post, running)
+        return Sides(pre, post), of_pre, of_post
+
+
+def _taken(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a step takes."""
+    return {name: params[name] for name in inspect.signature(step).parameters if name in params}
+
+
+def _over_time(step: Any, state: Any, xs: Tensor, params: Mapping[str, Any], running: Tensor | None) -> Any:
+    if running is None:
+        return F.scan(step, state, xs, params=params, dim=1)
+    masked: Any = F.Masked(step)
+    return F.scan(masked, state, (xs, running[..., None]), params=params, dim=1)

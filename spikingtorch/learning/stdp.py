@@ -1,0 +1,105 @@
+"""STDP: spike-timing-dependent plasticity of the weights of a network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.plasticity.bounds import Bounds
+from spikingtorch.functional.plasticity.factors import Factors, products
+from spikingtorch.learning.plastic import Plastic
+
+_HARD = F.HardBounds(0.0, 1.0)
+
+
+class STDP(Plastic):
+    """Change the weights of linear layers by the times of the spikes before and behind them.
+
+    Call the rule in place of the network, then ``step()``, as with an optimizer. The rule sees the inputs of each
+    linear layer and the spikes of the spiking layer behind it. The network runs as it does by itself, folded if it
+    folds, and the traces run in the compiled loop. No gradient is computed.
+
+    The weights stay as they are during a call. ``step`` adds up all rises and all falls since the last step, and
+    applies them at once, within the bounds. With one step of time in each call, that is ``functional.pair_stdp``. Over
+    a longer call, the bounds meet the sum of all steps, and not each step.
+
+    Args:
+        model: a ``SpikingNet``.
+        rule: ``functional.pair_stdp`` or ``functional.triplet_stdp``, whose docstrings state the order within a step.
+        layers: names of the linear layers to change, or a dict that names for each the spiking layer that it feeds. By
+            default, every ``nn.Linear`` with a spiking layer right behind it in the order of modules. ``nn.Linear`` may
+            also be the owner of a weight that forward hands to ``functional.event_linear``. Convolutions are refused.
+        bounds: ``functional.HardBounds``, ``SoftBounds`` or ``unbounded``.
+        reduction: "mean" or "sum" of the changes over the samples of a batch.
+        total: if it is given, ``step`` then scales the weights of each neuron to this sum, by
+            ``functional.normalize_weight``. It can move weights out of the bounds.
+        **params: the other parameters of the rule: decays per step, rates and ``pairing``.
+
+    Raises:
+        TypeError: model is no SpikingNet, or the rule does not take the parameters.
+        ValueError: there is no such rule or layer, or a layer has no weight of its own to change.
+
+    >>> from torch import nn
+    >>> from spikingtorch import LIF, SpikingNet
+    >>> model = SpikingNet(nn.Sequential(nn.Linear(4, 2, bias=False), LIF(tau=8.0, threshold=0.5)))
+    >>> _ = nn.init.constant_(model.net[0].weight, 0.5)
+    >>> decay = F.decay_from_tau(20.0)
+    >>> rates = {"rate_plus": 0.01, "rate_minus": 0.005}
+    >>> rule = STDP(model, decay_pre=decay, decay_post=decay, **rates)
+    >>> spikes = rule(torch.eye(4).unsqueeze(0))  # one input after the other
+    >>> rule.step()
+    >>> model.net[0].weight[0]
+    tensor([0.5181, 0.5190, 0.5048, 0.5055], grad_fn=<SelectBackward0>)
+    """
+
+    _kept = ("rise", "fall")
+
+    def __init__(
+        self,
+        model: Any,
+        rule: Callable[..., Any] = F.pair_stdp,
+        *,
+        layers: Sequence[str] | Mapping[str, str] | None = None,
+        bounds: Bounds = _HARD,
+        reduction: Literal["mean", "sum"] = "mean",
+        total: float | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(model, rule, layers, bounds, reduction, params)
+        if total is not None and not total > 0.0:
+            raise ValueError(f"{self._owner}: total={total!r}, expected a number above zero, or None")
+        self.total = total
+
+    def _take(self, path: str, pre: Factors, post: Factors, init: bool | Tensor, running: Tensor | None) -> None:  # noqa: ARG002
+        share = 1.0 / max(pre.rise.shape[0], 1) if self.reduction == "mean" else 1.0
+        rise, fall = products(post, pre)
+        for sums, found in ((self._rise, rise), (self._fall, fall)):
+            sums[path] = sums.get(path, 0.0) + found * share
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the weights by what has been watched since the last step, and forget that, but not the traces.
+
+        Raises:
+            RuntimeError: no call has been watched since the last step.
+        """
+        if not self._rise:
+            raise RuntimeError(f"{self._owner}: step() has no spikes to learn from; call the rule first: rule(x)")
+        for path in self._rise:
+            self._change(path, self.bounds(self._weight(path), self._rise[path], self._fall[path]))
+            if self.total is not None:
+                weight = self._weight(path)
+                weight.copy_(F.normalize_weight(weight, total=self.total))
+        self.zero()
+
+    def zero(self) -> None:
+        """Forget the changes that have been watched since the last step, but not the traces."""
+        self._rise: dict[str, Tensor] = {}
+        self._fall: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        """Forget the traces and the changes since the last step."""
+        super().reset()
+        self.zero()

@@ -1,0 +1,114 @@
+"""Messages for what plasticity does not take."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from spikingtorch import LIF, SpikingNet, learning
+from spikingtorch import functional as F
+
+PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
+
+
+def net(*layers: nn.Module) -> SpikingNet:
+    return SpikingNet(nn.Sequential(*(layers or (nn.Linear(4, 3), LIF(tau=4.0)))), warn_silent=False)
+
+
+class Twice(nn.Module):
+    """A network that uses a weight twice a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights, self.lif = nn.Linear(4, 4), LIF(tau=4.0)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.lif(self.weights(self.weights(x)), init)  # type: ignore[no-any-return]
+
+
+MADE: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
+    (nn.Linear(4, 3), {}, TypeError, r"STDP: model is a Linear, expected a SpikingNet"),
+    (net(), {"rule": F.lif_step}, ValueError, r"rule=lif_step, expected functional.pair_stdp or functional.triplet"),
+    (net(), {"rule": F.triplet_stdp}, TypeError, r"triplet_stdp needs decay_pre_slow, .*; it takes decay_pre, "),
+    (net(), {"tau": 3.0}, TypeError, r"pair_stdp has no parameter tau; it takes decay_pre, "),
+    (net(), {"reduction": "max"}, ValueError, r"reduction='max', expected 'mean' or 'sum' over the samples"),
+    (net(), {"bounds": F.HardBounds}, TypeError, r"bounds=.*, expected functional.HardBounds\(0.0, 1.0\)"),
+    (net(), {"total": 0.0}, ValueError, r"total=0.0, expected a number above zero"),
+    (net(), {"layers": "0"}, TypeError, r"layers='0', expected a list of names"),
+    (net(), {"layers": ["7"]}, ValueError, r"there is no layer '7'; there are '0'"),
+    (net(), {"layers": {"0": "0"}}, ValueError, r"'0', which '0' is to feed, is no spiking layer"),
+    (net(nn.Linear(4, 3), nn.ReLU(), LIF(tau=4.0)), {}, ValueError, r"no nn.Linear with a spiking layer right behind"),
+    (
+        net(nn.Linear(4, 3), nn.ReLU(), LIF(tau=4.0)),
+        {"layers": ["0"]},
+        ValueError,
+        r"no spiking layer comes right behind '0'; name it: layers=\{'0': 'lif'\}",
+    ),
+    (
+        net(nn.Conv2d(1, 2, 3), LIF(tau=4.0)),
+        {"layers": {"0": "1"}},
+        ValueError,
+        r"'0' is a Conv2d, expected an nn.Linear. Its weights are shared between places",
+    ),
+    (
+        net(parametrizations.weight_norm(nn.Linear(4, 3)), LIF(tau=4.0)),
+        {"layers": {"0": "1"}},
+        ValueError,
+        r"the weight of '0' is computed by a parametrization",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "kind", "message"), MADE)
+def test_a_rule_refuses(model: Any, options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        learning.STDP(model, **PAIR | options)
+
+
+def test_shared_weights_are_refused() -> None:
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight = first.weight
+    with pytest.raises(ValueError, match="'2' and '0' share their weights; give each its own"):
+        learning.STDP(net(first, LIF(tau=4.0), second, LIF(tau=4.0)), **PAIR)
+
+
+def test_a_call_refuses() -> None:
+    with pytest.raises(ValueError, match=r"uses the weight of 'weights' in 10 calls for 5 steps"):
+        learning.STDP(SpikingNet(Twice(), mode="step"), layers={"weights": "lif"}, **PAIR)(torch.rand(2, 5, 4))
+    with pytest.raises(ValueError, match=r"'0' gets inputs of shape \(10, 6, 4\), expected \(N, features\)"):
+        learning.STDP(net(), **PAIR)(torch.rand(2, 5, 6, 4))
+    deep = net(nn.Linear(4, 3), LIF(tau=4.0), nn.Linear(3, 2), LIF(tau=4.0))
+    with pytest.raises(ValueError, match=r"'0' has 3 outputs, but '3' has neurons of shape \(2,\)"):
+        learning.STDP(deep, layers={"0": "3"}, **PAIR)(torch.rand(2, 5, 4))
+
+
+def test_rewards_that_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"decay_eligibility=1.5, expected a share in \[0, 1\]"):
+        learning.RewardModulatedSTDP(net(), decay_eligibility=1.5, **PAIR)
+    rule = learning.RewardModulatedSTDP(net(), decay_eligibility=0.5, **PAIR)
+    with pytest.raises(RuntimeError, match=r"RewardModulatedSTDP: step\(\) has no spikes to learn from"):
+        rule.step(1.0)
+    rule(torch.rand(2, 5, 4))
+    with pytest.raises(ValueError, match=r"reward has shape \(3,\), expected a number, or one for each of the 2"):
+        rule.step(torch.ones(3))
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        rule.step(float("nan"))
+
+
+def test_thresholds_that_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"make one by LIF\(threshold=torch.ones\(neurons\)\). There are none"):
+        learning.AdaptiveThreshold(net(), rise=0.1)
+    model = net(nn.Linear(4, 3), LIF(tau=4.0, threshold=torch.ones(3)))
+    with pytest.raises(ValueError, match=r"\['0'\] names no spiking layers.*There are '1'"):
+        learning.AdaptiveThreshold(model, ["0"], rise=0.1)
+    with pytest.raises(ValueError, match=r"decay=2.0, expected a finite value at least 0 and at most 1"):
+        learning.AdaptiveThreshold(model, rise=0.1, decay=2.0)
+    homeostasis = learning.AdaptiveThreshold(model, rise=0.1)
+    with pytest.raises(ValueError, match="there are no spikes of '1'; there are those of \\['0'\\]"):
+        homeostasis.step({"0": torch.zeros(1, 1, 3)})
+    with pytest.raises(ValueError, match=r"have shape \(1, 1, 2\), expected \(N, T, 3\)"):
+        homeostasis.step({"1": torch.zeros(1, 1, 2)})
+    with pytest.raises(ValueError, match=r"the state is of layers \['x'\], expected those of this object, \['1'\]"):
+        homeostasis.load_state_dict({"x": torch.zeros(3)})
