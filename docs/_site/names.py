@@ -23,6 +23,7 @@ MODULES = (
     "spikingtorch.spikeio",
     "spikingtorch.losses",
     "spikingtorch.metrics",
+    "spikingtorch.learning",
     "spikingtorch.init",
     "spikingtorch.convert",
     "spikingtorch.plot",
