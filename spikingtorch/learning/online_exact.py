@@ -10,7 +10,6 @@ step costs as many runs of the network as there are weights, and P has (weights 
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -26,55 +25,61 @@ _TOGETHER = 512
 
 
 class Exact:
-    """The influence of every weight on the whole state."""
+    """The influence of every entry of every weight on the whole state."""
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
-        self.before: dict[str, dict[str, Tensor]] = {}
-        self.now: dict[str, dict[str, Tensor]] = {}
+        self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
+        # for each tensor of the state, its derivative by every entry of every weight: (entries, N, ...)
+        self.before: dict[str, Tensor] = {}
+        self.now: dict[str, Tensor] = {}
 
     def reset(self) -> None:
         """Forget the past."""
-        self.now = {}
+        self.names, self.before, self.now = (), {}, {}
 
     def advance(self, tape: Tape) -> None:
         """Compute the influence on the state after a step."""
+        known = dict(self.stepper.model.named_parameters())
+        if tape.state is None:
+            self.names = tuple(name for name, each in known.items() if each.requires_grad)
         self.before = self.now
-        weights = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
-        self.now = {name: self._columns(tape, name, weight.detach()) for name, weight in weights.items()}
+        if self.names:
+            self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
 
     def add(self, signals: dict[str, Tensor]) -> None:
         """Add the gradient through the state before the step to ``.grad``."""
-        weights = dict(self.stepper.model.named_parameters())
-        for name, influence in self.before.items():
-            found = [influence[key].flatten(1) @ signal.flatten() for key, signal in signals.items()]
-            if found:
-                torch.autograd.backward([weights[name]], [sum(found[1:], found[0]).reshape(weights[name].shape)])
+        found = [
+            self.before[key].flatten(1) @ signal.flatten() for key, signal in signals.items() if key in self.before
+        ]
+        if not found:
+            return
+        weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]
+        parts = sum(found[1:], found[0]).split([each.numel() for each in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            if weight.requires_grad:
+                torch.autograd.backward([weight], [part.reshape(weight.shape)])
 
-    def _columns(self, tape: Tape, name: str, weight: Tensor) -> dict[str, Tensor]:
-        """Return the derivative of the state by one weight tensor: for each state (entries of the weight, N, ...)."""
-        count = math.prod(weight.shape)
+    def _columns(self, tape: Tape, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the derivative of the state after a step by every entry of the weights."""
         state = {key: each.detach() for key, each in (tape.state or {}).items()}
         moving = {key: each for key, each in state.items() if each.is_floating_point()}
+        places = torch.arange(sum(each.numel() for each in weights.values()), device=tape.x.device)
+        own = dict(zip(weights, places.split([each.numel() for each in weights.values()]), strict=True))
 
-        def after(moved: dict[str, Tensor], given: Tensor) -> dict[str, Tensor]:
+        def after(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
             before = None if tape.state is None else state | moved
-            found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params={name: given})[0]
+            found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params=given)[0]
             return {key: each for key, each in found.items() if each.is_floating_point()}
 
-        def column(entry: Tensor, tangents: dict[str, Tensor]) -> Any:
-            one = (torch.arange(count, device=weight.device) == entry).to(weight.dtype).reshape(weight.shape)
-            return jvp(after, (moving, weight), (tangents, one))[1]
-
-        influence = self.before.get(name) or {
-            key: each.new_zeros(()).expand(count, *each.shape) for key, each in moving.items()
-        }
-        columns = vmap(column, chunk_size=_TOGETHER, randomness="same")
+        def column(place: Tensor, tangents: dict[str, Tensor]) -> Any:
+            one = {key: (own[key] == place).to(each.dtype).reshape(each.shape) for key, each in weights.items()}
+            return jvp(after, (moving, weights), (tangents, one))[1]
 
         def work() -> dict[str, Tensor]:
             assert tape.random is not None
             tape.random.put_back()  # the masks of dropout are those of the step
-            found: dict[str, Tensor] = columns(torch.arange(count, device=weight.device), influence)
+            found: dict[str, Tensor] = vmap(column, chunk_size=_TOGETHER, randomness="same")(places, self.before)
             return found
 
-        return same_random_numbers(weight.device, work)
+        return same_random_numbers(tape.x.device, work)
