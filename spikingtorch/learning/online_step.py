@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.surroundings import RandomNumbers, same_random_numbers
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import Frame
-from spikingtorch.layers.streams import _kept, _named
+from spikingtorch.layers.streams import _named
 from spikingtorch.learning.online_synapses import synapses_of
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.parts import Parts
@@ -62,12 +62,12 @@ class Stepper:
         self.repeats = repeats
         self.net = model.net
         self.model = SpikingNet(model.net, mode="step", event_driven=model.event_driven, warn_silent=False)
-
-    @property
-    def layers(self) -> dict[str, StatefulLayer]:
-        """The layers with a state, by their paths in the network."""
         found = self.net.named_modules()
-        return {path: each for path, each in found if isinstance(each, StatefulLayer) and not each.memoryless}
+        # the layers with a state, by their paths in the network
+        self.layers = {path: each for path, each in found if isinstance(each, StatefulLayer) and not each.memoryless}
+        self._multiplying = [each for each in self.net.modules() if synapses_of(each)]
+        self._parts = Parts.of(self.net)
+        self._names: dict[StatefulLayer, list[str]] = {}
 
     def run(self, memories: Memories | None, x: Tensor, init: bool | Tensor, outward: Outward | None) -> Tape:
         """Run one step.
@@ -78,8 +78,7 @@ class Stepper:
             init: as in a call of the network.
             outward: a function of a layer and its output, whose result the layers above get instead.
         """
-        model, parts = self.model, Parts.of(self.net)
-        model.train(self.net.training)
+        model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
         frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
         state = None if memories is None else self._named(frame.memories)
@@ -107,8 +106,12 @@ class Stepper:
         found: dict[str, Tensor] = {}
         for path, layer in self.layers.items():
             memory = memories.get(layer)
-            if memory is not None:
-                found |= dict(zip(*_named(path, _kept(layer, memory)), strict=True))
+            if memory is None:
+                continue
+            leaves = leaves_of(memory.state)
+            if layer not in self._names:
+                self._names[layer] = _named(path, (memory.state, {}))[0]
+            found |= dict(zip(self._names[layer], leaves, strict=True))
         return found
 
     @contextmanager
@@ -137,7 +140,7 @@ class Stepper:
         for path, layer in self.layers.items():
             hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
             hooks.append(layer.register_forward_hook(leave))
-        hooks += [each.register_forward_hook(multiply) for each in self.net.modules() if synapses_of(each)]
+        hooks += [each.register_forward_hook(multiply) for each in self._multiplying]
         try:
             yield inputs, outputs, products
         finally:
@@ -147,7 +150,8 @@ class Stepper:
 
 def _leaves(memory: Memory) -> Memory:
     """Return a memory whose state has no graph and requires gradients."""
-    return memory._replace(state=tree_map(_leaf, memory.state), output=None, plain=False)
+    act = tree_map(torch.Tensor.detach, memory.act)
+    return memory._replace(state=tree_map(_leaf, memory.state), output=None, act=act, plain=False)
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.eligibility import Partials, eligibility, floating, partials
-from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import reset_where
 from spikingtorch.learning.online_step import Tape
 from spikingtorch.learning.online_synapses import Synapses, synapses_of
@@ -171,11 +170,10 @@ def _one(seen: Moment) -> Tensor:
 
 
 def _advanced(trace: Trace | None, of_state: Any, of_input: Trace, x: Tensor) -> Trace:
-    """Return ``D e + b x``, by a kernel if there are many traces."""
+    """Return ``D e + b x``. A kernel of one step takes as long as these few products."""
     if trace is None:
         return tuple(each * x for each in of_input)
-    found: Trace = one_step(eligibility, trace, (of_state, of_input, x), {}, check=False)[0]
-    return found
+    return eligibility(trace, (of_state, of_input, x))[0]
 
 
 def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Moment, found: Partials, tape: Tape) -> Trace:
