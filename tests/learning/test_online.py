@@ -1,5 +1,7 @@
 """Online rules: their gradients beside those of back-propagation through time, in float64."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -239,12 +241,13 @@ def test_wrong_arguments_are_named() -> None:
     model = network(NEURONS["LIF"])
     with pytest.raises(TypeError, match="expected a SpikingNet"):
         learning.online(model.net)  # type: ignore[arg-type]
-    for options, message in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"rule": "e-prop"}, "'e-prop', expected one of 'exact'"),
         ({"feedback": "none"}, "expected one of 'symmetric'"),
         ({"rule": "exact", "feedback": "random"}, "leave feedback='random' out"),
         ({"rule": "diagonal", "approximate": True}, "is for rule='presynaptic'"),
-    ):
+    )
+    for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             learning.online(model, **options)
     with pytest.raises(ValueError, match="has seen no step"):

@@ -1,0 +1,81 @@
+"""Online rules for networks with a forward of their own: local losses, shared weights, states that are tracked."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import learning
+from tests.learning.online_nets import by_bptt, data, errors, gradients, network, online_gradients
+
+EXACT = 1e-12
+
+
+class Local(nn.Module):
+    """Two layers that hand detached spikes on, and a readout of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 3)
+        self.below, self.above = st.LIF(tau=4.0), st.ALIF(tau=4.0)
+        with torch.no_grad():
+            self.first.weight.mul_(4.0)
+            self.second.weight.mul_(6.0)
+
+    def forward(self, x: Tensor, init: bool) -> tuple[Tensor, Tensor]:
+        s = self.below(self.first(x), init)
+        return s, self.above(self.second(s.detach()), init)
+
+
+def test_local_losses_are_exact_in_every_layer() -> None:
+    torch.manual_seed(0)
+    model, (x, y) = st.SpikingNet(Local()).double(), data()
+    sum((each - y).square().sum() for each in model(x)).backward()
+    true, learner = gradients(model), learning.online(model, "diagonal")
+    for t in range(x.shape[1]):
+        for out in learner.step(x[:, t]):  # the losses of one step add up
+            learner.backward((out - y[:, t]).square().sum())
+    assert max(errors(gradients(model), true).values()) < EXACT
+    assert all(each.exact for each in learner.explain().layers)
+
+
+class Shared(Local):
+    """One weight for two layers."""
+
+    def __init__(self, *, calls: bool) -> None:
+        super().__init__()
+        self.start, self.calls = nn.Linear(4, 3), calls
+        if not calls:
+            self.first = nn.Linear(3, 3)
+            self.first.weight = self.second.weight
+
+    def forward(self, x: Tensor, init: bool) -> Any:
+        s = self.below((self.second if self.calls else self.first)(self.start(x)), init)
+        return self.above(self.second(s), init)
+
+
+def test_a_weight_of_two_modules_gets_the_gradients_of_both_and_a_module_that_is_called_twice_is_refused() -> None:
+    torch.manual_seed(0)
+    (x, y), model = data(), st.SpikingNet(Shared(calls=False)).double()
+    model.net.start.requires_grad_(False)  # type: ignore[union-attr]
+    model.net.below.reset = F.detached(F.to_zero)  # type: ignore[union-attr]
+    true = by_bptt(model, x, y)
+    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
+    found = online_gradients(learning.online(model, "diagonal"), x[:, :1], y[:, :1])
+    assert max(errors(found, by_bptt(model, x[:, :1], y[:, :1])).values()) < EXACT
+    twice = st.SpikingNet(Shared(calls=True)).double()
+    with pytest.raises(ValueError, match=r"second.weight, .* reach layer below \(LIF\) in another way"):
+        learning.online(twice, "diagonal").step(x[:, 0])
+
+
+def test_a_layer_that_sums_its_outputs_holds_no_graph() -> None:
+    model, (x, y) = network(lambda: st.LIF(tau=4.0)), data()
+    true = by_bptt(model, x, y)
+    for each in model.modules():
+        if isinstance(each, st.LIF):
+            each.track_act = True
+    learner = learning.online(model, "diagonal")
+    assert max(errors(online_gradients(learner, x, y), true).values()) < EXACT
