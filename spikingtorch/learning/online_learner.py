@@ -12,7 +12,7 @@ from spikingtorch.learning.online_checks import check_arguments, check_units
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
-from spikingtorch.learning.online_traces import Traces, leak_at_rest, own_partials, per_input, per_synapse
+from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, per_input, per_synapse
 from spikingtorch.learning.online_units import Structure, structure_of
 from spikingtorch.spikingnet import SpikingNet
 
@@ -207,7 +207,7 @@ class OnlineLearner:
         if self.rule == "diagonal":
             return Traces(structure.units, per_synapse, own_partials)
         if self.rule == "presynaptic":
-            return Traces(structure.units, per_input, leak_at_rest)
+            return Traces(structure.units, per_input, LeakAtRest())
         return None
 
     def _boundary(self, out: Tensor) -> Tensor:

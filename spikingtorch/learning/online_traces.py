@@ -54,7 +54,7 @@ class Traces:
         self,
         units: tuple[Unit, ...],
         traced: Callable[[Unit], list[Traced]],
-        of_neurons: Callable[[Moment], Partials],
+        of_neurons: Callable[[Unit, Moment], Partials],
     ) -> None:
         self.units = {unit: traced(unit) for unit in units}
         self.of_neurons = of_neurons
@@ -72,7 +72,7 @@ class Traces:
             if not weights:
                 continue
             seen = moment(unit, tape)
-            found = self.of_neurons(seen)
+            found = self.of_neurons(unit, seen)
             old: list[Any] = [None] * len(weights) if seen.starts else self.before[number][1]
             if isinstance(tape.init, Tensor) and not seen.starts:
                 old = [reset_where(tape.init, trace) for trace in old]
@@ -125,7 +125,25 @@ def per_input(unit: Unit) -> list[Traced]:
     return found
 
 
-def own_partials(seen: Moment) -> Partials:
+class LeakAtRest:
+    """The derivatives of neurons at rest; they are computed again if a parameter or the shape of the input changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Partials]] = {}
+
+    def __call__(self, unit: Unit, seen: Moment) -> Partials:
+        """Return the derivatives of the neurons of a unit at rest, without an input."""
+        layer: Any = unit.layer
+        params = [each for name, each in layer.whole_step()[1].items() if name != "recurrent_weight"]
+        if any(isinstance(leaf, Tensor) for leaf in leaves_of(params)):  # a tensor may be written on
+            return leak_at_rest(seen)
+        key = (params, seen.z.shape, seen.z.dtype, seen.z.device)
+        if unit.path not in self._known or self._known[unit.path][0] != key:
+            self._known[unit.path] = key, leak_at_rest(seen)
+        return self._known[unit.path][1]
+
+
+def own_partials(_: Unit, seen: Moment) -> Partials:
     """Return the derivatives of neurons by their own state and input."""
     return seen.partials()
 

@@ -68,6 +68,18 @@ def test_presynaptic_is_refused_for_other_leaks_unless_asked_for(neuron: str) ->
     assert "the change of the leak with the state" in str(learner.explain())
 
 
+def test_presynaptic_sees_that_a_time_constant_is_set_meanwhile() -> None:
+    model, (x, y) = network(NEURONS["LIF, detached subtraction"]), data()
+    found = []
+    for rule in ("presynaptic", "diagonal"):
+        learner = learning.online(model, rule)
+        for t in range(x.shape[1]):
+            model.net[1].tau = 4.0 if t < 8 else 9.0  # type: ignore[index]
+            learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
+        found.append(gradients(model))
+    assert max(errors(*found).values()) < EXACT
+
+
 def test_ottt_is_the_trace_of_inputs_times_the_gradient_of_the_step() -> None:
     """Written from the paper: the trace of the inputs a[t] = decay a[t-1] + x[t], times dL[t]/du[t]."""
     model, (x, y) = network(NEURONS["LIF, detached subtraction"]), data()

@@ -60,7 +60,7 @@ class Shared(Local):
 def test_a_weight_of_two_modules_gets_the_gradients_of_both_and_a_module_that_is_called_twice_is_refused() -> None:
     torch.manual_seed(0)
     (x, y), model = data(), st.SpikingNet(Shared(calls=False)).double()
-    model.net.start.requires_grad_(False)  # type: ignore[union-attr]
+    model.net.start.requires_grad_(False)
     model.net.below.reset = F.detached(F.to_zero)  # type: ignore[union-attr]
     true = by_bptt(model, x, y)
     assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
