@@ -1,6 +1,6 @@
 """Online rules for networks with a forward of their own: local losses, shared weights, states that are tracked."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import learning
+from spikingtorch.layers.steplayer import StepLayer
 from tests.learning.online_nets import by_bptt, data, errors, gradients, network, online_gradients
 
 EXACT = 1e-12
@@ -80,3 +81,34 @@ def test_a_layer_that_sums_its_outputs_holds_no_graph() -> None:
             each.track_act = True
     learner = learning.online(model, "diagonal")
     assert max(errors(online_gradients(learner, x, y), true).values()) < EXACT
+
+
+class OwnState(NamedTuple):
+    """One membrane."""
+
+    v: Tensor
+
+
+def own_step(state: OwnState, x: Tensor, *, decay: Tensor | float) -> tuple[OwnState, Tensor]:
+    u = decay * state.v + x.tanh()
+    return OwnState(u * u.sigmoid()), u
+
+
+def mixing_step(state: OwnState, x: Tensor, *, decay: Tensor | float) -> tuple[OwnState, Tensor]:
+    return own_step(state, x.roll(1, -1), decay=decay)
+
+
+def test_a_step_of_ones_own_has_traces_and_one_that_mixes_neurons_is_refused() -> None:
+    def model(step: Any) -> st.SpikingNet:
+        torch.manual_seed(0)
+        neurons = StepLayer(step, OwnState, decay=0.8, learnable="decay")
+        return st.SpikingNet(nn.Sequential(nn.Linear(4, 3), neurons, nn.Linear(3, 3)), mode="step").double()
+
+    x, y = data()
+    own, mixing = model(own_step), model(mixing_step)
+    true = by_bptt(own, x, y)
+    assert max(errors(online_gradients(learning.online(own, "diagonal"), x, y), true).values()) < EXACT
+    with pytest.raises(ValueError, match=r"layer 1 \(StepLayer\) mixes neurons"):
+        learning.online(mixing, "diagonal").step(x[:, 0])
+    true = by_bptt(mixing, x, y)
+    assert max(errors(online_gradients(learning.online(mixing, "exact"), x, y), true).values()) < EXACT
