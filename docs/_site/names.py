@@ -24,6 +24,7 @@ MODULES = (
     "spikingtorch.losses",
     "spikingtorch.learning",
     "spikingtorch.metrics",
+    "spikingtorch.learning",
     "spikingtorch.init",
     "spikingtorch.convert",
     "spikingtorch.plot",

@@ -1,0 +1,118 @@
+"""Eligibility traces of any elementwise step, derived by differentiation of the step.
+
+A neuron with the state h and the input z = w x has the step h[t] = f(h[t-1], z[t]). The derivative of its state by the
+weight, e[t] = dh[t]/dw, runs forward in time:
+
+    e[t] = D[t] e[t-1] + b[t] x[t]          D = df/dh,  b = df/dz
+
+If the loss is L = sum of L[t], and L[t] depends on h[t-1] and w through step t alone, then
+
+    dL[t]/dw = (dL[t]/dw with h[t-1] fixed) + (dL[t]/dh[t-1]) e[t-1]
+
+Both terms are known at time t, and nothing older than e[t-1] is kept. ``partials`` returns D and b for any elementwise
+step, a user's own as well.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.tree import flatten, unflatten
+
+StepFunction = Callable[..., tuple[Any, Any]]
+
+
+class Partials(NamedTuple):
+    """The derivatives of the next state of an elementwise step, neuron by neuron.
+
+    Attributes:
+        of_state: dh[t]/dh[t-1], a row for each floating tensor of the new state and a column for each of the old one.
+        of_input: dh[t]/dx[t], an entry for each floating tensor of the new state.
+    """
+
+    of_state: tuple[tuple[Tensor, ...], ...]
+    of_input: tuple[Tensor, ...]
+
+
+def partials(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, Any] | None = None) -> Partials:
+    """Return the derivatives of the next state of an elementwise step.
+
+    Because no neuron depends on another one, the sum over the neurons of a new state has the derivatives of all neurons
+    as its gradient: one vector-Jacobian product for each row.
+
+    Args:
+        step: a pure function ``(state, x, **params) -> (state, out)`` that computes each neuron from itself alone.
+        state: state before the step, a tree of tensors.
+        x: input of the step, shape (*N,).
+        params: keyword arguments of the step.
+
+    >>> from spikingtorch.functional import LIFState, lif_step, none
+    >>> found = partials(lif_step, LIFState(v=torch.zeros(2)), torch.zeros(2), params={"decay": 0.5, "reset": none})
+    >>> found.of_state[0][0], found.of_input[0]
+    (tensor([0.5000, 0.5000]), tensor([1., 1.]))
+    """
+    rows = _rows(step, state, x, dict(params or {}), torch.ones_like(x))
+    return Partials(tuple(tuple(row[:-1]) for row in rows), tuple(row[-1] for row in rows))
+
+
+def _rows(step: StepFunction, state: Any, x: Tensor, params: dict[str, Any], of_neurons: Tensor) -> list[list[Tensor]]:
+    """Return, for each tensor of the new state, the gradient of its weighted sum by the old state and the input."""
+    leaves, rebuild = floating(state)
+    with torch.enable_grad():
+        asked = [each.detach().requires_grad_() for each in (*leaves, x)]
+        after = floating(step(rebuild(asked[:-1]), asked[-1], **params)[0])[0]
+    rows = []
+    for new in after:
+        weights = of_neurons.to(new.dtype).expand_as(new)
+        found: Any = [None] * len(asked)
+        if new.requires_grad:
+            found = torch.autograd.grad(new, asked, weights, retain_graph=True, allow_unused=True)
+        rows.append([torch.zeros_like(one) if grad is None else grad for one, grad in zip(asked, found, strict=True)])
+    return rows
+
+
+def floating(state: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
+    """Return the floating tensors of a state, and a function that puts others in their place."""
+    leaves, form = flatten(state)
+    places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+    def rebuild(values: Any) -> Any:
+        given = dict(zip(places, values, strict=True))
+        return unflatten([given.get(at, leaf) for at, leaf in enumerate(leaves)], form)
+
+    return [leaves[at] for at in places], rebuild
+
+
+def eligibility(
+    trace: tuple[Tensor, ...], inputs: tuple[tuple[tuple[Tensor, ...], ...], tuple[Tensor, ...], Tensor]
+) -> tuple[tuple[Tensor, ...], tuple[()]]:
+    """Advance eligibility traces by one step: ``e[t] = D[t] e[t-1] + b[t] x[t]``.
+
+    Args:
+        trace: e[t-1], a tensor for each floating tensor of the state.
+        inputs: D[t] and b[t] as ``Partials`` has them, and x[t]; they broadcast to the traces.
+    """
+    of_state, of_input, x = inputs
+    after = []
+    for row, gain in zip(of_state, of_input, strict=True):
+        total = gain * x
+        for factor, old in zip(row, trace, strict=True):
+            total = total + factor * old
+        after.append(total)
+    return tuple(after), ()
+
+
+def is_elementwise(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, Any] | None = None) -> bool:
+    """Return True if the next state of each neuron depends on this neuron alone, as far as two random halves show.
+
+    The arguments are those of ``partials``.
+    """
+    numbers = torch.Generator(x.device).manual_seed(0)
+    half = torch.rand(x.shape, generator=numbers, device=x.device) < 0.5
+    for moved in (half, ~half):
+        rows = _rows(step, state, x, dict(params or {}), moved.to(x.dtype))
+        if any(each.shape != x.shape or each[~moved].any() for row in rows for each in row):
+            return False
+    return True

@@ -1,0 +1,95 @@
+"""Checks of what a rule is asked to do, in words."""
+
+from typing import Any
+
+from spikingtorch.functional.eligibility import is_elementwise
+from spikingtorch.layers.neurons.synapses import Delay
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.learning.online_step import Stepper, Tape
+from spikingtorch.learning.online_traces import leak_is_constant
+from spikingtorch.learning.online_units import Structure, Unit, moment
+from spikingtorch.spikingnet import SpikingNet
+
+RULES = ("exact", "diagonal", "presynaptic", "last_step")
+FEEDBACKS = ("symmetric", "random")
+_OTHERS = "Use rule='exact', or train with back-propagation through time"
+
+
+def check_arguments(model: Any, rule: Any, feedback: Any, approximate: bool) -> None:
+    """Raise unless the arguments of ``online`` fit each other.
+
+    Raises:
+        TypeError: model is no SpikingNet.
+        ValueError: a name is unknown, or two arguments do not fit.
+    """
+    if not isinstance(model, SpikingNet):
+        raise TypeError(f"learning.online: model is a {type(model).__name__}, expected a SpikingNet: SpikingNet(net)")
+    if rule not in RULES:
+        raise ValueError(f"learning.online: rule={rule!r}, expected one of {', '.join(map(repr, RULES))}")
+    if feedback not in FEEDBACKS:
+        raise ValueError(f"learning.online: feedback={feedback!r}, expected one of {', '.join(map(repr, FEEDBACKS))}")
+    if rule == "exact" and feedback == "random":
+        raise ValueError("learning.online: rule='exact' differentiates the network itself; leave feedback='random' out")
+    if approximate and rule != "presynaptic":
+        raise ValueError(f"learning.online: approximate=True is for rule='presynaptic', and rule is {rule!r}")
+
+
+def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *, approximate: bool) -> frozenset[str]:
+    """Raise unless a rule can give the weights of a network their gradients.
+
+    Returns:
+        The paths of the layers whose leak is no constant, and which "presynaptic" approximates.
+
+    Raises:
+        ValueError: a layer delays its input, weights reach a layer in a way that has no trace, or a step has none.
+    """
+    if rule == "exact":
+        return frozenset()
+    for path, layer in stepper.layers.items():
+        if isinstance(layer, Delay):
+            raise ValueError(
+                f"learning.online: layer {path} delays its input, and rule={rule!r} passes no gradient through the "
+                f"past of another layer, so that nothing below it would learn. {_OTHERS}"
+            )
+    if rule == "last_step":
+        return frozenset()
+    for unit in structure.units:
+        _check_weights(rule, unit, stepper)
+    seen = {unit: moment(unit, tape) for unit in structure.units if unit.is_trained}
+    for unit, each in seen.items():
+        if not is_elementwise(each.step, each.state, each.z):
+            raise ValueError(
+                f"learning.online: the step of layer {unit} mixes neurons, and rule={rule!r} has traces for each "
+                "neuron's own state alone. Use rule='exact' or rule='last_step'"
+            )
+    if rule == "diagonal":
+        return frozenset()
+    # a parameter with an entry for each neuron drifts apart in training
+    drifting = {unit for unit in seen if any(each.numel() > 1 for each in unit.own.values())}
+    changing = [unit for unit, each in seen.items() if unit in drifting or not leak_is_constant(each)]
+    if changing and not approximate:
+        raise ValueError(
+            "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, "
+            f"and that of layer {changing[0]} depends on its state or on the neuron. Take "
+            "reset=detached(by_subtraction) and one time constant, or rule='diagonal', or pass approximate=True"
+        )
+    return frozenset(unit.path for unit in changing)
+
+
+def _check_weights(rule: str, unit: Unit, stepper: Stepper) -> None:
+    """Raise unless the weights that lead to a layer have traces."""
+    if unit.is_trained and type(unit.layer).forward is not StepLayer.forward:
+        raise ValueError(
+            f"learning.online: layer {unit} has a forward of its own, and rule={rule!r} derives traces from a step "
+            f"with one input. {_OTHERS}"
+        )
+    known: set[str] = set()
+    if unit.synapses is not None:
+        own = {id(each) for each in unit.synapses.module.parameters()}
+        known = {name for name, each in stepper.model.named_parameters() if id(each) in own}
+    if others := [name.removeprefix("net.") for name in unit.weights if name not in known]:
+        raise ValueError(
+            f"learning.online: rule={rule!r} has traces for an nn.Linear or a convolution whose result goes straight "
+            f"into a layer, and {', '.join(others)} reach layer {unit} in another way. Use rule='exact' or "
+            "rule='last_step', or freeze them with requires_grad_(False)"
+        )

@@ -1,0 +1,85 @@
+"""Real-time recurrent learning of a whole network.
+
+Let S be the state of all layers and theta a weight. The influence P = dS/dtheta runs forward in time:
+
+    P[t] = dS[t]/dS[t-1] P[t-1] + dS[t]/dtheta
+
+Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. A
+step costs as many runs of the network as there are weights, and P has (weights x neurons) entries for each sample.
+
+Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from spikingtorch.functional.core.surroundings import same_random_numbers
+from spikingtorch.learning.online_step import Stepper, Tape
+from spikingtorch.spikingnet.pure import run
+
+# weights whose columns of the influence are computed together
+_TOGETHER = 512
+
+
+class Exact:
+    """The influence of every entry of every weight on the whole state."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self.stepper = stepper
+        self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
+        # for each tensor of the state, its derivative by every entry of every weight: (entries, N, ...)
+        self.before: dict[str, Tensor] = {}
+        self.now: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self.names, self.before, self.now = (), {}, {}
+
+    def advance(self, tape: Tape) -> None:
+        """Compute the influence on the state after a step."""
+        known = dict(self.stepper.model.named_parameters())
+        if tape.state is None:
+            self.names = tuple(name for name, each in known.items() if each.requires_grad)
+        self.before = self.now
+        if self.names:
+            self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
+
+    def add(self, signals: dict[str, Tensor]) -> None:
+        """Add the gradient through the state before the step to ``.grad``."""
+        found = [
+            self.before[key].flatten(1) @ signal.flatten() for key, signal in signals.items() if key in self.before
+        ]
+        if not found:
+            return
+        weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]
+        parts = sum(found[1:], found[0]).split([each.numel() for each in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            if weight.requires_grad:
+                torch.autograd.backward([weight], [part.reshape(weight.shape)])
+
+    def _columns(self, tape: Tape, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the derivative of the state after a step by every entry of the weights."""
+        state = {key: each.detach() for key, each in (tape.state or {}).items()}
+        moving = {key: each for key, each in state.items() if each.is_floating_point()}
+        places = torch.arange(sum(each.numel() for each in weights.values()), device=tape.x.device)
+        own = dict(zip(weights, places.split([each.numel() for each in weights.values()]), strict=True))
+
+        def after(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+            before = None if tape.state is None else state | moved
+            found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params=given)[0]
+            return {key: each for key, each in found.items() if each.is_floating_point()}
+
+        def column(place: Tensor, tangents: dict[str, Tensor]) -> Any:
+            one = {key: (own[key] == place).to(each.dtype).reshape(each.shape) for key, each in weights.items()}
+            return jvp(after, (moving, weights), (tangents, one))[1]
+
+        def work() -> dict[str, Tensor]:
+            assert tape.random is not None
+            tape.random.put_back()  # the masks of dropout are those of the step
+            found: dict[str, Tensor] = vmap(column, chunk_size=_TOGETHER, randomness="same")(places, self.before)
+            return found
+
+        return same_random_numbers(tape.x.device, work)

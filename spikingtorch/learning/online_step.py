@@ -1,0 +1,159 @@
+"""One step of a network with a state that requires gradients, and what each layer got in this step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.functional.core.surroundings import RandomNumbers, same_random_numbers
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.frame import Frame
+from spikingtorch.layers.streams import _named
+from spikingtorch.learning.online_synapses import synapses_of
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.parts import Parts
+
+Memories = dict[StatefulLayer, Any]
+# a function that a layer's output passes through on its way to the layers above
+Outward = Callable[[StatefulLayer, Any], Any]
+
+
+class Tape(NamedTuple):
+    """What one step of a network has computed.
+
+    Attributes:
+        state: the state before the step, leaves of the graph; None at the start of a sequence.
+        init: as the call took it.
+        x: the input, shape (N, ...).
+        after: the state after the step, with its graph.
+        memories: the same as the layers keep it.
+        out: the output of the network, with its graph.
+        inputs: the input of each layer with a state, in the order of the calls.
+        outputs: their outputs, with their graph.
+        products: the input and the output of each ``nn.Linear`` and convolution.
+        random: the random numbers at the start of the step, for rules that repeat it.
+    """
+
+    state: dict[str, Tensor] | None
+    init: bool | Tensor
+    x: Tensor
+    after: dict[str, Tensor]
+    memories: Memories
+    out: Any
+    inputs: dict[StatefulLayer, Any]
+    outputs: dict[StatefulLayer, Any]
+    products: dict[nn.Module, tuple[Tensor, Tensor]]
+    random: RandomNumbers | None
+
+
+class Stepper:
+    """Runs single steps of a network and leaves the network's own state alone.
+
+    Args:
+        model: the network.
+        repeats: whether a rule runs the step again, with the same random numbers.
+    """
+
+    def __init__(self, model: SpikingNet, *, repeats: bool = False) -> None:
+        self.repeats = repeats
+        self.net = model.net
+        self.model = SpikingNet(model.net, mode="step", event_driven=model.event_driven, warn_silent=False)
+        found = self.net.named_modules()
+        # the layers with a state, by their paths in the network
+        self.layers = {path: each for path, each in found if isinstance(each, StatefulLayer) and not each.memoryless}
+        self._multiplying = [each for each in self.net.modules() if synapses_of(each)]
+        self._parts = Parts.of(self.net)
+        self._names: dict[StatefulLayer, list[str]] = {}
+
+    def run(self, memories: Memories | None, x: Tensor, init: bool | Tensor, outward: Outward | None) -> Tape:
+        """Run one step.
+
+        Args:
+            memories: the memories to start from; None at rest.
+            x: input of one step, shape (N, ...).
+            init: as in a call of the network.
+            outward: a function of a layer and its output, whose result the layers above get instead.
+        """
+        model, parts = self.model, self._parts
+        frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
+        state = None if memories is None else self._named(frame.memories)
+        random = RandomNumbers.now(x.device) if self.repeats else None
+
+        def work() -> Tape:
+            with self._tapped(outward) as tapped, frame:
+                out = model(x.unsqueeze(1), init)
+            now = tree_map(lambda leaf: leaf[:, 0], out)
+            return Tape(state, init, x, self._named(frame.memories), dict(frame.memories), now, *tapped, random)
+
+        return model.alone(work, frame.leave)
+
+    def rehearse(self, x: Tensor, outward: Outward) -> Tape:
+        """Run a step at rest that changes neither buffers nor random numbers."""
+        before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward))
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.data.copy_(value)  # graphs that hold the buffer stay valid
+        return tape
+
+    def _named(self, memories: Memories) -> dict[str, Tensor]:
+        """Return the tensors of memories by the names of ``model.get_state()``."""
+        found: dict[str, Tensor] = {}
+        for path, layer in self.layers.items():
+            memory = memories.get(layer)
+            if memory is None:
+                continue
+            leaves = leaves_of(memory.state)
+            if layer not in self._names:
+                self._names[layer] = _named(path, (memory.state, {}))[0]
+            found |= dict(zip(self._names[layer], leaves, strict=True))
+        return found
+
+    @contextmanager
+    def _tapped(self, outward: Outward | None) -> Iterator[tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]]:
+        inputs: dict[Any, Any] = {}
+        outputs: dict[Any, Any] = {}
+        products: dict[Any, Any] = {}
+
+        def arrive(path: str, layer: Any, args: Any, kwargs: Any) -> None:
+            if layer in inputs:
+                raise ValueError(
+                    f"learning.online: the network calls layer {path} twice in a step, and both calls share one state. "
+                    "Make a layer for each place"
+                )
+            inputs[layer] = args[0] if args else kwargs["x"]
+
+        def leave(layer: Any, _args: Any, out: Any) -> Any:
+            outputs[layer] = out
+            return None if outward is None else outward(layer, out)
+
+        def multiply(module: Any, args: Any, out: Any) -> None:
+            # a module that is called twice has no one input
+            products[module] = (args[0], out) if module not in products else (args[0], torch.empty(0))
+
+        hooks: list[Any] = []
+        for path, layer in self.layers.items():
+            hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
+            hooks.append(layer.register_forward_hook(leave))
+        hooks += [each.register_forward_hook(multiply) for each in self._multiplying]
+        try:
+            yield inputs, outputs, products
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _leaves(memory: Memory) -> Memory:
+    """Return a memory whose state has no graph and requires gradients."""
+    act = tree_map(torch.Tensor.detach, memory.act)
+    return memory._replace(state=tree_map(_leaf, memory.state), output=None, act=act, plain=False)
+
+
+def _leaf(value: Tensor) -> Tensor:
+    leaf = value.detach()
+    return leaf.requires_grad_() if leaf.is_floating_point() else leaf

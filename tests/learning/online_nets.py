@@ -1,0 +1,85 @@
+"""Networks for online rules, and the gradients of both ways."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.learning import OnlineLearner
+
+N, T, INPUTS, HIDDEN, OUTPUTS = 3, 17, 4, 5, 3
+CONSTANT = F.detached(F.by_subtraction)
+Neuron = Callable[[], nn.Module]
+
+NEURONS: dict[str, Neuron] = {
+    "LIF": lambda: st.LIF(tau=4.0),
+    "LIF, detached subtraction": lambda: st.LIF(tau=4.0, reset=CONSTANT),
+    "LIF, learnable": lambda: st.LIF(tau=4.0, learnable=True, reset=F.by_subtraction),
+    "LIF, each its tau": lambda: st.LIF(tau=torch.linspace(2.0, 9.0, HIDDEN), learnable="tau"),
+    "ALIF": lambda: st.ALIF(tau=4.0, tau_adaptation=9.0),
+    "CubaLIF": lambda: st.CubaLIF(tau=4.0, tau_syn=3.0, reset=CONSTANT),
+    "refractory": lambda: st.LIF(tau=4.0, refractory=2),
+}
+RECURRENT: dict[str, Neuron] = {
+    "dense": lambda: st.LIF(tau=4.0, recurrent=nn.Linear(HIDDEN, HIDDEN, bias=False)),
+    "to itself": lambda: st.LIF(tau=4.0, recurrent=torch.full((HIDDEN,), 0.4)),
+}
+
+
+def network(neuron: Neuron, depth: int = 1, readout: Neuron | None = None) -> st.SpikingNet:
+    """Return a stack of layers that fire, and a linear readout."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for layer in range(depth):
+        linear = nn.Linear(HIDDEN if layer else INPUTS, HIDDEN)
+        with torch.no_grad():
+            linear.weight.mul_(3.0)
+            linear.bias.add_(0.2)
+        layers += [linear, neuron()]
+    layers += [nn.Linear(HIDDEN, OUTPUTS), *([] if readout is None else [readout()])]
+    return st.SpikingNet(nn.Sequential(*layers)).double()
+
+
+def data(*shape: int, steps: int = T) -> tuple[Tensor, Tensor]:
+    """Return inputs, samples first, and weights of a loss."""
+    numbers = torch.Generator().manual_seed(1)
+    x = torch.rand(N, steps, *(shape or (INPUTS,)), dtype=torch.float64, generator=numbers)
+    return x, torch.randn(N, steps, OUTPUTS, dtype=torch.float64, generator=numbers)
+
+
+def loss_of(out: Tensor, y: Tensor) -> Tensor:
+    """Return a loss that is a sum over steps."""
+    return (out - y).square().sum()
+
+
+def by_bptt(model: st.SpikingNet, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of back-propagation through time."""
+    model.zero_grad()
+    loss_of(model(x), y).backward()
+    return gradients(model)
+
+
+def online_gradients(learner: OnlineLearner, x: Tensor, y: Tensor, **options: Any) -> dict[str, Tensor]:
+    """Return the gradients that a learner sums over all steps."""
+    learner.model.zero_grad()
+    for t in range(x.shape[1]):
+        learner.backward(loss_of(learner.step(x[:, t], **options), y[:, t]))
+    return gradients(learner.model)
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the gradients of a network, and forget them."""
+    found = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
+    """Return the relative error of each gradient; a true gradient of zero is an error of the test."""
+    assert found.keys() == true.keys()
+    for name, each in true.items():
+        assert each.norm() > 1e-6, f"{name} has no gradient, so that nothing is compared"
+    return {name: float((found[name] - each).norm() / each.norm()) for name, each in true.items()}
