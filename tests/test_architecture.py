@@ -55,7 +55,6 @@ MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "f
 MAY_IMPORT["learning"] = {"axes", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
-MAY_IMPORT["learning"] = {"axes", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["plot"] = {"axes", *_PUBLIC, "layers", "units", "validation", "watching"}
 MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
 MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "verification", "watching"}

@@ -22,7 +22,6 @@ MODULES = (
     "spikingtorch.layers",
     "spikingtorch.spikeio",
     "spikingtorch.losses",
-    "spikingtorch.learning",
     "spikingtorch.metrics",
     "spikingtorch.learning",
     "spikingtorch.init",

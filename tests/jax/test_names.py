@@ -24,6 +24,8 @@ TORCH_ALONE = {
 METHODS_OF_TORCH_ALONE = {
     "Triangular.support": "it tells layers that skip zeros which gradients are zero",
 }
+# arguments likewise
+ARGUMENTS_OF_TORCH_ALONE = {"recompute": "jax.checkpoint and jax.lax.scan of it do that in JAX"}
 # what spikingtorch.jax has of its own, in place of the twin's
 OF_ITS_OWN = {"Backend", "Explanation", "explain_scan", "scan"}
 # names of the twin alone: types for annotations, and a norm
@@ -45,7 +47,7 @@ def test_the_equations_are_those_of_the_twin() -> None:
 def parameters(thing: Any) -> list[tuple[str, Any, Any]]:
     """Return names, kinds and defaults, those of torch as what they are in JAX."""
     found = inspect.signature(thing).parameters.values()
-    return [(each.name, each.kind, to_jax(each.default)) for each in found]
+    return [(each.name, each.kind, to_jax(each.default)) for each in found if each.name not in ARGUMENTS_OF_TORCH_ALONE]
 
 
 def methods(kind: type[Any]) -> Iterator[str]:

@@ -52,7 +52,11 @@ def test_every_rule_is_tested() -> None:
 def fused(op: Op, *columns: np.ndarray) -> np.ndarray:
     """Return an operation of numbers by the kernel, one neuron for each."""
     xs = tuple(jnp.asarray(column)[None] for column in columns)
-    _, out = snn.scan(lambda state, x: (state, op(*map(lax.stop_gradient, x))), jnp.zeros_like(xs[0][0]), xs, backend="fused")
+
+    def step(state: Any, x: Any) -> Any:
+        return state, op(*map(lax.stop_gradient, x))
+
+    _, out = snn.scan(step, jnp.zeros_like(xs[0][0]), xs, backend="fused")
     return np.asarray(out[0])
 
 

@@ -50,7 +50,7 @@ def test_a_linear_scan_is_transposed() -> None:
         given = V, jnp.stack([XS, 0.5 * XS])
         return [jax.linear_transpose(run, V, XS)(run(V, XS)), jax.linear_transpose(many, *given)(many(*given))]
 
-    assert_same(of(on("fused")), of(plain))
+    assert_same(of(on("fused")), of(unrolled))  # JAX 0.8 does not transpose its own scan
 
 
 def test_without_jit() -> None:
