@@ -50,7 +50,7 @@ COMMANDS = {
     "benchmarks/README.md": "they take hours",
     "docs/howto/export.md": "it installs",
     "docs/howto/processes.md": "they start a script of the reader's",
-    "docs/learning.md": "the table takes a minute, and tests/learning holds cells of it; the other block is an equation",
+    "docs/learning.md": "the table takes a minute, and tests/learning holds cells; the other is an equation",
     "docs/report.md": "tests/report/test_command.py runs this command with a module of its own",
     "docs/start/install.md": "they clone and install, each on a system of its own",
     "docs/start/ten_minutes.md": "they clone and install",

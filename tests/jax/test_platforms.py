@@ -40,7 +40,8 @@ def test_a_program_for_several_platforms_runs_here() -> None:
         exported = jax.export.export(jax.jit(value_and_gradient), platforms=["cpu", "cuda"], disabled_checks=known)(
             X, 0.9
         )
-    got, want = exported.call(X, 0.9), jax.jit(value_and_gradient)(X, 0.9)
+    call: Any = exported.call
+    got, want = call(X, 0.9), jax.jit(value_and_gradient)(X, 0.9)
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
