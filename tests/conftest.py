@@ -22,7 +22,7 @@ from tests.folded_layer import Took, draw, learning, over_time, repeat
 from tests.torch_threads import on_threads
 
 # make test runs one in so many cases of a long table, make test-long the others
-EVERY = 16
+EVERY = 32
 
 
 @pytest.hookimpl(tryfirst=True)

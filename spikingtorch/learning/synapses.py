@@ -56,7 +56,7 @@ def _chosen(
 def _checked_weight(owner: str, path: str, layer: nn.Module) -> Tensor:
     """Return the weight of a layer; raise ValueError unless it is the parameter of a linear layer."""
     if not isinstance(layer, nn.Linear):
-        hint = " Its weights are shared between places" if isinstance(layer, nn.modules.conv._ConvNd) else ""
+        hint = " Its weights are shared between places" if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) else ""
         raise ValueError(f"{owner}: {path!r} is a {type(layer).__name__}, expected an nn.Linear.{hint}".rstrip("."))
     weight = layer._parameters.get("weight")
     if weight is None:

@@ -32,6 +32,8 @@ def few_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("contestant", "model"), [*((form, "lif") for form in JAX_FORMS), (IN_JAX, "lif"), (IN_JAX, CURRENTS)]
 )
+
+pytestmark = pytest.mark.long  # it runs the suites on small sizes
 def test_what_is_timed_computes_the_same(contestant: str, model: str) -> None:
     check.check(contestant, model, "loop")
 

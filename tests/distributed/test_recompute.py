@@ -11,6 +11,8 @@ from torch.testing import assert_close
 from tests.distributed.nets import batch, network, shard, whole
 from tests.distributed.ranks import RankError, Ranks
 
+pytestmark = pytest.mark.sampled
+
 
 def gradients(where: str, mode: str) -> list[list[Tensor]]:
     """Return outputs and gradients without chunks that run again, and with them."""

@@ -16,6 +16,8 @@ from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close
 from spikingtorch.verification import oracles
 
+pytestmark = pytest.mark.sampled
+
 I, O = 3, 4  # noqa: E741
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
 SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}

@@ -11,6 +11,8 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.testing import assert_close
 
+pytestmark = pytest.mark.sampled
+
 T, N = 17, 3
 DENSE = F.Recurrent(F.lif_step, F.dense)
 

@@ -14,6 +14,8 @@ from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET, START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
 
+pytestmark = pytest.mark.sampled
+
 
 def test_an_if_on_a_number_says_what_jax_says() -> None:
     def step(v: Any, x: Any) -> Any:

@@ -10,6 +10,8 @@ import pytest
 from tests.jax.inputs import QUIET, XS, V
 from tests.jax.oracle import check
 
+pytestmark = pytest.mark.sampled
+
 # gradients of a number that all neurons share, from what comes for each of them
 OF_SHARED: dict[str, Callable[[Any], Any]] = {
     "of a constant over an axis": lambda g: jnp.ones(g.shape[-1]).sum(),

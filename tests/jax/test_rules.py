@@ -13,6 +13,8 @@ from jax import lax
 from spikingtorch import jax as snn
 from spikingtorch.jax.rules import RULES
 
+pytestmark = pytest.mark.sampled
+
 NUMBERS = [0.0, -0.0, 0.25, -0.25, 0.5, 1.0, -1.0, 1.5, 2.5, -2.5, 3.7, -3.7, 80.0, -80.0, 1e5, -1e5, 3e9, -3e9, 1e19]
 NUMBERS += [np.inf, -np.inf, np.nan]
 GRID = np.array([(x, y) for x in NUMBERS for y in NUMBERS])

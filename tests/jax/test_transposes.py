@@ -11,6 +11,8 @@ from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, on, plain, unrolled, weighted
 
+pytestmark = pytest.mark.sampled
+
 DECAY = jnp.asarray([0.9, 0.8, 0.7])
 AXES = [(0, None, None), (None, 0, None), (None, None, 0), (0, None, 0), (None, 0, 0)]
 

@@ -12,6 +12,8 @@ from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET, XS, V, lif
 from tests.jax.oracle import assert_same, check, on, plain
 
+pytestmark = pytest.mark.sampled
+
 
 class Pair(NamedTuple):
     v: Any

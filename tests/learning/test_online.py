@@ -23,6 +23,8 @@ from tests.learning.online_nets import (
     online_gradients,
 )
 
+pytestmark = pytest.mark.sampled
+
 EXACT = 1e-12
 
 

@@ -13,6 +13,8 @@ from spikingtorch import learning
 from spikingtorch.learning.online_learner import Rule
 from tests.learning.online_nets import CONSTANT, NEURONS, by_bptt, data, errors, network, online_gradients
 
+pytestmark = pytest.mark.sampled
+
 EXACT = 1e-12
 CONVOLUTIONS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "1d, strided": (lambda: nn.Conv1d(2, 4, 3, stride=2, padding=1), (2, 7)),
@@ -117,4 +119,6 @@ def test_memory_does_not_grow_with_the_number_of_steps(rule: Rule) -> None:
         for _ in range(steps):
             learner.backward(learner.step(x).square().sum())
         found.append((bytes_alive(), len(tensors())))
-    assert found[0] == found[1]
+    (before, many), (after, more) = found
+    assert after <= before  # what other tests have left may go meanwhile
+    assert more <= many

@@ -12,6 +12,8 @@ from spikingtorch import LIF, SpikingNet, learning
 from spikingtorch import functional as F
 from spikingtorch.learning.spikes import Inputs
 
+pytestmark = pytest.mark.sampled
+
 N, T, SIZES = 3, 9, (5, 4, 2)
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
 SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}

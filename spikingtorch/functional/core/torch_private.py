@@ -113,6 +113,7 @@ ATTRIBUTES = {
         *("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"),
         *("_backward_hooks", "_backward_pre_hooks", "_non_persistent_buffers_set"),
     ),
+    "torch.nn.Conv2d": ("_conv_forward", "_reversed_padding_repeated_twice"),
     "torch.Tensor": ("_version", "_base", "_is_zerotensor"),
     "torch.UntypedStorage": ("_cdata",),
     "torch.ops.aten.add.Tensor": ("_opname", "_overloadname", "_schema"),

@@ -15,6 +15,8 @@ from spikingtorch.testing import TOLERANCE, check_twin
 from spikingtorch.verification.cases import CASES, SURROGATES, Case, by_name
 from spikingtorch.verification.trial import Trial, errors_by_backend
 
+pytestmark = pytest.mark.sampled
+
 T, N = 17, 5
 ALLOWED = TOLERANCE[torch.float64]
 

@@ -13,6 +13,8 @@ from spikingtorch.functional import jax_reference as J
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close
 
+pytestmark = pytest.mark.sampled
+
 LONGEST, N = 4, 3
 EACH = torch.tensor([0.25, 2.0, 4.0], dtype=torch.double)
 DELAYS = {"whole": 2.0, "between": 1.5, "none": 0.0, "longest": 4.0, "one": torch.tensor(2.5).double(), "each": EACH}
