@@ -22,6 +22,8 @@ from benchmarks.suites import JAX_FORMS, SUITES
 
 SMALL = Size(T=60, B=2, N=17)
 
+pytestmark = pytest.mark.long  # it runs the suites on small sizes
+
 
 @pytest.fixture(autouse=True)
 def few_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,8 +34,6 @@ def few_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("contestant", "model"), [*((form, "lif") for form in JAX_FORMS), (IN_JAX, "lif"), (IN_JAX, CURRENTS)]
 )
-
-pytestmark = pytest.mark.long  # it runs the suites on small sizes
 def test_what_is_timed_computes_the_same(contestant: str, model: str) -> None:
     check.check(contestant, model, "loop")
 
