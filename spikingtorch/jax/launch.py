@@ -92,7 +92,13 @@ def backward(
         shape = spec.shape_of(k, batch)
         if k not in grads:
             return jnp.zeros(shape, dtypes[k])
-        return summed(place.back(grads[k], whole[k], over_time=k in xs), shape, len(batch))
+        found = place.back(grads[k], whole[k], over_time=k in xs)
+        if k not in xs:
+            return summed(found, shape, len(batch))
+        # time in front of the neurons' axes, of which the input may have the last ones alone
+        at, first = len(batch) + spec.dim, len(batch)
+        moved = (*batch, spec.steps, *spec.step.types[k].shape)
+        return jnp.moveaxis(summed(jnp.moveaxis(found, at, first), moved, first + 1), first, at)
 
     return [gradient(k) for k in asked]
 
@@ -143,12 +149,13 @@ class _Placement:
 
     def stream(self, array: jax.Array) -> jax.Array:
         """Return an array over time; the axes before time may have length one."""
-        own, missing = array.shape, len(self.shape) + 1 - array.ndim
-        assert array.ndim > self.spec.batch
-        shape = (*own[: self.spec.batch], *(1,) * missing, *own[self.spec.batch :])
-        steps, axis = shape[self._time], self._time
-        rows = self.shape[:axis] if self._first < axis else shape[:axis]
-        whole = jnp.broadcast_to(array.reshape(shape), (*rows, steps, *self.shape[axis:]))
+        batch, axis = self.spec.batch, self._time
+        front = jnp.moveaxis(array, axis, batch)  # time, and then the neurons' last axes
+        missing = len(self.shape) + 1 - array.ndim
+        aligned = front.reshape(*front.shape[: batch + 1], *(1,) * missing, *front.shape[batch + 1 :])
+        placed = jnp.moveaxis(aligned, batch, axis)
+        rows = self.shape[:axis] if self._first < axis else placed.shape[:axis]
+        whole = jnp.broadcast_to(placed, (*rows, placed.shape[axis], *self.shape[axis:]))
         return jnp.moveaxis(whole, axis, 0) if self._first < axis else whole
 
     def static(self, array: jax.Array) -> jax.Array:

@@ -190,7 +190,7 @@ ad.primitive_transposes[backward_p] = _backward_transpose
 
 
 def _batch(primitive: Any, args: Arrays, dims: Sequence[Any], *, spec: ScanSpec, **options: Any) -> Any:
-    moved = [x[None] if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(args, dims, strict=True)]
+    moved = [jnp.expand_dims(x, 0) if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True)]
     found = primitive.bind(*moved, spec=spec.batched(), **options)
     return found, [0] * len(found)
 

@@ -16,6 +16,7 @@ from tests.jax.oracle import named, relative_error
 
 # twins that write an equation in another order, so that a rounding differs: of torch, and of the twin
 OTHER_ORDER = {
+    "delay": ("max(0, 1 - |delay - k|)", "1 - (delay - floor(delay)), and delay - floor(delay)"),
     "izhikevich": ("square * v * v, dt * (a * (...))", "square * v**2, dt * a * (...)"),
 }
 SPIKING = [(case, reset) for case, reset in WITH_RESETS if not isinstance(reset, type(F.detached(F.none)))]

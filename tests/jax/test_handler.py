@@ -167,7 +167,7 @@ def test_large_results_take_the_memory_of_earlier_ones() -> None:
     faults, said = process("page_faults")
     if "kept for the next call" not in said:
         pytest.skip(said)
-    assert faults < 640
+    assert faults < 1600  # a quarter of what results fill; Python itself needs some
 
 
 def test_no_name_is_taken_twice() -> None:

@@ -202,6 +202,8 @@ def test_first_derivatives_and_maps(kind: Kind, name: str) -> None:
     with jax.enable_x64(True):
         if kind.layout == "(T,)" and "last axis" in name:
             pytest.skip("there is no axis but time")
+        if kind.neuron == "mcpitts" and name.endswith("over states"):
+            pytest.skip("it has no state")
         problem = Problem(kind.neuron, kind.dtype, kind.form, kind.layout)
         assert_same(FIRST[name](problem, on("auto")), FIRST[name](problem, plain), computed=kind.dtype)
 

@@ -170,8 +170,7 @@ def izhikevich_step(
     """
     v, w = state
     square, slope, offset = curve
-    # in an order of operations that gives the bits of the step in torch
-    u = v + dt * (square * v * v + slope * v + offset - w + x)
-    w = w + dt * (a * (b * (u - v_recovery) - w))
+    u = v + dt * (square * v**2 + slope * v + offset - w + x)
+    w = w + dt * a * (b * (u - v_recovery) - w)
     fired = fire(u, threshold, surrogate, reset)
     return IzhikevichState(v=fired.v, w=w + d * fired.number), fired.out
