@@ -302,7 +302,9 @@ def peak(model: st.SpikingNet, x: Tensor) -> int:
         model(x).sum(1).square().mean().backward()
 
     act()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profile:
         act()
     results: Any = profile.profiler
     events: list[Any] = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
