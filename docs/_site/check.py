@@ -32,7 +32,9 @@ class Page(HTMLParser):
         given = dict(attrs)
         self.anchors |= {value for name in ("id", "name") if (value := given.get(name))}
         target = given.get(SOURCES.get(tag, ""))
-        if target and given.get("rel") not in ("canonical", "search"):
+        # the way back from a source names one module, of an object that is shown under two
+        back = "viewcode-back" in (given.get("class") or "")
+        if target and not back and given.get("rel") not in ("canonical", "search"):
             self.links.append((tag, target))
 
 
