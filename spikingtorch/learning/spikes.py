@@ -117,9 +117,11 @@ def _joined(owner: str, path: str, parts: list[Tensor], N: int, T: int) -> Tenso
         shape = next(tuple(part.shape) for part in parts if part.ndim != 2)
         raise ValueError(f"{owner}: {path!r} gets inputs of shape {shape}, expected (N, features); flatten them first")
     steps = sum(part.shape[0] for part in parts) // max(N, 1)
-    if N and steps != T:
+    if not parts or (N and steps != T):
         raise ValueError(
             f"{owner}: the network uses the weight of {path!r} in {steps} calls for {T} steps, expected one call a "
             "step, by nn.Linear or functional.event_linear"
         )
+    if N == 0:
+        return parts[0].new_zeros(0, T, parts[0].shape[-1])
     return torch.cat([part.view(N, -1, part.shape[-1]) for part in parts], 1)
