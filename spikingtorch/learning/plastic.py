@@ -36,6 +36,7 @@ class Plastic:
         check_bounds(self._owner, bounds, params)
         self.model, self.bounds, self.reduction = model, bounds, reduction
         self.synapses = synapses_of(self._owner, model.net, layers)
+        self._in_order = not isinstance(layers, Mapping)
         self._rule = Rule(self._owner, rule, params)
         self.reset()
 
@@ -51,7 +52,7 @@ class Plastic:
         Raises:
             ValueError: a plastic layer is not called once a step, on inputs (N, I).
         """
-        watched = watch(self._owner, self.model, self.synapses, x, options)
+        watched = watch(self._owner, self.model, self.synapses, x, options, in_order=self._in_order)
         init = options.get("init", True)
         with torch.no_grad():
             # all of them are computed before any is kept, so that an error keeps the traces as they were

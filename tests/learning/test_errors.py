@@ -111,6 +111,28 @@ def test_a_call_refuses() -> None:
         learning.STDP(deep, layers={"0": "3"}, **PAIR)(torch.rand(2, 5, 4))
 
 
+class Apart(nn.Module):
+    """Two layers whose modules stand in another order than their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.below, self.above = LIF(tau=4.0), LIF(tau=4.0)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.above(self.second(self.below(self.first(x), init)), init)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_a_layer_that_is_called_before_the_synapses_in_front_of_it_is_no_guess(mode: Any) -> None:
+    model, x = SpikingNet(Apart(), mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
+    with pytest.raises(ValueError, match=r"'below' comes behind 'second' .*layers=\{'second': 'lif'\}"):
+        learning.STDP(model, **PAIR)(x)
+    rule = learning.STDP(model, layers={"first": "below", "second": "above"}, **PAIR)
+    rule(x)
+    rule.step()
+
+
 def test_rewards_that_are_refused() -> None:
     with pytest.raises(ValueError, match=r"decay_eligibility=1.5, expected a finite value at least 0 and at most 1"):
         learning.RewardModulatedSTDP(net(), decay_eligibility=1.5, **PAIR)
