@@ -258,6 +258,10 @@ def test_tensors_that_were_written_on_are_an_error() -> None:
         params["net.2.weight"].mul_(2.0)
     with pytest.raises(RuntimeError, match=r"weight, a parameter of shape \(2, 6\) has changed"):
         out.sum().backward()
+    out = model(x)
+    net_of(model)[2].weight.data = net_of(model)[2].weight.data.clone()
+    with pytest.raises(RuntimeError, match=r"weight, a parameter of shape \(2, 6\) has changed"):
+        out.sum().backward()
     out = network(WritesApart, recompute=True, mode="step")(x)
     with pytest.raises(RuntimeError, match=r"counted, a tensor of shape .* has changed .*register_buffer\('counted'"):
         out.sum().backward()

@@ -11,7 +11,13 @@ from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.surroundings import RandomNumbers
-from spikingtorch.functional.core.torch_private import AnyBatchNorm, cached_parametrizations, forward_level, fsdp_state
+from spikingtorch.functional.core.torch_private import (
+    AnyBatchNorm,
+    cached_parametrizations,
+    forward_level,
+    fsdp_state,
+    part_of,
+)
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
 from spikingtorch.layers.frame import Frame
@@ -73,6 +79,7 @@ class _Kept(NamedTuple):
     tensor: Tensor
     version: int  # its version counter
     trained: bool  # whether it requires a gradient
+    address: int  # of its memory, which an assignment to ``.data`` replaces
     value: Tensor | None  # its value; None if it is a parameter, or has no influence on the outputs
 
 
@@ -158,7 +165,7 @@ class Start:
 
     def _check_unwritten(self) -> None:
         for kept in self._kept:
-            if kept.value is None and kept.version != version_of(kept.tensor):
+            if kept.value is None and (kept.version, kept.address) != (version_of(kept.tensor), _address(kept.tensor)):
                 raise RuntimeError(
                     f"{_written(f'{kept.name}, a parameter', kept.tensor)}. Call backward() before optimizer.step()"
                 )
@@ -212,11 +219,27 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
         if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
             for name, weight in module._parameters.items():
                 if weight is not None and not is_lazy(weight):
-                    yield _Kept(module._parameters, name, weight, version_of(weight), weight.requires_grad, None)
+                    yield _Kept(
+                        module._parameters,
+                        name,
+                        weight,
+                        version_of(weight),
+                        weight.requires_grad,
+                        _address(weight),
+                        None,
+                    )
         for name, buffer in module._buffers.items():
             if buffer is None or is_lazy(buffer):
                 continue
             # a batch norm in training writes its statistics and does not read them: any copy will do, and always one
             counts = isinstance(module, AnyBatchNorm) and module.training
             version = -1 if counts else version_of(buffer)
-            yield _Kept(module._buffers, name, buffer, version, buffer.requires_grad, copies.of(buffer))
+            yield _Kept(module._buffers, name, buffer, version, buffer.requires_grad, 0, copies.of(buffer))
+
+
+def _address(tensor: Tensor) -> int:
+    """Return the address of the memory of a tensor; 0 if it has none."""
+    try:
+        return part_of(tensor).data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return 0
