@@ -344,7 +344,7 @@ def test_changed_weights_are_an_error() -> None:
     with torch.no_grad():
         model.net[2].bias.mul_(0.5)  # type: ignore[index]
     with pytest.raises(
-        RuntimeError, match=r"bias, a parameter of shape .*, has changed .*backward\(\) before optimizer\.step"
+        RuntimeError, match=r"bias, a parameter of shape .* has changed .*backward\(\) before optimizer\.step"
     ):
         out.sum().backward()
     assert network("plain", time_chunk=3, recompute=True)(x).shape == out.shape

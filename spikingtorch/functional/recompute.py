@@ -7,6 +7,7 @@ The backward pass needs the tensors of a chunk only while it goes through this c
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -59,7 +60,9 @@ def check_circumstances() -> None:
     )
 
 
-def scan_chunks(run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: int, size: int) -> tuple[S, Out]:
+def scan_chunks(
+    run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: int, size: int, check: Callable[[], None]
+) -> tuple[S, Out]:
     """Return the last state and the outputs of all chunks.
 
     Args:
@@ -68,6 +71,7 @@ def scan_chunks(run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: 
         xs: inputs, with time at axis dim.
         dim: axis of time, in inputs and outputs.
         size: number of steps of a chunk.
+        check: called before each second run.
     """
     leaves, form = pytree.tree_flatten(xs)
     pieces = [*zip(*(leaf.split(size, dim) for leaf in leaves), strict=True)]
@@ -75,16 +79,22 @@ def scan_chunks(run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: 
     for piece in pieces:
         x = pytree.tree_unflatten(piece, form)
         # the backward pass begins with the last chunk
-        state, out = run(state, x) if len(parts) == len(pieces) - 1 else _twice(run, state, x)
+        state, out = run(state, x) if len(parts) == len(pieces) - 1 else _twice(run, state, x, check)
         parts.append(out)
     return state, parts[0] if len(parts) == 1 else pytree.tree_map(lambda *each: torch.cat(each, dim), *parts)
 
 
-def _twice(run: Callable[[S, Any], tuple[S, Out]], state: S, x: Any) -> tuple[S, Out]:
+def _twice(run: Callable[[S, Any], tuple[S, Out]], state: S, x: Any, check: Callable[[], None]) -> tuple[S, Out]:
     leaves, form = pytree.tree_flatten((state, x))
+    first = [True]
 
     def again(*leaves: Tensor) -> tuple[S, Out]:
-        return run(*pytree.tree_unflatten(leaves, form))
+        repeats = not first
+        first.clear()
+        if repeats:
+            check()
+        with torch.inference_mode(False) if repeats else nullcontext():  # the backward pass may run in it
+            return run(*pytree.tree_unflatten(leaves, form))
 
     found: tuple[S, Out] = checkpoint(again, *leaves, use_reentrant=False)
     return found

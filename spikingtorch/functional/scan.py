@@ -20,6 +20,7 @@ from spikingtorch.functional.dispatch.eligibility import Backend, check_backend,
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.recurrent import Recurrence
+from spikingtorch.functional.dispatch.repeats import check_repeats
 from spikingtorch.functional.dispatch.signature import Signature, signature
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import from_text
@@ -78,7 +79,8 @@ def scan(
 
     Raises:
         ValueError: a shape, a length, a device or the backend does not fit; or recompute is no number of steps, or is
-            asked for inside ``torch.func``, ``torch.compile`` or forward-mode differentiation.
+            asked for inside ``torch.func``, ``torch.compile`` or forward-mode differentiation, or for a step that
+            draws from a generator other than torch's own.
         TypeError: something is not a tensor, or dtypes are mixed.
 
     >>> from spikingtorch.functional import IFState, if_step
@@ -92,7 +94,7 @@ def scan(
     kwargs = dict(params or {})
     if recompute is not None and (size := _size_of_chunks(recompute, state, xs, kwargs, dim)) is not None:
         run = partial(_scan_chunk, step, kwargs, dim, backend)
-        return chunked.scan_chunks(run, lift(state), xs, dim, size)
+        return chunked.scan_chunks(run, lift(state), xs, dim, size, check_repeats(step, kwargs))
     signed = signature(step, state, xs, kwargs, dim, backend)
     if signed is not None and (known := bind.find(signed)) is not None:
         return known.run(signed)

@@ -58,6 +58,11 @@ class Recorder:
         self._parts: dict[str, list[Tensor]] = {}
         self._t = 0
 
+    @property
+    def steps(self) -> int:
+        """The number of steps so far."""
+        return self._t
+
     def around(self, step: Any, x: Tensor, steps: int) -> Any:
         """Return the whole step of a layer with records, for the next steps on inputs like x."""
         number = len(self._inside) + self._spikes

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
+from spikingtorch.axes import samples_first
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.network import check_network
 
@@ -65,10 +66,12 @@ class AdaptiveThreshold:
         """Move the thresholds by the spikes of a call.
 
         Args:
-            spikes: by the name of each layer, its spikes, (N, T, neurons), or its records as ``record`` returns them.
+            spikes: by the name of each layer, its spikes, (N, T, neurons), or its records as ``record`` returns them,
+                in the order of the model.
                 ``rule.spikes`` of a plastic rule has those of its last call.
 
         Raises:
+            TypeError: a threshold is in half precision, which rounds small rises away.
             ValueError: a layer is missing, or its spikes have another shape.
         """
         for path in self.layers:
@@ -77,9 +80,14 @@ class AdaptiveThreshold:
                     f"AdaptiveThreshold: there are no spikes of {path!r}; there are those of {list(spikes)}"
                 )
             layer: Any = self.model.net.get_submodule(path)
-            train = spikes[path] if isinstance(spikes[path], Tensor) else spikes[path]["spikes"]
+            train = _samples_first(spikes[path])
             N = train.shape[0]
             threshold: Tensor = layer.threshold
+            if threshold.dtype in (torch.float16, torch.bfloat16):
+                raise TypeError(
+                    f"AdaptiveThreshold: the threshold of {path!r} is {threshold.dtype}, in which small rises are "
+                    "rounded away. Keep the layer in float32: layer.float()"
+                )
             theta = threshold - self._base[path]
             if train.shape[2:] != theta.shape:
                 raise ValueError(
@@ -106,4 +114,13 @@ class AdaptiveThreshold:
 
 
 def _threshold(layer: Any) -> Any:
-    return getattr(layer, "threshold", None)
+    """Return the threshold of a layer; None if it has none, or computes it anew at each read."""
+    threshold = getattr(layer, "threshold", None)
+    return threshold if getattr(layer, "threshold", None) is threshold else None
+
+
+def _samples_first(spikes: Any) -> Tensor:
+    """Return spikes (N, T, neurons), from themselves or from the records of a layer."""
+    if isinstance(spikes, Tensor):
+        return spikes
+    return samples_first(spikes["spikes"], getattr(spikes, "batch_first", True))

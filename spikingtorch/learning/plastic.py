@@ -8,8 +8,9 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.plasticity.bounds import Bounds
+from spikingtorch.functional.plasticity.bounds import Bounds, clip
 from spikingtorch.functional.plasticity.factors import Factors
+from spikingtorch.learning.plastic_checks import check_bounds
 from spikingtorch.learning.rule import Rule, Sides
 from spikingtorch.learning.spikes import watch
 from spikingtorch.learning.synapses import synapses_of
@@ -32,13 +33,10 @@ class Plastic:
         check_network(self._owner, model)
         if reduction not in ("mean", "sum"):
             raise ValueError(f"{self._owner}: reduction={reduction!r}, expected 'mean' or 'sum' over the samples")
-        if not callable(bounds) or isinstance(bounds, type):
-            raise TypeError(
-                f"{self._owner}: bounds={bounds!r}, expected functional.HardBounds(0.0, 1.0), SoftBounds(0.0, 1.0) or "
-                "unbounded"
-            )
+        check_bounds(self._owner, bounds, params)
         self.model, self.bounds, self.reduction = model, bounds, reduction
         self.synapses = synapses_of(self._owner, model.net, layers)
+        self._in_order = not isinstance(layers, Mapping)
         self._rule = Rule(self._owner, rule, params)
         self.reset()
 
@@ -54,7 +52,7 @@ class Plastic:
         Raises:
             ValueError: a plastic layer is not called once a step, on inputs (N, I).
         """
-        watched = watch(self._owner, self.model, self.synapses, x, options)
+        watched = watch(self._owner, self.model, self.synapses, x, options, in_order=self._in_order)
         init = options.get("init", True)
         with torch.no_grad():
             # all of them are computed before any is kept, so that an error keeps the traces as they were
@@ -84,7 +82,7 @@ class Plastic:
         after = (weight + change).to(weight.dtype)
         low, high = getattr(self.bounds, "low", None), getattr(self.bounds, "high", None)
         # a sum of the weight and its change may be a rounding error outside of the bounds
-        weight.copy_(after if low is None and high is None else after.clamp(low, high))
+        weight.copy_(clip(after, low, high))
 
     def reset(self) -> None:
         """Forget the traces and all that has been watched."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch import validation as checks
 from spikingtorch.functional.plasticity.bounds import Bounds
 from spikingtorch.functional.plasticity.factors import Factors
 from spikingtorch.functional.plasticity.reward import rewarded
@@ -64,9 +65,8 @@ class RewardModulatedSTDP(Plastic):
         **params: Any,
     ) -> None:
         super().__init__(model, rule, layers, bounds, reduction, params)
-        if not 0.0 <= decay_eligibility <= 1.0:
-            raise ValueError(f"{self._owner}: decay_eligibility={decay_eligibility!r}, expected a share in [0, 1]")
-        self.decay_eligibility = decay_eligibility
+        checks.check_parameter(self._owner, "decay_eligibility", decay_eligibility, least=0.0, most=1.0)
+        self.decay_eligibility = float(decay_eligibility)
 
     def _take(self, path: str, pre: Factors, post: Factors, init: bool | Tensor, running: Tensor | None) -> None:
         N, T = pre.rise.shape[:2]

@@ -9,6 +9,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.plasticity import factors
 from spikingtorch.functional.plasticity.factors import Factors
+from spikingtorch.learning.plastic_checks import check_params
 from spikingtorch.learning.spikes import Trains
 
 # by rule: the step of each side, and the state of both
@@ -34,8 +35,8 @@ class Rule:
         params: its parameters but for bounds.
 
     Raises:
-        ValueError: there is no such rule.
-        TypeError: a parameter is missing, or the rule has none of that name.
+        ValueError: there is no such rule, or a number is out of range.
+        TypeError: a parameter is missing or of a wrong type, or the rule has none of that name.
     """
 
     def __init__(self, owner: str, rule: Callable[..., Any], params: Mapping[str, Any]) -> None:
@@ -53,6 +54,7 @@ class Rule:
             what = f"has no parameter {unknown[0]}" if unknown else f"needs {', '.join(missing)}"
             raise TypeError(f"{owner}: {rule.__name__} {what}; it takes {', '.join(takes)}, and bounds")
         given = {name: params.get(name, each.default) for name, each in takes.items()}
+        check_params(owner, given)
         self._pre, self._post, self.state_type = _SIDES[rule]
         self._of_pre, self._of_post = (_taken(side, given) for side in (self._pre, self._post))
 

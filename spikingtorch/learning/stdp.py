@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch import validation as checks
 from spikingtorch.functional.plasticity.bounds import Bounds
 from spikingtorch.functional.plasticity.factors import Factors, products
 from spikingtorch.learning.plastic import Plastic
@@ -34,12 +35,14 @@ class STDP(Plastic):
         bounds: ``functional.HardBounds``, ``SoftBounds`` or ``unbounded``.
         reduction: "mean" or "sum" of the changes over the samples of a batch.
         total: if it is given, ``step`` then scales the weights of each neuron to this sum, by
-            ``functional.normalize_weight``. It can move weights out of the bounds.
+            ``functional.normalize_weight``: a number, or a tensor that broadcasts to (O, 1). It can move weights out of
+            the bounds.
         **params: the other parameters of the rule: decays per step, rates and ``pairing``.
 
     Raises:
         TypeError: model is no SpikingNet, or the rule does not take the parameters.
-        ValueError: there is no such rule or layer, or a layer has no weight of its own to change.
+        ValueError: there is no such rule or layer, a layer has no weight of its own to change, or a number is out of
+            range: a decay outside of [0, 1], bounds in the wrong order.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF, SpikingNet
@@ -64,12 +67,12 @@ class STDP(Plastic):
         layers: Sequence[str] | Mapping[str, str] | None = None,
         bounds: Bounds = _HARD,
         reduction: Literal["mean", "sum"] = "mean",
-        total: float | None = None,
+        total: Tensor | float | None = None,
         **params: Any,
     ) -> None:
         super().__init__(model, rule, layers, bounds, reduction, params)
-        if total is not None and not total > 0.0:
-            raise ValueError(f"{self._owner}: total={total!r}, expected a number above zero, or None")
+        if total is not None:
+            checks.check_parameter(self._owner, "total", total, above=0.0)
         self.total = total
 
     def _take(self, path: str, pre: Factors, post: Factors, init: bool | Tensor, running: Tensor | None) -> None:  # noqa: ARG002

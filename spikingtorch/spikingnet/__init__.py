@@ -76,9 +76,10 @@ class SpikingNet(nn.Module):
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         recompute: with time_chunk, keep only the states between chunks for the backward pass, which runs each chunk
             again, the last first. The gradient is the same, to the rounding of sums. The memory is that of one chunk
-            and these states, and a call with its backward pass takes about half as long again. Random numbers repeat,
-            and running statistics count once. Anything else that ``forward`` changes, such as a counter in Python,
-            changes twice.
+            and these states, and a call with its backward pass takes about half as long again. Random numbers
+            repeat, those of generators that modules hold as well. The modules are, for each second run, as they were:
+            running statistics and counters in Python count once. Anything else that ``forward`` changes, such as a
+            global variable or a list of a hook, changes twice.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next call, with
             ``init=False``, differentiates through it. By default, a call detaches the state.
         statistics: the statistics of batch norm in training. "step": separate for each step, as with one call of net
@@ -295,6 +296,7 @@ class SpikingNet(nn.Module):
         if recomputes:
             check_can_recompute(self.net, frame.compiles)
             self._note_start(frame, parts)
+            init = init.clone() if isinstance(init, Tensor) else init  # the caller may write on it
         outputs: list[Any] = []
         copies, pieces = Copies(), [*chunks(x, init, running, self.time_chunk)]
         for chunk in pieces:
@@ -340,7 +342,7 @@ class SpikingNet(nn.Module):
 
     def _run_twice(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, copies: Copies) -> Any:
         """Run a chunk now, and again in the backward pass, which needs what it computes."""
-        start = Start(parts, frame, chunk.x.device, copies)
+        start = Start(parts, frame, chunk.x.device, copies, (self, OPTIONS))
 
         def now() -> Any:
             outputs = self._run(chunk, parts, frame, way)

@@ -1,6 +1,6 @@
 """Run a chunk of steps twice: in the forward pass, and again in the backward pass, which needs its tensors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,10 +11,17 @@ from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.surroundings import RandomNumbers
-from spikingtorch.functional.core.torch_private import AnyBatchNorm, forward_level, fsdp_state
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.torch_private import (
+    AnyBatchNorm,
+    cached_parametrizations,
+    forward_level,
+    fsdp_state,
+    part_of,
+)
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
 from spikingtorch.layers.frame import Frame
+from spikingtorch.spikingnet.contents import Contents, version_of
 from spikingtorch.spikingnet.parts import Parts
 from spikingtorch.validation import functorch_active
 
@@ -37,6 +44,8 @@ def check_can_recompute(net: nn.Module, compiles: bool) -> None:
         what = "a transform of torch.func"
     elif forward_level() >= 0:
         what = "forward-mode differentiation"
+    elif cached_parametrizations():
+        what = "torch.nn.utils.parametrize.cached()"
     else:
         return
     raise ValueError(
@@ -54,7 +63,10 @@ def twice(first: Callable[[], Any], again: Callable[[Tensor], Any], x: Tensor) -
 
     def run(x: Tensor) -> Any:
         note_nothing()
-        return runs.pop()() if runs else again(x)
+        if runs:
+            return runs.pop()()
+        with torch.inference_mode(False):  # the backward pass may run in it
+            return again(x)
 
     return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)  # ``Start`` has it
 
@@ -66,6 +78,8 @@ class _Kept(NamedTuple):
     name: str
     tensor: Tensor
     version: int  # its version counter
+    trained: bool  # whether it requires a gradient
+    address: int  # of its memory, which an assignment to ``.data`` replaces
     value: Tensor | None  # its value; None if it is a parameter, or has no influence on the outputs
 
 
@@ -73,7 +87,8 @@ class Copies:
     """Copies of buffers and of the states of random numbers, made anew when they have changed."""
 
     def __init__(self) -> None:
-        self._of: dict[int, tuple[int, Tensor]] = {}
+        # by the id of a buffer: the buffer, which keeps its id as long as it is here; its version; the copy
+        self._of: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._random: RandomNumbers | None = None
 
     def random(self, device: torch.device) -> RandomNumbers:
@@ -85,10 +100,10 @@ class Copies:
 
     def of(self, buffer: Tensor) -> Tensor:
         """Return a copy of a buffer with its current value."""
-        version, copy = self._of.get(id(buffer), (-1, buffer))
-        if version != _version(buffer):
+        _, version, copy = self._of.get(id(buffer), (buffer, -1, buffer))
+        if version != version_of(buffer):
             copy = buffer.detach().clone()
-            self._of[id(buffer)] = _version(buffer), copy
+            self._of[id(buffer)] = buffer, version_of(buffer), copy
         return copy
 
 
@@ -100,22 +115,30 @@ class Start:
         frame: the call.
         device: of the chunk.
         copies: of the buffers, shared by the chunks of a call.
+        options: the SpikingNet, and the names of its options.
 
     Attributes:
         skips_zeros: whether torch's layers may have skipped zeros in the first run.
     """
 
-    def __init__(self, parts: Parts, frame: Frame, device: torch.device, copies: Copies) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        frame: Frame,
+        device: torch.device,
+        copies: Copies,
+        options: tuple[nn.Module, Iterable[str]],
+    ) -> None:
         self.skips_zeros = False
         self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager
         # without their graph, so that the second run ends at the border; they require a gradient if they did before
         self._memories = {layer: tree_map(without_graph, frame.memories.get(layer)) for layer in parts.layers}
         self._recorders = [(layer, layer._recorder.again()) for layer in parts.layers if layer._recorder is not None]
+        found = [leaf for leaf in leaves_of([*self._memories.values()]) if isinstance(leaf, Tensor)]
+        self._states = [(leaf, version_of(leaf)) for leaf in found]
         self._random = copies.random(device)
-        self._training = [module.training for module in parts.modules]
         self._kept = list(_kept(parts.modules, copies))
-        found = [each for module in parts.modules for each in vars(module).values()]
-        self._generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}
+        self._contents = Contents(parts.modules, options)
 
     def frame(self) -> Frame:
         """Return a frame for the second run, which leaves the layers unchanged."""
@@ -129,8 +152,9 @@ class Start:
         """Put everything but the memories back to the start of the chunk; inside a block, and for it alone.
 
         Raises:
-            RuntimeError: a parameter has changed since the chunk ran.
+            RuntimeError: a tensor that is not copied has been written on since the chunk ran.
         """
+        self._check_unwritten()
         puts: list[Callable[[], object]] = []
         try:
             self._restore(puts)
@@ -139,30 +163,54 @@ class Start:
             for put_back in reversed(puts):
                 put_back()
 
-    def _restore(self, puts: list[Callable[[], object]]) -> None:
+    def _check_unwritten(self) -> None:
         for kept in self._kept:
-            now = kept.place[kept.name]
-            if kept.value is None and kept.tensor is now and kept.version != _version(now):
+            if kept.value is None and (kept.version, kept.address) != (version_of(kept.tensor), _address(kept.tensor)):
                 raise RuntimeError(
-                    f"SpikingNet: {kept.name}, a parameter of shape {tuple(now.shape)}, has changed between a call and "
-                    "its backward pass, and recompute=True runs the chunks of the call again in the backward pass. "
-                    "Call backward() before optimizer.step()"
+                    f"{_written(f'{kept.name}, a parameter', kept.tensor)}. Call backward() before optimizer.step()"
                 )
-            if kept.tensor is not now or kept.version != _version(now):
-                kept.place[kept.name] = kept.tensor if kept.value is None else kept.value.clone()
-                puts.append(partial(kept.place.update, {kept.name: now}))
+        for leaf, version in self._states:
+            if version != version_of(leaf):
+                raise RuntimeError(f"{_written('the state of a layer', leaf)}. Write on a copy of it: layer.v.clone()")
+        if (found := self._contents.overwritten()) is not None:
+            name, tensor = found
+            raise RuntimeError(
+                f"{_written(f'{name}, a tensor', tensor)}. Register it as a buffer, which is copied: "
+                f"self.register_buffer({name!r}, tensor)"
+            )
+
+    def _restore(self, puts: list[Callable[[], object]]) -> None:
+        self._contents.put_back(puts)
+        values: dict[int, Tensor] = {}  # a buffer of several modules stays one
+        for kept in self._kept:
+            now = kept.place.get(kept.name)
+            if kept.tensor.requires_grad is not kept.trained:
+                puts.append(partial(kept.tensor.requires_grad_, kept.tensor.requires_grad))
+                kept.tensor.requires_grad_(kept.trained)
+            if kept.tensor is not now or kept.version != version_of(kept.tensor):
+                value = kept.tensor if kept.value is None else values.setdefault(id(kept.tensor), kept.value.clone())
+                puts.append(partial(_put, kept.place, kept.name, *([now] if kept.name in kept.place else [])))
+                kept.place[kept.name] = value
         for layer, recorder in self._recorders:
             puts.append(partial(setattr, layer, "_recorder", layer._recorder))
             layer._recorder = recorder.again()
-        for module, training in zip(self._parts.modules, self._training, strict=True):
-            if module.training is not training:
-                puts.append(partial(setattr, module, "training", module.training))
-                module.training = training
         puts.append(RandomNumbers.now(self._random.device).put_back)
         self._random.put_back()
-        for generator, state in self._generators.items():
-            puts.append(partial(generator.set_state, generator.get_state()))
-            generator.set_state(state)
+
+
+def _put(place: dict[str, Any], name: str, *there: Tensor | None) -> None:
+    """Put back what was there under a name, if anything was."""
+    if there:
+        (place[name],) = there
+    else:
+        del place[name]
+
+
+def _written(what: str, tensor: Tensor) -> str:
+    return (
+        f"SpikingNet: {what} of shape {tuple(tensor.shape)} has changed between a call and its backward pass, "
+        "and recompute=True runs the chunks of the call again in the backward pass"
+    )
 
 
 def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
@@ -171,15 +219,27 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
         if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
             for name, weight in module._parameters.items():
                 if weight is not None and not is_lazy(weight):
-                    yield _Kept(module._parameters, name, weight, _version(weight), None)
+                    yield _Kept(
+                        module._parameters,
+                        name,
+                        weight,
+                        version_of(weight),
+                        weight.requires_grad,
+                        _address(weight),
+                        None,
+                    )
         for name, buffer in module._buffers.items():
             if buffer is None or is_lazy(buffer):
                 continue
             # a batch norm in training writes its statistics and does not read them: any copy will do, and always one
             counts = isinstance(module, AnyBatchNorm) and module.training
-            yield _Kept(module._buffers, name, buffer, -1 if counts else _version(buffer), copies.of(buffer))
+            version = -1 if counts else version_of(buffer)
+            yield _Kept(module._buffers, name, buffer, version, buffer.requires_grad, 0, copies.of(buffer))
 
 
-def _version(tensor: Tensor) -> int:
-    """Return the version counter of a tensor; 0 for inference tensors, which have no counter."""
-    return 0 if tensor.is_inference() else tensor._version
+def _address(tensor: Tensor) -> int:
+    """Return the address of the memory of a tensor; 0 if it has none."""
+    try:
+        return part_of(tensor).data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return 0

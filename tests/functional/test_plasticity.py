@@ -187,3 +187,12 @@ def test_the_compiled_loop_runs_the_traces(pairing: Any) -> None:
         state: Any = F.zeros_state(kind, xs[0])
         assert F.explain_scan(side, state, xs, params=own).backend == "fused"
         assert_close(F.scan(side, state, xs, params=own), F.scan(side, state, xs, params=own, backend="loop"))
+
+
+def test_weights_that_are_tiny_or_zero_are_normalized_without_nan() -> None:
+    weight = torch.tensor([[1e-310, 0.0, 3e-310], [0.0, 0.0, 0.0], [1.0, -1.0, 2.0]], dtype=torch.double)
+    found = F.normalize_weight(weight.requires_grad_(), total=2.0)
+    expected = torch.tensor([[0.5, 0.0, 1.5], [0.0, 0.0, 0.0], [0.5, -0.5, 1.0]], dtype=torch.double)
+    torch.testing.assert_close(found, expected)
+    (slope,) = torch.autograd.grad(found[1:].sum(), weight)
+    assert bool(slope[1:].isfinite().all())

@@ -1,7 +1,9 @@
 """Scans whose chunks run again in the backward pass, beside scans that keep everything."""
 
+import random
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -133,6 +135,52 @@ def test_a_tensor_that_the_step_has_captured_gets_its_gradient() -> None:
         return torch.autograd.grad((out * numbers(3, T, N)).sum(), gain)[0]
 
     assert_close(run(4), run(None))
+
+
+def test_a_step_that_has_changed_before_the_backward_pass_is_an_error() -> None:
+    gain, held = trained(1, N), {"count": 1.0}
+
+    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        return F.lif_step(state, gain * x * held["count"], decay=0.9)
+
+    def out() -> Tensor:
+        return F.scan(step, F.LIFState(numbers(2, N)), numbers(0, T, N), backend="loop", recompute=4)[1].sum()
+
+    total = out()
+    with torch.no_grad():
+        gain.mul_(2.0)
+    with pytest.raises(RuntimeError, match=r"scan: a tensor that step reads has changed .*Call backward\(\) before"):
+        total.backward()
+    total = out()
+    held["count"] = 2.0
+    with pytest.raises(RuntimeError, match=r"scan: .*a dict that step reads has changed"):
+        total.backward()
+    out().backward()
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python", "global"])
+def test_generators_that_a_second_run_would_not_repeat_are_refused(kind: str) -> None:
+    of_torch, of_numpy, of_python = torch.Generator(), np.random.default_rng(3), random.Random(3)
+
+    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        if kind == "torch":
+            x = x + torch.rand(x.shape, generator=of_torch, dtype=x.dtype)
+        return F.lif_step(state, x * (of_python.random() + of_numpy.random()), decay=0.9)
+
+    def step_of_numpy(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        return F.lif_step(state, x * np.random.rand(), decay=0.9)
+
+    with pytest.raises(ValueError, match=r"scan: recompute= runs step.* and it draws random numbers from a .*with xs"):
+        F.scan(step_of_numpy if kind == "global" else step, F.LIFState(numbers(2, N)), trained(0, T, N), recompute=4)
+
+
+def test_a_backward_pass_in_inference_mode() -> None:
+    x = trained(0, T, N)
+    total = F.scan(F.lif_step, F.LIFState(numbers(2, N)), x, params={"decay": 0.9}, recompute=4)[1].sum()
+    kept = F.scan(F.lif_step, F.LIFState(numbers(2, N)), x, params={"decay": 0.9})[1].sum()
+    with torch.inference_mode():
+        (found,) = torch.autograd.grad(total, x)
+    assert_close(found.clone(), torch.autograd.grad(kept, x)[0])
 
 
 def test_without_gradients_nothing_is_cut() -> None:

@@ -1,11 +1,12 @@
 """Messages for what plasticity does not take."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from spikingtorch import LIF, SpikingNet, learning
 from spikingtorch import functional as F
@@ -35,7 +36,33 @@ MADE: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (net(), {"tau": 3.0}, TypeError, r"pair_stdp has no parameter tau; it takes decay_pre, "),
     (net(), {"reduction": "max"}, ValueError, r"reduction='max', expected 'mean' or 'sum' over the samples"),
     (net(), {"bounds": F.HardBounds}, TypeError, r"bounds=.*, expected functional.HardBounds\(0.0, 1.0\)"),
-    (net(), {"total": 0.0}, ValueError, r"total=0.0, expected a number above zero"),
+    (net(), {"total": 0.0}, ValueError, r"total=0.0, expected a finite value above 0"),
+    (net(), {"total": "1"}, TypeError, r"total is a str, expected a float"),
+    (net(), {"decay_pre": 20.0}, ValueError, r"STDP: decay_pre=20.0, expected a finite value at least 0 and at most 1"),
+    (net(), {"decay_post": torch.tensor([0.5, 1.5])}, ValueError, r"decay_post has values from 0.5 to 1.5, expected"),
+    (net(), {"rate_plus": float("nan")}, ValueError, r"rate_plus=nan, expected a finite value"),
+    (net(), {"rate_minus": None}, TypeError, r"rate_minus is a NoneType, expected a float"),
+    (net(), {"pairing": "nearest"}, TypeError, r"pairing='nearest', expected functional.all_to_all or functional.nea"),
+    (
+        net(),
+        {"bounds": F.HardBounds(1.0, 0.0)},
+        ValueError,
+        r"bounds=HardBounds.*expected numbers with low at most high",
+    ),
+    (net(), {"bounds": F.HardBounds(float("nan"), 0.0)}, ValueError, r"expected numbers with low at most high"),
+    (
+        net(),
+        {"bounds": F.SoftBounds(power=-1.0)},
+        ValueError,
+        r"the power of bounds=-1.0, expected a finite value above",
+    ),
+    (
+        net(),
+        {"bounds": F.SoftBounds(-float("inf"))},
+        ValueError,
+        r"expected finite numbers; functional.HardBounds takes",
+    ),
+    (net(), {"bounds": F.SoftBounds(), "rate_plus": -0.1}, ValueError, r"rate_plus is negative, and SoftBounds scales"),
     (net(), {"layers": "0"}, TypeError, r"layers='0', expected a list of names"),
     (net(), {"layers": ["7"]}, ValueError, r"there is no layer '7'; there are '0'"),
     (net(), {"layers": {"0": "0"}}, ValueError, r"'0', which '0' is to feed, is no spiking layer"),
@@ -84,8 +111,30 @@ def test_a_call_refuses() -> None:
         learning.STDP(deep, layers={"0": "3"}, **PAIR)(torch.rand(2, 5, 4))
 
 
+class Apart(nn.Module):
+    """Two layers whose modules stand in another order than their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.below, self.above = LIF(tau=4.0), LIF(tau=4.0)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.above(self.second(self.below(self.first(x), init)), init)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_a_layer_that_is_called_before_the_synapses_in_front_of_it_is_no_guess(mode: Any) -> None:
+    model, x = SpikingNet(Apart(), mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
+    with pytest.raises(ValueError, match=r"'below' comes behind 'second' .*layers=\{'second': 'lif'\}"):
+        learning.STDP(model, **PAIR)(x)
+    rule = learning.STDP(model, layers={"first": "below", "second": "above"}, **PAIR)
+    rule(x)
+    rule.step()
+
+
 def test_rewards_that_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"decay_eligibility=1.5, expected a share in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"decay_eligibility=1.5, expected a finite value at least 0 and at most 1"):
         learning.RewardModulatedSTDP(net(), decay_eligibility=1.5, **PAIR)
     rule = learning.RewardModulatedSTDP(net(), decay_eligibility=0.5, **PAIR)
     with pytest.raises(RuntimeError, match=r"RewardModulatedSTDP: step\(\) has no spikes to learn from"):
@@ -110,5 +159,11 @@ def test_thresholds_that_are_refused() -> None:
         homeostasis.step({"0": torch.zeros(1, 1, 3)})
     with pytest.raises(ValueError, match=r"have shape \(1, 1, 2\), expected \(N, T, 3\)"):
         homeostasis.step({"1": torch.zeros(1, 1, 2)})
+    with pytest.raises(TypeError, match=r"threshold of '1' is torch.bfloat16.*layer.float\(\)"):
+        learning.AdaptiveThreshold(copy.deepcopy(model).bfloat16(), rise=0.1).step({"1": torch.zeros(1, 1, 3)})
+    computed = net(nn.Linear(4, 3), LIF(tau=4.0, threshold=torch.ones(3), learnable="threshold"))
+    parametrize.register_parametrization(computed.net[1], "v0", nn.Softplus())  # type: ignore[index]
+    with pytest.raises(ValueError, match=r"There are none"):
+        learning.AdaptiveThreshold(computed, rise=0.1)
     with pytest.raises(ValueError, match=r"the state is of layers \['x'\], expected those of this object, \['1'\]"):
         homeostasis.load_state_dict({"x": torch.zeros(3)})

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import LIF, SpikingNet, learning
+from spikingtorch import LIF, SpikingNet, learning, record
 from spikingtorch import functional as F
 from spikingtorch.learning.spikes import Inputs
 
@@ -344,3 +344,47 @@ def test_thresholds_rise_and_decay() -> None:
     again.load_state_dict(homeostasis.state_dict())
     again.step({"": torch.zeros_like(out)})
     torch.testing.assert_close(layer.threshold, 0.8 + theta * 0.75**T)
+
+
+def test_thresholds_from_records_of_time_first() -> None:
+    found: list[Tensor] = []
+    for batch_first in (True, False):
+        model = SpikingNet(LIF(tau=4.0, threshold=torch.ones(3)), batch_first=batch_first, warn_silent=False)
+        x = 2.0 * torch.rand(7, 5, 3, generator=torch.Generator().manual_seed(1))
+        homeostasis = learning.AdaptiveThreshold(model, rise=0.1, decay=0.9)
+        homeostasis.step(record(model, x if batch_first else x.transpose(0, 1)))
+        found.append(model.net.threshold)  # type: ignore[arg-type]
+    assert bool((found[0] > 1.0).any())
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("kind", [F.HardBounds, F.SoftBounds])
+def test_a_bound_for_each_weight(kind: Any) -> None:
+    """One of the bounds is a tensor, the other a number; those of numbers are the oracle."""
+    weight = torch.tensor([[0.2, 0.5, 0.9]], dtype=torch.double)
+    low, high = torch.tensor([[0.1, 0.4, 0.0]], dtype=torch.double), torch.tensor([[0.6, 0.7, 1.0]], dtype=torch.double)
+    rise, fall = (
+        torch.tensor([[0.3, 0.4, 0.5]], dtype=torch.double),
+        torch.tensor([[0.2, 0.3, 0.1]], dtype=torch.double),
+    )
+    for bounds in ((low, 1.0), (0.0, high), (low, high)):
+        each = [[float(torch.as_tensor(side).expand(1, 3)[0, at]) for side in bounds] for at in range(3)]
+        columns = [(weight[:, [at]], rise[:, [at]], fall[:, [at]]) for at in range(3)]
+        expected = torch.cat([kind(*pair)(*column) for pair, column in zip(each, columns, strict=True)], 1)
+        torch.testing.assert_close(kind(*bounds)(weight, rise, fall), expected, rtol=0.0, atol=0.0)
+    model = network()
+    rule = learning.STDP(model, layers=["0"], bounds=kind(torch.full((4, 1), 0.3).double(), 0.6), **PAIR)
+    rule(spikes())
+    rule.step()
+    assert bool(((weights(model)[0] >= 0.3) & (weights(model)[0] <= 0.6)).all())
+
+
+def test_no_samples_change_nothing() -> None:
+    model = network()
+    before, rewarded = weights(model), learning.RewardModulatedSTDP(model, decay_eligibility=0.9, **PAIR)
+    rule = learning.STDP(model, **PAIR)
+    for each in (rule, rewarded):
+        each(spikes()[:0])
+    rule.step()
+    rewarded.step(1.0)
+    assert all(map(torch.equal, weights(model), before))

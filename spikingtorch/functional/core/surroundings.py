@@ -84,6 +84,18 @@ class RandomNumbers(NamedTuple):
         set_random_state(self.device, self.of_torch)
 
 
+def rewind_of(generator: Any) -> Callable[[], object] | None:
+    """Return what puts a generator of torch, numpy or Python back to its current state; None if it is none."""
+    if isinstance(generator, torch.Generator):
+        return partial(generator.set_state, generator.get_state())
+    if isinstance(generator, np.random.Generator):
+        numbers = generator.bit_generator
+        return partial(setattr, numbers, "state", numbers.state)
+    if isinstance(generator, np.random.RandomState):
+        return partial(generator.set_state, generator.get_state(legacy=True))
+    return partial(generator.setstate, generator.getstate()) if isinstance(generator, random.Random) else None
+
+
 def same_random_numbers(device: torch.device, work: Callable[[], T]) -> T:
     """Return the result of ``work``, which may draw random numbers; all their states are restored afterwards."""
     return _then(work, RandomNumbers.now(device).put_back)

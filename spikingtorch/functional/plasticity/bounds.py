@@ -13,6 +13,12 @@ class Bounds(Protocol):
         ...
 
 
+def clip(weight: Tensor, low: Tensor | float | None, high: Tensor | float | None) -> Tensor:
+    """Return a weight between two bounds, numbers or tensors; None for no bound."""
+    weight = weight if low is None else weight.clamp(min=low)
+    return weight if high is None else weight.clamp(max=high)
+
+
 def unbounded(weight: Tensor, rise: Tensor, fall: Tensor) -> Tensor:  # noqa: ARG001 - as other bounds
     """Return the change of a weight without bounds, the additive rule: ``rise - fall``.
 
@@ -35,13 +41,13 @@ class HardBounds(NamedTuple):
         high: highest weight, broadcastable to (O, I).
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: Tensor | float = 0.0
+    high: Tensor | float = 1.0
 
     def __call__(self, weight: Tensor, rise: Tensor, fall: Tensor) -> Tensor:
         """Return the change of a weight; the arguments are those of ``unbounded``."""
-        lower = (weight - fall).clamp(self.low, self.high)
-        return (lower + rise).clamp(self.low, self.high) - weight
+        lower = clip(weight - fall, self.low, self.high)
+        return clip(lower + rise, self.low, self.high) - weight
 
 
 class SoftBounds(NamedTuple):
@@ -51,21 +57,21 @@ class SoftBounds(NamedTuple):
         change = clip(w' + rise (high - w')^power, low, high) - w
 
     Args:
-        low: lowest weight.
-        high: highest weight.
+        low: lowest weight, broadcastable to (O, I).
+        high: highest weight, broadcastable to (O, I).
         power: exponent mu, above zero; near zero, the rule becomes that of ``HardBounds``.
 
     Source: R. Guetig, R. Aharonov, S. Rotter, H. Sompolinsky, J. Neurosci. 23 (2003),
     doi:10.1523/JNEUROSCI.23-09-03697.2003.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: Tensor | float = 0.0
+    high: Tensor | float = 1.0
     power: float = 1.0
 
     def __call__(self, weight: Tensor, rise: Tensor, fall: Tensor) -> Tensor:
         """Return the change of a weight; the arguments are those of ``unbounded``."""
         above = (weight - self.low).clamp(min=0.0) ** self.power
-        lower = (weight - fall * above).clamp(self.low, self.high)
+        lower = clip(weight - fall * above, self.low, self.high)
         below = (self.high - lower) ** self.power
-        return (lower + rise * below).clamp(self.low, self.high) - weight
+        return clip(lower + rise * below, self.low, self.high) - weight

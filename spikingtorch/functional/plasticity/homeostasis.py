@@ -41,7 +41,8 @@ def normalize_weight(weight: Tensor, *, total: Tensor | float) -> Tensor:
             [0.0000, 0.0000]])
     """
     present = weight.abs().sum(1, keepdim=True)
-    return torch.where(present > 0.0, weight * (total / present), weight)
+    # at zero, a gradient goes through both branches of where
+    return torch.where(present > 0.0, weight / torch.where(present > 0.0, present, 1.0) * total, weight)
 
 
 def scale_weight(weight: Tensor, rate: Tensor, *, target: Tensor | float, speed: Tensor | float) -> Tensor:

@@ -1,0 +1,133 @@
+"""The contents of a network's modules, put back for a second run of a chunk of steps."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
+from operator import is_
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from spikingtorch.functional.core.surroundings import rewind_of
+from spikingtorch.layers.base import CHANGES, StatefulLayer
+
+# tables of torch's modules whose entries a call can read, and those that it cannot or that have rules of their own
+_READ = ("_modules", "_forward_hooks", "_forward_pre_hooks")
+_UNREAD = frozenset(vars(nn.Module())) - {*_READ, "training"}
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Contents:
+    """What the modules of a network hold at one moment.
+
+    It has their classes and attributes, with submodules and hooks; the entries of the lists, dicts, sets and deques
+    among these; and the states of the generators of random numbers in them. Parameters and buffers are not part of it.
+    A tensor is kept by reference: ``overwritten`` finds one whose numbers have changed.
+
+    Args:
+        modules: of the network.
+        options: attributes of another module that count as well, and this module.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module], options: tuple[nn.Module, Iterable[str]]) -> None:
+        self._held: list[tuple[Any, Any, frozenset[str]]] = []  # a container, its entries, names that do not matter
+        self._tensors: list[tuple[str, Tensor, int]] = []
+        self._generators: list[tuple[Any, Callable[[], object]]] = []
+        owner, names = options
+        self._held.append((vars(owner), {name: vars(owner)[name] for name in names}, frozenset(vars(owner)) - {*names}))
+        seen = {id(each) for module in modules for each in chain(module._parameters.values(), module._buffers.values())}
+        # a lazy module becomes one of another class in its first call, and its own hook does that
+        there = [module for module in modules if not isinstance(module, LazyModuleMixin)]
+        self._classes = [(module, type(module)) for module in there]
+        for module in there:
+            passed_over = _UNREAD | CHANGES if isinstance(module, StatefulLayer) else _UNREAD
+            self._note("", vars(module), passed_over, seen)
+
+    def _note(self, name: str, value: Any, passed_over: frozenset[str], seen: set[int]) -> None:
+        if isinstance(value, Tensor):
+            if id(value) not in seen:
+                seen.add(id(value))
+                self._tensors.append((name, value, version_of(value)))
+        elif isinstance(value, dict | list | set | deque):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            entries = _entries(value, passed_over)
+            self._held.append((value, entries, passed_over))
+            for key, entry in _named(name, entries):
+                if type(entry) not in _PLAIN:
+                    self._note(key, entry, _NOTHING, seen)
+        elif isinstance(value, tuple):
+            for each in value:
+                self._note(name, each, _NOTHING, seen)
+        elif (rewind := rewind_of(value)) is not None:
+            self._generators.append((value, rewind))
+
+    def overwritten(self) -> tuple[str, Tensor] | None:
+        """Return the name of a tensor that has been written on since, and the tensor; None if there is none."""
+        return next(((name, each) for name, each, version in self._tensors if version_of(each) != version), None)
+
+    def put_back(self, puts: list[Callable[[], object]]) -> None:
+        """Put the contents back, and add what undoes this to a list."""
+        for module, kind in self._classes:
+            if type(module) is not kind:
+                puts.append(partial(setattr, module, "__class__", type(module)))
+                module.__class__ = kind
+        for container, entries, passed_over in self._held:
+            now = _entries(container, passed_over)
+            if not _same(now, entries):
+                puts.append(partial(_write, container, now, passed_over))
+                _write(container, entries, passed_over)
+        for generator, rewind in self._generators:
+            undo = rewind_of(generator)
+            assert undo is not None
+            puts.append(undo)
+            rewind()
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str))
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return the version counter of a tensor; 0 for inference tensors, which have no counter."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _entries(container: Any, passed_over: frozenset[str]) -> Any:
+    """Return a shallow copy of a container, without the names that do not matter."""
+    if not isinstance(container, dict):
+        return container.copy()
+    return {name: value for name, value in container.items() if name not in passed_over}
+
+
+def _named(name: str, entries: Any) -> Iterator[tuple[str, Any]]:
+    return (
+        iter(entries.items()) if isinstance(entries, dict) and not name else ((name, each) for each in _values(entries))
+    )
+
+
+def _values(entries: Any) -> Any:
+    return entries.values() if isinstance(entries, dict) else entries
+
+
+def _same(now: Any, entries: Any) -> bool:
+    if isinstance(now, set):  # whose order is not known
+        return {*map(id, now)} == {*map(id, entries)}
+    keys = not isinstance(now, dict) or [*now] == [*entries]
+    return keys and len(now) == len(entries) and all(map(is_, _values(now), _values(entries)))
+
+
+def _write(container: Any, entries: Any, passed_over: frozenset[str]) -> None:
+    """Give a container other entries, in their order."""
+    if not isinstance(container, dict):
+        container.clear()
+        (container.update if isinstance(container, set) else container.extend)(entries)
+        return
+    if passed_over:  # the attributes of a module, some of which another thread may read meanwhile
+        for name in [name for name in container if name not in entries and name not in passed_over]:
+            del container[name]
+    else:
+        container.clear()
+    container.update(entries)
