@@ -122,18 +122,17 @@ class Exact:
         of_state, of_weights = vmap(back, chunk_size=_TOGETHER)(rows.split(each_entry, after))
         dtype = rows.join(after).dtype
         M = torch.cat([of_weights[name].reshape(len(each_entry), -1) for name in self.names], 1).to(dtype)
-        if self.before is None:
-            return _Influence(rows, M)
-        with without_autocast(M.device):
-            J = self.before.rows.join(of_state).to(dtype)
-            return _Influence(rows, _advanced(J, self.before.P, M, rows.samples))
+        if self.before is not None:
+            with without_autocast(M.device):
+                _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
+        return _Influence(rows, M)
 
 
-def _advanced(J: Tensor, P: Tensor, M: Tensor, samples: int) -> Tensor:
-    """Return ``J P + M``; sample by sample, if no sample depends on another one."""
+def _advance(M: Tensor, J: Tensor, P: Tensor, samples: int) -> None:
+    """Add ``J P`` to M, sample by sample if no sample depends on another one."""
     blocks = J.unflatten(1, (samples, -1)).unflatten(0, (samples, -1))
     own = blocks.diagonal(dim1=0, dim2=2)  # (entries after, entries before, samples)
     if samples == 1 or own.count_nonzero() != J.count_nonzero():
-        return torch.addmm(M, J, P)
-    M, P = (each.unflatten(0, (samples, -1)) for each in (M, P))
-    return torch.baddbmm(M, own.permute(2, 0, 1), P).flatten(0, 1)
+        M.addmm_(J, P)
+    else:
+        M.unflatten(0, (samples, -1)).baddbmm_(own.permute(2, 0, 1), P.unflatten(0, (samples, -1)))
