@@ -4,6 +4,7 @@ Processor time of a step as a multiple of a forward step, and the most memory of
 rule takes less memory than back-propagation through time does.
 """
 
+import gc
 import time
 from collections.abc import Callable
 from statistics import median
@@ -86,6 +87,7 @@ def measured(model: st.SpikingNet, ways: dict[str, Callable[[Tensor], None]], x:
 def used(model: st.SpikingNet, way: Callable[[Tensor], None], x: Tensor) -> float:
     """Return the most memory of tensors, in MB."""
     model.zero_grad()
+    gc.collect()  # what an earlier call has left would be freed meanwhile, and taken off
     return peak(lambda: way(x))
 
 
