@@ -29,7 +29,7 @@ RESETS: dict[str, tuple[Any, Any]] = {
 }
 
 
-class Neurons(brainstate.nn.Module):
+class Neurons(brainstate.nn.Module):  # type: ignore[misc]
     """A LIF whose state is the membrane before its reset, as one line of equations."""
 
     def __init__(self, size: int, reset: Callable[..., Any]) -> None:
@@ -45,7 +45,7 @@ class Neurons(brainstate.nn.Module):
         return SPIKE(self.u.value - 1.0)
 
 
-class Network(brainstate.nn.Module):
+class Network(brainstate.nn.Module):  # type: ignore[misc]
     """Layers of neurons, and a linear readout."""
 
     def __init__(self, weights: list[tuple[Any, Any]], reset: Callable[..., Any]) -> None:
