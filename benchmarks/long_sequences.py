@@ -2,6 +2,7 @@
 
 .venv/bin/python -m benchmarks.long_sequences                  six ways; three layers of 256 LIF, T = 4000, B = 16
 .venv/bin/python -m benchmarks.long_sequences 100000           the one that fits a sequence of so many steps
+.venv/bin/python -m benchmarks.long_sequences turns           recompute and one call in turns: the ratio of their times
 """
 
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -102,8 +104,29 @@ def measure(way: str, steps: int) -> None:
     print(f"{way:32} {peak(train):5.0f} MB {min(times):7.2f} s   norm of the gradient {norm:.6e}")
 
 
+def turns(first: str = "one call", second: str = "time_chunk and recompute") -> None:
+    """Train with two ways in turns in one process, and print the median and the range of the ratio of their times."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x = (torch.rand(N, T, 16) < 0.3).float()
+    ways = [WAYS[way]() for way in (first, second)]
+    ratios = []
+    for turn in range(2 * REPEATS + 1):
+        took = []
+        for model, act in ways if turn % 2 else ways[::-1]:
+            model.zero_grad()
+            start = time.process_time()
+            act(x).square().mean().backward()
+            took.append(time.process_time() - start)
+        if turn:  # in the first turn, kernels are compiled
+            ratios.append(took[1] / took[0] if turn % 2 else took[0] / took[1])
+    print(f"{second} / {first}: {median(ratios):.2f} times as long, {min(ratios):.2f} to {max(ratios):.2f}")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if sys.argv[1:] == ["turns"]:
+        turns()
+    elif len(sys.argv) == 3:
         measure(sys.argv[1], int(sys.argv[2]))
     else:
         ways, length = (["the same with time_chunk='auto'"], sys.argv[1]) if len(sys.argv) == 2 else (WAYS, str(T))

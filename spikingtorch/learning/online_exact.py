@@ -1,27 +1,70 @@
 """Real-time recurrent learning of a whole network.
 
-Let S be the state of all layers and theta a weight. The influence P = dS/dtheta runs forward in time:
+Let S be the state of all layers and theta the weights. The influence P = dS/dtheta runs forward in time:
 
-    P[t] = dS[t]/dS[t-1] P[t-1] + dS[t]/dtheta
+    P[t] = J[t] P[t-1] + M[t]          J = dS[t]/dS[t-1],  M = dS[t]/dtheta at fixed S[t-1]
 
-Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. A
-step costs as many runs of the network as there are weights, and P has (weights x neurons) entries for each sample.
+Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. J
+and M come from the step by one vector-Jacobian product for each entry of S. P has (weights x entries of S) numbers, and
+with many weights, the product J P takes most of the time.
 
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vjp, vmap
 
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.learning.online_step import Stepper, Tape
 from spikingtorch.spikingnet.pure import run
 
-# weights whose columns of the influence are computed together
+# entries of the state whose rows of J and M are computed together
 _TOGETHER = 512
+
+
+class _Rows(NamedTuple):
+    """The order of the entries of S: sample by sample.
+
+    Attributes:
+        shapes: the shape of each tensor of the state, by its name.
+        samples: the number of samples; 1 if a tensor of the state does not begin with an axis of samples.
+    """
+
+    shapes: dict[str, torch.Size]
+    samples: int
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor], samples: int) -> "_Rows":
+        """Return the order for a state."""
+        split = all(each.shape[:1] == (samples,) for each in state.values())
+        return cls({name: each.shape for name, each in state.items()}, samples if split else 1)
+
+    def join(self, state: dict[str, Tensor]) -> Tensor:
+        """Return tensors of shape (..., *shape) as one, of shape (..., entries of S)."""
+        first = next(iter(state))
+        outer = state[first].shape[: state[first].ndim - len(self.shapes[first])]
+        return torch.cat([state[name].reshape(*outer, self.samples, -1) for name in self.shapes], -1).flatten(-2)
+
+    def split(self, joined: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors that ``join`` has joined, in the dtypes of others."""
+        sizes = [shape.numel() // self.samples for shape in self.shapes.values()]
+        parts = joined.unflatten(-1, (self.samples, -1)).split(sizes, -1)
+        outer = joined.shape[:-1]
+        return {
+            name: part.reshape(*outer, *shape).to(like[name].dtype)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+class _Influence(NamedTuple):
+    """P, of shape (entries of S, entries of theta), and the order of its rows."""
+
+    rows: _Rows
+    P: Tensor
 
 
 class Exact:
@@ -30,56 +73,66 @@ class Exact:
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
-        # for each tensor of the state, its derivative by every entry of every weight: (entries, N, ...)
-        self.before: dict[str, Tensor] = {}
-        self.now: dict[str, Tensor] = {}
+        self.before: _Influence | None = None
+        self.now: _Influence | None = None
 
     def reset(self) -> None:
         """Forget the past."""
-        self.names, self.before, self.now = (), {}, {}
+        self.names, self.before, self.now = (), None, None
 
     def advance(self, tape: Tape) -> None:
         """Compute the influence on the state after a step."""
         known = dict(self.stepper.model.named_parameters())
         if tape.state is None:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
-        self.before = self.now
-        if self.names:
-            self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
+        self.before, self.now = self.now, None
+        if self.names and any(each.is_floating_point() for each in tape.after.values()):
+            weights = {name: known[name].detach() for name in self.names}
+            # the masks of dropout are those of the step
+            self.now = same_random_numbers(tape.x.device, lambda: self._after(tape, weights))
 
     def add(self, signals: dict[str, Tensor]) -> None:
         """Add the gradient through the state before the step to ``.grad``."""
-        found = [
-            self.before[key].flatten(1) @ signal.flatten() for key, signal in signals.items() if key in self.before
-        ]
-        if not found:
+        if self.before is None:
             return
+        rows, P = self.before
+        whole = {name: signals.get(name, P.new_zeros(shape)) for name, shape in rows.shapes.items()}
+        with without_autocast(P.device):
+            found = rows.join(whole).to(P.dtype) @ P
         weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]
-        parts = sum(found[1:], found[0]).split([each.numel() for each in weights])
-        for weight, part in zip(weights, parts, strict=True):
+        for weight, part in zip(weights, found.split([each.numel() for each in weights]), strict=True):
             if weight.requires_grad:
                 torch.autograd.backward([weight], [part.reshape(weight.shape)])
 
-    def _columns(self, tape: Tape, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the derivative of the state after a step by every entry of the weights."""
-        state = {key: each.detach() for key, each in (tape.state or {}).items()}
-        moving = {key: each for key, each in state.items() if each.is_floating_point()}
-        places = torch.arange(sum(each.numel() for each in weights.values()), device=tape.x.device)
-        own = dict(zip(weights, places.split([each.numel() for each in weights.values()]), strict=True))
+    def _after(self, tape: Tape, weights: dict[str, Tensor]) -> _Influence:
+        """Return the influence on the state after a step."""
+        state = {name: each.detach() for name, each in (tape.state or {}).items()}
+        moving = {name: state[name] for name in (self.before.rows.shapes if self.before else ())}
 
-        def after(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+        def step(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
             before = None if tape.state is None else state | moved
             found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params=given)[0]
-            return {key: each for key, each in found.items() if each.is_floating_point()}
+            return {name: each for name, each in found.items() if each.is_floating_point()}
 
-        def column(place: Tensor, tangents: dict[str, Tensor]) -> Any:
-            one = {key: (own[key] == place).to(each.dtype).reshape(each.shape) for key, each in weights.items()}
-            return jvp(after, (moving, weights), (tangents, one))[1]
+        assert tape.random is not None
+        tape.random.put_back()
+        after, back = vjp(step, moving, weights)[:2]
+        rows = _Rows.of(after, len(tape.x))
+        each_entry = torch.eye(sum(map(Tensor.numel, after.values())), device=tape.x.device)
+        of_state, of_weights = vmap(back, chunk_size=_TOGETHER)(rows.split(each_entry, after))
+        dtype = rows.join(after).dtype
+        M = torch.cat([of_weights[name].reshape(len(each_entry), -1) for name in self.names], 1).to(dtype)
+        if self.before is not None:
+            with without_autocast(M.device):
+                _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
+        return _Influence(rows, M)
 
-        def work() -> dict[str, Tensor]:
-            assert tape.random is not None
-            tape.random.put_back()  # the masks of dropout are those of the step
-            found: dict[str, Tensor] = vmap(column, chunk_size=_TOGETHER, randomness="same")(places, self.before)
-            return found
 
-        return same_random_numbers(tape.x.device, work)
+def _advance(M: Tensor, J: Tensor, P: Tensor, samples: int) -> None:
+    """Add ``J P`` to M, sample by sample if no sample depends on another one."""
+    blocks = J.unflatten(1, (samples, -1)).unflatten(0, (samples, -1))
+    own = blocks.diagonal(dim1=0, dim2=2)  # (entries after, entries before, samples)
+    if samples == 1 or own.count_nonzero() != J.count_nonzero():
+        M.addmm_(J, P)
+    else:
+        M.unflatten(0, (samples, -1)).baddbmm_(own.permute(2, 0, 1), P.unflatten(0, (samples, -1)))

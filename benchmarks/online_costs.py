@@ -1,0 +1,144 @@
+"""Costs of online rules beside those of back-propagation through time: ``python -m benchmarks.online_costs``.
+
+Processor time of a step as a multiple of a forward step, and the most memory of tensors; then the steps from which on a
+rule takes less memory than back-propagation through time does.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from benchmarks.long_sequences import peak
+from benchmarks.online_rules import DETACHED
+from spikingtorch import learning
+from spikingtorch.learning.online_learner import Rule
+
+RULES: tuple[Rule, ...] = ("last_step", "presynaptic", "diagonal", "exact")
+SIZES = (64, 512)
+EXACT_UP_TO = 64
+STEPS, ROUNDS, OUTPUTS = 20, 9, 10
+
+
+class Cost(NamedTuple):
+    """Time of a step as a multiple of a forward step, and the most memory of tensors, in MB."""
+
+    time: float
+    memory: float
+
+
+def network(size: int) -> st.SpikingNet:
+    """Return two layers of LIF, and a readout."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        linear = nn.Linear(size, size)
+        with torch.no_grad():
+            linear.weight.mul_(3.0)
+            linear.bias.add_(0.2)
+        layers += [linear, st.LIF(tau=4.0, reset=DETACHED)]
+    return st.SpikingNet(nn.Sequential(*layers, nn.Linear(size, OUTPUTS)))
+
+
+def data(size: int, samples: int, steps: int) -> Tensor:
+    """Return spikes, samples first."""
+    return (torch.rand(samples, steps, size) < 0.3).float()
+
+
+def forward(model: st.SpikingNet, x: Tensor) -> None:
+    """Run a stream step by step, without gradients."""
+    with torch.no_grad():
+        for t in range(x.shape[1]):
+            model(x[:, t : t + 1], init=t == 0)
+
+
+def by_rule(model: st.SpikingNet, x: Tensor, rule: Rule) -> None:
+    """Add the gradients of a rule, with a loss at each step."""
+    learner = learning.online(model, rule)
+    for t in range(x.shape[1]):
+        learner.backward(learner.step(x[:, t]).square().mean())
+
+
+def by_bptt(model: st.SpikingNet, x: Tensor) -> None:
+    """Add the gradients of back-propagation through time, with the same losses."""
+    torch.as_tensor(model(x)).square().mean((0, 2)).sum().backward()
+
+
+def measured(model: st.SpikingNet, ways: dict[str, Callable[[Tensor], None]], x: Tensor) -> dict[str, Cost]:
+    """Return the costs of some ways that take turns; the first one is what the times are multiples of."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, way in ways.items():
+            model.zero_grad()
+            start = time.process_time()
+            way(x)
+            if turn:  # the first turn warms up
+                times[name].append(time.process_time() - start)
+    base = next(iter(times.values()))
+    ratios = {name: median(a / b for a, b in zip(each, base, strict=True)) for name, each in times.items()}
+    return {name: Cost(ratios[name], used(model, way, x)) for name, way in ways.items()}
+
+
+def used(model: st.SpikingNet, way: Callable[[Tensor], None], x: Tensor) -> float:
+    """Return the most memory of tensors, in MB."""
+    model.zero_grad()
+    gc.collect()  # what an earlier call has left would be freed meanwhile, and taken off
+    return peak(lambda: way(x))
+
+
+def costs(size: int) -> dict[str, Cost]:
+    """Return what a step of one sample costs, for each rule and for back-propagation through time."""
+    model, x = network(size), data(size, 1, STEPS)
+    ways: dict[str, Callable[[Tensor], None]] = {
+        "forward": lambda x: forward(model, x),
+        "BPTT": lambda x: by_bptt(model, x),
+    }
+    for rule in RULES:
+        if rule != "exact" or size <= EXACT_UP_TO:
+            ways[rule] = lambda x, rule=rule: by_rule(model, x, rule)  # type: ignore[misc]
+    return measured(model, ways, x)
+
+
+def crossover(rule: Rule, size: int = 256, samples: int = 16, most: int = 1024) -> int:
+    """Return the number of steps from which on a rule takes less memory than back-propagation through time.
+
+    It looks from one step to ``most``, and halves the range until one number is left.
+    """
+    model = network(size)
+
+    def memory(way: Callable[[Tensor], None], steps: int) -> float:
+        x = data(size, samples, steps)
+        way(x)  # kernels are compiled
+        return used(model, way, x)
+
+    of_rule = memory(lambda x: by_rule(model, x, rule), 6)
+    few, many = 1, most
+    while few < many:
+        middle = (few + many) // 2
+        if memory(lambda x: by_bptt(model, x), middle) > of_rule:
+            many = middle
+        else:
+            few = middle + 1
+    return few
+
+
+def main() -> None:
+    """Print both tables in Markdown."""
+    torch.set_num_threads(1)
+    found = {size: costs(size) for size in SIZES}
+    print("| | " + " | ".join(f"{size}-{size}-{OUTPUTS}: time, MB" for size in SIZES) + " |")
+    print("|---" * (1 + len(SIZES)) + "|")
+    for name in found[SIZES[0]]:
+        cells = [f"{one.time:.1f}, {one.memory:.2f}" if (one := each.get(name)) else "" for each in found.values()]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    for rule in RULES[:3]:
+        print(f"{rule}: less memory than BPTT from T = {crossover(rule)} on, at N = 256")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The costs of online rules in docs/learning_costs.md: memory is what the command measures."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.online_costs import RULES, by_rule, crossover, data, network, used
+from spikingtorch.learning.online_learner import Rule
+
+PAGE = (Path(__file__).parents[2] / "docs" / "learning_costs.md").read_text()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_page_has_the_memory_of_each_rule(rule: Rule) -> None:
+    (stated,) = re.findall(rf"^\| {rule} \| [\d.]+, ([\d.]+) \|", PAGE, re.MULTILINE)
+    model = network(64)
+    found = used(model, lambda x: by_rule(model, x, rule), data(64, 1, 20))
+    assert float(stated) == pytest.approx(found, rel=0.1, abs=0.02)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ["presynaptic", "diagonal"])
+def test_the_page_says_from_which_length_on_a_rule_takes_less_memory(rule: Rule) -> None:
+    (stated,) = re.findall(rf"`{rule}` takes less memory than BPTT from T = (\d+) on", PAGE)
+    assert int(stated) == pytest.approx(crossover(rule), rel=0.15)
