@@ -36,11 +36,53 @@ class Partials(NamedTuple):
     of_input: tuple[Tensor, ...]
 
 
+class Linearized(NamedTuple):
+    """An elementwise step that returns its derivatives beside its output, neuron by neuron.
+
+        state[t], (out[t], ds[t]/d(h, x), dh[t]/d(h, x)) = ...        h = h[t-1], s = out[t], x = x[t]
+
+    Both derivatives are ``Partials``, with a row for each floating tensor of the output, and of the state after the
+    step. Because no neuron depends on another one, the gradient of the sum over the neurons of a result holds the
+    derivatives of all neurons: one vector-Jacobian product for each row. A scan has all of it in one kernel.
+
+    Args:
+        step: a pure function ``(state, x, **params) -> (state, out)`` that computes each neuron from itself alone.
+        of_states: whether dh[t]/d(h, x) is needed; else it has no rows.
+
+    >>> from spikingtorch.functional import LIFState, lif_step, none
+    >>> step = Linearized(lif_step)
+    >>> _, (s, _, of_states) = step(LIFState(v=torch.zeros(2)), torch.ones(2), decay=0.5, reset=none)
+    >>> s, of_states.of_state[0][0], of_states.of_input[0]
+    (tensor([1., 1.]), tensor([0.5000, 0.5000]), tensor([1., 1.]))
+    """
+
+    step: StepFunction
+    of_states: bool = True
+
+    def __call__(self, state: Any, x: Tensor, **params: Any) -> tuple[Any, tuple[Any, Partials, Partials]]:
+        """Advance one step."""
+        leaves, rebuild = floating(state)
+
+        def results(*given: Tensor) -> tuple[list[Tensor], tuple[Any, Any]]:
+            after, out = self.step(rebuild(given[:-1]), given[-1], **params)
+            return [*floating(out)[0], *(floating(after)[0] if self.of_states else [])], (after, out)
+
+        vjp: Any = torch.func.vjp  # with has_aux, it returns three results
+        found, pull, (after, out) = vjp(results, *leaves, x, has_aux=True)
+        rows = [
+            pull([torch.ones_like(other) if at == place else torch.zeros_like(other) for at, other in enumerate(found)])
+            for place in range(len(found))
+        ]
+        number = len(floating(out)[0])
+        first, second = [
+            Partials(tuple([tuple(row[:-1]) for row in part]), tuple([row[-1] for row in part]))
+            for part in (rows[:number], rows[number:])
+        ]
+        return after, (out, first, second)
+
+
 def partials(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, Any] | None = None) -> Partials:
     """Return the derivatives of the next state of an elementwise step.
-
-    Because no neuron depends on another one, the sum over the neurons of a new state has the derivatives of all neurons
-    as its gradient: one vector-Jacobian product for each row.
 
     Args:
         step: a pure function ``(state, x, **params) -> (state, out)`` that computes each neuron from itself alone.

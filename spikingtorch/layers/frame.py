@@ -47,6 +47,8 @@ class Frame:
         self.fold: Any = None  # the token of all steps; None in a network that steps
         self.skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
         self.activity: Any = None  # the activity check of this call, if any
+        # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
+        self.advance: Any = None
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         # the thread in which the layers find this frame; None for every thread
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
@@ -57,6 +59,7 @@ class Frame:
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
             self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
+            self.advance = next((around.advance for around in self._around if around is not None), None)
             for layer, around in zip(layers, self._around, strict=False):
                 if around is not None and around.fold is not None:  # a fold: its layers have no single state
                     layer._refuse_in_fold("reset()" if starts else "detach_()")

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from spikingtorch.functional.core.surroundings import same_random_numbers
-from spikingtorch.learning.online_step import Stepper, Tape
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.learning.online_step import Memories, Stepper, Tape
 from spikingtorch.spikingnet.pure import run
 
 # weights whose columns of the influence are computed together
@@ -29,29 +30,45 @@ class Exact:
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
+        self.memories: Memories | None = None
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
         # for each tensor of the state, its derivative by every entry of every weight: (entries, N, ...)
         self.before: dict[str, Tensor] = {}
         self.now: dict[str, Tensor] = {}
+        self._tape: Tape | None = None
 
     def reset(self) -> None:
         """Forget the past."""
+        self.memories = self._tape = None
         self.names, self.before, self.now = (), {}, {}
 
-    def advance(self, tape: Tape) -> None:
-        """Compute the influence on the state after a step."""
+    def step(self, x: Tensor, init: bool | Tensor) -> Any:
+        """Advance one step, and the influence; return the output with its graph."""
+        with torch.enable_grad():
+            tape = self._tape = self.stepper.run(self.memories, x, init, None)
+        self.memories = tape.memories
         known = dict(self.stepper.model.named_parameters())
         if tape.state is None:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
         self.before = self.now
         if self.names:
-            self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
+            with torch.no_grad():
+                self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
+        return tape.out
 
-    def add(self, signals: dict[str, Tensor]) -> None:
-        """Add the gradient through the state before the step to ``.grad``."""
-        found = [
-            self.before[key].flatten(1) @ signal.flatten() for key, signal in signals.items() if key in self.before
-        ]
+    def backward(self, grads: list[Tensor]) -> None:
+        """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
+        tape = self._tape
+        assert tape is not None
+        outs = [(out, grad) for out, grad in zip(leaves_of(tape.out), grads, strict=True) if out.requires_grad]
+        if not outs:
+            return
+        torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)
+        found = []
+        for key, leaf in (tape.state or {}).items():
+            if leaf.grad is not None and key in self.before:
+                found.append(self.before[key].flatten(1) @ leaf.grad.flatten())
+            leaf.grad = None
         if not found:
             return
         weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]

@@ -13,6 +13,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.streams import _named
+from spikingtorch.learning.online_gradients import Product
 from spikingtorch.learning.online_synapses import synapses_of
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.parts import Parts
@@ -20,6 +21,8 @@ from spikingtorch.spikingnet.parts import Parts
 Memories = dict[StatefulLayer, Any]
 # a function that a layer's output passes through on its way to the layers above
 Outward = Callable[[StatefulLayer, Any], Any]
+Advance = Callable[[Any, Any, bool | Tensor, Tensor | None], Any]
+Products = dict[Any, Product | None]
 
 
 class Tape(NamedTuple):
@@ -81,16 +84,53 @@ class Stepper:
         model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
         frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
-        state = None if memories is None else self._named(frame.memories)
+        state = None if memories is None else self.named(frame.memories)
         random = RandomNumbers.now(x.device) if self.repeats else None
 
         def work() -> Tape:
             with self._tapped(outward) as tapped, frame:
                 out = model(x.unsqueeze(1), init)
             now = tree_map(lambda leaf: leaf[:, 0], out)
-            return Tape(state, init, x, self._named(frame.memories), dict(frame.memories), now, *tapped, random)
+            return Tape(state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped, random)
 
         return model.alone(work, frame.leave)
+
+    def run_layers(
+        self, memories: Memories | None, x: Tensor, init: bool | Tensor, advance: Advance, products: Products
+    ) -> tuple[Any, Memories]:
+        """Run one step, in which a function advances the layers; return the output and the memories.
+
+        Args:
+            memories: the memories to start from; None at rest.
+            x: input of one step, shape (N, ...).
+            init: as in a call of the network.
+            advance: see ``Frame.advance``.
+            products: takes the products of these modules; None for one that has not been called, or twice.
+        """
+        model, parts = self.model, self._parts
+        frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        frame.advance = advance
+        frame.memories.update(memories or {})
+        hooks: list[Any] = []
+
+        def multiply(module: Any, args: Any, out: Any) -> None:
+            met.append(module)
+            products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
+
+        def remove() -> None:
+            frame.leave()
+            for hook in hooks:
+                hook.remove()
+
+        def work() -> tuple[Any, Memories]:
+            hooks.extend([module.register_forward_hook(multiply) for module in products])
+            with frame:
+                out = model(x.unsqueeze(1), init)
+            remove()
+            return tree_map(lambda leaf: leaf[:, 0], out), frame.memories
+
+        met: list[Any] = []
+        return model.alone(work, remove)
 
     def rehearse(self, x: Tensor, outward: Outward) -> Tape:
         """Run a step at rest that changes neither buffers nor random numbers."""
@@ -101,7 +141,7 @@ class Stepper:
                 buffer.data.copy_(value)  # graphs that hold the buffer stay valid
         return tape
 
-    def _named(self, memories: Memories) -> dict[str, Tensor]:
+    def named(self, memories: Memories) -> dict[str, Tensor]:
         """Return the tensors of memories by the names of ``model.get_state()``."""
         found: dict[str, Tensor] = {}
         for path, layer in self.layers.items():

@@ -28,10 +28,6 @@ class Linear(NamedTuple):
         out, size = trace.shape[-2:]
         return torch.einsum("no,noi->oi", signal.reshape(-1, out), trace.reshape(-1, out, size))
 
-    def outer(self, signal: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of the weight for a gradient of the product and an input."""
-        return signal.reshape(-1, signal.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-
     def of_bias(self, signal: Tensor) -> Tensor:
         """Return a signal (..., out) summed to the shape of the bias."""
         return signal.reshape(-1, signal.shape[-1]).sum(0)

@@ -8,41 +8,58 @@ one for each input.
 Source: G. Bellec et al., Nat. Commun. 11 (2020), doi:10.1038/s41467-020-17236-y; M. Xiao et al., arXiv:2210.04195.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.eligibility import Partials, eligibility, floating, partials
 from spikingtorch.functional.state import reset_where
-from spikingtorch.learning.online_step import Tape
-from spikingtorch.learning.online_synapses import Synapses, synapses_of
-from spikingtorch.learning.online_units import Moment, Unit, moment
+from spikingtorch.learning.online_gradients import Product, add_gradient, add_product, parameter_of
+from spikingtorch.learning.online_layers import Local
+from spikingtorch.learning.online_moment import Moment
+from spikingtorch.learning.online_synapses import Linear, Synapses, synapses_of
+from spikingtorch.learning.online_units import Unit
 
 Trace = tuple[Tensor, ...]
 # signals for the floating tensors of a unit's state, neuron by neuron
 Signals = list[Tensor]
 
 
+class Seen(NamedTuple):
+    """What traces advance from.
+
+    Attributes:
+        moment: what the neurons saw.
+        found: the derivatives of their next state.
+        x: the input of the synapses that lead to them; None if there are none.
+    """
+
+    moment: Moment
+    found: Partials
+    x: Tensor | None
+
+
 class Traced(NamedTuple):
     """A weight with its trace.
 
     Attributes:
-        weight: returns the weight; a parametrized one with its graph.
-        advance: the trace after a step, from the trace before it (None at rest), what the neurons saw, and the tape.
-        gradient: the gradient of the weight, from signals and trace.
+        advance: the trace after a step, from the trace before it (None at rest) and from what the neurons saw.
+        add: adds the gradient of the weight to ``.grad``, from signals and the trace.
     """
 
-    weight: Callable[[], Tensor]
-    advance: Callable[[Trace | None, Moment, Partials, Tape], Trace]
-    gradient: Callable[[Signals, Trace], Tensor]
+    advance: Callable[[Trace | None, Seen], Trace]
+    add: Callable[[Signals, Trace], None]
 
 
 class Traces:
     """Eligibility traces of all units.
+
+    The traces before a step are needed until its last ``add``. So they advance when the next step begins.
 
     Args:
         units: the units of the network.
@@ -54,44 +71,46 @@ class Traces:
         self,
         units: tuple[Unit, ...],
         traced: Callable[[Unit], list[Traced]],
-        of_neurons: Callable[[Unit, Moment], Partials],
+        of_neurons: Callable[[Unit, Local], Partials],
     ) -> None:
-        self.units = {unit: traced(unit) for unit in units}
+        self.units = {unit.path: (unit, weights) for unit in units if (weights := traced(unit))}
         self.of_neurons = of_neurons
-        self.before: dict[int, tuple[tuple[str, ...], list[Trace]]] = {}
-        self.now: dict[int, tuple[tuple[str, ...], list[Trace]]] = {}
+        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
+        self._seen: dict[str, Seen] = {}
 
     def reset(self) -> None:
         """Forget the past."""
-        self.now = {}
+        self.before, self._seen = {}, {}
 
-    def advance(self, tape: Tape) -> None:
-        """Compute the traces after a step."""
-        self.before, self.now = self.now, {}
-        for number, (unit, weights) in enumerate(self.units.items()):
-            if not weights:
+    def begin(self, init: bool | Tensor) -> None:
+        """Advance the traces to the beginning of a step, and forget those of samples that start again."""
+        self.advance()
+        if isinstance(init, Tensor):
+            self.before = {path: [reset_where(init, each) for each in traces] for path, traces in self.before.items()}
+
+    def advance(self) -> None:
+        """Advance the traces by the last step, if that has not been done yet."""
+        for path, seen in self._seen.items():
+            _, weights = self.units[path]
+            old: list[Any] = [None] * len(weights) if seen.moment.starts else self.before[path]
+            self.before[path] = [each.advance(trace, seen) for each, trace in zip(weights, old, strict=True)]
+        self._seen = {}
+
+    def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None]) -> None:
+        """Note what each unit saw in a step."""
+        for path, (unit, _) in self.units.items():
+            local = locals_.get(unit.layer)
+            if local is None:
                 continue
-            seen = moment(unit, tape)
-            found = self.of_neurons(unit, seen)
-            old: list[Any] = [None] * len(weights) if seen.starts else self.before[number][1]
-            if isinstance(tape.init, Tensor) and not seen.starts:
-                old = [reset_where(tape.init, trace) for trace in old]
-            traces = [each.advance(trace, seen, found, tape) for each, trace in zip(weights, old, strict=True)]
-            self.now[number] = seen.names, traces
+            product = None if unit.synapses is None else products[unit.synapses.module]
+            x = None if product is None else lift(product.x.detach())
+            self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x)
 
-    def add(self, signals: dict[str, Tensor]) -> None:
+    def add(self, unit: Unit, signals: Signals) -> None:
         """Add the gradient through each neuron's own state before the step to ``.grad``."""
-        for number, weights in enumerate(self.units.values()):
-            if number not in self.before:
-                continue
-            names, traces = self.before[number]
-            own = [signals.get(name) for name in names]
-            here = [signal for signal in own if signal is not None]
-            if not here:
-                continue
-            whole = [torch.zeros_like(here[0]) if signal is None else signal for signal in own]
-            for each, trace in zip(weights, traces, strict=True):
-                torch.autograd.backward([each.weight()], [each.gradient(whole, trace)])
+        if unit.path in self.before:
+            for each, trace in zip(self.units[unit.path][1], self.before[unit.path], strict=True):
+                each.add(signals, trace)
 
 
 def per_synapse(unit: Unit) -> list[Traced]:
@@ -100,14 +119,13 @@ def per_synapse(unit: Unit) -> list[Traced]:
     for synapses, fed in _synapses(unit):
         module: Any = synapses.module
         if module.weight.requires_grad:
-            found.append(Traced(partial(getattr, module, "weight"), partial(_dense, synapses, fed), _summed(synapses)))
+            add = partial(_add_summed, synapses)
+            found.append(Traced(partial(_dense, synapses, fed), add))
         if fed and module.bias is not None and module.bias.requires_grad:
-            of_bias = partial(_contracted, synapses.of_bias)
-            found.append(Traced(partial(getattr, module, "bias"), partial(_elementwise, _one), of_bias))
+            found.append(Traced(partial(_elementwise, _one), partial(_add_to_bias, synapses)))
     recurrent: Any = getattr(unit.layer, "recurrent", None)
     if isinstance(recurrent, Tensor) and recurrent.requires_grad:
-        to_shape = partial(_contracted, lambda signal: signal.sum_to_size(recurrent.shape))
-        found.append(Traced(lambda: recurrent, partial(_elementwise, _spikes), to_shape))
+        found.append(Traced(partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
     return found
 
 
@@ -117,35 +135,35 @@ def per_input(unit: Unit) -> list[Traced]:
     for synapses, fed in _synapses(unit):
         module: Any = synapses.module
         if module.weight.requires_grad:
-            advance, outer = partial(_common, synapses, fed), partial(_outer, synapses)
-            found.append(Traced(partial(getattr, module, "weight"), advance, outer))
+            found.append(Traced(partial(_common, partial(_arriving, fed)), partial(_add_outer, synapses)))
         if fed and module.bias is not None and module.bias.requires_grad:
-            of_bias = partial(_contracted, synapses.of_bias)
-            found.append(Traced(partial(getattr, module, "bias"), partial(_elementwise, _one), of_bias))
+            found.append(Traced(partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
     return found
 
 
 class LeakAtRest:
-    """The derivatives of neurons at rest; they are computed again if a parameter or the shape of the input changes."""
+    """The derivatives of neurons at rest; they are computed again if a parameter or the form of the input changes."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, Partials]] = {}
 
-    def __call__(self, unit: Unit, seen: Moment) -> Partials:
-        """Return the derivatives of the neurons of a unit at rest, without an input."""
+    def __call__(self, unit: Unit, local: Local) -> Partials:
+        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons."""
         layer: Any = unit.layer
         params = [each for name, each in layer.whole_step()[1].items() if name != "recurrent_weight"]
-        if any(isinstance(leaf, Tensor) for leaf in leaves_of(params)):  # a tensor may be written on
-            return leak_at_rest(seen)
-        key = (params, seen.z.shape, seen.z.dtype, seen.z.device)
-        if unit.path not in self._known or self._known[unit.path][0] != key:
-            self._known[unit.path] = key, leak_at_rest(seen)
-        return self._known[unit.path][1]
+        key = (params, local.moment.z.shape, local.moment.z.dtype, local.moment.z.device)
+        known = self._known.get(unit.path)
+        # a tensor may be written on
+        if known is None or any([isinstance(leaf, Tensor) for leaf in leaves_of(params)]) or known[0] != key:
+            of_state, of_input = leak_at_rest(local.moment)
+            rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
+            known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
+        return known[1]
 
 
-def own_partials(_: Unit, seen: Moment) -> Partials:
+def own_partials(_: Unit, local: Local) -> Partials:
     """Return the derivatives of neurons by their own state and input."""
-    return seen.partials()
+    return local.moment.partials() if local.of_state is None else local.of_state
 
 
 def leak_at_rest(seen: Moment) -> Partials:
@@ -174,67 +192,81 @@ def _synapses(unit: Unit) -> list[tuple[Synapses, bool]]:
     return found
 
 
-def _arriving(synapses: Synapses, fed: bool, seen: Moment, tape: Tape) -> Tensor:
-    return tape.products[synapses.module][0].detach() if fed else _spikes(seen)
+def _arriving(fed: bool, seen: Seen) -> Tensor:
+    if not fed:
+        return _spikes(seen)
+    assert seen.x is not None
+    return seen.x
 
 
-def _spikes(seen: Moment) -> Tensor:
-    assert seen.s is not None
-    return seen.s
+def _spikes(seen: Seen) -> Tensor:
+    assert seen.moment.s is not None
+    return seen.moment.s
 
 
-def _one(seen: Moment) -> Tensor:
-    return torch.ones_like(seen.z)
+def _one(seen: Seen) -> Tensor:
+    return torch.ones_like(seen.moment.z)
+
+
+def _one_for_all(seen: Seen) -> Tensor:
+    """Return ones for each sample, which broadcast to its neurons."""
+    z = seen.moment.z
+    return z.new_ones((z.shape[0], *(1,) * (z.ndim - 1)))
 
 
 def _advanced(trace: Trace | None, of_state: Any, of_input: Trace, x: Tensor) -> Trace:
-    """Return ``D e + b x``. A kernel of one step takes as long as these few products."""
+    """Return ``D e + b x``; a trace of one tensor is written on."""
     if trace is None:
-        return tuple(each * x for each in of_input)
+        return tuple([each * x for each in of_input])
+    if len(trace) == 1:
+        return (trace[0].mul_(of_state[0][0]).addcmul_(of_input[0], x),)
     return eligibility(trace, (of_state, of_input, x))[0]
 
 
-def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Moment, found: Partials, tape: Tape) -> Trace:
-    x = synapses.over_inputs(_arriving(synapses, fed, seen, tape))
-    of_state = tuple(tuple(synapses.over_neurons(each) for each in row) for row in found.of_state)
-    return _advanced(trace, of_state, tuple(map(synapses.over_neurons, found.of_input)), x)
+def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Seen) -> Trace:
+    x = synapses.over_inputs(_arriving(fed, seen))
+    of_state = tuple(tuple(synapses.over_neurons(each) for each in row) for row in seen.found.of_state)
+    return _advanced(trace, of_state, tuple(map(synapses.over_neurons, seen.found.of_input)), x)
 
 
-def _elementwise(x: Callable[[Moment], Tensor], trace: Trace | None, seen: Moment, found: Partials, _: Tape) -> Trace:
-    return _advanced(trace, found.of_state, found.of_input, x(seen))
+def _elementwise(x: Callable[[Seen], Tensor], trace: Trace | None, seen: Seen) -> Trace:
+    return _advanced(trace, seen.found.of_state, seen.found.of_input, x(seen))
 
 
-def _common(synapses: Synapses, fed: bool, trace: Trace | None, seen: Moment, found: Partials, tape: Tape) -> Trace:
-    """Advance the traces of the inputs, with the constants of one neuron."""
-    of_state = tuple(tuple(each.flatten()[0] for each in row) for row in found.of_state)
-    return _advanced(
-        trace, of_state, tuple(each.flatten()[0] for each in found.of_input), _arriving(synapses, fed, seen, tape)
-    )
+# the derivatives are those of one neuron
+_common = _elementwise
 
 
 def _parameter(name: str, value: nn.Parameter) -> Traced:
-    def advance(trace: Trace | None, seen: Moment, found: Partials, _: Tape) -> Trace:
-        return _advanced(trace, found.of_state, seen.of_parameter(name, value), torch.ones_like(seen.z))
+    def advance(trace: Trace | None, seen: Seen) -> Trace:
+        moment = seen.moment
+        return _advanced(trace, seen.found.of_state, moment.of_parameter(name, value), torch.ones_like(moment.z))
 
-    def gradient(signals: Signals, trace: Trace) -> Tensor:
-        return _contracted(lambda signal: signal.sum_to_size(value.shape), signals, trace)
-
-    return Traced(lambda: value, advance, gradient)
+    return Traced(advance, partial(_add_contracted, value))
 
 
-def _summed(synapses: Synapses) -> Callable[[Signals, Trace], Tensor]:
-    def gradient(signals: Signals, trace: Trace) -> Tensor:
-        found = [synapses.gradient(signal, each) for signal, each in zip(signals, trace, strict=True)]
-        return sum(found[1:], found[0])
-
-    return gradient
+def _add_summed(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    for signal, each in zip(signals, trace, strict=True):
+        add_gradient(parameter_of(synapses.module, "weight"), synapses.gradient(signal, each))
 
 
-def _outer(synapses: Synapses, signals: Signals, trace: Trace) -> Tensor:
-    found = [synapses.outer(signal, each) for signal, each in zip(signals, trace, strict=True)]
-    return sum(found[1:], found[0])
+def _add_outer(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    for signal, each in zip(signals, trace, strict=True):
+        if isinstance(synapses, Linear):
+            rows, inputs = signal.reshape(-1, signal.shape[-1]), each.reshape(-1, each.shape[-1])
+            add_product(parameter_of(synapses.module, "weight"), rows, inputs)
+        else:
+            add_gradient(parameter_of(synapses.module, "weight"), synapses.outer(signal, each))
 
 
-def _contracted(reduce: Callable[[Tensor], Tensor], signals: Signals, trace: Trace) -> Tensor:
+def _add_to_bias(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    add_gradient(parameter_of(synapses.module, "bias"), synapses.of_bias(_contracted(signals, trace)))
+
+
+def _add_contracted(weight: Tensor, signals: Signals, trace: Trace) -> None:
+    add_gradient(weight, _contracted(signals, trace).sum_to_size(weight.shape))
+
+
+def _contracted(signals: Signals, trace: Trace) -> Tensor:
     found = [signal * each for signal, each in zip(signals, trace, strict=True)]
-    return reduce(sum(found[1:], found[0]))
+    return found[0] if len(found) == 1 else sum(found[1:], found[0])
