@@ -1,5 +1,6 @@
 """Add gradients to ``.grad`` of weights, and pass them on through an ``nn.Linear``, as autograd does."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,22 +56,29 @@ class Product(NamedTuple):
         if bias is not None and bias.requires_grad:
             add_gradient(bias, flat.sum(0))
         if x.requires_grad:
-            pass_on(x, grad @ weight.detach())
+            pass_on([(x, grad @ weight.detach())])
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor:
     """Return a weight or bias of a module; a parametrized one with its graph."""
-    with torch.enable_grad():
-        found: Tensor = getattr(module, name)
-    return found
+    found: Any = module._parameters.get(name)
+    if found is None:
+        with torch.enable_grad():
+            found = getattr(module, name)
+    return found  # type: ignore[no-any-return]
 
 
-def pass_on(x: Tensor, grad: Tensor) -> None:
-    """Add a gradient to ``.grad`` of a leaf, or pass it on to the leaves from which x was computed."""
-    if not x.is_leaf:
-        torch.autograd.backward([x], [grad], retain_graph=True)
-    else:
-        x.grad = grad if x.grad is None else x.grad + grad
+def pass_on(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Pass gradients of activations on to the leaves from which these were computed, and add them to their ``.grad``.
+
+    Args:
+        pairs: activations that require gradients, each with its gradient.
+    """
+    if computed := [pair for pair in pairs if not pair[0].is_leaf]:
+        torch.autograd.backward([x for x, _ in computed], [grad for _, grad in computed], retain_graph=True)
+    for x, grad in pairs:
+        if x.is_leaf:
+            x.grad = grad if x.grad is None else x.grad + grad
 
 
 def add_gradient(weight: Tensor, grad: Tensor) -> None:

@@ -23,6 +23,7 @@ from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_moment import Moment
 
 
@@ -35,7 +36,7 @@ class Local(NamedTuple):
         outs: the leaves that stand for its floating outputs.
         made: these outputs with their graph, if autograd differentiates the layer; else empty.
         before: the floating tensors of the neurons' state before the step, leaves of this graph.
-        of_out: derivatives of the outputs by state and input, if the step has computed them.
+        of_out: derivatives of the outputs by state and input, (1, N, ...), if the step has computed them.
         of_state: the same for the next state.
     """
 
@@ -57,18 +58,17 @@ class Local(NamedTuple):
         given = [(at, grad) for at, grad in enumerate(grads) if grad is not None]
         if self.of_out is None:
             pairs = [(self.made[at], grad) for at, grad in given if self.made[at].requires_grad]
-            if pairs:
-                torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs], retain_graph=True)
+            pass_on(pairs)
             found = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) for leaf in self.before]
             for leaf in self.before:
                 leaf.grad = None
             return None, found or None
         of_state, of_input = self.of_out
-        z = _summed([grad * of_input[at] for at, grad in given])
+        z = _summed([grad * of_input[at][0] for at, grad in given])
         if self.moment.starts:
             return z, None
         number = len(of_state[given[0][0]])
-        return z, [_summed([grad * of_state[at][k] for at, grad in given]) for k in range(number)]
+        return z, [_summed([grad * of_state[at][k][0] for at, grad in given]) for k in range(number)]
 
 
 class LayerSteps:
@@ -113,12 +113,13 @@ class LayerSteps:
             memory = layer._start(first, init)
             layer._starts(memory, params, first)
             linearized = cached_step(Linearized, step, self.of_states)
-            state, found = F.scan(linearized, memory.state, lift(first).unsqueeze(0), params=params)
-            out, of_out, of_state = tree_map(_first, found)
+            xs = lift(first).unsqueeze(0)
+            state, (out, of_out, of_state) = F.scan(linearized, memory.state, xs, params=params)
+            out = tree_map(_first, out)
+            layer._remember(memory, state, layer._spikes(out), layer._spikes(out))
         handed = tree_map(_leaf, rounded(out, first.dtype))
-        layer._remember(memory, state, layer._spikes(out), layer._spikes(out))
-        moment = Moment(layer, memory.state, first, None, init, starts)
-        self.found[layer] = Local(moment, x, floating(handed)[0], [], [], of_out, of_state)
+        moment = Moment(layer, memory.state, first, None, init, starts, params)
+        self.found[layer] = Local(moment, x, leaves_of(handed), [], [], of_out, of_state)
         return handed
 
     def _recorded(self, layer: Any, inputs: Any, init: bool | Tensor, running: Tensor | None, starts: bool) -> Any:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_layers import LayerSteps, Local
 from spikingtorch.learning.online_step import Memories, Products, Stepper
 from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, per_input, per_synapse
@@ -73,8 +74,7 @@ class Layerwise:
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
         outs = [(out, grad) for out, grad in zip(leaves_of(self._out), grads, strict=True) if out.requires_grad]
-        if outs:
-            torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)
+        pass_on(outs)
         whole = None if self.feedback is None else torch.cat([grad.flatten(1) for grad in grads], dim=1)
         last = self.structure.units[-1].layer if self.structure.units else None
         for layer, local in reversed(self.steps.found.items()):
@@ -94,7 +94,7 @@ class Layerwise:
             if product is not None and product.is_plain(local.z):
                 product.pull(of_input)
             elif local.z.requires_grad:
-                torch.autograd.backward([local.z], [of_input.to(local.z.dtype)], retain_graph=True)
+                pass_on([(local.z, of_input.to(local.z.dtype))])
         if of_state is not None and self.traces is not None:
             self.traces.add(unit, of_state)
 

@@ -22,6 +22,7 @@ class Moment(NamedTuple):
         s: the spikes that come back to a recurrent layer; None for other layers.
         init: as the layer got it.
         starts: whether all samples start a new sequence.
+        params: of the step, if they are known.
     """
 
     layer: Any
@@ -30,6 +31,7 @@ class Moment(NamedTuple):
     s: Tensor | None
     init: bool | Tensor
     starts: bool
+    params: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, layer: StepLayer, state: Any, z: Tensor, init: bool | Tensor, starts: bool) -> "Moment":

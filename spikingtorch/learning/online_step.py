@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -107,30 +108,19 @@ class Stepper:
             advance: see ``Frame.advance``.
             products: takes the products of these modules; None for one that has not been called, or twice.
         """
-        model, parts = self.model, self._parts
-        frame = Frame(parts.layers, parts.hooks, is_pure=True)
-        frame.advance = advance
-        frame.memories.update(memories or {})
-        hooks: list[Any] = []
+        met, me = list[Any](), get_ident()
 
         def multiply(module: Any, args: Any, out: Any) -> None:
-            met.append(module)
-            products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
+            if get_ident() == me:
+                met.append(module)
+                products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
 
-        def remove() -> None:
-            frame.leave()
+        hooks = [module.register_forward_hook(multiply) for module in products]
+        try:
+            return self.model._advance_layers(x, init, memories or {}, advance)
+        finally:
             for hook in hooks:
                 hook.remove()
-
-        def work() -> tuple[Any, Memories]:
-            hooks.extend([module.register_forward_hook(multiply) for module in products])
-            with frame:
-                out = model(x.unsqueeze(1), init)
-            remove()
-            return tree_map(lambda leaf: leaf[:, 0], out), frame.memories
-
-        met: list[Any] = []
-        return model.alone(work, remove)
 
     def rehearse(self, x: Tensor, outward: Outward) -> Tape:
         """Run a step at rest that changes neither buffers nor random numbers."""

@@ -149,13 +149,14 @@ class LeakAtRest:
 
     def __call__(self, unit: Unit, local: Local) -> Partials:
         """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons."""
-        layer: Any = unit.layer
-        params = [each for name, each in layer.whole_step()[1].items() if name != "recurrent_weight"]
-        key = (params, local.moment.z.shape, local.moment.z.dtype, local.moment.z.device)
+        layer, seen = unit.layer, local.moment
+        found: Any = seen.params if seen.params is not None else layer.whole_step()[1]  # type: ignore[operator]
+        params = [each for name, each in found.items() if name != "recurrent_weight"]
+        key = (params, seen.z.shape, seen.z.dtype, seen.z.device)
         known = self._known.get(unit.path)
         # a tensor may be written on
-        if known is None or any([isinstance(leaf, Tensor) for leaf in leaves_of(params)]) or known[0] != key:
-            of_state, of_input = leak_at_rest(local.moment)
+        if known is None or any([isinstance(each, Tensor) for each in params]) or known[0] != key:
+            of_state, of_input = leak_at_rest(seen)
             rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
             known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
         return known[1]
@@ -163,7 +164,12 @@ class LeakAtRest:
 
 def own_partials(_: Unit, local: Local) -> Partials:
     """Return the derivatives of neurons by their own state and input."""
-    return local.moment.partials() if local.of_state is None else local.of_state
+    if local.of_state is None:
+        return local.moment.partials()
+    of_state, of_input = local.of_state
+    return Partials(
+        tuple([tuple([each[0] for each in row]) for row in of_state]), tuple([each[0] for each in of_input])
+    )
 
 
 def leak_at_rest(seen: Moment) -> Partials:
