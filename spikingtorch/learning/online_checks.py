@@ -7,13 +7,12 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.compare import cached_step
-from spikingtorch.functional.eligibility import Linearized, is_elementwise
+from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons.synapses import Delay
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_moment import Moment
 from spikingtorch.learning.online_step import Stepper, Tape
-from spikingtorch.learning.online_traces import leak_is_constant
 from spikingtorch.learning.online_units import Structure, Unit
 from spikingtorch.spikingnet import SpikingNet
 
@@ -73,7 +72,11 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
         return frozenset()
     # a parameter with an entry for each neuron drifts apart in training
     drifting = {unit for unit in seen if any(each.numel() > 1 for each in unit.own.values())}
-    changing = [unit for unit, each in seen.items() if unit in drifting or not leak_is_constant(each)]
+    changing = [
+        unit
+        for unit, each in seen.items()
+        if unit in drifting or not leak_is_constant(each.step, each.state, each.z, {})
+    ]
     if changing and not approximate:
         raise ValueError(
             "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, "

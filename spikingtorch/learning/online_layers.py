@@ -63,7 +63,7 @@ class Local(NamedTuple):
             for leaf in self.before:
                 leaf.grad = None
             return None, found or None
-        of_state, of_input = self.of_out
+        of_state, of_input, _ = self.of_out
         z = _summed([grad * of_input[at][0] for at, grad in given])
         if self.moment.starts:
             return z, None

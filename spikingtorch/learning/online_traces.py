@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.functional.eligibility import Partials, eligibility, floating, partials
+from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest
 from spikingtorch.functional.state import reset_where
 from spikingtorch.learning.online_gradients import Product, add_gradient, add_product, parameter_of
 from spikingtorch.learning.online_layers import Local
@@ -156,7 +155,7 @@ class LeakAtRest:
         known = self._known.get(unit.path)
         # a tensor may be written on
         if known is None or any([isinstance(each, Tensor) for each in params]) or known[0] != key:
-            of_state, of_input = leak_at_rest(seen)
+            of_state, of_input = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
             rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
             known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
         return known[1]
@@ -166,27 +165,10 @@ def own_partials(_: Unit, local: Local) -> Partials:
     """Return the derivatives of neurons by their own state and input."""
     if local.of_state is None:
         return local.moment.partials()
-    of_state, of_input = local.of_state
+    of_state, of_input = local.of_state[:2]
     return Partials(
         tuple([tuple([each[0] for each in row]) for row in of_state]), tuple([each[0] for each in of_input])
     )
-
-
-def leak_at_rest(seen: Moment) -> Partials:
-    """Return the derivatives of neurons at rest, without an input."""
-    leaves, rebuild = floating(seen.state)
-    return partials(seen.step, rebuild([torch.zeros_like(each) for each in leaves]), torch.zeros_like(seen.z))
-
-
-def leak_is_constant(seen: Moment) -> bool:
-    """Return True if the derivatives of all neurons are one constant, as far as random states show."""
-    leaves, rebuild = floating(seen.state)
-    numbers = torch.Generator(seen.z.device).manual_seed(0)
-    moved = 4.0 * torch.randn(len(leaves) + 1, *seen.z.shape, generator=numbers, device=seen.z.device).to(seen.z.dtype)
-    found = partials(seen.step, rebuild(list(moved[1:])), moved[0])
-    at_rest, elsewhere = leaves_of(leak_at_rest(seen)), leaves_of(found)
-    same = [one.flatten()[:1].expand_as(one) for one in at_rest]
-    return all(map(torch.allclose, at_rest, same)) and all(map(torch.allclose, elsewhere, same))
 
 
 def _synapses(unit: Unit) -> list[tuple[Synapses, bool]]:
