@@ -10,6 +10,7 @@ step costs as many runs of the network as there are weights, and P has (weights 
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,6 +42,26 @@ class Exact:
         """Forget the past."""
         self.memories = self._tape = None
         self.names, self.before, self.now = (), {}, {}
+
+    def get_past(self) -> dict[str, Tensor]:
+        """Return copies of the influence on each tensor of the state after the last step."""
+        return {key: each.clone() for key, each in self.now.items()}
+
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+        """Continue from memories, and from the influence of the weights that are trained now."""
+        self.reset()
+        trained = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
+        size, state = sum([each.numel() for each in trained.values()]), self.stepper.named(memories)
+        shapes = (
+            {key: (size, *each.shape) for key, each in state.items() if each.is_floating_point()} if trained else {}
+        )
+        if shapes != {key: tuple(each.shape) for key, each in past.items()}:
+            raise ValueError(
+                "learning.online: the influence in the state is that of other weights. Hand over what get_state() of a "
+                "learner with the same rule and network returned, with the same weights frozen"
+            )
+        self.memories, self.names = memories, tuple(trained)
+        self.now = {key: each.detach().clone() for key, each in past.items()}
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""

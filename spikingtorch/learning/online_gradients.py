@@ -50,13 +50,13 @@ class Product(NamedTuple):
                 "learning.online: the weight or the input of an nn.Linear was overwritten between step() and "
                 "backward(). Call optimizer.step() after the last backward() of a step"
             )
-        flat = grad.reshape(-1, grad.shape[-1])
+        flat = grad.to(self.out.dtype).reshape(-1, grad.shape[-1])
         if weight.requires_grad:
             add_product(weight, flat, x.detach().reshape(-1, x.shape[-1]))
         if bias is not None and bias.requires_grad:
             add_gradient(bias, flat.sum(0))
         if x.requires_grad:
-            pass_on([(x, grad @ weight.detach())])
+            pass_on([(x, (flat @ weight.detach()).view(x.shape))])
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor:
@@ -83,6 +83,7 @@ def pass_on(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
 
 def add_gradient(weight: Tensor, grad: Tensor) -> None:
     """Add a gradient to ``.grad`` of a weight, or of what it is computed from."""
+    grad = grad.to(weight.dtype)
     if not _is_plain(weight):
         torch.autograd.backward([weight], [grad])
     elif weight.grad is None:
@@ -93,7 +94,7 @@ def add_gradient(weight: Tensor, grad: Tensor) -> None:
 
 def add_product(weight: Tensor, a: Tensor, b: Tensor) -> None:
     """Add the gradient ``a.T @ b`` of a weight, in one pass over ``.grad`` if it has one."""
-    if _is_plain(weight) and weight.grad is not None:
+    if weight.grad is not None and _is_plain(weight) and weight.dtype == a.dtype == b.dtype:
         weight.grad.addmm_(a.T, b)
     else:
         add_gradient(weight, a.T @ b)

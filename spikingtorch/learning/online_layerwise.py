@@ -1,10 +1,13 @@
 """Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step"."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.learning.online_gradients import pass_on
@@ -54,10 +57,25 @@ class Layerwise:
         if self.traces is not None:
             self.traces.reset()
 
+    def get_past(self) -> dict[str, Tensor]:
+        """Return copies of the traces after the last step."""
+        with torch.no_grad():
+            return {} if self.traces is None else self.traces.get()
+
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+        """Continue from memories and traces."""
+        self.reset()
+        if self.traces is not None:
+            self.traces.set(past)
+        elif past:
+            raise ValueError("learning.online: rule='last_step' has no traces, and the state holds some")
+        self.memories = memories
+
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step and return the output, with its graph from the last layers."""
         if self.traces is not None:
-            self.traces.begin(init)
+            with torch.no_grad(), full_precision(x.device):
+                self.traces.begin(init)
         self.steps.found = {}
         products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
         with torch.enable_grad():
@@ -66,13 +84,16 @@ class Layerwise:
         self.memories = {layer: each if layer in found else layer._cut(each) for layer, each in memories.items()}
         self._products = products
         if self.traces is not None:
-            with torch.no_grad():
+            with torch.no_grad(), full_precision(x.device):
                 self.traces.note(self.steps.found, products)
         return self._out
 
-    @torch.no_grad()
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
+        with torch.no_grad(), full_precision(grads[0].device if grads else None):
+            self._backward(grads)
+
+    def _backward(self, grads: list[Tensor]) -> None:
         outs = [(out, grad) for out, grad in zip(leaves_of(self._out), grads, strict=True) if out.requires_grad]
         pass_on(outs)
         whole = None if self.feedback is None else torch.cat([grad.flatten(1) for grad in grads], dim=1)
@@ -97,6 +118,12 @@ class Layerwise:
                 pass_on([(local.z, of_input.to(local.z.dtype))])
         if of_state is not None and self.traces is not None:
             self.traces.add(unit, of_state)
+
+
+def full_precision(device: torch.device | None) -> AbstractContextManager[object]:
+    """Return a context in which autocast, if it is on for a device, has no effect."""
+    on = device is not None and autocast_dtype(device) is not None
+    return torch.autocast(device.type, enabled=False) if on and device is not None else nullcontext()
 
 
 class RandomFeedback:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.streams import memories_of
 from spikingtorch.learning.online_checks import check_arguments, check_units, elementwise_layers
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
@@ -27,6 +28,12 @@ class _Way(Protocol):
 
     def reset(self) -> None:
         """Forget the past."""
+
+    def get_past(self) -> dict[str, Tensor]:
+        """Return copies of what is known of the past after the last step, but for the state of the network."""
+
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+        """Continue from memories of the layers, and from what ``get_past`` returned."""
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step and return the output, with its graph."""
@@ -104,6 +111,8 @@ class OnlineLearner:
         self._approximated: frozenset[str] = frozenset()
         self._way: _Way | None = None
         self._given: list[Tensor] | None = None  # the floating outputs of the last step
+        # the state and the past to start the next step from, if they have been set
+        self._next: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
 
     def step(self, x: Tensor, init: bool | Tensor | None = None) -> Any:
         """Advance one step and return the output, a leaf of the graph of your loss.
@@ -117,6 +126,10 @@ class OnlineLearner:
             ValueError: the rule does not fit the network, or the network's errors.
         """
         way = self._way_of(x)
+        if self._next is not None:
+            state, past = self._next
+            way.set_past(memories_of(self._stepper.net, dict(state)), past)
+            self._next = None
         start = True if way.memories is None else (False if init is None else init)
         if start is True:
             self.reset()
@@ -146,7 +159,7 @@ class OnlineLearner:
 
     def reset(self) -> None:
         """Forget state and traces: the next step starts a new sequence."""
-        self._given = None
+        self._given = self._next = None
         if self._way is not None:
             self._way.reset()
 
@@ -165,6 +178,46 @@ class OnlineLearner:
             self._way_of(x)
         assert self._structure is not None
         return explained(self.rule, self.feedback, self._structure, self._approximated)
+
+    def get_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return all that the next step starts from, for ``set_state`` of a learner of the same rule and network.
+
+        Returns:
+            Copies of tensors that can be saved: the "state" of the network, as ``model.set_state`` takes it, and the
+            "traces". Both are empty at rest.
+        """
+        if self._next is not None:
+            return {"state": {**self._next[0]}, "traces": {**self._next[1]}}
+        if self._way is None or self.state is None:
+            return {"state": {}, "traces": {}}
+        state = {name: each.clone() for name, each in self.state.items()}
+        return {"state": state, "traces": self._way.get_past()}
+
+    def set_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Let the next step continue a sequence from a state that ``get_state`` returned, possibly in another process.
+
+        So a stream that never ends can be saved and taken up again. The weights are not part of it: save those with
+        ``model.state_dict()``. The graph of the last output is gone, so ``backward`` has to wait for the next step.
+
+        Raises:
+            ValueError: the state has other parts than "state" and "traces". The next ``step`` raises if they are those
+                of another network or rule.
+        """
+        if {*state} != {"state", "traces"}:
+            raise ValueError(
+                f"learning.online: state has the parts {sorted(state)}, expected 'state' and 'traces'. Hand over what "
+                "get_state() returned"
+            )
+        self.reset()
+        if state["state"]:
+            kept = [{name: each.clone() for name, each in state[part].items()} for part in ("state", "traces")]
+            self._next = kept[0], kept[1]
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "learning.online: a learner cannot be copied or pickled. Copy the model, make a learner of it, and hand "
+            "over the state: copied.set_state(learner.get_state())"
+        )
 
     @property
     def state(self) -> Mapping[str, Tensor] | None:

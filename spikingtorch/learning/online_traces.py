@@ -24,6 +24,7 @@ from spikingtorch.learning.online_moment import Moment
 from spikingtorch.learning.online_synapses import Linear, Synapses, synapses_of
 from spikingtorch.learning.online_units import Unit
 
+_HINT = "Hand over what get_state() of a learner with the same rule and network returned"
 Trace = tuple[Tensor, ...]
 # signals for the floating tensors of a unit's state, neuron by neuron
 Signals = list[Tensor]
@@ -47,10 +48,12 @@ class Traced(NamedTuple):
     """A weight with its trace.
 
     Attributes:
+        name: of the weight, in the module that has it.
         advance: the trace after a step, from the trace before it (None at rest) and from what the neurons saw.
         add: adds the gradient of the weight to ``.grad``, from signals and the trace.
     """
 
+    name: str
     advance: Callable[[Trace | None, Seen], Trace]
     add: Callable[[Signals, Trace], None]
 
@@ -95,6 +98,36 @@ class Traces:
             self.before[path] = [each.advance(trace, seen) for each, trace in zip(weights, old, strict=True)]
         self._seen = {}
 
+    def get(self) -> dict[str, Tensor]:
+        """Return copies of the traces after the last step, by the layer and the weight."""
+        found: dict[str, Tensor] = {}
+        for path, (_, weights) in self.units.items():
+            seen, before = self._seen.get(path), self.before.get(path)
+            for at, each in enumerate(weights):
+                trace = None if before is None else tuple([leaf.clone() for leaf in before[at]])
+                if seen is not None:
+                    trace = each.advance(None if seen.moment.starts else trace, seen)
+                for k, leaf in enumerate(trace or ()):
+                    found[_key(path, each.name, k)] = leaf
+        return found
+
+    def set(self, traces: Mapping[str, Tensor]) -> None:
+        """Continue from traces that ``get`` returned.
+
+        Raises:
+            ValueError: they are those of other weights.
+        """
+        self.reset()
+        rest = dict(traces)
+        for path, (_, weights) in self.units.items():
+            found = [_popped(rest, path, each.name) for each in weights]
+            if all(found):
+                self.before[path] = found
+            elif any(found):
+                raise ValueError(f"learning.online: the traces of layer {path} are incomplete. {_HINT}")
+        if rest:
+            raise ValueError(f"learning.online: this learner has no traces {', '.join(rest)}. {_HINT}")
+
     def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None]) -> None:
         """Note what each unit saw in a step."""
         for path, (unit, _) in self.units.items():
@@ -112,6 +145,23 @@ class Traces:
                 each.add(signals, trace)
 
 
+def _key(path: str, name: str, k: int) -> str:
+    return f"{path}.{name}.{k}" if path else f"{name}.{k}"
+
+
+def _popped(traces: dict[str, Tensor], path: str, name: str) -> Trace:
+    """Return the trace of a weight, with its tensors in memory of their own, and take it out."""
+    found: list[Tensor] = []
+    while (leaf := traces.pop(_key(path, name, len(found)), None)) is not None:
+        found.append(leaf.detach().clone())
+    return tuple(found)
+
+
+def _named(fed: bool, name: str) -> str:
+    """Return the name of the weight of synapses that lead to a layer, or from the layer back to it."""
+    return name if fed else f"recurrent.{name}"
+
+
 def per_synapse(unit: Unit) -> list[Traced]:
     """Return the weights of a unit, each with a trace for every synapse."""
     found = [_parameter(name, each) for name, each in unit.own.items()]
@@ -119,12 +169,12 @@ def per_synapse(unit: Unit) -> list[Traced]:
         module: Any = synapses.module
         if module.weight.requires_grad:
             add = partial(_add_summed, synapses)
-            found.append(Traced(partial(_dense, synapses, fed), add))
+            found.append(Traced(_named(fed, "weight"), partial(_dense, synapses, fed), add))
         if fed and module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(partial(_elementwise, _one), partial(_add_to_bias, synapses)))
+            found.append(Traced("bias", partial(_elementwise, _one), partial(_add_to_bias, synapses)))
     recurrent: Any = getattr(unit.layer, "recurrent", None)
     if isinstance(recurrent, Tensor) and recurrent.requires_grad:
-        found.append(Traced(partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
+        found.append(Traced("recurrent", partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
     return found
 
 
@@ -134,9 +184,10 @@ def per_input(unit: Unit) -> list[Traced]:
     for synapses, fed in _synapses(unit):
         module: Any = synapses.module
         if module.weight.requires_grad:
-            found.append(Traced(partial(_common, partial(_arriving, fed)), partial(_add_outer, synapses)))
+            advance = partial(_common, partial(_arriving, fed))
+            found.append(Traced(_named(fed, "weight"), advance, partial(_add_outer, synapses)))
         if fed and module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
+            found.append(Traced("bias", partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
     return found
 
 
@@ -230,7 +281,7 @@ def _parameter(name: str, value: nn.Parameter) -> Traced:
         moment = seen.moment
         return _advanced(trace, seen.found.of_state, moment.of_parameter(name, value), torch.ones_like(moment.z))
 
-    return Traced(advance, partial(_add_contracted, value))
+    return Traced(name, advance, partial(_add_contracted, value))
 
 
 def _add_summed(synapses: Synapses, signals: Signals, trace: Trace) -> None:
