@@ -49,6 +49,8 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
     Raises:
         ValueError: a layer delays its input, weights reach a layer in a way that has no trace, or a step has none.
     """
+    if rule != "last_step":
+        _check_hooks(rule, stepper)
     if rule == "exact":
         return frozenset()
     for path, layer in stepper.layers.items():
@@ -69,6 +71,8 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
                 "neuron's own state alone. Use rule='exact' or rule='last_step'"
             )
     if rule == "diagonal":
+        for unit, each in seen.items():
+            _check_own(unit, each)
         return frozenset()
     # a parameter with an entry for each neuron drifts apart in training
     drifting = {unit for unit in seen if any(each.numel() > 1 for each in unit.own.values())}
@@ -84,6 +88,29 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
             "reset=detached(by_subtraction) and one time constant, or rule='diagonal', or pass approximate=True"
         )
     return frozenset(unit.path for unit in changing)
+
+
+def _check_own(unit: Unit, seen: Moment) -> None:
+    """Raise unless each neuron depends on its own entry of the neurons' parameters alone."""
+    for name, value in unit.own.items():
+
+        def by_entry(_: Any, entries: Tensor, name: str = name) -> Any:
+            return seen.step(seen.state, seen.z, own={name: entries})
+
+        if not is_elementwise(by_entry, (), value.detach().expand_as(seen.z)):
+            raise ValueError(
+                f"learning.online: each neuron of layer {unit} depends on all entries of {name}, and rule='diagonal' "
+                f"has a trace for each neuron's own. {_OTHERS}"
+            )
+
+
+def _check_hooks(rule: str, stepper: Stepper) -> None:
+    for name, each in stepper.model.named_parameters():
+        if each.requires_grad and getattr(each, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"learning.online: {name.removeprefix('net.')} has a hook for when its gradient has accumulated, and "
+                f"rule={rule!r} adds the gradient of a step in several parts. Call the optimizer after backward()"
+            )
 
 
 def moment_at_rest(layer: Any, tape: Tape) -> Moment:

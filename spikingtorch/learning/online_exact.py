@@ -19,7 +19,7 @@ from torch.func import jvp, vmap
 
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.learning.online_step import Memories, Stepper, Tape
+from spikingtorch.learning.online_step import Memories, Stepper, Tape, generators_of
 from spikingtorch.spikingnet.pure import run
 
 # weights whose columns of the influence are computed together
@@ -72,7 +72,7 @@ class Exact:
         if tape.state is None:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
         self.before = self.now
-        if self.names:
+        if self.names and any([each.is_floating_point() for each in tape.after.values()]):
             with torch.no_grad():
                 self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
         return tape.out
@@ -117,7 +117,20 @@ class Exact:
         def work() -> dict[str, Tensor]:
             assert tape.random is not None
             tape.random.put_back()  # the masks of dropout are those of the step
+            for generator, before in tape.generators.items():
+                generator.set_state(before)
             found: dict[str, Tensor] = vmap(column, chunk_size=_TOGETHER, randomness="same")(places, self.before)
             return found
 
-        return same_random_numbers(tape.x.device, work)
+        later = generators_of(self.stepper.net)
+        try:
+            return same_random_numbers(tape.x.device, work)
+        except NotImplementedError as error:
+            raise ValueError(
+                "learning.online: rule='exact' differentiates the network in forward mode, and one of its operations "
+                f"has no such derivative ({str(error).splitlines()[0]}). Leave that operation out, for instance the "
+                "normalisation of a weight, or train with back-propagation through time"
+            ) from error
+        finally:
+            for generator, after_step in later.items():
+                generator.set_state(after_step)

@@ -15,24 +15,30 @@ class Product(NamedTuple):
         x: its input.
         out: its output.
         versions: of the input and the weight.
+        version: of the output.
     """
 
     module: Any
     x: Tensor
     out: Tensor
     versions: tuple[int, int]
+    version: int
 
     @classmethod
     def of(cls, module: Any, x: Tensor, out: Tensor) -> "Product":
         """Return the product of a call of a module."""
-        return cls(module, x, out, (x._version, module.weight._version))
+        return cls(module, x, out, (x._version, module.weight._version), out._version)
+
+    def is_given(self, z: Any) -> bool:
+        """Return True if z is this product, as the module computed it."""
+        return self.out is z and z._version == self.version
 
     def is_plain(self, z: Any) -> bool:
         """Return True if ``pull`` passes on the gradient of z, because z is this product."""
         module = self.module
-        hooks = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
+        hooks = module._backward_hooks or module._backward_pre_hooks
         plain = type(module) is nn.Linear and type(module.weight) is nn.Parameter and not hooks
-        return plain and self.out is z and self.out.dtype == self.x.dtype == module.weight.dtype
+        return plain and self.is_given(z) and self.out.dtype == self.x.dtype == module.weight.dtype
 
     def pull(self, grad: Tensor) -> None:
         """Add the gradients of weight and bias to ``.grad``, and pass on that of the input.
@@ -85,7 +91,7 @@ def add_gradient(weight: Tensor, grad: Tensor) -> None:
     """Add a gradient to ``.grad`` of a weight, or of what it is computed from."""
     grad = grad.to(weight.dtype)
     if not _is_plain(weight):
-        torch.autograd.backward([weight], [grad])
+        torch.autograd.backward([weight], [grad], retain_graph=True)
     elif weight.grad is None:
         weight.grad = grad
     else:

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.streams import memories_of
 from spikingtorch.learning.online_checks import check_arguments, check_units, elementwise_layers
@@ -110,6 +111,7 @@ class OnlineLearner:
         self._structure: Structure | None = None
         self._approximated: frozenset[str] = frozenset()
         self._way: _Way | None = None
+        self._look: list[Any] = []  # what the structure depends on
         self._given: list[Tensor] | None = None  # the floating outputs of the last step
         # the state and the past to start the next step from, if they have been set
         self._next: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
@@ -125,7 +127,7 @@ class OnlineLearner:
         Raises:
             ValueError: the rule does not fit the network, or the network's errors.
         """
-        way = self._way_of(x)
+        way = self._way_of(x, init is True)
         if self._next is not None:
             state, past = self._next
             way.set_past(memories_of(self._stepper.net, dict(state)), past)
@@ -151,10 +153,12 @@ class OnlineLearner:
         given = self._given
         if given is None or self._way is None:
             raise RuntimeError("learning.online: backward() came before step(); call out = learner.step(x) first")
-        loss.backward()
-        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in given]
-        for leaf in given:
-            leaf.grad = None
+        try:
+            loss.backward()
+            grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in given]
+        finally:
+            for leaf in given:
+                leaf.grad = None
         self._way.backward(grads)
 
     def reset(self) -> None:
@@ -175,7 +179,7 @@ class OnlineLearner:
         if x is None and self._structure is None:
             raise ValueError("learning.online: explain() has seen no step yet; pass the input of one: explain(x)")
         if x is not None:
-            self._way_of(x)
+            self._way_of(x, False)
         assert self._structure is not None
         return explained(self.rule, self.feedback, self._structure, self._approximated)
 
@@ -226,18 +230,34 @@ class OnlineLearner:
             return None
         return {name: leaf.detach() for name, leaf in self._stepper.named(self._way.memories).items()}
 
-    def _way_of(self, x: Tensor) -> _Way:
-        if self._way is None:
-            structure, tape = structure_of(self._stepper, x)
-            self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
-            self._structure = structure
-            if self.rule == "exact":
-                self._way = Exact(self._stepper)
-            else:
-                feedback = None if self.feedback == "symmetric" else RandomFeedback(self.seed)
-                elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
-                self._way = Layerwise(self._stepper, structure, self.rule, elementwise, feedback)
+    def _way_of(self, x: Tensor, starts: bool = True) -> _Way:
+        """Return the rule at work; a new one for a network that has changed since its last sequence.
+
+        Raises:
+            ValueError: the network has changed within a sequence.
+        """
+        look = _look_at(self.model.net)
+        if self._way is not None and look != self._look and not starts and self._way.memories is not None:
+            raise ValueError(
+                "learning.online: modules or weights of the network were replaced, frozen or unfrozen within a "
+                "sequence, so that traces are missing. Start a new one: step(x, init=True)"
+            )
+        if self._way is None or look != self._look:
+            self._look, self._stepper = look, Stepper(self.model, repeats=self.rule == "exact")
+            with torch.enable_grad():
+                self._way = self._made(x)
         return self._way
+
+    def _made(self, x: Tensor) -> _Way:
+        """Return the rule at work on the network as it is now."""
+        structure, tape = structure_of(self._stepper, x)
+        self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
+        self._structure = structure
+        if self.rule == "exact":
+            return Exact(self._stepper)
+        feedback = None if self.feedback == "symmetric" else RandomFeedback(self.seed)
+        elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
+        return Layerwise(self._stepper, structure, self.rule, elementwise, feedback)
 
     def _boundary(self, given: list[Tensor], out: Tensor) -> Tensor:
         """Return an output as a leaf, which says so if a later loss looks back at it."""
@@ -256,3 +276,13 @@ class OnlineLearner:
 
         leaf.register_hook(check)
         return leaf
+
+
+def _look_at(net: nn.Module) -> list[Any]:
+    """Return the modules and parameters of a network, and which of them are trained."""
+    found: list[Any] = []
+    for module in modules_of(net):
+        found.append(module)
+        for each in module._parameters.values():
+            found += (id(each), each is not None and each.requires_grad)
+    return found

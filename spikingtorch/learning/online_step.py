@@ -26,6 +26,17 @@ Advance = Callable[[Any, Any, bool | Tensor, Tensor | None], Any]
 Products = dict[Any, Product | None]
 
 
+_HIDDEN = {
+    name: f"learning.online: the network asks a {{}} for its .{name} within a step, and the gradient through it would "
+    f"be lost. {remedy}, or train with back-propagation through time"
+    for name, remedy in (
+        ("v", "Make the layer with returns=('spikes', 'v')"),
+        ("state", "Make the layer with returns=, which names fields of the state, or take rule='exact'"),
+        ("s", "Make the layer recurrent"),
+    )
+}
+
+
 class Tape(NamedTuple):
     """What one step of a network has computed.
 
@@ -38,8 +49,9 @@ class Tape(NamedTuple):
         out: the output of the network, with its graph.
         inputs: the input of each layer with a state, in the order of the calls.
         outputs: their outputs, with their graph.
-        products: the input and the output of each ``nn.Linear`` and convolution.
+        products: those of each ``nn.Linear`` and convolution; None for one that has been called twice.
         random: the random numbers at the start of the step, for rules that repeat it.
+        generators: the same of the network's own generators.
     """
 
     state: dict[str, Tensor] | None
@@ -50,8 +62,9 @@ class Tape(NamedTuple):
     out: Any
     inputs: dict[StatefulLayer, Any]
     outputs: dict[StatefulLayer, Any]
-    products: dict[nn.Module, tuple[Tensor, Tensor]]
+    products: Products
     random: RandomNumbers | None
+    generators: dict[torch.Generator, Tensor]
 
 
 class Stepper:
@@ -84,15 +97,19 @@ class Stepper:
         """
         model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        frame.hides = {"s": _HIDDEN["s"]}  # an output is no part of the state
         frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
         state = None if memories is None else self.named(frame.memories)
         random = RandomNumbers.now(x.device) if self.repeats else None
+        generators = generators_of(self.net) if self.repeats else {}
 
         def work() -> Tape:
             with self._tapped(outward) as tapped, frame:
                 out = model(x.unsqueeze(1), init)
             now = tree_map(lambda leaf: leaf[:, 0], out)
-            return Tape(state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped, random)
+            return Tape(
+                state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped, random, generators
+            )
 
         return model.alone(work, frame.leave)
 
@@ -115,9 +132,9 @@ class Stepper:
                 met.append(module)
                 products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
 
-        hooks = [module.register_forward_hook(multiply) for module in products]
+        hooks = [module.register_forward_hook(multiply, prepend=True) for module in products]
         try:
-            return self.model._advance_layers(x, init, memories or {}, advance)
+            return self.model._advance_layers(x, init, memories or {}, advance, _HIDDEN)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -125,7 +142,10 @@ class Stepper:
     def rehearse(self, x: Tensor, outward: Outward) -> Tape:
         """Run a step at rest that changes neither buffers nor random numbers."""
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        generators = generators_of(self.net)
         tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward))
+        for generator, state in generators.items():
+            generator.set_state(state)
         with torch.no_grad():
             for buffer, value in before:
                 buffer.data.copy_(value)  # graphs that hold the buffer stay valid
@@ -164,18 +184,25 @@ class Stepper:
 
         def multiply(module: Any, args: Any, out: Any) -> None:
             # a module that is called twice has no one input
-            products[module] = (args[0], out) if module not in products else (args[0], torch.empty(0))
+            products[module] = None if module in products else Product.of(module, args[0], out)
 
         hooks: list[Any] = []
         for path, layer in self.layers.items():
             hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
             hooks.append(layer.register_forward_hook(leave))
-        hooks += [each.register_forward_hook(multiply) for each in self._multiplying]
+        # before the module's own hooks, which may return something else
+        hooks += [each.register_forward_hook(multiply, prepend=True) for each in self._multiplying]
         try:
             yield inputs, outputs, products
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def generators_of(net: nn.Module) -> dict[torch.Generator, Tensor]:
+    """Return the generators that the modules of a network keep, with their state."""
+    found = [each for module in net.modules() for each in vars(module).values() if isinstance(each, torch.Generator)]
+    return {each: each.get_state() for each in found}
 
 
 def _leaves(memory: Memory) -> Memory:

@@ -80,7 +80,12 @@ Synapses: TypeAlias = Linear | Convolved
 
 
 def synapses_of(module: nn.Module) -> Synapses | None:
-    """Return the synapses of a module, or None if it is no ``nn.Linear`` and no convolution."""
-    if isinstance(module, nn.Linear):
-        return Linear(module)
-    return Convolved(module) if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) else None
+    """Return the synapses of a module, or None if it does not run as an ``nn.Linear`` or a convolution of torch."""
+    own = vars(module).keys() & {"forward", "_conv_forward"}
+    for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        same = all(
+            getattr(type(module), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward")
+        )
+        if isinstance(module, kind) and same and not own:
+            return Linear(module) if isinstance(module, nn.Linear) else Convolved(module)
+    return None

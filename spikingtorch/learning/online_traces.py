@@ -79,10 +79,11 @@ class Traces:
         self.of_neurons = of_neurons
         self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
         self._seen: dict[str, Seen] = {}
+        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
 
     def reset(self) -> None:
         """Forget the past."""
-        self.before, self._seen = {}, {}
+        self.before, self._seen, self._versions = {}, {}, {}
 
     def begin(self, init: bool | Tensor) -> None:
         """Advance the traces to the beginning of a step, and forget those of samples that start again."""
@@ -135,8 +136,32 @@ class Traces:
             if local is None:
                 continue
             product = None if unit.synapses is None else products[unit.synapses.module]
+            if unit.synapses is not None and (product is None or not product.is_given(local.z)):
+                raise ValueError(
+                    f"learning.online: the input of layer {unit} was the product of its weights in the first step, and "
+                    "is something else now. Make a new learner, or let the network do the same at each step"
+                )
+            self._check_versions(path, unit, local.moment.starts)
             x = None if product is None else lift(product.x.detach())
             self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x)
+
+    def _check_versions(self, path: str, unit: Unit, starts: bool) -> None:
+        """Raise if a weight that is computed from others was changed since its trace began.
+
+        The trace is that of the computed weight. What it is computed from has a trace only while it does not change.
+        """
+        computed = [each.module for each, _ in _synapses(unit) if each.module._parameters.get("weight") is None]
+        if not computed:
+            return
+        versions = [each._version for module in computed for each in (*module.parameters(), *module.buffers())]
+        if starts or path not in self._versions:
+            self._versions[path] = versions
+        elif self._versions[path] != versions:
+            raise ValueError(
+                f"learning.online: a weight that leads to layer {unit} is computed from others, as by a "
+                "parametrization, and these were changed within a sequence, while the traces belong to their earlier "
+                "values. Change them between sequences, or use rule='last_step'"
+            )
 
     def add(self, unit: Unit, signals: Signals) -> None:
         """Add the gradient through each neuron's own state before the step to ``.grad``."""

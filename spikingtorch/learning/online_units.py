@@ -81,9 +81,12 @@ def structure_of(stepper: Stepper, x: Tensor) -> tuple[Structure, Tape]:
         found[layer] = tuple(names[each] for each in weights)
         for each in layers:
             feeds.setdefault(each, []).append(layer)
-    products = {id(out): synapses_of(module) for module, (_, out) in tape.products.items()}
+
+    def leading_to(z: Any) -> Synapses | None:
+        return next((synapses_of(each.module) for each in tape.products.values() if each and each.is_given(z)), None)
+
     units = tuple(
-        Unit(paths[layer], layer, products.get(id(z)), found[layer], tuple(paths[up] for up in feeds.get(layer, ())))
+        Unit(paths[layer], layer, leading_to(z), found[layer], tuple(paths[up] for up in feeds.get(layer, ())))
         for layer, z in tape.inputs.items()
     )
     readout, _ = _behind(tape.out, list(names), {})
@@ -101,7 +104,7 @@ def _behind(
     if not total.requires_grad:
         return [], []
     asked = [*weights, *[leaf for _, leaf in outputs]]
-    grads = torch.autograd.grad(total, asked, allow_unused=True)
+    grads = torch.autograd.grad(total, asked, retain_graph=True, allow_unused=True)
     used = [each for each, grad in zip(weights, grads, strict=False) if grad is not None]
     layers = [layer for (layer, _), grad in zip(outputs, grads[len(weights) :], strict=True) if grad is not None]
     return used, list(dict.fromkeys(layers))

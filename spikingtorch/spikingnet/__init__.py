@@ -222,7 +222,12 @@ class SpikingNet(nn.Module):
             raise
 
     def _advance_layers(
-        self, x: Tensor, init: bool | Tensor, memories: Mapping[Any, Any], advance: Callable[..., Any]
+        self,
+        x: Tensor,
+        init: bool | Tensor,
+        memories: Mapping[Any, Any],
+        advance: Callable[..., Any],
+        hides: dict[str, str],
     ) -> tuple[Any, dict[Any, Any]]:
         """Run one step in which a function advances the layers, for rules of learning; the network keeps its own state.
 
@@ -231,6 +236,7 @@ class SpikingNet(nn.Module):
             init: as in ``forward``.
             memories: the memories of the layers before the step; those of layers at rest are missing.
             advance: a function of a layer and the arguments of its ``_advance_one``.
+            hides: see ``Frame``.
 
         Returns:
             The output of the step, and the memories after it.
@@ -244,7 +250,7 @@ class SpikingNet(nn.Module):
             for layer in parts.layers:
                 layer._put_back()
             frame = Frame(parts.layers, parts.hooks, is_pure=True, eager=in_eager())
-            frame.advance = advance
+            frame.advance, frame.hides = advance, hides
             frame.memories.update(memories)
             self._begin(parts, frame, xs, init)
             form = (x.shape, x.dtype, x.device, torch.is_grad_enabled())

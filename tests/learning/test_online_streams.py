@@ -27,7 +27,7 @@ def run(learner: OnlineLearner, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("neuron", ["LIF, detached subtraction", "LIF, learnable", "ALIF", "dense"])
 def test_a_stream_is_taken_up_again(rule: Rule, neuron: str, tmp_path: Path) -> None:
-    (x, y), options = data(), {"approximate": True} if rule == "presynaptic" else {}
+    (x, y), options = data(), dict[str, Any](approximate=rule == "presynaptic")
     model = network((NEURONS | RECURRENT)[neuron], 2)
     learner: Any = learning.online(model, rule, **options)
     run(learner, x[:, :7], y[:, :7])
