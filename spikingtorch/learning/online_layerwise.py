@@ -75,7 +75,7 @@ class Layerwise:
         """Advance one step and return the output, with its graph from the last layers."""
         if self.traces is not None:
             with torch.no_grad(), full_precision(x.device):
-                self.traces.begin(init)
+                self.traces.advance()
         self.steps.found = {}
         products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
         with torch.enable_grad():
@@ -85,6 +85,8 @@ class Layerwise:
         self._products = products
         if self.traces is not None:
             with torch.no_grad(), full_precision(x.device):
+                if isinstance(init, Tensor):
+                    self.traces.forget(init)
                 self.traces.note(self.steps.found, products)
         return self._out
 

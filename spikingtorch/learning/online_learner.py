@@ -135,6 +135,7 @@ class OnlineLearner:
         start = True if way.memories is None else (False if init is None else init)
         if start is True:
             self.reset()
+        self._given = None  # a step that fails has no outputs
         # a copy: you may write on x before the next step, when its trace is needed
         out = way.step(x.detach().clone() if isinstance(x, Tensor) else x, start)
         given: list[Tensor] = []

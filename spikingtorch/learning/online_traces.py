@@ -37,11 +37,13 @@ class Seen(NamedTuple):
         moment: what the neurons saw.
         found: the derivatives of their next state.
         x: the input of the synapses that lead to them; None if there are none.
+        own: derivatives of the next state by trained parameters of the neurons, by name.
     """
 
     moment: Moment
     found: Partials
     x: Tensor | None
+    own: dict[str, Trace]
 
 
 class Traced(NamedTuple):
@@ -85,11 +87,9 @@ class Traces:
         """Forget the past."""
         self.before, self._seen, self._versions = {}, {}, {}
 
-    def begin(self, init: bool | Tensor) -> None:
-        """Advance the traces to the beginning of a step, and forget those of samples that start again."""
-        self.advance()
-        if isinstance(init, Tensor):
-            self.before = {path: [reset_where(init, each) for each in traces] for path, traces in self.before.items()}
+    def forget(self, starts: Tensor) -> None:
+        """Forget the past of samples that start again."""
+        self.before = {path: [reset_where(starts, each) for each in traces] for path, traces in self.before.items()}
 
     def advance(self) -> None:
         """Advance the traces by the last step, if that has not been done yet."""
@@ -131,7 +131,7 @@ class Traces:
 
     def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None]) -> None:
         """Note what each unit saw in a step."""
-        for path, (unit, _) in self.units.items():
+        for path, (unit, weights) in self.units.items():
             local = locals_.get(unit.layer)
             if local is None:
                 continue
@@ -143,7 +143,10 @@ class Traces:
                 )
             self._check_versions(path, unit, local.moment.starts)
             x = None if product is None else lift(product.x.detach())
-            self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x)
+            named = {each.name for each in weights}
+            # now, because these parameters may change before the traces advance
+            own = {name: local.moment.of_parameter(name, each) for name, each in unit.own.items() if name in named}
+            self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x, own)
 
     def _check_versions(self, path: str, unit: Unit, starts: bool) -> None:
         """Raise if a weight that is computed from others was changed since its trace began.
@@ -303,8 +306,7 @@ _common = _elementwise
 
 def _parameter(name: str, value: nn.Parameter) -> Traced:
     def advance(trace: Trace | None, seen: Seen) -> Trace:
-        moment = seen.moment
-        return _advanced(trace, seen.found.of_state, moment.of_parameter(name, value), torch.ones_like(moment.z))
+        return _advanced(trace, seen.found.of_state, seen.own[name], torch.ones_like(seen.moment.z))
 
     return Traced(name, advance, partial(_add_contracted, value))
 

@@ -227,6 +227,20 @@ def test_an_error_of_a_loss_leaves_no_gradient_behind() -> None:
     assert max(errors(gradients(model), found).values()) == 0.0
 
 
+@pytest.mark.parametrize("rule", ["exact", "diagonal"])
+def test_a_step_that_fails_changes_nothing(rule: Rule) -> None:
+    model, (x, y) = network(NEURONS["LIF"]), data()
+    true, learner = by_bptt(model, x, y), learning.online(model, rule)
+    for t in range(x.shape[1]):
+        learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
+        for wrong, init in ((x[:, t] * float("nan"), None), (x[:, t], torch.ones(2, dtype=torch.bool))):
+            with pytest.raises(ValueError, match="holds NaN|one for each sample"):
+                learner.step(wrong, init)
+        with pytest.raises(RuntimeError, match="before step"):
+            learner.backward(torch.zeros((), requires_grad=True))
+    assert max(errors(gradients(model), true).values()) < EXACT
+
+
 def test_a_weight_that_is_overwritten_between_step_and_backward_is_an_error() -> None:
     model, (x, y) = network(NEURONS["LIF"], 2), data()
     learner = learning.online(model, "last_step")
