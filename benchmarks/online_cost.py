@@ -1,6 +1,6 @@
-"""The cost of an online update beside a step of the network alone: ``python -m benchmarks.online_rules --cost``.
+"""The cost of an online update beside a step of the network alone: ``python -m benchmarks.online_cost``.
 
-All take turns, one sample each, so that another load on the machine slows all of them down.
+Processor time of one sample. All take turns, so that another load on the machine slows all of them down.
 """
 
 import time
@@ -62,9 +62,9 @@ def medians(works: dict[str, Callable[[], object]], samples: int = SAMPLES) -> d
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(samples):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(time.process_time() - start)
     return {name: median(each) * 1e6 for name, each in taken.items()}
 
 
@@ -84,3 +84,9 @@ def rows(samples: int = SAMPLES) -> Iterator[str]:
     for name, taken in found.items():
         ratios = [f"{taken / found[base]:.1f}" for base in [*works][:3]]
         yield f"| {name} | {taken:.0f} | " + " | ".join(ratios) + " |"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for row in rows():
+        print(row, flush=True)

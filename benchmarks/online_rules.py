@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks import online_cost
 from spikingtorch import functional as F
 from spikingtorch import learning
 from spikingtorch.functional.surrogate import Sigmoid
@@ -124,7 +123,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--cost", action="store_true", help="the cost of an update, in place of the table")
     given = parser.parse_args()
-    for row in online_cost.rows() if given.cost else rows(given.steps, given.seeds):
+    for row in rows(given.steps, given.seeds):
         print(row, flush=True)

@@ -234,7 +234,7 @@ def test_a_step_that_fails_changes_nothing(rule: Rule) -> None:
     for t in range(x.shape[1]):
         learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
         for wrong, init in ((x[:, t] * float("nan"), None), (x[:, t], torch.ones(2, dtype=torch.bool))):
-            with pytest.raises(ValueError, match="holds NaN|one for each sample"):
+            with pytest.raises(ValueError, match=r"holds NaN|one for each sample"):
                 learner.step(wrong, init)
         with pytest.raises(RuntimeError, match="before step"):
             learner.backward(torch.zeros((), requires_grad=True))
