@@ -1,29 +1,72 @@
 """Real-time recurrent learning of a whole network.
 
-Let S be the state of all layers and theta a weight. The influence P = dS/dtheta runs forward in time:
+Let S be the state of all layers and theta the weights. The influence P = dS/dtheta runs forward in time:
 
-    P[t] = dS[t]/dS[t-1] P[t-1] + dS[t]/dtheta
+    P[t] = J[t] P[t-1] + M[t]          J = dS[t]/dS[t-1],  M = dS[t]/dtheta at fixed S[t-1]
 
-Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. A
-step costs as many runs of the network as there are weights, and P has (weights x neurons) entries for each sample.
+Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. J
+and M come from the step by one vector-Jacobian product for each entry of S. P has (weights x entries of S) numbers, and
+with many weights, the product J P takes most of the time.
 
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vjp, vmap
 
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.learning.online_step import Memories, Stepper, Tape, generators_of
+from spikingtorch.learning.online_step import Memories, Stepper, Tape, generators_of, put_back
 from spikingtorch.spikingnet.pure import run
 
-# weights whose columns of the influence are computed together
+# entries of the state whose rows of J and M are computed together
 _TOGETHER = 512
+
+
+class _Rows(NamedTuple):
+    """The order of the entries of S: sample by sample.
+
+    Attributes:
+        shapes: the shape of each tensor of the state, by its name.
+        samples: the number of samples; 1 if a tensor of the state does not begin with an axis of samples.
+    """
+
+    shapes: dict[str, torch.Size]
+    samples: int
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor], samples: int) -> "_Rows":
+        """Return the order for a state."""
+        split = all(each.shape[:1] == (samples,) for each in state.values())
+        return cls({name: each.shape for name, each in state.items()}, samples if split else 1)
+
+    def join(self, state: dict[str, Tensor]) -> Tensor:
+        """Return tensors of shape (..., *shape) as one, of shape (..., entries of S)."""
+        first = next(iter(state))
+        outer = state[first].shape[: state[first].ndim - len(self.shapes[first])]
+        return torch.cat([state[name].reshape(*outer, self.samples, -1) for name in self.shapes], -1).flatten(-2)
+
+    def split(self, joined: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors that ``join`` has joined, in the dtypes of others."""
+        sizes = [shape.numel() // self.samples for shape in self.shapes.values()]
+        parts = joined.unflatten(-1, (self.samples, -1)).split(sizes, -1)
+        outer = joined.shape[:-1]
+        return {
+            name: part.reshape(*outer, *shape).to(like[name].dtype)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+class _Influence(NamedTuple):
+    """P, of shape (entries of S, entries of theta), and the order of its rows."""
+
+    rows: _Rows
+    P: Tensor
 
 
 class Exact:
@@ -33,48 +76,56 @@ class Exact:
         self.stepper = stepper
         self.memories: Memories | None = None
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
-        # for each tensor of the state, its derivative by every entry of every weight: (entries, N, ...)
-        self.before: dict[str, Tensor] = {}
-        self.now: dict[str, Tensor] = {}
+        self.before: _Influence | None = None
+        self.now: _Influence | None = None
         self._tape: Tape | None = None
 
     def reset(self) -> None:
         """Forget the past."""
         self.memories = self._tape = None
-        self.names, self.before, self.now = (), {}, {}
+        self.names, self.before, self.now = (), None, None
 
     def get_past(self) -> dict[str, Tensor]:
-        """Return copies of the influence on each tensor of the state after the last step."""
-        return {key: each.clone() for key, each in self.now.items()}
+        """Return a copy of the influence on the state after the last step."""
+        return {} if self.now is None else {"influence": self.now.P.clone()}
 
     def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
         """Continue from memories, and from the influence of the weights that are trained now."""
         self.reset()
         trained = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
-        size, state = sum([each.numel() for each in trained.values()]), self.stepper.named(memories)
-        shapes = (
-            {key: (size, *each.shape) for key, each in state.items() if each.is_floating_point()} if trained else {}
-        )
-        if shapes != {key: tuple(each.shape) for key, each in past.items()}:
+        state = {key: each for key, each in self.stepper.named(memories).items() if each.is_floating_point()}
+        size = (sum(map(Tensor.numel, state.values())), sum(map(Tensor.numel, trained.values())))
+        expected = {"influence": size} if state and trained else {}
+        if expected != {key: tuple(each.shape) for key, each in past.items()}:
             raise ValueError(
                 "learning.online: the influence in the state is that of other weights. Hand over what get_state() of a "
                 "learner with the same rule and network returned, with the same weights frozen"
             )
         self.memories, self.names = memories, tuple(trained)
-        self.now = {key: each.detach().clone() for key, each in past.items()}
+        if expected:
+            samples = len(next(iter(state.values())))
+            self.now = _Influence(_Rows.of(state, samples), past["influence"].detach().clone())
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""
         with torch.enable_grad():
-            tape = self._tape = self.stepper.run(self.memories, x, init, None)
-        self.memories = tape.memories
+            tape = self.stepper.run(self.memories, x, init, None)
         known = dict(self.stepper.model.named_parameters())
         if tape.state is None:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
-        self.before = self.now
-        if self.names and any([each.is_floating_point() for each in tape.after.values()]):
-            with torch.no_grad():
-                self.now = self._columns(tape, {name: known[name].detach() for name in self.names})
+        before, self.before, self.now = self.before, self.now, None
+        if self.names and any(each.is_floating_point() for each in tape.after.values()):
+            weights = {name: known[name].detach() for name in self.names}
+            later = generators_of(self.stepper.net)
+            try:
+                # the masks of dropout are those of the step
+                self.now = same_random_numbers(tape.x.device, lambda: self._after(tape, weights))
+            except BaseException:
+                self.before, self.now = before, self.before  # a step that fails changes nothing
+                raise
+            finally:
+                put_back(later)
+        self.memories, self._tape = tape.memories, tape
         return tape.out
 
     def backward(self, grads: list[Tensor]) -> None:
@@ -85,52 +136,53 @@ class Exact:
         if not outs:
             return
         torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)
-        found = []
-        for key, leaf in (tape.state or {}).items():
-            if leaf.grad is not None and key in self.before:
-                found.append(self.before[key].flatten(1) @ leaf.grad.flatten())
+        signals = {key: leaf.grad for key, leaf in (tape.state or {}).items() if leaf.grad is not None}
+        for leaf in (tape.state or {}).values():
             leaf.grad = None
-        if not found:
-            return
+        if self.before is not None and signals:
+            self._add(self.before, signals)
+
+    def _add(self, before: _Influence, signals: dict[str, Tensor]) -> None:
+        """Add the gradient through the state before the step to ``.grad``."""
+        rows, P = before
+        whole = {name: signals.get(name, P.new_zeros(shape)) for name, shape in rows.shapes.items()}
+        with without_autocast(P.device):
+            found = rows.join(whole).to(P.dtype) @ P
         weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]
-        parts = sum(found[1:], found[0]).split([each.numel() for each in weights])
-        for weight, part in zip(weights, parts, strict=True):
+        for weight, part in zip(weights, found.split([each.numel() for each in weights]), strict=True):
             if weight.requires_grad:
-                torch.autograd.backward([weight], [part.reshape(weight.shape)])
+                torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
-    def _columns(self, tape: Tape, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the derivative of the state after a step by every entry of the weights."""
-        state = {key: each.detach() for key, each in (tape.state or {}).items()}
-        moving = {key: each for key, each in state.items() if each.is_floating_point()}
-        places = torch.arange(sum(each.numel() for each in weights.values()), device=tape.x.device)
-        own = dict(zip(weights, places.split([each.numel() for each in weights.values()]), strict=True))
+    def _after(self, tape: Tape, weights: dict[str, Tensor]) -> _Influence:
+        """Return the influence on the state after a step."""
+        state = {name: each.detach() for name, each in (tape.state or {}).items()}
+        moving = {name: state[name] for name in (self.before.rows.shapes if self.before else ())}
 
-        def after(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+        def step(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
             before = None if tape.state is None else state | moved
             found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params=given)[0]
-            return {key: each for key, each in found.items() if each.is_floating_point()}
+            return {name: each for name, each in found.items() if each.is_floating_point()}
 
-        def column(place: Tensor, tangents: dict[str, Tensor]) -> Any:
-            one = {key: (own[key] == place).to(each.dtype).reshape(each.shape) for key, each in weights.items()}
-            return jvp(after, (moving, weights), (tangents, one))[1]
+        assert tape.random is not None
+        tape.random.put_back()
+        put_back(tape.generators)
+        after, back = vjp(step, moving, weights)[:2]
+        rows = _Rows.of(after, len(tape.x))
+        each_entry = torch.eye(sum(map(Tensor.numel, after.values())), device=tape.x.device)
+        of_state, of_weights = vmap(back, chunk_size=_TOGETHER)(rows.split(each_entry, after))
+        dtype = rows.join(after).dtype
+        M = torch.cat([of_weights[name].reshape(len(each_entry), -1) for name in self.names], 1).to(dtype)
+        if self.before is not None:
+            with without_autocast(M.device):
+                _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
+        return _Influence(rows, M)
 
-        def work() -> dict[str, Tensor]:
-            assert tape.random is not None
-            tape.random.put_back()  # the masks of dropout are those of the step
-            for generator, before in tape.generators.items():
-                generator.set_state(before)
-            found: dict[str, Tensor] = vmap(column, chunk_size=_TOGETHER, randomness="same")(places, self.before)
-            return found
 
-        later = generators_of(self.stepper.net)
-        try:
-            return same_random_numbers(tape.x.device, work)
-        except NotImplementedError as error:
-            raise ValueError(
-                "learning.online: rule='exact' differentiates the network in forward mode, and one of its operations "
-                f"has no such derivative ({str(error).splitlines()[0]}). Leave that operation out, for instance the "
-                "normalisation of a weight, or train with back-propagation through time"
-            ) from error
-        finally:
-            for generator, after_step in later.items():
-                generator.set_state(after_step)
+def _advance(M: Tensor, J: Tensor, P: Tensor, samples: int) -> None:
+    """Add ``J P`` to M, sample by sample if no sample depends on another one."""
+    blocks = J.unflatten(1, (samples, -1)).unflatten(0, (samples, -1))
+    own = blocks.diagonal(dim1=0, dim2=2)  # (entries after, entries before, samples)
+    if samples == 1 or own.count_nonzero() != J.count_nonzero():
+        M.addmm_(J, P)
+    else:
+        M.unflatten(0, (samples, -1)).baddbmm_(own.permute(2, 0, 1), P.unflatten(0, (samples, -1)))

@@ -1,13 +1,12 @@
 """Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step"."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.precision import autocast_dtype
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.learning.online_gradients import pass_on
@@ -74,7 +73,7 @@ class Layerwise:
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step and return the output, with its graph from the last layers."""
         if self.traces is not None:
-            with torch.no_grad(), full_precision(x.device):
+            with torch.no_grad(), without_autocast(x.device):
                 self.traces.advance()
         self.steps.found = {}
         products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
@@ -84,7 +83,7 @@ class Layerwise:
         self.memories = {layer: each if layer in found else layer._cut(each) for layer, each in memories.items()}
         self._products = products
         if self.traces is not None:
-            with torch.no_grad(), full_precision(x.device):
+            with torch.no_grad(), without_autocast(x.device):
                 if isinstance(init, Tensor):
                     self.traces.forget(init)
                 self.traces.note(self.steps.found, products)
@@ -92,8 +91,9 @@ class Layerwise:
 
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
-        with torch.no_grad(), full_precision(grads[0].device if grads else None):
-            self._backward(grads)
+        if grads:
+            with torch.no_grad(), without_autocast(grads[0].device):
+                self._backward(grads)
 
     def _backward(self, grads: list[Tensor]) -> None:
         outs = [(out, grad) for out, grad in zip(leaves_of(self._out), grads, strict=True) if out.requires_grad]
@@ -120,12 +120,6 @@ class Layerwise:
                 pass_on([(local.z, of_input.to(local.z.dtype))])
         if of_state is not None and self.traces is not None:
             self.traces.add(unit, of_state)
-
-
-def full_precision(device: torch.device | None) -> AbstractContextManager[object]:
-    """Return a context in which autocast, if it is on for a device, has no effect."""
-    on = device is not None and autocast_dtype(device) is not None
-    return torch.autocast(device.type, enabled=False) if on and device is not None else nullcontext()
 
 
 class RandomFeedback:

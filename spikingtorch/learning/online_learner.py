@@ -60,7 +60,7 @@ def online(
     The first term is back-propagation through one step. The rules differ in how much of dh[t-1]/dw they keep:
 
     - "exact": all of it (real-time recurrent learning). The gradient is that of back-propagation through time. A step
-      costs as many runs of the network as there are weights: for at most about 64 neurons a layer.
+      costs (numbers of the state)^2 x weights products: for at most about 64 neurons a layer.
     - "diagonal": what a weight does to its own neuron (e-prop). It leaves out the way through the states of layers
       above and through recurrent spikes. It keeps a trace for each synapse and sample.
     - "presynaptic": the same with one trace for each input (OTTT). It needs one constant leak for all neurons of a

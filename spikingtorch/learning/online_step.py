@@ -144,8 +144,7 @@ class Stepper:
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         generators = generators_of(self.net)
         tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward))
-        for generator, state in generators.items():
-            generator.set_state(state)
+        put_back(generators)
         with torch.no_grad():
             for buffer, value in before:
                 buffer.data.copy_(value)  # graphs that hold the buffer stay valid
@@ -203,6 +202,12 @@ def generators_of(net: nn.Module) -> dict[torch.Generator, Tensor]:
     """Return the generators that the modules of a network keep, with their state."""
     found = [each for module in net.modules() for each in vars(module).values() if isinstance(each, torch.Generator)]
     return {each: each.get_state() for each in found}
+
+
+def put_back(generators: dict[torch.Generator, Tensor]) -> None:
+    """Restore the state of generators."""
+    for generator, state in generators.items():
+        generator.set_state(state)
 
 
 def _leaves(memory: Memory) -> Memory:

@@ -90,6 +90,17 @@ def test_batch_norm_counts_each_step_once(rule: Rule) -> None:
         assert max(errors(found, true).values()) < EXACT
 
 
+def test_exact_follows_a_norm_that_mixes_the_states_of_samples() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(5)
+    layers = [nn.Linear(4, 6), st.LIF(tau=4.0), nn.Linear(6, 5, bias=False), norm, st.LIF(tau=4.0), nn.Linear(5, 3)]
+    model, (x, y) = louder(layers), data()
+    with torch.no_grad():
+        norm.bias.add_(0.5)
+    true = by_bptt(model, x, y)
+    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
+
+
 def test_exact_repeats_the_masks_of_dropout() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(4, 6), st.LIF(tau=4.0), nn.Dropout(0.3), nn.Linear(6, 5), st.LIF(tau=4.0), nn.Linear(5, 3)]
@@ -97,6 +108,13 @@ def test_exact_repeats_the_masks_of_dropout() -> None:
     torch.manual_seed(1)
     true = by_bptt(model, x, y)
     torch.manual_seed(1)
+    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
+
+
+def test_exact_is_bptt_without_any_state() -> None:
+    torch.manual_seed(0)
+    model, (x, y) = louder([nn.Linear(4, 6), st.McPitts(threshold=0.1), nn.Linear(6, 3)]), data()
+    true = by_bptt(model, x, y)
     assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
 
 
