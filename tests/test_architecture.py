@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PHYSICS = "functional/{neurons,surrogate,reset,spike,firing,state,recurrent,masked,refractory_period,reparametrized}"
-PHYSICS += "functional/{time_map,recorded,support,plasticity,eligibility}"
+PHYSICS += "functional/{time_map,recorded,support,plasticity,eligibility,online}"
 # the rooms of the house, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "functional/core": set(),
@@ -52,7 +52,7 @@ MAY_IMPORT["losses"] = {"axes", *_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
-MAY_IMPORT["learning"] = {"axes", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
+MAY_IMPORT["learning"] = {"axes", "fold", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
 MAY_IMPORT["plot"] = {"axes", *_PUBLIC, "layers", "units", "validation", "watching"}

@@ -43,6 +43,10 @@ _KEPT = 64
 _EXAMINED, _CALLS = 8, 16
 
 
+# the ids of the weights of a network, and how each of its products was computed
+SmallProducts: TypeAlias = tuple[list[int], dict[int, Any]]
+
+
 class Plan:
     """The way in which calls of one form run, while the network does not change.
 
@@ -59,7 +63,7 @@ class Plan:
 
     def __init__(self, decision: FoldDecision) -> None:
         self.decision, self.draws = decision, True
-        self.small: tuple[list[int], dict[int, Any]] | None = None
+        self.small: SmallProducts | None = None
 
 
 class Version:

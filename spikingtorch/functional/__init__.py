@@ -3,6 +3,7 @@
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.explain import Explanation
+from spikingtorch.functional.eligibility import Linearized, Partials
 from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
@@ -65,6 +66,7 @@ from spikingtorch.functional.neurons.synaptic import (
     biolif_step,
     cuba_lif_step,
 )
+from spikingtorch.functional.online import Online, OnlineState, online
 from spikingtorch.functional.plasticity.bounds import HardBounds, SoftBounds, unbounded
 from spikingtorch.functional.plasticity.factors import all_to_all, nearest
 from spikingtorch.functional.plasticity.homeostasis import adapt_threshold, normalize_weight, scale_weight
@@ -129,10 +131,14 @@ __all__ = [
     "IzhikevichState",
     "LIFState",
     "LIState",
+    "Linearized",
     "Masked",
     "McPittsState",
     "MultiSpike",
+    "Online",
+    "OnlineState",
     "PairTraces",
+    "Partials",
     "PiecewiseExponential",
     "QuadraticIFState",
     "Recorded",
@@ -199,6 +205,7 @@ __all__ = [
     "nearest",
     "none",
     "normalize_weight",
+    "online",
     "pair_stdp",
     "per_channel",
     "quadratic_if_step",

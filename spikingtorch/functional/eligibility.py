@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.tree import flatten, unflatten
+from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.tree import flatten, leaves_of, unflatten
 
 StepFunction = Callable[..., tuple[Any, Any]]
 
@@ -30,17 +31,70 @@ class Partials(NamedTuple):
     Attributes:
         of_state: dh[t]/dh[t-1], a row for each floating tensor of the new state and a column for each of the old one.
         of_input: dh[t]/dx[t], an entry for each floating tensor of the new state.
+        of_params: the derivatives by parameters, a row for each floating tensor of the new state.
     """
 
     of_state: tuple[tuple[Tensor, ...], ...]
     of_input: tuple[Tensor, ...]
+    of_params: tuple[tuple[Tensor, ...], ...] = ()
+
+
+class Linearized(NamedTuple):
+    """An elementwise step that returns its derivatives beside its output, neuron by neuron.
+
+        state[t], (out[t], ds[t]/d(h, x), dh[t]/d(h, x)) = ...        h = h[t-1], s = out[t], x = x[t]
+
+    Both derivatives are ``Partials``, with a row for each floating tensor of the output, and of the state after the
+    step. Because no neuron depends on another one, the gradient of the sum over the neurons of a result holds the
+    derivatives of all neurons: one vector-Jacobian product for each row. A scan has all of it in one kernel.
+
+    Args:
+        step: a pure function ``(state, x, **params) -> (state, out)`` that computes each neuron from itself alone.
+        of_states: whether dh[t]/d(h, x) is needed; else it has no rows.
+        names: of tensor parameters, by whose entry for each neuron the results are differentiated as well.
+
+    >>> from spikingtorch.functional import LIFState, lif_step, none
+    >>> step = Linearized(lif_step)
+    >>> _, (s, _, of_states) = step(LIFState(v=torch.zeros(2)), torch.ones(2), decay=0.5, reset=none)
+    >>> s, of_states.of_state[0][0], of_states.of_input[0]
+    (tensor([1., 1.]), tensor([0.5000, 0.5000]), tensor([1., 1.]))
+    """
+
+    step: StepFunction
+    of_states: bool = True
+    names: tuple[str, ...] = ()
+
+    def __call__(self, state: Any, x: Tensor, **params: Any) -> tuple[Any, tuple[Any, Partials, Partials]]:
+        """Advance one step."""
+        leaves, rebuild = floating(state)
+        size = len(leaves)
+
+        def results(*given: Tensor) -> tuple[list[Tensor], tuple[Any, Any]]:
+            moved = params | dict(zip(self.names, given[size + 1 :], strict=True))
+            after, out = self.step(rebuild(given[:size]), given[size], **moved)
+            return [*floating(out)[0], *(floating(after)[0] if self.of_states else [])], (after, out)
+
+        vjp: Any = torch.func.vjp  # with has_aux, it returns three results
+        entries = [params[name].expand_as(x) for name in self.names]
+        found, pull, (after, out) = vjp(results, *leaves, x, *entries, has_aux=True)
+        rows = [
+            pull([torch.ones_like(other) if at == place else torch.zeros_like(other) for at, other in enumerate(found)])
+            for place in range(len(found))
+        ]
+        number = len(floating(out)[0])
+        first, second = [
+            Partials(
+                tuple([tuple(row[:size]) for row in part]),
+                tuple([row[size] for row in part]),
+                tuple([tuple(row[size + 1 :]) for row in part]),
+            )
+            for part in (rows[:number], rows[number:])
+        ]
+        return after, (out, first, second)
 
 
 def partials(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, Any] | None = None) -> Partials:
     """Return the derivatives of the next state of an elementwise step.
-
-    Because no neuron depends on another one, the sum over the neurons of a new state has the derivatives of all neurons
-    as its gradient: one vector-Jacobian product for each row.
 
     Args:
         step: a pure function ``(state, x, **params) -> (state, out)`` that computes each neuron from itself alone.
@@ -53,8 +107,31 @@ def partials(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, 
     >>> found.of_state[0][0], found.of_input[0]
     (tensor([0.5000, 0.5000]), tensor([1., 1.]))
     """
-    rows = _rows(step, state, x, dict(params or {}), torch.ones_like(x))
-    return Partials(tuple(tuple(row[:-1]) for row in rows), tuple(row[-1] for row in rows))
+    _, (_, _, found) = Linearized(step)(state, x, **(params or {}))
+    return found
+
+
+def leak_at_rest(step: StepFunction, state: Any, x: Tensor, params: Mapping[str, Any]) -> Partials:
+    """Return the derivatives of the next state of neurons at rest, without an input; see ``partials``."""
+    leaves, rebuild = floating(state)
+    return partials(step, rebuild([torch.zeros_like(each) for each in leaves]), torch.zeros_like(x), params=params)
+
+
+def of_one(found: Partials) -> Partials:
+    """Return the derivatives of the first neuron, (*N, 1), which stand for those of all."""
+    rows = tuple([tuple([each[..., :1] for each in row]) for row in found.of_state])
+    return Partials(rows, tuple([each[..., :1] for each in found.of_input]))
+
+
+def leak_is_constant(step: StepFunction, state: Any, x: Tensor, params: Mapping[str, Any]) -> bool:
+    """Return True if the derivatives of all neurons are one constant, as far as random states show."""
+    leaves, rebuild = floating(state)
+    numbers = torch.Generator(x.device).manual_seed(0)
+    moved = 4.0 * torch.randn(len(leaves) + 1, *x.shape, generator=numbers, device=x.device).to(x.dtype)
+    found = leaves_of(partials(step, rebuild(list(moved[1:])), moved[0], params=params))
+    at_rest = leaves_of(leak_at_rest(step, state, x, params))
+    same = [one.flatten()[:1].expand_as(one) for one in at_rest]
+    return all(map(torch.allclose, at_rest, same)) and all(map(torch.allclose, found, same))
 
 
 def _rows(step: StepFunction, state: Any, x: Tensor, params: dict[str, Any], of_neurons: Tensor) -> list[list[Tensor]]:
@@ -75,12 +152,14 @@ def _rows(step: StepFunction, state: Any, x: Tensor, params: dict[str, Any], of_
 
 def floating(state: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
     """Return the floating tensors of a state, and a function that puts others in their place."""
-    leaves, form = flatten(state)
+    traced = torch.compiler.is_dynamo_compiling()
+    leaves, form = pytree.tree_flatten(state) if traced else flatten(state)
     places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
     def rebuild(values: Any) -> Any:
         given = dict(zip(places, values, strict=True))
-        return unflatten([given.get(at, leaf) for at, leaf in enumerate(leaves)], form)
+        found = [given.get(at, leaf) for at, leaf in enumerate(leaves)]
+        return pytree.tree_unflatten(found, form) if traced else unflatten(found, form)  # type: ignore[arg-type]
 
     return [leaves[at] for at in places], rebuild
 

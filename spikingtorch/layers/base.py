@@ -136,6 +136,8 @@ class StatefulLayer(WithConstants):
             found: Memory | None = here.repeated(self)
             return found
         if (frame := frame_of(self)) is not None:
+            if name in frame.hides:
+                raise ValueError(frame.hides[name].format(type(self).__name__))
             return _live(frame.memories.get(self))
         if self._dropped == backward_pass() != -1:
             raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")

@@ -47,6 +47,9 @@ class Frame:
         self.fold: Any = None  # the token of all steps; None in a network that steps
         self.skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
         self.activity: Any = None  # the activity check of this call, if any
+        # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
+        self.advance: Any = None
+        self.hides: dict[str, str] = {}  # what code within the call may not ask layers for, and the error that says so
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         # the thread in which the layers find this frame; None for every thread
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
@@ -57,6 +60,9 @@ class Frame:
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
             self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
+            outer = next((around for around in self._around if around is not None), None)
+            if outer is not None:
+                self.advance, self.hides = outer.advance, outer.hides
             for layer, around in zip(layers, self._around, strict=False):
                 if around is not None and around.fold is not None:  # a fold: its layers have no single state
                     layer._refuse_in_fold("reset()" if starts else "detach_()")

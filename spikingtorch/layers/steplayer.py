@@ -283,7 +283,9 @@ class StepLayer(Attributes):
         else:
             if frame is None:  # a network has done so before its first step
                 self._put_back()
-            output = self._advance_one(inputs, False if init is None else init, running)
+            other = None if frame is None else frame.advance
+            advance = self._advance_one if other is None else partial(other, self)
+            output = advance(inputs, False if init is None else init, running)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
         if monitor is not None:

@@ -2,12 +2,18 @@
 
 from typing import Any
 
-from spikingtorch.functional.eligibility import is_elementwise
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.compare import cached_step
+from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
+from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons.synapses import Delay
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.learning.online_moment import Moment
 from spikingtorch.learning.online_step import Stepper, Tape
-from spikingtorch.learning.online_traces import leak_is_constant
-from spikingtorch.learning.online_units import Structure, Unit, moment
+from spikingtorch.learning.online_units import Structure, Unit
 from spikingtorch.spikingnet import SpikingNet
 
 RULES = ("exact", "diagonal", "presynaptic", "last_step")
@@ -43,6 +49,8 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
     Raises:
         ValueError: a layer delays its input, weights reach a layer in a way that has no trace, or a step has none.
     """
+    if rule != "last_step":
+        _check_hooks(rule, stepper)
     if rule == "exact":
         return frozenset()
     for path, layer in stepper.layers.items():
@@ -55,7 +63,7 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
         return frozenset()
     for unit in structure.units:
         _check_weights(rule, unit, stepper)
-    seen = {unit: moment(unit, tape) for unit in structure.units if unit.is_trained}
+    seen = {unit: moment_at_rest(unit.layer, tape) for unit in structure.units if unit.is_trained}
     for unit, each in seen.items():
         if not is_elementwise(each.step, each.state, each.z):
             raise ValueError(
@@ -63,10 +71,16 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
                 "neuron's own state alone. Use rule='exact' or rule='last_step'"
             )
     if rule == "diagonal":
+        for unit, each in seen.items():
+            _check_own(unit, each)
         return frozenset()
     # a parameter with an entry for each neuron drifts apart in training
     drifting = {unit for unit in seen if any(each.numel() > 1 for each in unit.own.values())}
-    changing = [unit for unit, each in seen.items() if unit in drifting or not leak_is_constant(each)]
+    changing = [
+        unit
+        for unit, each in seen.items()
+        if unit in drifting or not leak_is_constant(each.step, each.state, each.z, {})
+    ]
     if changing and not approximate:
         raise ValueError(
             "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, "
@@ -74,6 +88,61 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
             "reset=detached(by_subtraction) and one time constant, or rule='diagonal', or pass approximate=True"
         )
     return frozenset(unit.path for unit in changing)
+
+
+def _check_own(unit: Unit, seen: Moment) -> None:
+    """Raise unless each neuron depends on its own entry of the neurons' parameters alone."""
+    for name, value in unit.own.items():
+
+        def by_entry(_: Any, entries: Tensor, name: str = name) -> Any:
+            return seen.step(seen.state, seen.z, own={name: entries})
+
+        if not is_elementwise(by_entry, (), value.detach().expand_as(seen.z)):
+            raise ValueError(
+                f"learning.online: each neuron of layer {unit} depends on all entries of {name}, and rule='diagonal' "
+                f"has a trace for each neuron's own. {_OTHERS}"
+            )
+
+
+def _check_hooks(rule: str, stepper: Stepper) -> None:
+    for name, each in stepper.model.named_parameters():
+        if each.requires_grad and getattr(each, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"learning.online: {name.removeprefix('net.')} has a hook for when its gradient has accumulated, and "
+                f"rule={rule!r} adds the gradient of a step in several parts. Call the optimizer after backward()"
+            )
+
+
+def moment_at_rest(layer: Any, tape: Tape) -> Moment:
+    """Return what the neurons of a layer saw in a step at rest."""
+    z: Tensor = tape.inputs[layer].detach()
+    with torch.no_grad():
+        return Moment.of(layer, layer.initial_state(z), z, True, True)
+
+
+def elementwise_layers(structure: Structure, tape: Tape, *, of_states: bool) -> frozenset[StatefulLayer]:
+    """Return the layers without recurrence whose derivatives a kernel computes along with their step.
+
+    Args:
+        structure: of the network.
+        tape: of a step at rest.
+        of_states: whether the derivatives of the next state are needed.
+    """
+    found: list[StatefulLayer] = []
+    for unit in structure.units:
+        layer: Any = unit.layer
+        own = not isinstance(layer, StepLayer) or layer.runs_own_step or type(layer).forward is not StepLayer.forward
+        if own or layer.synapse is not None:
+            continue
+        seen = moment_at_rest(layer, tape)
+        step, params = layer._returning()
+        xs, linearized = seen.z.unsqueeze(0), cached_step(Linearized, step, of_states)
+        if not (layer.is_pointwise or is_elementwise(seen.step, seen.state, seen.z)):
+            continue
+        with torch.no_grad():
+            if F.explain_scan(linearized, seen.state, xs, params=params).backend == "fused":
+                found.append(layer)
+    return frozenset(found)
 
 
 def _check_weights(rule: str, unit: Unit, stepper: Stepper) -> None:

@@ -11,7 +11,8 @@ with many weights, the product J P takes most of the time.
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from torch.func import vjp, vmap
 
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.surroundings import same_random_numbers
-from spikingtorch.learning.online_step import Stepper, Tape
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.learning.online_step import Memories, Stepper, Tape, generators_of, put_back
 from spikingtorch.spikingnet.pure import run
 
 # entries of the state whose rows of J and M are computed together
@@ -72,37 +74,84 @@ class Exact:
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
+        self.memories: Memories | None = None
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
         self.before: _Influence | None = None
         self.now: _Influence | None = None
+        self._tape: Tape | None = None
 
     def reset(self) -> None:
         """Forget the past."""
+        self.memories = self._tape = None
         self.names, self.before, self.now = (), None, None
 
-    def advance(self, tape: Tape) -> None:
-        """Compute the influence on the state after a step."""
+    def get_past(self) -> dict[str, Tensor]:
+        """Return a copy of the influence on the state after the last step."""
+        return {} if self.now is None else {"influence": self.now.P.clone()}
+
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+        """Continue from memories, and from the influence of the weights that are trained now."""
+        self.reset()
+        trained = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
+        state = {key: each for key, each in self.stepper.named(memories).items() if each.is_floating_point()}
+        size = (sum(map(Tensor.numel, state.values())), sum(map(Tensor.numel, trained.values())))
+        expected = {"influence": size} if state and trained else {}
+        if expected != {key: tuple(each.shape) for key, each in past.items()}:
+            raise ValueError(
+                "learning.online: the influence in the state is that of other weights. Hand over what get_state() of a "
+                "learner with the same rule and network returned, with the same weights frozen"
+            )
+        self.memories, self.names = memories, tuple(trained)
+        if expected:
+            samples = len(next(iter(state.values())))
+            self.now = _Influence(_Rows.of(state, samples), past["influence"].detach().clone())
+
+    def step(self, x: Tensor, init: bool | Tensor) -> Any:
+        """Advance one step, and the influence; return the output with its graph."""
+        with torch.enable_grad():
+            tape = self.stepper.run(self.memories, x, init, None)
         known = dict(self.stepper.model.named_parameters())
         if tape.state is None:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
-        self.before, self.now = self.now, None
+        before, self.before, self.now = self.before, self.now, None
         if self.names and any(each.is_floating_point() for each in tape.after.values()):
             weights = {name: known[name].detach() for name in self.names}
-            # the masks of dropout are those of the step
-            self.now = same_random_numbers(tape.x.device, lambda: self._after(tape, weights))
+            later = generators_of(self.stepper.net)
+            try:
+                # the masks of dropout are those of the step
+                self.now = same_random_numbers(tape.x.device, lambda: self._after(tape, weights))
+            except BaseException:
+                self.before, self.now = before, self.before  # a step that fails changes nothing
+                raise
+            finally:
+                put_back(later)
+        self.memories, self._tape = tape.memories, tape
+        return tape.out
 
-    def add(self, signals: dict[str, Tensor]) -> None:
-        """Add the gradient through the state before the step to ``.grad``."""
-        if self.before is None:
+    def backward(self, grads: list[Tensor]) -> None:
+        """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
+        tape = self._tape
+        assert tape is not None
+        outs = [(out, grad) for out, grad in zip(leaves_of(tape.out), grads, strict=True) if out.requires_grad]
+        if not outs:
             return
-        rows, P = self.before
+        torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)
+        signals = {key: leaf.grad for key, leaf in (tape.state or {}).items() if leaf.grad is not None}
+        for leaf in (tape.state or {}).values():
+            leaf.grad = None
+        if self.before is not None and signals:
+            self._add(self.before, signals)
+
+    def _add(self, before: _Influence, signals: dict[str, Tensor]) -> None:
+        """Add the gradient through the state before the step to ``.grad``."""
+        rows, P = before
         whole = {name: signals.get(name, P.new_zeros(shape)) for name, shape in rows.shapes.items()}
         with without_autocast(P.device):
             found = rows.join(whole).to(P.dtype) @ P
         weights = [dict(self.stepper.model.named_parameters())[name] for name in self.names]
         for weight, part in zip(weights, found.split([each.numel() for each in weights]), strict=True):
             if weight.requires_grad:
-                torch.autograd.backward([weight], [part.reshape(weight.shape)])
+                torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
     def _after(self, tape: Tape, weights: dict[str, Tensor]) -> _Influence:
         """Return the influence on the state after a step."""
@@ -116,6 +165,7 @@ class Exact:
 
         assert tape.random is not None
         tape.random.put_back()
+        put_back(tape.generators)
         after, back = vjp(step, moving, weights)[:2]
         rows = _Rows.of(after, len(tape.x))
         each_entry = torch.eye(sum(map(Tensor.numel, after.values())), device=tape.x.device)

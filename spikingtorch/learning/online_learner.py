@@ -1,18 +1,20 @@
 """Online learning: gradients that run forward in time beside the network."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.learning.online_checks import check_arguments, check_units
+from spikingtorch.fold.guard import modules_of
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.streams import memories_of
+from spikingtorch.learning.online_checks import check_arguments, check_units, elementwise_layers
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
-from spikingtorch.learning.online_step import Memories, Stepper, Tape
-from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, per_input, per_synapse
+from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
+from spikingtorch.learning.online_step import Memories, Stepper
 from spikingtorch.learning.online_units import Structure, structure_of
 from spikingtorch.spikingnet import SpikingNet
 
@@ -20,17 +22,25 @@ Rule = Literal["exact", "diagonal", "presynaptic", "last_step"]
 Feedback = Literal["symmetric", "random"]
 
 
-class _Influence(Protocol):
-    """The part of a gradient that comes from the past: what the weights have done to the state."""
+class _Way(Protocol):
+    """A rule at work: it runs the steps of a network, and adds gradients to ``.grad``."""
+
+    memories: Memories | None  # of the layers after the last step; None at rest
 
     def reset(self) -> None:
         """Forget the past."""
 
-    def advance(self, tape: Tape) -> None:
-        """Move on by one step."""
+    def get_past(self) -> dict[str, Tensor]:
+        """Return copies of what is known of the past after the last step, but for the state of the network."""
 
-    def add(self, signals: dict[str, Tensor]) -> None:
-        """Add the gradient through the state before the last step to ``.grad``."""
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+        """Continue from memories of the layers, and from what ``get_past`` returned."""
+
+    def step(self, x: Tensor, init: bool | Tensor) -> Any:
+        """Advance one step and return the output, with its graph."""
+
+    def backward(self, grads: list[Tensor]) -> None:
+        """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
 
 
 def online(
@@ -96,15 +106,15 @@ class OnlineLearner:
         self.rule: Rule = rule
         self.feedback: Feedback = feedback
         self.approximate = approximate
+        self.seed = seed
         self._stepper = Stepper(model, repeats=rule == "exact")
-        self._numbers = torch.Generator().manual_seed(seed)
-        self._random: dict[str, Tensor] = {}
         self._structure: Structure | None = None
         self._approximated: frozenset[str] = frozenset()
-        self._influence: _Influence | None = None
-        self._memories: Memories | None = None
-        self._tape: Tape | None = None
-        self._given: Any = None
+        self._way: _Way | None = None
+        self._look: list[Any] = []  # what the structure depends on
+        self._given: list[Tensor] | None = None  # the floating outputs of the last step
+        # the state and the past to start the next step from, if they have been set
+        self._next: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
 
     def step(self, x: Tensor, init: bool | Tensor | None = None) -> Any:
         """Advance one step and return the output, a leaf of the graph of your loss.
@@ -117,19 +127,21 @@ class OnlineLearner:
         Raises:
             ValueError: the rule does not fit the network, or the network's errors.
         """
-        structure = self._known(x)
-        start = True if self._memories is None else (False if init is None else init)
+        way = self._way_of(x, init is True)
+        if self._next is not None:
+            state, past = self._next
+            way.set_past(memories_of(self._stepper.net, dict(state)), past)
+            self._next = None
+        start = True if way.memories is None else (False if init is None else init)
         if start is True:
             self.reset()
-        influence = self._influence
-        with torch.enable_grad():
-            tape = self._stepper.run(self._memories, x, start, self._outward(structure))
-        if influence is not None:
-            with torch.no_grad():
-                influence.advance(tape)
-        self._memories, self._tape = tape.memories, tape
-        self._given = tree_map(self._boundary, tape.out)
-        return self._given
+        self._given = None  # a step that fails has no outputs
+        # a copy: you may write on x before the next step, when its trace is needed
+        out = way.step(x.detach().clone() if isinstance(x, Tensor) else x, start)
+        given: list[Tensor] = []
+        found = tree_map(partial(self._boundary, given), out)
+        self._given = given
+        return found
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss of the last step's output to ``.grad`` of the weights.
@@ -139,40 +151,22 @@ class OnlineLearner:
         Raises:
             RuntimeError: there has been no step, or the loss depends on the output of an earlier step.
         """
-        tape = self._tape
-        if tape is None:
+        given = self._given
+        if given is None or self._way is None:
             raise RuntimeError("learning.online: backward() came before step(); call out = learner.step(x) first")
-        given = leaves_of(self._given)
-        loss.backward()
-        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in given]
-        for leaf in given:
-            leaf.grad = None
-        self._propagate(tape, grads)
-
-    def _propagate(self, tape: Tape, grads: list[Tensor]) -> None:
-        """Add the gradient of the step, and that of the past through the state before it."""
-        outs = [(out, grad) for out, grad in zip(leaves_of(tape.out), grads, strict=True) if out.requires_grad]
-        outs += self._random_signals(tape, grads)
-        weights = [each for each in self.model.parameters() if each.requires_grad]
-        state = {name: leaf for name, leaf in (tape.state or {}).items() if leaf.requires_grad}
-        asked = [*weights, *state.values()]
-        if not outs or not asked:
-            return
-        found = torch.autograd.grad(
-            [out for out, _ in outs], asked, [grad for _, grad in outs], retain_graph=True, allow_unused=True
-        )
-        for weight, grad in zip(weights, found, strict=False):
-            if grad is not None:
-                weight.grad = grad if weight.grad is None else weight.grad + grad
-        signals = {name: grad for name, grad in zip(state, found[len(weights) :], strict=True) if grad is not None}
-        if self._influence is not None and signals:
-            self._influence.add(signals)
+        try:
+            loss.backward()
+            grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in given]
+        finally:
+            for leaf in given:
+                leaf.grad = None
+        self._way.backward(grads)
 
     def reset(self) -> None:
         """Forget state and traces: the next step starts a new sequence."""
-        self._memories = self._tape = self._given = None
-        if self._influence is not None:
-            self._influence.reset()
+        self._given = self._next = None
+        if self._way is not None:
+            self._way.reset()
 
     def explain(self, x: Tensor | None = None) -> OnlineExplanation:
         """Return, for each layer, whether its gradient is that of back-propagation through time, and what is left out.
@@ -185,41 +179,97 @@ class OnlineLearner:
         """
         if x is None and self._structure is None:
             raise ValueError("learning.online: explain() has seen no step yet; pass the input of one: explain(x)")
-        structure = self._structure if x is None else self._known(x)
-        assert structure is not None
-        return explained(self.rule, self.feedback, structure, self._approximated)
+        if x is not None:
+            self._way_of(x, False)
+        assert self._structure is not None
+        return explained(self.rule, self.feedback, self._structure, self._approximated)
+
+    def get_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return all that the next step starts from, for ``set_state`` of a learner of the same rule and network.
+
+        Returns:
+            Copies of tensors that can be saved: the "state" of the network, as ``model.set_state`` takes it, and the
+            "traces". Both are empty at rest.
+        """
+        if self._next is not None:
+            return {"state": {**self._next[0]}, "traces": {**self._next[1]}}
+        if self._way is None or self.state is None:
+            return {"state": {}, "traces": {}}
+        state = {name: each.clone() for name, each in self.state.items()}
+        return {"state": state, "traces": self._way.get_past()}
+
+    def set_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Let the next step continue a sequence from a state that ``get_state`` returned, possibly in another process.
+
+        So a stream that never ends can be saved and taken up again. The weights are not part of it: save those with
+        ``model.state_dict()``. The graph of the last output is gone, so ``backward`` has to wait for the next step.
+
+        Raises:
+            ValueError: the state has other parts than "state" and "traces". The next ``step`` raises if they are those
+                of another network or rule.
+        """
+        if {*state} != {"state", "traces"}:
+            raise ValueError(
+                f"learning.online: state has the parts {sorted(state)}, expected 'state' and 'traces'. Hand over what "
+                "get_state() returned"
+            )
+        self.reset()
+        if state["state"]:
+            kept = [{name: each.clone() for name, each in state[part].items()} for part in ("state", "traces")]
+            self._next = kept[0], kept[1]
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "learning.online: a learner cannot be copied or pickled. Copy the model, make a learner of it, and hand "
+            "over the state: copied.set_state(learner.get_state())"
+        )
 
     @property
     def state(self) -> Mapping[str, Tensor] | None:
         """The state of the network after the last step, as ``model.set_state`` takes it; None before the first step."""
-        return None if self._tape is None else {name: leaf.detach() for name, leaf in self._tape.after.items()}
+        if self._way is None or self._way.memories is None:
+            return None
+        return {name: leaf.detach() for name, leaf in self._stepper.named(self._way.memories).items()}
 
-    def _known(self, x: Tensor) -> Structure:
-        if self._structure is None:
-            structure, tape = structure_of(self._stepper, x)
-            self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
-            self._structure, self._influence = structure, self._made(structure)
-        return self._structure
+    def _way_of(self, x: Tensor, starts: bool = True) -> _Way:
+        """Return the rule at work; a new one for a network that has changed since its last sequence.
 
-    def _made(self, structure: Structure) -> _Influence | None:
+        Raises:
+            ValueError: the network has changed within a sequence.
+        """
+        look = _look_at(self.model.net)
+        if self._way is not None and look != self._look and not starts and self._way.memories is not None:
+            raise ValueError(
+                "learning.online: modules or weights of the network were replaced, frozen or unfrozen within a "
+                "sequence, so that traces are missing. Start a new one: step(x, init=True)"
+            )
+        if self._way is None or look != self._look:
+            self._look, self._stepper = look, Stepper(self.model, repeats=self.rule == "exact")
+            with torch.enable_grad():
+                self._way = self._made(x)
+        return self._way
+
+    def _made(self, x: Tensor) -> _Way:
+        """Return the rule at work on the network as it is now."""
+        structure, tape = structure_of(self._stepper, x)
+        self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
+        self._structure = structure
         if self.rule == "exact":
             return Exact(self._stepper)
-        if self.rule == "diagonal":
-            return Traces(structure.units, per_synapse, own_partials)
-        if self.rule == "presynaptic":
-            return Traces(structure.units, per_input, LeakAtRest())
-        return None
+        feedback = None if self.feedback == "symmetric" else RandomFeedback(self.seed)
+        elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
+        return Layerwise(self._stepper, structure, self.rule, elementwise, feedback)
 
-    def _boundary(self, out: Tensor) -> Tensor:
+    def _boundary(self, given: list[Tensor], out: Tensor) -> Tensor:
         """Return an output as a leaf, which says so if a later loss looks back at it."""
         leaf = out.detach()
         if not leaf.is_floating_point():
             return leaf
         leaf.requires_grad_()
-        tape = self._tape
+        given.append(leaf)
 
         def check(_: Tensor) -> None:
-            if self._tape is not tape:
+            if self._given is not given:
                 raise RuntimeError(
                     "learning.online: the loss depends on the output of an earlier step, whose graph is gone. Detach "
                     "earlier outputs, or train with back-propagation through time"
@@ -228,30 +278,12 @@ class OnlineLearner:
         leaf.register_hook(check)
         return leaf
 
-    def _outward(self, structure: Structure) -> Any:
-        """Return the cut between layers, if their signals are random."""
-        if self.feedback == "symmetric" or not structure.units:
-            return None
-        last = structure.units[-1].layer
 
-        def cut(layer: StatefulLayer, out: Any) -> Any:
-            return out if layer is last else tree_map(lambda leaf: leaf.detach(), out)
-
-        return cut
-
-    def _random_signals(self, tape: Tape, grads: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Return the outputs of the layers below the last one, each with its random signal."""
-        if self.feedback == "symmetric" or self._structure is None:
-            return []
-        error = torch.cat([grad.flatten(1) for grad in grads], dim=1)
-        found = []
-        for unit in self._structure.units[:-1]:
-            out = leaves_of(tape.outputs[unit.layer])[0]
-            if not out.requires_grad:
-                continue
-            size = out[0].numel()
-            if unit.path not in self._random:
-                drawn = torch.randn(error.shape[1], size, generator=self._numbers) / error.shape[1] ** 0.5
-                self._random[unit.path] = drawn.to(error)
-            found.append((out, (error @ self._random[unit.path]).reshape(out.shape)))
-        return found
+def _look_at(net: nn.Module) -> list[Any]:
+    """Return the modules and parameters of a network, and which of them are trained."""
+    found: list[Any] = []
+    for module in modules_of(net):
+        found.append(module)
+        for each in module._parameters.values():
+            found += (id(each), each is not None and each.requires_grad)
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.streams import _named
+from spikingtorch.learning.online_gradients import Product
 from spikingtorch.learning.online_synapses import synapses_of
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.parts import Parts
@@ -20,6 +22,19 @@ from spikingtorch.spikingnet.parts import Parts
 Memories = dict[StatefulLayer, Any]
 # a function that a layer's output passes through on its way to the layers above
 Outward = Callable[[StatefulLayer, Any], Any]
+Advance = Callable[[Any, Any, bool | Tensor, Tensor | None], Any]
+Products = dict[Any, Product | None]
+
+
+_HIDDEN = {
+    name: f"learning.online: the network asks a {{}} for its .{name} within a step, and the gradient through it would "
+    f"be lost. {remedy}, or train with back-propagation through time"
+    for name, remedy in (
+        ("v", "Make the layer with returns=('spikes', 'v')"),
+        ("state", "Make the layer with returns=, which names fields of the state, or take rule='exact'"),
+        ("s", "Make the layer recurrent"),
+    )
+}
 
 
 class Tape(NamedTuple):
@@ -34,8 +49,9 @@ class Tape(NamedTuple):
         out: the output of the network, with its graph.
         inputs: the input of each layer with a state, in the order of the calls.
         outputs: their outputs, with their graph.
-        products: the input and the output of each ``nn.Linear`` and convolution.
+        products: those of each ``nn.Linear`` and convolution; None for one that has been called twice.
         random: the random numbers at the start of the step, for rules that repeat it.
+        generators: the same of the network's own generators.
     """
 
     state: dict[str, Tensor] | None
@@ -46,8 +62,9 @@ class Tape(NamedTuple):
     out: Any
     inputs: dict[StatefulLayer, Any]
     outputs: dict[StatefulLayer, Any]
-    products: dict[nn.Module, tuple[Tensor, Tensor]]
+    products: Products
     random: RandomNumbers | None
+    generators: dict[torch.Generator, Tensor]
 
 
 class Stepper:
@@ -80,28 +97,60 @@ class Stepper:
         """
         model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        frame.hides = {"s": _HIDDEN["s"]}  # an output is no part of the state
         frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
-        state = None if memories is None else self._named(frame.memories)
+        state = None if memories is None else self.named(frame.memories)
         random = RandomNumbers.now(x.device) if self.repeats else None
+        generators = generators_of(self.net) if self.repeats else {}
 
         def work() -> Tape:
             with self._tapped(outward) as tapped, frame:
                 out = model(x.unsqueeze(1), init)
             now = tree_map(lambda leaf: leaf[:, 0], out)
-            return Tape(state, init, x, self._named(frame.memories), dict(frame.memories), now, *tapped, random)
+            return Tape(
+                state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped, random, generators
+            )
 
         return model.alone(work, frame.leave)
+
+    def run_layers(
+        self, memories: Memories | None, x: Tensor, init: bool | Tensor, advance: Advance, products: Products
+    ) -> tuple[Any, Memories]:
+        """Run one step, in which a function advances the layers; return the output and the memories.
+
+        Args:
+            memories: the memories to start from; None at rest.
+            x: input of one step, shape (N, ...).
+            init: as in a call of the network.
+            advance: see ``Frame.advance``.
+            products: takes the products of these modules; None for one that has not been called, or twice.
+        """
+        met, me = list[Any](), get_ident()
+
+        def multiply(module: Any, args: Any, out: Any) -> None:
+            if get_ident() == me:
+                met.append(module)
+                products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
+
+        hooks = [module.register_forward_hook(multiply, prepend=True) for module in products]
+        try:
+            return self.model._advance_layers(x, init, memories or {}, advance, _HIDDEN)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def rehearse(self, x: Tensor, outward: Outward) -> Tape:
         """Run a step at rest that changes neither buffers nor random numbers."""
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        generators = generators_of(self.net)
         tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward))
+        put_back(generators)
         with torch.no_grad():
             for buffer, value in before:
                 buffer.data.copy_(value)  # graphs that hold the buffer stay valid
         return tape
 
-    def _named(self, memories: Memories) -> dict[str, Tensor]:
+    def named(self, memories: Memories) -> dict[str, Tensor]:
         """Return the tensors of memories by the names of ``model.get_state()``."""
         found: dict[str, Tensor] = {}
         for path, layer in self.layers.items():
@@ -134,18 +183,31 @@ class Stepper:
 
         def multiply(module: Any, args: Any, out: Any) -> None:
             # a module that is called twice has no one input
-            products[module] = (args[0], out) if module not in products else (args[0], torch.empty(0))
+            products[module] = None if module in products else Product.of(module, args[0], out)
 
         hooks: list[Any] = []
         for path, layer in self.layers.items():
             hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
             hooks.append(layer.register_forward_hook(leave))
-        hooks += [each.register_forward_hook(multiply) for each in self._multiplying]
+        # before the module's own hooks, which may return something else
+        hooks += [each.register_forward_hook(multiply, prepend=True) for each in self._multiplying]
         try:
             yield inputs, outputs, products
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def generators_of(net: nn.Module) -> dict[torch.Generator, Tensor]:
+    """Return the generators that the modules of a network keep, with their state."""
+    found = [each for module in net.modules() for each in vars(module).values() if isinstance(each, torch.Generator)]
+    return {each: each.get_state() for each in found}
+
+
+def put_back(generators: dict[torch.Generator, Tensor]) -> None:
+    """Restore the state of generators."""
+    for generator, state in generators.items():
+        generator.set_state(state)
 
 
 def _leaves(memory: Memory) -> Memory:

@@ -28,10 +28,6 @@ class Linear(NamedTuple):
         out, size = trace.shape[-2:]
         return torch.einsum("no,noi->oi", signal.reshape(-1, out), trace.reshape(-1, out, size))
 
-    def outer(self, signal: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of the weight for a gradient of the product and an input."""
-        return signal.reshape(-1, signal.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-
     def of_bias(self, signal: Tensor) -> Tensor:
         """Return a signal (..., out) summed to the shape of the bias."""
         return signal.reshape(-1, signal.shape[-1]).sum(0)
@@ -84,7 +80,12 @@ Synapses: TypeAlias = Linear | Convolved
 
 
 def synapses_of(module: nn.Module) -> Synapses | None:
-    """Return the synapses of a module, or None if it is no ``nn.Linear`` and no convolution."""
-    if isinstance(module, nn.Linear):
-        return Linear(module)
-    return Convolved(module) if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) else None
+    """Return the synapses of a module, or None if it does not run as an ``nn.Linear`` or a convolution of torch."""
+    own = vars(module).keys() & {"forward", "_conv_forward"}
+    for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        same = all(
+            getattr(type(module), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward")
+        )
+        if isinstance(module, kind) and same and not own:
+            return Linear(module) if isinstance(module, nn.Linear) else Convolved(module)
+    return None

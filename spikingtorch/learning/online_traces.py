@@ -8,41 +8,62 @@ one for each input.
 Source: G. Bellec et al., Nat. Commun. 11 (2020), doi:10.1038/s41467-020-17236-y; M. Xiao et al., arXiv:2210.04195.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.functional.eligibility import Partials, eligibility, floating, partials
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest
 from spikingtorch.functional.state import reset_where
-from spikingtorch.learning.online_step import Tape
-from spikingtorch.learning.online_synapses import Synapses, synapses_of
-from spikingtorch.learning.online_units import Moment, Unit, moment
+from spikingtorch.learning.online_gradients import Product, add_gradient, add_product, parameter_of
+from spikingtorch.learning.online_layers import Local
+from spikingtorch.learning.online_moment import Moment
+from spikingtorch.learning.online_synapses import Linear, Synapses, synapses_of
+from spikingtorch.learning.online_units import Unit
 
+_HINT = "Hand over what get_state() of a learner with the same rule and network returned"
 Trace = tuple[Tensor, ...]
 # signals for the floating tensors of a unit's state, neuron by neuron
 Signals = list[Tensor]
+
+
+class Seen(NamedTuple):
+    """What traces advance from.
+
+    Attributes:
+        moment: what the neurons saw.
+        found: the derivatives of their next state.
+        x: the input of the synapses that lead to them; None if there are none.
+        own: derivatives of the next state by trained parameters of the neurons, by name.
+    """
+
+    moment: Moment
+    found: Partials
+    x: Tensor | None
+    own: dict[str, Trace]
 
 
 class Traced(NamedTuple):
     """A weight with its trace.
 
     Attributes:
-        weight: returns the weight; a parametrized one with its graph.
-        advance: the trace after a step, from the trace before it (None at rest), what the neurons saw, and the tape.
-        gradient: the gradient of the weight, from signals and trace.
+        name: of the weight, in the module that has it.
+        advance: the trace after a step, from the trace before it (None at rest) and from what the neurons saw.
+        add: adds the gradient of the weight to ``.grad``, from signals and the trace.
     """
 
-    weight: Callable[[], Tensor]
-    advance: Callable[[Trace | None, Moment, Partials, Tape], Trace]
-    gradient: Callable[[Signals, Trace], Tensor]
+    name: str
+    advance: Callable[[Trace | None, Seen], Trace]
+    add: Callable[[Signals, Trace], None]
 
 
 class Traces:
     """Eligibility traces of all units.
+
+    The traces before a step are needed until its last ``add``. So they advance when the next step begins.
 
     Args:
         units: the units of the network.
@@ -54,44 +75,119 @@ class Traces:
         self,
         units: tuple[Unit, ...],
         traced: Callable[[Unit], list[Traced]],
-        of_neurons: Callable[[Unit, Moment], Partials],
+        of_neurons: Callable[[Unit, Local], Partials],
     ) -> None:
-        self.units = {unit: traced(unit) for unit in units}
+        self.units = {unit.path: (unit, weights) for unit in units if (weights := traced(unit))}
         self.of_neurons = of_neurons
-        self.before: dict[int, tuple[tuple[str, ...], list[Trace]]] = {}
-        self.now: dict[int, tuple[tuple[str, ...], list[Trace]]] = {}
+        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
+        self._seen: dict[str, Seen] = {}
+        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
 
     def reset(self) -> None:
         """Forget the past."""
-        self.now = {}
+        self.before, self._seen, self._versions = {}, {}, {}
 
-    def advance(self, tape: Tape) -> None:
-        """Compute the traces after a step."""
-        self.before, self.now = self.now, {}
-        for number, (unit, weights) in enumerate(self.units.items()):
-            if not weights:
+    def forget(self, starts: Tensor) -> None:
+        """Forget the past of samples that start again."""
+        self.before = {path: [reset_where(starts, each) for each in traces] for path, traces in self.before.items()}
+
+    def advance(self) -> None:
+        """Advance the traces by the last step, if that has not been done yet."""
+        for path, seen in self._seen.items():
+            _, weights = self.units[path]
+            old: list[Any] = [None] * len(weights) if seen.moment.starts else self.before[path]
+            self.before[path] = [each.advance(trace, seen) for each, trace in zip(weights, old, strict=True)]
+        self._seen = {}
+
+    def get(self) -> dict[str, Tensor]:
+        """Return copies of the traces after the last step, by the layer and the weight."""
+        found: dict[str, Tensor] = {}
+        for path, (_, weights) in self.units.items():
+            seen, before = self._seen.get(path), self.before.get(path)
+            for at, each in enumerate(weights):
+                trace = None if before is None else tuple([leaf.clone() for leaf in before[at]])
+                if seen is not None:
+                    trace = each.advance(None if seen.moment.starts else trace, seen)
+                for k, leaf in enumerate(trace or ()):
+                    found[_key(path, each.name, k)] = leaf
+        return found
+
+    def set(self, traces: Mapping[str, Tensor]) -> None:
+        """Continue from traces that ``get`` returned.
+
+        Raises:
+            ValueError: they are those of other weights.
+        """
+        self.reset()
+        rest = dict(traces)
+        for path, (_, weights) in self.units.items():
+            found = [_popped(rest, path, each.name) for each in weights]
+            if all(found):
+                self.before[path] = found
+            elif any(found):
+                raise ValueError(f"learning.online: the traces of layer {path} are incomplete. {_HINT}")
+        if rest:
+            raise ValueError(f"learning.online: this learner has no traces {', '.join(rest)}. {_HINT}")
+
+    def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None]) -> None:
+        """Note what each unit saw in a step."""
+        for path, (unit, weights) in self.units.items():
+            local = locals_.get(unit.layer)
+            if local is None:
                 continue
-            seen = moment(unit, tape)
-            found = self.of_neurons(unit, seen)
-            old: list[Any] = [None] * len(weights) if seen.starts else self.before[number][1]
-            if isinstance(tape.init, Tensor) and not seen.starts:
-                old = [reset_where(tape.init, trace) for trace in old]
-            traces = [each.advance(trace, seen, found, tape) for each, trace in zip(weights, old, strict=True)]
-            self.now[number] = seen.names, traces
+            product = None if unit.synapses is None else products[unit.synapses.module]
+            if unit.synapses is not None and (product is None or not product.is_given(local.z)):
+                raise ValueError(
+                    f"learning.online: the input of layer {unit} was the product of its weights in the first step, and "
+                    "is something else now. Make a new learner, or let the network do the same at each step"
+                )
+            self._check_versions(path, unit, local.moment.starts)
+            x = None if product is None else lift(product.x.detach())
+            named = {each.name for each in weights}
+            # now, because these parameters may change before the traces advance
+            own = {name: local.moment.of_parameter(name, each) for name, each in unit.own.items() if name in named}
+            self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x, own)
 
-    def add(self, signals: dict[str, Tensor]) -> None:
+    def _check_versions(self, path: str, unit: Unit, starts: bool) -> None:
+        """Raise if a weight that is computed from others was changed since its trace began.
+
+        The trace is that of the computed weight. What it is computed from has a trace only while it does not change.
+        """
+        computed = [each.module for each, _ in _synapses(unit) if each.module._parameters.get("weight") is None]
+        if not computed:
+            return
+        versions = [each._version for module in computed for each in (*module.parameters(), *module.buffers())]
+        if starts or path not in self._versions:
+            self._versions[path] = versions
+        elif self._versions[path] != versions:
+            raise ValueError(
+                f"learning.online: a weight that leads to layer {unit} is computed from others, as by a "
+                "parametrization, and these were changed within a sequence, while the traces belong to their earlier "
+                "values. Change them between sequences, or use rule='last_step'"
+            )
+
+    def add(self, unit: Unit, signals: Signals) -> None:
         """Add the gradient through each neuron's own state before the step to ``.grad``."""
-        for number, weights in enumerate(self.units.values()):
-            if number not in self.before:
-                continue
-            names, traces = self.before[number]
-            own = [signals.get(name) for name in names]
-            here = [signal for signal in own if signal is not None]
-            if not here:
-                continue
-            whole = [torch.zeros_like(here[0]) if signal is None else signal for signal in own]
-            for each, trace in zip(weights, traces, strict=True):
-                torch.autograd.backward([each.weight()], [each.gradient(whole, trace)])
+        if unit.path in self.before:
+            for each, trace in zip(self.units[unit.path][1], self.before[unit.path], strict=True):
+                each.add(signals, trace)
+
+
+def _key(path: str, name: str, k: int) -> str:
+    return f"{path}.{name}.{k}" if path else f"{name}.{k}"
+
+
+def _popped(traces: dict[str, Tensor], path: str, name: str) -> Trace:
+    """Return the trace of a weight, with its tensors in memory of their own, and take it out."""
+    found: list[Tensor] = []
+    while (leaf := traces.pop(_key(path, name, len(found)), None)) is not None:
+        found.append(leaf.detach().clone())
+    return tuple(found)
+
+
+def _named(fed: bool, name: str) -> str:
+    """Return the name of the weight of synapses that lead to a layer, or from the layer back to it."""
+    return name if fed else f"recurrent.{name}"
 
 
 def per_synapse(unit: Unit) -> list[Traced]:
@@ -100,14 +196,13 @@ def per_synapse(unit: Unit) -> list[Traced]:
     for synapses, fed in _synapses(unit):
         module: Any = synapses.module
         if module.weight.requires_grad:
-            found.append(Traced(partial(getattr, module, "weight"), partial(_dense, synapses, fed), _summed(synapses)))
+            add = partial(_add_summed, synapses)
+            found.append(Traced(_named(fed, "weight"), partial(_dense, synapses, fed), add))
         if fed and module.bias is not None and module.bias.requires_grad:
-            of_bias = partial(_contracted, synapses.of_bias)
-            found.append(Traced(partial(getattr, module, "bias"), partial(_elementwise, _one), of_bias))
+            found.append(Traced("bias", partial(_elementwise, _one), partial(_add_to_bias, synapses)))
     recurrent: Any = getattr(unit.layer, "recurrent", None)
     if isinstance(recurrent, Tensor) and recurrent.requires_grad:
-        to_shape = partial(_contracted, lambda signal: signal.sum_to_size(recurrent.shape))
-        found.append(Traced(lambda: recurrent, partial(_elementwise, _spikes), to_shape))
+        found.append(Traced("recurrent", partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
     return found
 
 
@@ -117,52 +212,42 @@ def per_input(unit: Unit) -> list[Traced]:
     for synapses, fed in _synapses(unit):
         module: Any = synapses.module
         if module.weight.requires_grad:
-            advance, outer = partial(_common, synapses, fed), partial(_outer, synapses)
-            found.append(Traced(partial(getattr, module, "weight"), advance, outer))
+            advance = partial(_common, partial(_arriving, fed))
+            found.append(Traced(_named(fed, "weight"), advance, partial(_add_outer, synapses)))
         if fed and module.bias is not None and module.bias.requires_grad:
-            of_bias = partial(_contracted, synapses.of_bias)
-            found.append(Traced(partial(getattr, module, "bias"), partial(_elementwise, _one), of_bias))
+            found.append(Traced("bias", partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
     return found
 
 
 class LeakAtRest:
-    """The derivatives of neurons at rest; they are computed again if a parameter or the shape of the input changes."""
+    """The derivatives of neurons at rest; they are computed again if a parameter or the form of the input changes."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, Partials]] = {}
 
-    def __call__(self, unit: Unit, seen: Moment) -> Partials:
-        """Return the derivatives of the neurons of a unit at rest, without an input."""
-        layer: Any = unit.layer
-        params = [each for name, each in layer.whole_step()[1].items() if name != "recurrent_weight"]
-        if any(isinstance(leaf, Tensor) for leaf in leaves_of(params)):  # a tensor may be written on
-            return leak_at_rest(seen)
+    def __call__(self, unit: Unit, local: Local) -> Partials:
+        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons."""
+        layer, seen = unit.layer, local.moment
+        found: Any = seen.params if seen.params is not None else layer.whole_step()[1]  # type: ignore[operator]
+        params = [each for name, each in found.items() if name != "recurrent_weight"]
         key = (params, seen.z.shape, seen.z.dtype, seen.z.device)
-        if unit.path not in self._known or self._known[unit.path][0] != key:
-            self._known[unit.path] = key, leak_at_rest(seen)
-        return self._known[unit.path][1]
+        known = self._known.get(unit.path)
+        # a tensor may be written on
+        if known is None or any([isinstance(each, Tensor) for each in params]) or known[0] != key:
+            of_state, of_input = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
+            rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
+            known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
+        return known[1]
 
 
-def own_partials(_: Unit, seen: Moment) -> Partials:
+def own_partials(_: Unit, local: Local) -> Partials:
     """Return the derivatives of neurons by their own state and input."""
-    return seen.partials()
-
-
-def leak_at_rest(seen: Moment) -> Partials:
-    """Return the derivatives of neurons at rest, without an input."""
-    leaves, rebuild = floating(seen.state)
-    return partials(seen.step, rebuild([torch.zeros_like(each) for each in leaves]), torch.zeros_like(seen.z))
-
-
-def leak_is_constant(seen: Moment) -> bool:
-    """Return True if the derivatives of all neurons are one constant, as far as random states show."""
-    leaves, rebuild = floating(seen.state)
-    numbers = torch.Generator(seen.z.device).manual_seed(0)
-    moved = 4.0 * torch.randn(len(leaves) + 1, *seen.z.shape, generator=numbers, device=seen.z.device).to(seen.z.dtype)
-    found = partials(seen.step, rebuild(list(moved[1:])), moved[0])
-    at_rest, elsewhere = leaves_of(leak_at_rest(seen)), leaves_of(found)
-    same = [one.flatten()[:1].expand_as(one) for one in at_rest]
-    return all(map(torch.allclose, at_rest, same)) and all(map(torch.allclose, elsewhere, same))
+    if local.of_state is None:
+        return local.moment.partials()
+    of_state, of_input = local.of_state[:2]
+    return Partials(
+        tuple([tuple([each[0] for each in row]) for row in of_state]), tuple([each[0] for each in of_input])
+    )
 
 
 def _synapses(unit: Unit) -> list[tuple[Synapses, bool]]:
@@ -174,67 +259,80 @@ def _synapses(unit: Unit) -> list[tuple[Synapses, bool]]:
     return found
 
 
-def _arriving(synapses: Synapses, fed: bool, seen: Moment, tape: Tape) -> Tensor:
-    return tape.products[synapses.module][0].detach() if fed else _spikes(seen)
+def _arriving(fed: bool, seen: Seen) -> Tensor:
+    if not fed:
+        return _spikes(seen)
+    assert seen.x is not None
+    return seen.x
 
 
-def _spikes(seen: Moment) -> Tensor:
-    assert seen.s is not None
-    return seen.s
+def _spikes(seen: Seen) -> Tensor:
+    assert seen.moment.s is not None
+    return seen.moment.s
 
 
-def _one(seen: Moment) -> Tensor:
-    return torch.ones_like(seen.z)
+def _one(seen: Seen) -> Tensor:
+    return torch.ones_like(seen.moment.z)
+
+
+def _one_for_all(seen: Seen) -> Tensor:
+    """Return ones for each sample, which broadcast to its neurons."""
+    z = seen.moment.z
+    return z.new_ones((z.shape[0], *(1,) * (z.ndim - 1)))
 
 
 def _advanced(trace: Trace | None, of_state: Any, of_input: Trace, x: Tensor) -> Trace:
-    """Return ``D e + b x``. A kernel of one step takes as long as these few products."""
+    """Return ``D e + b x``; a trace of one tensor is written on."""
     if trace is None:
-        return tuple(each * x for each in of_input)
+        return tuple([each * x for each in of_input])
+    if len(trace) == 1:
+        return (trace[0].mul_(of_state[0][0]).addcmul_(of_input[0], x),)
     return eligibility(trace, (of_state, of_input, x))[0]
 
 
-def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Moment, found: Partials, tape: Tape) -> Trace:
-    x = synapses.over_inputs(_arriving(synapses, fed, seen, tape))
-    of_state = tuple(tuple(synapses.over_neurons(each) for each in row) for row in found.of_state)
-    return _advanced(trace, of_state, tuple(map(synapses.over_neurons, found.of_input)), x)
+def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Seen) -> Trace:
+    x = synapses.over_inputs(_arriving(fed, seen))
+    of_state = tuple(tuple(synapses.over_neurons(each) for each in row) for row in seen.found.of_state)
+    return _advanced(trace, of_state, tuple(map(synapses.over_neurons, seen.found.of_input)), x)
 
 
-def _elementwise(x: Callable[[Moment], Tensor], trace: Trace | None, seen: Moment, found: Partials, _: Tape) -> Trace:
-    return _advanced(trace, found.of_state, found.of_input, x(seen))
+def _elementwise(x: Callable[[Seen], Tensor], trace: Trace | None, seen: Seen) -> Trace:
+    return _advanced(trace, seen.found.of_state, seen.found.of_input, x(seen))
 
 
-def _common(synapses: Synapses, fed: bool, trace: Trace | None, seen: Moment, found: Partials, tape: Tape) -> Trace:
-    """Advance the traces of the inputs, with the constants of one neuron."""
-    of_state = tuple(tuple(each.flatten()[0] for each in row) for row in found.of_state)
-    return _advanced(
-        trace, of_state, tuple(each.flatten()[0] for each in found.of_input), _arriving(synapses, fed, seen, tape)
-    )
+# the derivatives are those of one neuron
+_common = _elementwise
 
 
 def _parameter(name: str, value: nn.Parameter) -> Traced:
-    def advance(trace: Trace | None, seen: Moment, found: Partials, _: Tape) -> Trace:
-        return _advanced(trace, found.of_state, seen.of_parameter(name, value), torch.ones_like(seen.z))
+    def advance(trace: Trace | None, seen: Seen) -> Trace:
+        return _advanced(trace, seen.found.of_state, seen.own[name], torch.ones_like(seen.moment.z))
 
-    def gradient(signals: Signals, trace: Trace) -> Tensor:
-        return _contracted(lambda signal: signal.sum_to_size(value.shape), signals, trace)
-
-    return Traced(lambda: value, advance, gradient)
+    return Traced(name, advance, partial(_add_contracted, value))
 
 
-def _summed(synapses: Synapses) -> Callable[[Signals, Trace], Tensor]:
-    def gradient(signals: Signals, trace: Trace) -> Tensor:
-        found = [synapses.gradient(signal, each) for signal, each in zip(signals, trace, strict=True)]
-        return sum(found[1:], found[0])
-
-    return gradient
+def _add_summed(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    for signal, each in zip(signals, trace, strict=True):
+        add_gradient(parameter_of(synapses.module, "weight"), synapses.gradient(signal, each))
 
 
-def _outer(synapses: Synapses, signals: Signals, trace: Trace) -> Tensor:
-    found = [synapses.outer(signal, each) for signal, each in zip(signals, trace, strict=True)]
-    return sum(found[1:], found[0])
+def _add_outer(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    for signal, each in zip(signals, trace, strict=True):
+        if isinstance(synapses, Linear):
+            rows, inputs = signal.reshape(-1, signal.shape[-1]), each.reshape(-1, each.shape[-1])
+            add_product(parameter_of(synapses.module, "weight"), rows, inputs)
+        else:
+            add_gradient(parameter_of(synapses.module, "weight"), synapses.outer(signal, each))
 
 
-def _contracted(reduce: Callable[[Tensor], Tensor], signals: Signals, trace: Trace) -> Tensor:
+def _add_to_bias(synapses: Synapses, signals: Signals, trace: Trace) -> None:
+    add_gradient(parameter_of(synapses.module, "bias"), synapses.of_bias(_contracted(signals, trace)))
+
+
+def _add_contracted(weight: Tensor, signals: Signals, trace: Trace) -> None:
+    add_gradient(weight, _contracted(signals, trace).sum_to_size(weight.shape))
+
+
+def _contracted(signals: Signals, trace: Trace) -> Tensor:
     found = [signal * each for signal, each in zip(signals, trace, strict=True)]
-    return reduce(sum(found[1:], found[0]))
+    return found[0] if len(found) == 1 else sum(found[1:], found[0])

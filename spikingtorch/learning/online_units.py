@@ -1,17 +1,12 @@
 """Units of a network for online rules: a layer with a state, and the synapses that lead to it."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from spikingtorch import functional as F
-from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map, unflatten
-from spikingtorch.functional.eligibility import Partials, partials
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_step import Stepper, Tape
 from spikingtorch.learning.online_synapses import Synapses, synapses_of
 
@@ -53,92 +48,6 @@ class Unit(NamedTuple):
         return getattr(self.layer, "synapse", None) is not None
 
 
-class Moment(NamedTuple):
-    """The neurons of a unit before a step, as tensors without a graph.
-
-    Attributes:
-        step: the step of the neurons without their recurrence, ``(state, z) -> (state, ())``.
-        state: the state of the neurons.
-        z: their input, recurrent currents included.
-        s: the spikes that come back to a recurrent layer; None for other layers.
-        names: the names of the floating tensors of the state, in a state of the network.
-        starts: whether all samples start a new sequence.
-    """
-
-    step: Callable[..., tuple[Any, Any]]
-    state: Any
-    z: Tensor
-    s: Tensor | None
-    names: tuple[str, ...]
-    starts: bool
-
-    def partials(self) -> Partials:
-        """Return the derivatives of the next state by state and input."""
-        return partials(self.step, self.state, self.z)
-
-    def of_parameter(self, name: str, value: Tensor) -> tuple[Tensor, ...]:
-        """Return the derivative of the next state of each neuron by its entry of a parameter."""
-        each = value.detach().expand_as(self.z)
-
-        def by_parameter(_: Any, entries: Tensor) -> tuple[Any, tuple[()]]:
-            return self.step(self.state, self.z, own={name: entries})
-
-        return partials(by_parameter, (), each).of_input
-
-
-class _Neurons(nn.Module):
-    """The neurons of a layer as a function of their parameters, state and input."""
-
-    def __init__(self, layer: StepLayer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, state: Any, z: Tensor, init: bool | Tensor) -> Any:
-        """Return the next state of the neurons."""
-        step, params = self.layer.whole_step()
-        rest = self.layer.initial_state(z) if init is not False else state
-        if isinstance(step, F.Recurrent):
-            step, params = step.step, {name: each for name, each in params.items() if name != "recurrent_weight"}
-            rest = rest.neuron if init is not False else state
-        if init is not False:
-            state = rest if init is True else F.reset_where(init, state, rest)
-        return step(state, z, **params)[0]
-
-
-def moment(unit: Unit, tape: Tape) -> Moment:
-    """Return what the neurons of a unit saw in a step."""
-    layer: Any = unit.layer
-    z = tape.inputs[layer].detach()
-    neurons = _Neurons(layer)
-    starts = tape.init is True or tape.state is None
-    init: bool | Tensor = True if starts else tape.init
-
-    def step(state: Any, given: Tensor, own: dict[str, Tensor] | None = None) -> tuple[Any, tuple[()]]:
-        if own is None:
-            return neurons(state, given, False), ()
-        # a parameter may also set the state at rest
-        return functional_call(neurons, {f"layer.{name}": each for name, each in own.items()}, (state, given, init)), ()
-
-    with torch.no_grad():
-        rest = layer.initial_state(z)
-        leaves, form = flatten(rest)
-        prefix = f"{unit.path}." if unit.path else ""
-        names = [name for name in tape.after if name.startswith(prefix)][: len(leaves)]
-        whole = rest
-        if not starts:
-            assert tape.state is not None
-            before = unflatten([tape.state[name].detach() for name in names], form)
-            whole = F.reset_where(init, before, rest) if isinstance(init, Tensor) else before
-        if not unit.is_recurrent:
-            return Moment(step, whole, z, None, _moving(names, leaves), starts)
-        z = z + layer.synapse(whole.s, F.lift(layer._recurrent_weight()))
-    return Moment(step, whole.neuron, z, whole.s, _moving(names[:-1], leaves[:-1]), starts)
-
-
-def _moving(names: list[str], leaves: list[Tensor]) -> tuple[str, ...]:
-    return tuple(name for name, leaf in zip(names, leaves, strict=True) if leaf.is_floating_point())
-
-
 class Structure(NamedTuple):
     """Which weights lead to which layers.
 
@@ -172,9 +81,12 @@ def structure_of(stepper: Stepper, x: Tensor) -> tuple[Structure, Tape]:
         found[layer] = tuple(names[each] for each in weights)
         for each in layers:
             feeds.setdefault(each, []).append(layer)
-    products = {id(out): synapses_of(module) for module, (_, out) in tape.products.items()}
+
+    def leading_to(z: Any) -> Synapses | None:
+        return next((synapses_of(each.module) for each in tape.products.values() if each and each.is_given(z)), None)
+
     units = tuple(
-        Unit(paths[layer], layer, products.get(id(z)), found[layer], tuple(paths[up] for up in feeds.get(layer, ())))
+        Unit(paths[layer], layer, leading_to(z), found[layer], tuple(paths[up] for up in feeds.get(layer, ())))
         for layer, z in tape.inputs.items()
     )
     readout, _ = _behind(tape.out, list(names), {})
@@ -192,7 +104,7 @@ def _behind(
     if not total.requires_grad:
         return [], []
     asked = [*weights, *[leaf for _, leaf in outputs]]
-    grads = torch.autograd.grad(total, asked, allow_unused=True)
+    grads = torch.autograd.grad(total, asked, retain_graph=True, allow_unused=True)
     used = [each for each, grad in zip(weights, grads, strict=False) if grad is not None]
     layers = [layer for (layer, _), grad in zip(outputs, grads[len(weights) :], strict=True) if grad is not None]
     return used, list(dict.fromkeys(layers))

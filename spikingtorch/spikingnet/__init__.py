@@ -14,7 +14,7 @@ from spikingtorch.axes import samples_first
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
-from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, Version
+from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, SmallProducts, Version
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
@@ -157,6 +157,8 @@ class SpikingNet(nn.Module):
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence", statistics == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
+        # of ``_advance_layers``: the steps whose products are all too small for kernels, by their form
+        self._small_steps: dict[Any, SmallProducts] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in OPTIONS and "_policy" in self.__dict__:
@@ -205,16 +207,65 @@ class SpikingNet(nn.Module):
         """
         if torch.compiler.is_compiling():
             return self._call(x, init, lengths, True)
+        return self._named(partial(self._call, x, init, lengths, False), x)
+
+    def _named(self, work: Callable[[], T], x: Tensor) -> T:
+        """Return the result of a call on x, one call at a time; an error names the layer and the axes."""
         handled = sys.exception()
         try:
             with NetworkCall():
-                return self._lock.run(partial(self._call, x, init, lengths, False))
+                return self._lock.run(work)
         except Exception as error:
             raise_interrupt(error, handled)
             name_layer(error, self.net)
             if (found := misfit(error, self.net, x, self.batch_first)) is not None:
                 raise found from error
             raise
+
+    def _advance_layers(
+        self,
+        x: Tensor,
+        init: bool | Tensor,
+        memories: Mapping[Any, Any],
+        advance: Callable[..., Any],
+        hides: dict[str, str],
+    ) -> tuple[Any, dict[Any, Any]]:
+        """Run one step in which a function advances the layers, for rules of learning; the network keeps its own state.
+
+        Args:
+            x: input of one step, shape (N, ...).
+            init: as in ``forward``.
+            memories: the memories of the layers before the step; those of layers at rest are missing.
+            advance: a function of a layer and the arguments of its ``_advance_one``.
+            hides: see ``Frame``.
+
+        Returns:
+            The output of the step, and the memories after it.
+        """
+
+        def work() -> tuple[Any, dict[Any, Any]]:
+            xs, parts = check_form(x.unsqueeze(1), True), self._parts_now(None, False)
+            if type(init) is not bool:
+                check_start(init, xs)
+            check_input(x, parts.weighted, in_eager())
+            for layer in parts.layers:
+                layer._put_back()
+            frame = Frame(parts.layers, parts.hooks, is_pure=True, eager=in_eager())
+            frame.advance, frame.hides = advance, hides
+            frame.memories.update(memories)
+            self._begin(parts, frame, xs, init)
+            form = (x.shape, x.dtype, x.device, torch.is_grad_enabled())
+            with frame:
+                skipping = self._begin_skipping(parts, frame, self._small_steps.get(form))
+                frame.tell(init)
+                out = self._first_step(x, init, parts, frame)
+            if skipping is not None and not skipping.gains:
+                self._small_steps = {form: (parts.weights(), dict(skipping.notes))}
+            for monitor in frame.monitors:
+                monitor.end()
+            return out, frame.memories
+
+        return self._named(work, x.unsqueeze(1))
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, compiles: bool) -> Any:
         x, net = check_form(x, self.batch_first), self.net
@@ -441,7 +492,7 @@ class SpikingNet(nn.Module):
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not frame.compiles:
             self._lock.undo_by(hooks.put_back)
-        skipping = self._begin_skipping(parts, frame, plan)
+        skipping = self._begin_skipping(parts, frame, None if plan is None else plan.small)
         try:
             frame.tell(fold, fold=fold)
             if skipping is not None and self.mode == "auto" and self.hooks == "step":
@@ -474,10 +525,9 @@ class SpikingNet(nn.Module):
             plan.small = parts.weights(), dict(skipping.notes)
         return tree_map(fold.split, unshared(out, x, frame.eager))
 
-    def _begin_skipping(self, parts: Parts, frame: Frame, plan: Plan | None) -> Automatic | None:
+    def _begin_skipping(self, parts: Parts, frame: Frame, small: SmallProducts | None) -> Automatic | None:
         """Start and return the mode that skips zeros in inputs; None if it is off or all layers are too small."""
-        small = None if plan is None or self.event_driven != "auto" else plan.small
-        if small is not None and small[0] == parts.weights():
+        if small is not None and self.event_driven == "auto" and small[0] == parts.weights():
             skipping, notes = None, small[1]
         elif frame.skips_zeros is False:
             skipping, notes = None, {}

@@ -1,0 +1,114 @@
+"""Add gradients to ``.grad`` of weights, and pass them on through an ``nn.Linear``, as autograd does."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Product(NamedTuple):
+    """A product of a module in one step.
+
+    Attributes:
+        module: an ``nn.Linear`` or a convolution.
+        x: its input.
+        out: its output.
+        versions: of the input and the weight.
+        version: of the output.
+    """
+
+    module: Any
+    x: Tensor
+    out: Tensor
+    versions: tuple[int, int]
+    version: int
+
+    @classmethod
+    def of(cls, module: Any, x: Tensor, out: Tensor) -> "Product":
+        """Return the product of a call of a module."""
+        return cls(module, x, out, (x._version, module.weight._version), out._version)
+
+    def is_given(self, z: Any) -> bool:
+        """Return True if z is this product, as the module computed it."""
+        return self.out is z and z._version == self.version
+
+    def is_plain(self, z: Any) -> bool:
+        """Return True if ``pull`` passes on the gradient of z, because z is this product."""
+        module = self.module
+        hooks = module._backward_hooks or module._backward_pre_hooks
+        plain = type(module) is nn.Linear and type(module.weight) is nn.Parameter and not hooks
+        return plain and self.is_given(z) and self.out.dtype == self.x.dtype == module.weight.dtype
+
+    def pull(self, grad: Tensor) -> None:
+        """Add the gradients of weight and bias to ``.grad``, and pass on that of the input.
+
+        Args:
+            grad: gradient of the product, in its shape.
+
+        Raises:
+            RuntimeError: the input or the weight has been overwritten since the step.
+        """
+        module, x = self.module, self.x
+        weight, bias = module.weight, module.bias
+        if (x._version, weight._version) != self.versions:
+            raise RuntimeError(
+                "learning.online: the weight or the input of an nn.Linear was overwritten between step() and "
+                "backward(). Call optimizer.step() after the last backward() of a step"
+            )
+        flat = grad.to(self.out.dtype).reshape(-1, grad.shape[-1])
+        if weight.requires_grad:
+            add_product(weight, flat, x.detach().reshape(-1, x.shape[-1]))
+        if bias is not None and bias.requires_grad:
+            add_gradient(bias, flat.sum(0))
+        if x.requires_grad:
+            pass_on([(x, (flat @ weight.detach()).view(x.shape))])
+
+
+def parameter_of(module: nn.Module, name: str) -> Tensor:
+    """Return a weight or bias of a module; a parametrized one with its graph."""
+    found: Any = module._parameters.get(name)
+    if found is None:
+        with torch.enable_grad():
+            found = getattr(module, name)
+    return found  # type: ignore[no-any-return]
+
+
+def pass_on(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Pass gradients of activations on to the leaves from which these were computed, and add them to their ``.grad``.
+
+    Args:
+        pairs: activations that require gradients, each with its gradient.
+    """
+    if computed := [pair for pair in pairs if not pair[0].is_leaf]:
+        torch.autograd.backward([x for x, _ in computed], [grad for _, grad in computed], retain_graph=True)
+    for x, grad in pairs:
+        if x.is_leaf:
+            x.grad = grad if x.grad is None else x.grad + grad
+
+
+def add_gradient(weight: Tensor, grad: Tensor) -> None:
+    """Add a gradient to ``.grad`` of a weight, or of what it is computed from."""
+    grad = grad.to(weight.dtype)
+    if not _is_plain(weight):
+        torch.autograd.backward([weight], [grad], retain_graph=True)
+    elif weight.grad is None:
+        weight.grad = grad
+    else:
+        weight.grad += grad
+
+
+def add_product(weight: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add the gradient ``a.T @ b`` of a weight, in one pass over ``.grad`` if it has one."""
+    if weight.grad is not None and _is_plain(weight) and weight.dtype == a.dtype == b.dtype:
+        weight.grad.addmm_(a.T, b)
+    else:
+        add_gradient(weight, a.T @ b)
+
+
+def _is_plain(weight: Tensor) -> bool:
+    """Return True if no hook looks at the gradient of a weight, and nothing computes the weight."""
+    hooks: Any = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
+    grad = weight.grad if weight.is_leaf else None
+    plain = grad is None or not (grad.requires_grad or grad.is_sparse)
+    return weight.is_leaf and not hooks and plain and type(weight) in (Tensor, nn.Parameter)
