@@ -250,7 +250,7 @@ class MultiSpike(NamedTuple):
         return Fired(reset(u, n if counts else once, threshold), n, n, once)
 
 
-def spike_count(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, most: int | None = None) -> Tensor:
+def spike_count(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, most: float | None = None) -> Tensor:
     """Return the number of thresholds that fit into a membrane of whole numbers, exactly, with the gradient of spikes.
 
         n = floor(u / threshold) where u >= threshold, else 0;  n <= most
@@ -263,13 +263,18 @@ def spike_count(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, most
         most: the greatest number; None if there is none.
     """
     ratio = (u / threshold).detach()
-    nearest = ratio.round().clamp(min=1.0, max=most)
-    s = surrogate(u - nearest * threshold)
+    s = surrogate(u - _between(ratio.round(), 1.0, most) * threshold)
     whole = torch.floor(ratio)
     # a quotient that was rounded up to a whole number, and one that was rounded down below it
     whole = torch.where(whole * threshold > u, whole - 1.0, whole)
     whole = torch.where((whole + 1.0) * threshold <= u, whole + 1.0, whole)
-    return whole.detach().clamp(min=0.0, max=most) + (s - s.detach())
+    return _between(whole, 0.0, most).detach() + (s - s.detach())
+
+
+def _between(count: Tensor, least: float, most: float | None) -> Tensor:
+    # not clamp, which takes no tensor for one of two bounds: a parameter of a kernel may be one
+    count = torch.where(count < least, least, count)
+    return count if most is None else torch.where(count > most, most, count)
 
 
 def _apart(surrogate: Any) -> Tensor:
