@@ -8,7 +8,23 @@ from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Te
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.neurons.chips import (
+    LoihiLIFState,
+    SpeckIAFState,
+    XyloLIFState,
+    loihi_lif_step,
+    speck_iaf_step,
+    xylo_lif_step,
+)
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
+from spikingtorch.functional.neurons.fixed_point import (
+    FixedPointCubaLIFState,
+    FixedPointIFState,
+    FixedPointLIFState,
+    fixed_point_cuba_lif_step,
+    fixed_point_if_step,
+    fixed_point_lif_step,
+)
 from spikingtorch.functional.neurons.integrator import (
     IFState,
     McPittsState,
@@ -81,6 +97,18 @@ from spikingtorch.functional.refractory_period import (
     RelativeRefractoryState,
 )
 from spikingtorch.functional.reset import Detached, Reset, ToValue, by_subtraction, detached, none, to_value, to_zero
+from spikingtorch.functional.rounding import (
+    FixedPoint,
+    Overflow,
+    Rounding,
+    overflow_to_nan,
+    round_floor,
+    round_half_even,
+    round_half_up,
+    round_trunc,
+    saturate,
+    wrap,
+)
 from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.sparse.layers import event_conv1d, event_conv2d, event_linear
 from spikingtorch.functional.spike import Surrogate, heaviside
@@ -121,6 +149,10 @@ __all__ = [
     "ExponentialSynapseState",
     "FastSigmoid",
     "Fired",
+    "FixedPoint",
+    "FixedPointCubaLIFState",
+    "FixedPointIFState",
+    "FixedPointLIFState",
     "FromDerivative",
     "FromPrimitive",
     "Gaussian",
@@ -132,11 +164,13 @@ __all__ = [
     "LIFState",
     "LIState",
     "Linearized",
+    "LoihiLIFState",
     "Masked",
     "McPittsState",
     "MultiSpike",
     "Online",
     "OnlineState",
+    "Overflow",
     "PairTraces",
     "Partials",
     "PiecewiseExponential",
@@ -152,10 +186,12 @@ __all__ = [
     "ResonateAndFireState",
     "Returning",
     "RewardModulated",
+    "Rounding",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",
     "SoftBounds",
+    "SpeckIAFState",
     "SpikingDecayState",
     "Step",
     "StochasticInput",
@@ -167,6 +203,7 @@ __all__ = [
     "ToValue",
     "Triangular",
     "TripletTraces",
+    "XyloLIFState",
     "adapt_threshold",
     "adex_step",
     "alif_step",
@@ -193,6 +230,9 @@ __all__ = [
     "exponential_if_step",
     "exponential_synapse_step",
     "fire",
+    "fixed_point_cuba_lif_step",
+    "fixed_point_if_step",
+    "fixed_point_lif_step",
     "gain_from_tau",
     "heaviside",
     "if_step",
@@ -201,11 +241,13 @@ __all__ = [
     "li_step",
     "lif_step",
     "lift",
+    "loihi_lif_step",
     "mcpitts_step",
     "nearest",
     "none",
     "normalize_weight",
     "online",
+    "overflow_to_nan",
     "pair_stdp",
     "per_channel",
     "quadratic_if_step",
@@ -213,10 +255,16 @@ __all__ = [
     "refractory_gain_from_tau",
     "reset_where",
     "resonate_and_fire_step",
+    "round_floor",
+    "round_half_even",
+    "round_half_up",
+    "round_trunc",
+    "saturate",
     "scale_weight",
     "scan",
     "short_term_plasticity_step",
     "sigma_delta_step",
+    "speck_iaf_step",
     "spiking_decay_step",
     "stochastic_lif_step",
     "time_map",
@@ -224,5 +272,7 @@ __all__ = [
     "to_zero",
     "triplet_stdp",
     "unbounded",
+    "wrap",
+    "xylo_lif_step",
     "zeros_state",
 ]
