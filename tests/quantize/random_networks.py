@@ -5,8 +5,11 @@ is at a limit comes often: weights of zero or of the largest value, thresholds o
 1, membranes that saturate, neurons that are silent or fire at every step, one step, one neuron.
 """
 
+import argparse
+import sys
+from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -32,19 +35,42 @@ WEIGHT_BITS = (1, 2, 3, 4, 8, 8, 16)
 MEMBRANE_BITS = (2, 4, 6, 8, 8, 10, 12, 16, 16, 20, 24)
 
 
-def draw(seed: int) -> Network:
-    """Return the network of a seed."""
-    rng = np.random.default_rng(seed)
+class Form(NamedTuple):
+    """What a layer of neurons computes, apart from its numbers: one kernel."""
+
+    kind: str
+    rounding: str
+    overflow: str
+    reset: str
+    feedback: str  # recurrent weights: "", "dense" or "each"
+    own: bool  # numbers for each neuron, and not for each channel, where there are several
+    thresholds: bool  # one for each neuron, or channel
+    decays: tuple[bool, bool]  # likewise, of membrane and current
+    flat: bool  # an image is flattened before the weights
+
+
+def form(rng: Generator) -> Form:
+    """Return the form of a layer."""
+    overflow = str(rng.choice(["saturate", "saturate", "wrap", "error"]))
+    feedback = str(rng.choice(["", "", "", "dense", "each"]))
+    kind, rounding, reset = (str(rng.choice(each)) for each in (["if", "lif", "lif", "cuba"], ROUNDINGS, RESETS))
+    own, thresholds, first, second, flat = (rng.random(5) < (0.5, 0.3, 0.3, 0.3, 0.3)).tolist()
+    return Form(kind, rounding, overflow, reset, feedback, own, thresholds, (first, second), flat)
+
+
+def draw(seed: int, styles: int = 1000) -> Network:
+    """Return the network of a seed; seeds that are equal modulo ``styles`` have neurons of the same forms."""
+    rng, style = np.random.default_rng(seed), np.random.default_rng([7, seed % styles])
     bits, signed = int(rng.integers(1, 5)), rng.random() < 0.3
     span = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    image = rng.random() < 0.35
+    image = style.random() < 0.35
     shape = (size(rng, 3), size(rng, 7, 3), size(rng, 7, 3)) if image else (size(rng, 24),)
     N, T = int(rng.choice([1, 1, 2, 3, 5])), int(rng.choice([1, 2, 3, 9, 17, 32]))
     exponent = int(rng.choice([0, 0, 0, 1, bits, 6]))
     x = inputs(rng, (N, T, *shape), span)
     signal, nodes = Signal(x, exponent), list[Node]()
-    for _ in range(int(rng.integers(1, 4))):
-        signal = extend(rng, nodes, signal, max(abs(edge) for edge in span) if not nodes else 1)
+    for _ in range(int(style.integers(1, 4))):
+        signal = extend(rng, form(style), nodes, signal, max(abs(edge) for edge in span) if not nodes else 1)
     return Network(tuple(nodes), shape, exponent, span, x, seed)
 
 
@@ -63,7 +89,7 @@ def inputs(rng: Generator, shape: tuple[int, ...], span: tuple[int, int]) -> Who
     return found
 
 
-def extend(rng: Generator, nodes: list[Node], signal: Signal, largest: int) -> Signal:
+def extend(rng: Generator, form: Form, nodes: list[Node], signal: Signal, largest: int) -> Signal:
     """Append weights, maybe pooling, and neurons; return what these fire."""
     stage = list[Node]()
 
@@ -74,12 +100,12 @@ def extend(rng: Generator, nodes: list[Node], signal: Signal, largest: int) -> S
 
     if signal.values.ndim == 5 and rng.random() < 0.3:
         append(pool(rng, signal))
-    if signal.values.ndim == 5 and rng.random() < 0.3:
+    if signal.values.ndim == 5 and form.flat:
         append(Flatten())
     append(weights(rng, signal))
     if signal.values.ndim == 5 and rng.random() < 0.3:
         append(pool(rng, signal))
-    layer, finer = fitting(rng, signal, stage, largest)
+    layer, finer = fitting(rng, form, signal, stage, largest)
     layer = livelier(rng, layer, Signal(signal.values, signal.exponent + finer))
     nodes += [replace(node, exponent=finer) if isinstance(node, (Linear, Conv2d)) else node for node in stage]
     nodes.append(layer)
@@ -134,7 +160,7 @@ def offsets(rng: Generator, weight: Whole) -> Whole:
     return rng.integers(-most, most, len(weight), endpoint=True)
 
 
-def fitting(rng: Generator, signal: Signal, stage: list[Node], largest: int) -> tuple[Neuron, int]:
+def fitting(rng: Generator, form: Form, signal: Signal, stage: list[Node], largest: int) -> tuple[Neuron, int]:
     """Return neurons for what arrives, and the exponent of its weights.
 
     The membrane's grid is chosen so that what arrives is a share of the membrane, or a few membranes. It is made to fit
@@ -151,7 +177,7 @@ def fitting(rng: Generator, signal: Signal, stage: list[Node], largest: int) -> 
     while True:
         exponent = max(fraction + coarser, signal.exponent)
         own = np.random.default_rng(seed)
-        layer = neuron(own, signal.values.shape[2:], bits, (exponent - coarser, exponent), level * 2.0**-coarser)
+        layer = neuron(own, form, signal.values.shape[2:], bits, (exponent - coarser, exponent), level * 2.0**-coarser)
         if careless or bound_of(layer, exponent, largest).holds or (bits == 2 and not coarser):
             break
         if coarser:
@@ -169,57 +195,83 @@ def livelier(rng: Generator, layer: Neuron, signal: Signal) -> Neuron:
     trace = neurons(replace(layer, overflow="saturate"), signal)
     if trace.spikes.any() or trace.u.max() < 1 or rng.random() < 0.15:
         return layer
-    return replace(layer, threshold=np.array(max(1, int(trace.u.max() * rng.uniform(0.2, 1.0))), np.int64))
+    lower = max(1, int(trace.u.max() * rng.uniform(0.2, 1.0)))
+    return replace(layer, threshold=np.minimum(layer.threshold, lower))
 
 
-def neuron(rng: Generator, shape: tuple[int, ...], bits: int, grids: tuple[int, int], level: float) -> Neuron:
+def neuron(
+    rng: Generator, form: Form, shape: tuple[int, ...], bits: int, grids: tuple[int, int], level: float
+) -> Neuron:
     """Return neurons whose input has a level in units of their membrane.
 
     Args:
         rng: random numbers.
+        form: what they compute.
         shape: shape of the neurons.
         bits: bits of the membrane.
         grids: bits of fraction of the membrane, and exponent of what arrives.
         level: typical size of what arrives, in units of the membrane.
     """
-    kind = str(rng.choice(["if", "lif", "lif", "cuba"]))
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    own = shape if rng.random() < 0.5 else (*shape[:1], *(1 for _ in shape[1:]))
-    reset = str(rng.choice(RESETS))
+    kind, low, high = form.kind, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    own = shape if form.own else (*shape[:1], *(1 for _ in shape[1:]))
     recurrent, finer = None, 0
-    if rng.random() < 0.35:
-        each = rng.random() < 0.5 or len(shape) > 1
-        recurrent = numbers(rng, own if each else shape * 2)
+    if form.feedback:
+        recurrent = numbers(rng, shape * 2 if form.feedback == "dense" and len(shape) == 1 else own)
         finer = max(grids[1] + int(rng.integers(-2, 3)), 0)
     return Neuron(
         kind,
         shape,
         grids[0],
         bits,
-        thresholds(rng, own, level, high),
-        decay=(1, 0) if kind == "if" else decay(rng, own),
-        decay_synapse=decay(rng, own) if kind == "cuba" else None,
-        rounding=str(rng.choice(ROUNDINGS)),
-        overflow=str(rng.choice(["saturate", "saturate", "wrap", "error"])),
-        reset=reset,
-        v_reset=int(rng.choice([0, low, high, rng.integers(low, high)])) if reset == "value" else 0,
+        thresholds(rng, own if form.thresholds else (), level, high),
+        decay=(1, 0) if kind == "if" else decay(rng, own if form.decays[0] else ()),
+        decay_synapse=decay(rng, own if form.decays[1] else ()) if kind == "cuba" else None,
+        rounding=form.rounding,
+        overflow=form.overflow,
+        reset=form.reset,
+        v_reset=int(rng.choice([0, low, high, rng.integers(low, high)])) if form.reset == "value" else 0,
         recurrent=recurrent,
         recurrent_exponent=finer,
     )
 
 
-def thresholds(rng: Generator, own: tuple[int, ...], level: float, high: int) -> Whole:
-    """Return thresholds of 1, at the top, or about as large as what arrives; for all neurons or for each."""
+def thresholds(rng: Generator, several: tuple[int, ...], level: float, high: int) -> Whole:
+    """Return thresholds of 1, at the top, or about as large as what arrives; one for each neuron of a shape, or one."""
     way = rng.random()
     if way < 0.2:
-        return np.array(1 if way < 0.12 else high, np.int64)
-    several = own if rng.random() < 0.3 else ()
+        return np.full(several, 1 if way < 0.12 else high, np.int64)
     return np.clip(np.round(level * 2.0 ** rng.uniform(-1.0, 3.0, several)), 1, high).astype(np.int64)
 
 
-def decay(rng: Generator, own: tuple[int, ...]) -> tuple[Any, int]:
-    """Return (k, m) of a decay k / 2**m: 0, 1, next to them, or any; for all neurons or for each."""
+def decay(rng: Generator, several: tuple[int, ...]) -> tuple[Any, int]:
+    """Return (k, m) of a decay k / 2**m: 0, 1, next to them, or any; one for each neuron of a shape, or one."""
     m = int(rng.choice([1, 2, 3, 4, 6, 8, 12]))
-    limits, several = [0, 2**m, 1, 2**m - 1], own if rng.random() < 0.3 else ()
+    limits = [0, 2**m, 1, 2**m - 1]
     drawn = np.where(rng.random(several) < 0.25, rng.choice(limits, several), rng.integers(0, 2**m, several))
     return (drawn.astype(np.int64) if several else int(drawn)), m
+
+
+def main() -> None:
+    """Compare networks in torch with the oracle, and print what has been compared."""
+    from tqdm import tqdm
+
+    from tests.quantize.float_networks import WAYS, Way, compare
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=5000, help="number of networks")
+    parser.add_argument("--start", type=int, default=0, help="seed of the first")
+    parser.add_argument(
+        "--styles", type=int, default=200, help="forms of networks; each compiles kernels"
+    )
+    given, counts, wrong = parser.parse_args(), Counter[str](), list[str]()
+    for seed in tqdm(range(given.start, given.start + given.count), unit="network", disable=None):
+        try:
+            compare(draw(seed, given.styles), (Way(), WAYS[seed % given.styles % len(WAYS)]), counts)
+        except AssertionError as error:
+            wrong.append(str(error))
+    print("\n".join([*(f"{name}: {number:,}" for name, number in counts.items()), *wrong, f"wrong: {len(wrong)}"]))
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
