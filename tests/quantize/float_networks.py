@@ -84,7 +84,8 @@ def module(node: Node, exponent: int, dtype: torch.dtype, surrogate: Any) -> nn.
     weight, biased = real(node.weight, node.exponent, dtype), node.bias is not None
     bias = real(node.bias, exponent, dtype) if biased else None
     if isinstance(node, Linear):
-        return filled(nn.Linear(*node.weight.shape[::-1], bias=biased), weight, bias)
+        outputs, inputs = node.weight.shape
+        return filled(nn.Linear(inputs, outputs, biased), weight, bias)
     channels, out = node.weight.shape[1] * node.groups, node.weight.shape[0]
     kernel = (node.weight.shape[2], node.weight.shape[3])
     layer = nn.Conv2d(channels, out, kernel, node.stride, node.padding, node.dilation, node.groups, biased)

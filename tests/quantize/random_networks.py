@@ -6,6 +6,7 @@ is at a limit comes often: weights of zero or of the largest value, thresholds o
 """
 
 import argparse
+import contextlib
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from tqdm import tqdm
 
 from tests.quantize.descriptions import (
     OVERFLOWS,
@@ -224,8 +226,8 @@ def neuron(
         grids[0],
         bits,
         thresholds(rng, own if form.thresholds else (), level, high),
-        decay=(1, 0) if kind == "if" else decay(rng, own if form.decays[0] else ()),
-        decay_synapse=decay(rng, own if form.decays[1] else ()) if kind == "cuba" else None,
+        decay=(1, 0) if kind == "if" else decay(rng, own if form.decays[0] else (), bits),
+        decay_synapse=decay(rng, own if form.decays[1] else (), bits) if kind == "cuba" else None,
         rounding=form.rounding,
         overflow=form.overflow,
         reset=form.reset,
@@ -243,32 +245,29 @@ def thresholds(rng: Generator, several: tuple[int, ...], level: float, high: int
     return np.clip(np.round(level * 2.0 ** rng.uniform(-1.0, 3.0, several)), 1, high).astype(np.int64)
 
 
-def decay(rng: Generator, several: tuple[int, ...]) -> tuple[Any, int]:
+def decay(rng: Generator, several: tuple[int, ...], bits: int) -> tuple[Any, int]:
     """Return (k, m) of a decay k / 2**m: 0, 1, next to them, or any; one for each neuron of a shape, or one."""
-    m = int(rng.choice([1, 2, 3, 4, 6, 8, 12]))
+    m = int(rng.choice([1, 2, 3, 4, 6, 8, 12, max(12, 25 - bits)]))
     limits = [0, 2**m, 1, 2**m - 1]
     drawn = np.where(rng.random(several) < 0.25, rng.choice(limits, several), rng.integers(0, 2**m, several))
     return (drawn.astype(np.int64) if several else int(drawn)), m
 
 
 def main() -> None:
-    """Compare networks in torch with the oracle, and print what has been compared."""
-    from tqdm import tqdm
-
+    """Compare networks in torch with the oracle, and print what has been compared, after an interrupt as well."""
     from tests.quantize.float_networks import WAYS, Way, compare
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000, help="number of networks")
     parser.add_argument("--start", type=int, default=0, help="seed of the first")
-    parser.add_argument(
-        "--styles", type=int, default=200, help="forms of networks; each compiles kernels"
-    )
+    parser.add_argument("--styles", type=int, default=200, help="forms of networks; each compiles kernels")
     given, counts, wrong = parser.parse_args(), Counter[str](), list[str]()
-    for seed in tqdm(range(given.start, given.start + given.count), unit="network", disable=None):
-        try:
-            compare(draw(seed, given.styles), (Way(), WAYS[seed % given.styles % len(WAYS)]), counts)
-        except AssertionError as error:
-            wrong.append(str(error))
+    with contextlib.suppress(KeyboardInterrupt):
+        for seed in tqdm(range(given.start, given.start + given.count), unit="network", disable=None):
+            try:
+                compare(draw(seed, given.styles), (Way(), WAYS[seed % given.styles % len(WAYS)]), counts)
+            except AssertionError as error:
+                wrong.append(str(error))
     print("\n".join([*(f"{name}: {number:,}" for name, number in counts.items()), *wrong, f"wrong: {len(wrong)}"]))
     sys.exit(bool(wrong))
 
