@@ -122,6 +122,7 @@ class Way:
 
 
 WAYS = [Way(*each) for each in product(("auto", "fold", "step"), ("off", "on"), (F32, F64), (True, False))]
+STEPS = [way for way in WAYS if way.mode == "step"]
 
 
 def compare(network: Network, ways: Iterable[Way], counts: Counter[str]) -> None:

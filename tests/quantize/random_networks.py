@@ -255,17 +255,19 @@ def decay(rng: Generator, several: tuple[int, ...], bits: int) -> tuple[Any, int
 
 def main() -> None:
     """Compare networks in torch with the oracle, and print what has been compared, after an interrupt as well."""
-    from tests.quantize.float_networks import WAYS, Way, compare
+    from tests.quantize.float_networks import STEPS, WAYS, Way, compare
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000, help="number of networks")
     parser.add_argument("--start", type=int, default=0, help="seed of the first")
     parser.add_argument("--styles", type=int, default=200, help="forms of networks; each compiles kernels")
+    parser.add_argument("--step", action="store_true", help="mode step alone, in one way each, without kernels")
     given, counts, wrong = parser.parse_args(), Counter[str](), list[str]()
     with contextlib.suppress(KeyboardInterrupt):
         for seed in tqdm(range(given.start, given.start + given.count), unit="network", disable=None):
+            kernels = (Way(), WAYS[seed % given.styles % len(WAYS)])
             try:
-                compare(draw(seed, given.styles), (Way(), WAYS[seed % given.styles % len(WAYS)]), counts)
+                compare(draw(seed, given.styles), (STEPS[seed % len(STEPS)],) if given.step else kernels, counts)
             except AssertionError as error:
                 wrong.append(str(error))
     print("\n".join([*(f"{name}: {number:,}" for name, number in counts.items()), *wrong, f"wrong: {len(wrong)}"]))
