@@ -7,9 +7,23 @@ The files:
     rounded_layers  the weights of a model that can be rounded
     inputs          graded inputs on a grid
     qat             training with rounded weights: prepare_qat, remove_qat
+    norms           batch norm as a part of the weights before it: fold_norms
+    after           rounded weights after training: quantize; and what rounding has changed: changes
 """
 
+from spikingtorch.quantize.after import Changes, LayerChange, changes, quantize
 from spikingtorch.quantize.inputs import RoundedInput
+from spikingtorch.quantize.norms import FoldedNorm, fold_norms
 from spikingtorch.quantize.qat import prepare_qat, remove_qat
 
-__all__ = ["RoundedInput", "prepare_qat", "remove_qat"]
+__all__ = [
+    "Changes",
+    "FoldedNorm",
+    "LayerChange",
+    "RoundedInput",
+    "changes",
+    "fold_norms",
+    "prepare_qat",
+    "quantize",
+    "remove_qat",
+]
