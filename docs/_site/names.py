@@ -26,6 +26,7 @@ MODULES = (
     "spikingtorch.learning",
     "spikingtorch.init",
     "spikingtorch.convert",
+    "spikingtorch.quantize",
     "spikingtorch.plot",
     "spikingtorch.report",
     "spikingtorch.testing",

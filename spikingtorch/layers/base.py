@@ -1,5 +1,6 @@
 """StatefulLayer: a module that remembers a state between its calls."""
 
+import copy
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -275,6 +276,14 @@ class StatefulLayer(WithConstants):
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to the thread that makes it
         fresh = dict.fromkeys(("_frame", "_monitor", "_recorder", "_prepared_scan"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StatefulLayer":
+        # the class that torch gives a parametrized layer raises in __getstate__; without it, it would copy locks
+        kind: Any = type(self).__mro__[1] if "parametrizations" in self._modules else type(self)
+        copied = self.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(kind.__getstate__(self), memo))  # type: ignore[no-untyped-call]
+        return copied
 
 
 def _live(memory: Memory | None) -> Memory | None:

@@ -1,5 +1,6 @@
 """Recurrent weights that are modules: what of them is read, and what is refused."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -88,3 +89,22 @@ def test_recurrent_weights_that_are_assigned_later() -> None:
         layer.recurrent = nn.Sequential()  # type: ignore[assignment]
     with pytest.raises(ValueError, match="was made without recurrent weights"):
         st.LIF().recurrent = weights
+
+
+def test_a_layer_with_a_parametrized_weight_is_copied_without_its_locks() -> None:
+    """The class that torch gives such a layer refuses ``__getstate__``, and would copy the thread of its memory."""
+
+    class Half(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / 2
+
+    layer: Any = st.LIF(recurrent=nn.Parameter(torch.ones(3)))
+    x = torch.ones(2, 3)
+    nn.utils.parametrize.register_parametrization(layer, "recurrent", Half())
+    out = layer(x, True)
+    copied = copy.deepcopy(layer)
+    assert torch.equal(copied.v, layer.v)
+    assert torch.equal(copied(x), layer(x))
+    assert torch.equal(copied(x, True), out)
+    copied.get_parameter("parametrizations.recurrent.original").data.zero_()
+    assert layer.recurrent.tolist() == [0.5, 0.5, 0.5]
