@@ -43,6 +43,9 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "AlphaSynapse": st.AlphaSynapse,
     "ShortTermPlasticity": st.ShortTermPlasticity,
     "Delay": partial(st.Delay, delay=1.5),
+    "FixedPointIF": st.FixedPointIF,
+    "FixedPointLIF": st.FixedPointLIF,
+    "FixedPointCubaLIF": st.FixedPointCubaLIF,
 }
 # what has no spikes of its own
 FILTERS = {"LI", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay"}

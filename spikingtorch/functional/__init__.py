@@ -8,6 +8,14 @@ from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
+from spikingtorch.functional.neurons.fixed_point import (
+    FixedPointCubaLIFState,
+    FixedPointIFState,
+    FixedPointLIFState,
+    fixed_point_cuba_lif_step,
+    fixed_point_if_step,
+    fixed_point_lif_step,
+)
 from spikingtorch.functional.neurons.integrator import (
     IFState,
     McPittsState,
@@ -79,6 +87,18 @@ from spikingtorch.functional.refractory_period import (
     RelativeRefractoryState,
 )
 from spikingtorch.functional.reset import Detached, Reset, ToValue, by_subtraction, detached, none, to_value, to_zero
+from spikingtorch.functional.rounding import (
+    FixedPoint,
+    Overflow,
+    Rounding,
+    overflow_to_nan,
+    round_floor,
+    round_half_even,
+    round_half_up,
+    round_trunc,
+    saturate,
+    wrap,
+)
 from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.sparse.layers import event_conv1d, event_conv2d, event_linear
 from spikingtorch.functional.spike import Surrogate, heaviside
@@ -119,6 +139,10 @@ __all__ = [
     "ExponentialSynapseState",
     "FastSigmoid",
     "Fired",
+    "FixedPoint",
+    "FixedPointCubaLIFState",
+    "FixedPointIFState",
+    "FixedPointLIFState",
     "FromDerivative",
     "FromPrimitive",
     "Gaussian",
@@ -132,6 +156,7 @@ __all__ = [
     "Masked",
     "McPittsState",
     "MultiSpike",
+    "Overflow",
     "PairTraces",
     "PiecewiseExponential",
     "QuadraticIFState",
@@ -146,6 +171,7 @@ __all__ = [
     "ResonateAndFireState",
     "Returning",
     "RewardModulated",
+    "Rounding",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",
@@ -187,6 +213,9 @@ __all__ = [
     "exponential_if_step",
     "exponential_synapse_step",
     "fire",
+    "fixed_point_cuba_lif_step",
+    "fixed_point_if_step",
+    "fixed_point_lif_step",
     "gain_from_tau",
     "heaviside",
     "if_step",
@@ -199,6 +228,7 @@ __all__ = [
     "nearest",
     "none",
     "normalize_weight",
+    "overflow_to_nan",
     "pair_stdp",
     "per_channel",
     "quadratic_if_step",
@@ -206,6 +236,11 @@ __all__ = [
     "refractory_gain_from_tau",
     "reset_where",
     "resonate_and_fire_step",
+    "round_floor",
+    "round_half_even",
+    "round_half_up",
+    "round_trunc",
+    "saturate",
     "scale_weight",
     "scan",
     "short_term_plasticity_step",
@@ -217,5 +252,6 @@ __all__ = [
     "to_zero",
     "triplet_stdp",
     "unbounded",
+    "wrap",
     "zeros_state",
 ]

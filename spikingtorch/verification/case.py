@@ -63,6 +63,8 @@ class Case(NamedTuple):
         at_rest: the membrane at the start of a sequence.
         levels: whether the neuron takes spike functions with other values than 0 and 1.
         make_rest: the state at rest for an input, if it is not a NamedTuple of tensors.
+        lsb: the unit of a neuron that computes with whole numbers. Its parameters are multiples of it, and rounding
+            errors decide nothing, even at the threshold.
     """
 
     name: str
@@ -79,16 +81,22 @@ class Case(NamedTuple):
     at_rest: float = 0.0
     levels: bool = True
     make_rest: Callable[[Tensor], Any] | None = None
+    lsb: float | None = None
 
     def draw(self, T: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, dict[str, Tensor]]:
         """Draw inputs (T, *shape), a tuple if the neuron has several, and parameters for each neuron."""
         rng = np.random.default_rng(seed)
         xs = [torch.tensor(rng.uniform(*span, size=(T, *self.shape))).to(dtype) for span in self.inputs]
         spans = self.params.items()
-        params = {name: torch.tensor(rng.uniform(*span, size=self.shape)).to(dtype) for name, span in spans}
+        params = {
+            name: self._on_grid(torch.tensor(rng.uniform(*span, size=self.shape))).to(dtype) for name, span in spans
+        }
         if self.weights is not None:
             params["recurrent_weight"] = torch.tensor(rng.uniform(-0.1, 0.1, size=self.weights)).to(dtype)
         return (tuple(xs) if len(xs) > 1 else xs[0]), params
+
+    def _on_grid(self, value: Tensor) -> Tensor:
+        return value if self.lsb is None else torch.floor(value / self.lsb) * self.lsb
 
     def rest(self, xs: Any) -> Any:
         """Return the state at rest."""
@@ -100,9 +108,10 @@ class Case(NamedTuple):
 
     def initial(self, xs: Any) -> Any:
         """Return a state between rest and threshold."""
+        height = self._on_grid(torch.tensor(0.1, dtype=torch.float64)).item()
 
         def lifted(state: Any) -> Any:
-            return state._replace(v=state.v + 0.1) if "v" in getattr(state, "_fields", ()) else state
+            return state._replace(v=state.v + height) if "v" in getattr(state, "_fields", ()) else state
 
         rest = self.rest(xs)
         return lifted(rest) if self.weights is None else F.RecurrentState(lifted(rest.neuron), rest.s + 0.5)
@@ -124,6 +133,8 @@ class Case(NamedTuple):
 
     def margin(self, T: int, reset: F.Reset | None = None) -> float:
         """Return the smallest distance of a membrane from the threshold in a random sequence."""
+        if self.lsb is not None:
+            return torch.inf
         xs, params = self.draw(T)
         seen = Seen()
         F.scan(self.step, self.initial(xs), xs, params=params | self.options(seen, reset), backend="loop")
@@ -134,6 +145,8 @@ class Case(NamedTuple):
 
     def is_robust(self, T: int, surrogate: Any, reset: F.Reset | None) -> bool:
         """Return True if every output keeps its level when the inputs change by the margin, up or down."""
+        if self.lsb is not None:
+            return True
         xs, params = self.draw(T)
         levels = []
         for shift in (-10.0 * MARGIN, 0.0, 10.0 * MARGIN):

@@ -55,6 +55,8 @@ _UPSTROKE = {"v_rheobase": (0.3, 0.7), "sharpness": (0.2, 0.5)}
 _PARABOLA = {"v_critical": (0.5, 0.9), "curvature": (0.5, 1.5)}
 _IZHIKEVICH = {"a": (0.02, 0.1), "b": (0.2, 0.26), "d": (2.0, 8.0), "v_recovery": (-2.0, 2.0)}
 _OSCILLATES = {"omega": (2.0, 5.0), "dt": (0.05, 0.15)} | _THRESHOLD
+_WHOLE = {"decay": (0.5, 0.98)} | _THRESHOLD
+_LSB = F.FixedPoint().lsb
 _V_MILLIVOLT = F.to_value(torch.tensor(-65.0, dtype=torch.float64))
 _IN_MILLIVOLT = (_V_MILLIVOLT, F.detached(_V_MILLIVOLT))
 NO_RESET: tuple[F.Reset, ...] = ()
@@ -141,6 +143,14 @@ CASES = (
     _filter(
         *("delay", F.DelayState, partial(oracles.delay, longest=4), {"delay": (0.2, 3.8)}),
         make_rest=partial(F.empty_delay, 4),
+    ),
+    _neuron("fixed_point_if", F.FixedPointIFState, oracles.fixed_point_if, _THRESHOLD, lsb=_LSB),
+    _neuron("fixed_point_lif", F.FixedPointLIFState, oracles.fixed_point_lif, _WHOLE, lsb=_LSB),
+    _neuron(
+        *("fixed_point_cuba_lif", F.FixedPointCubaLIFState, oracles.fixed_point_cuba_lif),
+        {"decay_syn": (0.3, 0.8)} | _WHOLE,
+        inputs=((-0.5, 1.1),),
+        lsb=_LSB,
     ),
 )
 # synapses, each with a shape of the neurons and of the weights

@@ -17,6 +17,14 @@ from spikingtorch.functional.jax_reference.closed_forms import (
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.jax_reference.neurons.fixed_point import (
+    FixedPointCubaLIFState,
+    FixedPointIFState,
+    FixedPointLIFState,
+    fixed_point_cuba_lif_step,
+    fixed_point_if_step,
+    fixed_point_lif_step,
+)
 from spikingtorch.functional.jax_reference.neurons.integrator import (
     IFState,
     McPittsState,
@@ -102,6 +110,18 @@ from spikingtorch.functional.jax_reference.reset import (
     to_value,
     to_zero,
 )
+from spikingtorch.functional.jax_reference.rounding import (
+    FixedPoint,
+    Overflow,
+    Rounding,
+    overflow_to_nan,
+    round_floor,
+    round_half_even,
+    round_half_up,
+    round_trunc,
+    saturate,
+    wrap,
+)
 from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, scan, zeros_state
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
 from spikingtorch.functional.jax_reference.surrogate import (
@@ -153,6 +173,10 @@ __all__ = [
     "ExponentialSynapseState",
     "FastSigmoid",
     "Fired",
+    "FixedPoint",
+    "FixedPointCubaLIFState",
+    "FixedPointIFState",
+    "FixedPointLIFState",
     "FromDerivative",
     "FromPrimitive",
     "Gaussian",
@@ -166,6 +190,7 @@ __all__ = [
     "Masked",
     "McPittsState",
     "MultiSpike",
+    "Overflow",
     "PairTraces",
     "Parameter",
     "PiecewiseExponential",
@@ -181,6 +206,7 @@ __all__ = [
     "ResonateAndFireState",
     "Returning",
     "RewardModulated",
+    "Rounding",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",
@@ -220,6 +246,9 @@ __all__ = [
     "exponential_if_step",
     "exponential_synapse_step",
     "fire",
+    "fixed_point_cuba_lif_step",
+    "fixed_point_if_step",
+    "fixed_point_lif_step",
     "gain_from_tau",
     "heaviside",
     "if_step",
@@ -232,6 +261,7 @@ __all__ = [
     "nearest",
     "none",
     "normalize_weight",
+    "overflow_to_nan",
     "pair_stdp",
     "per_channel",
     "quadratic_if_step",
@@ -239,6 +269,11 @@ __all__ = [
     "refractory_gain_from_tau",
     "reset_where",
     "resonate_and_fire_step",
+    "round_floor",
+    "round_half_even",
+    "round_half_up",
+    "round_trunc",
+    "saturate",
     "scale_weight",
     "scan",
     "short_term_plasticity_step",
@@ -251,5 +286,6 @@ __all__ = [
     "to_zero",
     "triplet_stdp",
     "unbounded",
+    "wrap",
     "zeros_state",
 ]

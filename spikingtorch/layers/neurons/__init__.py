@@ -7,6 +7,7 @@ names those to train. Time is in steps, or in the unit of ``dt`` if it is given.
 """
 
 from spikingtorch.layers.neurons.euler import AdEx, ExponentialIF, Izhikevich, ParametricLIF, QuadraticIF
+from spikingtorch.layers.neurons.fixed_point import FixedPointCubaLIF, FixedPointIF, FixedPointLIF
 from spikingtorch.layers.neurons.integrator import IF, McPitts, SigmaDelta
 from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, GradedLIF, SpikingDecay
 from spikingtorch.layers.neurons.leaky import SpikingLayer as SpikingLayer
@@ -30,6 +31,9 @@ __all__ = [
     "Delay",
     "ExponentialIF",
     "ExponentialSynapse",
+    "FixedPointCubaLIF",
+    "FixedPointIF",
+    "FixedPointLIF",
     "GradedLIF",
     "Izhikevich",
     "McPitts",

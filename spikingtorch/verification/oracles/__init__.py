@@ -5,6 +5,7 @@ the reset (w) and the last spike (s), as in the older package and the papers. Th
 reset, so the two share no line of thought. For a linear recurrence they sum its closed form instead.
 """
 
+from spikingtorch.verification.oracles.fixed_point import fixed_point_cuba_lif, fixed_point_if, fixed_point_lif
 from spikingtorch.verification.oracles.leaky import (
     adaptive_leaky,
     biolif,
@@ -50,6 +51,9 @@ __all__ = [
     "euler",
     "exponential_if",
     "exponential_synapse",
+    "fixed_point_cuba_lif",
+    "fixed_point_if",
+    "fixed_point_lif",
     "integrate_and_fire",
     "izhikevich",
     "leaky",

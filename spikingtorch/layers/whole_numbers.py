@@ -1,0 +1,229 @@
+"""The base of layers whose neurons compute with whole numbers: formats, decays, and what is refused."""
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.layers.attributes import shown
+from spikingtorch.layers.base import Memory
+from spikingtorch.layers.limits import KINDS, THRESHOLD, Kind
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.validation import check_parameter, has_values
+
+# k / 2^m as (k, m); k is a number, or a tensor with one for each neuron
+Decay: TypeAlias = tuple[int | Tensor, int]
+
+ROUNDINGS: dict[str, F.Rounding] = {
+    "floor": F.round_floor,
+    "trunc": F.round_trunc,
+    "half_up": F.round_half_up,
+    "half_even": F.round_half_even,
+}
+OVERFLOWS: dict[str, F.Overflow] = {"saturate": F.saturate, "wrap": F.wrap, "error": F.overflow_to_nan}
+# float32 has 24 bits; a number of more bits would be rounded
+_MOST_BITS, _MOST_FRACTION = 24, 32
+
+
+def fixed_point_of(
+    owner: str, fraction_bits: int, membrane_bits: int, rounding: str = "floor", overflow: str = "saturate"
+) -> F.FixedPoint:
+    """Return a format; raise unless float32 can compute with it."""
+    fraction = check_whole(owner, "fraction_bits", fraction_bits, 0, _MOST_FRACTION)
+    bits = check_whole(owner, "membrane_bits", membrane_bits, 2, _MOST_BITS)
+    rounds, flows = _named(owner, "rounding", rounding, ROUNDINGS), _named(owner, "overflow", overflow, OVERFLOWS)
+    return F.FixedPoint(fraction, bits, rounds, flows)
+
+
+def check_whole(owner: str, name: str, value: object, least: int, most: int) -> int:
+    """Return a whole number; raise unless it is one from least to most."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        raise ValueError(f"{owner}: {name}={value!r}, expected a whole number from {least} to {most}")
+    return int(value)
+
+
+def _named(owner: str, name: str, value: object, known: Mapping[str, Any]) -> Any:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{owner}: {name}={value!r}, expected one of {', '.join(map(repr, known))}")
+    return known[value]
+
+
+def share_of(owner: str, name: str, decay: object, membrane_bits: int) -> tuple[Tensor | float, int]:
+    """Return k / 2^m and m of a decay (k, m); raise unless products with it are exact in float32."""
+    if not isinstance(decay, tuple | list) or len(decay) != 2:
+        near = f"; near it is ({round(decay * 256)}, 8)" if isinstance(decay, float) and 0 <= decay <= 1 else ""
+        raise TypeError(f"{owner}: {name}={decay!r}, expected a pair (k, m) of whole numbers for k / 2**m{near}")
+    k, m = decay
+    m = check_whole(owner, f"m of {name}", m, 0, max(12, 25 - membrane_bits))
+    if not isinstance(k, Tensor):
+        return math.ldexp(check_whole(owner, f"k of {name}", k, 0, 2**m), -m), m
+    if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
+        raise TypeError(f"{owner}: k of {name} is a tensor of {k.dtype}, expected whole numbers: k.int()")
+    share = (k.double() / 2.0**m).to(torch.get_default_dtype())
+    check_parameter(owner, f"{name} = k / 2**{m}", share, least=0.0, most=1.0)
+    return share, m
+
+
+class FixedPointLayer(StepLayer):
+    """Neurons that compute with whole numbers, times 2^-fraction_bits.
+
+    Args:
+        step, state_type: as in StepLayer.
+        fraction_bits, membrane_bits, rounding, overflow: the format of the membrane, as in FixedPointLIF.
+        **params: the other parameters of the step, and options of StepLayer. Those in ``decays`` are pairs (k, m).
+    """
+
+    limits: Mapping[str, Any] = {"grid": Kind(lambda *_: None), "threshold": THRESHOLD, **KINDS}
+    fixed: ClassVar[tuple[str, ...]] = ("grid",)
+    # the decays among the arguments, with their names in the step
+    decays: ClassVar[Mapping[str, str]] = {}
+    # the parameters that are multiples of the unit of the membrane
+    on_grid: ClassVar[tuple[str, ...]] = ("threshold", "v_reset")
+    grid: F.FixedPoint
+    _decay_bits: dict[str, int]  # m of each decay
+
+    def __init__(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state_type: type[Any],
+        *,
+        fraction_bits: int,
+        membrane_bits: int,
+        rounding: str = "floor",
+        overflow: str = "saturate",
+        **params: Any,
+    ) -> None:
+        owner = type(self).__name__
+        if "dt" in params:
+            raise TypeError(f"{owner}: dt gives time constants a unit, and {owner} has none; leave dt out")
+        given: dict[str, Any] = {"grid": fixed_point_of(owner, fraction_bits, membrane_bits, rounding, overflow)}
+        bits = {}
+        for name, of_step in self.decays.items():
+            given[of_step], bits[name] = share_of(owner, name, params.pop(name), membrane_bits)
+        object.__setattr__(self, "_decay_bits", bits)
+        super().__init__(step, state_type, **given, **params)
+
+    @property
+    def fraction_bits(self) -> int:
+        """The number of bits after the point: membranes are multiples of 2^-fraction_bits."""
+        return self.grid.fraction_bits
+
+    @property
+    def membrane_bits(self) -> int:
+        """The number of bits of a membrane, with its sign."""
+        return self.grid.membrane_bits
+
+    @property
+    def rounding(self) -> str:
+        """How products and inputs are rounded to the grid."""
+        return next(name for name, rule in ROUNDINGS.items() if rule is self.grid.rounding)
+
+    @property
+    def overflow(self) -> str:
+        """What becomes of a sum outside of the range."""
+        return next(name for name, rule in OVERFLOWS.items() if rule is self.grid.overflow)
+
+    @property
+    def low(self) -> float:
+        """The least membrane."""
+        return self.grid.low
+
+    @property
+    def high(self) -> float:
+        """The greatest membrane."""
+        return self.grid.high
+
+    @property
+    def decay_numbers(self) -> Decay:
+        """The decay k / 2^m of the membrane, as (k, m); without a leak (1, 0)."""
+        return self._numbers("decay") if "decay" in self._decay_bits else (1, 0)
+
+    def _numbers(self, name: str) -> Decay:
+        share, m = getattr(self, name), self._decay_bits[name]
+        if isinstance(share, Tensor):
+            return (share.detach().double() * 2.0**m).round().long(), m
+        return round(math.ldexp(share, m)), m
+
+    def _check_limits(self, name: str, value: Any, learns: bool) -> None:
+        owner = type(self).__name__
+        if learns:
+            raise ValueError(
+                f"{owner}: {self._name(name)} cannot learn, because it would leave the grid of its whole numbers. Train"
+                " the weights; or train a neuron of floating point, and round its parameters"
+            )
+        super()._check_limits(name, value, learns)
+        if name in self._decay_bits:
+            check_parameter(owner, name, value, least=0.0, most=1.0)
+            self._check_multiple(name, value, self._decay_bits[name])
+        elif name in self.on_grid:
+            check_parameter(owner, self._name(name), value, least=self.low, most=self.high)
+            self._check_multiple(name, value, self.fraction_bits)
+
+    def _check_multiple(self, name: str, value: Tensor | float, bits: int) -> None:
+        """Raise unless a parameter is a multiple of 2^-bits."""
+        if isinstance(value, Tensor) and not has_values(value):
+            return
+        whole = torch.as_tensor(value).detach().double() * 2.0**bits
+        if not torch.equal(whole, whole.round()):
+            off = whole[whole != whole.round()].flatten()[0].item()
+            unit = 2.0**-bits
+            raise ValueError(
+                f"{type(self).__name__}: {self._name(name)} has the value {off * unit:g}, expected a multiple of "
+                f"2**-{bits}: {math.floor(off) * unit:g} and {math.ceil(off) * unit:g} are next to it"
+            )
+
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, looks: bool = True) -> Tensor:
+        first = super()._check_inputs(inputs, looks=looks)
+        holds = 1 - round(math.log2(torch.finfo(first.dtype).eps))
+        if holds < self.membrane_bits:
+            raise TypeError(
+                f"{type(self).__name__}: x is {first.dtype}, whose numbers have {holds} bits, and the membrane has "
+                f"{self.membrane_bits}. Pass x.float(), without autocast; or take membrane_bits={holds} or less"
+            )
+        return first
+
+    def _finish(self, memory: Memory | None) -> None:
+        if memory is not None and self.grid.overflow is F.overflow_to_nan:
+            found = [leaf for leaf in leaves_of(memory.state) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+            if any(has_values(leaf) and bool(leaf.isnan().any()) for leaf in found):
+                raise ValueError(
+                    f"{type(self).__name__}: a membrane or a current has left the range from {self.low:g} to "
+                    f"{self.high:g} of {self.membrane_bits} bits, and overflow='error'. Take more membrane_bits, "
+                    "fewer fraction_bits, or overflow='saturate'"
+                )
+        super()._finish(memory)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FixedPointLayer":
+        before = {
+            name: value.double() for name, value in self._buffers.items() if value is not None and _is_float(value)
+        }
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            after: Any = self._buffers[name]
+            if _is_float(after) and not torch.equal(after.double().cpu(), value.cpu()):
+                raise ValueError(
+                    f"{type(self).__name__}: {self._name(name)} does not fit into {after.dtype} without rounding; keep "
+                    "the layer in float32"
+                )
+        return self
+
+    def extra_repr(self) -> str:
+        """Name the arguments of the constructor."""
+        text = super().extra_repr()
+        format = f"fraction_bits={self.fraction_bits}, membrane_bits={self.membrane_bits}, "
+        format += f"rounding={self.rounding!r}, overflow={self.overflow!r}"
+        text = text.replace(f"grid={shown(self.grid)}", format)
+        for name in self._decay_bits:
+            k, m = self._numbers(name)
+            text = text.replace(f"{name}={shown(getattr(self, name))}", f"{name}=({shown(k)}, {m})", 1)
+        return text
+
+
+def _is_float(value: Tensor) -> bool:
+    """Return True if Python can read the values, and they are floating."""
+    return value.is_floating_point() and has_values(value)
