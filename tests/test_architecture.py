@@ -61,7 +61,8 @@ MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "veri
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
-MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "validation", "watching"}
+MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "units", "validation"}
+MAY_IMPORT["quantize"] |= {"watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
 MAY_IMPORT["jax"] = {"functional", "functional/jax_reference", "functional/core"}
