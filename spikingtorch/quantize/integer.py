@@ -152,7 +152,35 @@ class Flatten(_Node):
         return (int(np.prod(shape)),)
 
 
-Synapses: TypeAlias = Linear | Conv2d
+@dataclass(frozen=True, eq=False)
+class Diagonal(_Node):
+    """Weights that lead from each neuron to itself: ``weight s``, in units of 2**-exponent; recurrent ones alone.
+
+    Attributes:
+        weight: whole numbers, of the shape of the neurons.
+        exponent: of the sums.
+    """
+
+    weight: Ints
+    exponent: int
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        _expect(self.name, self.weight.shape, shape)
+        return shape
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of spikes (N, *shape)."""
+        product: Whole = s * self.weight
+        return product
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        ends = self.weight * low.astype(np.int64), self.weight * high.astype(np.int64), np.zeros_like(low)
+        return np.minimum.reduce(ends), np.maximum.reduce(ends)
+
+
+Synapses: TypeAlias = Linear | Conv2d | Diagonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +206,7 @@ class Neuron(_Node):
         threshold, strict: whether the neuron fires at ``>`` instead of ``>=``.
         reset, v_reset: what a spike does to the membrane; v_reset of "value".
         rounding, overflow: R and O above.
-        recurrent: weights for the neurons' own spikes of the step before; None without.
+        recurrent: weights for the neurons' own spikes of the step before; None without any.
         bound: proven largest absolute value of the sum that arrives, without the recurrent one.
         bias: of the membrane; of "xylo" and "loihi".
         max_spikes: of a step; more than one for "xylo" and "speck" alone.

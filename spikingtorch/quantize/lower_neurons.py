@@ -12,7 +12,7 @@ from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPo
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.chain import Call
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Conv2d, Linear, Neuron, Synapses
+from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, Synapses
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
 
 _KINDS: dict[type[StatefulLayer], str] = {FixedPointIF: "if", FixedPointLIF: "lif", FixedPointCubaLIF: "cuba"}
@@ -112,16 +112,13 @@ def _recurrent(call: Call, layer: Any) -> Synapses | None:
         return Linear(path, *weights_of(path, recurrent.weight, recurrent.bias, 0))
     if isinstance(recurrent, nn.Conv2d):
         return conv_node(path, recurrent, 0, call.before, call.before)
-    if isinstance(recurrent, Tensor) and len(call.before) == 1:
-        return Linear(path, *weights_of(path, torch.diag(recurrent.detach().expand(call.before)), None, 0))
-    if isinstance(recurrent, Tensor) and recurrent.numel() == len(recurrent) == call.before[0]:
-        # one weight a channel: a convolution of each channel with itself
-        numbers, plain = weights_of(path, recurrent.detach().reshape(-1, 1, 1, 1), None, 0), (1, 1)
-        return Conv2d(path, *numbers, plain, (0, 0), plain, call.before[0], call.before, call.before)
-    shape = f" {tuple(recurrent.shape)}" if isinstance(recurrent, Tensor) else ""
+    if isinstance(recurrent, Tensor):
+        each = recurrent.detach().broadcast_to((1, *call.before))[0]
+        weight, _, exponent = weights_of(path, each, None, 0)
+        return Diagonal(path, weight, exponent)
     raise IntegerError(
         path,
         "layers",
-        f"it is a {type(recurrent).__name__}{shape} for neurons {call.before}, expected Linear for one axis of "
-        "neurons, and Conv2d or one weight a channel for images",
+        f"it is a {type(recurrent).__name__} for neurons {call.before}, expected Linear for one axis of neurons, and "
+        "Conv2d or a tensor of weights for images",
     )

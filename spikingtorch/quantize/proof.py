@@ -6,7 +6,17 @@ import numpy as np
 
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Neuron, Node, SumPool2d
+from spikingtorch.quantize.integer import (
+    Conv2d,
+    Diagonal,
+    Flatten,
+    IntegerModel,
+    Linear,
+    Neuron,
+    Node,
+    SumPool2d,
+    Synapses,
+)
 from spikingtorch.quantize.sums import convolution
 
 # float32 has all whole numbers below it
@@ -54,12 +64,16 @@ def after(node: Node, given: Given) -> Given:
     return Given(node.exponent, largest)
 
 
-def _of_sums(node: Linear | Conv2d | SumPool2d, largest: Whole) -> Whole:
+def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
     """Return ``sum |w| largest + |b|``: a bound of each sum and of all its parts, in any order."""
     if isinstance(node, SumPool2d):
         pooled: Whole = node.sums(largest[None])[0]
         return pooled
-    weight, bias = np.abs(node.weight.astype(np.int64)), np.abs(node.bias.astype(np.int64))
+    weight = np.abs(node.weight.astype(np.int64))
+    if isinstance(node, Diagonal):
+        each: Whole = weight * largest
+        return each
+    bias = np.abs(node.bias.astype(np.int64))
     if isinstance(node, Linear):
         linear: Whole = weight @ largest + bias
         return linear

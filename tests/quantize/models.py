@@ -6,6 +6,7 @@ import numpy as np
 
 from spikingtorch.quantize.integer import (
     Conv2d,
+    Diagonal,
     Flatten,
     IntegerModel,
     Linear,
@@ -63,10 +64,12 @@ def neuron(rng: np.random.Generator, name: str, shape: tuple[int, ...], exponent
         m = int(rng.integers(0, 13))
         return own(0, (1 << m) + 1), m
 
-    recurrent: Linear | Conv2d | None = None
+    recurrent: Linear | Conv2d | Diagonal | None = None
     if rng.integers(0, 2) and len(shape) == 1:
         own_exponent = int(rng.integers(exponent - 1, exponent + 2)) if rng.integers(0, 2) else exponent
         recurrent = linear(rng, f"{name}.recurrent", shape[0], shape[0], own_exponent)
+    elif rng.integers(0, 2):
+        recurrent = Diagonal(f"{name}.recurrent", weights(rng, shape, 8), exponent + int(rng.integers(-1, 2)))
     elif rng.integers(0, 2) and len(shape) == 3:
         c = shape[0]
         weight, bias = weights(rng, (c, c, 3, 3), 4), np.zeros(c, np.int32)

@@ -43,6 +43,7 @@ class _Writer:
         self.node, self.sums, self.tables, self.symbol, self.flag = node, sums, tables, symbol, flag
         self.bits = 32 if _largest(node, sums) < 1 << 31 else 64
         self.type = f"int{self.bits}_t"
+        _check_wrap(node, sums)
         self.helpers: set[tuple[str, int]] = set()
 
     def rounded(self, text: str, bits: Any, how: str, name: str) -> str:
@@ -102,7 +103,8 @@ class _Writer:
         arriving += "" if bias == "0" else f" + {bias}"
         before = f"({self.type})v{self.symbol}[i]"
         held = before if node.kind in ("if", "speck") else self.decayed(before, node.decay, "v")
-        return [*lines, f"{self.type} u = {held} + {arriving};", *self.register("u")]
+        limits = [] if node.kind == "speck" else self.register("u")
+        return [*lines, f"{self.type} u = {held} + {arriving};", *limits]
 
     def xylo(self) -> list[str]:
         node = self.node
@@ -192,6 +194,13 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
     # a membrane, what it was reset by, a current as large as a membrane, and what arrives; the span of a wrap
     span = 4 * held + x + bias + int(np.abs(node.threshold).max())
     return max(*products, total + half, x, span + max(products[1:], default=0) if _grows(node) else span)
+
+
+def _check_wrap(node: Neuron, sums: list[Sum]) -> None:
+    """Raise if a current of Loihi may wrap round twice in a step, where its model wraps it once."""
+    x = sum(each.bound << max(node.fraction_bits - each.exponent, 0) for each in sums)
+    if node.kind == "loihi" and x > node.high - node.low + 2:
+        raise ValueError(f"{node.name}: currents of up to {x} may wrap round twice in a step; take smaller weights")
 
 
 def _grows(node: Neuron) -> bool:
