@@ -367,6 +367,25 @@ class IntegerModel:
 
         return to_c(self, path, main, prefix)
 
+    def to_nir(self, x: Any, dt: float = 1e-4, approximate: bool = False) -> Any:
+        """Return a graph of NIR with integer weights, whose inputs are whole numbers; ``nir.write`` makes a file of it.
+
+        Thresholds are half a unit lower, because NIR fires above them. Registers, roundings and grids are in the
+        metadata. An independent simulation of the graph has to give the outputs of ``run`` on x.
+
+        Args:
+            x: an input, as of ``run``.
+            dt: length of a step, in seconds.
+            approximate: write the nearest form of what NIR cannot say, such as a rounded decay; the metadata have a
+                note of it under "lost".
+
+        Raises:
+            IntegerError: NIR cannot say something, or the simulation gives other outputs.
+        """
+        from spikingtorch.quantize.nir_graph import to_nir
+
+        return to_nir(self, x, dt, approximate)
+
     def report(self) -> "Report":
         """Return a table of bits, bounds, bytes, and the worst cost of a step."""
         from spikingtorch.quantize.report import report_of
