@@ -19,6 +19,8 @@ Ints: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
 RESETS = ("zero", "subtraction", "value", "none")
+# bits that sums of Loihi have less after the point than its membranes
+LOIHI_SHIFT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,8 @@ class Neuron(_Node):
         I = O(R(k_s I / 2**m_s) + x)                   "cuba" alone; for others I = x
         U = O(R(k V / 2**m) + I),  s = U >= threshold (or >, if strict),  V = O(reset(U, s))
 
-    "if" has no decay. "xylo", "loihi" and "speck" are the models of these chips: see ``spikingtorch.quantize``.
+    "if" has no decay. "xylo", "loihi" and "speck" are the models of these chips, as ``XyloLIF``, ``LoihiLIF`` and
+    ``SpeckIAF`` have them.
     Numbers may differ from neuron to neuron: threshold, v_reset, bias and the numbers of the decays may be arrays of
     the neurons' shape.
 
@@ -209,7 +212,8 @@ class Neuron(_Node):
         recurrent: weights for the neurons' own spikes of the step before; None without any.
         bound: proven largest absolute value of the sum that arrives, without the recurrent one.
         bias: of the membrane; of "xylo" and "loihi".
-        max_spikes: of a step; more than one for "xylo" and "speck" alone.
+        max_spikes: of a step; more than one for "xylo" and "speck" alone. Speck has no limit, so that it is a proven
+            bound.
     """
 
     kind: str
@@ -243,6 +247,8 @@ class Neuron(_Node):
         if (self.kind in ("cuba", "xylo", "loihi")) != (self.decay_synapse is not None):
             raise ValueError(f"{self.name}: decay_synapse is {self.decay_synapse} for neurons of kind {self.kind!r}")
         several = self.kind in ("xylo", "speck")
+        if self.kind == "speck" and self.recurrent is not None:
+            raise ValueError(f"{self.name}: neurons of Speck fire without a limit, and cannot feed themselves")
         if self.max_spikes != 1 and not several:
             raise ValueError(
                 f"{self.name}: neurons of kind {self.kind!r} fire once a step, not {self.max_spikes} times"
@@ -260,7 +266,14 @@ class Neuron(_Node):
     @property
     def most_spikes(self) -> int:
         """Largest number of spikes of a neuron in a step."""
-        return min(self.max_spikes, max(self.high // int(np.min(self.threshold)), 0)) if self.max_spikes > 1 else 1
+        if self.kind != "xylo":
+            return self.max_spikes
+        return min(self.max_spikes, max(self.high // int(np.min(self.threshold)), 0))
+
+    @property
+    def input_bits(self) -> int:
+        """Bits after the point of the current x, to which sums are rounded; Loihi has 6 less than for its membrane."""
+        return self.fraction_bits - (LOIHI_SHIFT if self.kind == "loihi" else 0)
 
     @property
     def sum_exponent(self) -> int:
@@ -273,7 +286,7 @@ class Neuron(_Node):
         total = x << np.int64(finest - self.exponent)
         if self.recurrent is not None:
             total = total + (self.recurrent.sums(s) << np.int64(finest - self.recurrent.exponent))
-        return aligned(total, finest, self.fraction_bits, self.rounding)
+        return aligned(total, finest, self.input_bits, self.rounding) << np.int64(self.fraction_bits - self.input_bits)
 
 
 Node: TypeAlias = Linear | Conv2d | SumPool2d | Flatten | Neuron

@@ -74,6 +74,7 @@ def neuron(rng: np.random.Generator, name: str, shape: tuple[int, ...], exponent
         c = shape[0]
         weight, bias = weights(rng, (c, c, 3, 3), 4), np.zeros(c, np.int32)
         recurrent = Conv2d(f"{name}.recurrent", weight, bias, exponent, (1, 1), (1, 1), (1, 1), 1, shape, shape)
+    recurrent = None if kind == "speck" else recurrent
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     most = max(2, min(1 << fraction + 1, high + 1))
     told: dict[str, Any] = {

@@ -82,11 +82,13 @@ class _Writer:
         for each in self.sums:
             scale = 1 << (finest - each.exponent)
             terms.append(f"({self.type}){each.name}[i]" + (f" * {number(scale)}" if scale > 1 else ""))
-        total, steps = " + ".join(terms), node.fraction_bits - finest
+        total, steps = " + ".join(terms), node.input_bits - finest
         if steps < 0:
             total = self.rounded(f"{total}", -steps, node.rounding, "")
         elif steps:
             total = f"({total}) * {number(1 << steps)}"
+        if node.input_bits < node.fraction_bits:
+            total = f"({total}) * {number(1 << (node.fraction_bits - node.input_bits))}"
         return [f"const {self.type} x = {total};"]
 
     def leaky(self) -> list[str]:
@@ -184,8 +186,9 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
     """Return a bound of all numbers that the update of a neuron computes on its way."""
     finest, held = node.sum_exponent, max(-node.low, node.high + 1)
     total = sum(each.bound << (finest - each.exponent) for each in sums)
-    half = 1 << max(finest - node.fraction_bits - 1, 0)
-    x = total + half if finest > node.fraction_bits else total << (node.fraction_bits - finest)
+    half = 1 << max(finest - node.input_bits - 1, 0)
+    x = total + half if finest > node.input_bits else total << (node.input_bits - finest)
+    x <<= node.fraction_bits - node.input_bits
     bias = int(np.abs(node.bias).max())
     products = [held]
     for factor, bits in [each for each in (node.decay, node.decay_synapse) if each is not None]:
