@@ -10,7 +10,7 @@
     spikingtorch.losses, .metrics           what to train on, and how well it went
     record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
     spikingtorch.convert                    a trained ANN as a spiking network
-    spikingtorch.quantize                   weights of few bits, trained as a chip computes with them
+    spikingtorch.quantize                   weights of few bits, and networks as the integers of a chip
     spikingtorch.plot, .report              pictures of what a network does, and one page of it all
     spikingtorch.interop.nir                networks of other libraries, and ours in theirs
     spikingtorch.functional                 the same neurons as pure functions, and scan over time

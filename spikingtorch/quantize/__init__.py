@@ -1,4 +1,4 @@
-"""Networks of whole numbers: weights of few bits, trained as a chip computes with them.
+"""Networks of whole numbers: weights of few bits, trained as a chip computes with them, and what the chip runs.
 
 The files:
 
@@ -9,21 +9,41 @@ The files:
     qat             training with rounded weights: prepare_qat, remove_qat
     norms           batch norm as a part of the weights before it: fold_norms
     after           rounded weights after training: quantize; and what rounding has changed: changes
+    integer         a network in whole numbers, and its reference in NumPy; arithmetic, sums
+    chain, lower    to_integer: the layers of a network in a row, as whole numbers; lower_weights, lower_neurons
+    proof           bounds under which float32 adds what integers add; settings of torch for them
+    certificate     certify: a float network beside its integers
+    c, nir_graph    integers as C99, and as a graph of NIR
+    report, files   a table of bits, bytes and costs; a network in a file
 """
 
 from spikingtorch.quantize.after import Changes, LayerChange, changes, quantize
+from spikingtorch.quantize.c.header import CSource, Needs
+from spikingtorch.quantize.certificate import Certificate, certify
+from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import RoundedInput
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.norms import FoldedNorm, fold_norms
 from spikingtorch.quantize.qat import prepare_qat, remove_qat
+from spikingtorch.quantize.report import Report
 
 __all__ = [
+    "CSource",
+    "Certificate",
     "Changes",
     "FoldedNorm",
+    "IntegerError",
+    "IntegerModel",
     "LayerChange",
+    "Needs",
+    "Report",
     "RoundedInput",
+    "certify",
     "changes",
     "fold_norms",
     "prepare_qat",
     "quantize",
     "remove_qat",
+    "to_integer",
 ]

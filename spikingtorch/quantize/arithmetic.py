@@ -1,0 +1,128 @@
+"""Arithmetic of whole numbers: rounding shifts, overflow, and the step of a fixed-point neuron, in NumPy's int64."""
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from spikingtorch.quantize.integer import Neuron
+
+Whole = NDArray[np.int64]
+Rounding = Literal["floor", "trunc", "half_up", "half_even"]
+Overflow = Literal["saturate", "wrap", "error"]
+ROUNDINGS = ("floor", "trunc", "half_up", "half_even")
+OVERFLOWS = ("saturate", "wrap", "error")
+
+
+class State(NamedTuple):
+    """Synaptic current i (zero where a neuron has none) and membrane v of neurons, in units of their grid."""
+
+    i: Whole
+    v: Whole
+
+
+def rounded(a: Whole, bits: Any, how: str) -> Whole:
+    """Return a / 2**bits rounded to whole numbers; floor, trunc (towards zero), half_up or half_even."""
+    bits = np.asarray(bits, np.int64)
+    half = (np.int64(1) << bits) >> 1
+    up: Whole = (a + half) >> bits
+    if how == "half_up":
+        return up
+    if how == "half_even":
+        # halfway, and the upper one of the two is odd
+        tie: NDArray[np.bool_] = (bits > 0) & (a + half == up << bits) & (up & 1 == 1)
+        return np.where(tie, up - 1, up)
+    down: Whole = a >> bits
+    return down if how == "floor" else np.where(a < 0, -(-a >> bits), down)
+
+
+def aligned(a: Whole, exponent: int, fraction_bits: int, how: str) -> Whole:
+    """Return a sum in units of 2**-exponent in units of 2**-fraction_bits, rounded if these are coarser."""
+    if exponent > fraction_bits:
+        return rounded(a, exponent - fraction_bits, how)
+    finer: Whole = a << np.int64(fraction_bits - exponent)
+    return finer
+
+
+def limited(a: Whole, low: int, high: int, how: str, owner: str) -> Whole:
+    """Return a number as a register from low to high holds it.
+
+    Raises:
+        OverflowError: ``how`` is "error" and a number lies outside.
+    """
+    if how == "saturate":
+        return a.clip(low, high)
+    if how == "wrap":
+        return ((a - low) & np.int64(high - low)) + low
+    if a.size and (a.min() < low or a.max() > high):
+        raise OverflowError(
+            f"{owner}: a membrane from {a.min()} to {a.max()} does not fit into {low} to {high}, and the overflow is "
+            "'error'; take more bits, or overflow='saturate'"
+        )
+    return a
+
+
+def at_rest(neuron: "Neuron", samples: int) -> State:
+    """Return the state at which a sequence starts."""
+    zeros = np.zeros((samples, *neuron.shape), np.int64)
+    return State(zeros, zeros)
+
+
+def advance(neuron: "Neuron", state: State, x: Whole) -> tuple[State, Whole, Whole]:
+    """Return the next state, the membrane u before the reset, and the spikes.
+
+    Args:
+        neuron: the neurons.
+        state: their state.
+        x: input of this step, in units of 2**-fraction_bits, shape (N, *shape).
+    """
+    if neuron.kind == "xylo":
+        i, u = _xylo(neuron, state, x)
+    else:
+        i, u = _leaky(neuron, state, x)
+    if neuron.kind in ("xylo", "speck"):
+        s = (u // neuron.threshold).clip(0, neuron.max_spikes)
+        return State(i, _limit(neuron, u - s * neuron.threshold)), u, s
+    s = (u > neuron.threshold if neuron.strict else u >= neuron.threshold).astype(np.int64)
+    after = {"zero": 0, "subtraction": u - neuron.threshold, "value": neuron.v_reset, "none": u}[neuron.reset]
+    return State(i, _limit(neuron, np.where(s == 1, after, u))), u, s
+
+
+def _limit(neuron: "Neuron", a: Whole) -> Whole:
+    return limited(a, neuron.low, neuron.high, neuron.overflow, neuron.name)
+
+
+def _leaky(neuron: "Neuron", state: State, x: Whole) -> tuple[Whole, Whole]:
+    i = state.i
+    if neuron.decay_synapse is not None:
+        x = i = _decayed(neuron, i, neuron.decay_synapse) + x
+        if neuron.kind == "loihi":
+            # the current wraps round once, and alone may be high + 1
+            size = neuron.high - neuron.low + 2
+            x = i = i - size * ((i > neuron.high + 1).astype(np.int64) - (i < neuron.low))
+        else:
+            x = i = _limit(neuron, i)
+    if neuron.kind == "speck":
+        return i, state.v + x + neuron.bias
+    v = state.v if neuron.kind == "if" else _decayed(neuron, state.v, neuron.decay)
+    return i, _limit(neuron, v + x + neuron.bias)
+
+
+def _decayed(neuron: "Neuron", a: Whole, decay: tuple[Any, Any]) -> Whole:
+    factor, bits = decay
+    return rounded(a * factor, bits, neuron.rounding)
+
+
+def _xylo(neuron: "Neuron", state: State, x: Whole) -> tuple[Whole, Whole]:
+    assert neuron.decay_synapse is not None
+    i = _limit(neuron, state.i + x)
+    i = i - _change(i, neuron.decay_synapse[1])
+    change = _limit(neuron, _limit(neuron, i - _change(state.v, neuron.decay[1])) + neuron.bias)
+    return i, _limit(neuron, state.v + change)
+
+
+def _change(a: Whole, dash: Any) -> Whole:
+    """Return a / 2**dash rounded down, or one towards zero where that would be nothing."""
+    change = a >> np.asarray(dash, np.int64)
+    return np.where(change == 0, np.sign(a), change)

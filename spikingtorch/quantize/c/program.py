@@ -1,0 +1,228 @@
+"""The C of a network: its nodes one after the other, what is kept between two steps, and what of it takes memory."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spikingtorch.quantize.c.cost import Cost, neuron_cost, sums_cost
+from spikingtorch.quantize.c.neurons import (
+    HELPERS,
+    Sum,
+    count_type,
+    current_type,
+    membrane_type,
+    updated,
+)
+from spikingtorch.quantize.c.sums import Source, Target, added, size_of, started
+from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
+from spikingtorch.quantize.integer import Flatten, IntegerModel, Neuron
+
+# sums are added as they arrive in numbers of at most 32 bits
+_LARGEST_SUM = 1 << 30
+
+
+@dataclass
+class Part:
+    """What a node contributes to the text: a function of its own, if it has lines."""
+
+    node: Any
+    symbol: str
+    lines: list[str]
+    cost: Cost
+
+
+@dataclass
+class Program:
+    """The pieces of a text.
+
+    Attributes:
+        model, prefix: the network, and the beginning of public names.
+        tables: constants.
+        parts: the nodes.
+        banks: declarations of sums, in two unions that take turns.
+        states: declarations of what is kept between steps, and its bytes.
+        resets: C that lets a sequence start.
+        helpers: rounding functions in use.
+        source: where the output of the last node is.
+    """
+
+    model: IntegerModel
+    prefix: str
+    tables: Tables = field(default_factory=Tables)
+    parts: list[Part] = field(default_factory=list)
+    banks: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+    bank_sizes: list[int] = field(default_factory=lambda: [0, 0])
+    states: dict[str, int] = field(default_factory=dict)
+    resets: list[str] = field(default_factory=list)
+    helpers: set[tuple[str, int]] = field(default_factory=set)
+    source: Source | None = None
+
+    @property
+    def flag(self) -> str:
+        """The variable that tells of an overflow."""
+        return f"{self.prefix}_overflow"
+
+    @property
+    def has_flag(self) -> bool:
+        """Whether an overflow is to be told."""
+        return any(isinstance(node, Neuron) and node.overflow == "error" for node in self.model.nodes)
+
+    def declare(self, kind: str, name: str, size: int, bytes_each: int | None = None) -> None:
+        """Keep an array between steps."""
+        self.states[f"static {kind} {name}[{size}];"] = size * (bytes_each or BYTES[kind])
+
+
+def program_of(model: IntegerModel, prefix: str) -> Program:
+    """Return the pieces of the text of a network.
+
+    Raises:
+        ValueError: sums exceed 32 bits.
+    """
+    program = Program(model, prefix)
+    low, high = model.input_range
+    size, graded = int(np.prod(model.input_shape)), not (low >= 0 and high <= 1)
+    source = Source("graded" if graded else "events", "in", "count", size, min(low, 0), max(high, 0))
+    turn, sums = 0, None
+    for place, (node, reach) in enumerate(zip(model.nodes, model.reaches, strict=True)):
+        symbol = f"{place}"
+        if isinstance(node, Flatten):
+            continue
+        if isinstance(node, Neuron):
+            source = _add_neurons(program, node, symbol, source, sums, turn)
+            sums = None
+        else:
+            source, sums = _add_sums(program, node, symbol, source, reach, turn)
+            turn = 1 - turn
+    program.source = source
+    return program
+
+
+def _sum_type(owner: str, low: int, high: int) -> str:
+    if max(-low, high) >= _LARGEST_SUM:
+        raise ValueError(f"{owner}: sums reach {max(-low, high)}, and C adds them in 32 bits, up to {_LARGEST_SUM}")
+    return signed(low, high)
+
+
+def _bank(program: Program, turn: int, kind: str, name: str, size: int) -> str:
+    program.banks[turn].append(f"{kind} {name}[{size}];")
+    program.bank_sizes[turn] = max(program.bank_sizes[turn], -(-size * BYTES[kind] // 4) * 4)
+    return f"bank{turn}.{name}"
+
+
+def _add_sums(
+    program: Program, node: Any, symbol: str, source: Source, reach: tuple[int, int], turn: int
+) -> tuple[Source, Sum]:
+    size = size_of(node)
+    low, high = min(reach[0], 0), max(reach[1], 0)
+    following = program.model.nodes[int(symbol) + 1 : int(symbol) + 2]
+    extra = _shared(following[0] if following else None, node.exponent)
+    kind = _sum_type(node.name, low - extra, high + extra)
+    target = Target(_bank(program, turn, kind, f"s{symbol}", size), kind)
+    lines = started(node, target, program.tables, symbol)
+    lines += added(node, source, target, program.tables, symbol)
+    program.parts.append(Part(node, symbol, lines, sums_cost(node, source)))
+    return Source("dense", target.name, str(size), size, low, high), Sum(target.name, max(-low, high), node.exponent)
+
+
+def _recurrent_bound(node: Neuron) -> int:
+    if node.recurrent is None:
+        return 0
+    zeros = np.zeros(node.shape, np.int64)
+    return max(int(np.abs(each).max()) for each in node.recurrent.reach(zeros, zeros + node.most_spikes))
+
+
+def _shared(node: Any, exponent: int) -> int:
+    """Return what recurrent currents add to the sums before a node, if they are added to the same array."""
+    if isinstance(node, Neuron) and node.recurrent is not None and node.recurrent.exponent == exponent:
+        return _recurrent_bound(node)
+    return 0
+
+
+def _add_neurons(program: Program, node: Neuron, symbol: str, source: Source, sums: Sum | None, turn: int) -> Source:
+    size, tables, lines, cost = int(np.prod(node.shape)), program.tables, [], Cost()
+    if sums is None:
+        # spikes or inputs that lead to neurons without weights between
+        kind = signed(source.low, source.high)
+        extra = _shared(node, node.exponent)
+        kind = _sum_type(node.name, source.low - extra, source.high + extra)
+        target = Target(_bank(program, turn, kind, f"s{symbol}", size), kind)
+        lines = [f"for (i = 0; i < {size}u; i++) {target.name}[i] = 0;", *_scattered(source, target)]
+        sums = Sum(target.name, max(-source.low, source.high), node.exponent)
+        turn = 1 - turn
+    else:
+        target = Target(sums.name, _type_in(program, sums.name))
+    arrays, own = [sums], f"e{symbol}"
+    graded = node.most_spikes > 1
+    spikes = Source("graded" if graded else "events", own, f"n{symbol}", size, 0, node.most_spikes)
+    if node.recurrent is not None:
+        bound, together = _recurrent_bound(node), node.recurrent.exponent == node.exponent
+        if not together:
+            kind = _sum_type(node.name, -bound, bound)
+            target = Target(_bank(program, turn, kind, f"r{symbol}", size), kind)
+            arrays.append(Sum(target.name, bound, node.recurrent.exponent))
+        else:
+            arrays = [Sum(sums.name, sums.bound + bound, sums.exponent)]
+        lines += started(node.recurrent, target, tables, f"r{symbol}", fresh=not together)
+        lines += added(node.recurrent, spikes, target, tables, f"r{symbol}")
+        cost = cost + sums_cost(node.recurrent, spikes)
+    body = updated(node, arrays, tables, symbol, program.flag)
+    program.helpers |= body.helpers
+    cost = cost + neuron_cost(node, body.type == "int64_t")
+    program.parts.append(Part(node, symbol, [*lines, *body.lines], cost))
+    _declare(program, node, symbol, size)
+    return spikes
+
+
+def _scattered(source: Source, target: Target) -> list[str]:
+    """Return C that adds inputs to the sums of their own places."""
+    place, value = (f"{source.name}[j]", "1") if source.form == "events" else (f"{source.name}[j].index", "")
+    value = value or f"{source.name}[j].value"
+    at = f"{target.name}[{place}]"
+    return [f"for (j = 0; j < {source.entries}; j++) {at} = ({target.type})({at} + {value});"]
+
+
+def _type_in(program: Program, name: str) -> str:
+    """Return the type of sums that have been declared."""
+    array = name.partition(".")[2]
+    return next(line.split()[0] for bank in program.banks for line in bank if f" {array}[" in line)
+
+
+def _declare(program: Program, node: Neuron, symbol: str, size: int) -> None:
+    program.declare(membrane_type(node), f"v{symbol}", size)
+    cleared = [f"v{symbol}[i] = 0;"]
+    if node.decay_synapse is not None:
+        program.declare(current_type(node), f"i{symbol}", size)
+        cleared.append(f"i{symbol}[i] = 0;")
+    index = index_of(size)
+    if node.most_spikes > 1:
+        value = count_type(node)
+        width = max(BYTES[index], BYTES[value])
+        last = all(isinstance(each, Flatten) for each in program.model.nodes[int(symbol) + 1 :])
+        kind = f"{program.prefix}_output" if last else f"struct {{ {index} index; {value} value; }}"
+        program.declare(kind, f"e{symbol}", size, 2 * width)
+    else:
+        program.declare(index, f"e{symbol}", size)
+    program.states[f"static uint32_t n{symbol};"] = 4
+    program.resets += [f"for (i = 0; i < {size}u; i++) {{ {' '.join(cleared)} }}", f"n{symbol} = 0;"]
+
+
+def helper_lines(helpers: set[tuple[str, int]]) -> list[str]:
+    """Return the rounding functions that are called."""
+    lines = []
+    for how, bits in sorted(helpers, key=lambda each: (each[1], list(HELPERS).index(each[0]))):
+        inner = [f"    {line.format(n=bits)}" for line in HELPERS[how]]
+        lines += [f"static int{bits}_t {how}_{bits}(int{bits}_t a, unsigned bits)", "{", *inner, "}", ""]
+    return lines
+
+
+def function_lines(part: Part, prefix: str, first: bool) -> list[str]:
+    """Return the function of a node; the first one alone takes the events of the input."""
+    text = "\n".join(part.lines)
+    names = [name for name in ("i", "j", "o", "q", "n", "many") if re.search(rf"\b{name} = 0", text)]
+    declared = [f"    {'int32_t' if name == 'many' else 'uint32_t'} {name};" for name in names]
+    arguments = f"const {prefix}_input *in, uint32_t count" if first else "void"
+    safe = re.sub(r"\*/|/\*|[^\x20-\x7e]", "?", part.node.name)
+    head = [f"/* {safe}: {type(part.node).__name__} */", f"static void node{part.symbol}({arguments})", "{"]
+    return [*head, *declared, *[f"    {line}" for line in part.lines], "}", ""]

@@ -1,0 +1,142 @@
+"""The chain of a network's layers, as one step shows it: each takes the output of the layer before it."""
+
+import copy
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.spikingnet import SpikingNet
+
+
+class Call(NamedTuple):
+    """One layer of the chain.
+
+    Attributes:
+        path: of the layer in the network.
+        layer: the layer; a copy in evaluation.
+        before, after: shapes of a sample of its input and its output.
+    """
+
+    path: str
+    layer: nn.Module
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def chain_of(model: SpikingNet, x: Tensor) -> list[Call]:
+    """Return the layers of a network in the order of their calls.
+
+    The network runs one step, as a copy. Its layers have to be a chain: two branches, a sum, or a function between two
+    layers are refused, because nothing would tell the integers of it.
+
+    Args:
+        model: the network.
+        x: an input (N, T, ...).
+
+    Raises:
+        IntegerError: the layers are no chain.
+    """
+    net = copy.deepcopy(model.net).eval()
+    watch = _Watch()
+    hooks: list[Any] = [net.register_forward_pre_hook(watch.start, with_kwargs=True)]
+    for path, layer in _leaves("", net):
+        hooks.append(layer.register_forward_pre_hook(partial(watch.arrive, path), with_kwargs=True))
+        hooks.append(layer.register_forward_hook(partial(watch.leave, path), with_kwargs=True))
+    hooks.append(net.register_forward_hook(watch.end))
+    try:
+        with torch.no_grad():
+            # zeros, with which neurons whose overflow is an error do not raise
+            SpikingNet(net, mode="step", warn_silent=False)(torch.zeros_like(x[:1, :1]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if watch.problem is not None:
+        raise watch.problem
+    if not watch.calls:
+        raise IntegerError("", "chain", "the network calls no layer")
+    return watch.calls
+
+
+def _leaves(path: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the layers that compute: those with a state, and modules without others inside."""
+    parts = [(name, part) for name, part in module.named_children() if name != "parametrizations"]
+    if isinstance(module, StatefulLayer) or not parts:
+        return [(path, module)]
+    return [leaf for name, part in parts for leaf in _leaves(f"{path}.{name}" if path else name, part)]
+
+
+class _Watch:
+    """Follows the value that goes through a network."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.problem: IntegerError | None = None
+        self.value: Tensor | None = None
+        self.version = 0
+        self.from_where = "the input of the network"
+
+    def start(self, _net: nn.Module, args: Any, kwargs: Any) -> None:
+        if self.value is None:
+            self._take(_first(args, kwargs))
+
+    def arrive(self, path: str, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        given = _first(args, kwargs)
+        if self.value is None and not self.calls:
+            self._take(given)  # the network is this layer
+        if any(call.layer is layer for call in self.calls):
+            self._refuse(path, "it is called twice in a step; give each call a layer of its own")
+        elif not self._is_value(given):
+            self._refuse(path, f"its input is not {self.from_where}: {_ADVICE}")
+        elif self._shape(given) != self._shape(self.value):
+            flat = Call(f"{path}: flatten", nn.Flatten(), self._shape(self.value), self._shape(given))
+            if len(flat.after) != 1:
+                self._refuse(path, f"its input has another shape than {self.from_where}; use nn.Flatten")
+            self.calls.append(flat)
+
+    def leave(self, path: str, layer: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        given = _first(args, kwargs)
+        if not isinstance(given, Tensor) or not isinstance(out, Tensor):
+            self._refuse(path, f"it takes a {type(given).__name__} and returns a {type(out).__name__}, not one tensor")
+            return
+        self.calls.append(Call(path, layer, self._shape(given), self._shape(out)))
+        self.from_where = f"the output of layer {path!r}"
+        self._take(out)
+
+    def end(self, _net: nn.Module, _args: Any, out: Any) -> None:
+        if not self._is_value(out) or self._shape(out) != self._shape(self.value):
+            self._refuse("", f"the output of the network is not {self.from_where}: {_ADVICE}")
+
+    def _take(self, value: Any) -> None:
+        self.value = value if isinstance(value, Tensor) else None
+        self.version = 0 if self.value is None else self.value._version
+
+    def _is_value(self, given: Any) -> bool:
+        """Return whether a tensor is the value, unchanged, or a reshaped view of it."""
+        last = self.value
+        if not isinstance(given, Tensor) or last is None or given._version != self.version:
+            return False
+        if given is last:
+            return True
+        same = given.data_ptr() == last.data_ptr() and given.numel() == last.numel() and given.dtype == last.dtype
+        return same and given.is_contiguous() and last.is_contiguous() and len(given) == len(last)
+
+    def _refuse(self, path: str, message: str) -> None:
+        self.problem = self.problem or IntegerError(path, "chain", message)
+
+    @staticmethod
+    def _shape(tensor: Any) -> tuple[int, ...]:
+        return tuple(tensor.shape[1:])
+
+
+_ADVICE = (
+    "a branch, a sum, a skip connection or a function of torch is in between, and integers are written for a chain of "
+    "layers alone; make it a chain, or convert its parts"
+)
+
+
+def _first(args: Any, kwargs: Any) -> Any:
+    return args[0] if args else next(iter(kwargs.values()), None)

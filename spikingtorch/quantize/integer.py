@@ -1,0 +1,505 @@
+"""A network in whole numbers: a chain of weights, sums and fixed-point neurons, and its reference in NumPy's int64."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikingtorch.quantize.arithmetic import OVERFLOWS, ROUNDINGS, Whole, advance, aligned, at_rest
+from spikingtorch.quantize.sums import convolution, pooled, reach_of
+
+if TYPE_CHECKING:
+    from spikingtorch.quantize.c.header import CSource
+    from spikingtorch.quantize.report import Report
+
+Ints: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
+RESETS = ("zero", "subtraction", "value", "none")
+# bits that sums of Loihi have less after the point than its membranes
+LOIHI_SHIFT = 6
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A part of the chain, named after the layer that it comes from; arrays are copied and cannot be written to."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, each.name, whole(value, f"{self.name}: {each.name}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(_Node):
+    """Weights between all features: ``weight s + bias``, in units of 2**-exponent.
+
+    Attributes:
+        weight: whole numbers, shape (outputs, inputs).
+        bias: whole numbers, shape (outputs,), already in units of 2**-exponent.
+        exponent: of the sums; it counts the exponent of the inputs in.
+    """
+
+    weight: Ints
+    bias: Ints
+    exponent: int
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(f"{self.name}: weight {self.weight.shape} and bias {self.bias.shape} do not fit")
+        _expect(self.name, shape, (self.weight.shape[1],))
+        return self.weight.shape[:1]
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of inputs (N, inputs)."""
+        product: Whole = s @ self.weight.T.astype(np.int64) + self.bias
+        return product
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        least, largest = reach_of(self.weight, lambda s, weight: s @ weight.T, low, high)
+        return least + self.bias, largest + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(_Node):
+    """A convolution with zeros around the image, in units of 2**-exponent; see Linear.
+
+    Attributes:
+        weight: shape (channels out, channels in / groups, height, width).
+        bias: shape (channels out,).
+        stride, padding, dilation: rows and columns.
+        input_shape, output_shape: (channels, height, width) of one sample.
+    """
+
+    weight: Ints
+    bias: Ints
+    exponent: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    input_shape: Shape
+    output_shape: Shape
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        _expect(self.name, shape, self.input_shape)
+        outs, ins, *kernel = self.weight.shape
+        if self.bias.shape != (outs,) or ins * self.groups != shape[0] or outs % self.groups:
+            raise ValueError(f"{self.name}: weight {self.weight.shape}, bias and groups do not fit {shape}")
+        around = zip(shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True)
+        sizes = [(n + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for n, pad, dilation, k, stride in around]
+        _expect(f"{self.name}: output_shape", self.output_shape, (outs, *sizes))
+        return self.output_shape
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of images (N, C, H, W)."""
+        return convolution(self, s, self.weight.astype(np.int64)) + self.bias[:, None, None]
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        least, largest = reach_of(self.weight, lambda s, weight: convolution(self, s, weight), low, high)
+        return least + self.bias[:, None, None], largest + self.bias[:, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class SumPool2d(_Node):
+    """Sums over windows of an image; a mean over 2**k entries is a sum whose exponent is larger by k.
+
+    Attributes:
+        kernel, stride: rows and columns.
+        exponent: of the sums.
+        input_shape, output_shape: (channels, height, width) of one sample.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    exponent: int
+    input_shape: Shape
+    output_shape: Shape
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        _expect(self.name, shape, self.input_shape)
+        sizes = [(n - k) // stride + 1 for n, k, stride in zip(shape[1:], self.kernel, self.stride, strict=True)]
+        _expect(f"{self.name}: output_shape", self.output_shape, (shape[0], *sizes))
+        return self.output_shape
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of images (N, C, H, W)."""
+        return pooled(self, s)
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        return self.sums(low[None].astype(np.int64))[0], self.sums(high[None].astype(np.int64))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Flatten(_Node):
+    """All axes of a sample as one, the last axis fastest."""
+
+    input_shape: Shape
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of one sample."""
+        _expect(self.name, shape, self.input_shape)
+        return (int(np.prod(shape)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(_Node):
+    """Weights that lead from each neuron to itself: ``weight s``, in units of 2**-exponent; recurrent ones alone.
+
+    Attributes:
+        weight: whole numbers, of the shape of the neurons.
+        exponent: of the sums.
+    """
+
+    weight: Ints
+    exponent: int
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        _expect(self.name, self.weight.shape, shape)
+        return shape
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of spikes (N, *shape)."""
+        product: Whole = s * self.weight
+        return product
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        ends = self.weight * low.astype(np.int64), self.weight * high.astype(np.int64), np.zeros_like(low)
+        return np.minimum.reduce(ends), np.maximum.reduce(ends)
+
+
+Synapses: TypeAlias = Linear | Conv2d | Diagonal
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron(_Node):
+    """Fixed-point neurons; all their numbers are whole, in units of 2**-fraction_bits.
+
+        E = max(exponent, recurrent.exponent),  X = the sum and the recurrent sum, in units of 2**-E
+        x = R(X 2**(fraction_bits - E))                R = the rounding, where E is larger
+        I = O(R(k_s I / 2**m_s) + x)                   "cuba" alone; for others I = x
+        U = O(R(k V / 2**m) + I),  s = U >= threshold (or >, if strict),  V = O(reset(U, s))
+
+    "if" has no decay. "xylo", "loihi" and "speck" are the models of these chips, as ``XyloLIF``, ``LoihiLIF`` and
+    ``SpeckIAF`` have them.
+    Numbers may differ from neuron to neuron: threshold, v_reset, bias and the numbers of the decays may be arrays of
+    the neurons' shape.
+
+    Attributes:
+        kind: one of "if", "lif", "cuba", "xylo", "loihi", "speck".
+        shape: of the neurons of one sample.
+        exponent: of the incoming sum.
+        fraction_bits: the membrane's grid is 2**-fraction_bits.
+        decay, decay_synapse: (k, m), the factor k / 2**m; of "xylo" m is the dash, and k is not used.
+        low, high: what the membrane's register holds.
+        threshold, strict: whether the neuron fires at ``>`` instead of ``>=``.
+        reset, v_reset: what a spike does to the membrane; v_reset of "value".
+        rounding, overflow: R and O above.
+        recurrent: weights for the neurons' own spikes of the step before; None without any.
+        bound: proven largest absolute value of the sum that arrives, without the recurrent one.
+        bias: of the membrane; of "xylo" and "loihi".
+        max_spikes: of a step; more than one for "xylo" and "speck" alone. Speck has no limit, so that it is a proven
+            bound.
+    """
+
+    kind: str
+    shape: Shape
+    exponent: int
+    fraction_bits: int
+    decay: tuple[Any, Any]
+    decay_synapse: tuple[Any, Any] | None
+    low: int
+    high: int
+    threshold: Any
+    strict: bool
+    reset: str
+    v_reset: Any
+    rounding: str
+    overflow: str
+    recurrent: Synapses | None
+    bound: int
+    bias: Any = 0
+    max_spikes: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = {"kind": KINDS, "reset": RESETS, "rounding": ROUNDINGS, "overflow": OVERFLOWS}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{self.name}: {name} is {getattr(self, name)!r}, expected one of {', '.join(values)}")
+        size = self.high - self.low + 1
+        if size <= 1 or (self.overflow == "wrap" and size & (size - 1)):
+            raise ValueError(f"{self.name}: a register that wraps round has 2**b values, not {self.low} to {self.high}")
+        if (self.kind in ("cuba", "xylo", "loihi")) != (self.decay_synapse is not None):
+            raise ValueError(f"{self.name}: decay_synapse is {self.decay_synapse} for neurons of kind {self.kind!r}")
+        several = self.kind in ("xylo", "speck")
+        if self.kind == "speck" and self.recurrent is not None:
+            raise ValueError(f"{self.name}: neurons of Speck fire without a limit, and cannot feed themselves")
+        if self.max_spikes != 1 and not several:
+            raise ValueError(
+                f"{self.name}: neurons of kind {self.kind!r} fire once a step, not {self.max_spikes} times"
+            )
+        if several and np.min(self.threshold) <= 0:
+            raise ValueError(f"{self.name}: neurons that fire several times a step need thresholds above zero")
+        if self.recurrent is not None:
+            _expect(f"{self.name}: recurrent", self.recurrent.output_shape_of(self.shape), self.shape)
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the spikes of one sample."""
+        _expect(self.name, shape, self.shape)
+        return shape
+
+    @property
+    def most_spikes(self) -> int:
+        """Largest number of spikes of a neuron in a step."""
+        if self.kind != "xylo":
+            return self.max_spikes
+        return min(self.max_spikes, max(self.high // int(np.min(self.threshold)), 0))
+
+    @property
+    def input_bits(self) -> int:
+        """Bits after the point of the current x, to which sums are rounded; Loihi has 6 less than for its membrane."""
+        return self.fraction_bits - (LOIHI_SHIFT if self.kind == "loihi" else 0)
+
+    @property
+    def sum_exponent(self) -> int:
+        """Exponent of the sum of incoming and recurrent currents."""
+        return self.exponent if self.recurrent is None else max(self.exponent, self.recurrent.exponent)
+
+    def current(self, x: Whole, s: Whole) -> Whole:
+        """Return x of the equation above, from the incoming sums and the spikes of the step before."""
+        finest = self.sum_exponent
+        total = x << np.int64(finest - self.exponent)
+        if self.recurrent is not None:
+            total = total + (self.recurrent.sums(s) << np.int64(finest - self.recurrent.exponent))
+        return aligned(total, finest, self.input_bits, self.rounding) << np.int64(self.fraction_bits - self.input_bits)
+
+
+Node: TypeAlias = Linear | Conv2d | SumPool2d | Flatten | Neuron
+Sums = (Linear, Conv2d, SumPool2d)
+
+
+class Record(NamedTuple):
+    """What neurons did: spikes, membranes u before and v after the reset, currents i; each (N, T, *shape)."""
+
+    spikes: Whole
+    u: Whole
+    v: Whole
+    i: Whole
+
+
+class Run(NamedTuple):
+    """Outputs of a run (N, T, *shape), and a Record for each neuron node, by its name, if these were asked for."""
+
+    out: Whole
+    records: Mapping[str, Record]
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerModel:
+    """A network in whole numbers, as a chip or a microcontroller computes it.
+
+    Attributes:
+        input_exponent: inputs are whole numbers times 2**-input_exponent.
+        input_shape: of one sample and step.
+        input_range: smallest and largest whole number of an input.
+        nodes: the chain.
+
+    Raises:
+        ValueError: shapes or exponents of the chain do not fit, or sums exceed the bound that a neuron node states.
+    """
+
+    input_exponent: int
+    input_shape: Shape
+    input_range: tuple[int, int]
+    nodes: tuple[Node, ...]
+    reaches: tuple[tuple[int, int], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.nodes or len({node.name for node in self.nodes}) < len(self.nodes):
+            raise ValueError("a network has nodes, each with a name of its own")
+        object.__setattr__(self, "reaches", tuple(_checked(self)))
+
+    @property
+    def output_exponent(self) -> int:
+        """Exponent of the output: zero for spikes."""
+        exponent = self.input_exponent
+        for node in self.nodes:
+            exponent = 0 if isinstance(node, Neuron) else getattr(node, "exponent", exponent)
+        return exponent
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output of one sample and step."""
+        shape = self.input_shape
+        for node in self.nodes:
+            shape = node.output_shape_of(shape)
+        return shape
+
+    def whole_input(self, x: Any) -> Whole:
+        """Return an input in units of 2**-input_exponent.
+
+        Args:
+            x: (N, T, *input_shape), NumPy or torch. Integers are taken as whole numbers in these units, and floating
+                numbers as the numbers that the network in float32 takes.
+
+        Raises:
+            ValueError: it has another shape, is off the grid, or exceeds ``input_range``.
+        """
+        a = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+        if a.shape[2:] != self.input_shape or a.ndim < 2:
+            raise ValueError(f"the input has shape {a.shape}, expected (N, T, {', '.join(map(str, self.input_shape))})")
+        if a.dtype.kind not in "iub":
+            a = on_grid(a.astype(np.float64), self.input_exponent, "the input")
+        a = a.astype(np.int64)
+        low, high = self.input_range
+        if a.size and (a.min() < low or a.max() > high):
+            raise ValueError(
+                f"the input reaches from {a.min()} to {a.max()}, and the bounds were proven for {low} to {high} (whole "
+                f"numbers times 2**-{self.input_exponent}); pass to_integer an input that reaches as far"
+            )
+        return a
+
+    def to_c(self, path: str | Path, main: bool = False, prefix: str = "snn") -> "CSource":
+        """Write the network as one C99 file and a header; see ``spikingtorch.quantize.c.to_c``."""
+        from spikingtorch.quantize.c import to_c
+
+        return to_c(self, path, main, prefix)
+
+    def to_nir(self, x: Any, dt: float = 1e-4, approximate: bool = False) -> Any:
+        """Return a graph of NIR with integer weights, whose inputs are whole numbers; ``nir.write`` makes a file of it.
+
+        Thresholds are half a unit lower, because NIR fires above them. Registers, roundings and grids are in the
+        metadata. An independent simulation of the graph has to give the outputs of ``run`` on x.
+
+        Args:
+            x: an input, as of ``run``.
+            dt: length of a step, in seconds.
+            approximate: write the nearest form of what NIR cannot say, such as a rounded decay; the metadata have a
+                note of it under "lost".
+
+        Raises:
+            IntegerError: NIR cannot say something, or the simulation gives other outputs.
+        """
+        from spikingtorch.quantize.nir_graph import to_nir
+
+        return to_nir(self, x, dt, approximate)
+
+    def report(self) -> "Report":
+        """Return a table of bits, bounds, bytes, and the worst cost of a step."""
+        from spikingtorch.quantize.report import report_of
+
+        return report_of(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to a file, an npz of NumPy, which ``IntegerModel.load`` reads."""
+        from spikingtorch.quantize.files import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "IntegerModel":
+        """Return the network of a file that ``save`` has written; nothing in the file is run."""
+        from spikingtorch.quantize.files import load
+
+        return load(path)
+
+    def run(self, x: Any, record: bool = False) -> Run:
+        """Return what the network gives for sequences from rest, computed in NumPy's int64.
+
+        Args:
+            x: as of ``whole_input``.
+            record: whether spikes, u, v and i of each neuron node are returned as well.
+        """
+        s, records = self.whole_input(x), {}
+        for node in self.nodes:
+            if isinstance(node, Neuron):
+                found = _neurons(node, s)
+                s = found.spikes
+                if record:
+                    records[node.name] = found
+            elif isinstance(node, Flatten):
+                s = s.reshape(*s.shape[:2], -1)
+            else:
+                sums = node.sums(s.reshape(-1, *s.shape[2:]))
+                s = sums.reshape(*s.shape[:2], *sums.shape[1:])
+        return Run(s, records)
+
+
+def whole(array: Ints, owner: str) -> Ints:
+    """Return a copy of whole numbers that cannot be written to."""
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{owner} has dtype {array.dtype}, expected whole numbers such as int8 or int32")
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def on_grid(a: NDArray[np.float64], exponent: int, owner: str) -> Whole:
+    """Return a * 2**exponent as whole numbers; raise if it is not."""
+    scaled = np.ldexp(a, exponent)
+    off = ~(scaled == np.rint(scaled))
+    if off.any():
+        raise ValueError(f"{owner} has {a[off].flat[0]!r}, which is no whole number times 2**-{exponent}")
+    if a.size and np.abs(scaled).max() >= 2.0**62:
+        raise ValueError(f"{owner} reaches {np.abs(a).max()}, which is too large for whole numbers")
+    return scaled.astype(np.int64)
+
+
+def _neurons(node: Neuron, x: Whole) -> Record:
+    state, s, steps = at_rest(node, len(x)), np.zeros((len(x), *node.shape), np.int64), []
+    for t in range(x.shape[1]):
+        state, u, s = advance(node, state, node.current(x[:, t], s))
+        steps.append((s, u, state.v, state.i))
+    if not steps:
+        return Record(x, x, x, x)
+    return Record(*[np.stack(each, 1) for each in zip(*steps, strict=True)])
+
+
+def _checked(model: IntegerModel) -> list[tuple[int, int]]:
+    """Return the smallest and the largest number that each node can give out; raise if the chain does not fit."""
+    shape, exponent = model.input_shape, model.input_exponent
+    low, high = (np.full(shape, bound, np.int64) for bound in _with_zero(*model.input_range))
+    reaches = []
+    for node in model.nodes:
+        after = node.output_shape_of(shape)
+        if isinstance(node, Neuron):
+            largest = int(max(-low.min(), high.max()))
+            if node.exponent != exponent or largest > node.bound:
+                raise ValueError(
+                    f"{node.name}: sums of up to {largest} in units of 2**-{exponent} arrive, and the node is for "
+                    f"{node.bound} in units of 2**-{node.exponent}"
+                )
+            low, high, exponent = np.zeros(after, np.int64), np.full(after, node.most_spikes, np.int64), 0
+        elif isinstance(node, Flatten):
+            low, high = low.reshape(after), high.reshape(after)
+        else:
+            (low, high), exponent = node.reach(low, high), node.exponent
+        shape = after
+        reaches.append((int(low.min()), int(high.max())))
+    return reaches
+
+
+def _with_zero(low: int, high: int) -> tuple[int, int]:
+    if low > high:
+        raise ValueError(f"input_range is ({low}, {high}), expected the smallest number first")
+    return min(low, 0), max(high, 0)
+
+
+def _expect(owner: str, shape: Shape, expected: Shape) -> None:
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"{owner}: the shape of a sample is {tuple(shape)}, expected {tuple(expected)}")

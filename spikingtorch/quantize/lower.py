@@ -1,0 +1,151 @@
+"""to_integer: a trained network as whole numbers, or a refusal that names the layer, the rule and the bound."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from spikingtorch import axes
+from spikingtorch.functional.core.torch_private import AnyBatchNorm
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.time_norm import TimeNorm
+from spikingtorch.quantize.chain import Call, chain_of
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.grid import exponent_of, whole_numbers
+from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
+from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Node, SumPool2d
+from spikingtorch.quantize.lower_neurons import lowered_neurons
+from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.proof import Given, after
+from spikingtorch.quantize.settings import check_settings
+from spikingtorch.watching.network import check_network
+
+# in evaluation they pass their input on
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_NORMS = (AnyBatchNorm, TimeNorm, nn.LayerNorm, nn.GroupNorm)
+# whole numbers of more bits are floats that were never encoded
+_INPUT_BITS = 16
+
+
+def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None) -> IntegerModel:
+    """Return a network in whole numbers that spikes as the float network does, or refuse.
+
+    The network is a chain of ``nn.Linear``, ``nn.Conv2d``, ``nn.AvgPool2d`` over 2**k entries, ``nn.Flatten``, and
+    fixed-point neurons such as ``FixedPointLIF``, recurrent ones too, with weights on a grid (``prepare_qat`` rounds
+    them). Sums are proven to stay below 2**24 of the finest unit, so that float32 computes exactly what integers do;
+    ``certify`` compares the two.
+
+    Args:
+        model: a SpikingNet, which is not changed.
+        x: an input (N, T, ...), for shapes, and for the grid and the range of inputs.
+        input_range: smallest and largest whole number of an input, in units of the grid of x; by default those of x
+            and 0, or of the ``RoundedInput`` in front of the network.
+
+    Raises:
+        TypeError: model is not a SpikingNet.
+        IntegerError: integers would give other numbers, or their equality cannot be proven: see
+            ``spikingtorch.quantize.errors.RULES``.
+    """
+    check_network("to_integer", model)
+    check_settings(model, x)
+    if not bool(x.isfinite().all()):
+        raise IntegerError("", "input", "the input holds NaN or infinities, which are no whole numbers")
+    x = axes.samples_first(x, model.batch_first)
+    calls = chain_of(model, x)
+    rounding = rounding_of_inputs(model)
+    if rounding is None and isinstance(calls[0].layer, RoundedInput):
+        rounding, calls = calls[0].layer, calls[1:]
+    exponent, limits = _input(x, rounding, input_range)
+    shape, largest = tuple(x.shape[2:]), max(-limits[0], limits[1])
+    given = Given(exponent, np.full(shape, largest, np.int64))
+    nodes: list[Node] = []
+    for call in calls:
+        if isinstance(call.layer, _PASSING):
+            continue
+        node = _node(call, given)
+        nodes.append(node)
+        given = after(node, given)
+    return IntegerModel(exponent, shape, limits, tuple(nodes))
+
+
+def _input(x: Tensor, rounding: RoundedInput | None, given: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
+    """Return the exponent and the range of inputs."""
+    if rounding is not None:
+        return rounding.exponent, rounding.range if given is None else given
+    exponent = exponent_of(x)
+    whole = whole_numbers(x, exponent) if exponent <= 2 * _INPUT_BITS else None
+    if whole is None or int(whole.abs().max()) >= 1 << _INPUT_BITS:
+        raise IntegerError(
+            "",
+            "input",
+            f"the input has numbers that are no whole numbers of at most {_INPUT_BITS} bits times a power of two. "
+            "Encode it as spikes, or round it: prepare_qat(model, inputs=8)",
+            float(exponent),
+        )
+    low, high = min(int(whole.min()), 0), max(int(whole.max()), 0)
+    low, high = (low, high) if (low, high) != (0, 0) else (0, 1)
+    if given is not None and (given[0] > low or given[1] < high):
+        raise IntegerError("", "input", f"input_range is {given}, and x reaches from {low} to {high}", float(high))
+    return exponent, (low, high) if given is None else given
+
+
+def _node(call: Call, given: Given) -> Node:
+    layer = call.layer
+    if isinstance(layer, _NORMS):
+        raise IntegerError(
+            call.path,
+            "norm",
+            f"{type(layer).__name__} divides by a root, which integers do not. Make a batch norm part of the weights "
+            "before it: fold_norms(model)",
+        )
+    if isinstance(layer, StatefulLayer):
+        return lowered_neurons(call, given.exponent, given.largest)
+    if isinstance(layer, nn.Flatten) and layer.start_dim in (1, 1 - len(call.before) - 1) and len(call.after) == 1:
+        return Flatten(call.path, call.before)
+    if isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward:
+        return _linear(call, layer, given)
+    if isinstance(layer, nn.Conv2d) and type(layer).forward is nn.Conv2d.forward:
+        return _conv(call, layer, given)
+    if isinstance(layer, nn.AvgPool2d):
+        return _pool(call, layer, given)
+    raise IntegerError(
+        call.path,
+        "layers",
+        f"there are no integers for {type(layer).__name__}; expected Linear, Conv2d, AvgPool2d, Flatten or fixed-point "
+        "neurons",
+    )
+
+
+def _linear(call: Call, layer: nn.Linear, given: Given) -> Linear:
+    if len(call.before) != 1:
+        raise IntegerError(
+            call.path, "layers", f"it takes samples of shape {call.before}, expected one axis; put nn.Flatten before it"
+        )
+    return Linear(call.path, *weights_of(call.path, layer.weight, layer.bias, given.exponent))
+
+
+def _conv(call: Call, layer: nn.Conv2d, given: Given) -> Conv2d:
+    if len(call.before) != 3:
+        raise IntegerError(call.path, "layers", f"it takes samples of shape {call.before}, expected (C, H, W)")
+    return conv_node(call.path, layer, given.exponent, call.before, call.after)
+
+
+def _pool(call: Call, layer: nn.AvgPool2d, given: Given) -> SumPool2d:
+    kernel, stride, padding = map(_two, (layer.kernel_size, layer.stride, layer.padding))
+    number = kernel[0] * kernel[1]
+    divisor = layer.divisor_override or number
+    if padding != (0, 0) or layer.ceil_mode or divisor & (divisor - 1) or len(call.before) != 3:
+        raise IntegerError(
+            call.path,
+            "mean",
+            f"{layer} divides by {divisor}, expected a mean over 2**k entries of images (C, H, W), without padding and "
+            "ceil_mode, such as nn.AvgPool2d(2)",
+            float(divisor),
+        )
+    exponent = given.exponent + divisor.bit_length() - 1
+    return SumPool2d(call.path, kernel, stride, exponent, call.before, call.after)
+
+
+def _two(value: Any) -> tuple[int, int]:
+    first, second = value if isinstance(value, tuple) else (value, value)
+    return int(first), int(second)

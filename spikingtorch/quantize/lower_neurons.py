@@ -1,0 +1,190 @@
+"""Fixed-point layers as neurons in whole numbers."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, LoihiLIF, SpeckIAF, XyloLIF
+from spikingtorch.quantize.arithmetic import Whole
+from spikingtorch.quantize.chain import Call
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, Synapses
+from spikingtorch.quantize.lower_weights import conv_node, weights_of
+
+_KINDS: dict[type[StatefulLayer], str] = {
+    FixedPointIF: "if",
+    FixedPointLIF: "lif",
+    FixedPointCubaLIF: "cuba",
+    XyloLIF: "xylo",
+    LoihiLIF: "loihi",
+    SpeckIAF: "speck",
+}
+_RESETS: dict[Any, str] = {F.to_zero: "zero", F.by_subtraction: "subtraction", F.none: "none"}
+
+
+def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
+    """Return the node of a layer of neurons.
+
+    Args:
+        call: the layer.
+        exponent: of the sums that arrive.
+        largest: largest absolute values of these sums.
+
+    Raises:
+        IntegerError: the neurons are no fixed-point neurons, or their sums may be inexact in float32.
+    """
+    layer: Any = call.layer
+    kind = _KINDS.get(type(layer))
+    if kind is None:
+        raise IntegerError(
+            call.path,
+            "neurons",
+            f"{type(layer).__name__} computes with numbers that are not whole, such as a decay that is no k / 2**m or "
+            "an exponential; use FixedPointLIF for instance",
+        )
+    _check_options(call.path, layer)
+    # a layer that was loaded from a checkpoint may have floats for them
+    bits, half = int(layer.fraction_bits), 1 << int(layer.membrane_bits) - 1
+    numbers: dict[str, Any] = {
+        "decay": (1, 0),
+        "decay_synapse": None,
+        "low": -half,
+        "high": half - 1,
+        "threshold": _own(call, layer.threshold, bits, "threshold"),
+        "strict": isinstance(layer.surrogate, F.Strict),
+        "v_reset": 0,
+        "rounding": layer.rounding,
+        "overflow": layer.overflow,
+        "recurrent": _recurrent(call, layer),
+        "bound": int(largest.max()),
+    }
+    own = {"xylo": _xylo, "loihi": _loihi, "speck": _speck}.get(kind, _plain)
+    given = Neuron(call.path, kind, call.before, exponent, bits, **(numbers | own(call, layer, numbers)))
+    return given if kind != "speck" else _with_most_spikes(given)
+
+
+def _plain(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    reset, v_reset = _reset(call, layer, int(layer.fraction_bits))
+    synapse = None
+    if isinstance(layer, FixedPointCubaLIF):
+        synapse = _decay(call, layer.decay_synapse_numbers)
+    return {
+        "decay": _decay(call, layer.decay_numbers),
+        "decay_synapse": synapse,
+        "reset": reset,
+        "v_reset": v_reset,
+    }
+
+
+def _xylo(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    return {
+        "decay": (0, _dash(call, layer.dash_mem)),
+        "decay_synapse": (0, _dash(call, layer.dash_syn)),
+        "strict": False,
+        "reset": "subtraction",
+        "bias": _own(call, layer.bias, int(layer.fraction_bits), "bias"),
+        "max_spikes": int(layer.most_spikes),
+    }
+
+
+def _dash(call: Call, dash: Any) -> Any:
+    return _broadcast(call, dash) if isinstance(dash, Tensor) else int(dash)
+
+
+def _loihi(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:
+    synapse, bits = layer._numbers("decay_synapse")
+    return {
+        "decay": _decay(call, layer.decay_numbers),
+        "decay_synapse": _decay(call, (synapse, bits)),
+        "low": -numbers["high"],
+        "strict": True,
+        "reset": "zero",
+        "bias": _own(call, layer.bias, int(layer.fraction_bits), "bias"),
+    }
+
+
+def _speck(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:
+    low = _own(call, layer.v_min, int(layer.fraction_bits), "v_min")
+    if np.unique(low).size > 1:
+        raise IntegerError(call.path, "neurons", "its v_min differs from neuron to neuron, and a register has one end")
+    if numbers["recurrent"] is not None:
+        raise IntegerError(
+            call.path, "sums", "it fires without a limit and feeds itself, so that its sums have no bound"
+        )
+    # spikes leave less than a threshold
+    high = int(np.max(numbers["threshold"])) - 1
+    limits = {"low": int(np.min(low)), "high": max(high, int(np.min(low)) + 1)}
+    return limits | {"strict": False, "reset": "subtraction", "overflow": "saturate"}
+
+
+def _with_most_spikes(node: Neuron) -> Neuron:
+    """Return neurons of Speck with the most spikes that their sums allow."""
+    coarser = node.exponent - node.fraction_bits
+    arriving = (node.bound >> coarser) + 1 if coarser > 0 else node.bound << -coarser
+    return replace(node, max_spikes=max((node.high + arriving) // int(np.min(node.threshold)), 1))
+
+
+def _check_options(path: str, layer: Any) -> None:
+    if layer.returns != "spikes":
+        raise IntegerError(path, "chain", f"it returns {layer.returns}, expected spikes alone: returns='spikes'")
+    if layer.refractory is not None:
+        raise IntegerError(path, "neurons", "it has a refractory period, for which there are no integers")
+    if hasattr(layer.surrogate, "fire") and not isinstance(layer.surrogate, F.Strict):
+        raise IntegerError(path, "neurons", f"it fires by {layer.surrogate}, expected spikes of 0 and 1")
+
+
+def _own(call: Call, value: Any, bits: int, name: str) -> Any:
+    """Return a parameter in units of 2**-bits: an int, or an array of the shape of the neurons."""
+    numbers = torch.as_tensor(value).detach().double() * 2.0**bits
+    whole = numbers.round().long()
+    if not torch.equal(numbers, whole.double()):
+        raise IntegerError(call.path, "grid", f"its {name} is no multiple of 2**-{bits}: {value}")
+    return _broadcast(call, whole)
+
+
+def _broadcast(call: Call, whole: Tensor) -> Any:
+    if whole.numel() == 1:
+        return int(whole)
+    return whole.broadcast_to((1, *call.before))[0].cpu().numpy().astype(np.int64)
+
+
+def _decay(call: Call, numbers: Any) -> tuple[Any, int]:
+    factor, bits = numbers
+    return (_broadcast(call, factor) if isinstance(factor, Tensor) else int(factor)), int(bits)
+
+
+def _reset(call: Call, layer: Any, bits: int) -> tuple[str, Any]:
+    rule: Any = layer.reset_rule
+    inner = rule.rule if isinstance(rule, F.Detached) else rule
+    if inner in _RESETS:
+        return _RESETS[inner], 0
+    if hasattr(layer, "v_reset"):
+        return "value", _own(call, layer.v_reset, bits, "v_reset")
+    raise IntegerError(
+        call.path, "neurons", f"its reset is {rule}, expected one of to_zero, by_subtraction, to_value, none"
+    )
+
+
+def _recurrent(call: Call, layer: Any) -> Synapses | None:
+    recurrent, path = layer.recurrent, f"{call.path}.recurrent" if call.path else "recurrent"
+    if recurrent is None:
+        return None
+    if isinstance(recurrent, nn.Linear) and len(call.before) == 1:
+        return Linear(path, *weights_of(path, recurrent.weight, recurrent.bias, 0))
+    if isinstance(recurrent, nn.Conv2d):
+        return conv_node(path, recurrent, 0, call.before, call.before)
+    if isinstance(recurrent, Tensor):
+        each = recurrent.detach().broadcast_to((1, *call.before))[0]
+        weight, _, exponent = weights_of(path, each, None, 0)
+        return Diagonal(path, weight, exponent)
+    raise IntegerError(
+        path,
+        "layers",
+        f"it is a {type(recurrent).__name__} for neurons {call.before}, expected Linear for one axis of neurons, and "
+        "Conv2d or a tensor of weights for images",
+    )

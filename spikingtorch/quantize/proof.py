@@ -1,0 +1,137 @@
+"""The proof that float32 adds what integers add: bounds of all sums, in any order, below 2**24 of the finest unit."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from spikingtorch.quantize.arithmetic import Whole
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.integer import (
+    Conv2d,
+    Diagonal,
+    Flatten,
+    IntegerModel,
+    Linear,
+    Neuron,
+    Node,
+    SumPool2d,
+    Synapses,
+)
+from spikingtorch.quantize.sums import convolution
+
+# float32 has all whole numbers below it
+LIMIT = 1 << 24
+
+
+class Given(NamedTuple):
+    """What arrives at a node.
+
+    Attributes:
+        exponent: its unit is 2**-exponent.
+        largest: largest absolute value of each entry, in this unit.
+    """
+
+    exponent: int
+    largest: Whole
+
+
+def bounds_of(integer: IntegerModel) -> dict[str, int]:
+    """Return the proven bound of each node's sums, in their finest unit.
+
+    Raises:
+        IntegerError: a bound is not below 2**24, or sums of a Xylo neuron may saturate on the way.
+    """
+    largest = max(-integer.input_range[0], integer.input_range[1])
+    given, found = Given(integer.input_exponent, np.full(integer.input_shape, largest, np.int64)), {}
+    for node in integer.nodes:
+        if isinstance(node, Neuron):
+            found[node.name] = _of_neurons(node, given.largest)
+        given = after(node, given)
+        if isinstance(node, Linear | Conv2d | SumPool2d):
+            found[node.name] = int(given.largest.max())
+    return found
+
+
+def after(node: Node, given: Given) -> Given:
+    """Return what leaves a node; raise IntegerError as ``bounds_of`` does."""
+    if isinstance(node, Flatten):
+        return given._replace(largest=given.largest.reshape(-1))
+    if isinstance(node, Neuron):
+        _of_neurons(node, given.largest)
+        return Given(0, np.full(node.shape, node.most_spikes, np.int64))
+    largest = _of_sums(node, given.largest)
+    _check(node.name, int(largest.max()))
+    return Given(node.exponent, largest)
+
+
+def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
+    """Return ``sum |w| largest + |b|``: a bound of each sum and of all its parts, in any order."""
+    if isinstance(node, SumPool2d):
+        pooled: Whole = node.sums(largest[None])[0]
+        return pooled
+    weight = np.abs(node.weight.astype(np.int64))
+    if isinstance(node, Diagonal):
+        each: Whole = weight * largest
+        return each
+    bias = np.abs(node.bias.astype(np.int64))
+    if isinstance(node, Linear):
+        linear: Whole = weight @ largest + bias
+        return linear
+    image: Whole = convolution(node, largest[None], weight)[0] + bias[:, None, None]
+    return image
+
+
+def _of_neurons(node: Neuron, largest: Whole) -> int:
+    """Return the bound of the sums of neurons, currents from before the step included."""
+    finest, total = node.sum_exponent, _scaled(largest, node.sum_exponent - node.exponent)
+    if node.recurrent is not None:
+        ones = np.full(node.shape, node.most_spikes, np.int64)
+        total = total + _scaled(_of_sums(node.recurrent, ones), finest - node.recurrent.exponent)
+    most, held = int(total.max()), max(-node.low, node.high)
+    _check(node.name, most)
+    # the rounded current, beside a membrane or a current that its decay has not enlarged
+    coarser = finest - node.input_bits
+    arriving = (most >> coarser) + 1 if coarser > 0 else most << -coarser
+    arriving <<= node.fraction_bits - node.input_bits
+    moved = arriving + held + int(np.abs(node.bias).max())
+    _check_events(node, arriving)
+    if moved > LIMIT:
+        _check(node.name, moved)
+    return max(most, moved)
+
+
+def _check_events(node: Neuron, arriving: int) -> None:
+    """Raise unless the current of a Xylo neuron stays in its register, whatever the order of events.
+
+    A current i loses at least i / 2**dash of itself, so i + x never exceeds (x + 1) 2**dash.
+    """
+    if node.kind != "xylo":
+        return
+    assert node.decay_synapse is not None
+    reached = (arriving + 1) << int(np.max(node.decay_synapse[1]))
+    if reached > node.high:
+        raise IntegerError(
+            node.name,
+            "events",
+            f"its current saturates at each event, and may reach {reached} on the way, beyond {node.high}. Take "
+            "smaller weights or a smaller dash of the current",
+            float(reached),
+        )
+
+
+def _scaled(a: Whole, bits: int) -> Whole:
+    """Return a 2**bits, in whole numbers of any size."""
+    scaled: Whole = a.astype(object) << bits
+    return scaled
+
+
+def _check(path: str, largest: int) -> None:
+    """Raise unless sums stay below the limit of exact whole numbers."""
+    if largest >= LIMIT:
+        raise IntegerError(
+            path,
+            "sums",
+            f"its sums may reach {largest} of their finest unit, and float32 has all whole numbers below {LIMIT} only. "
+            "Take fewer bits for weights or inputs, or fewer inputs",
+            float(largest),
+        )

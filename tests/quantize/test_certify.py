@@ -1,0 +1,161 @@
+"""Float networks beside their integers: every spike, membrane and current, and what a certificate says."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spikingtorch import FixedPointIF, FixedPointLIF, SpikingNet
+from spikingtorch import functional as F
+from spikingtorch.quantize.certificate import certify
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.inputs import RoundedInput
+from spikingtorch.quantize.integer import Neuron
+from spikingtorch.quantize.lower import to_integer
+from spikingtorch.quantize.qat import prepare_qat
+from tests.quantize.c_programs import STRICT, compiled, expected, ran
+from tests.quantize.networks import on_grid, random_network
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_network_equals_its_integers(seed: int) -> None:
+    model, x = random_network(seed)
+    found = certify(model, to_integer(model, x), x)
+    assert found.equal, str(found)
+    assert found.rows[-1].compared >= x.shape[0] * x.shape[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["step", "auto"])
+def test_many_networks_equal_their_integers(mode: str) -> None:
+    spikes = 0
+    for seed in range(100, 220 if mode == "step" else 140):
+        model, x = random_network(seed, mode)
+        found = certify(model, to_integer(model, x), x)
+        assert found.equal, f"{seed}\n{found}"
+        spikes += sum(row.spikes for row in found.rows)
+    assert spikes > 10_000
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_c_of_a_network_equals_it(seed: int, tmp_path: Path) -> None:
+    model, x = random_network(seed)
+    integer = to_integer(model, x)
+    whole = integer.whole_input(x)
+    assert ran(compiled(integer, tmp_path, ("gcc", *STRICT, "-O1")), whole) == expected(integer, whole)
+
+
+def small(**options: Any) -> SpikingNet:
+    torch.manual_seed(0)
+    layers = [on_grid(nn.Linear(6, 5), 4), FixedPointLIF(decay=(7, 3), fraction_bits=6, membrane_bits=12, **options)]
+    return SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False)
+
+
+X = (torch.rand(3, 20, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+
+
+@pytest.mark.parametrize("what", ["weight", "threshold", "rounding"])
+def test_a_certificate_shows_the_first_difference(what: str) -> None:
+    model = small(rounding="floor")
+    integer = to_integer(model, X)
+    other = small(rounding="trunc" if what == "rounding" else "floor")
+    if what == "weight":
+        other.get_parameter("net.0.weight").data[2, 3] += 2.0**-3
+    if what == "threshold":
+        other.get_submodule("net.1").threshold = 1 + 2.0**-6  # type: ignore[assignment]
+    found = certify(other, integer, X)
+    assert not found.equal
+    assert found.first is not None
+    assert found.first.name == "1"
+    first: Any = found.first.first
+    # nothing of the layer differs before
+    assert first.step == 0 or certify(other, integer, X[:, : first.step]).equal
+    assert "different first at 1: " in str(found)
+    assert f"sample {first.sample}, step {first.step} is" in str(found)
+
+
+def test_a_certificate_is_a_table() -> None:
+    model = small()
+    text = str(certify(model, to_integer(model, X), X))
+    assert "equal, bit for bit (3 samples of 20 steps; torch" in text
+    assert "float32 on the CPU, 1 threads" in text or "threads, oneDNN on, autocast off" in text
+    silent = small(threshold=30.0)
+    assert "equal, bit for bit, but 1 never fired" in str(certify(silent, to_integer(silent, X), X))
+
+
+def test_a_trained_network_with_rounded_weights_and_inputs_becomes_integers() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(6, 9), FixedPointLIF(fraction_bits=8), nn.Dropout(0.5), nn.Linear(9, 3), FixedPointIF()
+    )
+    model = prepare_qat(SpikingNet(net, mode="step", warn_silent=False), weight_bits=4, inputs=3)
+    x = torch.rand(3, 20, 6)
+    for each in model.parameters():
+        each.data.mul_(2.5)
+    integer = to_integer(model, x)
+    assert integer.input_range == (0, 7)
+    assert integer.input_exponent == 3
+    assert [node.name for node in integer.nodes] == ["0", "1", "3", "4"]
+    assert certify(model.eval(), integer, x).equal
+    first = nn.Sequential(RoundedInput(3), *copy.deepcopy(net))
+    again = SpikingNet(first, mode="step", warn_silent=False)
+    assert certify(again, to_integer(again, x), x).equal
+
+
+def test_a_readout_without_neurons_gives_sums() -> None:
+    layers = [*small().net.children(), on_grid(nn.Linear(5, 2), 4)]
+    model = SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False)
+    integer = to_integer(model, X)
+    assert torch.equal(torch.tensor(integer.run(X).out * 2.0**-integer.output_exponent).float(), model(X))
+    found = certify(model, integer, X)
+    assert found.equal
+    assert found.rows[-1].kind == "sums"
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_both_orders_of_axes(batch_first: bool) -> None:
+    model = small()
+    model.batch_first = batch_first
+    x = X if batch_first else X.transpose(0, 1)
+    integer = to_integer(model, x)
+    assert certify(model, integer, x).equal
+    assert (integer.run(X).out == certify_spikes(model, x, batch_first)).all()
+
+
+def certify_spikes(model: SpikingNet, x: torch.Tensor, batch_first: bool) -> Any:
+    out = model(x)
+    return (out if batch_first else out.transpose(0, 1)).detach().numpy()
+
+
+def test_other_lengths_batches_and_layouts_give_the_same_numbers() -> None:
+    model = small()
+    integer = to_integer(model, X[:1, :2])
+    for x in (X[:1, :1], X[:, :17], torch.cat([X] * 9), X.double(), X.transpose(0, 2).contiguous().transpose(0, 2)):
+        own = copy.deepcopy(model).to(x.dtype)
+        assert certify(own, integer, x).equal
+
+
+def test_the_options_of_neurons_arrive() -> None:
+    model = small(reset=F.to_value(-0.25), surrogate=F.Strict(F.Sigmoid()), overflow="wrap", rounding="half_up")
+    node = to_integer(model, X).nodes[1]
+    assert isinstance(node, Neuron)
+    assert (node.kind, node.decay, node.threshold, node.strict) == ("lif", (7, 3), 64, True)
+    assert (node.reset, node.v_reset, node.overflow, node.rounding) == ("value", -16, "wrap", "half_up")
+    assert (node.low, node.high, node.fraction_bits) == (-2048, 2047, 6)
+
+
+def test_bad_inputs_are_refused() -> None:
+    model = small()
+    with pytest.raises(IntegerError, match="NaN or infinities"):
+        to_integer(model, X / 0)
+    with pytest.raises(IntegerError, match=r"input_range is \(0, 1\), and x reaches from 0 to 3"):
+        to_integer(model, X * 3, (0, 1))
+    integer = to_integer(model, X)
+    with pytest.raises(ValueError, match="the input reaches from 0 to 3, and the bounds were proven for 0 to 1"):
+        certify(model, integer, X * 3)
+    with pytest.raises(ValueError, match=r"the input has shape \(3, 20, 5\), expected \(N, T, 6\)"):
+        integer.run(X[..., :5])
+    assert to_integer(model, X, (0, 7)).input_range == (0, 7)

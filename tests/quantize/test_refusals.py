@@ -1,0 +1,216 @@
+"""What to_integer refuses, each beside the integers that one would have written: their numbers differ."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import LIF, ExponentialIF, FixedPointIF, FixedPointLIF, SpikingNet
+from spikingtorch import functional as F
+from spikingtorch.quantize import proof, settings
+from spikingtorch.quantize.certificate import certify
+from spikingtorch.quantize.errors import RULES, IntegerError
+from spikingtorch.quantize.integer import Linear
+from spikingtorch.quantize.lower import to_integer
+from tests.quantize.networks import on_grid
+
+
+def spikes(*shape: int) -> Tensor:
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+
+
+def linear(ins: int, outs: int, bits: int = 4) -> nn.Linear:
+    return on_grid(nn.Linear(ins, outs), bits)
+
+
+def neurons(**options: Any) -> FixedPointLIF:
+    return FixedPointLIF(decay=(7, 3), fraction_bits=6, membrane_bits=12, **options)
+
+
+class Calls(nn.Module):
+    """Two layers, and a function of them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.fc, self.lif = linear(8, 8), neurons()
+        self.function: Any = function
+
+    def forward(self, x: Tensor, init: Any = None) -> Tensor:
+        found: Tensor = self.function(self, x, init)
+        return found
+
+
+def chain(self: Any, x: Tensor, init: Any) -> Tensor:
+    found: Tensor = self.lif(self.fc(x), init)
+    return found
+
+
+def skip(self: Any, x: Tensor, init: Any) -> Tensor:
+    return chain(self, x, init) + x
+
+
+def branch(self: Any, x: Tensor, init: Any) -> Any:
+    return self.lif(self.fc(x) + x, init)
+
+
+def in_place(self: Any, x: Tensor, init: Any) -> Any:
+    return self.lif(self.fc(x).mul_(2), init)
+
+
+def before(self: Any, x: Tensor, init: Any) -> Any:
+    return chain(self, 1 - x, init)
+
+
+def twice(self: Any, x: Tensor, init: Any) -> Any:
+    return self.lif(self.fc(self.fc(x)), init)
+
+
+def merged(norm: nn.BatchNorm1d, fc: nn.Linear) -> nn.Linear:
+    """Return the norm in the weights before it, rounded as one would round them."""
+    mean, var = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale = (norm.weight / (var + norm.eps).sqrt()).detach()
+    whole = nn.Linear(fc.in_features, fc.out_features)
+    whole.weight.data = fc.weight.detach() * scale[:, None]
+    whole.bias.data = (fc.bias.detach() - mean) * scale + norm.bias.detach()
+    return on_grid(whole, 4, scaled=False)
+
+
+def normed() -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(8).eval()
+    norm.get_buffer("running_mean").fill_(0.1)
+    norm.get_buffer("running_var").fill_(0.3)
+    return norm
+
+
+def several() -> FixedPointLIF:
+    return neurons(surrogate=F.MultiSpike())
+
+
+def half_threshold() -> FixedPointLIF:
+    return neurons(threshold=0.5)
+
+
+def off_threshold() -> FixedPointLIF:
+    layer = neurons(threshold=torch.full((8,), 0.5))
+    layer.get_buffer("threshold").fill_(0.51)  # in place, so that the layer does not see it
+    return layer
+
+
+def mean_of_nine() -> nn.Conv2d:
+    conv = nn.Conv2d(2, 2, 3, stride=3, groups=2, bias=False)
+    conv.weight.data.fill_(round(128 / 9) / 128)
+    return conv
+
+
+torch.manual_seed(0)
+FC, FLOATS, NORM = linear(8, 8), nn.Linear(8, 8), normed()
+FLOATS_ON_GRID = on_grid(copy.deepcopy(FLOATS), 8, scaled=False)
+S = nn.Sequential
+DECAY = FixedPointLIF(decay=(226, 8))
+# what differs: the rule, words of the message, the network, and the network that one would have written in its place
+CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
+    "floating weights": ("grid", "'0': its weights", S(FLOATS, neurons()), S(FLOATS_ON_GRID, neurons())),
+    "a decay that is no k / 2**m": ("neurons", "'1': LIF computes", S(FC, LIF(tau=8.0)), S(FC, DECAY)),
+    "an exponential": ("neurons", "'1': ExponentialIF", S(FC, ExponentialIF()), S(FC, neurons())),
+    "batch norm": ("norm", "'1': BatchNorm1d divides", S(FC, NORM, neurons()), S(merged(NORM, FC), neurons())),
+    "a mean over nine": ("mean", "'0': .* by 9", S(nn.AvgPool2d(3), neurons()), S(mean_of_nine(), neurons())),
+    "a threshold off the grid": ("grid", "'1': its threshold is no", S(FC, off_threshold()), S(FC, half_threshold())),
+    "a refractory period": ("neurons", "'1': it has a refractory", S(FC, neurons(refractory=2)), S(FC, neurons())),
+    "several spikes a step": ("neurons", "'1': it fires by MultiSpike", S(FC, several()), S(FC, neurons())),
+    "a rectifier": ("layers", "'1': there are no integers for ReLU", S(FC, nn.ReLU(), neurons()), S(FC, neurons())),
+    "a skip connection": ("chain", "the output .* is not the output of layer 'lif'", Calls(skip), Calls(chain)),
+    "a branch": ("chain", "'lif': its input is not the output of layer 'fc'", Calls(branch), Calls(chain)),
+    "a function in place": ("chain", "'lif': its input is not the output", Calls(in_place), Calls(chain)),
+    "a function before": ("chain", "'fc': its input is not the input of the network", Calls(before), Calls(chain)),
+    "a layer twice": ("chain", "'fc': it is called twice", Calls(twice), Calls(chain)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refused_network_differs_from_its_integers(case: str) -> None:
+    rule, words, net, near = CASES[case]
+    x = spikes(4, 30, 2, 9, 9) if "mean" in case else spikes(4, 30, 8)
+    model = SpikingNet(net, warn_silent=False).eval()
+    with pytest.raises(IntegerError, match=words) as caught:
+        to_integer(model, x)
+    assert caught.value.rule == rule
+    assert rule in RULES
+    assert repr(caught.value.layer) in words or caught.value.layer == ""
+    written = to_integer(SpikingNet(near, warn_silent=False), x)
+    with torch.no_grad():
+        wrong = model(x).double().numpy() != written.run(x).out
+    assert wrong.any()
+
+
+def two_layers(ins: int = 64, bits: int = 8) -> SpikingNet:
+    torch.manual_seed(0)
+    return SpikingNet(nn.Sequential(linear(ins, 8, bits), FixedPointIF(fraction_bits=8, membrane_bits=24)))
+
+
+def test_sums_beyond_24_bits_are_refused_because_float32_rounds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = two_layers(2048), torch.randint(0, 1 << 15, (4, 5, 2048)).float()
+    weight = model.get_parameter("net.0.weight")
+    weight.data.copy_(weight.sort(1).values)  # so that sums grow before they shrink
+    with pytest.raises(IntegerError, match=r"layer '0': its sums may reach \d+ of their finest unit") as caught:
+        to_integer(model, x)
+    assert caught.value.rule == "sums"
+    assert caught.value.bound is not None
+    assert caught.value.bound >= 1 << 24
+    monkeypatch.setattr(proof, "LIMIT", 1 << 60)
+    assert not certify(model, to_integer(model, x), x).equal
+    # and with fewer bits nothing differs
+    small = (x / 8192).floor()
+    monkeypatch.undo()
+    assert certify(model, to_integer(model, small), small).equal
+
+
+def test_floating_inputs_are_refused_because_rounded_ones_differ() -> None:
+    model, x = two_layers(), torch.rand(4, 20, 64)
+    with pytest.raises(IntegerError, match="the input has numbers that are no whole numbers of at most 16") as caught:
+        to_integer(model, x)
+    assert caught.value.rule == "input"
+    rounded = (x * 16).round() / 16
+    written = to_integer(model, rounded)
+    with torch.no_grad():
+        assert (model(x).double().numpy() != written.run(rounded).out).any()
+    with pytest.raises(ValueError, match="which is no whole number times"):
+        certify(model, written, x)
+
+
+def test_other_convolutions_than_plain_sums_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    conv = on_grid(nn.Conv2d(64, 64, 3, padding=1), 8)
+    model = SpikingNet(nn.Sequential(conv, FixedPointIF(fraction_bits=8, membrane_bits=24)))
+    x = spikes(16, 1, 64, 12, 12)
+    written = to_integer(model, x)
+    assert certify(model, written, x).equal
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    for call in (lambda: to_integer(model, x), lambda: certify(model, written, x)):
+        with pytest.raises(IntegerError, match="layer '0': without oneDNN") as caught:
+            call()
+        assert caught.value.rule == "plain"
+    monkeypatch.setattr(settings, "has_plain_convolutions", lambda: True)
+    assert not certify(model, written, x).equal
+
+
+def test_autocast_is_refused_because_it_rounds_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = two_layers(), torch.randint(0, 16, (4, 20, 64)).float()
+    written = to_integer(model, x)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(IntegerError, match="autocast rounds sums") as caught:
+        certify(model, written, x)
+    assert caught.value.rule == "dtype"
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        sums = model.get_submodule("net.0")(x[0])
+    node = written.nodes[0]
+    assert isinstance(node, Linear)
+    assert (sums.double().numpy() != node.sums(x[0].long().numpy()) * 2.0**-node.exponent).any()
+
+
+def test_half_precision_is_refused() -> None:
+    model, x = two_layers().bfloat16(), torch.zeros(1, 2, 64, dtype=torch.bfloat16)
+    with pytest.raises(IntegerError, match=r"have torch.bfloat16, expected float32: model.float\(\)"):
+        to_integer(model, x)
