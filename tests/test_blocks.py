@@ -57,8 +57,8 @@ COMMANDS = {
     "docs/start/install.md": "they clone and install, each on a system of its own",
     "docs/start/ten_minutes.md": "they clone and install",
 }
-# --- files for clusters and commands, by the page: the test that reads them
-READ = {"docs/scaling.md": "tests/test_scaling_page.py"}
+# --- files for clusters, C and commands, by the page: the test that reads them
+READ = {"docs/quantize.md": "tests/quantize/test_page.py", "docs/scaling.md": "tests/test_scaling_page.py"}
 COMMAND = re.compile(r"([$#] |python |py |pip |make |git |export |torchrun |[A-Z_]+=\S+ )")
 
 
