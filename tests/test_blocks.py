@@ -49,7 +49,7 @@ COMMANDS = {
     "README.md": "they clone, install, train and test; make release runs the tutorial in an empty environment",
     "benchmarks/README.md": "they take hours",
     "docs/howto/export.md": "it installs",
-    "docs/howto/online_streams.md": "it times steps, and tests/learning/test_online_streams.py runs it with few samples",
+    "docs/howto/online_streams.md": "it times steps; tests/learning/test_online_streams.py runs it with few samples",
     "docs/howto/processes.md": "they start a script of the reader's",
     "docs/learning.md": "the table takes a minute, and tests/learning holds cells; the other is an equation",
     "docs/report.md": "tests/report/test_command.py runs this command with a module of its own",
