@@ -52,6 +52,9 @@ def linear(rng: np.random.Generator, name: str, ins: int, outs: int, exponent: i
 def neuron(rng: np.random.Generator, name: str, shape: tuple[int, ...], exponent: int, bound: int, kind: str) -> Neuron:
     bits = int(rng.choice([8, 12, 16, 24]))
     fraction = int(rng.integers(max(exponent - 4, 1), exponent + 4))
+    if kind == "loihi":
+        # currents wrap round once at most
+        kind, bits, fraction = "loihi" if bound < 1 << 17 else "cuba", 24, exponent + 6
     size: tuple[int, ...] = (1,)
     if rng.integers(0, 2):
         size = shape

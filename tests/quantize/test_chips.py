@@ -130,15 +130,31 @@ def test_xylo_is_refused_where_the_order_of_events_matters(monkeypatch: pytest.M
     assert different > 0
 
 
+@pytest.mark.parametrize("dash", [0, 1, 3])
+def test_the_bound_of_xylos_current_is_exact_to_a_unit(dash: int) -> None:
+    # (weight + 1) 2**dash is just within the register, and one more is not
+    fits = (2**15 - 1 >> dash) - 1
+    for weight in (fits, fits + 1):
+        fc = filled(nn.Linear(1, 1, bias=False), torch.full((1, 1), weight * 2.0**-N))
+        layer = XyloLIF(1, dash, 100.0, fraction_bits=N)
+        model = SpikingNet(nn.Sequential(fc, layer), mode="step", warn_silent=False)
+        x = torch.ones(1, 200, 1)
+        if weight > fits:
+            with pytest.raises(IntegerError, match=f"may reach {(weight + 1) << dash} on the way"):
+                to_integer(model, x)
+            continue
+        i = to_integer(model, x).run(x, record=True).records["1"].i
+        assert (fits - 1) << dash <= i.max() + weight < 2**15
+
+
 def test_speck_with_a_recurrence_or_several_limits_is_refused() -> None:
     fc = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
-    back = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
+    back: Any = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
     x = torch.ones(1, 2, 2)
-    for options, words in (
-        ({"recurrent": back}, "its sums have no bound"),
-        ({"v_min": torch.tensor([-1.0, -2.0])}, "its v_min differs from neuron to neuron"),
+    for layer, words in (
+        (SpeckIAF(recurrent=back), "its sums have no bound"),
+        (SpeckIAF(v_min=torch.tensor([-1.0, -2.0])), "its v_min differs from neuron to neuron"),
     ):
-        layer: Any = SpeckIAF(**options)
         model = SpikingNet(nn.Sequential(fc, layer), mode="step", warn_silent=False)
         with pytest.raises(IntegerError, match=words):
             to_integer(model, x)

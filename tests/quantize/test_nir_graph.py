@@ -27,7 +27,8 @@ def network(*layers: nn.Module, shape: tuple[int, ...] = (6,)) -> tuple[IntegerM
 
 
 def cells(**options: Any) -> FixedPointIF:
-    return FixedPointIF(**{"fraction_bits": 8, "membrane_bits": 20, **options})
+    numbers: dict[str, Any] = {"fraction_bits": 8, "membrane_bits": 20, **options}
+    return FixedPointIF(**numbers)
 
 
 def images() -> list[nn.Module]:
@@ -48,7 +49,8 @@ def test_a_file_has_integers_and_the_same_outputs(strict: bool, tmp_path: Path) 
     assert integer.run(x).out.any()
     nir.write(tmp_path / "net.nir", integer.to_nir(x))
     graph = read(tmp_path / "net.nir")
-    assert [node.weight.dtype for node in graph.nodes.values() if hasattr(node, "weight")] == [np.int8, np.int8]
+    weights: list[Any] = [getattr(node, "weight", None) for node in graph.nodes.values()]
+    assert [each.dtype for each in weights if each is not None] == [np.int8, np.int8]
     again = from_nir(graph, dt=1e-4, dtype=torch.float64)
     again.mode = "step"
     assert (again(x.double()).detach().numpy() == integer.run(x).out).all()
