@@ -1,34 +1,16 @@
-"""Whole numbers times a power of two, in floating tensors, and the straight-through gradient."""
+"""Whole numbers times a power of two, in floating tensors: exact powers, exponents, and the numbers."""
 
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.rounding import through as through
+
 # bits of a mantissa with the leading one, and the bias of an exponent
 _MANTISSA = {torch.float32: (24, 127, torch.int32), torch.float64: (53, 1023, torch.int64)}
 # float64 holds every whole number up to here
 _WHOLE = 2.0**53
-
-
-def through(exact: Tensor, x: Tensor) -> Tensor:
-    """Return the values of exact with the gradient of x: the straight-through estimator.
-
-        y = exact,  dL/dx = dL/dy
-
-    The value is that of exact bit by bit, but for -0, which becomes 0; infinities and NaN in x become NaN.
-
-    Args:
-        exact: the values, such as ``torch.round(x)``; its own gradient is not used.
-        x: gets the gradient; of the same shape.
-
-    >>> x = torch.tensor([0.4, 1.6], requires_grad=True)
-    >>> y = through(torch.round(x), x)
-    >>> y.sum().backward()
-    >>> y.tolist(), x.grad.tolist()
-    ([0.0, 2.0], [1.0, 1.0])
-    """
-    return exact.detach() + (x - x.detach())
 
 
 def power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
@@ -43,6 +25,17 @@ def power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
     """
     mantissa, bias, bits = _MANTISSA[dtype]
     return ((exponent.clamp(1 - bias, bias).to(bits) + bias) << (mantissa - 1)).view(dtype)
+
+
+def power_below(x: Tensor) -> Tensor:
+    """Return the largest power of two that is at most x, for x of float32 or float64 from 2^-100 on; else 2^-100.
+
+    >>> power_below(torch.tensor([0.3, 4.0, 5.0])).tolist()
+    [0.25, 4.0, 4.0]
+    """
+    mantissa, bias, bits = _MANTISSA[x.dtype]
+    exponent_bits = (2 * bias + 1) << (mantissa - 1)
+    return (x.clamp_min(2.0**-100).view(bits) & exponent_bits).view(x.dtype)
 
 
 def exponent_of(tensor: Tensor) -> int:

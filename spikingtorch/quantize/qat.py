@@ -100,6 +100,8 @@ def _checked(model: object, weight_bits: object, scale: object) -> int:
 def _round(weight: Weight, rounding: RoundedWeight) -> None:
     parametrize.register_parametrization(weight.layer, weight.name, rounding)
     if weight.has_bias:
+        if isinstance(rounding, HeuristicWeight):
+            rounding.has_bias = True
         parametrize.register_parametrization(weight.layer, "bias", RoundedBias(weight.layer))
     weight.layer.register_load_state_dict_pre_hook(_load_float)
 

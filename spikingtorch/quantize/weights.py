@@ -6,14 +6,16 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.layers.constants import packed, unpacked
-from spikingtorch.quantize.grid import power_of_two, through
+from spikingtorch.quantize.grid import power_below, power_of_two, through
 
 _WHAT = "the weight of a rounded layer"
 ScaleKind: TypeAlias = Literal["heuristic", "learned"]
 SCALES: tuple[str, ...] = get_args(ScaleKind)
-# powers of two that are compared: so many from the one that clips nothing, and these around the typical one
-_BELOW, _AROUND = 4, (-1, 3)
+# scales that are compared, by the powers of two below the one that clips nothing and below the typical one
+_FACTORS = (1.0, 0.5, 2.0, 0.25)
 # how many rounded weights are in memory at once, while scales are compared
 _TOGETHER = 2**18
 
@@ -49,6 +51,10 @@ class RoundedWeight(nn.Module):
             TypeError: the weights are in half precision.
         """
         raise NotImplementedError
+
+    def scale_once_more(self, w: Tensor) -> Tensor:
+        """Return s for the bias, right after the weights."""
+        return self.scale(w)
 
     def right_inverse(self, w: Tensor) -> Tensor:
         """Return weights that are assigned to the layer as they are: they become its float weights."""
@@ -101,18 +107,38 @@ class HeuristicWeight(RoundedWeight):
     It compares eight powers of two: four from the largest, which clips nothing, downwards, and four around the best
     scale for normal weights with their root mean square. So weights that grow are never held back by an old scale.
     There is nothing to train or to save.
+
+    Attributes:
+        has_bias: whether a bias follows at each call, on the grid of these weights.
     """
 
     kind = "heuristic"
+    has_bias = False
+    # weights, their version and their scale, for the bias of the same call
+    _last: tuple[Tensor, int, Tensor] | None = None
 
     def scale(self, w: Tensor) -> Tensor:
         """Return the scale of the least error."""
         check_dtype(_WHAT, w)
         return least_error_scale(w.detach(), self.bits, self.per_channel)
 
+    def scale_once_more(self, w: Tensor) -> Tensor:
+        """Return the scale for the bias: that of the weights of this call, unless an optimizer has changed them."""
+        last = self.__dict__.pop("_last", None)
+        if last is not None and last[0] is w and in_eager() and last[1] == w._version:
+            found: Tensor = last[2]
+            return found
+        return self.scale(w)
+
     def forward(self, w: Tensor) -> Tensor:
         """Return the rounded weights."""
-        return through(rounded(w.detach(), self.scale(w), self.bits), w)
+        return aside(self._rounded, w)
+
+    def _rounded(self, w: Tensor) -> Tensor:
+        scale = self.scale(w)
+        if self.has_bias and in_eager() and not w.is_inference():
+            self.__dict__["_last"] = w, w._version, scale
+        return through(rounded(w.detach(), scale, self.bits), w)
 
 
 class LearnedWeight(RoundedWeight):
@@ -147,6 +173,9 @@ class LearnedWeight(RoundedWeight):
 
     def forward(self, w: Tensor) -> Tensor:
         """Return the rounded weights."""
+        return aside(self._rounded, w)
+
+    def _rounded(self, w: Tensor) -> Tensor:
         high, exact = highest(self.bits), self.scale(w)
         damping = 1.0 / math.sqrt(w.numel() / exact.numel() * high)
         log2 = self.log2_scale
@@ -170,8 +199,11 @@ class RoundedBias(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         """Return the rounded bias."""
+        return aside(self._rounded, b)
+
+    def _rounded(self, b: Tensor) -> Tensor:
         weights: Any = self._layer.parametrizations.weight  # type: ignore[union-attr]
-        s = weights[0].scale(weights.original).flatten()
+        s = weights[0].scale_once_more(weights.original).flatten()
         held = b.detach()
         return through(torch.round(held / s) * s, b)
 
@@ -186,24 +218,27 @@ def rounded(w: Tensor, scale: Tensor, bits: int) -> Tensor:
     return torch.round(w / scale).clamp(-high, high) * scale
 
 
-@torch.no_grad()
 def least_error_scale(w: Tensor, bits: int, per_channel: bool) -> Tensor:
     """Return the power of two with the least squared error of rounded weights, of shape () or (C, 1, ...)."""
+    w = w.detach()
     rows = w.flatten(1) if per_channel else w.flatten()[None]
     if rows.numel() == 0:
         return w.new_ones((len(w),) + (1,) * (w.ndim - 1) if per_channel else ())
     step = 1.0 / (highest(bits) + 0.5)
-    # nothing is clipped, |w| <= (h + 1/2) 2^k, at the first k, and possibly at the next smaller one
-    top = torch.frexp(torch.linalg.vector_norm(rows, torch.inf, dim=1) * step)[1]
-    # normal weights are best clipped at about 1.9 standard deviations with 2 bits, and at 4 with 8
-    typical = (1.2 + 0.35 * bits) * step * math.sqrt(0.5 / rows.shape[1])
-    middle = torch.frexp(torch.linalg.vector_norm(rows, dim=1) * typical)[1]
-    below, around = torch.arange(_BELOW, device=w.device), torch.arange(*_AROUND, device=w.device)
-    exponents = torch.cat([top - below[:, None], torch.minimum(middle + around[:, None], top)])
-    scales = power_of_two(exponents, w.dtype)
+    # nothing is clipped by scales above |w| / (h + 1/2); and normal weights are best clipped at about 1.9 standard
+    # deviations with 2 bits, and at 4 with 8, so that these are the typical scales
+    widest = torch.linalg.vector_norm(rows, torch.inf, dim=1) * step
+    typical = torch.linalg.vector_norm(rows, dim=1) * ((1.2 + 0.35 * bits) * step / math.sqrt(rows.shape[1]))
+    powers = torch.stack([widest, typical])
+    if per_channel:  # channels of zeros take the scale of the others, for the sake of their bias
+        powers = torch.where(powers > 0.0, powers, powers.amax(1, keepdim=True))
+    powers = power_below(powers)
+    scales = torch.cat([powers * factor for factor in _FACTORS])[..., None]
     together = max(1, _TOGETHER // rows.numel())
-    errors = torch.cat([_errors(rows, some[..., None], bits) for some in scales.split(together)])
-    best = scales.gather(0, errors.argmin(0, keepdim=True))
+    parts = [scales] if len(scales) <= together else scales.split(together)
+    errors = [_errors(rows, some, bits) for some in parts]
+    least = (errors[0] if len(errors) == 1 else torch.cat(errors)).argmin(0)[None, :, None]
+    best = scales.gather(0, least)
     return best.reshape((-1,) + (1,) * (w.ndim - 1) if per_channel else ())
 
 

@@ -56,7 +56,17 @@ def test_each_channel_has_the_scale_that_it_has_alone(bits: int, dtype: torch.dt
     w = torch.stack([torch.tensor(drawn(name, 27, 0)) for name in DRAWN]).to(dtype).reshape(-1, 3, 3, 3)
     both = least_error_scale(w, bits, True)
     assert both.shape == (len(DRAWN), 1, 1, 1)
-    assert both.flatten().tolist() == [float(least_error_scale(row, bits, False)) for row in w]
+    alone = [float(least_error_scale(row, bits, False)) for row in w]
+    assert [s for s, row in zip(both.flatten().tolist(), w, strict=True) if row.any()] == [
+        s for s, row in zip(alone, w, strict=True) if row.any()
+    ]
+
+
+def test_a_channel_of_zeros_has_a_scale_like_the_others() -> None:
+    w = torch.randn(3, 50)
+    w[1] = 0.0
+    scales = least_error_scale(w, 4, True).flatten()
+    assert 0.5 <= scales[1] / scales[0] <= 2.0
 
 
 def test_the_scale_is_the_same_for_views_and_memory_formats() -> None:
@@ -81,12 +91,13 @@ def test_weights_that_grow_are_not_held_back() -> None:
     """A clip would stop them: the scale of the first weights is 2^-4, and they grow to a hundred times themselves."""
     w = nn.Parameter(torch.linspace(-0.4, 0.4, 9))
     rounding, target = HeuristicWeight(4, False), torch.linspace(-40, 40, 9)
-    optimizer = torch.optim.Adam([w], lr=0.5)
-    for _ in range(300):
+    optimizer = torch.optim.Adam([w], lr=1.0)
+    for _ in range(100):
         optimizer.zero_grad()
         (rounding(w) - target).square().sum().backward()
         optimizer.step()
-    assert (rounding(w) - target).abs().max() <= 4.0  # half of the scale 8, in which 40 is 5
+    assert (rounding(w) - target).abs().max() < 8.0  # the scale, in which 40 is 5
+    assert rounding(w).abs().max() == 40.0
 
 
 def test_the_gradient_passes_straight_through_a_heuristic_scale() -> None:
@@ -120,9 +131,9 @@ def test_a_learned_scale_follows_the_weights() -> None:
     """It ends between two powers of two, and so goes to and fro between them."""
     w = nn.Parameter(torch.linspace(-0.4, 0.4, 9))
     rounding, target = LearnedWeight(w, 4, False), torch.linspace(-40, 40, 9)
-    optimizer = torch.optim.Adam([{"params": [w], "lr": 0.5}, {"params": [*rounding.parameters()], "lr": 0.1}])
+    optimizer = torch.optim.Adam([{"params": [w], "lr": 1.0}, {"params": [*rounding.parameters()], "lr": 0.1}])
     found = []
-    for _ in range(400):
+    for _ in range(250):
         optimizer.zero_grad()
         (rounding(w) - target).square().sum().backward()
         optimizer.step()

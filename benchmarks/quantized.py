@@ -1,0 +1,133 @@
+"""Weights of few bits, rounded after training and trained with rounding: ``python -m benchmarks.quantized``.
+
+Digits arrive row by row: 28 steps of 28 binary inputs. A network with a recurrent layer has to remember them. It is
+trained in float, then trained on in float or with rounding for as long; rounding after training takes the former.
+With ``--time`` the command times a training step of the tutorial's network with rounded weights beside that in float.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from examples import data
+from spikingtorch import losses
+from spikingtorch.metrics import rate_accuracy
+from spikingtorch.quantize import prepare_qat, quantize
+
+HIDDEN, BATCH, EPOCHS, MORE, RATE = 128, 64, 15, 10, 2e-3
+Sequences = tuple[Tensor, Tensor]
+
+
+def sequences() -> tuple[Sequences, Sequences]:
+    """Return rows of digits (N, 28, 28), 0 or 1, and classes, to train and to test."""
+    sets = [each.tensors for each in data.load("digits")]
+    train, test = (((images[:, 0] > 0.5).float(), classes) for images, classes in sets)
+    return train, test
+
+
+def network(seed: int) -> st.SpikingNet:
+    """Return a network of two hidden layers, the first of them recurrent."""
+    torch.manual_seed(seed)
+    recurrent = nn.Linear(HIDDEN, HIDDEN, bias=False)
+    layers = [nn.Linear(28, HIDDEN), st.LIF(decay=0.9375, recurrent=recurrent)]
+    layers += [nn.Linear(HIDDEN, HIDDEN), st.LIF(decay=0.9375), nn.Linear(HIDDEN, 10), st.LIF(decay=0.9375)]
+    return st.SpikingNet(nn.Sequential(*layers))
+
+
+def train(model: st.SpikingNet, given: Sequences, epochs: int) -> st.SpikingNet:
+    """Train a model in place, at a rate that falls to zero, and return it."""
+    x, y = given
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    steps = epochs * -(-len(x) // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    model.train()
+    for _ in range(epochs):
+        for some in torch.randperm(len(x)).split(BATCH):
+            optimizer.zero_grad()
+            losses.count_cross_entropy(model(x[some]), y[some]).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: st.SpikingNet, test: Sequences) -> float:
+    """Return the share of digits that a model names, in percent."""
+    return 100 * float(rate_accuracy(model(test[0]), test[1]))
+
+
+def tutorial(kind: str) -> st.SpikingNet:
+    """Return the tutorial's network in float, with rounded weights, or with neurons on a grid as well."""
+    torch.manual_seed(0)
+    neurons = st.FixedPointIF if kind == "rounded weights and membranes" else st.IF
+    layers: list[nn.Module] = [nn.Conv2d(1, 4, 4, stride=2), neurons(), nn.Conv2d(4, 6, 4), neurons(), nn.Flatten()]
+    model = st.SpikingNet(nn.Sequential(*layers, nn.Linear(600, 10, bias=False), neurons()))
+    return model if kind == "float" else prepare_qat(model, 8, scale="learned" if "learned" in kind else "heuristic")
+
+
+def times(rounds: int) -> dict[str, float]:
+    """Return the medians of a training step, in milliseconds; the networks take turns."""
+    kinds = ("float", "rounded weights", "weights with learned scales", "rounded weights and membranes")
+    models = {kind: tutorial(kind) for kind in kinds}
+    optimizers = {kind: torch.optim.Adam(model.parameters(), lr=1e-4) for kind, model in models.items()}
+    x, y = (torch.rand(32, 8, 1, 28, 28) < 0.2).float(), torch.arange(32) % 10
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(rounds + 5):
+        for kind, model in models.items():
+            start = time.process_time()
+            optimizers[kind].zero_grad()
+            losses.count_cross_entropy(model(x), y).backward()
+            optimizers[kind].step()
+            if turn >= 5:  # kernels are compiled in the first ones
+                found[kind].append(1e3 * (time.process_time() - start))
+    return {kind: statistics.median(each) for kind, each in found.items()}
+
+
+def row(seed: int, bits: list[int], epochs: int, more: int) -> dict[str, float]:
+    """Return the accuracies of one seed."""
+    given, test = sequences()
+    start = train(network(seed), given, epochs)
+    longer = train(copy.deepcopy(start), given, more)
+    found = {"float": accuracy(longer, test)}
+    for each in bits:
+        found[f"{each} after"] = accuracy(quantize(longer, given[0][:500], each), test)
+        model = prepare_qat(copy.deepcopy(start), each)
+        found[f"{each} trained"] = accuracy(train(model, given, more), test)
+    return found
+
+
+def table(seeds: int, bits: list[int], epochs: int, more: int) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, a row for each seed and their mean."""
+    rows: list[dict[str, float]] = []
+    for seed in range(seeds):
+        rows.append(row(seed, bits, epochs, more))
+        if not seed:
+            yield "| seed | " + " | ".join(rows[0]) + " |"
+            yield "|---" * (1 + len(rows[0])) + "|"
+        yield f"| {seed} | " + " | ".join(f"{value:.1f}" for value in rows[-1].values()) + " |"
+    means = [statistics.mean(each[name] for each in rows) for name in rows[0]]
+    yield "| mean | " + " | ".join(f"{value:.2f}" for value in means) + " |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--bits", type=int, nargs="+", default=[3])
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--more", type=int, default=MORE)
+    parser.add_argument("--time", action="store_true", help="time a training step")
+    given = parser.parse_args()
+    if given.time:
+        measured = times(60)
+        for kind, value in measured.items():
+            print(f"{kind:32} {value:6.1f} ms  {value / measured['float']:.2f} times as long as in float")
+        raise SystemExit
+    for line in table(given.seeds, given.bits, given.epochs, given.more):
+        print(line, flush=True)
