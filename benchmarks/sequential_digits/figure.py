@@ -24,17 +24,18 @@ def draw(path: Path, reached: dict[str, dict[str, Curves]], costs: dict[str, dic
     names = [name for name in reached if name.startswith(("rows", "permuted"))]
     figure = Figure(figsize=(13, 3.7), layout="constrained")
     panels = figure.subplots(1, len(names) + 1)
-    low = 10.0
+    shown = [100 * each for name in names for seeds in reached[name].values() for curve in seeds for each in curve]
+    limits = (min(shown, default=0.0) - 3.0, max(shown, default=100.0) + 3.0)
     for axes, name in zip(panels, names, strict=False):
         for way, seeds in reached[name].items():
             _accuracy(axes, way, seeds)
-        axes.set(title=name, xlabel="epoch", ylim=(low, 100.0))
+        axes.set(title=name, xlabel="epoch", ylim=limits)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("test accuracy (%)")
     for way, each in costs["rows, recurrent"].items():
         color, line, marker = STYLES[way]
         panels[-1].plot(STEPS, [each.short, each.long], line, color=color, marker=marker, markersize=5)
-    panels[-1].set(title="memory of a batch", xlabel="steps", ylabel="MB", ylim=(0, None), xticks=STEPS)
+    panels[-1].set(title="memory, rows, recurrent", xlabel="steps", ylabel="MB", ylim=(0, None), xticks=STEPS)
     for axes in panels:
         axes.title.set(fontsize=10, color=INK)
         axes.grid(axis="y", color="#8d8d9d", alpha=0.25, linewidth=0.6)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from benchmarks import launch
 from benchmarks.launch import HERE
@@ -72,9 +74,12 @@ def cost(name: str, way: str, lengths: tuple[int, int] = STEPS) -> Cost:
         times.append(time.process_time() - start)
     model.zero_grad()
     del gradient
-    # a new learner, whose traces count
-    xs = [torch.rand(BATCH, length, features) for length in lengths]
-    short, long = (peak(lambda x=x: WAYS[way](model)(x, y)) for x in xs)
+
+    def anew(x: Tensor) -> None:
+        """With a new learner, whose traces count."""
+        WAYS[way](model)(x, y)
+
+    short, long = (peak(partial(anew, torch.rand(BATCH, length, features))) for length in lengths)
     return Cost(short, long, min(times) * 4000 / BATCH)
 
 

@@ -29,6 +29,9 @@ def test_all_ways_have_one_loss(recurrent: bool) -> None:
     true = gradients("BPTT", recurrent, 9)
     assert true.abs().max() > 1e-3
     torch.testing.assert_close(gradients("exact", recurrent, 9), true, rtol=1e-12, atol=1e-14)
+    # the leak of these neurons is a constant
+    same = gradients("presynaptic", recurrent, 9), gradients("diagonal", recurrent, 9)
+    torch.testing.assert_close(*same, rtol=1e-12, atol=1e-14)
     for way in ("diagonal", "presynaptic", "last_step"):
         assert (gradients(way, recurrent, 9) - true).norm() > 1e-3 * true.norm()
 
