@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from examples.memory import peak
 from spikingtorch import LIF, SpikingNet, run
 
 T, K, N, HIDDEN = 4_000, 64, 16, 256
@@ -68,19 +69,6 @@ WAYS: dict[str, Callable[[], tuple[SpikingNet, Callable[[Tensor], Tensor]]]] = {
     "run and checkpoint of each part": in_parts,
     "checkpoint of the whole call": by_checkpoint,
 }
-
-
-def peak(act: Callable[[], object]) -> float:
-    """Return the most memory of tensors that are allocated during some work, in MB."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        act()
-    results: Any = profile.profiler
-    events = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda each: each.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most / 1e6
 
 
 def measure(way: str, steps: int) -> None:

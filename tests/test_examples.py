@@ -25,7 +25,7 @@ from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
-SHARED = {"__init__", "checkpoint", "data", "jax_training", "pictures", "processes", "train", "training"}
+SHARED = {"__init__", "checkpoint", "data", "jax_training", "memory", "pictures", "processes", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 # sphinx-gallery runs what is called so
 GALLERY = sorted((FOLDER / "gallery").rglob("plot_*.py"))
@@ -35,6 +35,8 @@ ARGUMENTS = {
     "streams": ["--streams", "12", "--steps", "40", "--batch", "5"],
     "distributed": ["--batches", "2"],
     "exchange": [],
+    "long_sequence": ["--steps", "160", "--batches", "2"],
+    "online_learning": ["--steps", "60"],
     "izhikevich": [],
     "neurons": [],
 }
@@ -42,6 +44,8 @@ ARGUMENTS = {
 LONG = {"convert", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["jax_digits"] = "of the output spikes are the same"
+SAYS["long_sequence"] = "recompute=True: "
+SAYS["online_learning"] = "squared error at the end"
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
 
@@ -79,6 +83,11 @@ def test_example(
     start(name, tmp_path, monkeypatch)
     assert SAYS.get(name, "test accuracy") in capsys.readouterr().out
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["online_learning", "long_sequence"])
+def test_an_example_of_learning_is_short(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 60
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own
@@ -163,6 +172,7 @@ def test_there_are_examples_of_every_kind() -> None:
     )
     assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
     assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)
+    assert {"online_learning", "long_sequence", "stdp_digits"} <= set(EXAMPLES)
 
 
 @pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")], ids=str)
