@@ -57,7 +57,7 @@ def taken_over(value: Any, saved: Any) -> Any:
         TypeError: the numbers differ, and the library cannot build a constant of this kind.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        return float(saved)
+        return int(saved) if isinstance(value, int) and float(saved).is_integer() else float(saved)
     if isinstance(value, Tensor):
         return value if value.tolist() == saved else torch.tensor(saved, dtype=value.dtype, device=value.device)
     if hasattr(value, "_fields"):

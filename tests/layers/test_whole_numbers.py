@@ -146,6 +146,24 @@ def test_an_overflow_that_is_an_error(mode: Any) -> None:
     assert torch.isfinite(layer.state.v).all()
 
 
+def test_noise_that_overflows_does_not_keep_a_network_from_folding() -> None:
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), st.FixedPointIF(fraction_bits=14, overflow="error"))
+    with torch.no_grad():
+        net[0].weight.fill_(4.0)
+    model = st.SpikingNet(net, warn_silent=False)
+    assert not model(torch.zeros(2, 5, 3)).any()
+    assert model.explain().mode == "fold"
+    with pytest.raises(ValueError, match="has left the range"):
+        model(torch.ones(2, 5, 3))
+
+
+def test_a_checkpoint_keeps_bits_whole() -> None:
+    one, other = (st.FixedPointLIF(fraction_bits=5, membrane_bits=12) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    assert other.grid == one.grid
+    assert repr(other.grid) == repr(one.grid)
+
+
 def test_a_network_is_compiled_and_has_the_bits_of_its_steps() -> None:
     torch.manual_seed(0)
     feedback = nn.Linear(6, 6, bias=False)

@@ -33,8 +33,8 @@ def chain(*between: nn.Module, linear: Callable[..., nn.Module] = nn.Linear) -> 
 class Masked(nn.Linear):
     """A linear layer with another product."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.weight * (self.weight > 0), self.bias)
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight * (self.weight > 0), self.bias)
 
 
 class Doubled(nn.Module):
@@ -46,7 +46,11 @@ class Doubled(nn.Module):
 
 def hooked() -> nn.Module:
     net = chain()
-    net[0].register_forward_hook(lambda _module, _args, out: 2.0 * out)
+
+    def doubled(_module: nn.Module, _args: Any, out: Any) -> Any:
+        return 2.0 * out
+
+    net[0].register_forward_hook(doubled)
     return net
 
 
@@ -149,8 +153,8 @@ class TopDown(nn.Module):
 def test_a_network_that_reads_a_layer_within_a_step_is_refused_or_exact(name: str) -> None:
     torch.manual_seed(0)
     model, (x, y) = louder(TopDown(name)), data()
-    rules: list[Rule] = ["diagonal", "last_step"]
-    for rule in [*rules, "exact"] if name == "s" else rules:
+    rules: tuple[Rule, ...] = ("diagonal", "last_step", "exact")
+    for rule in rules if name == "s" else rules[:2]:
         with pytest.raises(ValueError, match=rf"asks a LIF for its .{name} within a step.*would be lost"):
             online_gradients(learning.online(model, rule), x, y)
     if name != "s":
