@@ -7,6 +7,7 @@ rule takes less memory than back-propagation through time does.
 import gc
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks.long_sequences import peak
 from benchmarks.online_rules import DETACHED
+from examples.memory import peak
 from spikingtorch import learning
 from spikingtorch.learning.online_learner import Rule
 
@@ -26,23 +27,23 @@ STEPS, ROUNDS, OUTPUTS = 20, 9, 10
 
 
 class Cost(NamedTuple):
-    """Time of a step as a multiple of a forward step, and the most memory of tensors, in MB."""
+    """Time of a step as a multiple of a forward step in mode "auto", and the most memory of tensors, in MB."""
 
     time: float
     memory: float
 
 
-def network(size: int) -> st.SpikingNet:
-    """Return two layers of LIF, and a readout."""
+def network(size: int, *, readout: bool = True) -> st.SpikingNet:
+    """Return two layers of LIF, of which the second one is the output or goes to a readout."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for _ in range(2):
-        linear = nn.Linear(size, size)
+    for after in (size, size if readout else OUTPUTS):
+        linear = nn.Linear(size, after)
         with torch.no_grad():
             linear.weight.mul_(3.0)
             linear.bias.add_(0.2)
         layers += [linear, st.LIF(tau=4.0, reset=DETACHED)]
-    return st.SpikingNet(nn.Sequential(*layers, nn.Linear(size, OUTPUTS)))
+    return st.SpikingNet(nn.Sequential(*layers, *[nn.Linear(size, OUTPUTS)] * readout), warn_silent=False)
 
 
 def data(size: int, samples: int, steps: int) -> Tensor:
@@ -57,11 +58,10 @@ def forward(model: st.SpikingNet, x: Tensor) -> None:
             model(x[:, t : t + 1], init=t == 0)
 
 
-def by_rule(model: st.SpikingNet, x: Tensor, rule: Rule) -> None:
+def by_rule(learner: learning.OnlineLearner, x: Tensor) -> None:
     """Add the gradients of a rule, with a loss at each step."""
-    learner = learning.online(model, rule)
     for t in range(x.shape[1]):
-        learner.backward(learner.step(x[:, t]).square().mean())
+        learner.backward(learner.step(x[:, t], init=t == 0).square().mean())
 
 
 def by_bptt(model: st.SpikingNet, x: Tensor) -> None:
@@ -69,39 +69,47 @@ def by_bptt(model: st.SpikingNet, x: Tensor) -> None:
     torch.as_tensor(model(x)).square().mean((0, 2)).sum().backward()
 
 
-def measured(model: st.SpikingNet, ways: dict[str, Callable[[Tensor], None]], x: Tensor) -> dict[str, Cost]:
-    """Return the costs of some ways that take turns; the first one is what the times are multiples of."""
+def times_of(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the medians of the processor time of some ways that take turns, as multiples of the first one's."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
         for name, way in ways.items():
-            model.zero_grad()
             start = time.process_time()
-            way(x)
+            way()
             if turn:  # the first turn warms up
                 times[name].append(time.process_time() - start)
     base = next(iter(times.values()))
-    ratios = {name: median(a / b for a, b in zip(each, base, strict=True)) for name, each in times.items()}
-    return {name: Cost(ratios[name], used(model, way, x)) for name, way in ways.items()}
+    return {name: median(a / b for a, b in zip(each, base, strict=True)) for name, each in times.items()}
 
 
-def used(model: st.SpikingNet, way: Callable[[Tensor], None], x: Tensor) -> float:
+def used(model: st.SpikingNet, way: Callable[[], object]) -> float:
     """Return the most memory of tensors, in MB."""
     model.zero_grad()
     gc.collect()  # what an earlier call has left would be freed meanwhile, and taken off
-    return peak(lambda: way(x))
+    return peak(way)
+
+
+def ways_of(size: int) -> tuple[st.SpikingNet, dict[str, Callable[[], object]]]:
+    """Return a network, and a step of one sample in each way; a rule learns the outputs of the second layer."""
+    model, x = network(size, readout=False), data(size, 1, STEPS)
+    stepping = network(size, readout=False)
+    stepping.mode = "step"
+    ways: dict[str, Callable[[], object]] = {
+        "forward": lambda: forward(model, x),
+        'forward, mode="step"': lambda: forward(stepping, x),
+        "BPTT": lambda: by_bptt(model, x),
+    }
+    for rule in RULES:
+        if rule != "exact" or size <= EXACT_UP_TO:
+            ways[rule] = partial(by_rule, learning.online(model, rule), x)
+    return model, ways
 
 
 def costs(size: int) -> dict[str, Cost]:
     """Return what a step of one sample costs, for each rule and for back-propagation through time."""
-    model, x = network(size), data(size, 1, STEPS)
-    ways: dict[str, Callable[[Tensor], None]] = {
-        "forward": lambda x: forward(model, x),
-        "BPTT": lambda x: by_bptt(model, x),
-    }
-    for rule in RULES:
-        if rule != "exact" or size <= EXACT_UP_TO:
-            ways[rule] = lambda x, rule=rule: by_rule(model, x, rule)  # type: ignore[misc]
-    return measured(model, ways, x)
+    model, ways = ways_of(size)
+    times = times_of(ways)
+    return {name: Cost(times[name], used(model, way)) for name, way in ways.items()}
 
 
 def crossover(rule: Rule, size: int = 256, samples: int = 16, most: int = 1024) -> int:
@@ -114,9 +122,9 @@ def crossover(rule: Rule, size: int = 256, samples: int = 16, most: int = 1024) 
     def memory(way: Callable[[Tensor], None], steps: int) -> float:
         x = data(size, samples, steps)
         way(x)  # kernels are compiled
-        return used(model, way, x)
+        return used(model, lambda: way(x))
 
-    of_rule = memory(lambda x: by_rule(model, x, rule), 6)
+    of_rule = memory(lambda x: by_rule(learning.online(model, rule), x), 6)
     few, many = 1, most
     while few < many:
         middle = (few + many) // 2

@@ -48,8 +48,8 @@ RUN = {
 COMMANDS = {
     "README.md": "they clone, install, train and test; make release runs the tutorial in an empty environment",
     "benchmarks/README.md": "they take hours",
+    "benchmarks/results/sequential-digits.md": "it trains for an hour",
     "docs/howto/export.md": "it installs",
-    "docs/howto/online_streams.md": "it times steps; tests/learning/test_online_streams.py runs it with few samples",
     "docs/howto/processes.md": "they start a script of the reader's",
     "docs/learning.md": "the table takes minutes, and tests/learning holds cells; the other is an equation",
     "docs/learning_costs.md": "it takes a minute, and tests/learning measures the memory again",

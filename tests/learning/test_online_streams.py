@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks import online_cost
 from spikingtorch import learning
 from spikingtorch.learning import OnlineLearner
 from spikingtorch.learning.online_learner import Rule
@@ -96,11 +95,6 @@ def test_sixteen_bits(rule: Rule, way: str) -> None:
         found.append({name: each.float() for name, each in gradients(model).items()})
         assert all(each.grad is None or each.grad.dtype == each.dtype for each in model.parameters())
     assert max(errors(found[1], found[0]).values()) < 0.05
-
-
-def test_the_command_that_times_updates_runs() -> None:
-    found = [*online_cost.rows(samples=3)]
-    assert [each.split(" | ")[0] for each in found[-3:]] == ['| "last_step"', '| "presynaptic"', '| "diagonal"']
 
 
 @pytest.mark.long
