@@ -14,6 +14,8 @@ from spikingtorch.quantize.integer import IntegerModel, Linear, Neuron
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
 from tests.quantize.models import random_input, random_model
 
+pytestmark = pytest.mark.sampled
+
 ALL = ("if", "lif", "cuba", "xylo", "loihi", "speck")
 
 

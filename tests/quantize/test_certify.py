@@ -19,6 +19,8 @@ from spikingtorch.quantize.qat import prepare_qat
 from tests.quantize.c_programs import STRICT, compiled, expected, ran
 from tests.quantize.networks import on_grid, random_network
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_network_equals_its_integers(seed: int) -> None:

@@ -15,6 +15,8 @@ from tests.quantize.float_networks import F32, filled, real
 from tests.quantize.oracle import run
 from tests.quantize.oracle_chips import xylo_by_events
 
+pytestmark = pytest.mark.sampled
+
 # bits after the point of the layers' membranes
 N = 8
 

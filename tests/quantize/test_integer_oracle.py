@@ -18,6 +18,8 @@ from tests.quantize.oracle import run
 from tests.quantize.random_networks import draw
 from tests.quantize.traces import Trace
 
+pytestmark = pytest.mark.sampled
+
 
 def lowered(network: Network) -> IntegerModel | None:
     """Return the integers of a description, by way of a network in torch.

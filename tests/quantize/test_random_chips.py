@@ -13,6 +13,8 @@ from tests.quantize.float_networks import F32, F64, filled, real, unequal
 from tests.quantize.oracle import run
 from tests.quantize.random_chips import draw_loihi, draw_speck, draw_xylo
 
+pytestmark = pytest.mark.sampled
+
 DRAWS: dict[str, Callable[[int], Network]] = {"loihi": draw_loihi, "xylo": draw_xylo, "speck": draw_speck}
 every_chip = pytest.mark.parametrize("chip", DRAWS)
 
