@@ -188,8 +188,8 @@ clean:
 # The older spikingtorch has the name of ours: it lies in a folder of its own, from which the tests load it. Sinabs pins
 # nir to 1.0.4, which spikingtorch and SpikingJelly cannot work with; its reader works with 1.0.8.
 .venv-bench/.peers: .venv-bench/.installed
-	@echo "== installing pytest, DCLS and the older spikingtorch into .venv-bench"
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist DCLS==0.1.1
+	@echo "== installing pytest, DCLS, xylosim and the older spikingtorch into .venv-bench"
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist DCLS==0.1.1 xylosim==0.1.3
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
 	--target .venv-bench/older spikingtorch==0.1.3
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nir==1.0.8 nirtorch==2.6

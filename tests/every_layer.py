@@ -46,6 +46,9 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "FixedPointIF": st.FixedPointIF,
     "FixedPointLIF": st.FixedPointLIF,
     "FixedPointCubaLIF": st.FixedPointCubaLIF,
+    "XyloLIF": st.XyloLIF,
+    "LoihiLIF": st.LoihiLIF,
+    "SpeckIAF": st.SpeckIAF,
 }
 # what has no spikes of its own
 FILTERS = {"LI", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay"}

@@ -1,4 +1,4 @@
-"""The commands ``python -m spikingtorch verify``, ``report``, ``nir`` and ``cache``, and their common parts."""
+"""The commands ``python -m spikingtorch verify``, ``report``, ``nir``, ``quantize`` and ``cache``, and common parts."""
 
 import argparse
 import importlib
@@ -12,10 +12,11 @@ USAGE = """usage: python -m spikingtorch COMMAND
   verify    check every neuron, surrogate and reset rule against its JAX twin; --help says more
   report    write one HTML page about a network: curves, cost, rates, advice, gradients; --help says more
   nir       show a NIR file, certify it, and compare it with the limits of platforms; --help says more
+  quantize  certify a network as integers, and write them as C, NIR or npz; --help says more
   cache     show or clear the compiled kernels on disk; --help says more
 """
 # the commands, each with the packages that may be missing
-COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",), "cache": ()}
+COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",), "quantize": (), "cache": ()}
 
 
 class CommandError(Exception):

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = make(given.factory)
         if given.checkpoint is not None:
-            made = _loaded(made, given.checkpoint)
+            made = loaded(made, given.checkpoint)
         loader = _shown(made.loader, given.batches)
         written = report(made.model, loader, given.out, batches=given.batches, **made.options)
     except (CommandError, ImportError, OSError, TypeError, ValueError) as error:
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make(text: str) -> Made:
-    """Return the result of ``module:factory``.
+def make(text: str, command: str = "report") -> Made:
+    """Return the result of ``module:factory``; the command is named in messages.
 
     Raises:
         CommandError: there is no such module or function, it fails, or returns something else.
     """
-    _, factory = function_of(text, "report takes module:factory, such as my_network:make")
+    _, factory = function_of(text, f"{command} takes module:factory, such as my_network:make")
     name = text.partition(":")[2]
     try:
         found = factory()
@@ -78,8 +78,12 @@ def make(text: str) -> Made:
     return Made(model, loader, dict(options))
 
 
-def _loaded(made: Made, path: Path) -> Made:
-    """Load a checkpoint into the network, and take its history if there is no other."""
+def loaded(made: Made, path: Path) -> Made:
+    """Load a checkpoint into the network, and take its history if there is no other.
+
+    Raises:
+        CommandError: the file is no checkpoint, or that of another network.
+    """
     if not path.is_file():
         raise CommandError(f"there is no checkpoint at {path}")
     try:

@@ -7,6 +7,14 @@ from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Te
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.neurons.chips import (
+    LoihiLIFState,
+    SpeckIAFState,
+    XyloLIFState,
+    loihi_lif_step,
+    speck_iaf_step,
+    xylo_lif_step,
+)
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.neurons.fixed_point import (
     FixedPointCubaLIFState,
@@ -153,6 +161,7 @@ __all__ = [
     "IzhikevichState",
     "LIFState",
     "LIState",
+    "LoihiLIFState",
     "Masked",
     "McPittsState",
     "MultiSpike",
@@ -176,6 +185,7 @@ __all__ = [
     "SigmaDeltaState",
     "Sigmoid",
     "SoftBounds",
+    "SpeckIAFState",
     "SpikingDecayState",
     "Step",
     "StochasticInput",
@@ -187,6 +197,7 @@ __all__ = [
     "ToValue",
     "Triangular",
     "TripletTraces",
+    "XyloLIFState",
     "adapt_threshold",
     "adex_step",
     "alif_step",
@@ -224,6 +235,7 @@ __all__ = [
     "li_step",
     "lif_step",
     "lift",
+    "loihi_lif_step",
     "mcpitts_step",
     "nearest",
     "none",
@@ -245,6 +257,7 @@ __all__ = [
     "scan",
     "short_term_plasticity_step",
     "sigma_delta_step",
+    "speck_iaf_step",
     "spiking_decay_step",
     "stochastic_lif_step",
     "time_map",
@@ -253,5 +266,6 @@ __all__ = [
     "triplet_stdp",
     "unbounded",
     "wrap",
+    "xylo_lif_step",
     "zeros_state",
 ]

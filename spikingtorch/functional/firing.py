@@ -7,6 +7,7 @@ threshold separately, so they have a method ``fire``. Every neuron takes them al
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.compare import compared_by_type
@@ -247,6 +248,28 @@ class MultiSpike(NamedTuple):
         rule = reset.rule if isinstance(reset, Detached) else reset
         counts = rule is by_subtraction or rule is none
         return Fired(reset(u, n if counts else once, threshold), n, n, once)
+
+
+def spike_count(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, most: int | None = None) -> Tensor:
+    """Return the number of thresholds that fit into a membrane of whole numbers, exactly, with the gradient of spikes.
+
+        n = floor(u / threshold) where u >= threshold, else 0;  n <= most
+        dn/du = phi'(u - k threshold) at the nearest multiple, k from 1 to most, which is held constant
+
+    Args:
+        u: membrane before the reset, shape (*N,); u and threshold are multiples of one unit, below 2^24 units.
+        threshold: membrane per spike, positive, broadcastable to (*N,).
+        surrogate: a plain spike function.
+        most: the greatest number; None if there is none.
+    """
+    ratio = (u / threshold).detach()
+    nearest = ratio.round().clamp(min=1.0, max=most)
+    s = surrogate(u - nearest * threshold)
+    whole = torch.floor(ratio)
+    # a quotient that was rounded up to a whole number, and one that was rounded down below it
+    whole = torch.where(whole * threshold > u, whole - 1.0, whole)
+    whole = torch.where((whole + 1.0) * threshold <= u, whole + 1.0, whole)
+    return whole.detach().clamp(min=0.0, max=most) + (s - s.detach())
 
 
 def _apart(surrogate: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """The base of layers whose neurons compute with whole numbers: formats, decays, and what is refused."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
@@ -28,6 +29,7 @@ ROUNDINGS: dict[str, F.Rounding] = {
 OVERFLOWS: dict[str, F.Overflow] = {"saturate": F.saturate, "wrap": F.wrap, "error": F.overflow_to_nan}
 # float32 has 24 bits; a number of more bits would be rounded
 _MOST_BITS, _MOST_FRACTION = 24, 32
+_OF_FORMAT = ("fraction_bits", "membrane_bits", "rounding", "overflow")
 
 
 def fixed_point_of(
@@ -53,6 +55,18 @@ def _named(owner: str, name: str, value: object, known: Mapping[str, Any]) -> An
     return known[value]
 
 
+def check_whole_numbers(owner: str, name: str, value: Any, least: int, most: int) -> int | Tensor:
+    """Return a whole number or a tensor of whole numbers; raise unless they are from least to most."""
+    if not isinstance(value, Tensor):
+        return check_whole(owner, name, value, least, most)
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{owner}: {name} is a tensor of {value.dtype}, expected whole numbers: {name}.int()")
+    if has_values(value) and not (least <= int(value.min()) and int(value.max()) <= most):
+        came = f"values from {int(value.min())} to {int(value.max())}"
+        raise ValueError(f"{owner}: {name} has {came}, expected whole numbers from {least} to {most}")
+    return value
+
+
 def share_of(owner: str, name: str, decay: object, membrane_bits: int) -> tuple[Tensor | float, int]:
     """Return k / 2^m and m of a decay (k, m); raise unless products with it are exact in float32."""
     if not isinstance(decay, tuple | list) or len(decay) != 2:
@@ -60,13 +74,12 @@ def share_of(owner: str, name: str, decay: object, membrane_bits: int) -> tuple[
         raise TypeError(f"{owner}: {name}={decay!r}, expected a pair (k, m) of whole numbers for k / 2**m{near}")
     k, m = decay
     m = check_whole(owner, f"m of {name}", m, 0, max(12, 25 - membrane_bits))
-    if not isinstance(k, Tensor):
-        return math.ldexp(check_whole(owner, f"k of {name}", k, 0, 2**m), -m), m
-    if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
-        raise TypeError(f"{owner}: k of {name} is a tensor of {k.dtype}, expected whole numbers: k.int()")
-    share = (k.double() / 2.0**m).to(torch.get_default_dtype())
-    check_parameter(owner, f"{name} = k / 2**{m}", share, least=0.0, most=1.0)
-    return share, m
+    return scaled(check_whole_numbers(owner, f"k of {name}", k, 0, 2**m), m), m
+
+
+def scaled(k: int | Tensor, m: int) -> Tensor | float:
+    """Return k / 2^m, which float32 holds."""
+    return (k.double() / 2.0**m).to(torch.get_default_dtype()) if isinstance(k, Tensor) else math.ldexp(k, -m)
 
 
 class FixedPointLayer(StepLayer):
@@ -139,9 +152,14 @@ class FixedPointLayer(StepLayer):
         return self.grid.high
 
     @property
-    def decay_numbers(self) -> Decay:
+    def decay_numbers(self) -> Decay | None:
         """The decay k / 2^m of the membrane, as (k, m); without a leak (1, 0)."""
         return self._numbers("decay") if "decay" in self._decay_bits else (1, 0)
+
+    @property
+    def decay_synapse_numbers(self) -> Decay | None:
+        """The decay k / 2^m of the current, as (k, m); None for a neuron without one."""
+        return self._numbers("decay_synapse") if "decay_synapse" in self._decay_bits else None
 
     def _numbers(self, name: str) -> Decay:
         share, m = getattr(self, name), self._decay_bits[name]
@@ -161,7 +179,7 @@ class FixedPointLayer(StepLayer):
             check_parameter(owner, name, value, least=0.0, most=1.0)
             self._check_multiple(name, value, self._decay_bits[name])
         elif name in self.on_grid:
-            check_parameter(owner, self._name(name), value, least=self.low, most=self.high)
+            check_parameter(owner, self._name(name), value, least=self.grid.low, most=self.grid.high)
             self._check_multiple(name, value, self.fraction_bits)
 
     def _check_multiple(self, name: str, value: Tensor | float, bits: int) -> None:
@@ -214,14 +232,17 @@ class FixedPointLayer(StepLayer):
 
     def extra_repr(self) -> str:
         """Name the arguments of the constructor."""
-        text = super().extra_repr()
-        format = f"fraction_bits={self.fraction_bits}, membrane_bits={self.membrane_bits}, "
-        format += f"rounding={self.rounding!r}, overflow={self.overflow!r}"
-        text = text.replace(f"grid={shown(self.grid)}", format)
-        for name in self._decay_bits:
-            k, m = self._numbers(name)
-            text = text.replace(f"{name}={shown(getattr(self, name))}", f"{name}=({shown(k)}, {m})", 1)
+        takes = inspect.signature(type(self).__init__).parameters
+        own = [f"{name}={getattr(self, name)!r}" for name in _OF_FORMAT if name in takes]
+        text = super().extra_repr().replace(f"grid={shown(self.grid)}", ", ".join(own))
+        for name, argument in self._arguments().items():
+            text = text.replace(f"{self._name(name)}={shown(getattr(self, name))}", argument, 1)
         return text
+
+    def _arguments(self) -> dict[str, str]:
+        """Return what the constructor was given for an attribute, if that is something else."""
+        numbers = {name: self._numbers(name) for name in self._decay_bits}
+        return {name: f"{name}=({shown(k)}, {m})" for name, (k, m) in numbers.items()}
 
 
 def _is_float(value: Tensor) -> bool:

@@ -13,7 +13,7 @@ The files:
     chain, lower    to_integer: the layers of a network in a row, as whole numbers; lower_weights, lower_neurons
     proof           bounds under which float32 adds what integers add; settings of torch for them
     certificate     certify: a float network beside its integers
-    c               integers as C99
+    c, nir_graph    integers as C99, and as a graph of NIR
     report, files   a table of bits, bytes and costs; a network in a file
 """
 

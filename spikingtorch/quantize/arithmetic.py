@@ -98,11 +98,14 @@ def _leaky(neuron: "Neuron", state: State, x: Whole) -> tuple[Whole, Whole]:
     if neuron.decay_synapse is not None:
         x = i = _decayed(neuron, i, neuron.decay_synapse) + x
         if neuron.kind == "loihi":
-            # the current wraps round, and alone may be high + 1
-            x = i = limited(i, neuron.low, neuron.high + 1, "wrap", neuron.name)
+            # the current wraps round once, and alone may be high + 1
+            size = neuron.high - neuron.low + 2
+            x = i = i - size * ((i > neuron.high + 1).astype(np.int64) - (i < neuron.low))
         else:
             x = i = _limit(neuron, i)
-    v = state.v if neuron.kind in ("if", "speck") else _decayed(neuron, state.v, neuron.decay)
+    if neuron.kind == "speck":
+        return i, state.v + x + neuron.bias
+    v = state.v if neuron.kind == "if" else _decayed(neuron, state.v, neuron.decay)
     return i, _limit(neuron, v + x + neuron.bias)
 
 

@@ -37,5 +37,6 @@ RULES = {
     "sums": "sums are below 2**24 in the finest unit, where float32 has all whole numbers",
     "events": "a sum that saturates at each event stays within its register in any order",
     "plain": "convolutions add plain products",
+    "nir": "NIR has a word for what a neuron does",
     "dtype": "the network computes in float32 or float64 on the CPU, without autocast",
 }

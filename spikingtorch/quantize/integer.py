@@ -19,6 +19,8 @@ Ints: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
 RESETS = ("zero", "subtraction", "value", "none")
+# bits that sums of Loihi have less after the point than its membranes
+LOIHI_SHIFT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +154,35 @@ class Flatten(_Node):
         return (int(np.prod(shape)),)
 
 
-Synapses: TypeAlias = Linear | Conv2d
+@dataclass(frozen=True, eq=False)
+class Diagonal(_Node):
+    """Weights that lead from each neuron to itself: ``weight s``, in units of 2**-exponent; recurrent ones alone.
+
+    Attributes:
+        weight: whole numbers, of the shape of the neurons.
+        exponent: of the sums.
+    """
+
+    weight: Ints
+    exponent: int
+
+    def output_shape_of(self, shape: Shape) -> Shape:
+        """Return the shape of the sums of one sample."""
+        _expect(self.name, self.weight.shape, shape)
+        return shape
+
+    def sums(self, s: Whole) -> Whole:
+        """Return the sums of spikes (N, *shape)."""
+        product: Whole = s * self.weight
+        return product
+
+    def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """Return the bounds of each sum for inputs between bounds."""
+        ends = self.weight * low.astype(np.int64), self.weight * high.astype(np.int64), np.zeros_like(low)
+        return np.minimum.reduce(ends), np.maximum.reduce(ends)
+
+
+Synapses: TypeAlias = Linear | Conv2d | Diagonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +194,8 @@ class Neuron(_Node):
         I = O(R(k_s I / 2**m_s) + x)                   "cuba" alone; for others I = x
         U = O(R(k V / 2**m) + I),  s = U >= threshold (or >, if strict),  V = O(reset(U, s))
 
-    "if" has no decay. "xylo", "loihi" and "speck" are the models of these chips: see ``spikingtorch.quantize``.
+    "if" has no decay. "xylo", "loihi" and "speck" are the models of these chips, as ``XyloLIF``, ``LoihiLIF`` and
+    ``SpeckIAF`` have them.
     Numbers may differ from neuron to neuron: threshold, v_reset, bias and the numbers of the decays may be arrays of
     the neurons' shape.
 
@@ -178,10 +209,11 @@ class Neuron(_Node):
         threshold, strict: whether the neuron fires at ``>`` instead of ``>=``.
         reset, v_reset: what a spike does to the membrane; v_reset of "value".
         rounding, overflow: R and O above.
-        recurrent: weights for the neurons' own spikes of the step before; None without.
+        recurrent: weights for the neurons' own spikes of the step before; None without any.
         bound: proven largest absolute value of the sum that arrives, without the recurrent one.
         bias: of the membrane; of "xylo" and "loihi".
-        max_spikes: of a step; more than one for "xylo" and "speck" alone.
+        max_spikes: of a step; more than one for "xylo" and "speck" alone. Speck has no limit, so that it is a proven
+            bound.
     """
 
     kind: str
@@ -215,6 +247,8 @@ class Neuron(_Node):
         if (self.kind in ("cuba", "xylo", "loihi")) != (self.decay_synapse is not None):
             raise ValueError(f"{self.name}: decay_synapse is {self.decay_synapse} for neurons of kind {self.kind!r}")
         several = self.kind in ("xylo", "speck")
+        if self.kind == "speck" and self.recurrent is not None:
+            raise ValueError(f"{self.name}: neurons of Speck fire without a limit, and cannot feed themselves")
         if self.max_spikes != 1 and not several:
             raise ValueError(
                 f"{self.name}: neurons of kind {self.kind!r} fire once a step, not {self.max_spikes} times"
@@ -232,7 +266,14 @@ class Neuron(_Node):
     @property
     def most_spikes(self) -> int:
         """Largest number of spikes of a neuron in a step."""
-        return min(self.max_spikes, max(self.high // int(np.min(self.threshold)), 0)) if self.max_spikes > 1 else 1
+        if self.kind != "xylo":
+            return self.max_spikes
+        return min(self.max_spikes, max(self.high // int(np.min(self.threshold)), 0))
+
+    @property
+    def input_bits(self) -> int:
+        """Bits after the point of the current x, to which sums are rounded; Loihi has 6 less than for its membrane."""
+        return self.fraction_bits - (LOIHI_SHIFT if self.kind == "loihi" else 0)
 
     @property
     def sum_exponent(self) -> int:
@@ -245,7 +286,7 @@ class Neuron(_Node):
         total = x << np.int64(finest - self.exponent)
         if self.recurrent is not None:
             total = total + (self.recurrent.sums(s) << np.int64(finest - self.recurrent.exponent))
-        return aligned(total, finest, self.fraction_bits, self.rounding)
+        return aligned(total, finest, self.input_bits, self.rounding) << np.int64(self.fraction_bits - self.input_bits)
 
 
 Node: TypeAlias = Linear | Conv2d | SumPool2d | Flatten | Neuron
@@ -338,6 +379,25 @@ class IntegerModel:
         from spikingtorch.quantize.c import to_c
 
         return to_c(self, path, main, prefix)
+
+    def to_nir(self, x: Any, dt: float = 1e-4, approximate: bool = False) -> Any:
+        """Return a graph of NIR with integer weights, whose inputs are whole numbers; ``nir.write`` makes a file of it.
+
+        Thresholds are half a unit lower, because NIR fires above them. Registers, roundings and grids are in the
+        metadata. An independent simulation of the graph has to give the outputs of ``run`` on x.
+
+        Args:
+            x: an input, as of ``run``.
+            dt: length of a step, in seconds.
+            approximate: write the nearest form of what NIR cannot say, such as a rounded decay; the metadata have a
+                note of it under "lost".
+
+        Raises:
+            IntegerError: NIR cannot say something, or the simulation gives other outputs.
+        """
+        from spikingtorch.quantize.nir_graph import to_nir
+
+        return to_nir(self, x, dt, approximate)
 
     def report(self) -> "Report":
         """Return a table of bits, bounds, bytes, and the worst cost of a step."""

@@ -1,5 +1,6 @@
 """Fixed-point layers as neurons in whole numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,21 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF
+from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.chain import Call
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Conv2d, Linear, Neuron, Synapses
+from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, Synapses
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
 
-_KINDS: dict[type[StatefulLayer], str] = {FixedPointIF: "if", FixedPointLIF: "lif", FixedPointCubaLIF: "cuba"}
+_KINDS: dict[type[StatefulLayer], str] = {
+    FixedPointIF: "if",
+    FixedPointLIF: "lif",
+    FixedPointCubaLIF: "cuba",
+    XyloLIF: "xylo",
+    LoihiLIF: "loihi",
+    SpeckIAF: "speck",
+}
 _RESETS: dict[Any, str] = {F.to_zero: "zero", F.by_subtraction: "subtraction", F.none: "none"}
 
 
@@ -37,30 +45,88 @@ def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
             call.path,
             "neurons",
             f"{type(layer).__name__} computes with numbers that are not whole, such as a decay that is no k / 2**m or "
-            "an exponential; use FixedPointIF, FixedPointLIF or FixedPointCubaLIF",
+            "an exponential; use FixedPointLIF for instance",
         )
     _check_options(call.path, layer)
-    bits = layer.fraction_bits
-    reset, v_reset = _reset(call, layer, bits)
-    return Neuron(
-        name=call.path,
-        kind=kind,
-        shape=call.before,
-        exponent=exponent,
-        fraction_bits=bits,
-        decay=_decay(call, layer.decay_numbers),
-        decay_synapse=_decay(call, layer.decay_synapse_numbers) if kind == "cuba" else None,
-        low=-(1 << layer.membrane_bits - 1),
-        high=(1 << layer.membrane_bits - 1) - 1,
-        threshold=_own(call, layer.threshold, bits, "threshold"),
-        strict=isinstance(layer.surrogate, F.Strict),
-        reset=reset,
-        v_reset=v_reset,
-        rounding=layer.rounding,
-        overflow=layer.overflow,
-        recurrent=_recurrent(call, layer),
-        bound=int(largest.max()),
-    )
+    # a layer that was loaded from a checkpoint may have floats for them
+    bits, half = int(layer.fraction_bits), 1 << int(layer.membrane_bits) - 1
+    numbers: dict[str, Any] = {
+        "decay": (1, 0),
+        "decay_synapse": None,
+        "low": -half,
+        "high": half - 1,
+        "threshold": _own(call, layer.threshold, bits, "threshold"),
+        "strict": isinstance(layer.surrogate, F.Strict),
+        "v_reset": 0,
+        "rounding": layer.rounding,
+        "overflow": layer.overflow,
+        "recurrent": _recurrent(call, layer),
+        "bound": int(largest.max()),
+    }
+    own = {"xylo": _xylo, "loihi": _loihi, "speck": _speck}.get(kind, _plain)
+    given = Neuron(call.path, kind, call.before, exponent, bits, **(numbers | own(call, layer, numbers)))
+    return given if kind != "speck" else _with_most_spikes(given)
+
+
+def _plain(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    reset, v_reset = _reset(call, layer, int(layer.fraction_bits))
+    synapse = None
+    if isinstance(layer, FixedPointCubaLIF):
+        synapse = _decay(call, layer.decay_synapse_numbers)
+    return {
+        "decay": _decay(call, layer.decay_numbers),
+        "decay_synapse": synapse,
+        "reset": reset,
+        "v_reset": v_reset,
+    }
+
+
+def _xylo(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    return {
+        "decay": (0, _dash(call, layer.dash_mem)),
+        "decay_synapse": (0, _dash(call, layer.dash_syn)),
+        "strict": False,
+        "reset": "subtraction",
+        "bias": _own(call, layer.bias, int(layer.fraction_bits), "bias"),
+        "max_spikes": int(layer.most_spikes),
+    }
+
+
+def _dash(call: Call, dash: Any) -> Any:
+    return _broadcast(call, dash) if isinstance(dash, Tensor) else int(dash)
+
+
+def _loihi(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:
+    synapse, bits = layer._numbers("decay_synapse")
+    return {
+        "decay": _decay(call, layer.decay_numbers),
+        "decay_synapse": _decay(call, (synapse, bits)),
+        "low": -numbers["high"],
+        "strict": True,
+        "reset": "zero",
+        "bias": _own(call, layer.bias, int(layer.fraction_bits), "bias"),
+    }
+
+
+def _speck(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:
+    low = _own(call, layer.v_min, int(layer.fraction_bits), "v_min")
+    if np.unique(low).size > 1:
+        raise IntegerError(call.path, "neurons", "its v_min differs from neuron to neuron, and a register has one end")
+    if numbers["recurrent"] is not None:
+        raise IntegerError(
+            call.path, "sums", "it fires without a limit and feeds itself, so that its sums have no bound"
+        )
+    # spikes leave less than a threshold
+    high = int(np.max(numbers["threshold"])) - 1
+    limits = {"low": int(np.min(low)), "high": max(high, int(np.min(low)) + 1)}
+    return limits | {"strict": False, "reset": "subtraction", "overflow": "saturate"}
+
+
+def _with_most_spikes(node: Neuron) -> Neuron:
+    """Return neurons of Speck with the most spikes that their sums allow."""
+    coarser = node.exponent - node.fraction_bits
+    arriving = (node.bound >> coarser) + 1 if coarser > 0 else node.bound << -coarser
+    return replace(node, max_spikes=max((node.high + arriving) // int(np.min(node.threshold)), 1))
 
 
 def _check_options(path: str, layer: Any) -> None:
@@ -87,7 +153,7 @@ def _broadcast(call: Call, whole: Tensor) -> Any:
     return whole.broadcast_to((1, *call.before))[0].cpu().numpy().astype(np.int64)
 
 
-def _decay(call: Call, numbers: tuple[Any, int]) -> tuple[Any, int]:
+def _decay(call: Call, numbers: Any) -> tuple[Any, int]:
     factor, bits = numbers
     return (_broadcast(call, factor) if isinstance(factor, Tensor) else int(factor)), int(bits)
 
@@ -112,16 +178,13 @@ def _recurrent(call: Call, layer: Any) -> Synapses | None:
         return Linear(path, *weights_of(path, recurrent.weight, recurrent.bias, 0))
     if isinstance(recurrent, nn.Conv2d):
         return conv_node(path, recurrent, 0, call.before, call.before)
-    if isinstance(recurrent, Tensor) and len(call.before) == 1:
-        return Linear(path, *weights_of(path, torch.diag(recurrent.detach().expand(call.before)), None, 0))
-    if isinstance(recurrent, Tensor) and recurrent.numel() == len(recurrent) == call.before[0]:
-        # one weight a channel: a convolution of each channel with itself
-        numbers, plain = weights_of(path, recurrent.detach().reshape(-1, 1, 1, 1), None, 0), (1, 1)
-        return Conv2d(path, *numbers, plain, (0, 0), plain, call.before[0], call.before, call.before)
-    shape = f" {tuple(recurrent.shape)}" if isinstance(recurrent, Tensor) else ""
+    if isinstance(recurrent, Tensor):
+        each = recurrent.detach().broadcast_to((1, *call.before))[0]
+        weight, _, exponent = weights_of(path, each, None, 0)
+        return Diagonal(path, weight, exponent)
     raise IntegerError(
         path,
         "layers",
-        f"it is a {type(recurrent).__name__}{shape} for neurons {call.before}, expected Linear for one axis of "
-        "neurons, and Conv2d or one weight a channel for images",
+        f"it is a {type(recurrent).__name__} for neurons {call.before}, expected Linear for one axis of neurons, and "
+        "Conv2d or a tensor of weights for images",
     )

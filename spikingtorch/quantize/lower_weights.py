@@ -1,8 +1,10 @@
 """Weights as whole numbers, and the bounds of their sums."""
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from spikingtorch.quantize.errors import IntegerError
@@ -23,15 +25,17 @@ def weights_of(path: str, weight: Tensor, bias: Tensor | None, arriving: int) ->
         if tensor is not None and not bool(tensor.isfinite().all()):
             raise IntegerError(path, "grid", f"its {name} holds NaN or infinities, which are no whole numbers")
     own = exponent_of(weight)
+    bits = _bits(weight, own)
     if bias is not None and bool(bias.any()):
         own = max(own, exponent_of(bias) - arriving)
-    bits = _bits(weight, own)
-    if bits > _WEIGHT_BITS or (bias is not None and _bits(bias, own + arriving) > 31):
+    aligned = max(_bits(weight, own), 0 if bias is None else _bits(bias, own + arriving))
+    if bits > _WEIGHT_BITS or aligned > 31:
         raise IntegerError(
             path,
             "grid",
-            f"its weights and bias are whole numbers of {bits} bits times 2**-{own}, and {_WEIGHT_BITS} bits are the "
-            "most. Round them: prepare_qat(model) before training, quantize(model, data) after it",
+            f"its weights are whole numbers of {bits} bits times a power of two, and with the bias in one unit of "
+            f"{aligned}; {_WEIGHT_BITS} and 31 are the most. Round them: prepare_qat(model) before training, "
+            "quantize(model, data) after it",
             float(bits),
         )
     whole = _small(whole_numbers(weight, own))
@@ -41,9 +45,11 @@ def weights_of(path: str, weight: Tensor, bias: Tensor | None, arriving: int) ->
 
 
 def _bits(tensor: Tensor, exponent: int) -> int:
-    """Return the bits of whole numbers with a sign."""
-    largest = float(tensor.detach().double().abs().max()) if tensor.numel() else 0.0
-    return int(np.ceil(np.log2(largest) + exponent + 1e-12)) + 1 if largest else 1
+    """Return the bits, with a sign, of a tensor times 2**exponent."""
+    if not tensor.numel():
+        return 1
+    low, high = (float(edge) * 2.0**exponent for edge in torch.aminmax(tensor.detach().double()))
+    return 1 + max(math.ceil(math.log2(max(-low, 1.0))), math.ceil(math.log2(max(high, 0.0) + 1.0)))
 
 
 def _small(whole: Tensor) -> Ints:

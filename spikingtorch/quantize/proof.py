@@ -6,7 +6,17 @@ import numpy as np
 
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Neuron, Node, SumPool2d
+from spikingtorch.quantize.integer import (
+    Conv2d,
+    Diagonal,
+    Flatten,
+    IntegerModel,
+    Linear,
+    Neuron,
+    Node,
+    SumPool2d,
+    Synapses,
+)
 from spikingtorch.quantize.sums import convolution
 
 # float32 has all whole numbers below it
@@ -54,12 +64,16 @@ def after(node: Node, given: Given) -> Given:
     return Given(node.exponent, largest)
 
 
-def _of_sums(node: Linear | Conv2d | SumPool2d, largest: Whole) -> Whole:
+def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
     """Return ``sum |w| largest + |b|``: a bound of each sum and of all its parts, in any order."""
     if isinstance(node, SumPool2d):
         pooled: Whole = node.sums(largest[None])[0]
         return pooled
-    weight, bias = np.abs(node.weight.astype(np.int64)), np.abs(node.bias.astype(np.int64))
+    weight = np.abs(node.weight.astype(np.int64))
+    if isinstance(node, Diagonal):
+        each: Whole = weight * largest
+        return each
+    bias = np.abs(node.bias.astype(np.int64))
     if isinstance(node, Linear):
         linear: Whole = weight @ largest + bias
         return linear
@@ -76,20 +90,33 @@ def _of_neurons(node: Neuron, largest: Whole) -> int:
     most, held = int(total.max()), max(-node.low, node.high)
     _check(node.name, most)
     # the rounded current, beside a membrane or a current that its decay has not enlarged
-    coarser = finest - node.fraction_bits
+    coarser = finest - node.input_bits
     arriving = (most >> coarser) + 1 if coarser > 0 else most << -coarser
+    arriving <<= node.fraction_bits - node.input_bits
     moved = arriving + held + int(np.abs(node.bias).max())
-    if node.kind == "xylo" and moved > node.high:
-        raise IntegerError(
-            node.name,
-            "events",
-            f"its currents saturate at each event, and a sum on the way may reach {moved}, beyond {node.high}. Take "
-            "smaller weights",
-            float(moved),
-        )
+    _check_events(node, arriving)
     if moved > LIMIT:
         _check(node.name, moved)
     return max(most, moved)
+
+
+def _check_events(node: Neuron, arriving: int) -> None:
+    """Raise unless the current of a Xylo neuron stays in its register, whatever the order of events.
+
+    A current i loses at least i / 2**dash of itself, so i + x never exceeds (x + 1) 2**dash.
+    """
+    if node.kind != "xylo":
+        return
+    assert node.decay_synapse is not None
+    reached = (arriving + 1) << int(np.max(node.decay_synapse[1]))
+    if reached > node.high:
+        raise IntegerError(
+            node.name,
+            "events",
+            f"its current saturates at each event, and may reach {reached} on the way, beyond {node.high}. Take "
+            "smaller weights or a smaller dash of the current",
+            float(reached),
+        )
 
 
 def _scaled(a: Whole, bits: int) -> Whole:

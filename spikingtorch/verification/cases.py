@@ -57,6 +57,7 @@ _IZHIKEVICH = {"a": (0.02, 0.1), "b": (0.2, 0.26), "d": (2.0, 8.0), "v_recovery"
 _OSCILLATES = {"omega": (2.0, 5.0), "dt": (0.05, 0.15)} | _THRESHOLD
 _WHOLE = {"decay": (0.5, 0.98)} | _THRESHOLD
 _LSB = F.FixedPoint().lsb
+_CHIP: dict[str, Any] = {"resets": (), "levels": False, "lsb": _LSB}
 _V_MILLIVOLT = F.to_value(torch.tensor(-65.0, dtype=torch.float64))
 _IN_MILLIVOLT = (_V_MILLIVOLT, F.detached(_V_MILLIVOLT))
 NO_RESET: tuple[F.Reset, ...] = ()
@@ -151,6 +152,20 @@ CASES = (
         {"decay_syn": (0.3, 0.8)} | _WHOLE,
         inputs=((-0.5, 1.1),),
         lsb=_LSB,
+    ),
+    _neuron(
+        *("xylo_lif", F.XyloLIFState, oracles.xylo_lif),
+        {"leak_syn": (0.2, 0.6), "leak": (0.1, 0.5), "bias": (-0.1, 0.1)} | _THRESHOLD,
+        **_CHIP,
+    ),
+    _neuron(
+        *("loihi_lif", F.LoihiLIFState, oracles.loihi_lif),
+        {"decay_syn": (0.3, 0.8), "decay": (0.5, 0.98), "bias": (-0.1, 0.1)} | _THRESHOLD,
+        **_CHIP,
+    ),
+    _neuron(
+        *("speck_iaf", F.SpeckIAFState, oracles.speck_iaf, {"v_min": (-0.6, -0.1)} | _THRESHOLD),
+        **_CHIP,
     ),
 )
 # synapses, each with a shape of the neurons and of the weights

@@ -20,7 +20,7 @@ from tests.fused import Scan, assert_same_bits, check_gradients
 FRACTION = 6
 STATES = {"if": F.FixedPointIFState, "lif": F.FixedPointLIFState, "cuba_lif": F.FixedPointCubaLIFState}
 # floor(y), trunc(y), floor(y + 1/2) and the even one of two, of exact fractions
-EXACT = {
+EXACT: dict[str, Any] = {
     "floor": math.floor,
     "trunc": math.trunc,
     "half_up": lambda y: math.floor(y + Fraction(1, 2)),
@@ -67,7 +67,7 @@ def scan_of(net: Network, x: Whole, dtype: torch.dtype = torch.float32) -> Scan:
     params["grid"] = F.FixedPoint(FRACTION, net.bits, ROUNDINGS[net.rounding], OVERFLOWS[net.overflow])
     params |= {"reset": RESETS[net.reset](net, lsb), "surrogate": F.Triangular()}
     xs = torch.tensor(x * 2.0 ** -(FRACTION + net.shift), dtype=dtype)
-    step = F.Returning(getattr(F, f"fixed_point_{net.kind}_step"), ("v",))
+    step: Any = F.Returning(getattr(F, f"fixed_point_{net.kind}_step"), ("v",))
     return Scan(step, F.zeros_state(STATES[net.kind], xs[0]), xs, params)
 
 
@@ -145,7 +145,7 @@ def test_a_recurrent_layer_is_that_of_integers() -> None:
         **{"threshold": threshold * lsb, "recurrent_weight": torch.tensor(weight * lsb, dtype=torch.float32)},
     }
     rest = F.RecurrentState(F.FixedPointLIFState(torch.zeros(12)), torch.zeros(12))
-    step = F.Recurrent(F.fixed_point_lif_step, F.dense)
+    step: Any = F.Recurrent(F.fixed_point_lif_step, F.dense)
     state, out = F.scan(step, rest, torch.tensor(x * lsb, dtype=torch.float32), params=params)
     net = Network("lif", k, k, 8, 9, np.full(12, threshold), "trunc", "wrap", "zero")
     v, s = np.zeros(12, dtype=np.int64), np.zeros(12, dtype=np.int64)

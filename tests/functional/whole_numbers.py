@@ -20,7 +20,7 @@ OVERFLOWS: dict[str, Any] = {"saturate": F.saturate, "wrap": F.wrap, "error": F.
 GONE = np.int64(2**40)
 
 
-def divided(y: Whole, m: int, rounding: str) -> Whole:
+def divided(y: Any, m: int, rounding: str) -> Any:
     """Return y / 2^m, rounded."""
     below, rest = y // 2**m, y % 2**m
     if rounding == "floor":
@@ -31,7 +31,7 @@ def divided(y: Whole, m: int, rounding: str) -> Whole:
     return below + (up & (m > 0))
 
 
-def within(u: Whole, bits: int, overflow: str) -> Whole:
+def within(u: Any, bits: int, overflow: str) -> Any:
     """Return numbers of so many bits."""
     top = 2 ** (bits - 1)
     if overflow == "wrap":
@@ -80,7 +80,7 @@ class Network(NamedTuple):
             kept = v if self.kind == "if" else divided(v * self.k, self.m, self.rounding)
             u = self._within(kept + current)
             fires = (u >= self.threshold) & ~gone & (u != GONE)
-            after = {"zero": 0, "subtraction": u - self.threshold, "value": self.value, "none": u}[self.reset]
+            after: Any = {"zero": 0, "subtraction": u - self.threshold, "value": self.value, "none": u}[self.reset]
             v = np.where(gone | (u == GONE), GONE, self._within(np.where(fires, after, u)))
             i = np.where(i == GONE, GONE, i)
             spikes.append(fires.astype(np.int64))
@@ -88,7 +88,8 @@ class Network(NamedTuple):
         return np.array(spikes), np.array(membranes)
 
     def _within(self, u: Whole) -> Whole:
-        return within(u, self.bits, self.overflow)
+        found: Whole = within(u, self.bits, self.overflow)
+        return found
 
 
 def drawn(seed: int, kind: str, rounding: str, overflow: str, reset: str, neurons: int = 40) -> tuple[Network, Whole]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from spikingtorch.quantize.integer import (
     Conv2d,
+    Diagonal,
     Flatten,
     IntegerModel,
     Linear,
@@ -63,14 +64,17 @@ def neuron(rng: np.random.Generator, name: str, shape: tuple[int, ...], exponent
         m = int(rng.integers(0, 13))
         return own(0, (1 << m) + 1), m
 
-    recurrent: Linear | Conv2d | None = None
+    recurrent: Linear | Conv2d | Diagonal | None = None
     if rng.integers(0, 2) and len(shape) == 1:
         own_exponent = int(rng.integers(exponent - 1, exponent + 2)) if rng.integers(0, 2) else exponent
         recurrent = linear(rng, f"{name}.recurrent", shape[0], shape[0], own_exponent)
+    elif rng.integers(0, 2):
+        recurrent = Diagonal(f"{name}.recurrent", weights(rng, shape, 8), exponent + int(rng.integers(-1, 2)))
     elif rng.integers(0, 2) and len(shape) == 3:
         c = shape[0]
         weight, bias = weights(rng, (c, c, 3, 3), 4), np.zeros(c, np.int32)
         recurrent = Conv2d(f"{name}.recurrent", weight, bias, exponent, (1, 1), (1, 1), (1, 1), 1, shape, shape)
+    recurrent = None if kind == "speck" else recurrent
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     most = max(2, min(1 << fraction + 1, high + 1))
     told: dict[str, Any] = {

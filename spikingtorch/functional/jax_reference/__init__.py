@@ -17,6 +17,14 @@ from spikingtorch.functional.jax_reference.closed_forms import (
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.jax_reference.neurons.chips import (
+    LoihiLIFState,
+    SpeckIAFState,
+    XyloLIFState,
+    loihi_lif_step,
+    speck_iaf_step,
+    xylo_lif_step,
+)
 from spikingtorch.functional.jax_reference.neurons.fixed_point import (
     FixedPointCubaLIFState,
     FixedPointIFState,
@@ -187,6 +195,7 @@ __all__ = [
     "IzhikevichState",
     "LIFState",
     "LIState",
+    "LoihiLIFState",
     "Masked",
     "McPittsState",
     "MultiSpike",
@@ -212,6 +221,7 @@ __all__ = [
     "Sigmoid",
     "Smooth",
     "SoftBounds",
+    "SpeckIAFState",
     "SpikeFunction",
     "SpikingDecayState",
     "Step",
@@ -224,6 +234,7 @@ __all__ = [
     "ToValue",
     "Triangular",
     "TripletTraces",
+    "XyloLIFState",
     "adapt_threshold",
     "adex_step",
     "alif_step",
@@ -257,6 +268,7 @@ __all__ = [
     "li_step",
     "lif_step",
     "lift",
+    "loihi_lif_step",
     "mcpitts_step",
     "nearest",
     "none",
@@ -278,6 +290,7 @@ __all__ = [
     "scan",
     "short_term_plasticity_step",
     "sigma_delta_step",
+    "speck_iaf_step",
     "spiking_decay_step",
     "stochastic_lif_step",
     "time_batch_norm",
@@ -287,5 +300,6 @@ __all__ = [
     "triplet_stdp",
     "unbounded",
     "wrap",
+    "xylo_lif_step",
     "zeros_state",
 ]

@@ -6,6 +6,7 @@ or 1, unless the surrogate defines other values. Parameters are floats, or tenso
 names those to train. Time is in steps, or in the unit of ``dt`` if it is given. In the equations, H(0) = 1.
 """
 
+from spikingtorch.layers.neurons.chips import LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.layers.neurons.euler import AdEx, ExponentialIF, Izhikevich, ParametricLIF, QuadraticIF
 from spikingtorch.layers.neurons.fixed_point import FixedPointCubaLIF, FixedPointIF, FixedPointLIF
 from spikingtorch.layers.neurons.integrator import IF, McPitts, SigmaDelta
@@ -36,12 +37,15 @@ __all__ = [
     "FixedPointLIF",
     "GradedLIF",
     "Izhikevich",
+    "LoihiLIF",
     "McPitts",
     "ParametricLIF",
     "QuadraticIF",
     "ResonateAndFire",
     "ShortTermPlasticity",
     "SigmaDelta",
+    "SpeckIAF",
     "SpikingDecay",
     "StochasticLIF",
+    "XyloLIF",
 ]

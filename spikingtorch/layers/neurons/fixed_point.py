@@ -115,8 +115,3 @@ class FixedPointCubaLIF(FixedPointLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[StepOptions],
     ) -> None: ...
-
-    @property
-    def decay_synapse_numbers(self) -> Decay:
-        """The decay k / 2^m of the current, as (k, m)."""
-        return self._numbers("decay_synapse")

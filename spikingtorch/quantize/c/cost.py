@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikingtorch.quantize.c.sums import Source, Sums, reached
-from spikingtorch.quantize.integer import Linear, Neuron, SumPool2d
+from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, SumPool2d
 
 # instructions of gcc -O1, -O2 and -Os for Cortex-M0, Cortex-M4 and RV32, measured and rounded up; tests hold them
 _PER_SUM, _PER_EVENT, _PER_ADDITION, _PER_PLACE, _PER_PAIR = 8, 30, 10, 28, 26
@@ -29,6 +29,8 @@ class Cost(NamedTuple):
 def sums_cost(node: Sums, source: Source) -> Cost:
     """Return the cost of sums to which each place of the input contributes once."""
     events = source.size
+    if isinstance(node, Diagonal):
+        return Cost(events, 0, _PER_SUM * events + (_PER_EVENT + _PER_ADDITION) * events)
     if isinstance(node, Linear):
         outs = len(node.weight)
         additions = events * outs

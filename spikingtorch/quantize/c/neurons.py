@@ -43,6 +43,7 @@ class _Writer:
         self.node, self.sums, self.tables, self.symbol, self.flag = node, sums, tables, symbol, flag
         self.bits = 32 if _largest(node, sums) < 1 << 31 else 64
         self.type = f"int{self.bits}_t"
+        _check_wrap(node, sums)
         self.helpers: set[tuple[str, int]] = set()
 
     def rounded(self, text: str, bits: Any, how: str, name: str) -> str:
@@ -81,11 +82,13 @@ class _Writer:
         for each in self.sums:
             scale = 1 << (finest - each.exponent)
             terms.append(f"({self.type}){each.name}[i]" + (f" * {number(scale)}" if scale > 1 else ""))
-        total, steps = " + ".join(terms), node.fraction_bits - finest
+        total, steps = " + ".join(terms), node.input_bits - finest
         if steps < 0:
             total = self.rounded(f"{total}", -steps, node.rounding, "")
         elif steps:
             total = f"({total}) * {number(1 << steps)}"
+        if node.input_bits < node.fraction_bits:
+            total = f"({total}) * {number(1 << (node.fraction_bits - node.input_bits))}"
         return [f"const {self.type} x = {total};"]
 
     def leaky(self) -> list[str]:
@@ -102,7 +105,8 @@ class _Writer:
         arriving += "" if bias == "0" else f" + {bias}"
         before = f"({self.type})v{self.symbol}[i]"
         held = before if node.kind in ("if", "speck") else self.decayed(before, node.decay, "v")
-        return [*lines, f"{self.type} u = {held} + {arriving};", *self.register("u")]
+        limits = [] if node.kind == "speck" else self.register("u")
+        return [*lines, f"{self.type} u = {held} + {arriving};", *limits]
 
     def xylo(self) -> list[str]:
         node = self.node
@@ -182,8 +186,9 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
     """Return a bound of all numbers that the update of a neuron computes on its way."""
     finest, held = node.sum_exponent, max(-node.low, node.high + 1)
     total = sum(each.bound << (finest - each.exponent) for each in sums)
-    half = 1 << max(finest - node.fraction_bits - 1, 0)
-    x = total + half if finest > node.fraction_bits else total << (node.fraction_bits - finest)
+    half = 1 << max(finest - node.input_bits - 1, 0)
+    x = total + half if finest > node.input_bits else total << (node.input_bits - finest)
+    x <<= node.fraction_bits - node.input_bits
     bias = int(np.abs(node.bias).max())
     products = [held]
     for factor, bits in [each for each in (node.decay, node.decay_synapse) if each is not None]:
@@ -192,6 +197,13 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
     # a membrane, what it was reset by, a current as large as a membrane, and what arrives; the span of a wrap
     span = 4 * held + x + bias + int(np.abs(node.threshold).max())
     return max(*products, total + half, x, span + max(products[1:], default=0) if _grows(node) else span)
+
+
+def _check_wrap(node: Neuron, sums: list[Sum]) -> None:
+    """Raise if a current of Loihi may wrap round twice in a step, where its model wraps it once."""
+    x = sum(each.bound << max(node.fraction_bits - each.exponent, 0) for each in sums)
+    if node.kind == "loihi" and x > node.high - node.low + 2:
+        raise ValueError(f"{node.name}: currents of up to {x} may wrap round twice in a step; take smaller weights")
 
 
 def _grows(node: Neuron) -> bool:

@@ -15,9 +15,9 @@ from spikingtorch.quantize.c.neurons import (
     membrane_type,
     updated,
 )
-from spikingtorch.quantize.c.sums import Source, Target, added, started
+from spikingtorch.quantize.c.sums import Source, Target, added, size_of, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
-from spikingtorch.quantize.integer import Flatten, IntegerModel, Linear, Neuron
+from spikingtorch.quantize.integer import Flatten, IntegerModel, Neuron
 
 # sums are added as they arrive in numbers of at most 32 bits
 _LARGEST_SUM = 1 << 30
@@ -114,7 +114,7 @@ def _bank(program: Program, turn: int, kind: str, name: str, size: int) -> str:
 def _add_sums(
     program: Program, node: Any, symbol: str, source: Source, reach: tuple[int, int], turn: int
 ) -> tuple[Source, Sum]:
-    size = len(node.weight) if isinstance(node, Linear) else int(np.prod(node.output_shape))
+    size = size_of(node)
     low, high = min(reach[0], 0), max(reach[1], 0)
     following = program.model.nodes[int(symbol) + 1 : int(symbol) + 2]
     extra = _shared(following[0] if following else None, node.exponent)

@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from spikingtorch.quantize.c.text import Tables, quotient, signed
-from spikingtorch.quantize.integer import Conv2d, Linear, SumPool2d
+from spikingtorch.quantize.integer import Conv2d, Diagonal, Linear, SumPool2d
 
-Sums: TypeAlias = Linear | Conv2d | SumPool2d
+Sums: TypeAlias = Linear | Conv2d | SumPool2d | Diagonal
 
 
 class Source(NamedTuple):
@@ -36,10 +36,17 @@ class Target(NamedTuple):
     type: str
 
 
+def size_of(node: Sums) -> int:
+    """Return the number of sums."""
+    if isinstance(node, Conv2d | SumPool2d):
+        return int(np.prod(node.output_shape))
+    return len(node.weight) if isinstance(node, Linear) else node.weight.size
+
+
 def started(node: Sums, target: Target, tables: Tables, symbol: str, fresh: bool = True) -> list[str]:
     """Return C that lets the sums begin at the bias; ``fresh`` tells whether the array holds nothing yet."""
-    size = int(np.prod(node.output_shape)) if not isinstance(node, Linear) else len(node.weight)
-    bias = np.zeros(1, np.int8) if isinstance(node, SumPool2d) else node.bias
+    size = size_of(node)
+    bias = node.bias if isinstance(node, Linear | Conv2d) else np.zeros(1, np.int8)
     before = "" if fresh else f"{target.name}[i] + "
     if not bias.any():
         return [f"for (i = 0; i < {size}u; i++) {target.name}[i] = 0;"] if fresh else []
@@ -56,8 +63,13 @@ def started(node: Sums, target: Target, tables: Tables, symbol: str, fresh: bool
 
 def added(node: Sums, source: Source, target: Target, tables: Tables, symbol: str) -> list[str]:
     """Return C that adds what the inputs contribute to the sums."""
-    inner = _row(node, source, target, tables, symbol) if isinstance(node, Linear) else None
-    inner = inner or _window(node, source, target, tables, symbol)  # type: ignore[arg-type]
+    if isinstance(node, Linear):
+        inner = _row(node, source, target, tables, symbol)
+    elif isinstance(node, Diagonal):
+        tables.add(f"w{symbol}", node.weight)
+        inner = [f"{target.name}[q] = ({target.type})({target.name}[q] + {_term(source, f'w{symbol}[q]')});"]
+    else:
+        inner = _window(node, source, target, tables, symbol)
     value = signed(source.low, source.high)
     if source.form == "dense":
         head = [f"for (q = 0; q < {source.size}u; q++) {{", f"    const {value} x = {source.name}[q];"]

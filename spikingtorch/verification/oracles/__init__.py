@@ -5,6 +5,7 @@ the reset (w) and the last spike (s), as in the older package and the papers. Th
 reset, so the two share no line of thought. For a linear recurrence they sum its closed form instead.
 """
 
+from spikingtorch.verification.oracles.chips import loihi_lif, speck_iaf, xylo_lif
 from spikingtorch.verification.oracles.fixed_point import fixed_point_cuba_lif, fixed_point_if, fixed_point_lif
 from spikingtorch.verification.oracles.leaky import (
     adaptive_leaky,
@@ -58,6 +59,7 @@ __all__ = [
     "izhikevich",
     "leaky",
     "leaky_integrator",
+    "loihi_lif",
     "mcpitts",
     "none",
     "quadratic_if",
@@ -67,9 +69,11 @@ __all__ = [
     "reward_modulated_stdp",
     "short_term_plasticity",
     "sigma_delta",
+    "speck_iaf",
     "spiking_decay",
     "stdp",
     "stochastic_leaky",
     "to_value",
     "to_zero",
+    "xylo_lif",
 ]

@@ -1,0 +1,124 @@
+"""Neurons of Xylo, Loihi and Speck in whole numbers: at their limits, with a value for each neuron, and as layers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.functional.firing import spike_count
+from spikingtorch.verification import oracles
+from tests.fused import Scan, assert_same_bits
+
+Whole = NDArray[np.int64]
+NEURONS, T = 300, 60
+
+
+class Lava:
+    """The bit-accurate LIF of lava: one step a call.
+
+    Each decay multiplies in 64 bits, and its product loses 12 bits towards zero. Synaptic input has 6 bits less than
+    the current u, which wraps; the membrane v is clipped.
+    """
+
+    def __init__(self, du: Whole, dv: Whole, vth: Whole, bias: Whole) -> None:
+        self.du, self.dv, self.vth, self.bias = du, dv, vth, bias
+        self.u = self.v = np.zeros_like(du)
+
+    def __call__(self, a_in: Whole) -> tuple[Whole, Whole, Whole]:
+        """Return spikes, currents and membranes."""
+        u = self.decayed(self.u, 4096 - (self.du + 1)) + a_in * 64
+        u = np.where(u > 2**23, u - 2**24, u)
+        self.u = np.where(u <= -(2**23), u + 2**24, u)
+        v = self.decayed(self.v, 4096 - self.dv) + self.u + self.bias
+        v = np.minimum(np.maximum(v, 1 - 2**23), 2**23 - 1)
+        spikes = v > self.vth * 64
+        self.v = v * ~spikes
+        return spikes.astype(np.int64), self.u, self.v
+
+    @staticmethod
+    def decayed(state: Whole, kept: Whole) -> Whole:
+        """Return a state times kept / 2^12."""
+        size: Whole = np.abs(state) * kept // 4096
+        return np.where(state < 0, -size, size)
+
+
+@pytest.mark.parametrize("size", [300, 2000, 20_000, 120_000])
+def test_loihi_is_the_formula_of_lava(size: int) -> None:
+    """Up to inputs with which the current wraps."""
+    rng = np.random.default_rng(size)
+    du, dv = rng.integers(0, 4096, (2, NEURONS))
+    vth, bias = rng.integers(1, 2**17, NEURONS), rng.integers(-4096, 4096, NEURONS) << rng.integers(0, 8, NEURONS)
+    x = rng.integers(-size, size, (T, NEURONS))
+    lava = Lava(du, dv, vth, bias)
+    spikes, u, v = (np.array(each) for each in zip(*map(lava, x), strict=True))
+    reals = torch.tensor(vth / 2.0**6).float(), torch.tensor(bias / 2.0**12).float()
+    layer = st.LoihiLIF(torch.tensor(du), torch.tensor(dv), *reals, returns=("spikes", "i", "v"))
+    assert np.array_equal(layer.du, du)
+    assert np.array_equal(layer.dv, dv)
+    with torch.no_grad():
+        s, i, w = st.MultiStep(layer)(torch.tensor(x / 2.0**6).float()[:, None])
+    assert np.array_equal(s[:, 0], spikes)
+    assert np.array_equal(i[:, 0] * 4096, u)
+    assert np.array_equal(w[:, 0] * 4096, v)
+    assert 0 < spikes.mean() < 1
+
+
+def drawn(rng: np.random.Generator, low: float, high: float, bits: int = 8, shape: Any = NEURONS) -> Tensor:
+    """Return multiples of 2^-bits."""
+    return torch.tensor(np.floor(rng.uniform(low, high, shape) * 2.0**bits) * 2.0**-bits)
+
+
+WIDE = {
+    "xylo_lif": {"leak_syn": (0.0, 1.0), "leak": (0.0, 1.0), "bias": (-60.0, 60.0), "threshold": (0.01, 20.0)},
+    "speck_iaf": {"v_min": (-100.0, 0.0), "threshold": (0.01, 20.0)},
+    "loihi_lif": {"decay_syn": (0.0, 1.0), "decay": (0.0, 1.0), "bias": (-9.0, 9.0), "threshold": (0.0, 900.0)},
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_ranges_are_those_of_integers(name: str) -> None:
+    """Saturated currents and membranes, and as many spikes as there may be."""
+    rng = np.random.default_rng(1)
+    params = {key: drawn(rng, *span) + (2.0**-8 if key == "threshold" else 0.0) for key, span in WIDE[name].items()}
+    xs = drawn(rng, -150.0, 200.0, 10, (T, NEURONS))
+    oracle: Any = getattr(oracles, name)
+    want, last = oracle(xs.numpy(), **{key: value.numpy() for key, value in params.items()})
+    states: Any = {"xylo_lif": F.XyloLIFState, "speck_iaf": F.SpeckIAFState, "loihi_lif": F.LoihiLIFState}
+    given = {key: value.float() for key, value in params.items()} | {"surrogate": F.Triangular()}
+    scan = Scan(getattr(F, f"{name}_step"), F.zeros_state(states[name], xs[0].float()), xs.float(), given)
+    assert scan.exactness == "E"
+    got = scan.run("fused")
+    assert_same_bits(got, scan.run("loop"))
+    assert np.array_equal(got[1], want)
+    for field, value in last.items():
+        assert np.array_equal(getattr(got[0], field), value), field
+    assert want.max() == {"xylo_lif": 31, "speck_iaf": want.max(), "loihi_lif": 1}[name]
+    assert want.max() > 31 or name != "speck_iaf"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_spikes_are_counted_exactly(dtype: torch.dtype) -> None:
+    """At multiples of a threshold and one unit below them, where a quotient may be rounded to a whole number."""
+    rng = np.random.default_rng(0)
+    threshold = rng.integers(1, 2 ** rng.integers(1, 22, 20_000))
+    times = rng.integers(1, np.maximum(2, 2**23 // threshold))
+    for below in (0, 1):
+        u = times * threshold - below
+        count = spike_count(torch.tensor(u, dtype=dtype), torch.tensor(threshold, dtype=dtype), F.Triangular())
+        assert np.array_equal(count, u // threshold)
+        capped = spike_count(torch.tensor(u, dtype=dtype), torch.tensor(threshold, dtype=dtype), F.Triangular(), 31)
+        assert np.array_equal(capped, np.minimum(u // threshold, 31))
+    assert spike_count(torch.tensor([-5.0, -0.0]), 1.0, F.Triangular()).tolist() == [0.0, 0.0]
+
+
+def test_gradients_of_counts_are_those_at_the_nearest_multiple() -> None:
+    u = torch.tensor([0.25, 0.75, 2.75, 9.5], dtype=torch.float64, requires_grad=True)
+    count = spike_count(u, 1.0, F.Triangular(), 3)
+    assert count.tolist() == [0.0, 0.0, 2.0, 3.0]
+    # distances of -0.75, -0.25, -0.25 and 6.5 from the multiples 1, 1, 3 and 3
+    assert torch.autograd.grad(count.sum(), u)[0].tolist() == [0.25, 0.75, 0.75, 0.0]

@@ -1,0 +1,92 @@
+"""``python -m spikingtorch quantize``: a network of a function as integers and files, and refusals in words."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikingtorch.cli.quantize import main
+from spikingtorch.quantize import IntegerModel
+
+MODULE = """
+import torch
+from torch import nn
+from spikingtorch import LIF, FixedPointIF, SpikingNet
+
+def network(*neurons):
+    torch.manual_seed(0)
+    return SpikingNet(nn.Sequential(nn.Linear(6, 4), neurons[0]), 4, mode="step")
+
+def cells():
+    return FixedPointIF(threshold=0.25, fraction_bits=8, membrane_bits=20)
+
+def make():
+    return network(cells()), [((torch.rand(3, 5, 6) < 0.5).float(), torch.arange(3))]
+
+def encoded():
+    return network(cells()), [torch.rand(3, 6)], {"encoder": lambda x: (x[:, None] > torch.rand(3, 5, 6)).float()}
+
+def floats():
+    return network(LIF(decay=0.9)), [torch.ones(3, 5, 6)]
+
+def empty():
+    return network(cells()), []
+"""
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in a folder with a module."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.modules.pop("my_network", None)
+    (tmp_path / "my_network.py").write_text(MODULE)
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        return main(arguments), " ".join("".join(capsys.readouterr()).split())
+
+    return ran
+
+
+def test_files_of_a_network(run: Run) -> None:
+    pytest.importorskip("nir")
+    code, text = run("my_network:make", "--bits", "4", "--c", "net.c", "--nir", "net.nir", "--npz", "net.npz")
+    assert code == 0, text
+    assert "equal, bit for bit (3 samples of 5 steps" in text
+    assert "bytes of RAM" in text
+    for name in ("net.c", "net.h", "net.nir", "net.npz"):
+        assert f"Written to {name} (" in text
+        assert Path(name).exists()
+    assert [type(node).__name__ for node in IntegerModel.load("net.npz").nodes] == ["Linear", "Neuron"]
+
+
+def test_an_encoder_and_a_checkpoint(run: Run) -> None:
+    names: dict[str, object] = {}
+    exec(MODULE, names)
+    model = names["encoded"]()[0]  # type: ignore[operator]
+    for each in model.parameters():
+        each.data.zero_()
+    torch.save(model.state_dict(), "weights.pt")
+    code, text = run("my_network:encoded", "--checkpoint", "weights.pt")
+    assert code == 0, text
+    assert "never fired" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["my_network:make"], "refused: layer '0': its weights are whole numbers of"),
+        (["my_network:floats", "--bits", "4"], "refused: layer '1': LIF computes with numbers that are not whole"),
+        (["my_network:empty"], "the loader gives a NoneType, expected batches of tensors"),
+        (["my_network"], "quantize takes module:factory"),
+        (["my_network:make", "--bits", "4", "--c", "net.txt"], "expected a name that ends in .c"),
+        (["my_network:make", "--checkpoint", "none.pt"], "there is no checkpoint at none.pt"),
+    ],
+)
+def test_refusals(arguments: list[str], says: str, run: Run) -> None:
+    code, text = run(*arguments)
+    assert (code, says in text) == (2, True), text
