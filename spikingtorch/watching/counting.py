@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -95,3 +95,20 @@ def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tens
     found = {id(weight): weight for part in parts for weight in part if id(weight) not in seen}
     seen.update(found)
     return [*found.values()]
+
+
+def bytes_of(module: nn.Module, weights: Iterable[Tensor], *, recurse: bool) -> int:
+    """Return the bytes of some weights of a module; rounded ones take their bits, and their scales nothing.
+
+    A rounded weight is one whose parametrisation has an attribute ``bits``, as those of ``quantize.prepare_qat``.
+    """
+    bits: dict[int, int] = {}
+    for part in module.modules() if recurse else (module,):
+        behind = getattr(part, "parametrizations", None)
+        lists: list[Any] = [*behind.values()] if isinstance(behind, nn.ModuleDict) else []
+        for each in lists:
+            of_each = getattr(each[0], "bits", None)
+            if type(of_each) is int and hasattr(each, "original"):
+                bits |= {id(scale): 0 for scale in each.parameters()} | {id(each.original): of_each}
+    sizes = [weight.numel() * bits.get(id(weight), 8 * weight.element_size()) for weight in weights]
+    return sum([-(-size // 8) for size in sizes])
