@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.layers.rounded import rounded_in
 from spikingtorch.watching.operations import COUNTED, NOTHING, Count
 
 
@@ -98,17 +99,10 @@ def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tens
 
 
 def bytes_of(module: nn.Module, weights: Iterable[Tensor], *, recurse: bool) -> int:
-    """Return the bytes of some weights of a module; rounded ones take their bits, and their scales nothing.
-
-    A rounded weight is one whose parametrisation has an attribute ``bits``, as those of ``quantize.prepare_qat``.
-    """
+    """Return the bytes of some weights of a module; rounded ones take their bits, and their scales nothing."""
     bits: dict[int, int] = {}
     for part in module.modules() if recurse else (module,):
-        behind = getattr(part, "parametrizations", None)
-        lists: list[Any] = [*behind.values()] if isinstance(behind, nn.ModuleDict) else []
-        for each in lists:
-            of_each = getattr(each[0], "bits", None)
-            if type(of_each) is int and hasattr(each, "original"):
-                bits |= {id(scale): 0 for scale in each.parameters()} | {id(each.original): of_each}
+        for each in rounded_in(part):
+            bits |= {id(scale): 0 for scale in each.behind.parameters()} | {id(each.behind.original): each.bits}
     sizes = [weight.numel() * bits.get(id(weight), 8 * weight.element_size()) for weight in weights]
     return sum([-(-size // 8) for size in sizes])
