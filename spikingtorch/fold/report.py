@@ -108,7 +108,8 @@ class Report(NamedTuple):
         texts = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
         memory = [f"memory of large tensors: {self.memory}"] if self.memory else []
         given = [f"x taken as {self.taken}"] if self.taken else []
-        whole = [f"whole numbers: {self.whole}"] if self.whole else []
+        advice = "quantize.to_integer(model, x) says whether the network has integers"
+        whole = [f"whole numbers: {self.whole}; {advice}"] if self.whole else []
         lines = ["  " + "  ".join(row) for row in texts]
         return "\n".join([f"{self.mode}: {self.reason}", *lines, *whole, *memory, *given])
 

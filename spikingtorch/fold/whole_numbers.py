@@ -12,10 +12,11 @@ def whole_numbers(net: nn.Module) -> str:
 
     >>> from spikingtorch import LIF, FixedPointIF
     >>> whole_numbers(nn.Sequential(FixedPointIF(threshold=0.5, fraction_bits=4, membrane_bits=8), LIF()))
-    'neurons of 0, not those of 1; quantize.to_integer(model, x) says whether the network has integers'
+    'neurons of 0, not those of 1'
     """
     weights: dict[int, list[str]] = {}
-    whole, others = [], []
+    whole: list[str] = []
+    others: list[str] = []
     for path, module in net.named_modules():
         for each in rounded_in(module):
             weights.setdefault(each.bits, []).append(path or "net")
@@ -26,5 +27,4 @@ def whole_numbers(net: nn.Module) -> str:
     if not (of_weights or of_neurons):
         return ""
     rest = [f"not {'those' if whole else 'the neurons'} of {', '.join(others)}"] if others else []
-    said = ", ".join([*of_weights, *of_neurons, *rest])
-    return f"{said}; quantize.to_integer(model, x) says whether the network has integers"
+    return ", ".join([*of_weights, *of_neurons, *rest])

@@ -78,7 +78,6 @@ def explanation(content: Content) -> Section:
             " says so for the last call.",
         ),
     ]
-    body += [paragraph(f"Whole numbers: {found.whole}.")] if found.whole else []
     body += [table("What runs each layer", ("layer", "class", "shape", "runs"), rows)] if rows else []
     return Section("runs", "How it runs", joined(body))
 

@@ -216,15 +216,15 @@ def test_which_layers_compute_with_whole_numbers() -> None:
 
     net: Any = nn.Sequential(nn.Linear(5, 4), neurons(), nn.Linear(4, 3), st.LIF())
     model, x = st.SpikingNet(net), torch.rand(2, 7, 5)
-    advice = "; quantize.to_integer(model, x) says whether the network has integers"
-    assert model.explain(x).whole == f"neurons of 1, not those of 3{advice}"
+    assert model.explain(x).whole == "neurons of 1, not those of 3"
     prepare_qat(model, weight_bits=4)
-    assert model.explain(x).whole == f"weights of 0, 2 in 4 bits, neurons of 1, not those of 3{advice}"
+    assert model.explain(x).whole == "weights of 0, 2 in 4 bits, neurons of 1, not those of 3"
     net[3] = neurons()
     found = model.explain(x)
-    assert found.whole == f"weights of 0, 2 in 4 bits, neurons of 1, 3{advice}"
-    assert str(found).splitlines()[-2:] == [f"whole numbers: {found.whole}", f"x taken as {found.taken}"]
+    assert found.whole == "weights of 0, 2 in 4 bits, neurons of 1, 3"
+    advice = "quantize.to_integer(model, x) says whether the network has integers"
+    assert str(found).splitlines()[-2:] == [f"whole numbers: {found.whole}; {advice}", f"x taken as {found.taken}"]
     in_float = st.SpikingNet(nn.Sequential(nn.Linear(5, 4), st.LIF()))
     assert not in_float.explain(x).whole
     assert "whole numbers" not in str(in_float.explain())
-    assert prepare_qat(in_float).explain(x).whole == f"weights of 0 in 8 bits, not the neurons of 1{advice}"
+    assert prepare_qat(in_float).explain(x).whole == "weights of 0 in 8 bits, not the neurons of 1"
