@@ -13,6 +13,7 @@ from spikingtorch.axes import counted
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision, Inputs
 from spikingtorch.fold.unsharded import copied, whole_weights
+from spikingtorch.fold.whole_numbers import whole_numbers
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
@@ -89,6 +90,7 @@ class Report(NamedTuple):
         products: how linear layers and convolutions were computed at the last call; empty before it.
         memory: how the memory of large tensors is handled; empty if no layer makes any.
         taken: how the axes of the input were read.
+        whole: which weights are rounded, and which neurons compute with whole numbers; empty without any.
     """
 
     mode: str
@@ -97,6 +99,7 @@ class Report(NamedTuple):
     products: tuple[ProductReport, ...] = ()
     memory: str = ""
     taken: str = ""
+    whole: str = ""
 
     def __str__(self) -> str:
         rows = [(line.path, line.kind, "x".join(map(str, line.shape)), str(line.backend)) for line in self.layers]
@@ -105,7 +108,10 @@ class Report(NamedTuple):
         texts = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
         memory = [f"memory of large tensors: {self.memory}"] if self.memory else []
         given = [f"x taken as {self.taken}"] if self.taken else []
-        return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts), *memory, *given])
+        advice = "quantize.to_integer(model, x) says whether the network has integers"
+        whole = [f"whole numbers: {self.whole}; {advice}"] if self.whole else []
+        lines = ["  " + "  ".join(row) for row in texts]
+        return "\n".join([f"{self.mode}: {self.reason}", *lines, *whole, *memory, *given])
 
 
 def report(
@@ -157,7 +163,8 @@ def report(
     steps = N * T if taken == "fold" else N
     largest = max([steps * math.prod(layer.shape) * policy.call_form.dtype.itemsize for layer in layers], default=0)
     memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.call_form.device == HOST else ""
-    return Report(taken, reason, tuple(layers), tuple(products), memory, counted(N, T, batch_first))
+    given = counted(N, T, batch_first)
+    return Report(taken, reason, tuple(layers), tuple(products), memory, given, whole_numbers(net))
 
 
 def _remembered(net: nn.Module) -> dict[str, Inputs]:

@@ -19,6 +19,8 @@ from spikingtorch.units import in_columns
 from spikingtorch.watching.network import check_network
 from spikingtorch.watching.recording import record
 
+HEAD = ("layer", "kind", "neurons", "spikes", "saturated", "compared", "different", "bound", "of 2^24")
+
 
 class Difference(NamedTuple):
     """The first difference of a layer: what differs, where, and both numbers.
@@ -90,17 +92,19 @@ class Certificate(NamedTuple):
         """The first row of the chain with a difference, if there is one."""
         return next((row for row in self.rows if row.different), None)
 
-    def __str__(self) -> str:
-        head = ("layer", "kind", "neurons", "spikes", "saturated", "compared", "different", "bound", "of 2^24")
-        body = [
-            (*row[:2], *[f"{number:,}" for number in row[2:7]], f"{row.bound:,}", f"{row.bound / LIMIT:.2%}")
-            for row in self.rows
-        ]
-        lines, rule = in_columns([head, *body], left=2)
-        ran = f"{self.samples} samples of {self.steps} steps; {self.settings}"
-        return "\n".join([lines[0], rule, *lines[1:], rule, f"{self._verdict()} ({ran})"])
+    def cells(self, row: Row) -> tuple[str, ...]:
+        """Return the texts of a row of the table."""
+        numbers = [f"{number:,}" for number in row[2:7]]
+        return (*row[:2], *numbers, f"{row.bound:,}", f"{row.bound / LIMIT:.2%}")
 
-    def _verdict(self) -> str:
+    def __str__(self) -> str:
+        lines, rule = in_columns([HEAD, *map(self.cells, self.rows)], left=2)
+        ran = f"{self.samples} samples of {self.steps} steps; {self.settings}"
+        return "\n".join([lines[0], rule, *lines[1:], rule, f"{self.verdict} ({ran})"])
+
+    @property
+    def verdict(self) -> str:
+        """Whether the numbers are equal, or the first difference, in words."""
         row = self.first
         if row is None:
             silent = [each.name for each in self.rows if not each.spikes and each.kind != "sums"]

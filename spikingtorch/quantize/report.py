@@ -10,6 +10,8 @@ from spikingtorch.quantize.integer import Conv2d, IntegerModel, Ints, Linear, Ne
 from spikingtorch.quantize.proof import bounds_of
 from spikingtorch.units import in_columns
 
+HEAD = ("node", "kind", "output", "grid", "bits", "bound", "additions", "updates", "instructions")
+
 
 class ReportRow(NamedTuple):
     """One node.
@@ -40,30 +42,31 @@ class Report(NamedTuple):
     rows: tuple[ReportRow, ...]
     needs: Needs
 
-    def __str__(self) -> str:
-        head = ("node", "kind", "output", "grid", "bits", "bound", "additions", "updates", "instructions")
-        body = [
-            (
-                *row[:2],
-                "x".join(map(str, row.shape)),
-                f"2^{-row.grid}",
-                str(row.bits or ""),
-                "" if row.bound is None else f"{row.bound:,}",
-                *[f"{number:,}" if number else "" for number in row[6:]],
-            )
-            for row in self.rows
-        ]
-        lines, rule = in_columns([head, *body], left=3)
-        needs, cost = self.needs, self.needs.cost
-        return "\n".join(
-            [
-                *(lines[0], rule, *lines[1:], rule),
-                f"C: {needs.constant_bytes:,} bytes of constants in flash, beside the instructions; "
-                f"{needs.memory_bytes:,} bytes of RAM, beside the stack",
-                f"a step at worst: {cost.additions:,} additions, {cost.updates:,} updates, fewer than "
-                f"{cost.instructions:,} instructions of a Cortex-M0, Cortex-M4 or RV32 processor",
-            ]
+    def cells(self, row: ReportRow) -> tuple[str, ...]:
+        """Return the texts of a row of the table."""
+        return (
+            *row[:2],
+            "x".join(map(str, row.shape)),
+            f"2^{-row.grid}",
+            str(row.bits or ""),
+            "" if row.bound is None else f"{row.bound:,}",
+            *[f"{number:,}" if number else "" for number in row[6:]],
         )
+
+    @property
+    def needed(self) -> tuple[str, str]:
+        """The bytes that the C needs, and the cost of a step at worst, in words."""
+        needs, cost = self.needs, self.needs.cost
+        return (
+            f"C: {needs.constant_bytes:,} bytes of constants in flash, beside the instructions; "
+            f"{needs.memory_bytes:,} bytes of RAM, beside the stack",
+            f"a step at worst: {cost.additions:,} additions, {cost.updates:,} updates, fewer than "
+            f"{cost.instructions:,} instructions of a Cortex-M0, Cortex-M4 or RV32 processor",
+        )
+
+    def __str__(self) -> str:
+        lines, rule = in_columns([HEAD, *map(self.cells, self.rows)], left=3)
+        return "\n".join([lines[0], rule, *lines[1:], rule, *self.needed])
 
 
 def report_of(integer: IntegerModel) -> Report:

@@ -4,6 +4,7 @@ The page is one HTML file that needs neither a network nor scripts. These files 
 
     write           report: measure, draw, write
     batches         the batches of the loader, as pieces of one length for the network
+    integers        a network in whole numbers as integers: their certificate, or the refusal
     measure         rates, silent neurons and operations over all pieces, and records of a few samples
     history         the training history, as curves
     advice          advice on silent and saturated neurons

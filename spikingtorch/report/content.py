@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from spikingtorch.quantize import IntegerError
 from spikingtorch.report.firing import Firing
 from spikingtorch.report.gradients import Checked
 from spikingtorch.report.history import History
 from spikingtorch.report.html import Html
+from spikingtorch.report.integers import Integers
 from spikingtorch.report.measure import Measured
 from spikingtorch.units import counted
 
@@ -39,6 +41,7 @@ class Content(NamedTuple):
         measured: the measurements of the network.
         checks: checks of the gradients of its steps.
         warned: warnings of Python while the network ran.
+        integers: the network as integers, or their refusal; None without whole numbers.
     """
 
     title: str
@@ -49,6 +52,7 @@ class Content(NamedTuple):
     measured: Measured
     checks: list[Checked]
     warned: list[str]
+    integers: Integers | IntegerError | None
 
     @property
     def firing(self) -> list[Firing]:

@@ -31,6 +31,7 @@ def summary_table(content: Content) -> Section:
     caption = f"Means for one sample and its {found.steps:g} steps, from {content.seen}"
     body = [
         table(caption, HEAD, rows, numbers=_NUMBERS, foot=True),
+        paragraph(found.in_memory),
         *_beside_ann(content),
         paragraph(found.not_counted, class_="soft"),
     ]

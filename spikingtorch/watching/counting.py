@@ -2,13 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.layers.rounded import rounded_in
 from spikingtorch.watching.operations import COUNTED, NOTHING, Count
 
 
@@ -95,3 +96,13 @@ def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tens
     found = {id(weight): weight for part in parts for weight in part if id(weight) not in seen}
     seen.update(found)
     return [*found.values()]
+
+
+def bytes_of(module: nn.Module, weights: Iterable[Tensor], *, recurse: bool) -> int:
+    """Return the bytes of some weights of a module; rounded ones take their bits, and their scales nothing."""
+    bits: dict[int, int] = {}
+    for part in module.modules() if recurse else (module,):
+        for each in rounded_in(part):
+            bits |= {id(scale): 0 for scale in each.behind.parameters()} | {id(each.behind.original): each.bits}
+    sizes = [weight.numel() * bits.get(id(weight), 8 * weight.element_size()) for weight in weights]
+    return sum([-(-size // 8) for size in sizes])

@@ -13,7 +13,7 @@ from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.surroundings import uncompiled
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.copies import on_copy
-from spikingtorch.watching.counting import Counting, weights_of
+from spikingtorch.watching.counting import Counting, bytes_of, weights_of
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.operations import Count, recurrent
 from spikingtorch.watching.processes import gathered
@@ -33,6 +33,9 @@ def summary(
     neurons), transposed convolutions, average pooling and recurrent weights. Weights may be parameters or computed from
     them. Parameters that several layers share count once. The energy is the energy of arithmetic alone on hardware that
     skips zeros. Nothing is measured.
+
+    The bytes of the weights are those of all parameters in their dtype. Weights that ``quantize.prepare_qat`` rounds
+    take as many bits as they are rounded to, and their scales, which are powers of two, nothing.
 
     Args:
         model: the network. A copy of it runs, in the same training mode; states, statistics, random numbers and all
@@ -96,7 +99,10 @@ def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: i
     for name, module in net.named_modules():
         own = weights_of(module, recurse=name in spikes, seen=known)
         numbers, counts = sum(weight.numel() for weight in own), counting.found.get(name, [])
-        row = Row(name or "(network)", getattr(module, "original_name", type(module).__name__), (), numbers, None)
+        size = bytes_of(module, own, recurse=name in spikes)
+        row = Row(
+            name or "(network)", getattr(module, "original_name", type(module).__name__), (), numbers, None, (), size
+        )
         if isinstance(module, StepLayer) and name in spikes:
             own_spikes = spikes[name]
             counts = [recurrent(module, own_spikes)]

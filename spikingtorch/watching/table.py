@@ -30,6 +30,7 @@ class Row(NamedTuple):
             such as LI.
         counts: operations of a sample over all steps, as the mean of the batch, one for each place of the network that
             calls the layer.
+        weight_bytes: what its parameters take; rounded weights, as of ``quantize.prepare_qat``, take their bits.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     parameters: int
     rate: float | None
     counts: tuple[Count, ...] = ()
+    weight_bytes: int = 0
 
     @property
     def dense(self) -> float:
@@ -76,6 +78,11 @@ class Summary(NamedTuple):
     def parameters(self) -> int:
         """Number of parameters."""
         return sum(row.parameters for row in self.rows)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters; rounded weights take their bits."""
+        return sum(row.weight_bytes for row in self.rows)
 
     @property
     def dense(self) -> float:
@@ -122,10 +129,16 @@ class Summary(NamedTuple):
         """Sentences about operations that are not counted."""
         return NOT_COUNTED + (f" No operation was seen of {', '.join(self.unseen)}." if self.unseen else "")
 
+    @property
+    def in_memory(self) -> str:
+        """A sentence about the bytes of the weights."""
+        return f"Weights: {self.weight_bytes:,} bytes; rounded ones take their bits."
+
     def __str__(self) -> str:
         lines, rule = in_columns([HEAD, *map(self.cells, self.rows), self.last], left=3)
         ratio = f"; the spiking network takes {self.beside_ann} as much" if self.beside_ann else ""
         notes = [
+            self.in_memory,
             f"For one sample and its {self.steps:g} steps: additions for spikes (ACs) at {self.addition:g} pJ, "
             f"multiply-adds for graded inputs (MACs) at {self.mac:g} pJ (45 nm).",
             f"An ANN of this shape: {abbreviated(self.dense / self.steps)} MACs, {_joules(self.energy_of_ann)}{ratio}.",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.fold.policy import FoldPolicy, Mode
+from spikingtorch.quantize import prepare_qat
 from tests.fold_nets import network, train
 from tests.nets_that_step import Two
 
@@ -207,3 +208,23 @@ def test_layers_of_a_network_that_is_not_traced_to_its_end(branches: bool, mode:
     assert all(line.backend.backend == "fused" for line in model.explain().layers)
     model.reset()
     assert model.explain().layers == ()  # as long as no call has reached them
+
+
+def test_which_layers_compute_with_whole_numbers() -> None:
+    def neurons() -> st.FixedPointIF:
+        return st.FixedPointIF(threshold=0.5, fraction_bits=6, membrane_bits=12)
+
+    net: Any = nn.Sequential(nn.Linear(5, 4), neurons(), nn.Linear(4, 3), st.LIF())
+    model, x = st.SpikingNet(net), torch.rand(2, 7, 5)
+    assert model.explain(x).whole == "neurons of 1, not those of 3"
+    prepare_qat(model, weight_bits=4)
+    assert model.explain(x).whole == "weights of 0, 2 in 4 bits, neurons of 1, not those of 3"
+    net[3] = neurons()
+    found = model.explain(x)
+    assert found.whole == "weights of 0, 2 in 4 bits, neurons of 1, 3"
+    advice = "quantize.to_integer(model, x) says whether the network has integers"
+    assert str(found).splitlines()[-2:] == [f"whole numbers: {found.whole}; {advice}", f"x taken as {found.taken}"]
+    in_float = st.SpikingNet(nn.Sequential(nn.Linear(5, 4), st.LIF()))
+    assert not in_float.explain(x).whole
+    assert "whole numbers" not in str(in_float.explain())
+    assert prepare_qat(in_float).explain(x).whole == "weights of 0 in 8 bits, not the neurons of 1"

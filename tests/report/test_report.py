@@ -83,8 +83,9 @@ def test_table_is_that_of_summary(page: Page, model: st.SpikingNet, batches: lis
     rows = page.table("Means for one sample and its 7 steps, from 10 samples of 2 batches")
     want = [re.split(r"  +", line.strip()) for line in str(found).splitlines()]
     shown = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row if cell] for row in rows]
-    assert shown == [want[0], *want[2 : len(found.rows) + 2], want[-5]]
+    assert shown == [want[0], *want[2 : len(found.rows) + 2], want[-6]]
     assert f"{found.energy / found.energy_of_ann:.2g} times the energy" in page.words
+    assert found.in_memory in page.words
     assert "Not counted: neurons, biases" in page.words
 
 

@@ -287,7 +287,8 @@ def test_the_table_shows_both() -> None:
     torch.manual_seed(0)
     model = st.SpikingNet(nn.Sequential(nn.Linear(20, 30), st.LIF(v0=0.05), nn.Linear(30, 10), st.LI()))
     found = st.summary(model, draw(N, T, 20))
-    head, _, first, *_, last, _, note, ann, _ = str(found).splitlines()
+    head, _, first, *_, last, _, weights, note, ann, _ = str(found).splitlines()
+    assert weights == "Weights: 3,760 bytes; rounded ones take their bits."
     assert head.split()[5:] == ["dense", "ACs", "MACs", "energy"]
     assert first.split()[4:] == ["2.4k", "0", "2.4k", f"{4.6 * 2.4:.3g}", "nJ"]
     assert last.split()[2] == "3.6k"

@@ -9,6 +9,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch.quantize import prepare_qat, remove_qat
 from spikingtorch.watching.table import ADDITION, MULTIPLICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -170,3 +171,29 @@ def test_rates_are_of_what_spikes() -> None:
     fires.threshold = 0.0
     rows = {row.name: row for row in st.summary(st.SpikingNet(net), torch.rand(2, 9, 4)).rows}
     assert rows["4"].rate is None
+
+
+def test_bytes_of_rounded_weights_are_their_bits() -> None:
+    """Weights take their bits; biases and learned parameters of neurons those of float, and scales none."""
+    recurrent = nn.Linear(5, 5, bias=False)
+    shared = nn.Linear(5, 5)
+    net = nn.Sequential(nn.Linear(7, 5), st.LIF(recurrent=recurrent), shared, st.LIF(learnable="tau"), shared, st.LIF())
+    model, x = st.SpikingNet(net), torch.rand(2, 6, 7)
+    in_float = st.summary(model, x)
+    assert in_float.weight_bytes == 4 * in_float.parameters == 4 * (7 * 5 + 5 + 25 + 25 + 5 + 1)
+    assert f"Weights: {in_float.weight_bytes:,} bytes;" in str(in_float)
+    assert st.summary(model.double(), x.double()).weight_bytes == 8 * in_float.parameters
+    choices: list[Any] = [{}, {"per_channel": True}, {"scale": "learned"}, {"per_channel": True, "scale": "learned"}]
+    for options in choices:
+        rounded = prepare_qat(model.float(), weight_bits=3, **options)
+        found = st.summary(rounded, x)
+        bits = {"0": 3 * 35 + 7, "1": 3 * 25 + 5, "2": 3 * 25 + 5}  # up to whole bytes
+        assert {row.name: row.weight_bytes for row in found.rows if row.weight_bytes} == {
+            "0": bits["0"] // 8 + 4 * 5,
+            "1": bits["1"] // 8,
+            "2": bits["2"] // 8 + 4 * 5,
+            "3": 4,
+        }, options
+        assert [(row.name, row.dense) for row in found.rows] == [(row.name, row.dense) for row in in_float.rows]
+        model = remove_qat(rounded)
+    assert st.summary(model, x).weight_bytes == in_float.weight_bytes
