@@ -32,6 +32,7 @@ class _Way(Protocol):
 
     def get_past(self) -> dict[str, Tensor]:
         """Return copies of what is known of the past after the last step, but for the state of the network."""
+        ...
 
     def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
         """Continue from memories of the layers, and from what ``get_past`` returned."""

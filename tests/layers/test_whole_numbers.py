@@ -147,9 +147,9 @@ def test_an_overflow_that_is_an_error(mode: Any) -> None:
 
 
 def test_noise_that_overflows_does_not_keep_a_network_from_folding() -> None:
-    net = nn.Sequential(nn.Linear(3, 4, bias=False), st.FixedPointIF(fraction_bits=14, overflow="error"))
-    with torch.no_grad():
-        net[0].weight.fill_(4.0)
+    linear = nn.Linear(3, 4, bias=False)
+    nn.init.constant_(linear.weight, 4.0)
+    net = nn.Sequential(linear, st.FixedPointIF(fraction_bits=14, overflow="error"))
     model = st.SpikingNet(net, warn_silent=False)
     assert not model(torch.zeros(2, 5, 3)).any()
     assert model.explain().mode == "fold"
