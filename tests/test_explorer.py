@@ -40,8 +40,10 @@ def node(code: str, given: Any = None) -> Any:
 PAGE: dict[str, Any] = node("() => ({...N, RESETS: Object.keys(N.RESETS)})")
 CATALOGUE: dict[str, Any] = PAGE["CATALOGUE"]
 RESETS: list[str] = PAGE["RESETS"]
-# without a memory; with two inputs; filters of spikes; another name of CoarseLIF
+# without a memory; with two inputs; filters of spikes; another name of CoarseLIF; of whole numbers, whose curves are
+# those of IF, LIF and CubaLIF in steps
 LEFT_OUT = {"McPitts", "BioLIF", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay", "SpikingLayer"}
+LEFT_OUT |= {"FixedPointIF", "FixedPointLIF", "FixedPointCubaLIF", "XyloLIF", "LoihiLIF", "SpeckIAF"}
 
 
 def case(name: str, seed: int) -> dict[str, Any]:

@@ -182,6 +182,7 @@ def test_the_table_holds_every_public_name() -> None:
     around |= {"detached", "fire", "heaviside", "recorded", "scan", "zeros_state"}
     around |= {"FixedPoint", "Overflow", "Rounding", "overflow_to_nan", "saturate", "wrap"}
     around |= {"round_floor", "round_half_even", "round_half_up", "round_trunc"}
+    around |= {"Linearized", "Online", "OnlineState", "Partials", "online"}  # tests/learning/test_online_twin.py
     assert public - NO_EQUATION == tabled | around
 
 

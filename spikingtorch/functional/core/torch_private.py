@@ -112,6 +112,7 @@ ATTRIBUTES = {
     "torch.nn.Module": (
         *("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"),
         *("_backward_hooks", "_backward_pre_hooks", "_non_persistent_buffers_set"),
+        *("_forward_pre_hooks_with_kwargs", "_load_state_dict_pre_hooks"),
     ),
     "torch.nn.Conv2d": ("_conv_forward", "_reversed_padding_repeated_twice"),
     "torch.Tensor": ("_version", "_base", "_is_zerotensor"),

@@ -37,6 +37,7 @@ def fixed_point_if_step(
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).
 
+    >>> import torch
     >>> state = FixedPointIFState(v=torch.tensor([0.25, 0.25]))
     >>> fixed_point_if_step(state, torch.tensor([0.3, 0.75]), grid=FixedPoint(fraction_bits=2, membrane_bits=4))
     (FixedPointIFState(v=tensor([0.5000, 0.0000])), tensor([0., 1.]))
@@ -88,6 +89,7 @@ def fixed_point_lif_step(
     inference", CVPR 2018, doi:10.1109/CVPR.2018.00286, of the arithmetic; Y. Bengio, N. Leonard, A. Courville,
     arXiv:1308.3432, of straight-through gradients.
 
+    >>> import torch
     >>> state = FixedPointLIFState(v=torch.tensor([0.75, -0.75]))
     >>> fixed_point_lif_step(state, torch.zeros(2), decay=0.5, grid=FixedPoint(fraction_bits=2, membrane_bits=4))
     (FixedPointLIFState(v=tensor([ 0.2500, -0.5000])), tensor([0., 0.]))
