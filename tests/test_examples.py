@@ -41,7 +41,7 @@ ARGUMENTS = {
     "neurons": [],
 }
 # trains two networks, converts them several times, and draws; draws all neurons; compile with JAX, for long
-LONG = {"convert", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
+LONG = {"convert", "integers", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["jax_digits"] = "of the output spikes are the same"
 SAYS["long_sequence"] = "recompute=True: "

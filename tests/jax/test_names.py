@@ -20,8 +20,8 @@ TORCH_ALONE = {
     "event_conv2d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
     "event_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",
 }
-# gradients that run forward in time: in JAX, a jvp of the step inside a scan has them, as jax_reference/influence.py does
-TORCH_ALONE |= dict.fromkeys(("Linearized", "Online", "OnlineState", "Partials", "online"), "jax.jvp of a step has them")
+# gradients that run forward in time, which JAX has by a jvp of the step, as jax_reference/influence.py does
+TORCH_ALONE |= dict.fromkeys(("Linearized", "Online", "OnlineState", "Partials", "online"), "jax.jvp of a step")
 # methods of torch's classes that JAX does not have, with the reason
 METHODS_OF_TORCH_ALONE = {
     "Triangular.support": "it tells layers that skip zeros which gradients are zero",
