@@ -158,6 +158,7 @@ def test_a_step_that_has_changed_before_the_backward_pass_is_an_error() -> None:
     out().backward()
 
 
+@pytest.mark.filterwarnings("ignore:scan. step_of_numpy ran on the Python loop")
 @pytest.mark.parametrize("kind", ["torch", "numpy", "python", "global"])
 def test_generators_that_a_second_run_would_not_repeat_are_refused(kind: str) -> None:
     of_torch, of_numpy, of_python = torch.Generator(), np.random.default_rng(3), random.Random(3)

@@ -61,13 +61,18 @@ class Draw(NamedTuple):
         return min([u.abs().min().item() for u in (*seen.membranes, *chances)], default=np.inf)
 
 
+def on_grid(case: Case, numbers: Any) -> Any:
+    """Return numbers as whole multiples of the unit of a neuron that has one."""
+    return numbers if case.lsb is None else numbers // case.lsb * case.lsb
+
+
 def draw(case: Case, T: int, layout: str, form: str, seed: int = 0) -> Draw:
     """Draw inputs, a state between rest and threshold, and parameters."""
     rng = np.random.default_rng(seed)
     shape, dim = LAYOUTS[layout]
     streams = [torch.tensor(rng.uniform(*span, size=(T, *shape))) for span in case.inputs]
     start = case.initial(tuple(streams) if len(streams) > 1 else streams[0])
-    state = jax.tree.map(lambda s: s + torch.tensor(rng.uniform(0.0, 0.05, size=shape)), start)
+    state = jax.tree.map(lambda s: on_grid(case, s + torch.tensor(rng.uniform(0.0, 0.05, size=shape))), start)
     forms = {"number": None, "static": None, "0-d": (), "per neuron": shape[-1:], "per channel": (*shape[:-1], 1)}
     axes: list[Any] = [*forms.values(), shape] if form == "mixed" else [forms.get(form, shape)]
 
@@ -78,6 +83,8 @@ def draw(case: Case, T: int, layout: str, form: str, seed: int = 0) -> Draw:
 
     xs = [x.movedim(0, dim) for x in streams]
     params = {name: parameter(k, span) for k, (name, span) in enumerate(case.params.items())}
+    # a threshold off the grid keeps membranes apart from it
+    params |= {name: on_grid(case, value) for name, value in params.items() if name != "threshold"}
     return Draw(case, state, tuple(xs) if len(xs) > 1 else xs[0], params, dim, form)
 
 
