@@ -7,7 +7,7 @@ The backward pass needs the tensors of a chunk only while it goes through this c
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from spikingtorch.functional.core.surroundings import RandomNumbers, same_random_numbers
 from spikingtorch.functional.core.torch_private import forward_level, peek_interpreter_stack, pytree
 
 S = TypeVar("S")
@@ -86,15 +87,21 @@ def scan_chunks(
 
 def _twice(run: Callable[[S, Any], tuple[S, Out]], state: S, x: Any, check: Callable[[], None]) -> tuple[S, Out]:
     leaves, form = pytree.tree_flatten((state, x))
-    first = [True]
+    numbers: list[RandomNumbers] = []  # those of the first run, which the second one draws again
 
     def again(*leaves: Tensor) -> tuple[S, Out]:
-        repeats = not first
-        first.clear()
-        if repeats:
-            check()
-        with torch.inference_mode(False) if repeats else nullcontext():  # the backward pass may run in it
-            return run(*pytree.tree_unflatten(leaves, form))
+        work = partial(run, *pytree.tree_unflatten(leaves, form))
+        if not numbers:
+            numbers.append(RandomNumbers.now(leaves[-1].device))
+            return work()
+        check()
+
+        def repeated() -> tuple[S, Out]:
+            numbers[0].put_back()
+            with torch.inference_mode(False):  # the backward pass may run in it
+                return work()
+
+        return same_random_numbers(numbers[0].device, repeated)
 
     found: tuple[S, Out] = checkpoint(again, *leaves, use_reentrant=False)
     return found
