@@ -84,6 +84,14 @@ def test_backend_compile() -> None:
     assert_close(results(row, "compile", recompute=16), results(row, "loop"))
 
 
+def test_a_note_of_the_compiler_is_no_change() -> None:
+    decay = trained(2, N)
+    _, spikes = F.scan(F.lif_step, F.LIFState(numbers(1, N)), numbers(0, T, N), params={"decay": decay}, recompute=5)
+    torch._dynamo.mark_dynamic(decay, 0)  # as torch.compile does by itself, when a size has changed
+    spikes.sum().backward()
+    assert decay.grad is not None
+
+
 @pytest.mark.parametrize("dim", [0, 1, -2])
 def test_trees_and_axes(dim: int) -> None:
     def run(recompute: Any) -> Any:

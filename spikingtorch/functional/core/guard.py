@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.bytecode import content_of
+from spikingtorch.functional.core.torch_private import is_note_of_compiler
 
 _MISSING = object()
 _END = (object(),)  # behind the last object, so that a container that has grown differs
@@ -26,13 +27,19 @@ _call: Any = call  # of a function with an argument, which type checkers do not 
 
 
 def form_of(value: Any) -> Any:
-    """Return all that code can ask of a tensor, except its numbers and its identity."""
+    """Return all that code can ask of a tensor, except its numbers, its identity and the values of its attributes."""
     if not isinstance(value, Tensor):
         return value
     layout = value.layout
     strides = value.stride() if layout is _STRIDED else None
-    graph = value.requires_grad, value.grad_fn is None, bool(value.__dict__)
+    graph = value.requires_grad, value.grad_fn is None, *attributes_of(value)
     return type(value), value.shape, value.dtype, value.device, layout, strides, graph
+
+
+def attributes_of(tensor: Tensor) -> dict[str, Any]:
+    """Return the attributes that were set on a tensor, without the notes that torch's compiler makes there."""
+    own = tensor.__dict__
+    return {name: item for name, item in own.items() if not is_note_of_compiler(name)} if own else own
 
 
 class _Place(NamedTuple):
@@ -192,12 +199,19 @@ class Guard:
             self._note(_Place(name, value.get_state, state, torch.equal, partial(value.set_state, state)))
 
     def watch_form(self, tensor: Tensor) -> None:
-        """Watch the form of a tensor."""
-        reference, trained = weakref.ref(tensor), tensor.requires_grad
+        """Watch the form of a tensor, and its attributes."""
+        reference, trained, own = weakref.ref(tensor), tensor.requires_grad, attributes_of(tensor)
+        if own:
+            self.watch_names(vars(tensor), own)
+        names = [*own]
 
         def put_back() -> None:
-            if (alive := reference()) is not None and alive.requires_grad != trained:
+            if (alive := reference()) is None:
+                return
+            if alive.requires_grad != trained:
                 alive.requires_grad_(trained)
+            for name in {*attributes_of(alive)}.difference(names):
+                delattr(alive, name)
 
         self._note(_Place("a tensor", lambda: form_of(reference()), form_of(tensor), eq, put_back))
 

@@ -199,6 +199,11 @@ def compiler_is_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
+def is_note_of_compiler(name: str) -> bool:
+    """Return True if an attribute of a tensor is one that ``torch.compile`` sets, on sizes that may change."""
+    return "_dynamo_" in name or name == "_specialize_on"
+
+
 def cached_parametrizations() -> int:
     """Return how many blocks of ``parametrize.cached()`` are open."""
     return int(getattr(sys.modules.get("torch.nn.utils.parametrize"), "_cache_enabled", 0))

@@ -29,7 +29,7 @@ from spikingtorch.functional.core.bytecode import (
     reads_of,
     slots_of,
 )
-from spikingtorch.functional.core.guard import Guard, form_of
+from spikingtorch.functional.core.guard import Guard, attributes_of, form_of
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.sharing import plain
 from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
@@ -278,7 +278,7 @@ class _SnapshotWalk:
             return None
         self.tensors.append(tensor)
         self.guard.watch_form(tensor)
-        return form_of(tensor), self._mapping(vars(tensor), "attributes of a tensor")
+        return form_of(tensor), *((name, self.of(item)) for name, item in attributes_of(tensor).items())
 
     def _named(self, name: str, value: Any) -> Any:
         """Return the part of the key for a value that is called only by code that reads its name."""
