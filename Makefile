@@ -2,7 +2,8 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, docs, test-gpu-text, test-cross, other versions
+# make test-long    what is long by nature: long tests, more of the long tables, fuzzers, AddressSanitizer, docs, test-gpu-text, test-cross, other versions
+# make test-night    the whole of every long table, and what is longer still
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
@@ -26,7 +27,7 @@ TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
+.PHONY: help train test coverage check test-long test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -50,8 +51,8 @@ check: lint
 
 MINUTES ?= 7
 test-long: .venv/.dev
-	@echo "== pytest: long tests, and the cases of long tables that make test leaves out"
-	@$(BIN)/python -m pytest -n $(WORKERS) -m long $(ARGS)
+	@echo "== pytest: long tests, and more cases of long tables"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "long and not night" --durations=10 $(ARGS)
 	@echo "== $(MINUTES) minutes of each fuzzer"
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.jax_scan --minutes 2 --seed 900 & jax=$$!; \
@@ -61,8 +62,12 @@ test-long: .venv/.dev
 	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test-gpu-text
 	@$(MAKE) --no-print-directory test-cross
-	@$(MAKE) --no-print-directory test-oldest ARGS='-m "not long" $(OF_VERSIONS)'
-	@$(MAKE) --no-print-directory test-newest ARGS='-m "not long" $(OF_VERSIONS)'
+	@$(MAKE) --no-print-directory test-oldest ARGS='-m "not (long or night)" $(OF_VERSIONS)'
+	@$(MAKE) --no-print-directory test-newest ARGS='-m "not (long or night)" $(OF_VERSIONS)'
+
+test-night: .venv/.dev
+	@echo "== pytest: all cases of long tables, and what is longer still"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m night $(ARGS)
 
 # what meets parts of torch that change from release to release: its modes, its compiler, transforms, graphs and numbers
 OF_VERSIONS := $(addprefix tests/,functional/core functional/test_transforms.py functional/test_compiled.py \

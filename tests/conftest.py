@@ -21,19 +21,22 @@ from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
 from tests.torch_threads import on_threads
 
-# make test runs one in so many cases of a long table, make test-long the others
-EVERY = 32
+# make test runs one in so many cases of a long table, make test-long one in so many of the others, make test-night all
+EVERY, EVERY_LONG = 64, 5
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as long what is left out of the tables that are sampled: the same cases each time, the first never."""
+    """Mark what is left out of the tables that are sampled: the same cases each time, the first of a table never."""
     seen: Counter[str] = Counter()
     for item in items:
         if item.get_closest_marker("sampled") is not None:
             table = item.nodeid.partition("[")[0]
-            if seen[table] and crc32(item.nodeid.encode()) % EVERY:
+            late, night = divmod(crc32(item.nodeid.encode()), EVERY_LONG)
+            if seen[table] and late % EVERY:
                 item.add_marker(pytest.mark.long)
+            if seen[table] and night and item.get_closest_marker("long") is not None:
+                item.add_marker(pytest.mark.night)
             seen[table] += 1
 
 

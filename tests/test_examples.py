@@ -40,8 +40,9 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
-# trains two networks, converts them several times, and draws; draws all neurons; compile with JAX, for long
-LONG = {"convert", "integers", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching"}
+# train several networks, draw all neurons, compile with JAX, or start processes
+LONG = {"convert", "integers", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching", "own_neurons"}
+LONG |= {"izhikevich", "vowels", "online_learning", "distributed", "long_sequence", "ensemble_tau", "exchange"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["jax_digits"] = "of the output spikes are the same"
 SAYS["long_sequence"] = "recompute=True: "

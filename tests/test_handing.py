@@ -49,6 +49,7 @@ def twice(model: SpikingNet) -> Tensor:
     return torch.stack([model(INPUTS), model(INPUTS, MASK)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", [After, ByName, Required, Block])
 def test_a_network_that_is_changed_hands_init_to_its_new_modules(kind: Any, mode: Any) -> None:

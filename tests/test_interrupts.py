@@ -231,6 +231,7 @@ def test_proofs_that_are_interrupted_count_for_nothing() -> None:
         model.mode = "auto"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WAYS)
 def test_an_interrupted_call_leaves_everything_as_it_was(name: str) -> None:
     points = points_in(WAYS[name])

@@ -257,6 +257,7 @@ BEHAVIOUR |= {
 FIRST = ["used again until ten calls do not need it", "release gives memory back at once"]
 
 
+@pytest.mark.long
 @glibc
 @pytest.mark.parametrize("names", [FIRST, pytest.param([*BEHAVIOUR], marks=pytest.mark.long)], ids=["first", "all"])
 def test_what_becomes_of_freed_memory(names: list[str]) -> None:
@@ -264,6 +265,7 @@ def test_what_becomes_of_freed_memory(names: list[str]) -> None:
     assert found == {name: BEHAVIOUR[name][1].split() for name in names}
 
 
+@pytest.mark.long
 @glibc
 @pytest.mark.sampled
 @pytest.mark.parametrize(
@@ -307,11 +309,13 @@ print(int(next(line for line in open("/proc/self/status") if line.startswith("Vm
     assert kept < 1.1 * returned
 
 
+@pytest.mark.long
 @glibc
 def test_other_settings_of_the_allocator_do_not_matter() -> None:
     assert run("train()\nprint(told())", MALLOC_ARENA_MAX="2", GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ["True"]
 
 
+@pytest.mark.long
 @glibc
 def test_another_allocator_is_left_alone(tmp_path: Path) -> None:
     source, library = tmp_path / "own.c", tmp_path / "own.so"

@@ -368,6 +368,7 @@ def test_where_nothing_runs_again(call: Any, what: str) -> None:
         call(model, draw(1, N, T, FEATURES))
 
 
+@pytest.mark.long
 def test_without_gradients_it_changes_nothing() -> None:
     model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES)
     twin = copy.deepcopy(model)

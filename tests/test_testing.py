@@ -74,6 +74,7 @@ def infinite_gradient(state: State, x: Any, **params: Any) -> Any:
     return state, out | {"u": out["u"] + jnp.sqrt(jnp.abs(x - jax.lax.stop_gradient(x) + 0.0))}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [(wrong_value, "state.a"), (wrong_gradient, "d xs"), (nan_gradient, "d xs"), (infinite_gradient, "d xs")],
@@ -85,6 +86,7 @@ def test_a_wrong_twin_is_found(wrong: Any, named: str) -> None:
         check_twin(adaptive, wrong, state, xs, params=params)
 
 
+@pytest.mark.long
 def test_a_wrong_compiled_loop_of_the_twin_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A right twin, and a rule of JAX that makes another operation of it: "loop" does not see it, "fused" does."""
     state, xs, params = inputs()
@@ -178,6 +180,7 @@ WHOLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 SPIKE = r"state\.v does not follow the spike: the step branches on the spike"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
@@ -211,6 +214,7 @@ class Slopes(NamedTuple):
     gain: Any
 
 
+@pytest.mark.long
 def test_tensors_deep_inside_params_are_compared() -> None:
     def step(state: F.LIFState, x: Tensor, *, slopes: Slopes, surrogate: F.Surrogate) -> Any:
         return F.lif_step(state, x, decay=slopes.decay, gain=slopes.gain, surrogate=surrogate)
@@ -242,6 +246,7 @@ class Refractory(NamedTuple):
     rest: Any
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("count", [torch.int32, torch.int64])
 def test_a_counter_in_the_state_is_compared_exactly(count: torch.dtype) -> None:
     def step(state: Refractory, x: Tensor, *, surrogate: F.Surrogate = F.Arctan()) -> Any:  # noqa: B008

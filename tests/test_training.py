@@ -65,6 +65,7 @@ def test_resumed_run_equals_one_that_never_stopped(out: Path, tmp_path: Path, ca
     assert "Resumed after epoch 1: test accuracy" in text
 
 
+@pytest.mark.long
 def test_new_run_keeps_the_earlier_one_and_other_files(out: Path) -> None:
     (out / "thesis.txt").write_text("years of work")
     earlier = (out / "checkpoint.pt").read_bytes()
@@ -112,6 +113,7 @@ def test_interrupt_while_libraries_are_imported_ends_quietly(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_two_runs_in_one_folder(out: Path, capsys: Captured) -> None:
     with checkpoint.locked(out):
         assert run(out, "--epochs", "1") == 1
@@ -189,6 +191,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.long
 def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"weights": torch.ones(3)})

@@ -109,6 +109,7 @@ COMPILE_CASES = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize(("how", "name", "mode"), COMPILE_CASES)
 def test_compiled(how: str, name: str, mode: Any) -> None:

@@ -83,6 +83,7 @@ def assert_as_the_oracle(network: Network, way: Way, mode: Any) -> None:
     assert_close(cut(model.get_state()), cut(state))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "way", "mode"), [*cases()])
 def test_is_as_the_oracle(name: str, way: str, mode: str) -> None:
     assert_as_the_oracle(NETWORKS[name], WAYS[way], mode)

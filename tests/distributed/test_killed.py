@@ -63,6 +63,7 @@ def killed(folder: Path, wrap: str) -> list[str]:
     return ["-m", "tests.distributed.killed", str(folder), wrap, str(UNTIL)]
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     with on_threads(1):
         assert run_and_kill(tmp_path, [sys.executable, *killed(tmp_path, "plain")], 1, 0) == -signal.SIGKILL
@@ -77,7 +78,7 @@ def wholes(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.night) for seed in range(1, 5))])
 @pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
 def test_torchrun_starts_ranks_anew_and_they_end_with_the_same_bits(
     wholes: Callable[[str], list[Any]], tmp_path: Path, wrap: str, seed: int

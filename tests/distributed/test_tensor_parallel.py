@@ -155,6 +155,7 @@ def of_two(ranks: Ranks) -> dict[tuple[str, str], list[tuple[float, str]]]:
     return {key: [each[i] for each in found] for i, key in enumerate(RUNS)}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("key", RUNS, ids=", ".join)
 def test_split_neurons_equal_those_of_one_process(
     key: tuple[str, str], of_two: dict[tuple[str, str], list[tuple[float, str]]]

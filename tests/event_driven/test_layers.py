@@ -19,6 +19,7 @@ from tests.rounding import assert_as_exact, changed
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("options", [{"mode": "fold"}, {"mode": "step"}, {"time_chunk": 3}], ids=str)
 def test_as_dense(options: dict[str, Any], density: float, runs: list[int]) -> None:

@@ -153,6 +153,7 @@ def resetting(u: Tensor, spike: Tensor, threshold: Any) -> Tensor:
     return u.sub_(spike.detach() * threshold)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "neuron",
     [
@@ -206,6 +207,7 @@ class Halved(torch.autograd.Function):
 halved: Any = Halved.apply
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "between",
     [

@@ -35,6 +35,7 @@ def folds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # --- torch.func and torch.export --------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("called", [False, True], ids=["first call in a transform", "called before"])
 @some_networks
 def test_gradient_of_each_sample(name: str, called: bool, folds: list[int]) -> None:
@@ -58,6 +59,7 @@ def test_gradient_of_each_sample(name: str, called: bool, folds: list[int]) -> N
     copy.deepcopy(model)
 
 
+@pytest.mark.sampled
 @some_networks
 def test_export_of_what_folds(name: str) -> None:
     operations = {}
@@ -79,6 +81,7 @@ def test_export_of_what_folds(name: str) -> None:
 # --- autocast, copies, inference mode ---------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, tracked", "LI"])
 def test_autocast(name: str) -> None:
     found = []

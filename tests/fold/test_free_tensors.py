@@ -71,6 +71,7 @@ OTHERS = {
 PLACES = [(holder, other) for holder in HOLDERS for other in OTHERS if (holder, other) != ("buffer", "parameter")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("holder", "other"), PLACES)
 def test_a_mask_of_another_form_is_proven_anew(holder: str, other: str) -> None:
     net = with_mask(holder)
@@ -195,6 +196,7 @@ def test_a_network_that_keeps_a_tensor_of_the_same_form_steps() -> None:
     assert "changes last" in model.explain().reason
 
 
+@pytest.mark.long
 def test_states_that_no_call_comes_back_to_are_let_go() -> None:
     class Options:
         def __init__(self) -> None:

@@ -172,6 +172,7 @@ SINGLE: dict[str, tuple[Hole, str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SINGLE)
 def test_one_sample(name: str) -> None:
     code, mode = SINGLE[name]

@@ -41,6 +41,7 @@ def draw(seed: int = 0) -> Tensor:
     return (torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("mode", "before", "learnable"),
     [

@@ -47,6 +47,7 @@ def pulled_once(p: Problem, scan: Scan, *given: Any) -> Any:
     return pull(cotangents(results))
 
 
+@pytest.mark.sampled
 @QUIET
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "name"), paired(SECOND | SECOND_OF_MANY, 3))

@@ -97,7 +97,8 @@ def test_sixteen_bits(rule: Rule, way: str) -> None:
     assert max(errors(found[1], found[0]).values()) < 0.05
 
 
-@pytest.mark.long
+@pytest.mark.night
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("rule", ["presynaptic", "last_step"])
 def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Rule) -> None:
     others = tensors()

@@ -202,6 +202,7 @@ def made(own: Own, **options: Any) -> Any:
     return own.make(**options).double()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["step", "auto"])
 @pytest.mark.parametrize("name", OWN)
 def test_weights_of_its_own(name: str, mode: Mode) -> None:
@@ -220,6 +221,7 @@ def test_weights_of_its_own(name: str, mode: Mode) -> None:
         assert "fused" in str(model.explain(x))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", OWN)
 def test_membranes_beside_the_spikes(name: str) -> None:
     own = OWN[name]
@@ -233,6 +235,7 @@ def test_membranes_beside_the_spikes(name: str) -> None:
     assert_close(list(found), [spikes, v])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", OWN)
 def test_a_stream_goes_on(name: str) -> None:
     own = OWN[name]

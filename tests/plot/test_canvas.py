@@ -59,6 +59,7 @@ def _no_pyplot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("_no_pyplot")
 @pytest.mark.parametrize("name", DRAWN)
 def test_axes_are_those_given_or_new(name: str) -> None:
@@ -172,6 +173,7 @@ def test_figures_are_sharp_unless_the_user_wants_more() -> None:
         assert plot.raster(SPIKES).figure.dpi == 300.0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_notebook_shows_the_picture(name: str) -> None:
     """IPython asks the last value of a cell for its picture and the size of that; pyplot shows its own figures."""

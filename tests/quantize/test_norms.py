@@ -61,6 +61,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_results_are_those_of_the_norm_in_evaluation(name: str) -> None:
     torch.manual_seed(0)

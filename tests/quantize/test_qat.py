@@ -73,6 +73,7 @@ def test_every_weight_is_on_its_grid_and_every_bias_on_that_of_the_sum(way: dict
             assert torch.equal(bias, torch.round(float_bias / s.flatten()) * s.flatten())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_a_prepared_model_computes_with_its_rounded_weights(way: dict[str, Any], mode: Any) -> None:

@@ -130,6 +130,7 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES)
 def test_a_refused_network_differs_from_its_integers(case: str) -> None:
     rule, words, net, near = CASES[case]

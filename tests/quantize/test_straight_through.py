@@ -84,6 +84,7 @@ def test_the_plain_loop_is_the_oracle(seed: int) -> None:
     assert [unequal(out, *each) for out, each in zip(outs, expected, strict=True)] == [0] * len(outs)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(3 * STYLES))
 def test_gradients_step_by_step(seed: int) -> None:
     check(seed, mode="step")

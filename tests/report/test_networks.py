@@ -102,6 +102,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, quickly: Quickly) -> None:
     make, shape, says = NETWORKS[name]

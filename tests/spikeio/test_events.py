@@ -207,6 +207,7 @@ def lots() -> list[tuple[Tensor, int]]:
     return [(torch.full((n, 2, 3), float(n)), n) for n in (4, 1, 3, 2, 7)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("workers", [0, 1])
 def test_padded_batches_of_a_dataloader(workers: int) -> None:
     lot: Any = lots()

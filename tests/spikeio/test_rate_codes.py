@@ -108,6 +108,7 @@ def test_periodic_encoder_by_hand() -> None:
     assert torch.equal(io.PeriodicEncoder(8, scale=2.0)(x / 2), io.PeriodicEncoder(8)(x))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scale", [1.0, 0.3, 255.0])
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_periodic_encoder_fires_every_nth_step_though_one_nth_rounds(dtype: torch.dtype, scale: float) -> None:

@@ -44,6 +44,7 @@ DRAWN = [ENCODERS[name][0] for name in ("Poisson", "Markov")]
 every_encoder = pytest.mark.parametrize(("make", "more"), ENCODERS.values(), ids=ENCODERS)
 
 
+@pytest.mark.sampled
 @every_encoder
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1, 4, 4), (5, 2, 3, 4, 2), (0, 3), (1, 1)])
 @pytest.mark.parametrize("nsteps", [1, 2, 6])
@@ -74,6 +75,7 @@ def test_transforms_of_torch(make: Callable[[int], nn.Module], more: tuple[int, 
 # --- periodic with a reset by subtraction --------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("T", [1, 10, 1000, 20000])
 def test_regular_counts_are_exact_for_rates_that_are_fractions(dtype: torch.dtype, T: int) -> None:

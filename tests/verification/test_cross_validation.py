@@ -55,12 +55,15 @@ def assert_small(errors: dict[str, float], *where: str) -> None:
     assert not wrong, f"{where}: {wrong}"
 
 
-# every third choice of a neuron; the first part of them in each run of the tests, of some neurons in one program
+# every third choice of a neuron, the first part of them of some neurons in one program
 EACH = (*CASES, *WRAPPED)
 PARTS = [
-    *[pytest.param(EACH[k : k + 5], 0, id=f"{EACH[k].name} and next, 0") for k in range(0, len(EACH), 5)],
     *[
-        pytest.param([case], part, id=f"{case.name}, {part}", marks=pytest.mark.long)
+        pytest.param(EACH[k : k + 5], 0, id=f"{EACH[k].name} and next, 0", marks=[pytest.mark.long] * bool(k))
+        for k in range(0, len(EACH), 5)
+    ],
+    *[
+        pytest.param([case], part, id=f"{case.name}, {part}", marks=pytest.mark.night)
         for case in EACH
         for part in (3, 6, 9, 12)
         if OF_NEURONS[case.name][part::15]

@@ -67,6 +67,7 @@ FORMS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], Any]]] = {
 TOGETHER = {(place, "dtype") for place in ("a module of torch", "a parameter")}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("place", "form"), [(place, form) for place in PLACES for form in FORMS if (place, form) not in TOGETHER]
 )
@@ -358,6 +359,7 @@ CHANGES: dict[str, tuple[str, Callable[[], Any], Callable[[Any], object]]] = {
 STAYS = {"attribute of a scripted module", "environment", "deterministic algorithms", "attribute of a dict"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change(name: str) -> None:
     _, make, change = CHANGES[name]

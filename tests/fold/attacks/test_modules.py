@@ -99,6 +99,7 @@ def between(*parts: nn.Module) -> nn.Module:
 ALL_OF_IT = {"by a computed name", "by vars"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("asks", ASKS)
 def test_a_setting_that_changes_is_seen(asks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(net: Any) -> None:
@@ -136,6 +137,7 @@ HELPERS: dict[str, Callable[[], nn.Module]] = {name: by_name(name) for name in (
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("helper", HELPERS)
 def test_helpers_that_keep_something_step(
     helper: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

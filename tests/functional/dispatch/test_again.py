@@ -94,6 +94,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 NOT_KNOWN = {"an array's number", "a negated view", "a conjugated part"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_second_call_is_the_first(name: str) -> None:
     given = scan(**CHANGES[name])

@@ -89,6 +89,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 def test_scans() -> None:
     """Of every kind in one graph, because each graph takes a second to write down."""
     x, v = 2 * draw(4, 2, 3), draw(2, 3, seed=1)
@@ -135,6 +136,7 @@ def test_a_network(name: str, fullgraph: bool) -> None:
         assert_close(both(fast, x), want)
 
 
+@pytest.mark.long
 @pytest.mark.sampled
 @pytest.mark.parametrize("case", [CASES["step, a module"], CASES["surrogate"]], ids=["step", "surrogate"])
 def test_inside_transforms(case: Any) -> None:

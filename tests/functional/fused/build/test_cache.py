@@ -62,6 +62,7 @@ SPOILT: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_what_is_damaged_or_not_safe_is_made_again(folder: Path, cc: Compiler, spoil: str, system: str) -> None:
     if system and spoil in ("mode", "link", "pipe", "owner"):

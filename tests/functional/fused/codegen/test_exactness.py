@@ -148,6 +148,7 @@ def inexact(T: int, dtype: torch.dtype, shape: tuple[int, ...] = (B, N)) -> Scan
     return Scan(nonlinear, state, draw(T, *shape, dtype=dtype, low=-1.0, high=2.0), params)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.float64, 4e-15)], ids=["f32", "f64"])
 def test_class_t_is_within_a_bound(dtype: torch.dtype, bound: float) -> None:
     for T in LENGTHS:
@@ -175,6 +176,7 @@ LONG = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", LONG)
 def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> None:
@@ -198,6 +200,7 @@ def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> N
 LEAVES = ("['state'].v", "['xs']", "['params']['decay']", "['params']['threshold']")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("of", [("out",), ("state",), None], ids=["outputs", "final state", "both"])
 @pytest.mark.parametrize("only", [*[(leaf,) for leaf in LEAVES], LEAVES[2:], LEAVES[:2]], ids=str)
 def test_some_gradients_of_some_results(only: tuple[str, ...], of: Any) -> None:
@@ -274,6 +277,7 @@ def test_special_inputs_of_every_neuron(case: Case) -> None:
         assert_same_bits(got, want)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("bound", [math.nan, 0.0, -0.0, 0.5, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_bounds_that_are_the_same_for_all(dtype: torch.dtype, bound: float) -> None:
@@ -312,6 +316,7 @@ def scaled(state: Tensor, x: Tensor, *, gain: Any) -> tuple[Tensor, Tensor]:
     return state, gain * x
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_gradients_of_inputs_are_not_subnormal(dtype: torch.dtype) -> None:
     """Where they are computed; float16 has other subnormal numbers, which stay."""

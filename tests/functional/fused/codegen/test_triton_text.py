@@ -45,6 +45,7 @@ def test_every_neuron_is_python_and_the_same_text_each_time(case: Case, dtype: t
     assert list(texts(of_neuron(case._replace(shape=(3, 2, 7)), dtype))) == list(texts(program))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
 def test_every_operation_that_is_printed_as_c(dtype: torch.dtype) -> None:
     """What is printed defines each name before it reads it."""

@@ -32,6 +32,7 @@ def step_of(meets: Callable[[Tensor, Tensor, int], Tensor], number: int) -> Any:
     return step
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:scan")
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
 @pytest.mark.parametrize("name", MEETS)

@@ -356,6 +356,7 @@ INTEGERS: dict[str, Function] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("dtype", "floating"), [(torch.int32, torch.float32), (torch.int64, torch.float64)], ids=str)
 def test_whole_numbers(dtype: torch.dtype, floating: torch.dtype) -> None:
     def step(state: tuple[()], x: tuple[Tensor, Tensor, Tensor]) -> tuple[tuple[()], dict[str, Tensor]]:

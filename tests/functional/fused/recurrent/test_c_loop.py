@@ -57,6 +57,7 @@ def product(a: Tensor, matrix: Tensor, base: Tensor | None = None, skip_zeros: b
     return out[:-1]
 
 
+@pytest.mark.sampled
 @dtypes
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 32, 33, 100, 128])
 def test_the_product(size: int, dtype: torch.dtype) -> None:

@@ -70,6 +70,7 @@ def test_many_members_are_one_loop_for_each(case: Case, names: tuple[str, ...], 
     MAPS[way].agree(scan, *scan.members(roles))
 
 
+@pytest.mark.long
 @pytest.mark.sampled
 @recorded
 @small_cases
@@ -118,6 +119,7 @@ def test_every_run_is_the_loop(case: Case, names: tuple[str, ...], name: str) ->
 ALONE = [Case("dense-alone", F.dense, (1, 5), (5, 5)), Case("conv-alone", F.convolution, (1, 4, 6), (4, 2, 3))]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fewest", [1, 1000])
 @recorded
 @cases.each_of([*FEW, *ALONE])

@@ -218,6 +218,7 @@ def with_slopes(scan: Scan) -> Any:
     return state, spikes, records, torch.autograd.grad(loss, [*leaves.values()], materialize_grads=True)
 
 
+@pytest.mark.sampled
 @few_cases
 def test_memory_between_guards(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written beside an array, and nothing is read from there."""

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
 
 
+@pytest.mark.sampled
 @every_case
 def test_the_numpy_loop(case: Case) -> None:
     for step, reset in itertools.product((F.if_step, F.lif_step), (F.to_zero, F.by_subtraction)):
@@ -39,6 +40,7 @@ def test_the_oracle_by_hand() -> None:
     assert cases.currents(F.convolution, np.array([[1.0, 0.0, 2.0]]), kernel).tolist() == [[5.0, 17.0, 10.0]]
 
 
+@pytest.mark.sampled
 @every_case
 def test_gradients_of_an_unrolled_network(case: Case) -> None:
     for reset in (F.to_zero, F.by_subtraction):
@@ -52,6 +54,7 @@ def test_gradients_of_an_unrolled_network(case: Case) -> None:
 # the fused backend beside the loop
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @every_case
 def test_every_dtype_and_length(case: Case, dtype: torch.dtype) -> None:
@@ -95,6 +98,7 @@ def forms(case: Case) -> Iterator[Scan]:
         yield make(*[change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)])
 
 
+@pytest.mark.long
 @pytest.mark.sampled
 @few_cases
 def test_every_form_of_inputs(case: Case) -> None:

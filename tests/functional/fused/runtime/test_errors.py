@@ -91,6 +91,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("compiler", "reasons"),
     [("", ("no C compiler", EXTRA)), ("echo 'out of licences' >&2; exit 3", ("out of licences", "code 3"))],

@@ -66,6 +66,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [3, SIZE])
 @pytest.mark.parametrize("kind", STEPS)
 def test_scans_in_many_threads(kind: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:

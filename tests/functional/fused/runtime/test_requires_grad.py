@@ -58,6 +58,7 @@ def gradients(results: Any, leaves: list[Tensor]) -> list[list[Tensor | None]]:
     return [list(torch.autograd.grad(tensor.sum(), leaves, **options)) for tensor in tensors]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("wants", [*itertools.product([False, True], repeat=5)])
 def test_a_gradient_is_there_where_the_loop_has_one(wants: tuple[bool, ...]) -> None:
     """It may be zeros as well where the loop has none, because another result has one there."""
@@ -115,6 +116,7 @@ def scanned(backend: Any) -> Callable[[Tensor], Any]:
     return function
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 def test_the_same_inside_transforms(way: str) -> None:
     assert flags(WAYS[way](scanned("fused"))) == flags(WAYS[way](scanned("loop")))

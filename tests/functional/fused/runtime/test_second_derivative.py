@@ -53,6 +53,7 @@ def timed(dim: int, reset: F.Reset) -> Any:
     return pytest.param(scan, scan.tensors(), id=f"time {dim}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("case", "given"),
     [

@@ -110,6 +110,7 @@ CALLED: dict[str, tuple[str, Callable[[], Scan]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CALLED)
 def test_raw_operators(name: str) -> None:
     """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""

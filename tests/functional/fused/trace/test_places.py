@@ -91,6 +91,7 @@ def test_a_number_is_read_where_it_lives_and_an_equal_one_is_not_traced_again(na
     assert not again or name == "growing list that changes in place", "the step is traced at each call"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["float", "number in another cell", "surrogate"])
 def test_a_sweep_compiles_once(name: str) -> None:
     agrees(STEPS[name], tuple(0.2 + 0.007 * k for k in range(100)))

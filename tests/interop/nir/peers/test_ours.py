@@ -18,6 +18,7 @@ NOT_IN = {
 NOT_IN["snntorch"] |= {name for name in ours.NETWORKS if name.startswith("recurrent")}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
 def test_a_reader_spikes_as_we_do_or_the_export_refuses(peer: str, name: str) -> None:
     found = table.read_by_them(peer, name, "target")
