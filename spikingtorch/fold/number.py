@@ -25,6 +25,13 @@ class Number(Tensor):
         """Return a Number, with the dtype that torch gives to such a number."""
         return torch.tensor(number).as_subclass(cls)
 
+    def as_tensor(
+        self, *, dtype: torch.dtype | None = None, device: Any = None, requires_grad: bool = False, **_: Any
+    ) -> Tensor:
+        """Return what ``torch.tensor`` makes of the number, without torch's warning that a tensor is copied."""
+        with DisableTorchFunctionSubclass():
+            return self.detach().to(device, dtype or self.dtype, copy=True).requires_grad_(requires_grad)
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with DisableTorchFunctionSubclass():

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from spikingtorch.fold.number import Number
 from spikingtorch.fold.trace import BATCH_NORM, LIBRARIES, Objection, Trace, storage_of
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.validation import functorch_active
@@ -48,6 +49,8 @@ class NetworkQueries(TorchFunctionMode):
             raise
         if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             return self._batch_norm(*args, **kwargs)
+        if func is torch.tensor and type(args[0] if args else None) is Number:
+            return args[0].as_tensor(**kwargs)
         if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
             return _one_hot(*args, **kwargs)
         if func is torch.einsum and (operands := _operands(*args)) and not functorch_active():

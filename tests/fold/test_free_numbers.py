@@ -29,6 +29,7 @@ ARITHMETIC: dict[str, Hole] = {
     "with other numbers": lambda net, x, init: x * (2.0 - 0.5 * net.rate) ** 2,
     "in a text": lambda net, x, init: x * net.rate if x.ndim < 9 else x * len(f"{x.shape}"),
     "bounds": lambda net, x, init: x.clamp(max=net.rate),
+    "as a tensor": lambda net, x, init: x * torch.tensor(net.rate) + torch.tensor(net.rate, dtype=torch.float64),
     "chosen by entries": lambda net, x, init: torch.where(x > net.rate, x, net.rate * x),
 }
 
