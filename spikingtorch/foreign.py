@@ -120,13 +120,17 @@ def made_by_them(given: Any) -> Made | None:
 
 
 def neuron_of_theirs(module: Any) -> tuple[str, str] | None:
-    """Return the name of another library's neuron for messages, and its replacement; None for other objects.
+    """Return the name of another library's neuron and what becomes of its state, and its replacement; else return None.
 
     Other modules of these libraries that keep a state count as well.
     """
     kind = kind_of_theirs(module)
     remedy = "" if kind is None else _remedy(kind)
-    return (_title(kind), remedy) if kind is not None and remedy else None
+    if kind is None or not remedy:
+        return None
+    stays = LIBRARIES[str(package_of(kind))].resets
+    kept = "init does not reset, so that it goes on from call to call"
+    return f"{_title(kind)}, whose state {kept if stays else 'forward has to hand on from step to step'}", remedy
 
 
 def state_of_theirs(module: nn.Module) -> str | None:
@@ -158,6 +162,8 @@ def _remedy(kind: type[Any]) -> str:
     for each in [each.__name__ for each in kind.__mro__ if package_of(each) == package]:
         if each in LIBRARIES[package].neurons:
             return f"like.{package}.{each}(...)"
+        if f"{each}Cell" in LIBRARIES[package].neurons:  # what runs a cell of Norse over time
+            return f"like.{package}.{each}Cell(...)"
         if each in LIBRARIES[package].instead:
             return LIBRARIES[package].instead[each]
     return ""
@@ -167,6 +173,31 @@ def in_multi_step(module: nn.Module) -> str | None:
     """Describe a module of SpikingJelly in step mode "m", which takes all steps, (T, N, ...); else return None."""
     kind = kind_of_theirs(module)
     return _title(kind) if kind is not None and getattr(module, "step_mode", "s") == "m" else None
+
+
+def several_steps_in(module: nn.Module, x: Tensor) -> str | None:
+    """Describe another library's module that takes one step x, (N, ...), as several ones, and its replacement."""
+    kind = kind_of_theirs(module)
+    order, steps = ("", 1) if kind is None else _order_and_steps(module, tuple(x.shape))
+    if kind is None or steps < 2:
+        return None
+    return (
+        f"{_title(kind)}, which takes all steps, {order}, and takes one step of shape {tuple(x.shape)} as {steps} "
+        f"steps. A SpikingNet runs over time by itself; take {_remedy(kind) or 'a layer of one step'} in its place"
+    )
+
+
+def _order_and_steps(module: nn.Module, shape: tuple[int, ...]) -> tuple[str, int]:
+    """Return the order of the axes that a module takes, and the number of steps that it sees in an input."""
+    names = {each.__name__ for each in type(module).__mro__ if package_of(each) is not None}
+    if names & {"SNN", "SNNRecurrent", "Lift"}:  # of Norse
+        return "(T, N, ...)", shape[0]
+    if "SqueezeMixin" in names:  # of Sinabs; each size is -1 where the other one says it
+        size, steps = (int(vars(module)[name]) for name in ("batch_size", "num_timesteps"))
+        return "(N T, ...)", steps if steps > 0 else shape[0] // size
+    if "StatefulLayer" in names:  # of Sinabs
+        return "(N, T, ...)", dict(enumerate(shape)).get(1, 1)
+    return "", 1
 
 
 def _states(module: nn.Module) -> list[tuple[str, tuple[Any, Any]]]:

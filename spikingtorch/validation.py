@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, UntypedStorage, nn
 
-from spikingtorch.foreign import surrogate_of_theirs
+from spikingtorch.foreign import neuron_of_theirs, surrogate_of_theirs
 from spikingtorch.functional.core.modes import is_written_down
 from spikingtorch.functional.core.torch_private import (
     counts_of,
@@ -381,6 +381,13 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
             return "second"
     elif _binds(signature, None) and spikes:
         return "not"
+    theirs = [(path, *found) for path, each in net.named_modules() if (found := neuron_of_theirs(each)) is not None]
+    if theirs and not spikes:
+        path, title, remedy = theirs[0]
+        raise TypeError(
+            f"SpikingNet: {type(net).__name__} holds no spiking layer of ours, and {path or 'the network'} is {title}; "
+            f"take {remedy} in its place"
+        )
     hint = "" if spikes else ". It may take only x if it contains spiking layers, which then take init by themselves"
     raise TypeError(
         f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), "

@@ -451,8 +451,7 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
             remedy = "remove them, or, where forward hooks only look, pass hooks='sequence'"
             return FoldDecision(f"has hooks on {where}, which are called once a step", {}, remedy)
         if (theirs := neuron_of_theirs(module)) is not None:
-            text = f"holds {where}, {theirs[0]}, whose state init does not reset, so that it goes on from call to call"
-            return FoldDecision(text, {}, f"take {theirs[1]}", theirs=True)
+            return FoldDecision(f"holds {where}, {theirs[0]}", {}, f"take {theirs[1]}", theirs=True)
         if isinstance(module, StepLayer) and (effect := module.side_effect()):
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:

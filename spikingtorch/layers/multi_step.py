@@ -8,6 +8,9 @@ from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.freed_memory import NetworkCall
+from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.inner_keys import WithInnerKeys
@@ -108,6 +111,38 @@ class Steps(FoldToken):
         return x
 
 
+class Merged(FoldToken):
+    """The ``init`` of one step or of one sample without gradients: (T, N, ...) is laid out as the (N T, ...) of a fold.
+
+    Args:
+        N: number of samples.
+        T: number of steps; N or T is 1.
+        init: ``init`` of the first step.
+    """
+
+    alone = True
+
+    def __init__(self, N: int, T: int, init: bool) -> None:
+        super().__init__(N, T, init)
+        self.plain = True
+        self.axis = 0 if T == 1 else 1  # of size 1
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Return a copy, because a view that is made without gradients could not be written on with gradients."""
+        return super().merge(x).clone()
+
+    @classmethod
+    def of(cls, layer: StepLayer, inputs: Sequence[Any], init: bool | Tensor) -> "Merged | None":
+        """Return the token of a call with these inputs, (T, N, ...); None if they cannot be merged."""
+        T, N = inputs[0].shape[:2]
+        fits = 1 in (T, N) and N > 0 and len(inputs) == 1 and type(inputs[0]) is Tensor and isinstance(init, bool)
+        if not fits or torch.is_grad_enabled() or region() is not None or not in_eager():
+            return None
+        # without a state, a sequence starts
+        fresh = layer._memory is None and not layer._overtaken and backward_pass() == -1
+        return cls(N, T, bool(init) or fresh)
+
+
 def over_time(
     owner: str,
     alone: str,
@@ -144,12 +179,16 @@ def over_time(
             f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"
         )
     layer._put_back()
-    steps = Steps(N, T, False if init is None else init)
+    init = False if init is None else init
+    merged = None if named else Merged.of(layer, inputs, init)
+    steps: FoldToken = Steps(N, T, init) if merged is None else merged
     try:
         if torch.compiler.is_compiling():
             return call(*inputs, init=steps, **named)
         with NetworkCall(id(layer)):
-            return call(*inputs, init=steps, **named)
+            if merged is None:
+                return call(*inputs, init=steps, **named)
+            return tree_map(lambda out: out.unsqueeze_(merged.axis), call(x.squeeze(merged.axis), init=merged))
     except FoldError as error:
         raise ValueError(
             f"{owner}: cannot run all steps of its {type(layer).__name__} at once because it {error}. Call the layer "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import first_parameter
-from spikingtorch.foreign import in_multi_step, kind_of_theirs, state_of_theirs
+from spikingtorch.foreign import in_multi_step, kind_of_theirs, several_steps_in, state_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.fold_token import FoldToken
 
@@ -37,7 +37,7 @@ class first_calls_of:  # noqa: N801
 
     Raises:
         RuntimeError: a module starts from an old state.
-        ValueError: a module is in a mode in which it takes all steps of a sequence.
+        ValueError: a module takes all steps of a sequence at once.
     """
 
     def __init__(self, others: Sequence[tuple[str, nn.Module]]) -> None:
@@ -60,6 +60,8 @@ class first_calls_of:  # noqa: N801
     def _look(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._hooks[module].remove()
         handed = [each for each in (*args, *kwargs.values()) if each is not None]
+        if handed and isinstance(handed[0], Tensor) and (taken := several_steps_in(module, handed[0])) is not None:
+            raise ValueError(f"SpikingNet: layer {path} is {taken}")
         if len(handed) < 2 and (found := state_of_theirs(module)) is not None:
             raise RuntimeError(f"SpikingNet: layer {path} is {found}")
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.multi_step import Steps, over_time
+from spikingtorch.layers.multi_step import Merged, Steps, over_time
 from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, surrogate
 
@@ -39,7 +39,7 @@ class WithStepMode(LikeLayer):
             init: as in ``StepLayer.forward``.
         """
         output: Tensor
-        if self._step_mode == "s" or isinstance(init, Steps):  # of a MultiStep around it
+        if self._step_mode == "s" or isinstance(init, Steps | Merged):  # of a MultiStep around it
             output = self._advance_on(x, init)
         else:
             owner, alone = f"{type(self).__name__} (step_mode='m')", "leave it at step_mode='s'"
