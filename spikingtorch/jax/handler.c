@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(_WIN32)
 __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define YIELD() SwitchToThread()
@@ -123,6 +126,31 @@ static void run(const XLA_FFI_CallFrame *frame, Work *work) {
     let_go(work);
 }
 
+static int64_t bytes_of(const XLA_FFI_Buffer *buffer) {
+    int64_t size = 1;
+    switch (buffer->dtype) {
+    case XLA_FFI_DataType_F64: case XLA_FFI_DataType_S64: size = 8; break;
+    case XLA_FFI_DataType_F32: case XLA_FFI_DataType_S32: size = 4; break;
+    case XLA_FFI_DataType_F16: case XLA_FFI_DataType_BF16: size = 2; break;
+    default: break;
+    }
+    for (int64_t axis = 0; axis < buffer->rank; axis++) size *= buffer->dims[axis];
+    return size;
+}
+
+// Asks the system to back a result by huge pages, as core/memory.py does for torch: Linux maps fresh memory at the first write to
+// each page, which takes longer than the kernel's arithmetic for it. All of a result is about to be written.
+static void prefer_huge_pages(const XLA_FFI_Buffer *result) {
+    const uintptr_t huge = 1 << 21, start = (uintptr_t)result->data, size = (uintptr_t)bytes_of(result);
+    const uintptr_t first = (start + huge - 1) & ~(huge - 1), end = (start + size) & ~(huge - 1);
+    if (size < 2 * huge) return;
+#if defined(MADV_HUGEPAGE)
+    (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#else
+    (void)first, (void)end;
+#endif
+}
+
 // Returns an attribute of a call, or null if it is not there in this form.
 static const void *attribute(const XLA_FFI_Attrs *attributes, const char *name, XLA_FFI_AttrType type) {
     for (int64_t i = 0; i < attributes->size; i++)
@@ -180,6 +208,7 @@ XLA_FFI_Error *handler(XLA_FFI_CallFrame *frame) {
         const XLA_FFI_Buffer *const buffer = i < given ? frame->args.args[i] : frame->rets.rets[i - given];
         work->layout[positions[i]] = (int64_t)(intptr_t)buffer->data;
     }
+    for (int64_t i = 0; i < frame->rets.size; i++) prefer_huge_pages(frame->rets.rets[i]);
     run(frame, work);
     return 0;
 }

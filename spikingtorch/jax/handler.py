@@ -23,9 +23,10 @@ from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.threads import SERIAL
 from spikingtorch.functional.fused.build.cache import library
-from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, find_compiler
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, fingerprint
 from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.ir import from_text
+from spikingtorch.jax import late
 
 TARGET = "spikingtorch_scan"
 CHUNK = c.CHUNK  # steps between two states that a forward pass keeps
@@ -121,49 +122,83 @@ def begin(request: Request) -> None:
 def why_none() -> str | None:
     """Return why no kernel can be built on this machine, or None."""
     try:
-        find_compiler()
+        return _failure_of(fingerprint())
     except NoCompiler as error:
+        return str(error)
+
+
+@lru_cache(maxsize=16)
+def _failure_of(compiler: str) -> str | None:  # noqa: ARG001 - the key
+    """Return why the compiler that there is now builds nothing, not even the handler; None if it does."""
+    try:
+        library(handler_source())
+    except CompileError as error:
         return str(error)
     return None
 
 
 def handler() -> Any:
-    """Return the library of the handler, which XLA knows from then on.
+    """Return the library of the handler, which XLA knows.
 
     Raises:
         NoCompiler: there is no compiler.
         CompileError: the compiler failed.
     """
     with _lock:
-        return _registered()
+        _of_xla()
+        return _loaded()
 
 
 _lock = Lock()
 
 
 @lru_cache(maxsize=1)
-def _registered() -> Any:
+def _loaded() -> Any:
     found = library(handler_source())
     found.add.argtypes, found.add.restype = (ctypes.c_char_p, ctypes.c_void_p), ctypes.c_int
     found.build_with.argtypes, found.build_with.restype = (_Build,), None
     found.build_with(_BUILD)
-    ffi: Any = jax.ffi  # parts of it have no types
-    ffi.register_ffi_target(TARGET, ffi.pycapsule(found.handler))
     return found
+
+
+@lru_cache(maxsize=1)
+def _of_xla() -> Any:
+    """Return what XLA calls, known to it from now on: the handler, or what stands in where there is no compiler."""
+    try:
+        target = _loaded().handler
+    except FAILURES:
+        target = late.handler(_now, header().read_text())
+        if target is None:
+            raise
+    ffi: Any = jax.ffi  # parts of it have no types
+    ffi.register_ffi_target(TARGET, ffi.pycapsule(target))
+    return target
+
+
+def _now() -> Any:
+    """Return the handler, or why there is none."""
+    try:
+        return handler().handler
+    except BaseException as error:  # which would be lost on its way to XLA
+        return _refusal(error)
 
 
 def handler_source() -> str:
     """Return the text of the handler, which another jaxlib makes another one."""
     package = resources.files("spikingtorch")
-    header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").as_posix()
     lines = [
-        f'#include "{header}"  // of jaxlib {metadata.version("jaxlib")}',
+        f'#include "{header().as_posix()}"  // of jaxlib {metadata.version("jaxlib")}',
         f"#define HASH {_HASH}",
         f"#define SERIAL {SERIAL}",
         f"#define FOREIGN {json.dumps(_FOREIGN)}",
         *((package / name).read_text() for name in ("functional/fused/build/float_mode.h", "jax/handler.c")),
     ]
     return "\n".join(lines)
+
+
+def header() -> Path:
+    """Return the path of XLA's header."""
+    return Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h")
 
 
 def _build(request: int, length: int, name: int, message: int, room: int) -> None:
@@ -184,14 +219,18 @@ def _failure(request: str, name: str) -> str:
     try:
         found = kernel(Request.from_text(request))
     except FAILURES as error:
-        return f"{TARGET}: the kernel of this program of JAX cannot be compiled here: {error}"
+        return _refusal(error)
     except (ValueError, KeyError, TypeError, IndexError):
         return _FOREIGN
     return "" if found == name else _FOREIGN
 
 
+def _refusal(error: BaseException) -> str:
+    return f"{TARGET}: the kernel of this program of JAX cannot be compiled here: {error}"
+
+
 # A program of JAX's compilation cache, or one that was exported, reaches XLA without ``call``. Nothing of ours runs
 # before it does, so XLA has to know the handler from the import on: 0.1 s to compile it once, 2 ms from then on.
-# Without a compiler, ``kernel`` says how to get one, and XLA that there is no ``spikingtorch_scan``.
+# Without a compiler, a call says how to get one.
 with contextlib.suppress(*FAILURES):
     handler()

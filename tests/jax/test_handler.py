@@ -14,7 +14,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.threads import SERIAL
 from spikingtorch.functional.fused.build.compiler import NoCompiler
 from spikingtorch.functional.fused.build.openmp import with_runtime
-from spikingtorch.jax import handler
+from spikingtorch.jax import handler, late
 from tests.jax import handler_process
 from tests.jax.calls import Kernels
 from tests.processes import at_once, python
@@ -167,7 +167,19 @@ def test_large_results_take_the_memory_of_earlier_ones() -> None:
     faults, said = process("page_faults")
     if "kept for the next call" not in said:
         pytest.skip(said)
-    assert faults < 1600  # a quarter of what results fill; Python itself needs some
+    assert faults < 800  # a quarter of what results fill; Python itself needs some
+
+
+@pytest.mark.long
+def test_large_results_take_huge_pages() -> None:
+    """Where no freed memory is kept, so that all of it is fresh."""
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.exists() or "[never]" in enabled.read_text():
+        pytest.skip("the system gives no huge pages")
+    # so large that the C library never keeps them by itself
+    faults, said = process("page_faults", 600, SPIKINGTORCH_KEEP_FREED_MEMORY="0")
+    assert "given back" in said
+    assert faults < 4800  # a quarter of what results fill; a huge page is one, and their ends are small pages
 
 
 def test_no_name_is_taken_twice() -> None:
@@ -223,3 +235,25 @@ def test_no_compiler_where_a_program_runs(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(handler, "library", none)
     with pytest.raises(Exception, match=r"cannot be compiled here: there is no C compiler\. To get one"):
         called(kernel="0" * 64, request=handler.Request(other.program).to_text())
+
+
+ANSWERS: list[Any] = ["there is no C compiler. To get one: ..."]
+HEADER = handler.header().read_text()
+LATE = late.handler(lambda: ANSWERS[-1], HEADER)  # XLA may call it as long as the process lives
+
+
+def test_a_handler_without_a_compiler_refuses_in_words_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "TARGET", "spikingtorch_late")
+    ffi.register_ffi_target(handler.TARGET, ffi.pycapsule(LATE))
+    given = drawn(17, 2, 130)
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"there is no C compiler\. To get one"):
+            assert_as_torch(jax.jit(lif().both)(*map(to_jax, given)), given)
+    monkeypatch.setattr(f"{__name__}.ANSWERS", [handler.handler().handler])
+    assert_as_torch(jax.jit(lif().both)(*map(to_jax, given)), given)
+
+
+def test_no_handler_is_made_for_an_interface_that_is_not_known() -> None:
+    """XLA's CPU would not start with it."""
+    assert late.handler(str, HEADER.replace("API_MAJOR 0", "API_MAJOR 1")) is None
+    assert late.handler(str, "") is None

@@ -58,6 +58,17 @@ def test_without_a_compiler_lax_scan_runs_and_says_why(monkeypatch: pytest.Monke
     assert snn.explain_scan(lif, START, XS).backend == "loop"
 
 
+def test_a_compiler_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in torch: auto warns once, whatever the number of kernels, a request is an error, and the reason is told."""
+    monkeypatch.setenv("CC", "false")
+    with pytest.warns(RuntimeWarning, match=r"run by jax\.lax\.scan \(slower\) because the C compiler failed"):
+        snn.scan(lif, START, XS)
+    snn.scan(lambda s, x: lif(s, x, 0.7), START, XS)  # a second warning would be an error
+    with pytest.raises(ValueError, match="cannot run lif, which cannot be compiled: the C compiler failed"):
+        snn.scan(lif, START, XS, backend="fused")
+    assert str(snn.explain_scan(lif, START, XS)).startswith("loop: ")
+
+
 def test_second_derivatives_say_who_runs_them() -> None:
     told = snn.explain_scan(lif, START, XS)
     assert (told.backend, told.exactness) in {("fused", "E"), ("fused", "T")}
