@@ -130,11 +130,16 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
         A table to print, with the first difference if there is one.
 
     Raises:
-        TypeError: model is not a SpikingNet.
-        IntegerError: the sums cannot be proven, or the settings are those of ``to_integer``'s refusals.
+        TypeError: model is not a SpikingNet, or integer is not an IntegerModel.
+        IntegerError: the sums cannot be proven, the settings are those of ``to_integer``'s refusals, or the network has
+            other layers than its integers.
         ValueError: the input is off the grid or out of the range of the integers.
     """
     check_network("certify", model)
+    if not isinstance(integer, IntegerModel):
+        raise TypeError(
+            f"certify: integer is a {type(integer).__name__}, expected an IntegerModel: to_integer(model, x)"
+        )
     check_settings(model, x)
     bounds = bounds_of(integer)
     net = copy.deepcopy(model).eval()
@@ -151,8 +156,13 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
         if seen is None or node.name not in seen:
             raise IntegerError(node.name, "chain", "the network has no such layer; pass the one of to_integer")
         rows.append(_row(node, seen[node.name], found.records[node.name], bounds[node.name]))
-    if not isinstance(integer.nodes[-1], Neuron):
-        rows.append(_output(integer, out, found.out, bounds))
+    output, last = _output(integer, out, found.out, bounds), integer.nodes[-1]
+    if not isinstance(last, Neuron):
+        rows.append(output)
+    elif output.different and not rows[-1].different:
+        raise IntegerError(
+            last.name, "chain", "its spikes are not the output of the network; pass the one of to_integer"
+        )
     N, T = x.shape[:2]
     return Certificate(tuple(rows), bounds, N, T, settings_in_words(x))
 

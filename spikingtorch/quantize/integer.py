@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spikingtorch.quantize.arithmetic import OVERFLOWS, ROUNDINGS, Whole, advance, aligned, at_rest
 from spikingtorch.quantize.sums import convolution, pooled, reach_of
@@ -360,7 +361,10 @@ class IntegerModel:
         Raises:
             ValueError: it has another shape, is off the grid, or exceeds ``input_range``.
         """
-        a = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+        if isinstance(x, Tensor):
+            x = x.detach().cpu()
+            x = x.double() if x.is_floating_point() else x  # NumPy has no bfloat16
+        a = np.asarray(x)
         if a.shape[2:] != self.input_shape or a.ndim < 2:
             raise ValueError(f"the input has shape {a.shape}, expected (N, T, {', '.join(map(str, self.input_shape))})")
         if a.dtype.kind not in "iub":
