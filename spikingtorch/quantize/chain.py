@@ -41,7 +41,11 @@ def chain_of(model: SpikingNet, x: Tensor) -> list[Call]:
     Raises:
         IntegerError: the layers are no chain.
     """
-    whole = _by_steps(model)
+    with torch.inference_mode(False), torch.no_grad():  # in inference mode nobody would see writes in place
+        return _watched(_by_steps(model), x)
+
+
+def _watched(whole: SpikingNet, x: Tensor) -> list[Call]:
     net, watch = whole.net, _Watch()
     # those of the user run between the first and the last one
     hooks: list[Any] = [net.register_forward_pre_hook(watch.start, with_kwargs=True, prepend=True)]
@@ -52,9 +56,8 @@ def chain_of(model: SpikingNet, x: Tensor) -> list[Call]:
         hooks.append(layer.register_forward_hook(partial(watch.leave, path), with_kwargs=True))
     hooks.append(net.register_forward_hook(watch.end))
     try:
-        with torch.no_grad():
-            # zeros, with which neurons whose overflow is an error do not raise
-            whole(torch.zeros_like(x[:1, :1]))
+        # zeros, with which neurons whose overflow is an error do not raise
+        whole(torch.zeros_like(x[:1, :1]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -108,6 +108,8 @@ def test_a_trained_network_with_rounded_weights_and_inputs_becomes_integers() ->
     for each in model.parameters():
         each.data.mul_(2.5)
     integer = to_integer(model, x)
+    with torch.inference_mode():
+        assert certify(model, to_integer(model, x), x).equal
     assert integer.input_range == (0, 7)
     assert integer.input_exponent == 3
     assert [node.name for node in integer.nodes] == ["0", "1", "3", "4"]
