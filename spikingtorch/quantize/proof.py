@@ -23,6 +23,8 @@ from spikingtorch.quantize.sums import convolution
 LIMIT = 1 << 24
 # and all of them times 2**-e, for e from minus this number to it: none is infinite, and none is flushed to zero
 _MOST_EXPONENT = 100
+# bits that rounding takes away: sums below the limit are nothing but rounding errors beyond half of them
+_MOST_ROUNDED = 48
 
 
 class Given(NamedTuple):
@@ -95,6 +97,14 @@ def _of_neurons(node: Neuron, largest: Whole) -> int:
     _check(node.name, most)
     # the rounded current, beside a membrane or a current that its decay has not enlarged
     coarser = finest - node.input_bits
+    if coarser > _MOST_ROUNDED:
+        raise IntegerError(
+            node.name,
+            "grid",
+            f"its sums are in units of 2**{-finest}, of which its membrane rounds {coarser} bits away, so that nothing "
+            f"is left; {_MOST_ROUNDED} are the most. Enlarge its weights, or take more fraction_bits",
+            float(coarser),
+        )
     arriving = (most >> coarser) + 1 if coarser > 0 else most << -coarser
     arriving <<= node.fraction_bits - node.input_bits
     moved = arriving + held + int(np.abs(node.bias).max())

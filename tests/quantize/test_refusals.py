@@ -289,5 +289,17 @@ def test_units_beyond_the_exponents_of_float32_are_refused(monkeypatch: pytest.M
     model = SpikingNet(nn.Sequential(fc, neurons()), mode="step", warn_silent=False)
     with pytest.raises(IntegerError, match=r"layer '0': its sums are in units of 2\*\*-15"):
         to_integer(model, x)
-    monkeypatch.setattr(proof, "_MOST_EXPONENT", 1000)
+    for name in ("_MOST_EXPONENT", "_MOST_ROUNDED"):
+        monkeypatch.setattr(proof, name, 1000)
+    assert not certify(model, to_integer(model, x), x).equal
+
+
+def test_sums_of_which_rounding_leaves_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fc, x = nn.Linear(8, 8, bias=False), spikes(2, 5, 8)
+    fc.weight.data.fill_(-(2.0**-71))
+    layers = (fc, FixedPointIF(threshold=2.0**-6, fraction_bits=6, membrane_bits=12, rounding="half_up"))
+    model = SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False)
+    with pytest.raises(IntegerError, match=r"layer '1': its sums are .* rounds 65 bits away, so that nothing is left"):
+        to_integer(model, x)
+    monkeypatch.setattr(proof, "_MOST_ROUNDED", 1000)
     assert not certify(model, to_integer(model, x), x).equal
