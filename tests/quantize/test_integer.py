@@ -150,13 +150,14 @@ def test_another_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", weight=np.ones(3))
     IntegerModel(0, (1,), (0, 1), (wire(), neuron())).save(tmp_path / "whole.npz")
     with np.load(tmp_path / "whole.npz") as found:
-        arrays: dict[str, Any] = dict(found)
+        arrays: Any = dict(found)
     text = str(arrays["network"])
     (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
     (tmp_path / "empty.npz").write_bytes(b"")
     for name, part, instead in (("float", '"low": -8', '"low": -8.5'), ("later", "quantize 1", "quantize 2")):
         assert part in text
-        np.savez(tmp_path / f"{name}.npz", **arrays | {"network": np.array(text.replace(part, instead))})
+        arrays["network"] = np.array(text.replace(part, instead))
+        np.savez(tmp_path / f"{name}.npz", **arrays)
     for name, words in (
         *[(each, f"{each}.npz is damaged, or no network of IntegerModel.save") for each in ("other", "half", "empty")],
         ("float", "is damaged, .* expected a whole number"),
