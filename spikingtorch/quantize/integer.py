@@ -188,6 +188,17 @@ class Diagonal(_Node):
         return np.minimum.reduce(ends), np.maximum.reduce(ends)
 
 
+def same(a: Any, b: Any) -> bool:
+    """Return whether two nodes, or numbers of nodes, are the same."""
+    if isinstance(a, _Node):
+        return type(a) is type(b) and all(same(getattr(a, each.name), getattr(b, each.name)) for each in fields(a))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape != b.shape:
+        return False
+    return bool(np.all(a == b))
+
+
 Synapses: TypeAlias = Linear | Conv2d | Diagonal
 
 

@@ -19,6 +19,7 @@ from spikingtorch.quantize.lower_weights import conv_node, weights_of
 from spikingtorch.quantize.norms import FoldedNorm
 from spikingtorch.quantize.proof import LIMIT, Given, after
 from spikingtorch.quantize.settings import check_settings
+from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.watching.network import check_network
 
 # in evaluation they pass their input on
@@ -53,13 +54,32 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
     if not bool(x.isfinite().all()):
         raise IntegerError("", "input", "the input holds NaN or infinities, which are no whole numbers")
     x = axes.samples_first(x, model.batch_first)
-    calls = chain_of(model, x)
-    rounding = rounding_of_inputs(model)
-    if rounding is None and isinstance(calls[0].layer, RoundedInput):
-        rounding, calls = calls[0].layer, calls[1:]
+    calls, rounding = _calls(model, x)
     exponent, limits = _input(x, rounding, input_range)
-    shape, largest = tuple(x.shape[2:]), max(-limits[0], limits[1])
-    given = Given(exponent, np.full(shape, largest, np.int64))
+    return _lowered(calls, tuple(x.shape[2:]), exponent, limits)
+
+
+def integers_for(model: SpikingNet, x: Tensor, integer: IntegerModel) -> IntegerModel:
+    """Return a network in whole numbers for the grid and the range of inputs of other integers.
+
+    Args:
+        model: the network.
+        x: an input (N, T, ...), for shapes.
+        integer: the other integers.
+    """
+    return _lowered(_calls(model, x)[0], integer.input_shape, integer.input_exponent, integer.input_range)
+
+
+def _calls(model: SpikingNet, x: Tensor) -> tuple[list[Call], RoundedInput | None]:
+    """Return the chain without the rounding of inputs, and this rounding."""
+    calls, rounding = chain_of(model, x), rounding_of_inputs(model)
+    if rounding is None and isinstance(calls[0].layer, RoundedInput):
+        return calls[1:], calls[0].layer
+    return calls, rounding
+
+
+def _lowered(calls: list[Call], shape: tuple[int, ...], exponent: int, limits: tuple[int, int]) -> IntegerModel:
+    given = Given(exponent, np.full(shape, max(-limits[0], limits[1]), np.int64))
     nodes: list[Node] = []
     for call in calls:
         if isinstance(call.layer, _PASSING) and is_plain(call.layer):

@@ -89,6 +89,16 @@ def test_a_network_with_more_layers_than_its_integers_is_no_network_of_theirs() 
         certify(model, "net.npz", X)  # type: ignore[arg-type]
 
 
+def test_numbers_that_the_input_does_not_show_are_compared() -> None:
+    model = small()
+    x = X * torch.tensor([1.0, 1, 1, 0, 1, 1])
+    integer = to_integer(model, x)
+    assert certify(model, integer, torch.zeros_like(x)).equal
+    model.get_parameter("net.0.weight").data[2, 3] += 2.0**-3
+    with pytest.raises(IntegerError, match="layer '0': its numbers in the network are not those of the integers"):
+        certify(model, integer, x)
+
+
 def test_a_certificate_is_a_table() -> None:
     model = small()
     text = str(certify(model, to_integer(model, X), X))
