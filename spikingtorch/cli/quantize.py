@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    for option, with_it in (("main", "c"), ("approximate", "nir")):
+        if getattr(given, option) and getattr(given, with_it) is None:
+            raise CommandError(f"--{option} says how --{with_it} writes its file; pass --{with_it} FILE as well")
     made = make(given.factory, "quantize")
     if given.checkpoint is not None:
         made = loaded(made, given.checkpoint)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor
 from spikingtorch import axes
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
-from spikingtorch.quantize.integer import IntegerModel, Neuron, Record
+from spikingtorch.quantize.integer import IntegerModel, Neuron, Record, same
+from spikingtorch.quantize.lower import integers_for
 from spikingtorch.quantize.proof import LIMIT, bounds_of
 from spikingtorch.quantize.settings import check_settings, settings_in_words
 from spikingtorch.units import in_columns
@@ -130,11 +132,16 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
         A table to print, with the first difference if there is one.
 
     Raises:
-        TypeError: model is not a SpikingNet.
-        IntegerError: the sums cannot be proven, or the settings are those of ``to_integer``'s refusals.
+        TypeError: model is not a SpikingNet, or integer is not an IntegerModel.
+        IntegerError: the sums cannot be proven, the settings are those of ``to_integer``'s refusals, or the network has
+            other layers or numbers than its integers although nothing differs on x.
         ValueError: the input is off the grid or out of the range of the integers.
     """
     check_network("certify", model)
+    if not isinstance(integer, IntegerModel):
+        raise TypeError(
+            f"certify: integer is a {type(integer).__name__}, expected an IntegerModel: to_integer(model, x)"
+        )
     check_settings(model, x)
     bounds = bounds_of(integer)
     net = copy.deepcopy(model).eval()
@@ -151,10 +158,29 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
         if seen is None or node.name not in seen:
             raise IntegerError(node.name, "chain", "the network has no such layer; pass the one of to_integer")
         rows.append(_row(node, seen[node.name], found.records[node.name], bounds[node.name]))
-    if not isinstance(integer.nodes[-1], Neuron):
-        rows.append(_output(integer, out, found.out, bounds))
+    output, last = _output(integer, out, found.out, bounds), integer.nodes[-1]
+    if not isinstance(last, Neuron):
+        rows.append(output)
+    elif output.different and not rows[-1].different:
+        raise IntegerError(
+            last.name, "chain", "its spikes are not the output of the network; pass the one of to_integer"
+        )
+    if not any(row.different for row in rows):
+        _check_numbers(model, integer, x)
     N, T = x.shape[:2]
     return Certificate(tuple(rows), bounds, N, T, settings_in_words(x))
+
+
+def _check_numbers(model: Any, integer: IntegerModel, x: Tensor) -> None:
+    """Raise unless the network has the numbers of its integers, also where x does not show them."""
+    for node, own in zip_longest(integer.nodes, integers_for(model, x, integer).nodes):
+        if not same(node, own):
+            raise IntegerError(
+                (node or own).name,
+                "chain",
+                "its numbers in the network are not those of the integers, although nothing differs on this input. "
+                "They have changed since to_integer(model, x); call it again",
+            )
 
 
 def _rounded(model: Any, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.inputs import leave_inputs
 from spikingtorch.spikingnet import SpikingNet
 
 
@@ -40,17 +41,23 @@ def chain_of(model: SpikingNet, x: Tensor) -> list[Call]:
     Raises:
         IntegerError: the layers are no chain.
     """
-    net = copy.deepcopy(model.net).eval()
-    watch = _Watch()
-    hooks: list[Any] = [net.register_forward_pre_hook(watch.start, with_kwargs=True)]
+    with torch.inference_mode(False), torch.no_grad():  # in inference mode nobody would see writes in place
+        return _watched(_by_steps(model), x)
+
+
+def _watched(whole: SpikingNet, x: Tensor) -> list[Call]:
+    net, watch = whole.net, _Watch()
+    # those of the user run between the first and the last one
+    hooks: list[Any] = [net.register_forward_pre_hook(watch.start, with_kwargs=True, prepend=True)]
+    hooks += watch.changes("", whole)
     for path, layer in _leaves("", net):
         hooks.append(layer.register_forward_pre_hook(partial(watch.arrive, path), with_kwargs=True))
+        hooks += watch.changes(path, layer)
         hooks.append(layer.register_forward_hook(partial(watch.leave, path), with_kwargs=True))
     hooks.append(net.register_forward_hook(watch.end))
     try:
-        with torch.no_grad():
-            # zeros, with which neurons whose overflow is an error do not raise
-            SpikingNet(net, mode="step", warn_silent=False)(torch.zeros_like(x[:1, :1]))
+        # zeros, with which neurons whose overflow is an error do not raise
+        whole(torch.zeros_like(x[:1, :1]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -61,12 +68,34 @@ def chain_of(model: SpikingNet, x: Tensor) -> list[Call]:
     return watch.calls
 
 
+def _by_steps(model: SpikingNet) -> SpikingNet:
+    """Return a copy of a network, in evaluation, which takes its input as it is and runs step by step."""
+    whole = copy.deepcopy(model).eval()
+    leave_inputs(whole)
+    plain = {"statistics": "step", "hooks": "step", "recompute": False, "truncate": False, "time_chunk": None}
+    for name, value in {**plain, "mode": "step", "batch_first": True, "warn_silent": False}.items():
+        setattr(whole, name, value)
+    return whole
+
+
 def _leaves(path: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the layers that compute: those with a state, and modules without others inside."""
     parts = [(name, part) for name, part in module.named_children() if name != "parametrizations"]
     if isinstance(module, StatefulLayer) or not parts:
         return [(path, module)]
     return [leaf for name, part in parts for leaf in _leaves(f"{path}.{name}" if path else name, part)]
+
+
+class _Seen:
+    """Values of a moment, and their versions."""
+
+    def keep(self, values: Any) -> None:
+        self.values, self.versions = values, [getattr(value, "_version", 0) for value in values]
+
+    def same(self, values: Any) -> bool:
+        """Return whether values are those that were kept, and nobody has written on them."""
+        versions = [getattr(value, "_version", 0) for value in values]
+        return versions == self.versions and all(a is b for a, b in zip(values, self.values, strict=True))
 
 
 class _Watch:
@@ -78,6 +107,21 @@ class _Watch:
         self.value: Tensor | None = None
         self.version = 0
         self.from_where = "the input of the network"
+
+    def changes(self, path: str, module: nn.Module) -> list[Any]:
+        """Return hooks that look whether those between them change what a module takes or returns."""
+        before, after = _Seen(), _Seen()
+
+        def differs(seen: "_Seen", what: str, value: Any) -> None:
+            if not seen.same(value):
+                self._refuse(path, f"a forward hook changes its {what}, which integers do not know of; remove the hook")
+
+        return [
+            module.register_forward_pre_hook(lambda _, args: before.keep(args), prepend=True),
+            module.register_forward_pre_hook(lambda _, args: differs(before, "input", args)),
+            module.register_forward_hook(lambda _, __, out: after.keep((out,)), prepend=True),
+            module.register_forward_hook(lambda _, __, out: differs(after, "output", (out,))),
+        ]
 
     def start(self, _net: nn.Module, args: Any, kwargs: Any) -> None:
         if self.value is None:
@@ -102,6 +146,9 @@ class _Watch:
         if not isinstance(given, Tensor) or not isinstance(out, Tensor):
             self._refuse(path, f"it takes a {type(given).__name__} and returns a {type(out).__name__}, not one tensor")
             return
+        if out.dtype != given.dtype:
+            why = f"it takes {given.dtype} and returns {out.dtype}; call it without torch.autocast in forward"
+            self.problem = self.problem or IntegerError(path, "dtype", why)
         self.calls.append(Call(path, layer, self._shape(given), self._shape(out)))
         self.from_where = f"the output of layer {path!r}"
         self._take(out)

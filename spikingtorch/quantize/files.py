@@ -28,11 +28,16 @@ def load(path: str | Path) -> IntegerModel:
     Raises:
         ValueError: the file is none of ``save``, or its nodes do not fit.
     """
-    with np.load(path, allow_pickle=False) as found:
-        text = json.loads(str(found["network"])) if "network" in found else {}
-        if text.pop("format", None) != _FORMAT:
-            raise ValueError(f"{path} is no network of IntegerModel.save, or one of a newer spikingtorch")
-        return IntegerModel(**{name: _unpacked(value, found) for name, value in text.items()})
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as found:
+            text = json.loads(str(found["network"]))
+            if text.pop("format") == _FORMAT:
+                return IntegerModel(**{name: _unpacked(value, found) for name, value in text.items()})
+    except OSError:
+        raise
+    except Exception as error:  # any error of zipfile, NumPy, json or a node for what stands in the file
+        raise ValueError(f"{path} is damaged, or no network of IntegerModel.save ({error})") from error
+    raise ValueError(f"{path} is a network of a newer spikingtorch")
 
 
 def _packed(value: Any, arrays: dict[str, Any]) -> Any:

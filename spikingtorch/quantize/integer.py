@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spikingtorch.quantize.arithmetic import OVERFLOWS, ROUNDINGS, Whole, advance, aligned, at_rest
 from spikingtorch.quantize.sums import convolution, pooled, reach_of
@@ -21,6 +22,8 @@ KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
 RESETS = ("zero", "subtraction", "value", "none")
 # bits that sums of Loihi have less after the point than its membranes
 LOIHI_SHIFT = 6
+# bits that a decay may shift by
+_MOST_SHIFT = 31
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +34,12 @@ class _Node:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, each.name, whole(value, f"{self.name}: {each.name}"))
+            object.__setattr__(self, each.name, _kept(getattr(self, each.name), f"{self.name}: {each.name}"))
+
+    def __setstate__(self, state: Any) -> None:
+        # a copy of an array could be written to
+        self.__dict__.update(state)
+        self.__post_init__()
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +188,17 @@ class Diagonal(_Node):
         return np.minimum.reduce(ends), np.maximum.reduce(ends)
 
 
+def same(a: Any, b: Any) -> bool:
+    """Return whether two nodes, or numbers of nodes, are the same."""
+    if isinstance(a, _Node):
+        return type(a) is type(b) and all(same(getattr(a, each.name), getattr(b, each.name)) for each in fields(a))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape != b.shape:
+        return False
+    return bool(np.all(a == b))
+
+
 Synapses: TypeAlias = Linear | Conv2d | Diagonal
 
 
@@ -253,6 +270,8 @@ class Neuron(_Node):
             raise ValueError(
                 f"{self.name}: neurons of kind {self.kind!r} fire once a step, not {self.max_spikes} times"
             )
+        for name in ("threshold", "v_reset", "bias", "decay", "decay_synapse"):
+            _check_neurons(self, name, getattr(self, name))
         if several and np.min(self.threshold) <= 0:
             raise ValueError(f"{self.name}: neurons that fire several times a step need thresholds above zero")
         if self.recurrent is not None:
@@ -360,7 +379,10 @@ class IntegerModel:
         Raises:
             ValueError: it has another shape, is off the grid, or exceeds ``input_range``.
         """
-        a = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+        if isinstance(x, Tensor):
+            x = x.detach().cpu()
+            x = x.double() if x.is_floating_point() else x  # NumPy has no bfloat16
+        a = np.asarray(x)
         if a.shape[2:] != self.input_shape or a.ndim < 2:
             raise ValueError(f"the input has shape {a.shape}, expected (N, T, {', '.join(map(str, self.input_shape))})")
         if a.dtype.kind not in "iub":
@@ -438,6 +460,29 @@ class IntegerModel:
                 sums = node.sums(s.reshape(-1, *s.shape[2:]))
                 s = sums.reshape(*s.shape[:2], *sums.shape[1:])
         return Run(s, records)
+
+
+def _kept(value: Any, owner: str) -> Any:
+    """Return a value as a node keeps it; raise unless its numbers are whole."""
+    if isinstance(value, np.ndarray):
+        return whole(value, owner)
+    if isinstance(value, tuple):
+        return tuple(_kept(each, owner) for each in value)
+    if not isinstance(value, int | np.integer | str | _Node | None):
+        raise TypeError(f"{owner} is {value!r}, expected a whole number")
+    return value
+
+
+def _check_neurons(node: Neuron, name: str, value: Any) -> None:
+    """Raise unless a parameter is a whole number or an array with one for each neuron; a decay is two of them."""
+    pair = name.startswith("decay")
+    for each in value if pair and value is not None else (value,):
+        array = isinstance(each, np.ndarray)
+        if isinstance(each, str) or (each is None and not pair) or (array and each.shape not in (node.shape, (1,))):
+            came = f"an array {each.shape}" if array else repr(each)
+            raise ValueError(f"{node.name}: {name} is {came}, expected one number, or one a neuron {node.shape}")
+    if pair and value is not None and not 0 <= np.min(value[1]) <= np.max(value[1]) <= _MOST_SHIFT:
+        raise ValueError(f"{node.name}: {name} is {value}, expected (k, m) with m from 0 to {_MOST_SHIFT}")
 
 
 def whole(array: Ints, owner: str) -> Ints:

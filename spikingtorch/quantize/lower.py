@@ -16,12 +16,15 @@ from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
 from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Node, SumPool2d
 from spikingtorch.quantize.lower_neurons import lowered_neurons
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
-from spikingtorch.quantize.proof import Given, after
+from spikingtorch.quantize.norms import FoldedNorm
+from spikingtorch.quantize.proof import LIMIT, Given, after
 from spikingtorch.quantize.settings import check_settings
+from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.watching.network import check_network
 
 # in evaluation they pass their input on
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, FoldedNorm)
+_KINDS = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten)
 _NORMS = (AnyBatchNorm, TimeNorm, nn.LayerNorm, nn.GroupNorm)
 # whole numbers of more bits are floats that were never encoded
 _INPUT_BITS = 16
@@ -42,7 +45,7 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
             and 0, or of the ``RoundedInput`` in front of the network.
 
     Raises:
-        TypeError: model is not a SpikingNet.
+        TypeError: model is not a SpikingNet, x no tensor, or input_range no pair of whole numbers.
         IntegerError: integers would give other numbers, or their equality cannot be proven: see
             ``spikingtorch.quantize.errors.RULES``.
     """
@@ -51,16 +54,35 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
     if not bool(x.isfinite().all()):
         raise IntegerError("", "input", "the input holds NaN or infinities, which are no whole numbers")
     x = axes.samples_first(x, model.batch_first)
-    calls = chain_of(model, x)
-    rounding = rounding_of_inputs(model)
-    if rounding is None and isinstance(calls[0].layer, RoundedInput):
-        rounding, calls = calls[0].layer, calls[1:]
+    calls, rounding = _calls(model, x)
     exponent, limits = _input(x, rounding, input_range)
-    shape, largest = tuple(x.shape[2:]), max(-limits[0], limits[1])
-    given = Given(exponent, np.full(shape, largest, np.int64))
+    return _lowered(calls, tuple(x.shape[2:]), exponent, limits)
+
+
+def integers_for(model: SpikingNet, x: Tensor, integer: IntegerModel) -> IntegerModel:
+    """Return a network in whole numbers for the grid and the range of inputs of other integers.
+
+    Args:
+        model: the network.
+        x: an input (N, T, ...), for shapes.
+        integer: the other integers.
+    """
+    return _lowered(_calls(model, x)[0], integer.input_shape, integer.input_exponent, integer.input_range)
+
+
+def _calls(model: SpikingNet, x: Tensor) -> tuple[list[Call], RoundedInput | None]:
+    """Return the chain without the rounding of inputs, and this rounding."""
+    calls, rounding = chain_of(model, x), rounding_of_inputs(model)
+    if rounding is None and isinstance(calls[0].layer, RoundedInput):
+        return calls[1:], calls[0].layer
+    return calls, rounding
+
+
+def _lowered(calls: list[Call], shape: tuple[int, ...], exponent: int, limits: tuple[int, int]) -> IntegerModel:
+    given = Given(exponent, np.full(shape, max(-limits[0], limits[1]), np.int64))
     nodes: list[Node] = []
     for call in calls:
-        if isinstance(call.layer, _PASSING):
+        if isinstance(call.layer, _PASSING) and is_plain(call.layer):
             continue
         node = _node(call, given)
         nodes.append(node)
@@ -70,6 +92,8 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
 
 def _input(x: Tensor, rounding: RoundedInput | None, given: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
     """Return the exponent and the range of inputs."""
+    if given is not None:
+        _check_range(given)
     if rounding is not None:
         return rounding.exponent, rounding.range if given is None else given
     exponent = exponent_of(x)
@@ -89,8 +113,17 @@ def _input(x: Tensor, rounding: RoundedInput | None, given: tuple[int, int] | No
     return exponent, (low, high) if given is None else given
 
 
+def _check_range(given: Any) -> None:
+    pair: Any = given if isinstance(given, tuple | list) and len(given) == 2 else (None, None)
+    if any(type(each) is not int for each in pair):
+        raise TypeError(f"to_integer: input_range is {given!r}, expected two whole numbers (smallest, largest)")
+    largest = max(-pair[0], pair[1])
+    if largest >= LIMIT:
+        raise IntegerError("", "input", f"input_range is {given}, expected numbers below 2**24", float(largest))
+
+
 def _node(call: Call, given: Given) -> Node:
-    layer = call.layer
+    layer: Any = call.layer
     if isinstance(layer, _NORMS):
         raise IntegerError(
             call.path,
@@ -98,22 +131,34 @@ def _node(call: Call, given: Given) -> Node:
             f"{type(layer).__name__} divides by a root, which integers do not. Make a batch norm part of the weights "
             "before it: fold_norms(model)",
         )
-    if isinstance(layer, StatefulLayer):
+    if isinstance(layer, StatefulLayer) and "forward" not in vars(layer):
         return lowered_neurons(call, given.exponent, given.largest)
-    if isinstance(layer, nn.Flatten) and layer.start_dim in (1, 1 - len(call.before) - 1) and len(call.after) == 1:
+    if (
+        isinstance(layer, nn.Flatten)
+        and is_plain(layer)
+        and layer.start_dim in (1, 1 - len(call.before) - 1)
+        and len(call.after) == 1
+    ):
         return Flatten(call.path, call.before)
-    if isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward:
+    if isinstance(layer, nn.Linear) and is_plain(layer):
         return _linear(call, layer, given)
-    if isinstance(layer, nn.Conv2d) and type(layer).forward is nn.Conv2d.forward:
+    if isinstance(layer, nn.Conv2d) and is_plain(layer):
         return _conv(call, layer, given)
-    if isinstance(layer, nn.AvgPool2d):
+    if isinstance(layer, nn.AvgPool2d) and is_plain(layer):
         return _pool(call, layer, given)
+    own = " with a forward of its own" if isinstance(layer, (*_PASSING, *_KINDS, StatefulLayer)) else ""
     raise IntegerError(
         call.path,
         "layers",
-        f"there are no integers for {type(layer).__name__}; expected Linear, Conv2d, AvgPool2d, Flatten or fixed-point "
-        "neurons",
+        f"there are no integers for {type(layer).__name__}{own}; expected Linear, Conv2d, AvgPool2d, Flatten or "
+        "fixed-point neurons",
     )
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Return whether a layer computes as the class of torch does that it is of."""
+    forward = getattr(layer.forward, "__func__", None)
+    return any(isinstance(layer, kind) and forward is kind.forward for kind in (*_PASSING, *_KINDS))
 
 
 def _linear(call: Call, layer: nn.Linear, given: Given) -> Linear:

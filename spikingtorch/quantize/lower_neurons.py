@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from spikingtorch import functional as F
 from spikingtorch.layers.base import StatefulLayer
@@ -39,7 +40,9 @@ def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
         IntegerError: the neurons are no fixed-point neurons, or their sums may be inexact in float32.
     """
     layer: Any = call.layer
-    kind = _KINDS.get(type(layer))
+    # prepare_qat makes a class of its own for a layer whose recurrent weights are a tensor
+    own_class = type(layer).__bases__[0] if parametrize.is_parametrized(layer) else type(layer)
+    kind = _KINDS.get(own_class)
     if kind is None:
         raise IntegerError(
             call.path,
@@ -72,9 +75,9 @@ def _plain(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  
     reset, v_reset = _reset(call, layer, int(layer.fraction_bits))
     synapse = None
     if isinstance(layer, FixedPointCubaLIF):
-        synapse = _decay(call, layer.decay_synapse_numbers)
+        synapse = _decay(call, "decay_synapse", layer.decay_synapse_numbers)
     return {
-        "decay": _decay(call, layer.decay_numbers),
+        "decay": _decay(call, "decay", layer.decay_numbers),
         "decay_synapse": synapse,
         "reset": reset,
         "v_reset": v_reset,
@@ -83,8 +86,8 @@ def _plain(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  
 
 def _xylo(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     return {
-        "decay": (0, _dash(call, layer.dash_mem)),
-        "decay_synapse": (0, _dash(call, layer.dash_syn)),
+        "decay": (0, _dash(call, "leak", layer.dash_mem)),
+        "decay_synapse": (0, _dash(call, "leak_syn", layer.dash_syn)),
         "strict": False,
         "reset": "subtraction",
         "bias": _own(call, layer.bias, int(layer.fraction_bits), "bias"),
@@ -92,15 +95,18 @@ def _xylo(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  #
     }
 
 
-def _dash(call: Call, dash: Any) -> Any:
-    return _broadcast(call, dash) if isinstance(dash, Tensor) else int(dash)
+def _dash(call: Call, name: str, dash: Any) -> Any:
+    share = torch.as_tensor(getattr(call.layer, name)).detach().double()
+    bits = torch.as_tensor(dash)
+    if not torch.equal(torch.ldexp(share, bits), torch.ones_like(share)):
+        raise IntegerError(call.path, "grid", f"its {name} is no power of two, 2**-dash: {share.tolist()}")
+    return _broadcast(call, bits)
 
 
 def _loihi(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:
-    synapse, bits = layer._numbers("decay_synapse")
     return {
-        "decay": _decay(call, layer.decay_numbers),
-        "decay_synapse": _decay(call, (synapse, bits)),
+        "decay": _decay(call, "decay", layer.decay_numbers),
+        "decay_synapse": _decay(call, "decay_synapse", layer.decay_synapse_numbers),
         "low": -numbers["high"],
         "strict": True,
         "reset": "zero",
@@ -153,9 +159,9 @@ def _broadcast(call: Call, whole: Tensor) -> Any:
     return whole.broadcast_to((1, *call.before))[0].cpu().numpy().astype(np.int64)
 
 
-def _decay(call: Call, numbers: Any) -> tuple[Any, int]:
-    factor, bits = numbers
-    return (_broadcast(call, factor) if isinstance(factor, Tensor) else int(factor)), int(bits)
+def _decay(call: Call, name: str, numbers: Any) -> tuple[Any, int]:
+    bits = int(numbers[1])
+    return _own(call, getattr(call.layer, name, 1.0), bits, name), bits
 
 
 def _reset(call: Call, layer: Any, bits: int) -> tuple[str, Any]:

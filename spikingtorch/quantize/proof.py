@@ -21,6 +21,10 @@ from spikingtorch.quantize.sums import convolution
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24
+# and all of them times 2**-e, for e from minus this number to it: none is infinite, and none is flushed to zero
+_MOST_EXPONENT = 100
+# bits that rounding takes away: sums below the limit are nothing but rounding errors beyond half of them
+_MOST_ROUNDED = 48
 
 
 class Given(NamedTuple):
@@ -60,6 +64,7 @@ def after(node: Node, given: Given) -> Given:
         _of_neurons(node, given.largest)
         return Given(0, np.full(node.shape, node.most_spikes, np.int64))
     largest = _of_sums(node, given.largest)
+    _check_exponent(node.name, node.exponent)
     _check(node.name, int(largest.max()))
     return Given(node.exponent, largest)
 
@@ -83,6 +88,7 @@ def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
 
 def _of_neurons(node: Neuron, largest: Whole) -> int:
     """Return the bound of the sums of neurons, currents from before the step included."""
+    _check_exponent(node.name, node.sum_exponent)
     finest, total = node.sum_exponent, _scaled(largest, node.sum_exponent - node.exponent)
     if node.recurrent is not None:
         ones = np.full(node.shape, node.most_spikes, np.int64)
@@ -91,6 +97,14 @@ def _of_neurons(node: Neuron, largest: Whole) -> int:
     _check(node.name, most)
     # the rounded current, beside a membrane or a current that its decay has not enlarged
     coarser = finest - node.input_bits
+    if coarser > _MOST_ROUNDED:
+        raise IntegerError(
+            node.name,
+            "grid",
+            f"its sums are in units of 2**{-finest}, of which its membrane rounds {coarser} bits away, so that nothing "
+            f"is left; {_MOST_ROUNDED} are the most. Enlarge its weights, or take more fraction_bits",
+            float(coarser),
+        )
     arriving = (most >> coarser) + 1 if coarser > 0 else most << -coarser
     arriving <<= node.fraction_bits - node.input_bits
     moved = arriving + held + int(np.abs(node.bias).max())
@@ -121,8 +135,18 @@ def _check_events(node: Neuron, arriving: int) -> None:
 
 def _scaled(a: Whole, bits: int) -> Whole:
     """Return a 2**bits, in whole numbers of any size."""
-    scaled: Whole = a.astype(object) << bits
-    return scaled
+    return np.asarray(a.astype(object) << bits)
+
+
+def _check_exponent(path: str, exponent: int) -> None:
+    """Raise unless float32 has whole numbers times 2**-exponent."""
+    if abs(exponent) > _MOST_EXPONENT:
+        raise IntegerError(
+            path,
+            "grid",
+            f"its sums are in units of 2**{-exponent}, beyond the exponents of float32; scale inputs or weights",
+            float(exponent),
+        )
 
 
 def _check(path: str, largest: int) -> None:

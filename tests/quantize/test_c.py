@@ -65,6 +65,14 @@ def test_a_register_overflows_as_it_says(overflow: str, last: list[int], tmp_pat
         assert lines == expected(model, x)
 
 
+def test_a_rounding_that_takes_as_many_bits_as_a_register_has(tmp_path: Path) -> None:
+    x = np.array([[[1, 0], [0, 1], [0, 0]]])
+    near, far = (one_neuron(threshold=0, strict=False, fraction_bits=-bits, rounding="half_up") for bits in (31, 63))
+    assert ran(compiled(near, tmp_path, ("gcc", *STRICT, *SANITIZED)), x) == expected(near, x)
+    with pytest.raises(ValueError, match=r"n: its numbers reach .*, and C has 64 bits for them"):
+        to_c(far, tmp_path / "net.c")
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_the_text_divides_nothing_and_needs_no_library(seed: int, tmp_path: Path) -> None:
     found = to_c(random_model(seed, ALL), tmp_path / "net.c")

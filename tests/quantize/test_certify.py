@@ -79,6 +79,26 @@ def test_a_certificate_shows_the_first_difference(what: str) -> None:
     assert f"sample {first.sample}, step {first.step} is" in str(found)
 
 
+def test_a_network_with_more_layers_than_its_integers_is_no_network_of_theirs() -> None:
+    model = small()
+    integer = to_integer(model, X)
+    longer = nn.Sequential(*model.net.children(), on_grid(nn.Linear(5, 5), 4), FixedPointIF(threshold=0.25))
+    with pytest.raises(IntegerError, match="layer '1': its spikes are not the output of the network"):
+        certify(SpikingNet(longer, mode="step", warn_silent=False), integer, X)
+    with pytest.raises(TypeError, match="integer is a str, expected an IntegerModel"):
+        certify(model, "net.npz", X)  # type: ignore[arg-type]
+
+
+def test_numbers_that_the_input_does_not_show_are_compared() -> None:
+    model = small()
+    x = X * torch.tensor([1.0, 1, 1, 0, 1, 1])
+    integer = to_integer(model, x)
+    assert certify(model, integer, torch.zeros_like(x)).equal
+    model.get_parameter("net.0.weight").data[2, 3] += 2.0**-3
+    with pytest.raises(IntegerError, match="layer '0': its numbers in the network are not those of the integers"):
+        certify(model, integer, x)
+
+
 def test_a_certificate_is_a_table() -> None:
     model = small()
     text = str(certify(model, to_integer(model, X), X))
@@ -98,6 +118,8 @@ def test_a_trained_network_with_rounded_weights_and_inputs_becomes_integers() ->
     for each in model.parameters():
         each.data.mul_(2.5)
     integer = to_integer(model, x)
+    with torch.inference_mode():
+        assert certify(model, to_integer(model, x), x).equal
     assert integer.input_range == (0, 7)
     assert integer.input_exponent == 3
     assert [node.name for node in integer.nodes] == ["0", "1", "3", "4"]
@@ -105,6 +127,17 @@ def test_a_trained_network_with_rounded_weights_and_inputs_becomes_integers() ->
     first = nn.Sequential(RoundedInput(3), *copy.deepcopy(net))
     again = SpikingNet(first, mode="step", warn_silent=False)
     assert certify(again, to_integer(again, x), x).equal
+
+
+def test_recurrent_weights_that_are_a_tensor_become_integers() -> None:
+    back = nn.Parameter(torch.linspace(-1, 1, 5))
+    model = prepare_qat(small(recurrent=back, threshold=0.5), weight_bits=4)
+    assert certify(model, to_integer(model, X), X).equal
+
+
+def test_neurons_may_be_all_of_a_sample() -> None:
+    model = SpikingNet(FixedPointLIF(threshold=0.5), mode="step", warn_silent=False)
+    assert certify(model, to_integer(model, X[..., 0]), X[..., 0]).equal
 
 
 def test_a_readout_without_neurons_gives_sums() -> None:
@@ -155,7 +188,20 @@ def test_bad_inputs_are_refused() -> None:
         to_integer(model, X / 0)
     with pytest.raises(IntegerError, match=r"input_range is \(0, 1\), and x reaches from 0 to 3"):
         to_integer(model, X * 3, (0, 1))
+    for given, words in ((3, "expected two whole numbers"), ((0, 1.5), "expected two whole"), ((0,), "expected two")):
+        with pytest.raises(TypeError, match=words):
+            to_integer(model, X, given)  # type: ignore[arg-type]
+    with pytest.raises(IntegerError, match="expected numbers below 2"):
+        to_integer(model, X, (0, 1 << 62))  # whose sums wrap round in int64
+    with pytest.raises(TypeError, match=r"x is a ndarray, expected a tensor \(N, T, ...\)"):
+        to_integer(model, X.numpy())  # type: ignore[arg-type]
+    with pytest.raises(IntegerError, match=r"the input is torch.uint8, expected float32: x.float\(\)"):
+        to_integer(model, X.byte())
     integer = to_integer(model, X)
+    for call in (lambda: to_integer(model, X[:0]), lambda: certify(model, integer, X[:0])):
+        with pytest.raises(IntegerError, match=r"the input of shape \(0, 20, 6\) is empty"):
+            call()
+    assert (integer.run(X.bfloat16()).out == integer.run(X.byte()).out).all()
     with pytest.raises(ValueError, match="the input reaches from 0 to 3, and the bounds were proven for 0 to 1"):
         certify(model, integer, X * 3)
     with pytest.raises(ValueError, match=r"the input has shape \(3, 20, 5\), expected \(N, T, 6\)"):

@@ -149,14 +149,26 @@ def test_the_bound_of_xylos_current_is_exact_to_a_unit(dash: int) -> None:
         assert (fits - 1) << dash <= i.max() + weight < 2**15
 
 
-def test_speck_with_a_recurrence_or_several_limits_is_refused() -> None:
-    fc = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
-    back: Any = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
-    x = torch.ones(1, 2, 2)
-    for layer, words in (
-        (SpeckIAF(recurrent=back), "its sums have no bound"),
-        (SpeckIAF(v_min=torch.tensor([-1.0, -2.0])), "its v_min differs from neuron to neuron"),
-    ):
-        model = SpikingNet(nn.Sequential(fc, layer), mode="step", warn_silent=False)
-        with pytest.raises(IntegerError, match=words):
-            to_integer(model, x)
+def speck(x: Tensor, **options: Any) -> SpikingNet:
+    fc: Any = filled(nn.Linear(2, 2, bias=False), torch.eye(2))
+    return SpikingNet(nn.Sequential(fc, SpeckIAF(**options)), mode="step", warn_silent=False).to(x.dtype)
+
+
+def test_speck_with_a_recurrence_is_refused_because_its_numbers_grow_without_a_bound() -> None:
+    back: Any = filled(nn.Linear(2, 2, bias=False), 3 * torch.eye(2))
+    x = torch.ones(1, 20, 2)
+    with pytest.raises(IntegerError, match="its sums have no bound"):
+        to_integer(speck(x, recurrent=back), x)
+    narrow, wide = (speck(each, recurrent=back)(each).double() for each in (x, x.double()))
+    assert torch.equal(wide[0, :, 0], (3.0 ** torch.arange(1, 21).double() - 1) / 2)
+    assert (narrow != wide).any()
+
+
+def test_speck_with_several_lower_limits_is_refused_because_a_register_has_one() -> None:
+    x = torch.tensor([-1.0, 1.0]).repeat_interleave(5).repeat(4)[None, :, None].expand(1, 40, 2)
+    model = speck(x, v_min=torch.tensor([-1.0, -2.0]))
+    with pytest.raises(IntegerError, match="its v_min differs from neuron to neuron"):
+        to_integer(model, x)
+    for limit in (-1.0, -2.0):
+        written = to_integer(speck(x, v_min=limit), x)
+        assert (model(x).detach().numpy() != written.run(x).out).any()

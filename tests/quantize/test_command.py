@@ -84,6 +84,7 @@ def test_an_encoder_and_a_checkpoint(run: Run) -> None:
         (["my_network:empty"], "the loader gives a NoneType, expected batches of tensors"),
         (["my_network"], "quantize takes module:factory"),
         (["my_network:make", "--bits", "4", "--c", "net.txt"], "expected a name that ends in .c"),
+        (["my_network:make", "--bits", "4", "--main"], "--main says how --c writes its file; pass --c FILE as well"),
         (["my_network:make", "--checkpoint", "none.pt"], "there is no checkpoint at none.pt"),
     ],
 )

@@ -1,5 +1,7 @@
 """IntegerModel: its arithmetic by hand, its bounds, its files, and what it refuses."""
 
+import copy
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
@@ -144,10 +146,25 @@ def test_a_file_keeps_a_network(seed: int, tmp_path: Path) -> None:
             assert before.weight.dtype == getattr(after, "weight").dtype  # noqa: B009
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_another_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", weight=np.ones(3))
-    with pytest.raises(ValueError, match=r"other.npz is no network of IntegerModel.save"):
-        IntegerModel.load(tmp_path / "other.npz")
+    IntegerModel(0, (1,), (0, 1), (wire(), neuron())).save(tmp_path / "whole.npz")
+    with np.load(tmp_path / "whole.npz") as found:
+        arrays: Any = dict(found)
+    text = str(arrays["network"])
+    (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name, part, instead in (("float", '"low": -8', '"low": -8.5'), ("later", "quantize 1", "quantize 2")):
+        assert part in text
+        arrays["network"] = np.array(text.replace(part, instead))
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    for name, words in (
+        *[(each, f"{each}.npz is damaged, or no network of IntegerModel.save") for each in ("other", "half", "empty")],
+        ("float", "is damaged, .* expected a whole number"),
+        ("later", "is a network of a newer spikingtorch"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            IntegerModel.load(tmp_path / f"{name}.npz")
 
 
 def wire(outs: int = 1, exponent: int = 2) -> Linear:
@@ -176,6 +193,8 @@ WRONG_NEURONS: list[tuple[str, dict[str, Any]]] = [
     ("decay_synapse is None for neurons of kind 'cuba'", {"kind": "cuba"}),
     ("fire once a step, not 3 times", {"max_spikes": 3}),
     ("need thresholds above zero", {"kind": "speck", "threshold": 0}),
+    ("threshold is an array \\(3,\\), expected one number, or one a neuron \\(1,\\)", {"threshold": np.ones(3, int)}),
+    ("expected \\(k, m\\) with m from 0 to 31", {"decay": (3, 70)}),
 ]
 
 
@@ -192,8 +211,11 @@ def test_arrays_are_whole_and_cannot_be_changed() -> None:
     node = Linear("w", given, np.zeros(1, np.int32), 0)
     given[0, 0] = 5
     assert node.weight[0, 0] == 1
-    with pytest.raises(ValueError, match="read-only"):
-        node.weight[0, 0] = 3
+    with pytest.raises(TypeError, match=r"n: threshold is 0.5, expected a whole number"):
+        neuron(threshold=0.5)
+    for each in (node, copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        with pytest.raises(ValueError, match="read-only"):
+            each.weight[0, 0] = 3
 
 
 def test_a_report_counts() -> None:

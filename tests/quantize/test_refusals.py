@@ -33,10 +33,10 @@ def neurons(**options: Any) -> FixedPointLIF:
 class Calls(nn.Module):
     """Two layers, and a function of them."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], bits: int = 4) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.fc, self.lif = linear(8, 8), neurons()
+        self.fc, self.lif = linear(8, 8, bits), neurons()
         self.function: Any = function
 
     def forward(self, x: Tensor, init: Any = None) -> Tensor:
@@ -67,6 +67,33 @@ def before(self: Any, x: Tensor, init: Any) -> Any:
 
 def twice(self: Any, x: Tensor, init: Any) -> Any:
     return self.lif(self.fc(self.fc(x)), init)
+
+
+def readout(self: Any, x: Tensor, init: Any) -> Any:
+    return self.fc(self.lif(x, init))
+
+
+def in_bfloat16(self: Any, x: Tensor, init: Any) -> Any:
+    with torch.autocast("cpu", torch.bfloat16):
+        return readout(self, x, init)
+
+
+class Halved(nn.Identity):
+    """A layer of torch with a forward of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input * 0.5
+
+
+def doubled(*_: Any) -> Any:
+    return 2 * _[-1]
+
+
+def hooked() -> nn.Linear:
+    fc = linear(8, 8)
+    fc.load_state_dict(FC.state_dict())
+    fc.register_forward_hook(doubled)
+    return fc
 
 
 def merged(norm: nn.BatchNorm1d, fc: nn.Linear) -> nn.Linear:
@@ -100,6 +127,12 @@ def off_threshold() -> FixedPointLIF:
     return layer
 
 
+def off_decay() -> FixedPointLIF:
+    layer = FixedPointLIF(decay=(torch.full((8,), 7), 3), fraction_bits=6, membrane_bits=12)
+    layer.get_buffer("decay").mul_(0.9)
+    return layer
+
+
 def mean_of_nine() -> nn.Conv2d:
     conv = nn.Conv2d(2, 2, 3, stride=3, groups=2, bias=False)
     conv.weight.data.fill_(round(128 / 9) / 128)
@@ -119,6 +152,7 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
     "batch norm": ("norm", "'1': BatchNorm1d divides", S(FC, NORM, neurons()), S(merged(NORM, FC), neurons())),
     "a mean over nine": ("mean", "'0': .* by 9", S(nn.AvgPool2d(3), neurons()), S(mean_of_nine(), neurons())),
     "a threshold off the grid": ("grid", "'1': its threshold is no", S(FC, off_threshold()), S(FC, half_threshold())),
+    "a decay off the grid": ("grid", "'1': its decay is no multiple of 2", S(FC, off_decay()), S(FC, neurons())),
     "a refractory period": ("neurons", "'1': it has a refractory", S(FC, neurons(refractory=2)), S(FC, neurons())),
     "several spikes a step": ("neurons", "'1': it fires by MultiSpike", S(FC, several()), S(FC, neurons())),
     "a rectifier": ("layers", "'1': there are no integers for ReLU", S(FC, nn.ReLU(), neurons()), S(FC, neurons())),
@@ -127,6 +161,14 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
     "a function in place": ("chain", "'lif': its input is not the output", Calls(in_place), Calls(chain)),
     "a function before": ("chain", "'fc': its input is not the input of the network", Calls(before), Calls(chain)),
     "a layer twice": ("chain", "'fc': it is called twice", Calls(twice), Calls(chain)),
+    "a hook": ("chain", "'0': a forward hook changes its output", S(hooked(), neurons()), S(FC, neurons())),
+    "a forward of its own": (
+        "layers",
+        "'1': .* for Halved with a forward",
+        S(FC, Halved(), neurons()),
+        S(FC, neurons()),
+    ),
+    "autocast in forward": ("dtype", "'fc': .* returns torch.bfloat16", Calls(in_bfloat16, 10), Calls(readout, 10)),
 }
 
 
@@ -135,7 +177,7 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
 def test_a_refused_network_differs_from_its_integers(case: str) -> None:
     rule, words, net, near = CASES[case]
     x = spikes(4, 30, 2, 9, 9) if "mean" in case else spikes(4, 30, 8)
-    model = SpikingNet(net, warn_silent=False).eval()
+    model = SpikingNet(net, mode="step", warn_silent=False).eval()
     with pytest.raises(IntegerError, match=words) as caught:
         to_integer(model, x)
     assert caught.value.rule == rule
@@ -143,7 +185,7 @@ def test_a_refused_network_differs_from_its_integers(case: str) -> None:
     assert repr(caught.value.layer) in words or caught.value.layer == ""
     written = to_integer(SpikingNet(near, warn_silent=False), x)
     with torch.no_grad():
-        wrong = model(x).double().numpy() != written.run(x).out
+        wrong = model(x).double().numpy() != written.run(x).out * 2.0**-written.output_exponent
     assert wrong.any()
 
 
@@ -211,7 +253,54 @@ def test_autocast_is_refused_because_it_rounds_sums(monkeypatch: pytest.MonkeyPa
     assert (sums.double().numpy() != node.sums(x[0].long().numpy()) * 2.0**-node.exponent).any()
 
 
-def test_half_precision_is_refused() -> None:
-    model, x = two_layers().bfloat16(), torch.zeros(1, 2, 64, dtype=torch.bfloat16)
-    with pytest.raises(IntegerError, match=r"have torch.bfloat16, expected float32: model.float\(\)"):
+def test_half_precision_is_refused_because_it_rounds_sums() -> None:
+    layers = [FixedPointIF(fraction_bits=6, membrane_bits=8), linear(64, 8, 8)]
+    model, x = SpikingNet(nn.Sequential(*layers), mode="step"), spikes(4, 20, 64)
+    written, half = to_integer(model, x), copy.deepcopy(model).bfloat16()
+    with pytest.raises(IntegerError, match=r"the network has torch.bfloat16, expected float32: model.float\(\)"):
+        to_integer(half, x.bfloat16())
+    with torch.no_grad():
+        sums = half(x.bfloat16()).double().numpy()
+    assert (sums != written.run(x).out * 2.0**-written.output_exponent).any()
+
+
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_a_hook_of_the_whole_network_is_refused(place: str) -> None:
+    model, x = two_layers(), spikes(4, 20, 64)
+    written = to_integer(model, x)
+    if place == "input":
+        model.register_forward_pre_hook(lambda _, given: (1 - given[0],))
+    else:
+        model.register_forward_hook(doubled)
+    with pytest.raises(IntegerError, match=f"a forward hook changes its {place}, which integers do not know of"):
         to_integer(model, x)
+    assert (model(x).detach().numpy() != written.run(x).out).any()
+
+
+def test_products_that_may_be_rounded_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_precision", {"matmul": "bf16", "conv": "none"}.get)
+    with pytest.raises(IntegerError, match=r"mkldnn.matmul.fp32_precision is 'bf16', .*precision\('highest'\)"):
+        to_integer(two_layers(), spikes(4, 20, 64))
+
+
+def test_units_beyond_the_exponents_of_float32_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fc, x = linear(8, 8), torch.full((1, 2, 8), 2.0**-30)
+    fc.weight.data.mul_(2.0**-120)
+    fc.bias.data.zero_()
+    model = SpikingNet(nn.Sequential(fc, neurons()), mode="step", warn_silent=False)
+    with pytest.raises(IntegerError, match=r"layer '0': its sums are in units of 2\*\*-15"):
+        to_integer(model, x)
+    for name in ("_MOST_EXPONENT", "_MOST_ROUNDED"):
+        monkeypatch.setattr(proof, name, 1000)
+    assert not certify(model, to_integer(model, x), x).equal
+
+
+def test_sums_of_which_rounding_leaves_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fc, x = nn.Linear(8, 8, bias=False), spikes(2, 5, 8)
+    fc.weight.data.fill_(-(2.0**-71))
+    layers = (fc, FixedPointIF(threshold=2.0**-6, fraction_bits=6, membrane_bits=12, rounding="half_up"))
+    model = SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False)
+    with pytest.raises(IntegerError, match=r"layer '1': its sums are .* rounds 65 bits away, so that nothing is left"):
+        to_integer(model, x)
+    monkeypatch.setattr(proof, "_MOST_ROUNDED", 1000)
+    assert not certify(model, to_integer(model, x), x).equal

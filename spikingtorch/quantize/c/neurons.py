@@ -41,7 +41,9 @@ class _Writer:
 
     def __init__(self, node: Neuron, sums: list[Sum], tables: Tables, symbol: str, flag: str) -> None:
         self.node, self.sums, self.tables, self.symbol, self.flag = node, sums, tables, symbol, flag
-        self.bits = 32 if _largest(node, sums) < 1 << 31 else 64
+        self.bits = next((bits for bits in (32, 64) if _largest(node, sums) < 1 << (bits - 1)), 0)
+        if not self.bits:
+            raise ValueError(f"{node.name}: its numbers reach {_largest(node, sums)}, and C has 64 bits for them")
         self.type = f"int{self.bits}_t"
         _check_wrap(node, sums)
         self.helpers: set[tuple[str, int]] = set()
@@ -186,8 +188,8 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
     """Return a bound of all numbers that the update of a neuron computes on its way."""
     finest, held = node.sum_exponent, max(-node.low, node.high + 1)
     total = sum(each.bound << (finest - each.exponent) for each in sums)
-    half = 1 << max(finest - node.input_bits - 1, 0)
-    x = total + half if finest > node.input_bits else total << (node.input_bits - finest)
+    unit = 1 << max(finest - node.input_bits, 0)
+    x = total + unit if finest > node.input_bits else total << (node.input_bits - finest)
     x <<= node.fraction_bits - node.input_bits
     bias = int(np.abs(node.bias).max())
     products = [held]
@@ -196,7 +198,7 @@ def _largest(node: Neuron, sums: list[Sum]) -> int:
         products.append(held * max(int(np.abs(factor).max()), 1) + one)
     # a membrane, what it was reset by, a current as large as a membrane, and what arrives; the span of a wrap
     span = 4 * held + x + bias + int(np.abs(node.threshold).max())
-    return max(*products, total + half, x, span + max(products[1:], default=0) if _grows(node) else span)
+    return max(*products, total + unit, x, span + max(products[1:], default=0) if _grows(node) else span)
 
 
 def _check_wrap(node: Neuron, sums: list[Sum]) -> None:
