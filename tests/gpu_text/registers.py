@@ -15,7 +15,8 @@ TABLE = Path(__file__).parent / "registers.md"
 _TITLE = """# Registers of a lane
 
 Of the kernels that are printed as Triton {version}, in float32 and with the gradients of all parameters; each cell has
-the forward pass and the backward pass. No kernel spills. `make test-gpu-text` compares; after a change that is meant,
+the forward pass and the backward pass, and the bytes of a lane that spill to memory, where some do. `make
+test-gpu-text` compares; after a change that is meant,
 `.venv-triton/bin/python -m tests.gpu_text.registers` writes the table anew. Nothing here was run on a GPU.
 """
 
@@ -28,7 +29,8 @@ def both(case: Case, gpu: str) -> tuple[Compiled, Compiled]:
 
 def cell(passes: tuple[Compiled, Compiled]) -> str:
     """Return what the table says of both passes."""
-    return " / ".join(str(each.registers) for each in passes)
+    spilled = [f" ({each.spilled} spilled)" * bool(each.spilled) for each in passes]
+    return " / ".join(f"{each.registers}{more}" for each, more in zip(passes, spilled, strict=True))
 
 
 def known() -> dict[tuple[str, str], str]:

@@ -1,4 +1,4 @@
-"""Kernels in machine code for three GPUs, compiled without any: that they compile, spill nothing and round once."""
+"""Kernels in machine code for three GPUs, compiled without any: that they compile, spill what the table says and round once."""
 
 import re
 from functools import cache
@@ -57,10 +57,9 @@ def of_divisions(gpu: str) -> tuple[int, int]:
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron(case: Case, gpu: str) -> None:
     passes = registers.both(case, gpu)
-    assert [each.spilled for each in passes] == [0, 0]
     check_rounding(of_neuron(case), passes, gpu)
     assert registers.cell(passes) == registers.known()[case.name, gpu], (
-        "the registers changed; if that is meant, run python -m tests.gpu_text.registers"
+        "registers or spills changed; if that is meant, run python -m tests.gpu_text.registers"
     )
     for name, each in zip(("forward", "backward"), passes, strict=True):
         print(f"{case.name} {name} for {gpu}: {each.seconds:.1f} s")
