@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from spikingtorch.quantize.integer import Neuron
+    from spikingtorch.quantize.nodes import Neuron
 
 Whole = NDArray[np.int64]
 Rounding = Literal["floor", "trunc", "half_up", "half_even"]

@@ -13,8 +13,9 @@ from torch import Tensor
 from spikingtorch import axes
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
-from spikingtorch.quantize.integer import IntegerModel, Neuron, Record, same
+from spikingtorch.quantize.integer import IntegerModel, Record
 from spikingtorch.quantize.lower import integers_for
+from spikingtorch.quantize.nodes import Neuron, same
 from spikingtorch.quantize.proof import LIMIT, bounds_of
 from spikingtorch.quantize.settings import check_settings, settings_in_words
 from spikingtorch.units import in_columns

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.quantize.integer import Conv2d, Diagonal, Flatten, IntegerModel, Linear, Neuron, SumPool2d
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, SumPool2d
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Conv2d, Diagonal, Flatten, Linear, Neuron, SumPool2d)}
 # tells files of this library from others, and later forms from this one

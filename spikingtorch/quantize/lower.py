@@ -13,9 +13,10 @@ from spikingtorch.quantize.chain import Call, chain_of
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import exponent_of, whole_numbers
 from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
-from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Node, SumPool2d
+from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.lower_neurons import lowered_neurons
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Node, SumPool2d
 from spikingtorch.quantize.norms import FoldedNorm
 from spikingtorch.quantize.proof import LIMIT, Given, after
 from spikingtorch.quantize.settings import check_settings

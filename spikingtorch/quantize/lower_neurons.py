@@ -14,8 +14,8 @@ from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPo
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.chain import Call
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, Synapses
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.nodes import Diagonal, Linear, Neuron, Synapses
 
 _KINDS: dict[type[StatefulLayer], str] = {
     FixedPointIF: "if",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import exponent_of, whole_numbers
-from spikingtorch.quantize.integer import Conv2d, Ints
+from spikingtorch.quantize.nodes import Conv2d, Ints
 
 # whole numbers of more bits are floats that were never rounded
 _WEIGHT_BITS = 16

@@ -7,7 +7,8 @@ import numpy as np
 
 from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Neuron, Node, SumPool2d
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron, Node, SumPool2d
 
 # of the metadata, beside that of networks in floating point
 KEY = "spikingtorch.quantize"

@@ -6,7 +6,8 @@ import numpy as np
 
 from spikingtorch.quantize.c import needs_of
 from spikingtorch.quantize.c.header import Needs
-from spikingtorch.quantize.integer import Conv2d, IntegerModel, Ints, Linear, Neuron, Node
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Ints, Linear, Neuron, Node
 from spikingtorch.quantize.proof import bounds_of
 from spikingtorch.units import in_columns
 

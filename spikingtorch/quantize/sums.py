@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikingtorch.quantize.arithmetic import Whole
 
 if TYPE_CHECKING:
-    from spikingtorch.quantize.integer import Conv2d, SumPool2d
+    from spikingtorch.quantize.nodes import Conv2d, SumPool2d
 
 
 def convolution(node: "Conv2d", s: Whole, weight: Whole) -> Whole:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from spikingtorch.quantize.c import to_c
-from spikingtorch.quantize.integer import IntegerModel, Neuron
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Neuron
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -4,16 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.quantize.integer import (
-    Conv2d,
-    Diagonal,
-    Flatten,
-    IntegerModel,
-    Linear,
-    Neuron,
-    Node,
-    SumPool2d,
-)
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, Node, SumPool2d
 
 ROUNDINGS = ("floor", "trunc", "half_up", "half_even")
 

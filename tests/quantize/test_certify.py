@@ -13,8 +13,8 @@ from spikingtorch import functional as F
 from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import RoundedInput
-from spikingtorch.quantize.integer import Neuron
 from spikingtorch.quantize.lower import to_integer
+from spikingtorch.quantize.nodes import Neuron
 from spikingtorch.quantize.qat import prepare_qat
 from tests.quantize.c_programs import STRICT, compiled, expected, ran
 from tests.quantize.networks import on_grid, random_network

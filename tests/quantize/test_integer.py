@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from spikingtorch.quantize.arithmetic import limited, rounded
-from spikingtorch.quantize.integer import Conv2d, Flatten, IntegerModel, Linear, Neuron, SumPool2d
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron, SumPool2d
 from tests.quantize.models import random_input, random_model
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
-from spikingtorch.quantize import integer as whole
+from spikingtorch.quantize import nodes as whole
 from spikingtorch.quantize.grid import exponent_of
 from tests.quantize import random_chips
 from tests.quantize.c_programs import STRICT, compiled, expected, ran

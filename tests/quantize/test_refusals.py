@@ -13,8 +13,8 @@ from spikingtorch import functional as F
 from spikingtorch.quantize import proof, settings
 from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import RULES, IntegerError
-from spikingtorch.quantize.integer import Linear
 from spikingtorch.quantize.lower import to_integer
+from spikingtorch.quantize.nodes import Linear
 from tests.quantize.networks import on_grid
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import spikingtorch as st
 from spikingtorch.quantize import IntegerModel, certify, prepare_qat, to_integer
-from spikingtorch.quantize.integer import Linear
+from spikingtorch.quantize.nodes import Linear
 from spikingtorch.report import integers
 from tests.report.networks import SECTIONS, Quickly, draw
 

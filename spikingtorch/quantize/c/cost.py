@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikingtorch.quantize.c.sums import Source, Sums, reached
-from spikingtorch.quantize.integer import Diagonal, Linear, Neuron, SumPool2d
+from spikingtorch.quantize.nodes import Diagonal, Linear, Neuron, SumPool2d
 
 # instructions of gcc -O1, -O2 and -Os for Cortex-M0, Cortex-M4 and RV32, measured and rounded up; tests hold them
 _PER_SUM, _PER_EVENT, _PER_ADDITION, _PER_PLACE, _PER_PAIR = 8, 30, 10, 28, 26

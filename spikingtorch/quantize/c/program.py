@@ -17,7 +17,8 @@ from spikingtorch.quantize.c.neurons import (
 )
 from spikingtorch.quantize.c.sums import Source, Target, added, size_of, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
-from spikingtorch.quantize.integer import Flatten, IntegerModel, Neuron
+from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.nodes import Flatten, Neuron
 
 # sums are added as they arrive in numbers of at most 32 bits
 _LARGEST_SUM = 1 << 30

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from spikingtorch.quantize.c.text import Tables, quotient, signed
-from spikingtorch.quantize.integer import Conv2d, Diagonal, Linear, SumPool2d
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Linear, SumPool2d
 
 Sums: TypeAlias = Linear | Conv2d | SumPool2d | Diagonal
 
