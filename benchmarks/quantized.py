@@ -20,7 +20,8 @@ from spikingtorch import losses
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.quantize import prepare_qat, quantize
 
-HIDDEN, BATCH, EPOCHS, MORE, RATE = 100, 64, 12, 8, 2e-3
+# chosen on a fifth of the digits to train with
+HIDDEN, BATCH, EPOCHS, MORE, RATE = 100, 64, 12, 24, 2e-3
 Sequences = tuple[Tensor, Tensor]
 
 
@@ -119,7 +120,7 @@ def table(seeds: int, bits: list[int], epochs: int, more: int) -> Iterator[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--bits", type=int, nargs="+", default=[3])
+    parser.add_argument("--bits", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--more", type=int, default=MORE)
     parser.add_argument("--time", action="store_true", help="time a training step")

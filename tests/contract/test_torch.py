@@ -249,6 +249,7 @@ def test_transformed(how: str, name: str, mode: Any) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.sampled
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("how", ["grad", "vmap of grad", "ensemble"])
 def test_transformed_in_compiled_code(how: str) -> None:

@@ -179,7 +179,7 @@ def through_dynamo() -> float:
     return both(compiled)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_split_network_in_torch_compile(ranks: Ranks) -> None:
     assert all(error < RIGHT for error in ranks.run(2, through_dynamo))
 

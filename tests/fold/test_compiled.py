@@ -57,6 +57,7 @@ def operations(name: str, mode: Mode, T: int, called: bool) -> int:
 
 
 @pytest.mark.long
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "mode", "called"),
     [("LIF, learning", "auto", False), ("LIF, learning", "fold", True), ("tutorial", "auto", True)],

@@ -59,7 +59,7 @@ def test_bits_are_those_of_torch(case: Case, reset: Any, dtype: str) -> None:
             assert not apart, f"{name}: {apart} of {ours.size} numbers have other bits"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_most_neurons_are_of_class_e() -> None:
     """The comparison above compares something."""
     exact = {

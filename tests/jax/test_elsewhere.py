@@ -72,6 +72,7 @@ print("right")
 
 
 @pytest.mark.long
+@pytest.mark.sampled
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "text"])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     cache = {"SPIKINGTORCH_CACHE_DIR": str(tmp_path)}

@@ -113,6 +113,7 @@ def process(*command: object, **variables: Any) -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.sampled
 @pytest.mark.parametrize("threads", [1, 5])
 def test_any_number_of_threads(threads: int) -> None:
     """XLA has as many threads as the variable says."""
@@ -128,6 +129,7 @@ def test_many_devices_at_once() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.sampled
 @pytest.mark.parametrize("threads", [2, 4])
 def test_many_calls_in_one_program(threads: int) -> None:
     """XLA runs some of them at once."""
