@@ -1,7 +1,8 @@
 """Weights of few bits, rounded after training and trained with rounding: ``python -m benchmarks.quantized``.
 
 Digits arrive row by row: 28 steps of 28 binary inputs. A network with a recurrent layer has to remember them. It is
-trained in float, then trained on in float or with rounding for as long; rounding after training takes the former.
+trained in float, then trained on in float or with rounding for as long; rounding after training takes the former. Each
+row of a weight has its own scale.
 With ``--time`` the command times a training step of the tutorial's network with rounded weights beside that in float.
 """
 
@@ -98,8 +99,8 @@ def row(seed: int, bits: list[int], epochs: int, more: int) -> dict[str, float]:
     longer = train(copy.deepcopy(start), given, more)
     found = {"float": accuracy(longer, test)}
     for each in bits:
-        found[f"{each} after"] = accuracy(quantize(longer, given[0][:500], each), test)
-        model = prepare_qat(copy.deepcopy(start), each)
+        found[f"{each} after"] = accuracy(quantize(longer, given[0][:500], each, per_channel=True), test)
+        model = prepare_qat(copy.deepcopy(start), each, per_channel=True)
         found[f"{each} trained"] = accuracy(train(model, given, more), test)
     return found
 

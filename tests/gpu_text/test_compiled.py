@@ -1,4 +1,4 @@
-"""Kernels in machine code for three GPUs, compiled without any: that they compile, spill what the table says and round once."""
+"""Kernels in machine code for three GPUs, compiled without any: they compile, spill what a table says, round once."""
 
 import re
 from functools import cache
