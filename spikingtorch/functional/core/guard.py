@@ -38,8 +38,7 @@ def form_of(value: Any) -> Any:
 
 def attributes_of(tensor: Tensor) -> dict[str, Any]:
     """Return the attributes that were set on a tensor, without the notes that torch's compiler makes there."""
-    own = tensor.__dict__
-    return {name: item for name, item in own.items() if not is_note_of_compiler(name)} if own else own
+    return {name: item for name, item in tensor.__dict__.items() if not is_note_of_compiler(name)}
 
 
 class _Place(NamedTuple):
