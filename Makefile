@@ -3,7 +3,7 @@
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
 # make test-long    what is long by nature: long tests, more of the long tables, fuzzers, AddressSanitizer, docs, test-gpu-text, test-cross, other versions
-# make test-night    the whole of every long table, and what is longer still
+# make test-night    the rest of every long table, and what is longer still
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
@@ -66,7 +66,7 @@ test-long: .venv/.dev
 	@$(MAKE) --no-print-directory test-newest ARGS='-m "not (long or night)" $(OF_VERSIONS)'
 
 test-night: .venv/.dev
-	@echo "== pytest: all cases of long tables, and what is longer still"
+	@echo "== pytest: the rest of long tables, and what is longer still"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m night $(ARGS)
 
 # what meets parts of torch that change from release to release: its modes, its compiler, transforms, graphs and numbers

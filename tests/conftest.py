@@ -21,7 +21,7 @@ from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
 from tests.torch_threads import on_threads
 
-# make test runs one in so many cases of a long table, make test-long one in so many of the others, make test-night all
+# make test runs one in so many cases of a long table, and make test-long one in so many of the others
 EVERY, EVERY_LONG = 64, 5
 
 
