@@ -20,6 +20,9 @@
 # make release  sdist and wheel, checked and tried out, and the notes of this version, in dist/; nothing is uploaded
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
+# Python keeps what it has compiled, and pytest its assertions: tests start many processes that import the same
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 ARGS ?=
 # versions that the tests have passed with
@@ -122,6 +125,9 @@ nir-table: .venv-bench/.peers
 # writes all pages all the same, because the search otherwise loses the index entries of those that stay.
 FRESH ?= --fresh-env
 docs: .venv-docs/.installed
+	@echo "== the explorer of neurons, and the benchmarks at small sizes"
+	@.venv-docs/bin/python docs/_site/explorer.py
+	@.venv-docs/bin/python -W ignore -m benchmarks.rehearsal
 	@$(if $(FRESH),rm -rf docs/_build/html)
 	@.venv-docs/bin/python docs/_site/stage.py
 	@echo "== building the site: notebooks, gallery, reference"
@@ -169,6 +175,9 @@ lint: .venv/.dev
 	@echo "== ruff"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
+	@echo "== pages, and what describes the project"
+	@$(BIN)/python docs/_site/lint.py
+	@$(BIN)/python -m release.check
 
 types: .venv/.dev
 	@echo "== mypy"

@@ -27,6 +27,11 @@ def brought(root: str, requires: Callable[[str], Sequence[str] | None] = require
     Args:
         root: a requirement, such as ``spikingtorch[dev]``.
         requires: a function that returns the requirements of a package by its name.
+
+    >>> needs = {"a": ["B_b[c]>=1", "d; extra == 'more'", "x; python_version < '3'"], "d": ["a"], "e": ["a[more]"]}
+    >>> needs |= {"B_b": ["e", "f; extra == 'c'", "g; extra == 'other'"]}
+    >>> sorted(brought("a", needs.get))
+    ['b-b', 'd', 'e', 'f']
     """
     todo = [Requirement(root)]
     seen: set[tuple[str, str]] = set()
@@ -45,6 +50,11 @@ def constraints(names: set[str], version: Callable[[str], str] = version) -> str
     """Return the text of the file: a line for each package, without the build of a version, such as ``+cpu``.
 
     An index need not have that build, and pip takes it for the version itself where it does.
+
+    >>> print(constraints({"torch", "numpy"}, {"torch": "2.13.0+cpu", "numpy": "2.4.6"}.__getitem__).removeprefix(HEAD))
+    numpy==2.4.6
+    torch==2.13.0
+    <BLANKLINE>
     """
     return HEAD + "".join(f"{name}=={version(name).partition('+')[0]}\n" for name in sorted(names))
 

@@ -9,10 +9,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def notes(changelog: str, version: str) -> str:
-    """Return the section of a version, without its heading.
+    r"""Return the section of a version, without its heading.
 
     Raises:
         ValueError: there is none, or nothing in it.
+
+    >>> notes("# Changelog\n\n## 1.1.0\n\n### Added\n\n- one\n\n## 1.1.0rc1\n\n- two\n", "1.1.0")
+    '### Added\n\n- one\n'
+    >>> notes("## 1.1.0rc1\n\n- two\n", "1.1.0")
+    Traceback (most recent call last):
+    ValueError: CHANGELOG.md says nothing of 1.1.0: write a section '## 1.1.0' before you release it
     """
     found = re.search(rf"^## {re.escape(version)}$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     if found is None or not found[1].strip():

@@ -39,7 +39,17 @@ class Page(HTMLParser):
 
 
 def broken(folder: Path) -> Iterator[str]:
-    """Yield a line for each link of the site in a folder that leads nowhere, or loads a file from elsewhere."""
+    r"""Yield a line for each link of the site in a folder that leads nowhere, or loads a file from elsewhere.
+
+    >>> from tempfile import mkdtemp
+    >>> (site := Path(mkdtemp()) / "site").mkdir()
+    >>> one = site.joinpath("a.html").write_text('<h1 id="x"></h1><a href="b.html#x">1</a><a href="b.html#y">2</a>')
+    >>> two = site.joinpath("b.html").write_text('<p id="x"></p><img src="no.png"><script src="https://x.org/x.js">')
+    >>> print(*broken(site), sep="\n")
+    a.html: b.html#y has no such anchor
+    b.html: no.png has no file
+    b.html: https://x.org/x.js is loaded from elsewhere
+    """
     files = [path.resolve() for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
     pages = {path: Page(path.read_text()) for path in files}
     for path, page in pages.items():

@@ -29,7 +29,25 @@ Token = tuple[str, str]
 
 
 def typeset(lines: list[str]) -> list[str]:
-    """Return the lines of a docstring with its equations in TeX, and its other indented blocks as literal ones."""
+    r"""Return the lines of a docstring with its equations in TeX, and its other indented blocks as literal ones.
+
+    >>> print(*typeset(["Fire.", "", "    u = v + x,  s = H(u)", "", "Args:", "    x: a", "", "    y = 2"]), sep="\n")
+    Fire.
+    <BLANKLINE>
+    .. math::
+    <BLANKLINE>
+        \begin{aligned}
+        u &= v + x, \\
+        s &= H(u) \\
+        \end{aligned}
+    <BLANKLINE>
+    Args:
+        x: a
+    <BLANKLINE>
+        y = 2
+    >>> typeset(["    with SpikeMonitor(model):", "        out = model(x)"])[:2]
+    ['::', '']
+    """
     found: list[str] = []
     index = 0
     while index < len(lines) and not SECTION.match(lines[index]):
@@ -58,7 +76,21 @@ def directive(block: list[str]) -> list[str]:
 
 
 def tex(line: str) -> str:
-    """Return an equation in TeX."""
+    r"""Return an equation in TeX.
+
+    >>> print(tex("u[t] = decay v[t-1] + gain x[t]"))
+    u[t] = \text{decay}\ v[t-1] + \text{gain}\ x[t]
+    >>> print(tex("a = exp(-1 / tau_syn),  y = 1 / (1 + beta |u|)^2"))
+    a = \exp(-1 / \tau_{\text{syn}}),\qquad y = 1 / (1 + \beta\,\lvert u\rvert )^2
+    >>> print(tex("y = exp(-u^2 / sqrt(2 pi))"))
+    y = \exp(-u^2 / \sqrt{2\,\pi})
+    >>> print(tex("z[n] = sum over t < T[n] of s[n, t]"))
+    z[n] = \sum_{t < T[n]} s[n, t]
+    >>> print(tex("s[t] = H(u[t])              H(0) = 1"))
+    s[t] = H(u[t])\qquad H(0) = 1
+    >>> print(tex("k before the first <= 100 %"))
+    k\ \text{before}\ \text{the}\ \text{first} \le  100 \%
+    """
     marked = re.sub(r"\|([^|]+)\|", r"abs(\1)", line.strip())
     marked = re.sub(r"sqrt (\w)", r"sqrt(\1)", marked)
     return "".join(parts(tokens_of(marked))).strip()

@@ -24,7 +24,14 @@ END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!et al)(?<! [A-Z])[.!?][)\"*]*\s+(?=[A-Z
 
 
 def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of Markdown or of a docstring."""
+    r"""Yield the sentences of Markdown or of a docstring.
+
+    >>> page = "# A. B\n\nSpikes of `LIF(tau=8.0)` are [zeros. And ones](a.md#b). T. Bu has it, e.g. here! Is it?"
+    >>> [*sentences(page + "\n\n| a. B |\n\n- An item. Another\n- A third\n\n>>> print('not. This')")]
+    ['Spikes of x are zeros', 'And ones', 'T. Bu has it, e.g. here', 'Is it?', '- An item', 'Another', '- A third']
+    >>> [*sentences("Energy::\n\n    E = m. c\n\nArgs:\n    x: of neurons. All.\n    y: others.")]
+    ['Energy::', 'Args:', 'x: of neurons', 'All.', 'y: others.']
+    """
     plain = LINK.sub(r"\1", CODE.sub("x", BLOCKS.sub("\n", text)))
     for part in START.split(plain):
         yield from filter(None, END.split(" ".join(part.split())))

@@ -39,7 +39,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
 
 
 def moved(text: str, path: str, places: dict[str, str], root: Path = ROOT) -> str:
-    """Return the text of a page, with links for where it is on the site.
+    r"""Return the text of a page, with links for where it is on the site.
 
     A link to a page goes to that page, one to another file of the repository to the file, which Sphinx then offers for
     download, and one to a folder becomes plain text.
@@ -49,6 +49,16 @@ def moved(text: str, path: str, places: dict[str, str], root: Path = ROOT) -> st
         path: of the page in the repository.
         places: the pages of the site, as ``pages`` returns them.
         root: the repository.
+
+    >>> places = {"README.md": "readme.md", "docs/nir.md": "nir.md", "bench/lif.md": "results/lif.md"}
+    >>> moved("[a](../README.md#install), [b](../bench/lif.md), [c](#t)", "docs/nir.md", places)
+    '[a](readme.md#install), [b](results/lif.md), [c](#t)'
+    >>> moved("![a b](../docs/nir.md) [c](https://x.org/README.md)", "bench/lif.md", places)
+    '![a b](../nir.md) [c](https://x.org/README.md)'
+    >>> moved("[a](../examples) [b](none.md) [c](../Makefile)", "docs/nir.md", places)
+    'a [b](none.md) [c](path:../../../Makefile)'
+    >>> moved("```\n[a](../README.md)\n```\n", "docs/nir.md", places)
+    '```\n[a](../README.md)\n```\n'
     """
     here = posixpath.dirname(places[path])
 
