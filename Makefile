@@ -230,21 +230,27 @@ NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do
 	@echo "== creating the virtual environment $@ with" $(NEWEST_PYTHON)
 	@$(NEWEST_PYTHON) -m venv $@ || { rm -rf $@; exit 1; }
 
+# Environments over .venv: they see its packages, and have their own in front of them.
+.venv-docs .venv-triton .venv-cross: | .venv/.dev
+	@echo "== creating the virtual environment $@, over .venv"
+	@$(BIN)/python -m venv $@ || { rm -rf $@; exit 1; }
+	@$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+	> $$($@/bin/python -c 'import site; print(site.getsitepackages()[0])')/over.pth
+
 # The release of Triton that pairs with the torch of constraints.txt: pip takes it with a torch for GPUs alone.
 .venv-triton/.installed: pyproject.toml constraints.txt | .venv-triton
-	@echo "== installing spikingtorch[jax] and Triton into .venv-triton; the first time takes a few minutes"
-	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[jax]' \
-	triton==3.7.1 hypothesis pytest pytest-timeout pytest-xdist
+	@echo "== installing Triton into .venv-triton"
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) triton==3.7.1
 	@touch $@
 
 .venv-cross/.installed: pyproject.toml constraints.txt | .venv-cross
-	@echo "== installing spikingtorch[cross], a compiler and an emulator, into .venv-cross; the first time takes a few minutes"
+	@echo "== installing a compiler and an emulator into .venv-cross"
 	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[cross]'
 	@touch $@
 
 # docutils is an older one than twine takes
 .venv-docs/.installed: pyproject.toml constraints.txt docs/constraints.txt | .venv-docs
-	@echo "== installing spikingtorch[docs], with Sphinx, into .venv-docs; the first time takes a few minutes"
+	@echo "== installing spikingtorch[docs], with Sphinx, into .venv-docs"
 	@grep -v "^docutils=" constraints.txt > .venv-docs/tested.txt
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-docs/tested.txt -c docs/constraints.txt \
 	--editable '.[docs]'
@@ -256,7 +262,7 @@ NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do
 	--editable '.[jax]' pytest pytest-timeout
 	@touch $@
 
-.venv .venv-bench .venv-docs .venv-oldest .venv-triton .venv-cross .venv-gpu:
+.venv .venv-bench .venv-oldest .venv-gpu:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"
