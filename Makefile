@@ -125,14 +125,14 @@ nir-table: .venv-bench/.peers
 # writes all pages all the same, because the search otherwise loses the index entries of those that stay.
 FRESH ?= --fresh-env
 docs: .venv-docs/.installed
-	@echo "== the explorer of neurons, and the benchmarks at small sizes"
-	@.venv-docs/bin/python docs/_site/explorer.py
-	@.venv-docs/bin/python -W ignore -m benchmarks.rehearsal
 	@$(if $(FRESH),rm -rf docs/_build/html)
 	@.venv-docs/bin/python docs/_site/stage.py
-	@echo "== building the site: notebooks, gallery, reference"
-	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(or $(FRESH),--write-all) --jobs $(WORKERS) --conf-dir docs/_site \
-	--doctree-dir docs/_build/doctrees docs/_build/source docs/_build/html
+	@echo "== building the site: notebooks, gallery, reference; beside it, the explorer and the benchmarks at small sizes"
+	@said=$$(mktemp); { .venv-docs/bin/python docs/_site/explorer.py && .venv-docs/bin/python -W ignore -m benchmarks.rehearsal; } \
+	> $$said 2>&1 & tried=$$!; \
+	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(or $(FRESH),--write-all) --jobs $(WORKERS) --conf-dir docs/_site \
+	--doctree-dir docs/_build/doctrees docs/_build/source docs/_build/html; built=$$?; wait $$tried; tried=$$?; \
+	cat $$said; rm $$said; test $$built = 0 -a $$tried = 0
 	@.venv-docs/bin/python docs/_site/check.py docs/_build/html
 
 # of the files that git keeps: Python, C, and the READMEs inside the packages
@@ -176,8 +176,8 @@ lint: .venv/.dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@echo "== pages, and what describes the project"
-	@$(BIN)/python docs/_site/lint.py
-	@$(BIN)/python -m release.check
+	@$(BIN)/python docs/_site/lint.py & pages=$$!; $(BIN)/python -m release.check; project=$$?; \
+	wait $$pages; pages=$$?; test $$pages = 0 -a $$project = 0
 
 types: .venv/.dev
 	@echo "== mypy"
