@@ -96,12 +96,6 @@ def check(make: Callable[[], nn.Module], x: Tensor, **options: Any) -> None:
 SEQUENCE, VIDEO = spikes_like(8, 10, 12), spikes_like(3, 6, 2, 20, 20)
 
 
-def test_linear(wanted: list[float]) -> None:
-    check(Dense, SEQUENCE)
-    assert len(wanted) == 1
-    assert 0.01 < wanted[0] < 0.5
-
-
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) -> None:
     """All of these read spikes: of the pool, the part of the windows whose largest number has a slope."""
@@ -119,6 +113,7 @@ def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) 
 @pytest.mark.parametrize(
     "options",
     [
+        {},
         {"learnable": True},
         {"tau": nn.Parameter(torch.linspace(2.0, 6.0, 24))},
         {"reset": F.by_subtraction},
@@ -127,7 +122,7 @@ def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) 
         {"recurrent": torch.linspace(-0.5, 0.5, 24)},
         {"recurrent": nn.Linear(24, 24, bias=False)},
     ],
-    ids=["learnable", "per-neuron", "subtract", "thresholds", "widths", "one-to-one", "recurrent"],
+    ids=["plain", "learnable", "per-neuron", "subtract", "thresholds", "widths", "one-to-one", "recurrent"],
 )
 def test_neurons(options: dict[str, Any], wanted: list[float]) -> None:
     check(lambda: Dense(**options), SEQUENCE)
