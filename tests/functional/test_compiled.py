@@ -67,7 +67,6 @@ def test_is_the_loop() -> None:
     for T in (1, CHUNK - 1, CHUNK, 2 * CHUNK + 2):
         check_is_the_loop(coupled_scan(T))
     check_is_the_loop(coupled_scan(CHUNK + 2, dim=1))
-    check_is_the_loop(recurrent_scan(CHUNK + 2))
 
 
 @pytest.mark.long
