@@ -12,6 +12,7 @@ from torch import Tensor
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.operations import Layer, Linear
+from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
@@ -125,3 +126,13 @@ def test_numbers_that_are_not_finite(name: str, value: float, place: str, found:
 
     assert_as_exact(got, dense)
     assert found == [False]
+
+
+def test_spikes_that_nobody_holds_are_forgotten() -> None:
+    supports, spikes = Supports(), torch.zeros(6, 4, requires_grad=True) * 2
+    supports.note(spikes, torch.rand(6, 4) < 0.5)
+    view = spikes.view(24)
+    del spikes
+    assert supports.of(view) is not None
+    del view
+    assert not supports._of
