@@ -15,8 +15,7 @@ import jax
 import numpy as np
 import torch
 from jax.experimental import serialize_executable
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spikingtorch import functional as F
 from spikingtorch import jax as snn
@@ -25,6 +24,7 @@ from spikingtorch.jax.handler import TARGET
 from tests.jax.oracle import assert_same, on, plain, weighted
 from tests.processes import at_once
 
+P: Any = PartitionSpec  # without types
 T, B, N = 40, 6, 700  # so much that threads share it
 
 
@@ -71,7 +71,7 @@ def split_over_devices() -> Any:
     """Run a neuron whose samples are split over the devices, mapped by hand and by where its arrays lie."""
     from tests.jax.problems import Problem
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     problem = Problem("alif", "float64", "per neuron", "(T, C, N)")
     state, xs, params = jax.tree.map(np.asarray, problem.given)
     # of the shapes (C, 1, N) and (T, C, 1, N): several C
@@ -86,12 +86,13 @@ def split_over_devices() -> Any:
         return jax.jit(mapped(problem.values(scan), specs[:2]))(state, xs, params)
 
     def gradients(scan: Any) -> Any:
-        total = mapped(lambda *given: jax.lax.psum(weighted(problem.values(scan)(*given)), "many"), P())
+        summed: Any = jax.lax.psum
+        total = mapped(lambda *given: summed(weighted(problem.values(scan)(*given)), "many"), P())
         return jax.jit(jax.grad(total, (0, 1, 2)))(state, xs, params)
 
     def placed(scan: Any) -> Any:
         pairs = zip((state, xs, params), specs, strict=True)
-        put = [jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in pairs]  # type: ignore[no-untyped-call]
+        put = [jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in pairs]
         return jax.jit(problem.values(scan))(*put), jax.jit(jax.grad(problem.loss(scan), (0, 1, 2)))(*put)
 
     for run in (outputs, gradients, placed):
@@ -173,7 +174,8 @@ def page_faults(steps: str = "100") -> Any:
 
 def with_both_backends() -> Any:
     """Say what mode auto warns of, what a request for a kernel raises, and what explain_scan says."""
-    xs, state = np.linspace(-0.3, 1.2, 30, dtype=np.float32).reshape(10, 3), snn.LIFState(np.zeros(3, np.float32))
+    xs: Any = np.linspace(-0.3, 1.2, 30, dtype=np.float32).reshape(10, 3)
+    state = snn.LIFState(0.0 * xs[0])
 
     def run(scan: Any) -> Any:
         given = {"params": {"decay": 0.9}}
@@ -228,7 +230,7 @@ def of_torch(v: Any, xs: Any) -> Any:
 
 def of_jax(v: Any, xs: Any) -> Any:
     """Run the kernel from JAX."""
-    return np.asarray(jax.jit(lambda *given: lif(*given, 0.5)[0])(v, xs))
+    return np.asarray(jax.jit(lambda v, xs: lif(v, xs, 0.5)[0])(v, xs))
 
 
 def of_torch_in_jax(v: Any, xs: Any) -> Any:

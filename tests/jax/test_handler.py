@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_many_threads_at_once() -> None:
         return [(decay, jax.jit(partial(both, decay=decay))(*given)) for decay in decays for _ in range(5)]
 
     found = at_once(*[lambda k=k: calls([0.9, 0.5 + k / 100]) for k in range(8)])
-    want = {decay: digest(both(*given, decay=decay)) for decay, _ in found[0] + found[-1]}
+    want = {decay: digest(partial(both, decay=decay)(*given)) for decay, _ in found[0] + found[-1]}
     for decay, each in [pair for pairs in found for pair in pairs if pair[0] in want]:
         assert digest(each) == want[decay]
 
@@ -62,7 +63,7 @@ def request_of_if() -> handler.Request:
     """The kernel of a neuron."""
     with pytest.MonkeyPatch.context() as patch:
         seen = calls_of(patch, handler, "call", lambda _, request, *others: request)
-        rest = snn.IFState(np.zeros((2, 30), np.float32))
+        rest: Any = snn.IFState(jnp.zeros((2, 30)))
         jax.jit(lambda xs: snn.scan(snn.if_step, rest, xs, backend="fused")).lower(np.zeros((1, 2, 30), np.float32))
     found: handler.Request = seen[-1]
     return found
