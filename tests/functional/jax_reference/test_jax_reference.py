@@ -25,7 +25,8 @@ def test_jit_grad_and_vmap(case: Case) -> None:
     with jax.enable_x64(True):
         xs, params = to_jax(case.draw(17))
         batch = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), xs)
-        trees = plain(xs, params), jax.jit(plain)(xs, params), jax.vmap(plain, (0, None))(batch, params)
+        mapped_plain = jax.jit(jax.vmap(plain, (0, None)))
+        trees = plain(xs, params), jax.jit(plain)(xs, params), mapped_plain(batch, params)
         assert any(jnp.abs(leaf).sum() > 0 for leaf in jax.tree.leaves(trees[0]))
         for want, jitted, mapped in zip(*map(jax.tree.leaves, trees), strict=True):
             scale = 1e-12 * jnp.abs(want).max()
