@@ -1,6 +1,7 @@
 """Who may import whom: each room of the package, and the rooms that its files may import from."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -76,16 +77,24 @@ MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spik
 MAY_IMPORT["spikingtorch"] |= {"spikingnet", "watching"}
 
 
+@cache
+def parsed(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file."""
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
+@cache
 def modules() -> dict[str, Path]:
     """Return the files of the package, by the names of their modules."""
     paths = (ROOT / "spikingtorch").rglob("*.py")
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def imported(path: Path, known: dict[str, Path]) -> set[str]:
+@cache
+def imported(path: Path) -> set[str]:
     """Return the modules of the package that a file imports, at the top or inside a function."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    names, known = set(), modules()
+    for node in parsed(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "spikingtorch":
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
             names |= {each if each in known else node.module for each in whole}
@@ -116,7 +125,7 @@ def test_arrows_go_one_way_in_no_circle_and_no_long_chain() -> None:
     arrows: dict[str, set[str]] = {room(module): set() for module in known}
     wrong = []
     for module, path in known.items():
-        others = {other for other in imported(path, known) if room(other) != room(module)}
+        others = {other for other in imported(path) if room(other) != room(module)}
         arrows[room(module)] |= {room(other) for other in others}
         allowed = MAY_IMPORT.get(room(module), set())
         wrong += [f"{module} imports {other}" for other in others if room(other) not in allowed]
@@ -136,7 +145,7 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     # XLA calls kernels in C, on CPUs alone
     sparse |= {"spikingtorch.jax.handler"}
     known = modules()
-    knowing = {name for name, path in known.items() if imported(path, known) & modules_of_a_target}
+    knowing = {name for name, path in known.items() if imported(path) & modules_of_a_target}
     knowing -= {name for name in known if room(name) in ("functional/fused/build", "cli")}
     assert knowing == {f"{fused}.runtime.{name}" for name in ("cpu", "gpu", "targets")} | loop_in_c | sparse
 
@@ -151,18 +160,19 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     assert naming("cuda") == of_triton | {"spikingtorch.functional.core.surroundings"}
 
 
-def _code(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+def _code(text: list[str], function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     """Return the lines of a function but for its head, its docstring and comments."""
     body = function.body[ast.get_docstring(function) is not None :]
-    lines = path.read_text().splitlines()[body[0].lineno - 1 : function.end_lineno] if body else []
+    lines = text[body[0].lineno - 1 : function.end_lineno] if body else []
     return [line for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
 def test_functions_are_short_or_say_why_not() -> None:
     functions = {
-        f"{name}.{node.name}": len(_code(path, node))
+        f"{name}.{node.name}": len(_code(text, node))
         for name, path in modules().items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for text in [path.read_text().splitlines()]
+        for node in parsed(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     # one text, in the order in which a kernel runs

@@ -2,11 +2,9 @@
 
 import ast
 import doctest
-import runpy
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -119,16 +117,7 @@ def script() -> str:
 
 
 def test_the_script_is_the_code_of_readme() -> None:
+    """And prints what README.md shows, which is a doctest; make release runs the script."""
     imports, others = statements("".join(example.source for example in readme()))
     assert len(others) > 10
     assert statements(script()) == (imports, others)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_the_script_prints_what_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_module("examples.tutorial", run_name="__main__")
-    printed = capsys.readouterr().out
-    for example in readme():
-        at = printed.find(example.want)
-        assert at >= 0, f"{example.source} {printed}"
-        printed = printed[at + len(example.want) :]

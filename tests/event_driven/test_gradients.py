@@ -1,7 +1,6 @@
 """Gradients of layers that skip zeros: checkpoint, transforms, second derivatives, few channels."""
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -71,21 +70,6 @@ def test_checkpoint_around(reentrant: bool) -> None:
     assert_as_exact(got, plain)
 
 
-@pytest.mark.long
-def test_transforms_compilation_and_export(runs: list[int]) -> None:
-    model, x = model_of(mode="fold"), spikes()
-    want = outcome(model, x)
-    runs.clear()
-    params = {name: weight.detach() for name, weight in model.named_parameters()}
-    grads = torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(params)
-    assert set(grads) == set(params)
-    compiled: Any = torch.compile(copy.deepcopy(model), backend="eager")
-    torch.testing.assert_close(compiled(x), want[0])
-    exported = torch.export.export(copy.deepcopy(model), (x,)).module()
-    torch.testing.assert_close(exported(x), want[0])
-    assert not runs
-
-
 class PartlyCompiled(Net):
     """Its second convolution is compiled."""
 
@@ -113,56 +97,35 @@ def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls_of(monkeypatch, kernels, "input_gradient", lambda result, s, *others: s.channels)
 
 
+class Few(nn.Module):
+    """Few channels, and few outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.s1, self.conv2 = nn.Conv2d(2, 4, 3, padding=1), st.LIF(v0=0.5), nn.Conv2d(4, 9, 3, padding=1)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
+        return out
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
-def test_input_gradients_of_few_channels(layout: Any, input_gradients: list[int], runs: list[int]) -> None:
-    """They are kernels' where the outputs are torch's own."""
-    net, x = Net().to(memory_format=layout), spikes()  # type: ignore[call-overload]
+@pytest.mark.parametrize(("make", "channels"), [(Net, [5, 2]), (Few, [4, 2])])
+def test_gradients_of_few_channels(
+    make: Any, channels: list[int], layout: Any, input_gradients: list[int], monkeypatch: Any, runs: list[int]
+) -> None:
+    """They are kernels' where the outputs are torch's own, and those of weights where outputs are few as well."""
+    weights = calls_of(monkeypatch, kernels, "dense_weight_gradient", lambda result, s, *others: s.channels)
+    net, x = make().to(memory_format=layout), spikes()
     dense = model_of("off", net)
-    got, want = outcome(model_of("auto", net), x), outcome(dense, x)
-    assert input_gradients == [5, 2]
+    got = outcome(model_of("auto", net), x)
+    assert input_gradients == weights == channels
+    want = outcome(dense, x)
     assert not runs
     assert torch.equal(got[0], want[0])
     assert_as_exact(got, lambda change: outcome(changed(dense, change), change(x)))
     assert [g.stride() for g in got[1:]] == [g.stride() for g in want[1:]]
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
-def test_weight_gradients_of_few_outputs(layout: Any, monkeypatch: pytest.MonkeyPatch, runs: list[int]) -> None:
-    """They are kernels' too, of a layer as well whose input has no gradient."""
-
-    class Few(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv1, self.s1 = nn.Conv2d(2, 4, 3, padding=1), st.LIF(v0=0.5)
-            self.conv2 = nn.Conv2d(4, 9, 3, padding=1)
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
-            return out
-
-    monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
-    found = calls_of(monkeypatch, kernels, "dense_weight_gradient", lambda result, s, *others: s.channels)
-    net, x = Few().to(memory_format=layout), spikes()  # type: ignore[call-overload]
-    dense = model_of("off", net)
-    got = outcome(model_of("auto", net), x)
-    assert found == [4, 2]
-    assert not runs
-    assert torch.equal(got[0], dense(x))
-    assert_as_exact(got, lambda change: outcome(changed(dense, change), change(x)))
-
-
-def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None:
-    def of(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
-        x = change(spikes()).requires_grad_()
-        out = changed(model_of(event_driven), change)(x)
-        g = torch.zeros_like(out)
-        g[0, 1, 0] = torch.inf
-        return torch.autograd.grad(out, x, g)
-
-    got = of("auto")
-    assert input_gradients
-    assert_as_exact(got, partial(of, "off"))
 
 
 class Smooth(nn.Module):
@@ -177,25 +140,14 @@ class Smooth(nn.Module):
         return out
 
 
-# a layer, its inputs, which networks skip their zeros, and the channels of the input gradients by kernels: the last of
-# the passes records no graph
-SMOOTH: dict[str, tuple[Callable[[], nn.Module], Tensor, str, list[int]]] = {
-    "linear": (lambda: nn.Linear(6, 4), (torch.arange(48).view(2, 4, 6) % 3 == 0).float(), "on", []),
-    "of few channels": (lambda: nn.Conv2d(2, 3, 3, padding=1), spikes(), "auto", [2]),
-}
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-def test_second_derivatives(name: str, input_gradients: list[int]) -> None:
-    make, inputs, event_driven, channels = SMOOTH[name]
-
+def test_second_derivatives(input_gradients: list[int]) -> None:
     def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
         torch.manual_seed(0)
-        model, x = changed(model_of(event_driven, Smooth(make())), change), change(inputs).requires_grad_()
-        leaves = [x, *model.parameters()]
-        first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
+        model = changed(model_of(event_driven, Smooth(nn.Conv2d(2, 3, 3, padding=1))), change)
+        leaves = [change(spikes()).requires_grad_(), *model.parameters()]
+        first = torch.autograd.grad(model(leaves[0]).square().sum(), leaves, create_graph=True)
         return torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), leaves)
 
-    got = second(event_driven)
-    assert input_gradients == channels
+    got = second("auto")
+    assert input_gradients == [2]  # the last of the passes records no graph
     assert_as_exact(got, partial(second, "off"))

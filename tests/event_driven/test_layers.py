@@ -90,6 +90,8 @@ def test_what_is_called_dense(runs: list[int]) -> None:
         return set(reasons(model).values())
 
     x = spikes()
+    for options in ({"groups": 2}, {"dilation": 2}):
+        assert said(model_of(net=nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())), x) == set()  # type: ignore[arg-type]
     assert said(model_of(net=Net().double()), x.double()) == {"has tensors that are not float32: torch.float64"}
     with torch.autocast("cpu"):
         assert "autocast" in str(said(model_of(), x))
@@ -102,15 +104,6 @@ def test_what_is_called_dense(runs: list[int]) -> None:
         torch.use_deterministic_algorithms(False)
     with FlopCounterMode(display=False):
         assert said(model_of(mode="step"), x) == set()
-
-
-def test_grouped_and_dilated_convolutions(runs: list[int]) -> None:
-    for options in ({"groups": 2}, {"dilation": 2}):
-        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())  # type: ignore[arg-type]
-        model = model_of(net=net)
-        model(spikes())
-        assert not runs
-        assert model.explain().products == ()
 
 
 class Counting(TorchFunctionMode):

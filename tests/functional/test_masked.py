@@ -43,7 +43,8 @@ def test_a_masked_step_and_its_twin(neuron: str, backend: F.Backend) -> None:
             F.Recurrent(masked),
             J.Recurrent(masked_twin),
         )
-    check_twin(masked, masked_twin, rest, (xs, RUNNING[..., None]), params=params, backend=backend)
+    running = RUNNING if neuron == "li" else RUNNING[..., None]  # its axes are those of samples, or as many as x has
+    check_twin(masked, masked_twin, rest, (xs, running), params=params, backend=backend)
 
 
 NORMS: dict[str, tuple[Any, tuple[int, ...], float]] = {

@@ -129,59 +129,46 @@ def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> N
     assert text.startswith(f"{step.__name__}: its output has no gradient, though its input requires one")
 
 
-RECURRENT = nn.Linear(4, 4, bias=False)
-AROUND: dict[str, tuple[Callable[[], Callable[[], object]], str]] = {
-    "recurrent": (lambda: trained(st.StepLayer(hard, F.LIState, recurrent=RECURRENT)), r"Recurrent(hard)"),
-    "a rest": (lambda: trained(st.StepLayer(hard, F.LIState, refractory=2.0)), "Refractory(hard)"),
-    "lengths": (lambda: trained(st.StepLayer(hard, F.LIState), lengths=[6, 3]), "Masked(hard)"),
-    "lengths, step": (lambda: trained(st.StepLayer(hard, F.LIState), "step", lengths=[6, 3]), "Masked(hard)"),
+def layer(**options: Any) -> st.StepLayer:
+    return st.StepLayer(hard, F.LIState, **options)
+
+
+# what runs, and how the warning begins
+NAMED: dict[str, tuple[Callable[[], object], str]] = {
+    "recurrent": (trained(layer(recurrent=nn.Linear(4, 4, bias=False))), "Recurrent(hard)"),
+    "a rest": (trained(layer(refractory=2.0)), "Refractory(hard)"),
+    "lengths": (trained(layer(), lengths=[6, 3]), "Masked(hard)"),
+    "lengths, step": (trained(layer(), "step", lengths=[6, 3]), "Masked(hard)"),
+    "a surrogate": (trained(st.LIF(surrogate=lambda u: (u >= 0).to(u.dtype))), "lif_step with surrogate=<lambda>"),
+    "made at each call": (
+        lambda: F.scan(lambda v, x: (v + x, (v > 1.0).float()), torch.zeros(2, 3), DRIVEN),
+        "<lambda> (test_no_gradient.py:",
+    ),
+    "parameters": (
+        lambda: st.SpikingNet(nn.Sequential(layer(decay=0.9, learnable="decay")))(X),
+        "hard: its output has no gradient, though its parameters require one",
+    ),
 }
 
 
-@pytest.mark.parametrize("case", AROUND)
+@pytest.mark.parametrize("case", NAMED)
 def test_the_step_inside_is_named(case: str) -> None:
-    make, name = AROUND[case]
-    (text,) = said(make())
-    assert text.startswith(f"{name}: its output has no gradient")
-
-
-def test_parameters_that_learn_nothing() -> None:
-    layer = st.StepLayer(hard, F.LIState, decay=0.9, learnable="decay")
-    (text,) = said(lambda: st.SpikingNet(nn.Sequential(layer))(X))
-    assert text.startswith("hard: its output has no gradient, though its parameters require one")
-
-
-def test_a_surrogate_without_a_gradient_is_named() -> None:
-    def compare(u: Tensor) -> Tensor:
-        return (u >= 0).to(u.dtype)
-
-    (text,) = said(trained(st.LIF(surrogate=compare)))
-    assert text.startswith("lif_step with surrogate=compare: its output has no gradient, though its input requires one")
-
-
-def test_once_for_a_step_that_is_made_at_each_call() -> None:
-    def run() -> object:
-        return F.scan(lambda v, x: (v + x, (v > 1.0).float()), torch.zeros(2, 3), DRIVEN)
-
+    run, begins = NAMED[case]
     (text,) = said(run)
-    assert text.startswith("<lambda> (test_no_gradient.py:")
+    assert text.startswith(begins)
+    assert "its output has no gradient, though its " in text
 
 
 def test_another_step_of_the_same_name_has_a_warning_of_its_own() -> None:
-    def named(threshold: float) -> Any:
-        if threshold > 1.0:
+    def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+        return F.LIState(state.v + x), (state.v > 2.0).float()
 
-            def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
-                return F.LIState(state.v + x), (state.v > 2.0).float()
-        else:
+    first, rest = step, F.LIState(torch.zeros(2, 3))
 
-            def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
-                return F.LIState(state.v + x), (state.v > 1.0).float()
+    def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:  # type: ignore[no-redef]
+        return F.LIState(state.v + x), (state.v > 1.0).float()
 
-        return step
-
-    rest = F.LIState(torch.zeros(2, 3))
-    assert len(said(lambda: [F.scan(named(each), rest, DRIVEN) for each in (1.0, 2.0)])) == 2
+    assert len(said(lambda: [F.scan(each, rest, DRIVEN) for each in (first, step)])) == 2
 
 
 def test_as_an_error_it_reaches_the_caller() -> None:
@@ -192,32 +179,20 @@ def test_as_an_error_it_reaches_the_caller() -> None:
         clear_caches()
 
 
-def without_gradients() -> object:
-    with torch.no_grad():
-        return trained(st.StepLayer(hard, F.LIState))()
-
-
-def in_inference_mode() -> object:
-    with torch.inference_mode():
-        return trained(st.StepLayer(hard, F.LIState))()
-
-
 QUIET: dict[str, Callable[[], object]] = {
     "a surrogate": lambda: F.scan(soft, F.LIState(torch.zeros(2, 3)), DRIVEN),
     "a surrogate in a network": lambda: trained(st.StepLayer(soft, F.LIState))(),
     "one output of two": lambda: F.scan(with_membrane, F.LIState(torch.zeros(2, 3)), DRIVEN, backend="loop"),
     "one output of two, fused": lambda: F.scan(with_membrane, F.LIState(torch.zeros(2, 3)), DRIVEN, backend="fused"),
-    "a first layer": lambda: st.SpikingNet(nn.Sequential(st.StepLayer(hard, F.LIState)))(X),
+    "a first layer": lambda: st.SpikingNet(nn.Sequential(layer()))(X),
     "an input that is cut off": lambda: F.scan(hard, F.LIState(torch.zeros(2, 3)), DRIVEN.detach()),
-    "no_grad": without_gradients,
-    "inference_mode": in_inference_mode,
+    "no_grad": torch.no_grad()(lambda: trained(layer())()),
+    "inference_mode": torch.inference_mode()(lambda: trained(layer())()),
     "a neuron that is told to": lambda: trained(like.norse.LIFCell(like.norse.LIFParameters(method="heaviside")))(),
     "vmap beside a parameter that learns": lambda: torch.func.vmap(
         lambda x: F.scan(soft, F.LIState(torch.zeros(3)), x, params={"decay": DECAY})[1], in_dims=1
     )(X),
-    "a record of the membrane": lambda: st.record(
-        st.SpikingNet(hidden(st.StepLayer(hard, F.LIState))), X, "v", layers=["1"]
-    ),
+    "a record of the membrane": lambda: st.record(st.SpikingNet(hidden(layer())), X, "v", layers=["1"]),
     "an encoder": lambda: st.SpikingNet(hidden(st.LIF()))(st.spikeio.PeriodicEncoder(5)(X[0])),
 }
 

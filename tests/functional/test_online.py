@@ -139,16 +139,6 @@ def test_it_runs_in_scan_and_under_vmap(rule: OnlineRule) -> None:
     torch.testing.assert_close({k: v.sum(0) for k, v in each.items()}, expected, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.long
-def test_it_runs_in_compiled_code() -> None:
-    step, rest, params, xs, signals = drawn("lif, detached subtraction")
-    online: Any = F.online(step)
-    start = online.start(rest, xs[0], **params)
-    found = [F.scan(online, start, xs, params=params, backend=each)[0] for each in ("compile", "loop")]
-    first, second = [online.gradient(state, signals[-1], **params) for state in found]
-    torch.testing.assert_close(first, second, rtol=1e-12, atol=0.0)
-
-
 @pytest.mark.parametrize("name", STEPS)
 def test_one_kernel_has_the_derivatives_of_a_step(name: str) -> None:
     step, rest, params, xs, signals = drawn(name)
@@ -167,20 +157,6 @@ def test_one_kernel_has_the_derivatives_of_a_step(name: str) -> None:
         rows = [*of_result.of_state[at], of_result.of_input[at]]
         for grad, row in zip(grads, rows, strict=True):
             torch.testing.assert_close(row * signals[-1], torch.zeros_like(row) if grad is None else grad)
-
-
-def test_the_state_can_be_saved_and_put_back(tmp_path: Any) -> None:
-    step, rest, params, xs, signals = drawn("alif")
-    online = F.online(step)
-    state = online.start(rest, xs[0], **params)
-    for x in xs[:6]:
-        state, _ = online(state, x, **params)
-    kept = tree_map(torch.clone, state)
-    for x in xs[6:]:
-        state, _ = online(state, x, **params)
-        kept, _ = online(kept, x, **params)
-    same = online.gradient(kept, signals[0], **params)
-    torch.testing.assert_close(online.gradient(state, signals[0], **params), same, rtol=0.0, atol=0.0)
 
 
 def test_errors_say_what_to_do() -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.parallel import linear_recurrence
 from spikingtorch.testing import relative_error
 from spikingtorch.verification.cases import CASES, Case, by_name
 
@@ -111,18 +110,17 @@ def test_under_transforms() -> None:
         assert relative_error(mapped(xs, decay, "parallel"), mapped(xs, decay, "loop")) < 1e-12
 
 
-@pytest.mark.parametrize("T", range(1, 12))
-def test_linear_recurrence_of_every_length(T: int) -> None:
-    a, b = torch.rand(2, T, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T))
-    v, want = torch.zeros(3, dtype=torch.float64), []
-    for t in range(T):
-        v = a[t] * v + b[t]
-        want.append(v)
-    assert relative_error(linear_recurrence(a, b), torch.stack(want)) < 1e-14
-
-
 class One(NamedTuple):
     v: Tensor
+
+
+@pytest.mark.parametrize("T", range(1, 12))
+def test_every_length(T: int) -> None:
+    xs = tuple(torch.rand(2, T, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T)))
+    step, rest = lambda s, x: (One(x[0] * s.v + x[1]), s.v), One(torch.zeros(3).double())
+    got, want = (F.scan(step, rest, xs, backend=backend) for backend in BOTH)
+    assert relative_error(got[0].v, want[0].v) < 1e-14
+    assert relative_error(got[1], want[1]) < 1e-14
 
 
 # a part of the state without a gradient, and states that are rounded

@@ -11,7 +11,6 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import jax as SJ
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.plasticity.factors import Trace, TwoTraces, pair_post, pair_pre, triplet_post, triplet_pre
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close
 from spikingtorch.verification import oracles
@@ -169,24 +168,6 @@ def test_samples_of_a_batch_are_summed_and_vmap_keeps_them_apart() -> None:
     change = F.pair_stdp(traces, pre, post, weight, **PAIR)[1]
     mapped = torch.func.vmap(lambda t, a, b: F.pair_stdp(t, a, b, weight, **PAIR)[1])(traces, pre, post)
     torch.testing.assert_close(mapped.sum(0), change)
-
-
-@pytest.mark.parametrize("pairing", [F.all_to_all, F.nearest])
-def test_the_compiled_loop_runs_the_traces(pairing: Any) -> None:
-    pre, post, _ = trains(17)
-    params = PAIR | SLOW
-    sides: list[tuple[Any, Any, Tensor]] = [
-        (pair_pre, Trace, pre),
-        (pair_post, Trace, post),
-        (triplet_pre, TwoTraces, pre),
-        (triplet_post, TwoTraces, post),
-    ]
-    for side, kind, xs in sides:
-        own = {name: params[name] for name in side.__annotations__ if name in params}
-        own |= {"pairing": pairing}
-        state: Any = F.zeros_state(kind, xs[0])
-        assert F.explain_scan(side, state, xs, params=own).backend == "fused"
-        assert_close(F.scan(side, state, xs, params=own), F.scan(side, state, xs, params=own, backend="loop"))
 
 
 def test_weights_that_are_tiny_or_zero_are_normalized_without_nan() -> None:

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch import functional as F
-from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.testing import assert_close
 from tests.folded_layer import M, Took, agrees, draw, held, over_time
 
@@ -40,29 +38,6 @@ def test_values_have_the_bits_of_torch_and_gradients_reach_the_source(
         model.mode = "fold"
         assert torch.equal(model(x), want)
     assert took.trains > 0
-
-
-def test_the_scan_knows_the_source_and_no_graph_leads_to_it() -> None:
-    tau = learned((M,))
-    given = {"tau": tau, "threshold": 1.0}
-    found = reparametrized(F.lif_step, st.LIF.param_map, given)
-    step, params = found.step, found.params(given)
-    assert params.keys() == {"decay", "gain", "threshold", "from_tau"}
-    assert params["from_tau"] is tau
-    assert not params["decay"].requires_grad
-    assert torch.equal(params["decay"], F.decay_from_tau(tau))
-    assert reparametrized(F.lif_step, st.LIF.param_map, {"tau": tau, "threshold": 2.0}).step is step
-    loop = F.scan(step, F.LIFState(draw(1, M)), draw(2, 5, M), params=params, backend="loop")[1]
-    assert torch.autograd.grad(loop.sum(), tau)[0].abs().sum() > 0
-
-
-def test_nothing_to_learn_leaves_the_step_alone() -> None:
-    for params in ({"tau": 8.0}, {"tau": torch.tensor(8.0)}, {"decay": learned((M,))}):
-        found = reparametrized(F.lif_step, st.LIF.param_map, params)
-        assert found.step is F.lif_step
-        assert not any(name.startswith("from_") for name in found.params(params))
-    with torch.no_grad():
-        assert reparametrized(F.lif_step, st.LIF.param_map, {"tau": learned((M,))}).step is F.lif_step
 
 
 def test_second_derivatives() -> None:

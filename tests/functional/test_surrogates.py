@@ -111,3 +111,18 @@ def test_slope_may_be_a_tensor() -> None:
     (slope,) = torch.autograd.grad(F.Sigmoid(beta)(POINTS).sum(), beta)
     s = torch.sigmoid(5 * POINTS)
     assert_close(slope, (POINTS * s * (1 - s)).sum())
+
+
+EDGE = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("beta", [0.7, 1.0, 3.0, torch.tensor([1.0, 4.0] * 12 + [2.0])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_there_is_no_slope_outside_of_the_support(beta: Any, dtype: torch.dtype) -> None:
+    beta = beta.to(dtype) if isinstance(beta, Tensor) else beta
+    edges = EDGE.to(dtype) / torch.as_tensor(beta, dtype=dtype) * torch.ones(25)
+    near = torch.cat([edges, torch.nextafter(edges, torch.zeros_like(edges)), torch.nextafter(edges, 2 * edges)])
+    for u in (torch.linspace(-2.0, 3.0, 600, dtype=dtype).view(24, 25), near.to(dtype)):
+        inside = F.Triangular(beta).support(u)
+        assert torch.equal(inside & ((beta * u).abs() != 1), derivative(F.Triangular(beta), u) != 0)
+        assert bool(inside[(beta * u).abs() == 1].all())

@@ -14,8 +14,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.fold_nets import network, train
-from tests.fused_steps import counting
-from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, grad, pairs, slopes
+from tests.fused_steps import counting, loop
+from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, grad, pairs, scanned, slopes
 
 pytestmark = pytest.mark.usefixtures("afresh")
 
@@ -66,9 +66,11 @@ def test_meta_tensors(mode: Any) -> None:
 
 
 def test_one_way_after_the_other() -> None:
+    case, tensors = SCANS["leaky"], SCANS["leaky"].tensors()
+    wanted = {want: want(case(loop), *tensors) for want in {way.want for way in WAYS.values()}}
     with counting() as all_of_them:
         for way in (*WAYS.values(), *reversed(WAYS.values())):
-            way.check(SCANS["leaky"], *SCANS["leaky"].tensors())
+            assert_close(way.by(case(scanned), *tensors), wanted[way.want])
     assert all_of_them.traces == 1
 
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET, START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
 
@@ -31,20 +30,18 @@ def test_an_if_on_a_number_says_what_jax_says() -> None:
     assert_same(on("auto")(lif, START, XS), plain(lif, START, XS))
 
 
-@pytest.mark.parametrize(
-    ("convert", "error"),
-    [
-        (float, jax.errors.ConcretizationTypeError),
-        (int, jax.errors.ConcretizationTypeError),
-        (np.asarray, jax.errors.TracerArrayConversionError),
-        (lambda x: [1.0][x.astype(int)], jax.errors.TracerIntegerConversionError),
-    ],
-    ids=["float", "int", "numpy", "index"],
-)
-def test_other_conversions_say_what_jax_says(convert: Any, error: Any) -> None:
-    for backend in ("auto", "fused"):
-        with pytest.raises(error):
-            on(backend)(lambda v, x: (v + x, convert(x)), jnp.zeros(()), jnp.ones(4))
+CONVERSIONS: list[tuple[Callable[[Any], Any], Any]] = [
+    (float, jax.errors.ConcretizationTypeError),
+    (np.asarray, jax.errors.TracerArrayConversionError),
+    (lambda x: [1.0][x.astype(int)], jax.errors.TracerIntegerConversionError),
+]
+
+
+def test_other_conversions_say_what_jax_says() -> None:
+    for convert, error in CONVERSIONS:
+        for backend in ("auto", "fused"):
+            with pytest.raises(error):
+                on(backend)(lambda v, x, convert=convert: (v + x, convert(x)), jnp.zeros(()), jnp.ones(4))
 
 
 def test_an_exception_amid_a_trace_comes_through_and_leaves_nothing() -> None:
@@ -91,53 +88,6 @@ def test_a_closure_that_changes_changes_the_result() -> None:
     for k, w in ((0.5, 0.5), (0.25, 0.5), (0.25, 2.0)):
         found.update(k=k, w=jnp.asarray(w))
         check(step, V, XS)
-
-
-@pytest.mark.long
-def test_a_function_of_another_name_is_another_function() -> None:
-    """A step that is bound, partial, or an object with a changing attribute is what it is now."""
-
-    class Model:
-        scale = 1.0
-
-        def __call__(self, s: Any, x: Any) -> Any:
-            return 0.5 * s + self.scale * x, s
-
-    model = Model()
-    for scale in (1.0, 3.0):
-        model.scale = scale
-        check(model, V, XS)
-    for scale in (1.0, 3.0):
-        check(jax.tree_util.Partial(lambda k, s, x: (0.5 * s + k * x, s), scale), V, XS)  # type: ignore[no-untyped-call]
-
-
-MANY = jnp.stack([jnp.linspace(0.5, 1.5, 3), jnp.linspace(1.0, 0.2, 3)])
-# of a loss that takes weights and inputs
-OUTER: dict[str, Callable[[Any], Any]] = {
-    "jit(grad)": lambda f: jax.jit(jax.grad(f, (0, 1)))(MANY[0], XS),
-    "grad": lambda f: jax.grad(f, (0, 1))(MANY[0], XS),
-    "vmap(grad)": lambda f: jax.vmap(jax.grad(f), (0, None))(MANY, XS),
-    "jit(vmap)": lambda f: jax.jit(jax.vmap(f, (0, None)))(MANY, XS),
-    "grad(vmap)": lambda f: jax.grad(lambda w: jax.vmap(f, (0, None))(w, XS).sum())(MANY),
-    "grad(checkpoint)": lambda f: jax.jit(jax.grad(jax.checkpoint(f)))(MANY[0], XS),
-    "lax.map": lambda f: jax.lax.map(lambda w: f(w, XS), MANY),
-}
-
-
-@QUIET
-@pytest.mark.sampled
-@pytest.mark.parametrize("name", OUTER)
-def test_closures_over_tracers_of_an_outer_function(name: str) -> None:
-    """Arrays that a step closes over, tracers of grad, jit and vmap among them, get their gradient."""
-
-    def total(scan: Scan) -> Any:
-        def loss(w: Any, xs: Any) -> Any:
-            scaled, first = jnp.tanh(w), w[0]  # tracers, in a closure
-            return weighted(scan(lambda s, x: J.lif_step(s, x * scaled, decay=jax.nn.sigmoid(first)), START, xs))
-
-        return loss
-
-    assert_same(OUTER[name](total(on("auto"))), OUTER[name](total(plain)))
 
 
 def test_no_tracer_stays_behind() -> None:
@@ -195,35 +145,10 @@ def test_two_threads() -> None:
     assert not wrong, wrong[0]
 
 
-@pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
-def test_what_is_donated_is_not_written_on_before_it_is_read() -> None:
-    run = jax.jit(lambda s, xs: on("auto")(lif, s, xs), donate_argnums=(0, 1))
-    want = plain(lif, START, XS)
-    for _ in range(3):
-        given = jax.tree.map(jnp.array, (START, XS))
-        assert_same(run(*given), want)
-    state = jax.tree.map(jnp.array, START)
-    held = START
-    for _ in range(3):
-        state, _ = run(state, jnp.array(XS))
-        held, _ = plain(lif, held, XS)
-    assert_same(state, held)
-
-
 def test_arguments_stay_as_they_were() -> None:
     before = jax.tree.map(np.array, (START, XS))
     gradients(on("auto"), lif, START, XS, {"decay": jnp.asarray(0.8)})
     assert_same((START, XS), before)
-
-
-def test_many_calls_at_once_are_each_their_own() -> None:
-    """Calls that XLA may run side by side in one program."""
-
-    def several(scan: Scan, xs: Any) -> Any:
-        return [scan(lambda s, x, k=k: J.lif_step(s, k * x, decay=0.1 * k), START, xs) for k in range(1, 6)]
-
-    got, want = (jax.jit(lambda xs, s=scan: several(s, xs))(XS) for scan in (on("auto"), plain))
-    assert_same(got, want)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])

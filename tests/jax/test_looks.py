@@ -67,34 +67,46 @@ LOOKS: dict[str, Callable[[Any], Any]] = {
         jax.pure_callback(lambda y: np.sort(y, axis=None).reshape(y.shape), x, jax.lax.stop_gradient(x))
     ),
 }
+# what looks at its own neuron alone, and has no rule
+NO_RULE: dict[str, Callable[[Any], Any]] = {
+    "erfc": jax.lax.erfc,
+    "tan": jnp.tan,
+    "uint32": lambda x: jnp.abs(x).astype(jnp.uint32).astype(x.dtype),
+    "f16": lambda x: x.astype(jnp.float16).astype(x.dtype),
+    "rem": lambda x: (x.astype(jnp.int32) % 3).astype(x.dtype),
+    "away from zero": jax.lax.round,
+}
+# what explain_scan names
+REASONS = {
+    **{"sum": "reduce_sum", "max": "reduce_max", "flip": "rev", "concatenate": "concatenate", "sort": "sort"},
+    **{"cumsum": "cumsum", "arange": "iota", "a while_loop of numbers": "while", "a fori_loop": "scan"},
+    **{"a pure_callback": "pure_callback", "random numbers": "random", "transposed": "dot_general"},
+    **{"map_coordinates by take": "gather", **{name: name for name in NO_RULE}},
+}
 
 
 @QUIET
 @pytest.mark.sampled
-@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("name", [*LOOKS, *NO_RULE])
 def test_what_a_step_looks_at(name: str) -> None:
-    check(stepping(LOOKS[name]), V, XS)
+    step = stepping((LOOKS | NO_RULE)[name])
+    check(step, V, XS)
+    if name in REASONS:
+        told = snn.explain_scan(step, V, XS)
+        assert told.backend == "loop", told
+        assert REASONS[name] in told.reason, told.reason
 
 
 @QUIET
 @pytest.mark.sampled
-@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3, 1)], ids=str)
-def test_a_sum_over_one_neuron_is_still_a_sum(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("look", [lambda x: x - 0.5 * jnp.sum(x), LOOKS["size"], LOOKS["ndim"]])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1)], ids=str)
+def test_each_shape_has_a_kernel_of_its_own(shape: tuple[int, ...], look: Any) -> None:
     """A kernel for a shape in which a sum is nothing is none for another shape."""
-    step = stepping(lambda x: x - 0.5 * jnp.sum(x))
+    step = stepping(look)
     for each in (shape, (2, 3), shape):
         xs = jnp.linspace(0.0, 1.0, 5 * int(np.prod(each))).reshape(5, *each)
         check(step, jnp.zeros(each), xs)
-
-
-@QUIET
-@pytest.mark.long
-def test_one_step_function_for_many_shapes() -> None:
-    """The rank and the sizes that a function reads are those of the call."""
-    for shape in ((3,), (2, 3), (3,), (4, 3), (2, 2, 3), (3,)):
-        step = stepping(LOOKS["ndim"])
-        check(step, jnp.zeros(shape), jnp.ones((4, *shape)))
-        check(stepping(LOOKS["size"]), jnp.zeros(shape), jnp.ones((4, *shape)))
 
 
 @QUIET
@@ -108,3 +120,37 @@ def test_a_step_with_effects_has_them_at_every_step() -> None:
     snn.scan(step, jnp.zeros(()), jnp.arange(4.0))
     jax.effects_barrier()  # type: ignore[no-untyped-call]
     assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]
+    assert "Debug" in snn.explain_scan(step, jnp.zeros(()), jnp.arange(4.0)).reason
+
+
+# --- backward passes that users wrote, which sum over neurons as no vjp of JAX does -----------------------------------
+
+# gradients of a number that all neurons share, from what comes for each of them
+OF_SHARED: dict[str, Callable[[Any], Any]] = {
+    "of a constant over an axis": lambda g: jnp.ones(g.shape[-1]).sum(),
+    "of one constant": lambda g: jnp.ones(1).sum(),
+    "of a constant over all": lambda g: jnp.ones(g.shape).sum(),
+    "times the number of neurons": lambda g: jnp.ones(g.shape).sum() * g.sum(),
+    "as a bool": lambda g: g.sum().astype(bool).astype(g.dtype),
+    "of a count, as a bool": lambda g: jnp.sum(g > 0, dtype=jnp.int32).astype(bool).astype(g.dtype),
+    "of a count": lambda g: (g > 0).astype(jnp.int32).sum().astype(g.dtype),
+    "largest": lambda g: g.max(),
+    "mean": lambda g: g.mean(),
+}
+
+
+@QUIET
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", OF_SHARED)
+def test_a_sum_of_ones_own(name: str) -> None:
+    @jax.custom_vjp
+    def scaled(x: Any, p: Any) -> Any:
+        return x * p
+
+    scaled.defvjp(lambda x, p: (x * p, p), lambda p, g: (g * p, OF_SHARED[name](g)))
+
+    def step(v: Any, x: Any, *, p: Any) -> Any:
+        u = 0.5 * jnp.tanh(v) + scaled(x, p)
+        return u, u
+
+    check(step, V, XS, {"p": jnp.asarray(0.7)})

@@ -47,7 +47,7 @@ def test_a_refused_step_on_request_names_the_primitive() -> None:
 
 
 def test_without_a_compiler_lax_scan_runs_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same in a process of its own is a long test (test_elsewhere.py)."""
+    """The same in a process of its own is a long test (test_processes.py)."""
     monkeypatch.setattr(handler, "why_none", lambda: "there is no C compiler. To get one: ...")
     primitives.warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"run by jax\.lax\.scan \(slower\) because there is no C compiler"):

@@ -72,15 +72,6 @@ def test_signatures_are_those_of_functional(name: str) -> None:
             assert parameters(getattr(theirs, method)) == parameters(getattr(ours, method)), method
 
 
-def test_the_tables_name_what_there_is() -> None:
-    assert {*TORCH_ALONE} <= {*F.__all__}
-    for each in METHODS_OF_TORCH_ALONE:
-        kind, method = each.split(".")
-        assert hasattr(getattr(F, kind), method)
-        assert not hasattr(getattr(SJ, kind), method)
-    assert {"lif_step", "Refractory", "scan", "Sigmoid", "to_value"} <= {*CALLABLE}
-
-
 def test_it_is_a_module_of_the_library() -> None:
     assert getattr(st, "jax") is SJ  # noqa: B009
     assert "jax" in dir(st)

@@ -11,7 +11,7 @@ from spikingtorch import jax as snn
 from spikingtorch.jax import primitives
 from spikingtorch.jax.handler import TARGET
 
-X = np.linspace(-0.5, 1.5, 50 * 3 * 20, dtype=np.float32).reshape(50, 3, 20)
+X = np.linspace(-0.5, 1.5, 8 * 3 * 20, dtype=np.float32).reshape(8, 3, 20)
 
 
 def value_and_gradient(xs: Any, decay: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Derivatives of derivatives through a scan, where a custom_jvp says the derivative.
+"""Second derivatives through a scan, beside an unrolled loop.
 
 ``jax.lax.scan`` of JAX before 0.12 forgets a custom_jvp on the way: when a reverse pass through it is differentiated
 again, in either mode, the values that it has stored are differentiated as they are computed, so that a spike has no
@@ -6,6 +6,7 @@ derivative. The oracle of second derivatives is therefore an unrolled loop, or f
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,9 +14,66 @@ import jax.numpy as jnp
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.oracle import Scan, assert_same, on, plain, relative_error, unrolled, weighted
+from tests.jax.inputs import QUIET
+from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, relative_error, unrolled, weighted
+from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
 
-Function = Callable[[Any], Any]
+Function = Callable[..., Any]
+
+
+def second(function: Function) -> Function:
+    """Return the gradient of the results of a function, each times a random weight."""
+    return jax.grad(lambda *given: weighted(function(*given), 7), ALL)
+
+
+def pulled_once(p: Problem, scan: Scan, *given: Any) -> Any:
+    results, pull = jax.vjp(p.values(scan), *given)
+    return pull(cotangents(results))
+
+
+SECOND: dict[str, Transform] = {
+    "hessian of parameters": lambda p, scan: jax.hessian(p.loss(scan), 2),
+    "grad(grad)": lambda p, scan: second(jax.grad(p.loss(scan), ALL)),
+    "grad(vjp)": lambda p, scan: second(partial(pulled_once, p, scan)),
+    "jvp(grad)": lambda p, scan: lambda *g: jax.jvp(jax.grad(p.loss(scan), ALL), g, tangents(p)),
+    "grad(jvp)": lambda p, scan: second(lambda *g: jax.jvp(p.loss(scan), g, tangents(p))),
+    "jacfwd(jacfwd)": lambda p, scan: jax.jacfwd(jax.jacfwd(p.loss(scan), 2), 2),
+    "jacrev(jacrev)": lambda p, scan: jax.jacrev(jax.jacrev(p.loss(scan), 2), 2),
+    "jacrev(jacfwd)": lambda p, scan: jax.jacrev(jax.jacfwd(p.loss(scan), 2), 2),
+    "grad(checkpoint(grad))": lambda p, scan: second(jax.checkpoint(jax.grad(p.loss(scan), ALL))),
+    "grad(jit(grad))": lambda p, scan: second(jax.jit(jax.grad(p.loss(scan), ALL))),
+}
+OF_MANY: dict[str, Transform] = {
+    "vmap(grad(grad))": lambda p, scan: jax.vmap(second(jax.grad(p.loss(scan), ALL)), (None, 0, None)),
+    "grad(vmap(grad))": lambda p, scan: second(jax.vmap(jax.grad(p.loss(scan), ALL), (None, 0, None))),
+    "vmap(hessian)": lambda p, scan: jax.vmap(jax.hessian(p.loss(scan), 2), (None, 0, None)),
+}
+
+
+def of_second(name: str, p: Problem, scan: Scan) -> Any:
+    given = p.stacked((None, 0, None)) if name in OF_MANY else p.given
+    return jax.jit((SECOND | OF_MANY)[name](p, scan))(*given)
+
+
+@pytest.mark.sampled
+@QUIET
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "name"), paired(SECOND | OF_MANY, 3))
+def test_of_neurons(kind: Kind, name: str) -> None:
+    with jax.enable_x64(True):
+        problem = Problem(kind.neuron, kind.dtype, kind.form, kind.layout, T=3)
+        assert_same(of_second(name, problem, on("auto")), of_second(name, problem, unrolled), computed=kind.dtype)
+
+
+@pytest.mark.long
+def test_the_spike_has_second_derivatives() -> None:
+    """The comparisons of second derivatives compare more than zeros."""
+    with jax.enable_x64(True):
+        found = of_second("grad(grad)", Problem("lif", "float64", "number", T=3), unrolled)
+        assert all(float(jnp.abs(jnp.asarray(leaf)).max()) > 1e-3 for leaf in jax.tree.leaves(found))
+
+
+# --- steps with a custom_jvp of their own -----------------------------------------------------------------------------
 
 
 @jax.custom_jvp
@@ -28,9 +86,9 @@ def _(primals: Any, tangents: Any) -> Any:
     return stairs(*primals), jnp.cos(primals[0]) * tangents[0]
 
 
-def of_stairs(state: Any, x: Any) -> Any:
+def of_stairs(state: Any, x: Any, steps: Any = stairs) -> Any:
     u = 0.9 * state + x
-    out = stairs(u)
+    out = steps(u)
     return u - 0.3 * out, out * out + u
 
 
@@ -47,96 +105,38 @@ def first(function: Function) -> Function:
     return lambda xs: weighted(jax.grad(function)(xs), 1)
 
 
-def pulled(scan: Scan, step: Any, xs: Any) -> Any:
-    results, pull = jax.vjp(lambda xs: scan(step, jnp.asarray(0.1), xs), xs)
-    return weighted(pull(jax.tree.map(lambda leaf: jnp.sin(1.0 + leaf), results)), 1)
-
-
-# every order in which two derivatives can be taken
 ORDERS: dict[str, Callable[[Scan, Any], Function]] = {
     "grad(grad)": lambda scan, step: jax.grad(first(loss(scan, step))),
-    "grad(vjp)": lambda scan, step: jax.grad(lambda xs: pulled(scan, step, xs)),
     "jvp(grad)": lambda scan, step: lambda xs: jax.jvp(first(loss(scan, step)), (xs,), (jnp.cos(xs),)),
     "hessian": lambda scan, step: jax.hessian(loss(scan, step)),
-    "jacrev(jacrev)": lambda scan, step: jax.jacrev(jax.jacrev(loss(scan, step))),
     "jacrev(jacfwd)": lambda scan, step: jax.jacrev(jax.jacfwd(loss(scan, step))),
     "jacfwd(jacfwd)": lambda scan, step: jax.jacfwd(jax.jacfwd(loss(scan, step))),
 }
-FORGETFUL = {"grad(grad)", "grad(vjp)", "jvp(grad)", "hessian", "jacrev(jacrev)"}
 
 
-def numbers(seed: int = 0) -> Any:
-    return jax.random.uniform(jax.random.key(seed), (3,), minval=0.0, maxval=1.4)
+def found(order: str, scan: Scan, step: Any) -> Any:
+    xs = jax.random.uniform(jax.random.key(0), (3,), minval=0.0, maxval=1.4)
+    return jax.jit(ORDERS[order](scan, step))(xs)
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("step", [of_stairs, of_the_library])
 @pytest.mark.parametrize("order", ORDERS)
-def test_scan_has_the_second_derivatives_of_an_unrolled_loop(order: str, step: Any) -> None:
+def test_of_a_custom_jvp(order: str, step: Any) -> None:
     with jax.enable_x64(True):
-        got = jax.jit(ORDERS[order](on("auto"), step))(numbers())
-        assert_same(got, jax.jit(ORDERS[order](unrolled, step))(numbers()))
+        assert_same(found(order, on("auto"), step), found(order, unrolled, step))
 
 
 @pytest.mark.long
-def test_the_orders_agree_in_an_unrolled_loop() -> None:
-    """The oracle is right: derivatives commute in it, and forward mode through lax.scan gives them as well."""
+def test_the_oracle_is_right() -> None:
+    """Derivatives commute in an unrolled loop, forward mode through lax.scan agrees, and a jvp left out is seen."""
     with jax.enable_x64(True):
         for step in (of_stairs, of_the_library):
-            want = jax.jit(ORDERS["jacfwd(jacfwd)"](unrolled, step))(numbers())
+            want = found("jacfwd(jacfwd)", unrolled, step)
             for order in ("hessian", "jacrev(jacfwd)"):
-                assert_same(jax.jit(ORDERS[order](unrolled, step))(numbers()), want)
+                assert_same(found(order, unrolled, step), want)
             for order in ("jacfwd(jacfwd)", "jacrev(jacfwd)"):
-                assert_same(jax.jit(ORDERS[order](plain, step))(numbers()), want)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("order", ORDERS)
-def test_lax_scan_forgets_a_custom_jvp_or_not(order: str) -> None:
-    """Which releases of JAX do is written down, so that a change is noticed."""
-    with jax.enable_x64(True):
-        for step in (of_stairs, of_the_library):
-            got, want = (
-                jax.tree.leaves(jax.jit(ORDERS[order](scan, step))(numbers()))[-1] for scan in (plain, unrolled)
-            )
-            forgets = order in FORGETFUL and jax.__version_info__ < FIXED
-            error = relative_error(got, want)
-            assert (error > 1e-3) if forgets else (error < 1e-10), error
-
-
-FIXED = (0, 12)
-
-
-@pytest.mark.long
-def test_a_first_derivative_is_right_in_lax_scan_even_so() -> None:
-    """The table compares first derivatives with lax.scan, checkpoint included: these are those of an unrolled loop."""
-    with jax.enable_x64(True):
-        want = jax.jit(jax.grad(loss(unrolled, of_stairs)))(numbers())
-        assert_same(jax.jit(jax.grad(loss(plain, of_stairs)))(numbers()), want)
-        assert_same(jax.jit(jax.grad(jax.checkpoint(loss(plain, of_stairs))))(numbers()), want)
-
-
-@pytest.mark.long
-def test_a_mutant_that_forgets_is_seen() -> None:
-    """Derivatives of a step whose custom_jvp is dropped differ: the comparison above can fail."""
-    forgetful = lambda state, x: of_stairs_without(state, x)  # noqa: E731
-    with jax.enable_x64(True):
-        got, want = (jax.jit(jax.grad(first(loss(unrolled, step))))(numbers()) for step in (forgetful, of_stairs))
-        assert relative_error(got, want) > 1e-3
-
-
-def of_stairs_without(state: Any, x: Any) -> Any:
-    u = 0.9 * state + x
-    out = jnp.floor(2.0 * u)
-    return u - 0.3 * out, out * out + u
-
-
-@pytest.mark.long
-def test_verification_takes_second_derivatives_without_a_scan() -> None:
-    """The page of verification compares second derivatives of a surrogate alone, where nothing is forgotten."""
-    with jax.enable_x64(True):
-        u = jnp.linspace(-1.0, 1.0, 7)
-        surrogates: tuple[Any, ...] = (J.Sigmoid(), J.Arctan(), J.Gaussian())
-        for surrogate in surrogates:
-            second = jax.vmap(jax.grad(jax.grad(surrogate)))(u)
-            assert_same(second, jax.vmap(jax.grad(surrogate.derivative))(u))
+                assert_same(found(order, plain, step), want)
+        forgetful = partial(of_stairs, steps=lambda u: jnp.floor(2.0 * u))
+        pair = (found("grad(grad)", unrolled, step) for step in (forgetful, of_stairs))
+        assert relative_error(*pair) > 1e-3

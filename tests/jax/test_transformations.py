@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax.inputs import QUIET
-from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, weighted
+from spikingtorch.functional import jax_reference as J
+from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, unrolled, weighted
 from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
 
 
@@ -221,14 +222,27 @@ def test_the_kernel_takes_all_but_forward_mode(name: str) -> None:
         assert_same(FIRST[name](problem, on("fused")), FIRST[name](problem, plain))
 
 
-@pytest.mark.long
-def test_a_wrong_backward_pass_is_seen() -> None:
-    def wrong(step: Any, state: Any, xs: Any, *, params: Any = None, dim: int = 0) -> Any:
-        final, outs = plain(step, state, xs, params=params, dim=dim)
-        return jax.tree.map(jax.lax.stop_gradient, final), outs
+@pytest.mark.sampled
+@pytest.mark.parametrize("axes", [(0, None, None), (None, 0, None), (None, None, 0), (0, None, 0), (None, 0, 0)])
+def test_a_map_over_nobody(axes: Any) -> None:
+    """The gradient of what vmap does not map is a sum of none, in the shape of what it belongs to."""
 
-    with jax.enable_x64(True):
-        problem = Problem("lif", "float64", "number")
-        for name in ("jit(grad)", "vmap(grad) over inputs"):
-            with pytest.raises(AssertionError, match="is off by"):
-                assert_same(FIRST[name](problem, wrong), FIRST[name](problem, plain))
+    def gradients(scan: Scan) -> Any:
+        def loss(*given: Any) -> Any:
+            run: Any = lambda v, xs, decay: scan(lif, J.LIFState(v), xs, params={"decay": decay})  # noqa: E731
+            return weighted(jax.vmap(run, axes)(*given))
+
+        given = zip((V, XS, jnp.asarray([0.9, 0.8, 0.7])), axes, strict=True)
+        return jax.jit(jax.grad(loss, (0, 1, 2)))(*[x if axis is None else x[None][:0] for x, axis in given])
+
+    assert_same(gradients(on("auto")), gradients(plain))
+
+
+def test_a_linear_scan_is_transposed() -> None:
+    def of(scan: Scan) -> Any:
+        run: Any = lambda v, xs: scan(lambda v, x: (0.5 * v + x, 2.0 * v + x), v, xs)  # noqa: E731
+        many: Any = lambda v, xs: jax.vmap(run, (None, 0))(v, xs)  # noqa: E731
+        given = V, jnp.stack([XS, 0.5 * XS])
+        return [jax.linear_transpose(run, V, XS)(run(V, XS)), jax.linear_transpose(many, *given)(many(*given))]
+
+    assert_same(of(on("fused")), of(unrolled))  # JAX 0.8 does not transpose its own scan

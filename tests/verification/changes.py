@@ -39,6 +39,8 @@ OPERATIONS = {
     **{"add": "sub", "sub": "add", "mul": "div", "div": "mul", "lt": "le", "le": "lt", "gt": "ge", "ge": "gt"},
     **{"eq": "ne", "ne": "eq", "max": "min", "min": "max", "and": "or", "or": "and", "sqrt": "abs", "exp": "expm1"},
 }
+# those whose two values may come in either order: the same bits, but for those that tell one NaN from another
+COMMUTING = {"add", "mul", "and", "or", "eq", "ne"}
 # parts of C expressions
 IN_C = {
     " == ": " != ",
@@ -106,7 +108,8 @@ def _of_call(node: ast.Call) -> Found:
     plain = not any([isinstance(each, ast.Starred) for each in node.args])
     if plain:
         for k in range(len(node.args) - 1):
-            if ast.dump(node.args[k]) != ast.dump(node.args[k + 1]) and name not in ("isinstance", "getattr"):
+            same = ast.dump(node.args[k]) == ast.dump(node.args[k + 1]) or _commute(node, name, k)
+            if not same and name not in ("isinstance", "getattr"):
                 yield f"arguments {k} and {k + 1} swapped", lambda n, k=k: _call(n, args=_swapped(n.args, k))  # type: ignore[misc]
     for k in range(len(node.keywords) - 1):
         if node.keywords[k].arg and node.keywords[k + 1].arg:
@@ -120,6 +123,12 @@ def _of_call(node: ast.Call) -> Found:
         yield f"argument {k} alone", lambda n, k=k: n.args[k]  # type: ignore[misc]
     if not module:
         yield f"without {name}", lambda n: n.func.value
+
+
+def _commute(node: ast.Call, name: str, k: int) -> bool:
+    """Return True for the two values of an operation of a kernel that may come in either order."""
+    words = {each.value for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)} - {"bool"}
+    return name in ("emit", "compare") and k == 2 and bool(words) and words <= COMMUTING
 
 
 def _of_text(node: ast.JoinedStr) -> Found:

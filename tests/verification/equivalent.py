@@ -9,10 +9,6 @@ _MEET = "both branches have the same value where they meet"
 _POSITIVE = "the sign of the number says whether there is a spike, and nothing else is read from it"
 _ORDER = "the greater, or the middle one, of the same numbers"
 _SYMMETRIC = "the greater of two numbers, in either order, with equal ones nowhere near"
-_COMMUTES = (
-    "a sum, product, conjunction or test of equality of the same two values: in either order it has the same bits, but "
-    "for those that tell one NaN from another"
-)
 _DOUBLE = (
     "of a float, these functions in double round to the same float: fmod, the absolute value and rounding to integers "
     "are exact, and the digits of a square root suffice; it is slower"
@@ -103,77 +99,24 @@ SAME: dict[str, dict[str, str]] = {
     "fused.codegen.c_expressions._cast": {
         "f'{value} ? 1 : ({LOCAL[after]})0' if before == 'bool' else : always the orelse": _ZERO_OR_ONE,
     },
-    "fused.lower.rules._add": {
-        "b.emit('or' if dtype == 'bool' else 'add', dtype, x, y): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('add', dtype, x, b.emit('mul', dtype, y, alpha)): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, y, alpha): arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._sub": {"b.emit('mul', dtype, y, alpha): arguments 2 and 3 swapped": _COMMUTES},
     "fused.lower.rules._mul": {
-        "b.emit('and' if dtype == 'bool' else 'mul', dtype, x, y): arguments 2 and 3 swapped": _COMMUTES,
         "'and' if dtype == 'bool' else 'mul': always the orelse": "of 0 and 1, the product is the conjunction",
     },
     "fused.lower.rules._remainder": {
-        "b.compare('ne', 'bool', b.compare('lt', dtype, divisor, zero: arguments 2 and 3 swapped": _COMMUTES,
         "'lt': le": "a divisor of zero leaves NaN, with zero added or not; a rest of zero is kept whatever its sign",
-        "b.emit('and', 'bool', b.compare('ne', dtype, rest, zero), di: arguments 2 and 3 swapped": _COMMUTES,
-        "b.compare('ne', dtype, rest, zero): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('add', dtype, rest, divisor): arguments 2 and 3 swapped": _COMMUTES,
     },
     "fused.lower.rules._to_integer": {"b.cast(x, dtype): argument 0 alone": _WHOLE},
-    "fused.lower.rules._pow_scalar": {
-        "b.emit('mul', dtype, b.emit('mul', dtype, x, x), x): arguments 2 and 3 swapped": _COMMUTES,
-    },
     "fused.lower.rules._heaviside": {
         "b.cast(b.compare('gt', dtype, x, zero), dtype): argument 0 alone": _CAST_LATER,
         "'gt': ge": "at zero, the other value is chosen",
-        "b.compare('eq', dtype, x, zero): arguments 2 and 3 swapped": _COMMUTES,
     },
     "fused.lower.rules._clamp": {
         "b.cast(_bounded(b, 'min', dtype, _bounded(b, 'max', dtype, x: argument 0 alone": _BOUNDED,
     },
-    "fused.lower.rules._leaky_relu": {"b.emit('mul', dtype, x, slope): arguments 2 and 3 swapped": _COMMUTES},
     "fused.lower.rules._silu": {
         "b.inexact(b.emit('mul', dtype, x, b.emit('sigmoid', dtype, x: argument 0 alone": _TOLD,
-        "b.emit('mul', dtype, x, b.emit('sigmoid', dtype, x)): arguments 2 and 3 swapped": _COMMUTES,
     },
-    "fused.lower.rules._softplus": {"b.emit('mul', dtype, x, beta): arguments 2 and 3 swapped": _COMMUTES},
     "fused.lower.rules._lerp": {
         "b.cast(weight, dtype): argument 0 alone": _CAST_LATER,
-        "b.emit('add', dtype, start, b.emit('mul', dtype, weight, spa: arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, weight, span): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, span, b.emit('sub', dtype, b.const(1, d: arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._addcmul": {
-        "b.emit('add', dtype, x, b.emit('mul', dtype, b.emit('mul', d: arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, b.emit('mul', dtype, y, value), z): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, y, value): arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._addcdiv": {
-        "b.emit('add', dtype, x, b.emit('div', dtype, b.emit('mul', d: arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, y, value): arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._sigmoid_backward": {
-        "b.emit('mul', dtype, g, b.emit('sigmoid_slope', dtype, Value: arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, b.emit('mul', dtype, g, rest), y): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, g, rest): arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._tanh_backward": {
-        "b.emit('mul', dtype, g, b.emit('sub', dtype, b.const(1, dtyp: arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._hardtanh_backward": {
-        "b.emit('and', 'bool', b.compare('gt', dtype, x, low), b.comp: arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._leaky_relu_backward": {"b.emit('mul', dtype, g, slope): arguments 2 and 3 swapped": _COMMUTES},
-    "fused.lower.rules._silu_backward": {
-        "b.emit('add', dtype, one, b.emit('mul', dtype, x, b.emit('su: arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, x, b.emit('sub', dtype, one, s)): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, b.emit('mul', dtype, g, s), slope): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, g, s): arguments 2 and 3 swapped": _COMMUTES,
-    },
-    "fused.lower.rules._softplus_backward": {
-        "b.emit('mul', dtype, x, beta): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('mul', dtype, g, z): arguments 2 and 3 swapped": _COMMUTES,
-        "b.emit('add', dtype, z, b.const(1, dtype)): arguments 2 and 3 swapped": _COMMUTES,
     },
 }

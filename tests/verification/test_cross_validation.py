@@ -73,9 +73,9 @@ PARTS = [
 
 @pytest.mark.parametrize(("cases", "part"), PARTS)
 def test_neurons(cases: Sequence[Case], part: int) -> None:
-    """The cells of every third choice, the first of them at two lengths; the table itself has them all."""
+    """The cells of every third choice, the first of them at one length; the table itself has them all."""
     chosen = [choice for case in cases for choice in OF_NEURONS[case.name][part::15]]
-    cells = measured(chosen, LENGTHS if part else (1, 17))
+    cells = measured(chosen, LENGTHS if part else LENGTHS[-1:])
     assert [cell.backend for cell in cells] == [*BACKENDS] * len(chosen)
     of_cells = {case.name: case for case in cases}
     assert [cell for cell in cells if not cell.errors] == []
@@ -251,13 +251,8 @@ def test_verify_fails_on_a_wrong_kernel_from_jax(
 ) -> None:
     """A rule of JAX that gives another operation is a deviation of its backend, and of no other."""
     monkeypatch.setitem(RULES, "mul", RULES["add"])
-    li = next(case for case in CASES if case.name == "li")
-    loop, fused, kernel = measured([Choice(li, TWINS[0], None)], (17,))
-    assert not loop.is_wrong()
-    assert not fused.is_wrong()
-    assert kernel.backend == "jax"
-    assert kernel.is_wrong()
-    assert Line("li", [loop, fused, kernel]).is_wrong()
     monkeypatch.setattr(table, "keep_programs", lambda: None)
     assert table.main(["--only", "li"]) == 1
-    assert "jax   OUT OF TOLERANCE" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "jax   OUT OF TOLERANCE" in said
+    assert said.count("OUT OF TOLERANCE") == 1

@@ -155,12 +155,3 @@ def test_a_spike_function_of_ones_own() -> None:
 
     own: Any = Twice()
     assert J.fire(jnp.array([0.5, 1.0]), 1.0, own, J.to_zero).out.tolist() == [0.0, 2.0]
-
-
-@pytest.mark.parametrize("running", [torch.rand(T, N) < 0.6, torch.rand(T, N, 1) < 0.6], ids=["(N,)", "(N, 1)"])
-def test_samples_that_have_ended(running: Tensor) -> None:
-    xs = sequence()[..., None] * torch.ones(3, dtype=torch.double)
-    pairs: Any = ((F.lif_step, J.lif_step, F.LIFState), (F.li_step, J.li_step, F.LIState))
-    for step, twin, state in pairs:
-        masked: tuple[Any, Any] = (F.Masked(step), J.Masked(twin))
-        check_twin(*masked, F.zeros_state(state, xs[0]), (xs, running), params={"decay": 0.8})

@@ -28,9 +28,14 @@ def draw(T: int) -> tuple[F.DelayState, torch.Tensor]:
 
 def with_gradients(delayed: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """Return what a function of JAX gives, and its gradients for cotangents that depend on their place alone."""
-    results, pull_back = jax.vjp(delayed, *arguments)
-    cotangents = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), results)
-    return results, pull_back(cotangents)
+
+    def both(*arguments: Any) -> tuple[Any, Any]:
+        results, pull_back = jax.vjp(delayed, *arguments)
+        cotangents = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), results)
+        return results, pull_back(cotangents)
+
+    found: tuple[Any, Any] = jax.jit(both)(*arguments)
+    return found
 
 
 @pytest.mark.sampled

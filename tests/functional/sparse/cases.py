@@ -32,6 +32,8 @@ class Case(NamedTuple):
         """The layer as the kernels know it."""
         if not self.options:
             return Linear()
+        if len(self.x) == 3:
+            return Convolution((1, self.options[0]), (0, self.options[1]), axes=1)
         (stride_y, stride_x), (padding_y, padding_x) = ((o, o) if isinstance(o, int) else o for o in self.options)
         return Convolution((stride_y, stride_x), (padding_y, padding_x))
 
@@ -66,6 +68,7 @@ CONV = {
     "bands": conv2d((2, 3, 40, 130), 130, (3, 3), 1, 1),
     "bands-of-strides": conv2d((1, 2, 61, 120), 130, (5, 5), (2, 2), 2),
     "many-images": conv2d((300, 2, 4, 4), 8, (3, 3), 1, 1),
+    "sequences": Case(F.event_conv1d, nnf.conv1d, (3, 40, 33), (30, 40, 3), (2, 1)),
 }
 CASES = {f"linear-{name}": case for name, case in LINEAR.items()} | {f"conv-{name}": c for name, c in CONV.items()}
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from spikingtorch import functional as F
@@ -128,23 +127,3 @@ def test_spikes_that_changed_in_place() -> None:
     x.zero_()
     out.sum().backward()
     torch.testing.assert_close(weight.grad, want)
-
-
-def test_training_is_that_of_dense_layers(backward_kernels: list[bool]) -> None:
-    torch.manual_seed(0)
-    xs = (torch.rand(64, 2, 12, 12) < 0.1).float()
-    start = [torch.randn(8, 2, 3, 3) / 3, torch.randn(8), torch.randn(5, 8 * 36) / 9, torch.randn(5)]
-
-    def trained(convolve: Any, linear: Any, change: Change = torch.clone) -> list[Tensor]:
-        kernel, first, weight, last = weights = [change(each).requires_grad_() for each in start]
-        x = change(xs)
-        for _ in range(5):
-            hidden = (convolve(x, kernel, first, 2, 1) > 0.5).to(x.dtype) * torch.ones(1)
-            loss = linear(hidden.flatten(1), weight, last).square().mean() + convolve(x, kernel, first, 2, 1).mean()
-            with torch.no_grad():
-                for w, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                    w -= 0.1 * grad
-        return [w.detach() for w in weights]
-
-    assert_as_exact(trained(F.event_conv2d, F.event_linear), partial(trained, nnf.conv2d, nnf.linear))
-    assert len(backward_kernels) == 10

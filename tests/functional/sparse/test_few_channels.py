@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from spikingtorch import functional as F
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
-from spikingtorch.functional.sparse.operations import Convolution, Layer
+from spikingtorch.functional.sparse.operations import Layer
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
 from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
@@ -29,6 +30,7 @@ CASES = {
     "wide-images": conv2d((1, 1, 3, 400), 2, (3, 5), 1, (1, 2)),
     "many-images": conv2d((300, 2, 4, 4), 6, (3, 3), 1, 1),
     "no-images": conv2d((0, 2, 4, 4), 6, (3, 3), 1, 1),
+    "sequences": Case(F.event_conv1d, nnf.conv1d, (4, 3, 20), (5, 3, 4), (2, 1)),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -91,7 +93,7 @@ def test_every_vector(case: Case, found: list[Tensor | None]) -> None:
     tensors = draw(case)
     got = outcome(layer_of(case.operation), tensors, case.options)
     assert_as_exact(got, dense(case.dense, tensors, case.options))
-    row = case.weight[1] * case.weight[3]
+    row = case.weight[1] * case.weight[-1]
     assert [result is not None for result in found] == [row <= 2 * kernels._lanes()]
 
 
@@ -112,16 +114,6 @@ def test_numbers_that_are_not_finite(value: float, place: str, found: list[Tenso
 
     assert_as_exact(got, of_torch)
     assert [result is None for result in found] == [place == "g"]
-
-
-def test_sequences(found: list[Tensor | None]) -> None:
-    operation = Convolution((1, 2), (0, 1), axes=1)
-    tensors = [torch.randn(shape).requires_grad_() for shape in ((4, 3, 20), (5, 3, 4), (5,))]
-    got = outcome(layer_of(operation), tensors)
-    want = outcome(nnf.conv1d, tensors, (2, 1))
-    assert [each.stride() for each in got] == [each.stride() for each in want]
-    assert_as_exact(got, dense(nnf.conv1d, tensors, (2, 1)))
-    assert [result is not None for result in found] == [True]
 
 
 def test_weights_alone_and_input_alone(found: list[Tensor | None]) -> None:

@@ -1,6 +1,5 @@
 """The kernels: memory beside their arrays, threads, and the forms of packing."""
 
-import ctypes
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse import c_abi, kernels
 from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw
-from tests.processes import python
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -48,38 +46,6 @@ def test_bits(form: None) -> None:
             for number in (1, 2):
                 assert kernels.mark(x, number, events.number) is not None
                 assert kernels.mark(x, number, events.number - 1) is None
-
-
-# torch's own operations on many threads hang in a forked child: none of them runs there
-FORKED = """
-import os, torch
-from spikingtorch import functional as F
-from spikingtorch.functional.sparse import kernels
-from spikingtorch.functional.sparse.operations import Linear
-torch.set_num_threads(2)
-x, weight, g = (torch.rand(4000, 64) < 0.1).float(), torch.randn(64, 64), torch.randn(4000, 64)
-def results():
-    s = Linear().shape(x.shape, weight.shape)
-    gradient = kernels.weight_gradient(s, kernels.mark(x, s.threads), g)
-    return s.threads, F.event_linear(x, weight).numpy().tobytes(), gradient.numpy().tobytes()
-threads, *want = results()
-child = os.fork()
-if child == 0:
-    found, *got = results()
-    os._exit(0 if (threads, found) == (2, 1) and got == want else 1)
-assert os.waitpid(child, 0)[1] == 0
-print("equal")
-"""
-
-
-def test_a_forked_child() -> None:
-    assert python("-c", FORKED, timeout=60) == "equal\n"
-
-
-def test_records() -> None:
-    """The records have as many numbers as those of C."""
-    for record, count in ((c_abi.Shape, 14), (c_abi.Blocks, 10)):
-        assert ctypes.sizeof(record) == 8 * count
 
 
 def test_scratch_is_sized_by_the_count(monkeypatch: pytest.MonkeyPatch) -> None:

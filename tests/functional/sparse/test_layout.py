@@ -1,8 +1,6 @@
 """Results lie in memory as torch's own do, are no views, and may be written on; and what torch saves is saved."""
 
 import itertools
-from collections.abc import Sequence
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -118,17 +116,3 @@ def test_extreme_shapes_are_torchs_own() -> None:
         assert type(out.grad_fn).__name__ == type(nnf.conv2d(x, weight, None, 2).grad_fn).__name__
     tall = torch.ones(1, 1, 2000, 1)
     assert float(F.event_conv2d(tall, tall)) == 2000.0
-
-
-@pytest.mark.parametrize("outputs", [3, 33, 256])
-@pytest.mark.parametrize("positive", [False, True], ids=["signs", "positive"])
-def test_input_gradients_of_few_channels_are_as_exact(outputs: int, positive: bool) -> None:
-    draw: Any = torch.rand if positive else torch.randn
-    torch.manual_seed(0)
-    x, weight, g = torch.rand(3, 3, 9, 9), draw(outputs, 3, 5, 5), draw(3, outputs, 9, 9)
-
-    def of(layer: Any, change: Change = torch.clone) -> Sequence[Tensor]:
-        leaf = change(x).requires_grad_()
-        return torch.autograd.grad(layer(leaf, change(weight), None, 1, 2), leaf, change(g))
-
-    assert_as_exact(of(F.event_conv2d), partial(of, nnf.conv2d))

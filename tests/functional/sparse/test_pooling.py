@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-import spikingtorch as st
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.functional.sparse.pooling import max_pool2d
 from tests.noted import saved_by
-from tests.rounding import Change, assert_as_exact, changed
 
 WINDOWS: dict[str, dict[str, Any]] = {
     "two by two": {"kernel_size": 2},
@@ -130,13 +127,6 @@ def test_wrong_windows_are_an_error_as_in_torch(wrong: dict[str, Any]) -> None:
     assert max_pool2d(x, **windows) is None
 
 
-def test_small_images_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = images().requires_grad_()
-    for least, ours in ((x.numel(), True), (x.numel() + 1, False)):
-        monkeypatch.setattr(pooling, "LEAST", least)
-        assert (max_pool2d(x, 2) is not None) is ours
-
-
 def numbers(generator: torch.Generator, shape: Sequence[int]) -> Tensor:
     """Return few numbers, of which many are equal, zeros of both signs, infinities, and sometimes NaN."""
     found = torch.randint(-2, 3, tuple(shape), generator=generator).float() * torch.tensor(-1.0)
@@ -183,62 +173,6 @@ def test_random_windows_as_in_torch(seed: int) -> None:
     finally:
         torch.set_num_threads(threads)
     assert compared > 20
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("windows", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=str)
-def test_large_images(windows: dict[str, Any], layout: torch.memory_format) -> None:
-    """Which are pooled band by band."""
-    x = torch.rand(1, 3, 301, 402, generator=torch.Generator().manual_seed(0)).to(memory_format=layout).requires_grad_()
-    out, want = max_pool2d(x, **windows), nnf.max_pool2d(x, **windows)
-    assert out is not None
-    assert torch.equal(out, want)
-    g = torch.rand_like(want)
-    assert torch.equal(*[torch.autograd.grad(each, x, g)[0] for each in (out, want)])
-
-
-class Net(nn.Module):
-    """A pool of spikes as a module, and one as a function."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.pool, self.out = nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Linear(36, 3)
-        self.l1, self.l2 = st.LIF(), st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        h = self.pool(self.l1(4 * self.conv(x), init))
-        out: Tensor = self.l2(4 * self.out(nnf.max_pool2d(h, kernel_size=2, stride=2).flatten(1)), init)
-        return out
-
-
-def graph_of(out: Tensor) -> set[Any]:
-    """Return the nodes of a graph."""
-    found: set[Any] = set()
-    to_see: list[Any] = [out.grad_fn]
-    while to_see:
-        node = to_see.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            to_see += [each for each, _ in node.next_functions]
-    return found
-
-
-@pytest.mark.parametrize("mode", ["fold", "step"])
-def test_within_a_network(mode: Any) -> None:
-    torch.manual_seed(0)
-    model = st.SpikingNet(Net(), 3, mode=mode, event_driven="off", warn_silent=False)
-    x = torch.rand(2, 5, 1, 12, 12)
-
-    def of(choice: Any, change: Change = torch.clone) -> list[Tensor]:
-        net, given = changed(model, change), change(x).requires_grad_()
-        net.event_driven = choice
-        out = net(given)
-        names = {node.name() for node in graph_of(out)}
-        assert ("MaxPoolBackward" in names) is (choice == "auto")
-        assert ("MaxPool2DWithIndicesBackward0" in names) is (choice == "off")
-        return [out, *torch.autograd.grad(out.sum(), [given, *net.parameters()])]
-
-    assert_as_exact(of("auto"), partial(of, "off"))
 
 
 def test_left_alone_where_layers_are() -> None:

@@ -9,11 +9,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.sparse import crossover, kernels
+from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.autograd import marked_support, run
-from spikingtorch.functional.sparse.layers import linear
-from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
-from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
+from spikingtorch.functional.sparse.operations import Layer, Linear
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.noted import calls_of
@@ -130,73 +128,6 @@ def test_numbers_that_are_not_finite(name: str, value: float, place: str, found:
     assert found == [False]
 
 
-def test_sequences(found: list[bool]) -> None:
-    operation = Convolution((1, 2), (0, 1), axes=1)
-    x, weight = torch.randn(4, 3, 20).requires_grad_(), torch.randn(5, 3, 4)
-    support = torch.rand(x.shape) < 0.3
-    got = gradient(sampled(operation, support), x, weight)
-    as_dense(got, nnf.conv1d, x, weight, support, None, 2, 1)
-    assert found == [True]
-
-
-def test_second_derivatives_are_torchs(found: list[bool]) -> None:
-    """What is differentiated again is the gradient at every place."""
-    x, weight = torch.randn(5, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
-    out = sampled(Linear(), torch.zeros(5, 4, dtype=torch.bool))(x, weight)
-    (got,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-    assert_as_exact([got], lambda change: [2 * change(x) @ change(weight).T @ change(weight)])
-    assert not found
-
-
-@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1000])
-def test_bools_as_bits(n: int) -> None:
-    x = torch.rand(n) < 0.4
-    events = kernels.mark_bools(x, 1)
-    assert events.number == int(x.sum())
-    assert torch.equal(kernels.spread(events.bits, (n,)), x.float())
-
-
-def test_too_many_places_are_not_worth_it() -> None:
-    layer, support = linear(torch.zeros(10, 10), torch.zeros(5, 10)), torch.eye(10, dtype=torch.bool)
-    assert marked_support(layer, support, 9) is None
-    assert marked_support(layer, support, 10) is not None
-    assert marked_support(layer, support.T, 9) is None
-
-
-def test_crossover() -> None:
-    """None of few rows, or outputs; half of what does not stay in the cache."""
-
-    def part(operation: Any, x: tuple[int, ...], weight: tuple[int, ...]) -> float:
-        return crossover.most_sampled(operation.shape(x, weight)) / torch.Size(x).numel()
-
-    assert part(Linear(), (8000, 512), (512, 512)) == pytest.approx(0.17, abs=1e-3)
-    assert part(Linear(), (999, 512), (512, 512)) == 0
-    assert part(Linear(), (8000, 512), (63, 512)) == 0
-    near, far = Convolution((1, 1), (1, 1)), (16, 256, 16, 16)
-    assert part(near, far, (128, 256, 3, 3)) == pytest.approx(0.25, abs=1e-3)
-    assert part(near, far, (256, 256, 3, 3)) == pytest.approx(0.125, abs=1e-3)
-    assert part(near, (200, 4, 28, 28), (64, 4, 3, 3)) == 0, "few channels have a kernel of their own"
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(
-    "windows", [(2,), (3, 2, 1), ((2, 3), (1, 2), 0, 2, True)], ids=["halves", "overlapping", "everything"]
-)
-def test_pools_hand_on_what_is_wanted(windows: tuple[Any, ...], channels_last: bool) -> None:
-    torch.manual_seed(0)
-    x, support = (torch.rand(2, 4, 71, 70) < 0.2).float(), torch.rand(2, 4, 71, 70) < 0.3
-    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
-    out = max_pool2d(x.requires_grad_(), *windows)
-    assert out is not None
-    taken = nnf.max_pool2d(x, *windows, return_indices=True)[1]
-    want = support.flatten(2).gather(2, taken.flatten(2)).view(taken.shape)
-    assert 0 < want.sum() < want.numel()
-    found = pooled_support(out, support)
-    assert found is not None
-    assert torch.equal(found, want)
-    assert pooled_support(x.relu(), support) is None
-
-
 def test_spikes_that_nobody_holds_are_forgotten() -> None:
     supports, spikes = Supports(), torch.zeros(6, 4, requires_grad=True) * 2
     supports.note(spikes, torch.rand(6, 4) < 0.5)
@@ -205,10 +136,3 @@ def test_spikes_that_nobody_holds_are_forgotten() -> None:
     assert supports.of(view) is not None
     del view
     assert not supports._of
-
-
-def test_spikes_without_a_gradient_are_not_noted() -> None:
-    supports, spikes = Supports(), torch.zeros(3)
-    supports.note(spikes, torch.zeros(3, dtype=torch.bool))
-    assert supports.of(spikes) is None
-    assert supports.of(torch.zeros(4)) is None

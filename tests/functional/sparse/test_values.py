@@ -114,7 +114,7 @@ def test_every_combination_of_gradients(case: Case) -> None:
 @pytest.mark.parametrize("options", [(1, 0), (2, 1), ((3,), (2,)), (1, "same"), (1, "valid")], ids=str)
 def test_options_of_conv1d(options: tuple[Any, Any]) -> None:
     torch.manual_seed(0)
-    for x, weight in (((2, 3, 20), (4, 3, 5)), ((1, 1, 7), (1, 1, 1)), ((3, 40, 33), (30, 40, 3))):
+    for x, weight in (((2, 3, 20), (4, 3, 5)), ((1, 1, 7), (1, 1, 1))):
         case = Case(F.event_conv1d, nnf.conv1d, x, weight)
         tensors = draw(case, 0.2)
         assert_as_exact(outcome(F.event_conv1d, tensors, options), dense(nnf.conv1d, tensors, options))
