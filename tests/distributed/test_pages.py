@@ -45,7 +45,7 @@ def split() -> tuple[list[int], str]:
 
 
 def test_the_page_about_split_neurons(ranks: Ranks) -> None:
-    assert ranks.run(4, split) == [([64], "fold")] * 4
+    assert ranks.run(2, split) == [([64], "fold")] * 2
 
 
 def processes() -> tuple[str, bool]:

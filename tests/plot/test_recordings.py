@@ -25,9 +25,11 @@ def draw(*shape: int, rate: float = 0.3) -> Tensor:
     return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < rate).float()
 
 
+@pytest.mark.parametrize("rate", [0.3, 0.0])
 @pytest.mark.parametrize("shape", [(2, 17, 5), (2, 17, 3, 4, 2), (2, 1, 5), (2, 17, 1), (1, 1, 1)])
-def test_positions_are_those_of_the_spikes(shape: tuple[int, ...]) -> None:
-    spikes = draw(*shape)
+def test_positions_are_those_of_the_spikes(shape: tuple[int, ...], rate: float) -> None:
+    spikes = draw(*shape, rate=rate)
+    pixels(raster(spikes))
     for sample in (0, -1):
         ax = raster(spikes, sample=sample)
         flat = spikes[sample].flatten(1)
@@ -107,9 +109,6 @@ def test_labels_colour_neurons(given: Any) -> None:
     assert colors[0] == colors[2] != colors[1]
     each = given.tolist() if isinstance(given, Tensor) else given
     assert labels(ax) == sorted({str(label) for label in each})
-
-
-def test_labels_follow_the_subset() -> None:
     ax = raster(torch.ones(1, 1, 6), labels=[0, 1, 0, 0, 1, 1], most=2)  # neurons 0 and 3
     assert len({tuple(color) for color in np.asarray(ticks(ax)[0].get_facecolor())}) == 1
     assert len(labels(raster(torch.ones(1, 1, 12), labels=range(12)))) == 12  # more than there are colours
@@ -124,13 +123,6 @@ def test_graded_spikes_are_disks_whose_area_is_their_value() -> None:
     assert np.asarray(found.get_facecolor())[:, 3].tolist() == [1.0, 0.0, 1.0]
     assert ax.get_title(loc="right") == "area: value, largest 2; rings: below zero"
     assert raster(spikes.abs()).get_title(loc="right") == "area: value, largest 2"
-    pixels(ax)
-
-
-def test_no_spikes_is_an_empty_raster() -> None:
-    ax = raster(torch.zeros(1, 5, 4))
-    assert not points(ticks(ax)[0])
-    assert ax.get_ylim() == (-0.5, 3.5)
     pixels(ax)
 
 
@@ -237,6 +229,8 @@ def test_silent_and_saturated_neurons_are_named() -> None:
     spikes[2, 6, 2] = 0.0  # all steps but one
     assert labels(rates({"layer": spikes})) == ["layer: 25% silent, 25% saturated"]
     assert labels(rates(spikes)) == ["25% silent, 25% saturated"]
+    assert labels(rates(torch.zeros(1, 1, 1))) == ["100% silent, 0% saturated"]
+    pixels(rates(torch.zeros(1, 1, 1)))
 
 
 def test_rates_are_per_unit_of_time() -> None:
@@ -246,8 +240,3 @@ def test_rates_are_per_unit_of_time() -> None:
     np.testing.assert_allclose(bars.get_data().edges, np.linspace(0.0, 2.0, 26))
     assert ax.get_xlabel() == "firing rate (spikes per ms)"
     assert rates(torch.ones(1, 5, 3), unit="s").get_xlabel() == "firing rate (spikes per s)"
-
-
-def test_no_spikes_one_neuron_one_step() -> None:
-    assert labels(rates(torch.zeros(1, 1, 1))) == ["100% silent, 0% saturated"]
-    pixels(rates(torch.zeros(1, 1, 1)))

@@ -14,7 +14,6 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.convert import CountMaxPool
-from tests.watching.networks import by_hand, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -122,15 +121,3 @@ def test_nothing_moves() -> None:
         assert model.get_state() == {}
     assert torch.equal(torch.get_rng_state(), before)
     assert len(CALLS) == calls
-
-
-@pytest.mark.parametrize("name", ["a default of the step", "snntorch", "spikingjelly", "sinabs", "norse"])
-def test_the_monitor_sees_them(name: str) -> None:
-    layer = FIRING[name]() if name != "a default of the step" else st.StepLayer(adaptive_step, State, decay=0.9, rise=1)
-    model = st.SpikingNet(nn.Sequential(nn.Linear(6, 8), layer, st.LI()), warn_silent=False)
-    with torch.no_grad():
-        model.net.get_parameter("0.weight").abs_().mul_(2.0)
-        want = by_hand([st.record(model, 2 * draw())["1"]["spikes"]])
-    with st.SpikeMonitor(model, every=1) as monitor:
-        model(2 * draw())
-    assert monitor.metrics() == {f"1/{name}": pytest.approx(value) for name, value in want.items()}
