@@ -230,6 +230,8 @@ def test_population_by_a_loop(T: int, M: int, low: float, high: float, beta: flo
     spikes, responses = encoder(x).double(), encoder.responses(x).double()
     sigma = (high - low) / (beta * (M - 2))
     assert encoder.sigma == pytest.approx(sigma)
+    centres = [low + (2 * m - 3) / 2 * (high - low) / (M - 2) for m in range(1, M + 1)]
+    assert encoder.centres.tolist() == pytest.approx(centres)
     for n, value in enumerate(x.tolist()):
         for m in range(1, M + 1):
             centre = low + (2 * m - 3) / 2 * (high - low) / (M - 2)
