@@ -166,16 +166,6 @@ def test_the_gallery_has_a_title_for_each_folder_and_no_name_twice() -> None:
     assert len({script.stem for script in GALLERY}) == len(GALLERY) >= 20
 
 
-def test_there_are_examples_of_every_kind() -> None:
-    assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
-    assert {"ensemble_tau", "per_sample_gradients", "jax_digits", "jax_equinox", "mnist1d", "events", "vowels"} <= set(
-        EXAMPLES
-    )
-    assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
-    assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)
-    assert {"online_learning", "long_sequence", "stdp_digits"} <= set(EXAMPLES)
-
-
 @pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")], ids=str)
 def test_threads_of_examples_sleep_while_they_wait_unless_told_otherwise(given: dict[str, str], found: str) -> None:
     """OpenMP reads it when torch is imported."""

@@ -6,8 +6,6 @@ import pytest
 
 from tests.distributed.ranks import Ranks
 
-collect_ignore = ["trainer.py"]  # it imports Lightning, which not every environment has
-
 
 @pytest.fixture(scope="session")
 def ranks() -> Iterator[Ranks]:

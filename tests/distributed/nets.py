@@ -115,21 +115,13 @@ def shard_layers(modules: Iterable[nn.Module], **options: Any) -> None:
 
 
 class Trained(NamedTuple):
-    """What a few steps of training leave.
+    """What a few steps of training leave."""
 
-    Attributes:
-        outputs: of each step of training, those of this process's samples.
-        gradients: of the last step, by name.
-        weights: after it, by name.
-        mode: how the network ran, and why.
-        norm: that ``clip_grad_norm_`` returned at the last step.
-    """
-
-    outputs: list[Tensor]
-    gradients: dict[str, Tensor]
+    outputs: list[Tensor]  # of each step, those of this process's samples
+    gradients: dict[str, Tensor]  # of the last step
     weights: dict[str, Tensor]
-    mode: tuple[str, str]
-    norm: float
+    mode: tuple[str, str]  # how the network ran, and why
+    norm: float  # that clip_grad_norm_ returned at the last step
 
 
 def whole(tensor: Any) -> Tensor:
@@ -139,14 +131,9 @@ def whole(tensor: Any) -> Tensor:
 
 
 def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float = 1e9, **form: Any) -> Trained:
-    """Train for three steps, on this process's part of each batch.
+    """Train for three steps, on this process's part of each batch; ``form`` are arguments of ``batch``.
 
-    Args:
-        model: the network.
-        parts: number of processes.
-        accumulate: number of batches before the optimizer steps; the processes agree at the last one.
-        clip: the greatest norm of the gradient.
-        form: arguments of ``batch``.
+    The processes agree on gradients at the last of ``accumulate`` batches.
     """
     mine = dist.get_rank() if parts > 1 else 0
     optimizer, outputs, norm = torch.optim.Adam(model.parameters(), lr=0.02), [], torch.zeros(())
@@ -162,19 +149,22 @@ def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float
             outputs.append(out.detach())
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
+    report = model.explain()
+    return trained(model, outputs, (report.mode, report.reason), whole(norm).item())
+
+
+def trained(
+    model: nn.Module, outputs: list[Tensor], mode: tuple[str, str] = ("fold", ""), norm: float = 0.0
+) -> Trained:
     gradients = {name: whole(weight.grad) for name, weight in model.named_parameters() if weight.grad is not None}
     weights = {name: whole(weight) for name, weight in model.named_parameters()}
-    report = model.explain()
-    return Trained(outputs, gradients, weights, (report.mode, report.reason), whole(norm).item())
+    return Trained(outputs, gradients, weights, mode, norm)
 
 
 def train_halves(model: st.SpikingNet, precision: torch.dtype | None = None, **form: Any) -> Trained:
     """Train for three steps in one process, on the two halves of each batch by themselves, as two processes do.
 
-    Args:
-        model: the network.
-        precision: dtype in which outputs and gradients of a half are computed; those of the weights if it is left out.
-        form: arguments of ``batch``.
+    Outputs and gradients of a half are computed in ``precision``; ``form`` are arguments of ``batch``.
     """
     optimizer, outputs = torch.optim.Adam(model.parameters(), lr=0.02), []
     kept = copy.deepcopy(model)
@@ -192,6 +182,4 @@ def train_halves(model: st.SpikingNet, precision: torch.dtype | None = None, **f
         for weight, one, other in zip(model.parameters(), *found, strict=True):
             weight.grad = (one + other) / 2
         optimizer.step()
-    gradients = {name: whole(weight.grad) for name, weight in model.named_parameters()}
-    weights = {name: whole(weight) for name, weight in model.named_parameters()}
-    return Trained(outputs, gradients, weights, ("fold", ""), 0.0)
+    return trained(model, outputs)

@@ -33,6 +33,15 @@ class RankError(AssertionError):
         self.errors = errors
 
 
+def refusal(function: Callable[..., Any], *args: Any) -> str:
+    """Return the error of a call in words, with its notes: for errors of all ranks, after which each can go on."""
+    try:
+        function(*args)
+    except Exception as error:
+        return "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+    return "no error"
+
+
 class Ranks:
     """Processes that run functions together. They start at the first run, and serve runs of any number of ranks.
 

@@ -1,78 +1,205 @@
-"""Checkpoints of one process and several: what they hold, where they go on, and what damages them."""
+"""Where a run goes on from its checkpoint: on as many processes or another number, plain, wrapped or in order."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from spikingtorch import LIF, SpikingNet
+from spikingtorch import LI, LIF, SpikingNet
 from spikingtorch.checkpoints import Checkpoints
 from tests.distributed.ranks import Ranks
-from tests.distributed.training import Run, same
+from tests.distributed.training import Run, cut, same, steps
 
 Ended = tuple[dict[int, float], dict[str, Tensor]]
-
-
 WRAPS = ["fsdp", pytest.param("ddp", marks=pytest.mark.long)]
 
 
 def train(folder: Path, wrap: str, until: int, draws: bool = True) -> Ended:
-    run = Run(folder, wrap, draws).train(until)
+    """Train, with a checkpoint at the end."""
+    run = Run(folder, wrap, draws).train(until, every=until)
     return run.losses, run.end()
+
+
+def at_once_and_in_parts(folder: Path, wrap: str) -> tuple[list[int], dict[str, Tensor], dict[str, Tensor]]:
+    """Return the steps that a run goes on with, in the middle of a stream, and how it ends beside a whole one."""
+    whole = Run(folder / "whole", wrap).train(4, every=9).end()
+    train(folder / "parts", wrap, 3)
+    losses, parts = train(folder / "parts", wrap, 4)
+    return [*losses], whole, parts
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_a_run_that_goes_on_ends_with_the_bits_of_a_whole_one(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
-    whole = ranks.run(2, train, tmp_path / "whole", wrap, 7)
-    ranks.run(2, train, tmp_path / "parts", wrap, 5)  # in the middle of a stream
-    parts = ranks.run(2, train, tmp_path / "parts", wrap, 7)
-    assert [*parts[0][0]] == [6, 7]
-    assert same([end for _, end in whole], [end for _, end in parts])
+    for went_on, whole, parts in ranks.run(2, at_once_and_in_parts, tmp_path, wrap):
+        assert went_on == [4]
+        assert same([whole], [parts])
 
 
 def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", "plain", 7)
-    train(tmp_path / "parts", "plain", 5)
-    parts = train(tmp_path / "parts", "plain", 7)
-    assert [*parts[0]] == [6, 7]
-    assert same([whole[1]], [parts[1]])
+    went_on, whole, parts = at_once_and_in_parts(tmp_path, "plain")
+    assert went_on == [4]
+    assert same([whole], [parts])
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_two_processes_go_on_as_one_and_that_as_two(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
-    whole = ranks.run(2, train, tmp_path / "whole", wrap, 9, False)[0][0]
-    found = ranks.run(2, train, tmp_path / "parts", wrap, 3, False)[0][0]
-    found |= ranks.run(1, train, tmp_path / "parts", wrap, 5, False)[0][0]  # in the middle of the streams
-    found |= ranks.run(2, train, tmp_path / "parts", wrap, 7, False)[0][0]
-    found |= ranks.run(4, train, tmp_path / "parts", wrap, 9, False)[0][0]
+    whole, found = ranks.run(2, train, tmp_path / "whole", wrap, 7, False)[0][0], dict[int, float]()
+    for size, until in ((2, 1), (1, 3), (2, 5), (4, 7)):  # each in the middle of the streams
+        found |= ranks.run(size, train, tmp_path / "parts", wrap, until, False)[0][0]
     assert [*found] == [*whole]
     torch.testing.assert_close([*found.values()], [*whole.values()], rtol=1e-12, atol=0)
 
 
 def test_buffers_that_differ_between_ranks_are_those_of_the_first(ranks: Ranks, tmp_path: Path) -> None:
-    two = [end for _, end in ranks.run(2, train, tmp_path, "fsdp", 3)]
+    two = [end for _, end in ranks.run(2, train, tmp_path, "fsdp", 1)]
     norm = "own net.1.running_mean"
     assert not torch.equal(two[0][norm], two[1][norm])
     run = Run(tmp_path, "plain")
-    assert run.checkpoints.resume() == 3
+    assert run.checkpoints.resume() == 1
     assert torch.equal(run.model.get_buffer("net.1.running_mean"), two[0][norm])
 
 
-def test_gradients_of_before_are_in_nobodys_way(tmp_path: Path) -> None:
-    def run() -> tuple[nn.Module, Checkpoints]:
+# --- streams, wrappers, and what has no state ---------------------------------------------------------------------
+
+
+def batch(step: int) -> Tensor:
+    return torch.rand(4, 6, 4, generator=torch.Generator().manual_seed(step))
+
+
+def lif(**options: Any) -> SpikingNet:
+    torch.manual_seed(0)
+    return SpikingNet(nn.Sequential(nn.Linear(4, 3), LIF(threshold=0.2)), **options)
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
+    "plain": lambda net: net,
+    "ddp": DistributedDataParallel,
+    "compile": lambda net: torch.compile(net, backend="eager"),
+}
+
+
+def streaming(folder: Path, wrap: str) -> tuple[Checkpoints, SpikingNet]:
+    """Return the checkpoints of a wrapped network with buffers of its own and states between calls."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), LIF(threshold=0.5), nn.Linear(8, 3), LI(tau=8.0))
+    model = SpikingNet(net)
+    return Checkpoints(folder, WRAPPERS[wrap](model), timeout=20), model
+
+
+def goes_on_in(folder: Path, before: str, after: str) -> bool:
+    checkpoints, model = streaming(folder, before)
+    with checkpoints, torch.no_grad():
+        model(batch(1))
+        checkpoints.save(1)
+        expected = model(batch(2), init=False)
+    checkpoints, model = streaming(folder, after)
+    assert checkpoints.resume() == 1
+    return bool(model(batch(2), init=False).equal(expected))
+
+
+def test_streams_and_buffers_go_on_in_another_wrapper(ranks: Ranks, tmp_path: Path) -> None:
+    for before, after in (("ddp", "plain"), ("plain", "ddp"), ("plain", "compile")):
+        assert ranks.run(1, goes_on_in, tmp_path / f"{before}, {after}", before, after) == [True], (before, after)
+
+
+def save_streams(folder: Path, rank: int, **options: Any) -> None:
+    """Save a network of which one process has states."""
+    model = lif(**options)
+    with Checkpoints(folder, model, timeout=20) as checkpoints:
+        if dist.get_rank() == rank:
+            model(batch(1))
+        checkpoints.save(1)
+
+
+def save_streams_of_one_and_with_a_graph(folder: Path) -> None:
+    save_streams(folder / "one", 1)
+    save_streams(folder / "graph", 0, carry_graph=True)
+
+
+def test_streams_of_some_processes_are_shared_among_others_and_have_no_graph(ranks: Ranks, tmp_path: Path) -> None:
+    ranks.run(2, save_streams_of_one_and_with_a_graph, tmp_path)
+    expected = lif()
+    expected(batch(1))
+    for name, options in (("one", {}), ("graph", {"carry_graph": True})):
+        model = lif(**options)
+        assert Checkpoints(tmp_path / name, model).resume() == 1
+        found = model.get_state()
+        assert found.keys() == expected.get_state().keys() != set()
+        assert all(each.equal(found[key]) for key, each in expected.get_state().items())
+
+
+def test_states_that_came_after_a_checkpoint_without_any_are_left(tmp_path: Path) -> None:
+    model = lif()
+    checkpoints = Checkpoints(tmp_path, model)
+    checkpoints.save(1)
+    model(batch(1))
+    checkpoints.resume()
+    assert model.get_state() == {}
+
+
+def test_gradients_of_before_and_parameters_without_a_state(tmp_path: Path) -> None:
+    def run() -> tuple[nn.Module, torch.optim.Optimizer, Checkpoints]:
         model = SpikingNet(nn.Sequential(nn.Linear(4, 3), LIF(v0=0.1)))
+        model.unused = nn.Parameter(torch.ones(2))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         model(torch.rand(2, 3, 4)).mean().backward()
-        return model, Checkpoints(tmp_path, model, optimizer)
+        return model, optimizer, Checkpoints(tmp_path, model, optimizer)
 
-    model, checkpoints = run()
-    checkpoints.optimizers[0].step()
+    model, optimizer, checkpoints = run()
+    optimizer.step()
     checkpoints.save(1)
-    other, checkpoints = run()
+    other, again, checkpoints = run()
     assert checkpoints.resume() == 1
     assert all(map(torch.equal, model.parameters(), other.parameters()))
-    momentum = [each["momentum_buffer"] for each in checkpoints.optimizers[0].state.values()]
-    grads: list[Any] = [each.grad for each in model.parameters()]
+    momentum = [each["momentum_buffer"] for each in again.state.values()]
+    grads: list[Any] = [each.grad for each in model.parameters() if each.grad is not None]
+    assert len(grads) == len(again.state) == 2
     assert all(map(torch.equal, momentum, grads))
+    assert again.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+
+
+# --- which checkpoint is the newest, whatever a run saves and takes up, and in what order -------------------------
+
+
+def test_a_second_resume_goes_back_to_what_a_run_has_saved(tmp_path: Path) -> None:
+    run = Run(tmp_path, "plain").train(2)
+    saved = run.model.get_parameter("net.0.weight").detach().clone()
+    run.step(3)
+    assert [run.checkpoints.resume(), run.checkpoints.resume()] == [2, 2]
+    assert run.model.get_parameter("net.0.weight").equal(saved)
+
+
+def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_new_one(tmp_path: Path) -> None:
+    Run(tmp_path, "plain").train(4, every=2)
+    cut(tmp_path / "step-00000004" / ".metadata", 0.5)
+    with pytest.warns(UserWarning, match="step-00000004 is damaged"):
+        Run(tmp_path, "plain", keep=1).train(3)
+    assert "step-00000003" in steps(tmp_path)
+    with pytest.warns(UserWarning, match="step-00000004 is damaged"):
+        assert Run(tmp_path, "plain", keep=1).checkpoints.resume() == 3
+
+
+def test_what_could_not_be_removed_is_in_nobodys_way(tmp_path: Path) -> None:
+    run = Run(tmp_path, "plain", keep=1).train(1)
+    (tmp_path / "step-00000001.part" / "left").mkdir(parents=True)
+    run.checkpoints.save(2)
+    assert steps(tmp_path) == ["step-00000002"]
+
+
+def test_so_many_are_kept(tmp_path: Path) -> None:
+    Run(tmp_path, "plain", keep=1).train(2)
+    assert steps(tmp_path) == ["step-00000002"]
+    Run(tmp_path, "plain", keep=3).train(5)
+    assert steps(tmp_path) == [f"step-{step:08}" for step in (3, 4, 5)]
+
+
+def test_what_a_killed_run_was_writing_is_cleared_away(tmp_path: Path) -> None:
+    Run(tmp_path, "plain").train(2)
+    (tmp_path / "step-00000002").rename(tmp_path / "step-00000002.part")
+    assert Run(tmp_path, "plain").checkpoints.resume() == 1
+    assert steps(tmp_path) == ["step-00000001"]

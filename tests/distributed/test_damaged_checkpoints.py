@@ -1,60 +1,56 @@
 """What happens to checkpoints: damage, a full disk, another network, other versions, a run that did not expect them."""
 
+import contextlib
+import platform
+import re
 import resource
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
-from spikingtorch import LIF, SpikingNet, checkpoints
+import spikingtorch
+from spikingtorch import LIF, SpikingNet
 from spikingtorch.checkpoints import CheckpointError, Checkpoints
-from spikingtorch.checkpoints.storage import Writer
-from tests.distributed.ranks import RankError, Ranks
-from tests.distributed.training import Run
+from tests.distributed.ranks import Ranks, refusal
+from tests.distributed.training import Run, cut, steps
+
+# --- damage -------------------------------------------------------------------------------------------------------
 
 
-def steps(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def flip(path: Path, at: float) -> None:
-    content = bytearray(path.read_bytes())
-    content[int(at * len(content))] ^= 1
-    path.write_bytes(content)
-
-
-def cut(path: Path, at: float) -> None:
-    path.write_bytes(path.read_bytes()[: int(at * path.stat().st_size)])
-
-
-# --- damage
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """The losses of a run that nothing damages."""
+    return Run(tmp_path_factory.mktemp("whole"), "plain").train(4).losses
 
 
 @pytest.mark.parametrize(
-    ("harm", "name", "at"),
-    [(cut, "__0_0.distcp", 0.5), (cut, "__0_0.distcp", 0.0), (cut, ".metadata", 0.5), (cut, ".metadata", 0.0)],
+    ("name", "at"), [("__0_0.distcp", 0.5), ("__0_0.distcp", 0.0), (".metadata", 0.5), (".metadata", 0.0)]
 )
-def test_a_torn_file_is_passed_over(tmp_path: Path, harm: Any, name: str, at: float) -> None:
-    whole = Run(tmp_path / "whole", "plain").train(6).losses
-    Run(tmp_path, "plain").train(4)
-    harm(tmp_path / "step-00000004" / name, at)
+def test_a_torn_file_is_passed_over(whole: dict[int, float], tmp_path: Path, name: str, at: float) -> None:
+    Run(tmp_path, "plain").train(2)
+    cut(tmp_path / "step-00000002" / name, at)
     run = Run(tmp_path, "plain")
-    with pytest.warns(UserWarning, match=r"step-00000004 is damaged \(.*The checkpoint before it takes its place"):
-        run.train(6)
-    assert run.losses == {step: whole[step] for step in (4, 5, 6)}
-    assert steps(tmp_path) == ["step-00000005", "step-00000006", "whole"]
+    with pytest.warns(UserWarning, match=r"step-00000002 is damaged \(.*The checkpoint before it takes its place"):
+        run.train(4)
+    assert run.losses == {step: whole[step] for step in (2, 3, 4)}
+    assert steps(tmp_path) == ["step-00000003", "step-00000004"]
 
 
 def test_a_byte_of_a_tensor_that_has_changed_is_seen(tmp_path: Path) -> None:
     run = Run(tmp_path, "plain").train(2)
     path = tmp_path / "step-00000002" / "__0_0.distcp"
-    weight = run.model.get_parameter("net.0.weight").detach().numpy().tobytes()
-    flip(path, path.read_bytes().index(weight) / path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[content.index(run.model.get_parameter("net.0.weight").detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
     with pytest.warns(UserWarning, match=r"the checksum of a tensor in __0_0.distcp does not match"):
         assert Run(tmp_path, "plain").checkpoints.resume() == 1
 
@@ -68,75 +64,77 @@ def test_if_all_are_damaged_nothing_is_trained_from_the_start(tmp_path: Path) ->
     assert steps(tmp_path) == ["step-00000001", "step-00000002"]
 
 
-def test_what_a_killed_run_was_writing_is_cleared_away(tmp_path: Path) -> None:
-    Run(tmp_path, "plain").train(2)
-    (tmp_path / "step-00000002").rename(tmp_path / "step-00000002.part")
-    assert Run(tmp_path, "plain").checkpoints.resume() == 1
-    assert steps(tmp_path) == ["step-00000001"]
+# --- a full disk --------------------------------------------------------------------------------------------------
 
 
-# --- a full disk
-
-
-def write_with_little_space(folder: Path) -> tuple[float, list[str], str]:
-    """Let rank 1 write 4 kB at most from the second checkpoint on."""
-    run, before, step = Run(folder, "fsdp", hidden=200), resource.getrlimit(resource.RLIMIT_FSIZE), 0
+@contextlib.contextmanager
+def little_space(size: int = 4096) -> Iterator[None]:
+    """Let this process write files of so many bytes at most."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        while step < 3:
-            step += 1
-            run.step(step)
-            run.checkpoints.save(step)
-            if step == 1:
-                run.checkpoints.wait()
-                resource.setrlimit(resource.RLIMIT_FSIZE, (4096 if run.rank else before[0], before[1]))
-    except CheckpointError as error:
-        dist.barrier()
-        return step, steps(folder), str(error)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    raise AssertionError("no error")
+
+
+def save(run: Run, step: int) -> None:
+    run.checkpoints.save(step)
+    run.checkpoints.wait()
+
+
+def save_with_little_space_on_one(folder: Path) -> tuple[str, list[str], list[str]]:
+    """Write two checkpoints, of which rank 1 cannot write the second; return the third's error, and what is there."""
+    run = Run(folder, "fsdp", hidden=200)
+    save(run, 1)
+    with little_space() if run.rank == 1 else contextlib.nullcontext():
+        run.checkpoints.save(2)
+        said = refusal(run.checkpoints.save, 3)
+    dist.barrier()
+    before = steps(folder)
+    dist.barrier()
+    save(run, 2)
+    return said, before, steps(folder)
 
 
 def test_a_full_disk_is_an_error_of_all_ranks_at_the_next_save(ranks: Ranks, tmp_path: Path) -> None:
-    for step, found, said in ranks.run(2, write_with_little_space, tmp_path):
-        assert step == 3
-        assert found == ["step-00000001"]
+    for said, before, after in ranks.run(2, save_with_little_space_on_one, tmp_path):
         assert "step-00000002 could not be written: process 1: OSError: [Errno 27] File too large" in said
+        assert before == ["step-00000001"]
+        assert after == ["step-00000001", "step-00000002"]  # it may be saved again
 
 
-def test_a_full_disk_is_an_error_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    run = Run(tmp_path, "plain").train(1)
-    monkeypatch.setattr(Writer, "write_data", full)
-    with pytest.raises(CheckpointError, match=r"step-00000002 could not be written: process 0: OSError: .* No space"):
-        Run(tmp_path, "plain").train(2)
+def test_a_full_disk_is_an_error_at_the_end(tmp_path: Path) -> None:
+    run = Run(tmp_path, "plain", hidden=200).train(1)
+    message = r"step-00000002 could not be written: process 0: OSError: .* File too large"
+    with little_space(), pytest.raises(CheckpointError, match=message):
+        Run(tmp_path, "plain", hidden=200).train(2)
     assert steps(tmp_path) == ["step-00000001"]
     assert run.losses
+    with little_space(), pytest.raises(CheckpointError, match=message):
+        save(run, 2)
+    save(run, 2)
+    assert steps(tmp_path) == ["step-00000001", "step-00000002"]
 
 
-# --- in the background
+# --- in the background --------------------------------------------------------------------------------------------
 
 
 def change_while_it_is_written(folder: Path) -> tuple[bool, bool, bool]:
-    run, go_on, write = Run(folder, "fsdp"), threading.Event(), Writer.write_data
+    run, go_on, write = Run(folder, "fsdp"), threading.Event(), FileSystemWriter.write_data
     run.step(1)
 
     def wait(*args: Any) -> Any:
         assert go_on.wait(20)
         return write(*args)
 
-    setattr(Writer, "write_data", wait)  # noqa: B010
-    try:
+    with mock.patch.object(FileSystemWriter, "write_data", wait):
         run.checkpoints.save(1)
         saved = [each.to_local().clone() for each in run.model.parameters()]  # type: ignore[attr-defined]
         complete = (folder / "step-00000001").exists()
         run.step(2)
         go_on.set()
         run.checkpoints.wait()
-    finally:
-        setattr(Writer, "write_data", write)  # noqa: B010
     again = Run(folder, "fsdp")
     step = again.checkpoints.resume()
     found = [each.to_local() for each in again.model.parameters()]  # type: ignore[attr-defined]
@@ -149,117 +147,159 @@ def test_training_goes_on_while_a_checkpoint_is_written(ranks: Ranks, tmp_path: 
     assert ranks.run(2, change_while_it_is_written, tmp_path) == [(False, True, True)] * 2
 
 
-# --- another network, optimizer, code
+# --- another network, optimizer, code -----------------------------------------------------------------------------
 
 
 class Small:
-    """A network, as a checkpoint of ``Run`` does not expect it, and its optimizer."""
+    """A network, as a checkpoint of another one does not expect it, and its optimizer."""
 
     def __init__(self, *layers: nn.Module, kind: Any = torch.optim.Adam) -> None:
         self.model = SpikingNet(nn.Sequential(*layers))
         self.optimizer = kind(self.model.parameters())
 
-    def save(self, folder: Path) -> None:
-        self.model(torch.rand(2, 3, 4)).mean().backward()
-        self.optimizer.step()
-        Checkpoints(folder, self.model, self.optimizer).save(1)
+
+OTHERS: dict[str, tuple[Small, str]] = {
+    "wider": (Small(nn.Linear(4, 5), LIF()), r".*weight is torch.float32 \(5, 4\) and not torch.float32 \(3, 4\)"),
+    "in double": (
+        *(Small(nn.Linear(4, 3).double(), LIF()),),
+        r".*model.net.0.weight is torch.float64 \(3, 4\) and not torch.float32 \(3, 4\)",
+    ),
+    "without bias": (Small(nn.Linear(4, 3, bias=False), LIF()), "Here: lacks model.net.0.bias, lacks optimizer"),
+    "deeper": (
+        *(Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),),
+        "Here: has model.net.2.weight, has model.net.2.bias, .*more",
+    ),
+    "SGD": (
+        *(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),),
+        "Here: lacks optimizer.state.net.0.weight.step",
+    ),
+    "AdamW": (Small(nn.Linear(4, 3), LIF(), kind=torch.optim.AdamW), "Here: optimizer 0 is AdamW and not Adam"),
+}
 
 
-@pytest.mark.parametrize(
-    ("other", "said"),
-    [
-        (Small(nn.Linear(4, 5), LIF()), r"model.net.0.weight is torch.float32 \(5, 4\) and not torch.float32 \(3, 4\)"),
-        (Small(nn.Linear(4, 3, bias=False), LIF()), r"Here: lacks model.net.0.bias, lacks optimizer"),
-        (Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)), r"Here: has model.net.2.weight, has model.net.2.bias, .*more"),
-        (Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD), r"Here: lacks optimizer.state.net.0.weight.step"),
-    ],
-    ids=["wider", "without_bias", "deeper", "SGD"],
-)
-def test_a_checkpoint_of_another_network_says_what_differs(tmp_path: Path, other: Small, said: str) -> None:
-    Small(nn.Linear(4, 3), LIF()).save(tmp_path)
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_checkpoint_of_another_network_says_what_differs(tmp_path: Path, name: str) -> None:
+    saved, (other, said) = Small(nn.Linear(4, 3), LIF()), OTHERS[name]
+    saved.model(torch.rand(2, 3, 4)).mean().backward()
+    saved.optimizer.step()
+    Checkpoints(tmp_path, saved.model, saved.optimizer).save(1)
     before = [each.detach().clone() for each in other.model.parameters()]
-    with pytest.raises(CheckpointError, match=f"step-00000001 is not of this model and optimizer. .*{said}"):
+    with pytest.raises(CheckpointError, match=f"step-00000001 is not of this model and optimizer. {said}"):
         Checkpoints(tmp_path, other.model, other.optimizer).resume()
     assert all(map(torch.equal, before, other.model.parameters()))
     assert steps(tmp_path) == ["step-00000001"]
 
 
-def test_what_each_process_has_of_its_own_has_other_names(tmp_path: Path) -> None:
-    Run(tmp_path, "plain").train(1)
-    run = Run(tmp_path, "plain")
-    run.checkpoints.own["dropout"] = run.checkpoints.own.pop("encoder")
-    with pytest.raises(CheckpointError, match=r"saved with another own=\. Here: lacks encoder, has dropout"):
-        run.checkpoints.resume()
+def of_other_versions() -> Any:
+    """Return a context in which Python and the library have other versions."""
+    found = contextlib.ExitStack()
+    found.enter_context(mock.patch.object(platform, "python_version", return_value="3.99"))
+    found.enter_context(mock.patch.object(spikingtorch, "__version__", "0.1"))
+    return found
 
 
-def test_other_dtypes_are_another_network(tmp_path: Path) -> None:
-    Small(nn.Linear(4, 3), LIF()).save(tmp_path)
-    other = Small(nn.Linear(4, 3).double(), LIF())
-    with pytest.raises(CheckpointError, match=r"net.0.weight is torch.float64 \(3, 4\) and not torch.float32 \(3, 4\)"):
-        Checkpoints(tmp_path, other.model, other.optimizer).resume()
-
-
-def versions() -> dict[str, str]:
-    return {"Python": "3.99", "torch": torch.__version__, "spikingtorch": "0.1"}
-
-
-def test_a_checkpoint_that_other_versions_wrote_is_taken_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_other_versions_wrote_is_taken_with_a_warning(tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(2)
-    monkeypatch.setattr(checkpoints, "_versions", versions)
-    with pytest.warns(UserWarning, match=r"Other versions wrote .* Here: Python is 3.99 and not 3\.\d+.*spikingtorch"):
+    said = r"Other versions wrote .* Here: Python is 3.99 and not 3\.\d+.*spikingtorch"
+    with of_other_versions(), pytest.warns(UserWarning, match=said):
         assert Run(tmp_path, "plain").checkpoints.resume() == 2
 
 
-def differ(folder: Path, what: str) -> None:
-    own, before = what if dist.get_rank() == 1 else "", checkpoints._versions
-    if own == "versions":
-        checkpoints._versions = versions
-    try:
-        Checkpoints(folder, SpikingNet(nn.Sequential(nn.Linear(4, 9 if own == "network" else 8), LIF())))
-    finally:
-        checkpoints._versions = before
+# --- what all hear of one -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("versions", r"Process 1 differs from process 0: Python is 3.99 and not"),
-        ("network", r"Process 1 differs from process 0: net.0.weight is torch.float32 \(9, 4\) and not"),
-    ],
-)
-def test_ranks_with_other_code_are_refused(ranks: Ranks, tmp_path: Path, what: str, said: str) -> None:
-    with pytest.raises(RankError, match=said) as found:
-        ranks.run(2, differ, tmp_path, what)
-    assert [*found.value.errors] in ([0, 1], [1, 0])
+class Differs:
+    def state_dict(self) -> dict[str, int]:
+        if dist.get_rank() == 1:
+            raise ValueError("no state")
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
 
 
-# --- a run that does not expect them
+def opened(folder: Path, model: nn.Module, *optimizers: Any, **own: Any) -> Checkpoints:
+    return Checkpoints(folder, model, optimizers, own=own, timeout=20)
 
 
-def test_an_earlier_run_is_not_written_over(tmp_path: Path) -> None:
+def in_a_file(folder: Path, rank: int) -> None:
+    if rank == 0:
+        folder.touch()
+    dist.barrier()
+    opened(folder, nn.Linear(2, 2))
+
+
+def resume_with_other_names(folder: Path, rank: int) -> None:
+    own = {"encoder": torch.Generator()}
+    with opened(folder, nn.Linear(2, 2), **own) as checkpoints:
+        checkpoints.save(1)
+    dist.barrier()
+    opened(folder, nn.Linear(2, 2), **({} if rank == 1 else own)).resume()
+
+
+def open_with_other_optimizers(folder: Path, rank: int) -> None:
+    model = nn.Linear(2, 2)
+    opened(folder, model, (torch.optim.Adam if rank == 1 else torch.optim.SGD)(model.parameters()))
+
+
+def open_with_other_versions(folder: Path, rank: int) -> None:
+    with of_other_versions() if rank == 1 else contextlib.nullcontext():
+        opened(folder, nn.Linear(2, 2))
+
+
+DIFFERS = "Process 1 differs from process 0: "
+OF_ONE: list[tuple[Callable[[Path, int], Any], str]] = [
+    (in_a_file, r"process 0: FileExistsError"),
+    (resume_with_other_names, "saved with another own=. Here: lacks encoder"),
+    (lambda folder, _: opened(folder, nn.Linear(2, 2), loader=Differs()).save(1), "process 1: ValueError: no state"),
+    (
+        lambda folder, rank: opened(folder, SpikingNet(nn.Sequential(nn.Linear(2, 2), LIF(tau=4.0 + rank)))),
+        DIFFERS + "layer net.1 is LIF.*tau=5",
+    ),
+    (
+        lambda folder, rank: opened(folder, nn.Linear(4, 8 + rank)),
+        DIFFERS + r"weight is torch.float32 \(9, 4\) and not",
+    ),
+    (open_with_other_optimizers, DIFFERS + "optimizer 0 is Adam and not SGD"),
+    (open_with_other_versions, DIFFERS + "Python is 3.99 and not"),
+    (
+        lambda folder, rank: opened(folder, nn.Linear(2, 2)).save(1 + rank),
+        r"processes are at steps \[1, 2\]. Call save\(\) after equal steps",
+    ),
+]
+
+
+def refusals(folder: Path) -> list[str]:
+    return [refusal(work, folder / str(k), dist.get_rank()) for k, (work, _) in enumerate(OF_ONE)]
+
+
+def test_all_hear_of_an_error_of_one(ranks: Ranks, tmp_path: Path) -> None:
+    for found in ranks.run(2, refusals, tmp_path):
+        for (_, said), text in zip(OF_ONE, found, strict=True):
+            assert re.match(f"CheckpointError: .*{said}", text, re.DOTALL), text
+
+
+# --- a run that does not expect them ------------------------------------------------------------------------------
+
+
+def test_refusals(tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(2)
-    run = Run(tmp_path, "plain")
-    run.step(1)
-    with pytest.raises(CheckpointError, match=r"holds step 2 of an earlier run. Call resume\(\) before the first save"):
-        run.checkpoints.save(1)
+    run, saved = Run(tmp_path, "plain"), Run(tmp_path, "plain")
+    saved.checkpoints.resume()
+    other = Run(tmp_path, "plain")
+    other.checkpoints.own["dropout"] = other.checkpoints.own.pop("encoder")
+    save = [each.checkpoints.save for each in (run, saved)]
+    before = "expected more than 2, the step of the checkpoint before"
+    wrong: list[tuple[Callable[[], Any], str]] = [
+        (lambda: save[0](1), r"holds step 2 of an earlier run. Call resume\(\) before the first save"),
+        (other.checkpoints.resume, r"saved with another own=\. Here: lacks encoder, has dropout"),
+        (lambda: Run(tmp_path, "plain", keep=0), "keep is 0, expected at least 1"),
+        (lambda: save[0](0), "step is 0, expected how many steps the optimizer has taken, from 1 on"),
+        (lambda: save[1](1), f"step is 1, {before}"),
+        (lambda: save[1](2), f"step is 2, {before}"),
+    ]
+    for call, said in wrong:
+        assert re.search(said, refusal(call)), refusal(call)
     assert steps(tmp_path) == ["step-00000001", "step-00000002"]
-
-
-def test_so_many_are_kept(tmp_path: Path) -> None:
-    Run(tmp_path, "plain", keep=1).train(3)
-    assert steps(tmp_path) == ["step-00000003"]
-    Run(tmp_path, "plain", keep=3).train(6)
-    assert steps(tmp_path) == [f"step-{step:08}" for step in (4, 5, 6)]
-
-
-def test_wrong_arguments(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="keep is 0, expected at least 1"):
-        Run(tmp_path, "plain", keep=0)
-    run = Run(tmp_path, "plain")
-    with pytest.raises(ValueError, match="step is 0, expected how many steps the optimizer has taken, from 1 on"):
-        run.checkpoints.save(0)
 
 
 def test_one_process_needs_no_group_and_hears_nothing_of_it(tmp_path: Path) -> None:

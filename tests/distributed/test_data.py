@@ -1,5 +1,6 @@
 """Samples in shares: ``DistributedDataParallel``, samplers, uneven batches and streams, beside one process."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.join import Join
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from spikingtorch import LI, LIF, SpikingNet, StochasticLIF, losses
 from spikingtorch.spikeio import PoissonEncoder, pad_sequences
-from tests.distributed.ranks import RankError, Ranks
+from tests.distributed.ranks import Ranks
 from tests.every_layer import drawn
 
 RIGHT = 1e-12
@@ -21,7 +23,7 @@ N, T, IN, OUT = 8, 9, 5, 3
 
 def network() -> SpikingNet:
     torch.manual_seed(0)
-    hidden = LIF(tau=torch.linspace(2.0, 4.0, 6), threshold=0.4, learnable=True)
+    hidden = LIF(tau=torch.linspace(2.0, 4.0, 6), threshold=0.4, learnable="tau")
     return SpikingNet(nn.Sequential(nn.Linear(IN, 6), hidden, nn.Linear(6, OUT), LI()).double(), OUT)
 
 
@@ -40,7 +42,7 @@ def sequences() -> list[tuple[Tensor, int]]:
     return [(drawn(length, IN, seed=length), length % OUT) for length in lengths]
 
 
-def trained_on_lengths() -> tuple[float, str]:
+def trained_on_lengths() -> float:
     """Train on sequences of different lengths, a share on each process, and on all of them."""
     one, model, size = network(), network(), dist.get_world_size()
     parallel = DistributedDataParallel(model)
@@ -58,7 +60,8 @@ def trained_on_lengths() -> tuple[float, str]:
             optimizer.zero_grad()
             losses.rate_cross_entropy(net(x, lengths=lengths), target, lengths).backward()
             optimizer.step()
-    return furthest(one, model), model.explain().mode
+    assert model.explain().mode == "fold"
+    return furthest(one, model)
 
 
 def order_of_all(epoch: int) -> list[int]:
@@ -67,14 +70,7 @@ def order_of_all(epoch: int) -> list[int]:
     return [*sampler]
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_sequences_of_other_lengths_on_each_process(size: int, ranks: Ranks) -> None:
-    for error, mode in ranks.run(size, trained_on_lengths):
-        assert error < RIGHT
-        assert mode == "fold"
-
-
-def trained_on_uneven_batches() -> tuple[float, int]:
+def trained_on_uneven_batches() -> float:
     """Train on 4 batches in the first process and 2 in the second, and on one process with the same means."""
     one, model, rank = network(), network(), dist.get_rank()
     parallel = DistributedDataParallel(model)
@@ -92,16 +88,10 @@ def trained_on_uneven_batches() -> tuple[float, int]:
             if k < len(each):  # DistributedDataParallel divides by the number of all processes
                 (losses.rate_cross_entropy(one(each[k]), target) / 2).backward()
         optimizers[0].step()
-    return furthest(one, model), len(batches[rank])
+    return furthest(one, model)
 
 
-def test_uneven_last_batches_with_join(ranks: Ranks) -> None:
-    found = ranks.run(2, trained_on_uneven_batches)
-    assert all(error < RIGHT for error, _ in found)
-    assert [batches for _, batches in found] == [4, 2]
-
-
-def streamed() -> tuple[float, float]:
+def streamed() -> float:
     """Return how far outputs and states of streams in shares are from those of one process."""
     one, model = network(), network()
     parallel, errors = DistributedDataParallel(model), []
@@ -113,12 +103,7 @@ def streamed() -> tuple[float, float]:
     whole, share = one.get_state(), model.get_state()
     assert whole.keys() == share.keys()
     states = max([float((share[name] - mine(each)).abs().max()) for name, each in whole.items()])
-    return max(errors), states
-
-
-@pytest.mark.parametrize("size", [2, 4])
-def test_streams_in_shares_go_on_where_they_were(size: int, ranks: Ranks) -> None:
-    assert all(max(found) < RIGHT for found in ranks.run(size, streamed))
+    return max(*errors, states)
 
 
 def without_data() -> float:
@@ -141,23 +126,28 @@ def without_data() -> float:
     return furthest(one, model)
 
 
-def test_a_process_without_samples_takes_part(ranks: Ranks) -> None:
-    assert max(ranks.run(2, without_data)) < RIGHT
+def wrapped() -> float:
+    """Train in the wrapper that the strategy "fsdp" of Lightning takes."""
+    one, model, target = network(), network(), torch.arange(N) % OUT
+    parallel: Any = FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=True)
+    trained: list[tuple[Any, Any]] = [(one, lambda x: x), (parallel, mine)]
+    for net, share in trained:
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for seed in range(3):
+            optimizer.zero_grad()
+            losses.rate_cross_entropy(net(share(drawn(N, T, IN, seed=seed))), share(target)).backward()
+            optimizer.step()
+    with FullyShardedDataParallel.summon_full_params(parallel):  # type: ignore[no-untyped-call, unused-ignore]
+        assert model.explain().mode == "fold"
+        return furthest(one, model)
 
 
-def one_has_nan() -> None:
-    parallel = DistributedDataParallel(network())
-    x = drawn(2, T, IN)
-    if dist.get_rank() == 1:
-        x[0, 3, 2] = float("nan")
-    parallel(x).sum().backward()
+WAYS = [(trained_on_lengths, 4), (trained_on_uneven_batches, 2), (streamed, 4), (without_data, 2), (wrapped, 2)]
 
 
-def test_a_process_that_raises_ends_the_others(ranks: Ranks) -> None:
-    with pytest.raises(RankError) as found:
-        ranks.run(2, one_has_nan, collective=2)
-    assert "SpikingNet: x holds NaN" in found.value.errors[1]
-    assert "Error" in found.value.errors[0]
+@pytest.mark.parametrize(("way", "size"), WAYS)
+def test_processes_compute_what_one_does(way: Callable[[], float], size: int, ranks: Ranks) -> None:
+    assert max(ranks.run(size, way)) < RIGHT
 
 
 def drawn_numbers() -> tuple[Tensor, Tensor, Tensor]:

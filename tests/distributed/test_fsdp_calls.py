@@ -1,7 +1,11 @@
-"""Calls of networks sharded by ``fully_shard``: how often they exchange weights, and which of them agree."""
+"""Calls of networks sharded by ``fully_shard``: how often they exchange weights, and which of them agree.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+The collectives are counted by benchmarks/collectives.py, with its formulas.
+"""
+
+import re
+import sys
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -13,72 +17,73 @@ from torch.distributed.fsdp import fully_shard
 from torch.testing import assert_close
 
 import spikingtorch as st
+from benchmarks import collectives
 from spikingtorch.fold import policy
 from tests.distributed.nets import Blocks, batch, network, plain, shard, whole
-from tests.distributed.ranks import RankError, Ranks
+from tests.distributed.ranks import Ranks, refusal
+
+PARAMETERS = 4 * 5 * (32 * 32 + 32)  # bytes: weights are gathered once a sequence, forward and backward
 
 
-@contextmanager
-def counted() -> Iterator[dict[str, int]]:
-    """Count the collectives and the proofs within."""
-    counts = {"gathers": 0, "reductions": 0, "proofs": 0}
-
-    def counting(what: str, owner: Any, *names: str) -> Any:
-        name = next(name for name in names if hasattr(owner, name))  # one name after the other in releases of torch
-        function = getattr(owner, name)
-
-        def count(*args: Any, **kwargs: Any) -> Any:
-            counts[what] += 1
-            return function(*args, **kwargs)
-
-        return mock.patch.object(owner, name, count)
-
-    with (
-        counting("gathers", dist, "all_gather_single", "all_gather_into_tensor"),
-        counting("reductions", dist, "reduce_scatter_single", "reduce_scatter_tensor"),
-        counting("proofs", policy, "prove"),
-    ):
-        yield counts
+FOUND = {
+    "plain": {},
+    "DDP": {"all-reduce": (1, PARAMETERS)},
+    "FSDP": {"all-gather": (10, 2 * PARAMETERS), "reduce-scatter": (5, PARAMETERS)},
+    "FSDP, reshard_after_forward=False": {"all-gather": (5, PARAMETERS), "reduce-scatter": (5, PARAMETERS)},
+}
 
 
-def exchanges(T: int, reshard: bool, grad: bool) -> tuple[int, int]:
-    model = network("learning")
-    shard(model, "layers", reshard_after_forward=reshard)
-    x, _ = batch(0, T=T)
-    with counted() as counts, torch.set_grad_enabled(grad):
-        out = model(x)
-        if grad:
-            out.sum().backward()
-    return counts["gathers"], counts["reductions"]
+def counted() -> dict[str, dict[str, tuple[int, int]]]:
+    """Count a step of a smaller network, of each kind."""
+    found = {}
+    with mock.patch.multiple(collectives, WIDTH=32, T=4, timed=lambda work, _: work() or 1.0):
+        for kind in FOUND:
+            step, seconds = collectives.a_step(kind, 2)
+            assert seconds > 0
+            found[kind] = {name: (step.calls[name], step.sizes[name]) for name in step.calls}
+    return found
 
 
-@pytest.mark.parametrize("T", [2, 5])
-def test_weights_are_gathered_once_a_sequence(ranks: Ranks, T: int) -> None:
-    sharded = 3  # two linear layers, and the neurons that learn
-    assert ranks.run(2, exchanges, T, True, True) == [(2 * sharded, sharded)] * 2  # forward and backward
-    assert ranks.run(2, exchanges, T, False, True) == [(sharded, sharded)] * 2
-    assert ranks.run(2, exchanges, T, True, False) == [(sharded, 0)] * 2
+def test_a_step_sends_what_the_page_says(ranks: Ranks) -> None:
+    assert ranks.run(2, counted) == [FOUND] * 2
 
 
-def proofs(where: str) -> int:
-    model = network("learning")
+def test_the_formulas() -> None:
+    """Around a ring of 3, each of 2 x 2 messages has a third of 6 bytes."""
+    assert collectives.all_reduce(6, 3, latency=1, bandwidth=2) == 2 * 2 * (1 + 2 / 2)
+    assert collectives.one_way(6, 3, latency=1, bandwidth=2) == 2 * (1 + 2 / 2)
+    assert [row[:2] for row in collectives.predicted(1e-5, 25e9)] == [["8", "35.0"], ["64", "39.4"], ["512", "40.0"]]
+
+
+def calls_of_the_net(where: str) -> list[int]:
+    """Return how often each call of a model calls its network, while it is trained on other numbers of samples."""
+    model, found = network("blocks"), [0]
     shard(model, where)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with counted() as counts:
-        for seed in range(4):
-            x, target = batch(seed, N=4 + seed)
-            (model(x) - target).pow(2).mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    return counts["proofs"]
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        found[-1] += event == "call" and frame.f_code is Blocks.forward.__code__
+
+    for seed in range(4):
+        x, target = batch(seed, N=4 + seed)
+        sys.setprofile(note)
+        out = model(x)
+        sys.setprofile(None)
+        found.append(0)
+        (out - target).pow(2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return found[:-1]
 
 
-@pytest.mark.parametrize("where", ["layers", "layers, root"])
-def test_is_proven_once(ranks: Ranks, where: str) -> None:
-    assert ranks.run(2, proofs, where) == [1, 1]
+def test_is_proven_once(ranks: Ranks) -> None:
+    for where in ("layers", "layers, root"):
+        for first, *others in ranks.run(2, calls_of_the_net, where):
+            assert first > 1, where
+            assert others == [1, 1, 1], where
 
 
-def explained_on_one(_: int) -> tuple[str, list[str]]:
+def explained_on_one() -> tuple[str, list[str]]:
     model = network("learning")
     shard(model, "layers, root")
     found = ("", [""])
@@ -90,12 +95,12 @@ def explained_on_one(_: int) -> tuple[str, list[str]]:
 
 
 def test_explain_exchanges_nothing(ranks: Ranks) -> None:
-    (mode, backends), _ = ranks.run(2, explained_on_one, 0)
+    (mode, backends), _ = ranks.run(2, explained_on_one)
     assert mode == "fold"
     assert all(backend.startswith("fused") for backend in backends)
 
 
-def with_modes(where: str) -> list[tuple[Tensor, list[Tensor]]]:
+def with_modes(where: str) -> None:
     found = []
     for mode in ("step", "fold", "auto"):
         model = network("learning", mode=mode)
@@ -103,14 +108,13 @@ def with_modes(where: str) -> list[tuple[Tensor, list[Tensor]]]:
         out = model(batch(dist.get_rank())[0])
         out.pow(2).sum().backward()
         found.append((out.detach(), [whole(weight.grad) for weight in model.parameters()]))
-    return found
+    assert_close(found[1], found[0], rtol=1e-12, atol=1e-13)
+    assert_close(found[2], found[1], rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("where", ["layers", "layers, root", "net"])
 def test_modes_agree(ranks: Ranks, where: str) -> None:
-    for step, fold, auto in ranks.run(2, with_modes, where):
-        assert_close(fold, step, rtol=1e-12, atol=1e-13)
-        assert_close(auto, fold, rtol=0.0, atol=0.0)
+    ranks.run(2, with_modes, where)
 
 
 def of_sizes(name: str, sizes: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor], str]:
@@ -150,32 +154,6 @@ class BySize(nn.Sequential):
         return out if input.shape[0] > 3 else out.flip(0)
 
 
-def by_size(N: int) -> str:
-    model = st.SpikingNet(BySize(*plain()).double(), warn_silent=False)
-    shard(model, "layers")
-    try:
-        model(batch(0, N=N, T=1)[0])
-    except ValueError as error:
-        return str(error)
-    return model.explain().mode
-
-
-def test_a_network_that_steps_for_some_numbers_of_samples_alone(ranks: Ranks) -> None:
-    assert ranks.run(2, by_size, 8) == ["fold", "fold"]
-    assert all("or pass mode='step'" in each for each in ranks.run(2, by_size, 2))
-
-
-def recurrent_by_itself(_: int) -> None:
-    model = network("recurrent")
-    fully_shard(model.net.get_submodule("1.recurrent"))
-    model(batch(0)[0])
-
-
-def test_recurrent_weights_are_sharded_with_their_layer(ranks: Ranks) -> None:
-    with pytest.raises(RankError, match=r"Shard the layer that holds it: fully_shard\(layer\)"):
-        ranks.run(2, recurrent_by_itself, 0)
-
-
 def of_time_norms(inside: bool) -> tuple[Tensor, Tensor]:
     """Return the outputs of a network with a norm over time, and with its layer or the norm inside sharded."""
     found = []
@@ -193,8 +171,36 @@ def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
     for expected, out in ranks.run(2, of_time_norms, False):
         assert out.sum() > 0
         assert_close(out, expected, rtol=1e-12, atol=1e-13)
-    with pytest.raises(RankError, match=r"Shard the layer: fully_shard\(layer\), without fully_shard\(layer.norm\)"):
-        ranks.run(2, of_time_norms, True)
+
+
+def refusals() -> list[str]:
+    by_size = st.SpikingNet(BySize(*plain()).double(), warn_silent=False)
+    shard(by_size, "layers")
+    recurrent, again = network("recurrent"), network("learning", time_chunk=2, recompute=True)
+    fully_shard(recurrent.net.get_submodule("1.recurrent"))
+    shard(again, "net")
+    x, _ = batch(0)
+    by_size(x[:, :1])
+    assert by_size.explain().mode == "fold"
+    return [
+        *(refusal(model, given) for model, given in ((by_size, x[:2, :1]), (recurrent, x), (again, x))),
+        refusal(of_time_norms, True),
+    ]
+
+
+SAID = [
+    "or pass mode='step'",
+    "Shard the layer that holds it: fully_shard(layer)",
+    "recompute=True does not work if fully_shard has sharded net as one module",
+    "Shard the layer: fully_shard(layer), without fully_shard(layer.norm)",
+]
+
+
+def test_refusals(ranks: Ranks) -> None:
+    for found in ranks.run(2, refusals):
+        for text, said in zip(found, SAID, strict=True):
+            assert said in text
+            assert text.startswith("ValueError")
 
 
 def with_weights(model: st.SpikingNet, factor: float) -> None:
@@ -203,43 +209,26 @@ def with_weights(model: st.SpikingNet, factor: float) -> None:
     weight.to_local().detach().mul_(factor)
 
 
-def fails_everywhere(_: int) -> tuple[int, Tensor | None]:
+def fails_everywhere() -> tuple[int, Tensor | None]:
     """Raise within a fold, because of a number, and then go on."""
     model = network("blocks")
     shard(model, "layers, root")
     model(batch(0)[0]).sum().backward()
     with_weights(model, 1e308)
-    with counted() as counts, pytest.raises(ValueError, match="infinite"):
+    with collectives.Counted() as counted, pytest.raises(ValueError, match="infinite"):
         model(batch(0)[0])
     with_weights(model, 1e-308)
     if not hasattr(model, "reset_iter_state"):  # torch 2.12
-        return counts["gathers"], None
+        return counted.calls["all-gather"], None
     model.reset_iter_state()  # type: ignore[operator]
-    return counts["gathers"], model(batch(0)[0]).detach()
+    return counted.calls["all-gather"], model(batch(0)[0]).detach()
 
 
 def test_goes_on_after_an_error(ranks: Ranks) -> None:
     expected = network("blocks")(batch(0)[0]).detach()
-    for gathers, out in ranks.run(2, fails_everywhere, 0):
+    for gathers, out in ranks.run(2, fails_everywhere):
         assert gathers == 3  # the network is not run once more in steps
         assert out is None or torch.allclose(out, expected, rtol=1e-12, atol=1e-13)
-
-
-def fails_on_one(rank: int) -> None:
-    model = network("blocks")
-    shard(model, "layers, root")
-    if dist.get_rank() == rank:
-        x = torch.full((8, 5, 6), 1e308, dtype=torch.float64)  # its products with the weights are infinite
-    else:
-        x, _ = batch(0)
-    model(x).sum().backward()
-
-
-def test_an_error_on_one_process_ends_the_others(ranks: Ranks) -> None:
-    with pytest.raises(RankError) as found:
-        ranks.run(2, fails_on_one, 1, collective=2)
-    assert "LIF: x holds NaN or infinite values" in found.value.errors[1]
-    assert 0 in found.value.errors
 
 
 def leaves_its_range(where: str) -> Tensor:
@@ -285,18 +274,17 @@ class Rewriting(nn.Sequential):
         return self[3](self[2](spikes))
 
 
-def fails_to_fold(_: int) -> str:
-    model = st.SpikingNet(Rewriting(*plain()).double(), warn_silent=False)
+def fails_to_fold() -> str:
+    model: Any = st.SpikingNet(Rewriting(*plain()).double(), warn_silent=False)
     shard(model, "layers")
     model(batch(0)[0])
-    versions = model._policy._versions
-    with mock.patch.object(policy.FoldPolicy, "known", return_value=versions[0]):  # the change is not noticed
-        model.net.again = True  # type: ignore[assignment]
-        with pytest.raises(ValueError, match="Pass mode='step'") as found:
-            model(batch(0)[0])
-    return str(found.value)
+    version = model._policy._versions[0]
+    with mock.patch.object(policy.FoldPolicy, "known", return_value=version):  # no public change is overlooked
+        model.net.again = True
+        return refusal(model, batch(0)[0])
 
 
 def test_a_fold_that_ends_after_its_proof(ranks: Ranks) -> None:
-    for text in ranks.run(2, fails_to_fold, 0):
-        assert text.startswith("SpikingNet: Rewriting writes in place on the input of a LIF layer")
+    for text in ranks.run(2, fails_to_fold):
+        assert re.match("ValueError: SpikingNet: Rewriting writes in place on the input of a LIF layer", text)
+        assert "Pass mode='step'" in text

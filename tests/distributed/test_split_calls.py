@@ -1,6 +1,7 @@
 """Calls of networks whose neurons are split over processes, in the documented ways, beside one process."""
 
 import copy
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -23,14 +24,13 @@ from spikingtorch import (
     SequenceDropout,
     SpikeMonitor,
     SpikingNet,
-    StepLayer,
     StochasticLIF,
     losses,
     record,
     summary,
 )
 from spikingtorch.init import to_rate_
-from tests.distributed.ranks import Ranks
+from tests.distributed.ranks import Ranks, refusal
 from tests.distributed.test_tensor_parallel import CASES, HIDDEN, IN, OUT, RIGHT, N, T, full, furthest, on_mesh, pair
 from tests.every_layer import drawn
 
@@ -77,14 +77,18 @@ def compiled(model: Any, x: Tensor) -> list[Tensor]:
     return run(torch.compile(model, backend="eager"), x)
 
 
+def split_net(name: str, plan: Plan | None = None) -> nn.Module:
+    """Return the network of a case, split over all processes."""
+    return parallelize_module(CASES[name].net(), init_device_mesh("cpu", (dist.get_world_size(),)), plan or pair())
+
+
 def both(
     call: Callable[..., list[Tensor]], wrap: Callable[[Any], nn.Module] = lambda net: net, **options: Any
 ) -> float:
     """Return how far a call of a split network is from that of one process."""
-    one, other = CASES["learnable"].net(), CASES["learnable"].net()
-    parallelize_module(other, init_device_mesh("cpu", (dist.get_world_size(),)), pair())
-    nets = [SpikingNet(wrap(net), OUT, **options) for net in (other, one)]
-    found, expected = [call(net, drawn(N, T, IN)) for net in nets]
+    one = SpikingNet(wrap(CASES["learnable"].net()), OUT, mode="step", **options)
+    other = SpikingNet(wrap(split_net("learnable")), OUT, **options)
+    found, expected = [call(net, drawn(N, T, IN)) for net in (other, one)]
     return furthest(found, expected)
 
 
@@ -127,13 +131,11 @@ def decoded(model: Any, x: Tensor) -> list[Tensor]:
 
 def given_and_returned() -> tuple[list[Tensor], list[Tensor]]:
     """Return the outputs of a network that takes and returns DTensors, and of one process."""
-    one, other, x = CASES["learnable"].net(), CASES["learnable"].net(), drawn(N, T, IN)
-    plan: Plan = {"0": ColwiseParallel(use_local_output=False), "2": ColwiseParallel(use_local_output=False)}
-    parallelize_module(other, init_device_mesh("cpu", (dist.get_world_size(),)), plan)
-    out = SpikingNet(other, OUT)(on_mesh(x, Replicate()))
+    x, plan = drawn(N, T, IN), {place: ColwiseParallel(use_local_output=False) for place in ("0", "2")}
+    out = SpikingNet(split_net("learnable", {**plan}), OUT)(on_mesh(x, Replicate()))
     assert isinstance(out, DTensor)
     assert out.placements == (Shard(2),)
-    return [full(out)], [full(SpikingNet(one, OUT)(x))]
+    return [full(out)], [full(SpikingNet(CASES["learnable"].net(), OUT, mode="step")(x))]
 
 
 def test_ways_to_call_a_split_network(ranks: Ranks) -> None:
@@ -143,9 +145,13 @@ def test_ways_to_call_a_split_network(ranks: Ranks) -> None:
 
 def exchanges(mode: Any) -> int:
     """Return how many sums over the processes a call takes."""
-    net = parallelize_module(CASES["constants"].net(), init_device_mesh("cpu", (2,)), pair())
-    model = SpikingNet(net, OUT, mode=mode)
-    with mock.patch.object(collectives, "all_reduce", wraps=collectives.all_reduce) as summed:
+    model = SpikingNet(split_net("constants"), OUT, mode=mode)
+    with (
+        mock.patch.object(collectives, "all_reduce", wraps=collectives.all_reduce) as summed,
+        warnings.catch_warnings(),
+    ):
+        # kernels get plain tensors: they would leave others, such as a sum that has not arrived, to the loop
+        warnings.filterwarnings("error", message=".*ran on the Python loop")
         model(drawn(N, T, IN))
     return summed.call_count
 
@@ -153,25 +159,6 @@ def exchanges(mode: Any) -> int:
 def test_a_fold_sends_one_sum_for_all_steps(ranks: Ranks) -> None:
     assert ranks.run(2, exchanges, "auto") == [1, 1]
     assert ranks.run(2, exchanges, "step") == [T, T]
-
-
-def kinds_of_inputs() -> set[str]:
-    """Return the kinds of tensors that the kernels get."""
-    net = parallelize_module(CASES["constants"].net(), init_device_mesh("cpu", (2,)), pair())
-    advance, found = StepLayer._advance_all, set[str]()
-
-    def note(self: StepLayer, inputs: Any, fold: Any) -> Any:
-        found.add(type(inputs).__name__)
-        return advance(self, inputs, fold)
-
-    with mock.patch.object(StepLayer, "_advance_all", note):
-        SpikingNet(net, OUT)(drawn(N, T, IN))
-    return found
-
-
-def test_kernels_get_plain_tensors(ranks: Ranks) -> None:
-    """They would leave others, such as a sum that has not arrived, to the Python loop."""
-    assert ranks.run(2, kinds_of_inputs) == [{"Tensor"}] * 2
 
 
 def through_dynamo() -> float:
@@ -182,18 +169,6 @@ def through_dynamo() -> float:
 @pytest.mark.night
 def test_a_split_network_in_torch_compile(ranks: Ranks) -> None:
     assert all(error < RIGHT for error in ranks.run(2, through_dynamo))
-
-
-def split_recurrence() -> str:
-    net = CASES["gathered"].net()
-    parallelize_module(net, init_device_mesh("cpu", (2,)), {"1.recurrent": ColwiseParallel()})
-    with pytest.raises(ValueError, match="this process has a part of the weight") as error:
-        SpikingNet(net, OUT)(drawn(N, T, IN))
-    return str(error.value)
-
-
-def test_recurrent_weights_are_not_split(ranks: Ranks) -> None:
-    assert all("parallelize_module cannot split it" in each for each in ranks.run(2, split_recurrence))
 
 
 def in_two_ways() -> tuple[float, str]:
@@ -226,41 +201,30 @@ def test_neurons_and_weights_are_split_at_once(ranks: Ranks) -> None:
         assert mode == "fold"
 
 
-def after_an_error() -> bool:
-    layer = LIF(tau=torch.linspace(2.0, 4.0, HIDDEN), learnable="tau")
-    before = layer.tau
-    x = torch.ones(N, HIDDEN)
-    x[0] = float("nan")
-    with pytest.raises(ValueError, match="NaN"):
-        layer(on_mesh(x, Shard(1)), True)
-    return layer.tau is before
-
-
-def test_an_error_leaves_the_parameters_of_a_layer(ranks: Ranks) -> None:
-    assert all(ranks.run(2, after_an_error))
-
-
-def random_numbers() -> tuple[float, list[float]]:
-    """Return how far noisy neurons are from those of one process, and the mask of each neuron."""
+def layers() -> None:
+    """Check noise and masks of layers, and the parameters of one that has raised."""
     x = torch.ones(1, HIDDEN)
     torch.manual_seed(0)
     split = StochasticLIF()(on_mesh(x, Shard(1)), True)
     torch.manual_seed(0)
-    noisy = furthest([full(split)], [StochasticLIF()(x, True)])
-    return noisy, full(SequenceDropout(0.5)(on_mesh(x, Shard(1)), True)).flatten().tolist()
+    assert torch.equal(full(split), StochasticLIF()(x, True))
+    mask = full(SequenceDropout(0.5)(on_mesh(x, Shard(1)), True)).flatten().tolist()
+    assert mask[: HIDDEN // 2] == mask[HIDDEN // 2 :]
+    layer = LIF(tau=torch.linspace(2.0, 4.0, HIDDEN), learnable="tau")
+    before = layer.tau
+    with pytest.raises(ValueError, match="NaN"):
+        layer(on_mesh(math.nan * x, Shard(1)), True)
+    assert layer.tau is before
 
 
 def test_noise_is_that_of_one_process_and_a_mask_is_that_of_each(ranks: Ranks) -> None:
-    for noisy, mask in ranks.run(2, random_numbers):
-        assert noisy == 0.0
-        assert mask[: HIDDEN // 2] == mask[HIDDEN // 2 :]
+    ranks.run(2, layers)
 
 
 def watched() -> tuple[float, float]:
     """Return the rate of this process's neurons, and that of all; check the records."""
     x = drawn(N, T, IN)
-    net = parallelize_module(CASES["learnable"].net(), init_device_mesh("cpu", (2,)), pair())
-    model, one = SpikingNet(net, OUT), SpikingNet(CASES["learnable"].net(), OUT)
+    model, one = SpikingNet(split_net("learnable"), OUT), SpikingNet(CASES["learnable"].net(), OUT)
     with SpikeMonitor(model) as monitor, SpikeMonitor(one) as of_all:
         model(x)
         one(x)
@@ -275,19 +239,22 @@ def test_records_and_monitors_have_the_neurons_of_the_process(ranks: Ranks) -> N
     assert (one + other) / 2 == pytest.approx(of_all, abs=1e-15)
 
 
-def of_copies() -> list[str]:
-    """Return what functions say that run a copy in this process."""
-    split = parallelize_module(CASES["learnable"].net(), init_device_mesh("cpu", (2,)), pair())
-    found = []
-    calls: tuple[Callable[..., Any], ...] = summary, to_rate_
-    for call in calls:
-        with pytest.raises(ValueError, match="weights of the network are split over processes") as error:
-            call(SpikingNet(split, OUT), drawn(N, T, IN))
-        found.append(str(error.value))
-    return found
+def refusals() -> list[str]:
+    """Return what functions say that run a copy in this process, and a network whose recurrent weights are split."""
+    learnable = SpikingNet(split_net("learnable"), OUT)
+    recurrent = SpikingNet(split_net("gathered", {"1.recurrent": ColwiseParallel()}), OUT)
+    x = drawn(N, T, IN)
+    return [refusal(summary, learnable, x), refusal(to_rate_, learnable, x), refusal(recurrent, x)]
 
 
-def test_functions_that_run_a_copy_say_that_weights_are_split(ranks: Ranks) -> None:
-    for of_summary, of_rates in ranks.run(2, of_copies):
-        assert re.search(r"summary: .*full_state_dict=True", of_summary)
-        assert re.search(r"to_rate_: .*before you split them", of_rates)
+SAID = [
+    "summary: .*weights of the network are split over processes.*full_state_dict=True",
+    "to_rate_: .*weights of the network are split over processes.*before you split them",
+    "this process has a part of the weight.*parallelize_module cannot split it",
+]
+
+
+def test_what_does_not_work_with_split_weights_says_so(ranks: Ranks) -> None:
+    for found in ranks.run(2, refusals):
+        for text, said in zip(found, SAID, strict=True):
+            assert re.search(f"^ValueError: .*{said}", text, re.DOTALL), text

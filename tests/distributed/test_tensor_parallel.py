@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 from spikingtorch import LIF, SpikingNet, StepLayer
 from spikingtorch.convert import CountMaxPool
 from spikingtorch.functional import Arctan, LIFState, lif_step
-from tests.distributed.ranks import Ranks
+from tests.distributed.ranks import Ranks, refusal
 from tests.every_layer import MAKERS, call, drawn
 
 N, T, IN, HIDDEN, OUT = 3, 5, 5, 8, 4
@@ -144,30 +144,17 @@ def split(name: str, mode: Any) -> tuple[float, str]:
     return furthest(found, expected), "" if mode == "step" else model.explain().mode
 
 
-def all_split(keys: list[tuple[str, str]]) -> list[tuple[float, str]]:
-    return [split(*key) for key in keys]
-
-
-@pytest.fixture(scope="module")
-def of_two(ranks: Ranks) -> dict[tuple[str, str], list[tuple[float, str]]]:
-    """All cases in one run."""
-    found = ranks.run(2, all_split, RUNS)
-    return {key: [each[i] for each in found] for i, key in enumerate(RUNS)}
-
-
 @pytest.mark.sampled
 @pytest.mark.parametrize("key", RUNS, ids=", ".join)
-def test_split_neurons_equal_those_of_one_process(
-    key: tuple[str, str], of_two: dict[tuple[str, str], list[tuple[float, str]]]
-) -> None:
-    for error, ran in of_two[key]:
+def test_split_neurons_equal_those_of_one_process(key: tuple[str, str], ranks: Ranks) -> None:
+    for error, ran in ranks.run(2, split, *key):
         assert error < RIGHT
         assert ran == ("fold" if key[1] == "auto" else "")
 
 
 def test_four_processes(ranks: Ranks) -> None:
-    found = ranks.run(4, all_split, [("learnable", "auto"), ("plain tensors", "auto")])
-    assert all(error < RIGHT for each in found for error, _ in each)
+    for name in ("learnable", "plain tensors"):
+        assert all(error < RIGHT for error, _ in ranks.run(4, split, name, "auto")), name
 
 
 def on_mesh(x: Tensor, *placements: Any) -> DTensor:
@@ -228,32 +215,21 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, tuple[int, ...], str]] = 
 }
 
 
-def refusal(name: str) -> str:
+def refused(name: str) -> str:
     layer, placement, shape, _ = REFUSED[name]
-    try:
-        layer()(inputs(placement, *shape), True)
-    except ValueError as error:
-        return str(error)
-    return "nothing"
+    return refusal(lambda: layer()(inputs(placement, *shape), True))
 
 
 def refusals() -> dict[str, str]:
-    return {name: refusal(name) for name in REFUSED}
-
-
-def test_refuses_neurons_that_depend_on_each_other(ranks: Ranks) -> None:
-    for found in ranks.run(2, refusals):
-        for name, (*_, text) in REFUSED.items():
-            assert re.search(text, found[name], re.DOTALL), f"{name}: {found[name]}"
-
-
-def local_outputs() -> str:
+    found = {name: refused(name) for name in REFUSED}
     plan, mesh = pair(use_local_output=True), init_device_mesh("cpu", (2,))
     model = SpikingNet(parallelize_module(CASES["constants"].net(), mesh, plan), OUT)
-    with pytest.raises(ValueError, match="does not broadcast") as found:
-        model(drawn(N, T, IN))
-    return "\n".join(found.value.__notes__)
+    return found | {"local outputs": refusal(model, drawn(N, T, IN))}
 
 
-def test_says_how_a_layer_gets_to_know_its_neurons(ranks: Ranks) -> None:
-    assert all("use_local_output=False" in each for each in ranks.run(2, local_outputs))
+def test_refuses_neurons_that_depend_on_each_other_or_that_it_does_not_know(ranks: Ranks) -> None:
+    messages = {name: text for name, (*_, text) in REFUSED.items()}
+    messages["local outputs"] = "does not broadcast.*use_local_output=False"
+    for found in ranks.run(2, refusals):
+        for name, text in messages.items():
+            assert re.search(f"^ValueError: .*{text}", found[name], re.DOTALL), f"{name}: {found[name]}"

@@ -109,3 +109,13 @@ def same(ends: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> bool
         end.keys() == other.keys() and all(torch.equal(end[name], other[name]) for name in end)
         for end, other in zip(ends, others, strict=True)
     )
+
+
+def steps(folder: Path) -> list[str]:
+    """Return the names of the checkpoints in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def cut(path: Path, at: float) -> None:
+    """Cut a file off at a share of its bytes."""
+    path.write_bytes(path.read_bytes()[: int(at * path.stat().st_size)])

@@ -71,5 +71,7 @@ CASES = [
     Case("van_rossum_distance", {"tau": 3.0}, target="sequence"),
     Case("van_rossum_distance", {"tau": 1e4}, target="sequence"),
     Case("firing_rate_penalty", {"low": 0.1, "high": 0.3}, target="none"),
+    Case("firing_rate_penalty", {"low": 0.1}, target="none"),
+    Case("firing_rate_penalty", {"high": 0.3}, target="none"),
 ]
 BY_NAME = {"-".join([case.name, *(f"{k}={v}" for k, v in case.keywords.items())]): case for case in CASES}

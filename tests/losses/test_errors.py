@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -111,42 +110,41 @@ def test_of_the_outputs_only_what_counts_has_to_be_finite() -> None:
     says(lambda: losses.last_step_cross_entropy(bad, Y), ValueError, "the last step of outputs holds NaN")
 
 
-def test_parameters() -> None:
-    first, mse, count = losses.first_spike_cross_entropy, losses.rate_mse, losses.count_mse
-    says(lambda: first(X, Y, temperature=0.0), ValueError, "first_spike_cross_entropy: temperature=0.0", "above 0")
-    says(lambda: losses.van_rossum_distance(X, X, tau=-1.0), ValueError, "van_rossum_distance: tau=-1.0", "above 0")
-    tau: Any = torch.tensor(2.0)
-    says(lambda: losses.van_rossum_distance(X, X, tau=tau), TypeError, "tau is a Tensor", "tau.item()")
-    says(
-        lambda: losses.rate_cross_entropy(X, Y, scale=-1.0), ValueError, "rate_cross_entropy: scale=-1.0", "at least 0"
-    )
-    large = losses.rate_cross_entropy
-    says(lambda: large(X, Y, scale=1e39), ValueError, "rate_cross_entropy: scale=1e+39 times the mean", "infinite")
-    says(lambda: first(X, Y, temperature=1e-40), ValueError, "the times by temperature=1e-40 holds", "infinite")
-    says(lambda: mse(X, Y, correct=30.0, incorrect=0.0), ValueError, "rate_mse: correct=30.0", "at most 1")
-    says(lambda: count(X, Y, correct=5.0, incorrect=0.0), ValueError, "count_mse: correct=5.0", "at most 4")
-    says(lambda: count(X, Y, correct=2.0, incorrect=torch.ones(2)), ValueError, "count_mse: incorrect of shape (2,)")
-    each = losses.per_step_cross_entropy
-    says(lambda: each(X, Y, lamb=1.5), ValueError, "per_step_cross_entropy: lamb=1.5", "at most 1")
-    says(lambda: each(X, Y, lamb=0.5, phi=-1.0), ValueError, "per_step_cross_entropy: phi=-1.0", "at least 0")
-    says(lambda: each(X, Y, lamb=tau), TypeError, "lamb is a Tensor", "lamb.item()")
-    penalty = losses.firing_rate_penalty
-    says(lambda: penalty(X, low=0.5, high=0.1), ValueError, "low=0.5 is above high=0.1", "low <= high")
-    says(lambda: penalty(X, low=0.0, high=20.0), ValueError, "firing_rate_penalty: high=20.0", "at most 1")
-    says(lambda: penalty(X), ValueError, "firing_rate_penalty: neither low nor high", "low=0.01, high=0.2")
+VOTES, TAU = torch.zeros(2, 4, 6), torch.tensor(2.0)
+# a loss, its arguments and options, the error and parts of its message
+WRONG: list[tuple[str, dict[str, Any], type[Exception], tuple[str, ...]]] = [
+    ("first_spike_cross_entropy", {"temperature": 0.0}, ValueError, ("temperature=0.0", "above 0")),
+    ("first_spike_cross_entropy", {"temperature": 1e-40}, ValueError, ("times by temperature=1e-40 holds", "infinite")),
+    ("van_rossum_distance", {"tau": -1.0}, ValueError, ("van_rossum_distance: tau=-1.0", "above 0")),
+    ("van_rossum_distance", {"tau": TAU}, TypeError, ("tau is a Tensor", "tau.item()")),
+    ("rate_cross_entropy", {"scale": -1.0}, ValueError, ("rate_cross_entropy: scale=-1.0", "at least 0")),
+    ("rate_cross_entropy", {"scale": 1e39}, ValueError, ("scale=1e+39 times the mean", "infinite")),
+    ("rate_mse", {"correct": 30.0, "incorrect": 0.0}, ValueError, ("rate_mse: correct=30.0", "at most 1")),
+    ("count_mse", {"correct": 5.0, "incorrect": 0.0}, ValueError, ("count_mse: correct=5.0", "at most 4")),
+    ("count_mse", {"correct": 2.0, "incorrect": torch.ones(2)}, ValueError, ("count_mse: incorrect of shape (2,)",)),
+    ("per_step_cross_entropy", {"lamb": 1.5}, ValueError, ("per_step_cross_entropy: lamb=1.5", "at most 1")),
+    ("per_step_cross_entropy", {"lamb": 0.5, "phi": -1.0}, ValueError, ("phi=-1.0", "at least 0")),
+    ("per_step_cross_entropy", {"lamb": TAU}, TypeError, ("lamb is a Tensor", "lamb.item()")),
+    ("firing_rate_penalty", {"low": 0.5, "high": 0.1}, ValueError, ("low=0.5 is above high=0.1", "low <= high")),
+    ("firing_rate_penalty", {"low": 0.0, "high": 20.0}, ValueError, ("high=20.0", "at most 1")),
+    ("firing_rate_penalty", {}, ValueError, ("neither low nor high", "low=0.01, high=0.2")),
+]
+for owner, more in (("count_cross_entropy", {}), ("count_mse", {"correct": 8.0, "incorrect": 0.0})):
+    wrong = f"{owner}: population=4 neurons of a class", "(N, T, classes * population)"
+    few = f"{owner}: target holds class 2, expected 0 to 1", "has 2 classes"
+    WRONG += [(owner, {"x": VOTES, "population": 4} | more, ValueError, wrong)]
+    WRONG += [(owner, {"x": VOTES, "population": 3} | more, ValueError, few)]
+    WRONG += [(owner, {"population": 0} | more, ValueError, (f"{owner}: population=0",))]
+    WRONG += [(owner, {"population": 2.0} | more, TypeError, (f"{owner}: population=2.0",))]
+WRONG += [("count_mse", {"x": VOTES, "population": 2, "correct": 9.0, "incorrect": 0.0}, ValueError, ("at most 8",))]
 
 
-def test_populations() -> None:
-    votes, cross = torch.zeros(2, 4, 6), losses.count_cross_entropy
-    mse = partial(losses.count_mse, correct=8.0, incorrect=0.0)
-    for call, owner in ((cross, "count_cross_entropy"), (mse, "count_mse")):
-        wrong = f"{owner}: population=4 neurons of a class"
-        says(lambda call=call: call(votes, Y, population=4), ValueError, wrong, "(N, T, classes * population)")  # type: ignore[misc]
-        says(lambda call=call: call(votes, Y, population=0), ValueError, f"{owner}: population=0")  # type: ignore[misc]
-        says(lambda call=call: call(votes, Y, population=2.0), TypeError, f"{owner}: population=2.0")  # type: ignore[misc]
-        few = f"{owner}: target holds class 2, expected 0 to 1"
-        says(lambda call=call: call(votes, Y, population=3), ValueError, few, "has 2 classes")  # type: ignore[misc]
-    says(lambda: losses.count_mse(votes, Y, correct=9.0, incorrect=0.0, population=2), ValueError, "at most 8")
+@pytest.mark.parametrize(("name", "options", "kind", "parts"), WRONG)
+def test_parameters(name: str, options: dict[str, Any], kind: type[Exception], parts: tuple[str, ...]) -> None:
+    given = {**options}
+    x = given.pop("x", X)
+    targets: dict[str, tuple[Tensor, ...]] = {"firing_rate_penalty": (), "van_rossum_distance": (x,)}
+    says(lambda: getattr(losses, name)(x, *targets.get(name, (Y,)), **given), kind, *parts)
 
 
 def test_shapes_of_sequences() -> None:

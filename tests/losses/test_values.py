@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from spikingtorch.interop import to_jax, to_torch
-from spikingtorch.losses.first_spike import silent_steps
-from spikingtorch.losses.steps import valid_steps
+from spikingtorch.losses import count_mse, firing_rate_penalty, first_spike_time, per_step_cross_entropy
 from spikingtorch.testing import assert_close
 from tests.losses.cases import BY_NAME, Case
 
@@ -100,15 +100,18 @@ def test_each_sample_by_itself(case: Case) -> None:
 @pytest.mark.parametrize("lengths", [None, [4, 1, 3]])
 def test_finite_differences(case: Case, lengths: list[int] | None) -> None:
     x, target = case.draw(3, 4, F64, C=3)
-
-    def run(x: Tensor, *more: Tensor) -> Tensor:
-        if case.binary:  # the polynomial behind the times, where values lie between 0 and 1
-            return silent_steps(valid_steps("test", "x", x, lengths, batch_first=True))
-        return case.call(x, more[0] if more else target, lengths)
-
     floats = (x,) if case.target != "sequence" or target is None else (x, target)
     if case.binary:
         floats = (torch.rand(3, 4, 3, generator=Generator().manual_seed(0), dtype=F64),)
+    steps = torch.tensor(lengths or [4] * 3)
+
+    def run(x: Tensor, *more: Tensor) -> Tensor:
+        if case.binary:  # the polynomial behind the times; it takes values between 0 and 1 where they cannot be read
+            alone = lambda x, steps: first_spike_time(x[None], steps[None])[0]  # noqa: E731
+            found: Tensor = torch.func.vmap(alone)(x, steps)
+            return found
+        return case.call(x, more[0] if more else target, lengths)
+
     given = tuple(each.clone().requires_grad_() for each in floats)
     assert torch.autograd.gradcheck(run, given)
     assert torch.autograd.gradgradcheck(run, given)
@@ -175,3 +178,49 @@ def test_large_logits(name: str) -> None:
         assert value.tolist() == pytest.approx([0.0, 2 * size])
         assert x.grad is not None
         assert x.grad[1, 0].tolist() == [1.0, -1.0, 0.0]
+
+
+def test_a_target_for_each_class() -> None:
+    steps = [[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    spikes = torch.tensor([steps], dtype=F64)
+    wanted: Any = {"correct": torch.tensor([3.0, 2.0, 1.0]), "incorrect": torch.tensor([0.0, 1.0, 2.0])}
+    for target, lengths, values in ((1, None, [16.0, 1.0, 1.0]), (0, [3], [0.0, 1.0, 1.0])):
+        assert count_mse(spikes, torch.tensor([target]), lengths, **wanted, reduction="none").tolist() == [values]
+
+
+def test_bounds_on_rates() -> None:
+    spikes = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]], dtype=F64)
+    bounds: list[tuple[Any, list[float]]] = [
+        ({"low": 0.25, "high": 1.0}, [0.0, 0.0, 0.0]),
+        ({"low": 0.5}, [0.0, 0.0625, 0.0625]),
+        ({"low": 0.0, "high": 0.25}, [0.5625, 0.0, 0.0]),
+        ({"high": 0.0}, [1.0, 0.0625, 0.0625]),
+    ]
+    for given, want in bounds:
+        assert firing_rate_penalty(spikes, **given, reduction="none").tolist() == [want]
+
+
+def test_each_step_is_the_loss_of_the_paper() -> None:
+    x, target, lamb, phi = torch.randn(2, 6, 3, generator=Generator().manual_seed(0), dtype=F64), [2, 0], 0.25, 0.5
+    want = []
+    for row, label, T in zip(x.numpy(), target, (6, 4), strict=True):
+        entropies = [np.log(np.exp(step).sum()) - step[label] for step in row[:T]]
+        want.append((1 - lamb) * np.mean(entropies) + lamb * np.mean((row[:T] - phi) ** 2))
+    got = per_step_cross_entropy(x, torch.tensor(target), [6, 4], lamb=lamb, phi=phi, reduction="none")
+    assert_close(got, torch.tensor(want, dtype=F64))
+
+
+def test_first_spikes_by_hand() -> None:
+    rows = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+    spikes = torch.tensor(rows, dtype=F64).T.expand(2, 4, 6)
+    assert first_spike_time(spikes).tolist() == [[4, 0, 2, 1, 0, 3]] * 2
+    times = first_spike_time(spikes, [4, 2])
+    assert times.tolist() == [[4, 0, 2, 1, 0, 3], [2, 0, 2, 1, 0, 2]]
+    assert torch.equal(first_spike_time(spikes.unflatten(2, (2, 3)), [4, 2]).flatten(1), times)
+    assert torch.equal(first_spike_time(spikes[..., 1], [4, 2]), times[:, 1])
+
+
+def test_a_long_sequence_is_exact() -> None:
+    spikes = torch.zeros(1, 100_000, 2)
+    spikes[0, 99_999, 0] = 1.0
+    assert first_spike_time(spikes).tolist() == [[99_999, 100_000]]

@@ -1,4 +1,4 @@
-"""The van Rossum distance: the integral itself, what the paper says of it, and long sequences."""
+"""The van Rossum distance: the integral itself, its limits, and long sequences."""
 
 import pytest
 import torch
@@ -25,24 +25,10 @@ def test_is_the_integral(tau: float) -> None:
     assert distance(a, b, tau).item() == pytest.approx(want, rel=1e-4)
 
 
-def test_one_spike_costs_a_half_wherever_it_is() -> None:
-    spikes = torch.eye(9, dtype=torch.float64)[None]
-    for tau in (1e-3, 0.5, 3.0, 1e9):
-        assert_close(distance(spikes, torch.zeros_like(spikes), tau), torch.full((1, 9), 0.5, dtype=torch.float64))
-
-
 def test_limits_of_tau() -> None:
     a, b = draw(50, 6, 0), draw(50, 6, 1)
     assert_close(distance(a, b, 1e-3), (a != b).sum(1).double() / 2)
     assert_close(distance(a, b, 1e13), (a.sum(1) - b.sum(1)).square() / 2)
-
-
-def test_symmetric_zero_and_free_to_shift() -> None:
-    a, b = draw(20, 6, 0), draw(20, 6, 1)
-    assert_close(distance(a, b, 5.0), distance(b, a, 5.0))
-    assert not distance(a, a, 5.0).any()
-    later, also = (torch.cat([torch.zeros(1, 3, 6, dtype=torch.float64), x], 1) for x in (a, b))
-    assert_close(distance(later, also, 5.0), distance(a, b, 5.0))
 
 
 @pytest.mark.parametrize("tau", [1.0, 50.0, 1e4])

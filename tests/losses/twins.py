@@ -69,7 +69,7 @@ def van_rossum_distance(x: jax.Array, target: jax.Array, *, tau: float) -> jax.A
     return jnp.einsum("i...,ij,j...->...", x - target, kernel, x - target) / 2.0
 
 
-def firing_rate_penalty(x: jax.Array, *, low: float, high: float) -> jax.Array:
+def firing_rate_penalty(x: jax.Array, *, low: float = -math.inf, high: float = math.inf) -> jax.Array:
     r = jnp.mean(x, axis=0)
     return jnp.where(r < low, (low - r) ** 2, 0.0) + jnp.where(r > high, (r - high) ** 2, 0.0)
 

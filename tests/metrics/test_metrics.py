@@ -32,6 +32,7 @@ def test_as_a_loop_over_samples(rate: float) -> None:
         by_time.append(hit([-column.index(1.0) if 1.0 in column else -length for column in columns], label))
         rates.append([sum(column) / length for column in columns])
     f64 = torch.float64
+    spikes = spikes.transpose(0, 1).contiguous().transpose(0, 1)  # steps are not one after another in memory
     assert_close(rate_accuracy(spikes, target, lengths, reduction="none"), torch.tensor(by_rate, dtype=f64))
     assert_close(first_spike_accuracy(spikes, target, lengths, reduction="none"), torch.tensor(by_time, dtype=f64))
     assert_close(firing_rate(spikes, lengths), torch.tensor(rates, dtype=f64))
@@ -46,12 +47,6 @@ def test_silent_and_firing_networks_score_chance(value: float) -> None:
     for accuracy in (rate_accuracy, first_spike_accuracy):
         assert accuracy(spikes, target).item() == 0.25
         assert accuracy(spikes, target, [1, 2, 3, 4, 5, 5, 5, 5]).item() == 0.25
-
-
-def test_the_order_of_classes_does_not_matter() -> None:
-    spikes, target, lengths = draw(0.2)
-    for accuracy in (rate_accuracy, first_spike_accuracy):
-        assert_close(accuracy(spikes.flip(2), 3 - target, lengths), accuracy(spikes, target, lengths))
 
 
 def test_spikes_beyond_the_length_do_not_count() -> None:
@@ -78,10 +73,3 @@ def test_dtypes_gradients_shapes_and_no_samples() -> None:
     for metric in (rate_accuracy, first_spike_accuracy):
         assert metric(empty, none).isnan()
         assert metric(empty, none, reduction="sum") == 0.0
-
-
-def test_steps_that_are_not_one_after_another_in_memory() -> None:
-    spikes, target, lengths = draw(0.2)
-    other = spikes.transpose(0, 1).contiguous().transpose(0, 1)
-    for accuracy in (rate_accuracy, first_spike_accuracy):
-        assert torch.equal(accuracy(other, target, lengths), accuracy(spikes, target, lengths))

@@ -1,7 +1,6 @@
 """Films: one picture a step, with the spikes of that step in it."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -62,20 +61,3 @@ def test_no_spikes_and_values_below_zero(tmp_path: Path) -> None:
     animation(torch.zeros(1, 1, 2, 2), str(tmp_path / "none.gif"))
     animation(-torch.rand(1, 2, 2, 2, requires_grad=True), tmp_path / "below.gif", dt=0.5)
     assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("spikes", "options", "message"),
-    [
-        (torch.ones(1, 2, 3), {}, r"spikes has shape \(1, 2, 3\), expected \(N, T, C, H, W\) or \(N, T, H, W\)"),
-        (torch.ones(0, 2, 3, 3), {}, "no samples"),
-        (torch.ones(1, 2, 3, 3), {"path": "film.mp4"}, "path='film.mp4', expected the name of a GIF"),
-        (torch.ones(1, 2, 3, 3), {"fps": 0}, "fps=0"),
-        (torch.ones(1, 2, 3, 3), {"sample": 1}, "sample=1"),
-        (torch.full((1, 2, 3, 3), torch.inf), {}, "NaN or infinite"),
-    ],
-)
-def test_errors_say_what_to_do(tmp_path: Path, spikes: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        animation(spikes, **{"path": tmp_path / "film.gif", **options})
-    assert not list(tmp_path.iterdir())

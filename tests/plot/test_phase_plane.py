@@ -1,7 +1,6 @@
 """Phase planes: the trajectory is that of the layer, and arrows and nullclines are those of its equation."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -123,23 +122,3 @@ def test_dtypes_and_gradients() -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         phase_plane(layer, torch.full((5,), 10.0, dtype=dtype, requires_grad=True))
     phase_plane(st.Izhikevich().double(), torch.full((5,), 10.0, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(
-    ("neuron", "x", "options", "error", "message"),
-    [
-        (st.LIF(), torch.ones(5), {}, ValueError, r"LIFState has the fields \['v'\], expected two states or more"),
-        (st.ALIF(refractory=2), torch.ones(5), {}, ValueError, "neither recurrent= nor refractory="),
-        (st.ALIF(threshold=torch.ones(3)), torch.ones(5), {}, ValueError, "for several neurons, expected those of one"),
-        (st.ALIF(), torch.ones(5, 2), {}, ValueError, r"x has shape \(5, 2\), expected \(T,\)"),
-        (st.ALIF(), torch.ones(0), {}, ValueError, r"x has shape \(0,\)"),
-        (st.ALIF(), torch.ones(5), {"states": ("v", "w")}, ValueError, r"expected two of \('v', 'a'\)"),
-        (st.ALIF(), torch.full((5,), torch.nan), {}, ValueError, "x holds NaN"),
-        (st.ALIF(), torch.ones(5).long(), {}, TypeError, r"x has dtype torch.int64.*x.float\(\)"),
-        (F.alif_step, torch.ones(5), {}, TypeError, "a step needs start="),
-        (torch.nn.Linear(1, 1), torch.ones(5), {}, TypeError, "neuron is a Linear, expected a spiking layer or a step"),
-    ],
-)
-def test_errors_say_what_to_do(neuron: Any, x: Any, options: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        phase_plane(neuron, x, **options)

@@ -44,3 +44,5 @@ def trained() -> list[dict[str, Any]]:
 
 
 Quickly = Callable[..., Page]
+# what draws a picture, and its text, by its place on the page
+Pictures = dict[str, tuple[Callable[[], Any], str]]

@@ -7,31 +7,19 @@ VOID = {"meta", "path", "image", "use", "br", "circle", "rect"}
 
 
 class Page(HTMLParser):
-    """A parsed page.
-
-    Attributes:
-        text: the page as it is.
-        headings: level and text of each, in their order.
-        sections: ids of the sections, in their order.
-        tables: by caption, the texts of the cells of each row.
-        ids: of all elements.
-        references: values of all attributes that may name a file or an address.
-        alts: what pictures are called.
-        scripts: number of scripts, images, frames and links to styles.
-        advice: the text of each box of advice.
-    """
+    """A parsed page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.text = path.read_text(encoding="utf-8")
-        self.headings: list[tuple[int, str]] = []
-        self.sections: list[str] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.alts: list[str] = []
-        self.scripts: list[str] = []
-        self.advice: list[str] = []
+        self.headings: list[tuple[int, str]] = []  # level and text
+        self.sections: list[str] = []  # ids
+        self.tables: dict[str, list[list[str]]] = {}  # by caption, the texts of the cells of each row
+        self.ids: list[str] = []  # of all elements
+        self.references: list[str] = []  # values of all attributes that may name a file or an address
+        self.alts: list[str] = []  # what pictures are called
+        self.scripts: list[str] = []  # and images, frames and links to styles
+        self.advice: list[str] = []  # the text of each box
         self._open: list[str] = []
         self._boxes: list[int] = []
         self._rows: list[list[str]] = []

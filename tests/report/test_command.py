@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from examples import train
-from spikingtorch.cli import report as report_command
 from spikingtorch.cli.report import main
-from spikingtorch.report.html import Html
 from tests.processes import python
+from tests.report.networks import Pictures
 from tests.report.reading import Page
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,12 +55,8 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(quick: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command in a folder with a module, without pictures and gradients."""
-    drawn = lambda _, key, alt: Html(f'<svg role="img" id="{key}" aria-label=""></svg>')  # noqa: E731
-    for place in ("firing_sections", "network_sections"):
-        monkeypatch.setattr(f"spikingtorch.report.{place}.inline", drawn)
-    monkeypatch.setattr("spikingtorch.report.write.check_gradients", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -84,10 +79,7 @@ def test_a_page_from_a_function(run: Run) -> None:
     assert code == 0, text
     assert "Written to report.html" in text
     assert "6 samples of 2 batches, 5 steps each" in Page(Path("report.html")).words
-
-
-def test_options_of_the_function(run: Run) -> None:
-    code, text = run("my_module:images", "--out", "mine.html")
+    code, text = run("my_module:images", "--out", "mine.html")  # with options of its own
     assert code == 0, text
     found = Page(Path("mine.html"))
     assert found.headings[0][1] == "Seven steps"
@@ -157,7 +149,6 @@ def test_help_and_usage(run: Run) -> None:
     code, text = run("--help")
     assert code == 0
     assert "FACTORY() returns (model, loader)" in text
-    assert report_command.__doc__ is not None
 
 
 @pytest.mark.long

@@ -1,7 +1,7 @@
 """The section of a report on a network in whole numbers: the integers and their certificate, or the refusal."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,8 +9,6 @@ from torch import nn
 
 import spikingtorch as st
 from spikingtorch.quantize import IntegerModel, certify, prepare_qat, to_integer
-from spikingtorch.quantize.nodes import Linear
-from spikingtorch.report import integers
 from tests.report.networks import SECTIONS, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,11 +57,10 @@ def test_a_difference_is_shown(quickly: Quickly, monkeypatch: pytest.MonkeyPatch
     def other(model: Any, x: torch.Tensor) -> Any:
         found = to_integer(model, x)
         one, two, three, four = found.nodes
-        assert isinstance(three, Linear)
-        nodes = (one, two, replace(three, weight=-three.weight), four)
+        nodes = (one, two, cast(Any, replace)(three, weight=-cast(Any, three).weight), four)
         return IntegerModel(found.input_exponent, found.input_shape, found.input_range, nodes)
 
-    monkeypatch.setattr(integers, "to_integer", other)
+    monkeypatch.setattr("spikingtorch.report.integers.to_integer", other)
     page = quickly(network(neurons()), [spikes()])
     assert '<span class="fail">The integers differ</span>: different first at 3: ' in page.text
     assert any(int(row[6]) for row in page.table("The network beside its integers")[1:])

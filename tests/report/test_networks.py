@@ -1,7 +1,7 @@
 """Reports on networks and histories of all kinds, their gradients, and what cannot be reported on."""
 
-import builtins
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +15,9 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
-from spikingtorch.plot.activity import activity_of
 from spikingtorch.report import report
-from spikingtorch.report.batches import Piece
-from spikingtorch.report.figures import whole
-from spikingtorch.report.gradients import Checked, check_gradients
-from spikingtorch.report.html import Html
 from spikingtorch.spikeio import PoissonEncoder
-from spikingtorch.watching.copies import on_copy
-from tests.report.networks import SECTIONS, Quickly, draw
+from tests.report.networks import SECTIONS, Pictures, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,6 +76,15 @@ def twinned_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
     return OwnState(u - s * u), s
 
 
+def off_step(state: OwnState, x: Tensor, *, decay: Any, surrogate: Any = F.Sigmoid()) -> Any:
+    return own_step(state, x, decay=decay, surrogate=surrogate)
+
+
+def off_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
+    """A twin that is wrong by a little."""
+    return twinned_step_twin(state, x, decay=decay * (1.0 + 1e-6))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(thr=0.1)), (6,), "It has no membrane"),
     "a readout alone": (lambda: nn.Sequential(nn.Linear(6, 4), st.LI()), (6,), "No layer returns spikes"),
@@ -104,13 +107,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(name: str, quickly: Quickly) -> None:
+def test_networks(name: str, quickly: Quickly, pictures: Pictures) -> None:
     make, shape, says = NETWORKS[name]
     torch.manual_seed(0)
     found = quickly(make(), [draw(4, 6, *shape) - 0.2])
     assert found.sections == SECTIONS
     assert says in found.words
-    assert "cannot be drawn" not in found.words
+    assert all(drawn() for drawn, _ in pictures.values())
     assert "No learning curves were given" in found.words
     assert "SpikeMonitor(model) as monitor" in found.words
     assert "Accuracy" not in found.words
@@ -123,14 +126,11 @@ def test_mode_step_double_precision_and_one_step(quickly: Quickly) -> None:
 
 
 @pytest.mark.parametrize("target", [10, 4, -1, -100])
-def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly) -> None:
+def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly, pictures: Pictures) -> None:
     net, x, y = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)), draw(4, 6, 6), torch.full((4,), target)
     found = quickly(net, [(x, y)])
     assert "Accuracy" not in found.words
-    assert "cannot be drawn" not in found.words
-    spikes = (draw(4, 6, 4) < 0.5).float()
-    drawn = whole({"1": {"spikes": spikes}}, {"1": activity_of("report", "1", spikes)}, spikes, Piece(x, y, 1))
-    titles = [ax.get_title(loc="left") for ax in drawn.axes]
+    titles = [ax.get_title(loc="left") for ax in pictures["overview"][0]().axes]
     assert any(title.startswith("output: highest") for title in titles)
     assert not any("target" in title for title in titles)
 
@@ -154,16 +154,10 @@ HISTORIES: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_histories(name: str, quickly: Quickly, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_histories(name: str, quickly: Quickly, pictures: Pictures) -> None:
     history, names = HISTORIES[name]
-    texts: list[str] = []
-
-    def noted(_: Any, key: str, alt: str) -> Html:
-        texts.append(alt)
-        return Html(f'<svg role="img" id="{key}" aria-label=""></svg>')
-
-    monkeypatch.setattr("spikingtorch.report.network_sections.inline", noted)
     quickly(nn.Sequential(nn.Linear(6, 4), st.LIF()), [draw(2, 3, 6)], history=history)
+    texts = [text for _, text in pictures.values()]
     wanted = {"1/rate": "layer 1 from 0.1 to 0.2", "1/interval": "layer 1 2 in epoch 2", "accuracy": "from 0.1 to 0.2"}
     wanted["loss"] = "loss 0.5 in epoch 2; 1 values that are NaN" if name == "gaps" else "loss from 1 to 0.5"
     for text in names:
@@ -174,61 +168,63 @@ def test_histories(name: str, quickly: Quickly, monkeypatch: pytest.MonkeyPatch)
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
-def checked(net: nn.Module, *shape: int) -> list[Checked]:
-    torch.manual_seed(0)
-    x = draw(2, 8, *(shape or (6,)))
-    return on_copy("report", st.SpikingNet(net).eval(), lambda copied: check_gradients(copied, x))
+Checked = Callable[[nn.Module], list[list[str]]]
 
 
-def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quickly: Quickly) -> None:
-    def other(state: Any, x: Any, *, decay: Any, **params: Any) -> Any:
-        return J.lif_step(state, x, decay=decay * (1.0 + 1e-6), **params)
+@pytest.fixture
+def checked(with_gradients: Quickly) -> Checked:
+    """The table of the gradients of a network: layers, step, what it is compared with, deviation, result, words."""
 
-    monkeypatch.setattr("spikingtorch.report.gradients.twin_of", lambda _: other)
-    (found,) = checked(nn.Sequential(nn.Linear(6, 4), st.LIF()))
-    assert found.passed is False
-    assert found.error is not None
-    assert 1e-10 < found.error < 1e-3
-    monkeypatch.setattr("spikingtorch.report.write.check_gradients", lambda *_: [found])
-    text = quickly(nn.Sequential(nn.Linear(6, 4), st.LIF()), [draw(2, 8, 6)]).words
+    def rows(net: nn.Module) -> list[list[str]]:
+        torch.manual_seed(0)
+        return with_gradients(net, [draw(2, 8, 6)]).table("Gradients of the steps of this network")[1:]
+
+    return rows
+
+
+def test_steps_of_ones_own(checked: Checked) -> None:
+    """They are checked beside a twin if there is one, and else by differences, which find a branch."""
+    layers = [
+        *(st.StepLayer(own_step, OwnState), st.StepLayer(cut_step, OwnState)),
+        *(
+            st.StepLayer(twinned_step, OwnState, decay=0.8, learnable="decay"),
+            st.StepLayer(off_step, OwnState, decay=0.8),
+        ),
+    ]
+    own, cut, twinned, off = checked(nn.Sequential(nn.Linear(6, 4), *layers))
+    assert (own[0], own[2], own[4]) == ("1", "finite differences", "agrees")
+    assert cut[4] == "differs"
+    assert "state.v does not follow the spike" in cut[5]
+    assert (twinned[2], twinned[4]) == ("twin in JAX", "agrees")
+    assert "decay" in twinned[5]
+    assert (off[2], off[4]) == ("twin in JAX", "differs")
+    assert 1e-10 < float(off[3]) < 1e-3
+
+
+def test_a_wrong_gradient_is_told(with_gradients: Quickly) -> None:
+    net = nn.Sequential(nn.Linear(6, 4), st.StepLayer(off_step, OwnState, decay=0.8))
+    text = with_gradients(net, [draw(2, 8, 6)]).words
     assert "1 of 1 step wrong" in text
-    assert ">differs</span>" in text
     assert "checked and right" not in text
 
 
-def test_own_steps_are_checked_by_differences_and_branches_found() -> None:
-    net = nn.Sequential(nn.Linear(6, 4), st.StepLayer(own_step, OwnState), st.StepLayer(cut_step, OwnState))
-    right, wrong = checked(net)
-    assert (right.how, right.passed, right.layers) == ("finite differences", True, ("1",))
-    assert wrong.passed is False
-    assert "state.v does not follow the spike" in wrong.words
+def test_a_silent_layer_is_driven_until_it_fires(checked: Checked) -> None:
+    (found,) = checked(nn.Sequential(nn.Linear(6, 4), st.LIF(v0=20.0, refractory=2.0)))
+    assert found[4] == "agrees"
+    assert "no neuron fired" not in found[5]
+    assert "refractory" in found[1]
 
 
-def test_a_twin_of_the_users_is_found_beside_the_step() -> None:
-    layer = st.StepLayer(twinned_step, OwnState, decay=0.8, learnable="decay")
-    (found,) = checked(nn.Sequential(nn.Linear(6, 4), layer))
-    assert (found.how, found.passed) == ("twin in JAX", True)
-    assert "decay" in found.words
-
-
-def test_a_silent_layer_is_driven_until_it_fires() -> None:
-    net = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=20.0, refractory=2.0))
-    (found,) = checked(net)
-    assert found.passed
-    assert "no neuron fired" not in found.words
-    assert "refractory" in found.step
-
-
-def test_what_was_not_checked_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = nn.Sequential(
-        nn.Linear(6, 4), st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero))
-    )
-    monkeypatch.setattr("spikingtorch.report.gradients.has_jax", lambda: False)
-    without, detached = checked(net)
-    assert (without.passed, without.how) == (None, "")
-    assert "no surrogate with a primitive" in without.words
-    assert (detached.passed, detached.how) == (None, "")
-    assert "stopped on purpose" in detached.words
+def test_what_was_not_checked_is_not_claimed(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", None)
+    layers = st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero)), Fragile()
+    without, detached = checked(nn.Sequential(nn.Linear(6, 4), *layers[:2]))
+    assert (without[2], without[4]) == (detached[2], detached[4]) == ("", "not checked")
+    assert "no surrogate with a primitive" in without[5]
+    assert "stopped on purpose" in detached[5]
+    (in_float,) = checked(layers[2])
+    assert in_float[4] == "not checked"
+    assert "does not run in double precision" in in_float[5]
 
 
 class Fragile(nn.Module):
@@ -241,48 +237,29 @@ class Fragile(nn.Module):
         return out
 
 
-def test_a_network_for_one_precision_is_not_checked() -> None:
-    (found,) = checked(Fragile())
-    assert found.passed is None
-    assert "does not run in double precision" in found.words
-
-
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 X = torch.ones(2, 3, 6)
-WRONG: dict[str, tuple[type[Exception], str, Callable[[Any, Path], Any]]] = {
-    "no batch": (ValueError, "loader gave no batch", lambda net, path: report(net, [], path)),
-    "a tensor": (TypeError, r"loader is a tensor, .*\[x\]", lambda net, path: report(net, X, path)),
-    "no loader": (TypeError, "loader is a int", lambda net, path: report(net, 3, path)),  # type: ignore[arg-type]
-    "a dict": (TypeError, "batch 1 of the loader is a dict", lambda net, path: report(net, [{"x": X}], path)),
-    "no samples": (ValueError, "which holds no samples", lambda net, path: report(net, [X[:0]], path)),
-    "no steps": (ValueError, "which holds no steps", lambda net, path: report(net, [X[:, :0]], path)),
-    "whole numbers": (ValueError, "dtype torch.int64.*pass encoder=", lambda net, path: report(net, [X.long()], path)),
-    "no time": (
-        ValueError,
-        r"x has shape \(2, 1, 7, 7\).*encoder=",
-        lambda net, path: report(net, [X.new_ones(2, 1, 7, 7)], path),
-    ),
-    "other shapes": (
-        *(ValueError, r"fails on batch 2 .* layer 0 has neurons of shape \(5,\), and had \(6,\)"),
-        lambda net, path: report(st.SpikingNet(nn.Sequential(st.IF())), [X, X[..., :5]], path),
-    ),
-    "no network": (TypeError, "expected a SpikingNet", lambda net, path: report(net.net, [X], path)),
-    "no layer": (ValueError, "has no spiking layer", lambda net, path: report(st.SpikingNet(Plain()), [X], path)),
-    "no copy": (TypeError, "cannot be copied", lambda net, path: report(st.SpikingNet(Bound()), [X], path)),
-    "no folder": (FileNotFoundError, "there is no folder", lambda net, path: report(net, [X], path / "a" / "b.html")),
-    "a folder": (IsADirectoryError, "is a folder, expected a file", lambda net, path: report(net, [X], path.parent)),
-    "batches": (ValueError, "batches=0", lambda net, path: report(net, [X], path, batches=0)),
-    "text": (TypeError, "history is a str", lambda net, path: report(net, [X], path, history="loss")),
-    "words": (TypeError, "holds 'low'", lambda net, path: report(net, [X], path, history={"loss": ["low"]})),
-    "numbers": (
-        TypeError,
-        "is a float, expected a list",
-        lambda net, path: report(net, [X], path, history={"loss": 1.0}),
-    ),
-    "triples": (TypeError, "holds a tuple for epoch 1", lambda net, path: report(net, [X], path, history=[(1, 2, 3)])),
-    "encoder": (TypeError, "encoder gave a list", lambda net, path: report(net, [X], path, encoder=lambda x: [x])),
-}
+# the loader, options of the report, the error and its message
+WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
+    ([], {}, ValueError, "loader gave no batch"),
+    (X, {}, TypeError, r"loader is a tensor, .*\[x\]"),
+    (3, {}, TypeError, "loader is a int"),
+    ([{"x": X}], {}, TypeError, "batch 1 of the loader is a dict"),
+    ([X[:0]], {}, ValueError, "which holds no samples"),
+    ([X[:, :0]], {}, ValueError, "which holds no steps"),
+    ([X.long()], {}, ValueError, "dtype torch.int64.*pass encoder="),
+    ([X.new_ones(2, 1, 7, 7)], {}, ValueError, r"x has shape \(2, 1, 7, 7\).*encoder="),
+    ([X], {"batches": 0}, ValueError, "batches=0"),
+    ([X], {"history": "loss"}, TypeError, "history is a str"),
+    ([X], {"history": {"loss": ["low"]}}, TypeError, "holds 'low'"),
+    ([X], {"history": {"loss": 1.0}}, TypeError, "is a float, expected a list"),
+    ([X], {"history": [(1, 2, 3)]}, TypeError, "holds a tuple for epoch 1"),
+    ([X], {"encoder": lambda x: [x]}, TypeError, "encoder gave a list"),
+    ([X], {"path": "a/b.html"}, FileNotFoundError, "there is no folder"),
+    ([X], {"path": "."}, IsADirectoryError, "is a folder, expected a file"),
+    ([X], {"model": nn.Sequential(st.IF())}, TypeError, "expected a SpikingNet"),
+]
 
 
 class Plain(nn.Module):
@@ -300,23 +277,29 @@ class Bound(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_errors_say_what_to_do(name: str, quick: None, tmp_path: Path) -> None:
-    kind, message, call = WRONG[name]
-    path = tmp_path / "page.html"
+WRONG += [
+    ([X], {"model": st.SpikingNet(Plain())}, ValueError, "has no spiking layer"),
+    ([X], {"model": st.SpikingNet(Bound())}, TypeError, "cannot be copied"),
+    (
+        *([X, X[..., :5]], {"model": st.SpikingNet(nn.Sequential(st.IF()))}, ValueError),
+        r"fails on batch 2 .* layer 0 has neurons of shape \(5,\), and had \(6,\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("loader", "options", "kind", "message"), WRONG)
+def test_errors_say_what_to_do(
+    loader: Any, options: Any, kind: type[Exception], message: str, quick: Pictures, tmp_path: Path
+) -> None:
+    given = {"model": st.SpikingNet(nn.Sequential(nn.Linear(6, 4), st.LIF()))} | options
+    path = tmp_path / given.pop("path", "page.html")
     with pytest.raises(kind, match=message):
-        call(st.SpikingNet(nn.Sequential(nn.Linear(6, 4), st.LIF())), path)
+        report(given.pop("model"), loader, path, **given)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **options: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name, name=name)
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    for name in {"matplotlib", *(each for each in sys.modules if each.startswith("matplotlib."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=re.escape("pip install 'spikingtorch[plot]'")):
         report(st.SpikingNet(nn.Sequential(st.IF())), [X], tmp_path / "page.html")

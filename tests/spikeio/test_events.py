@@ -42,6 +42,10 @@ def by_loop(events: Array, T: int, start: Fraction, dt: Fraction, closed: bool =
     return counts
 
 
+TIMES = [np.int32, np.uint32, np.uint64, np.dtype(">i8"), np.uint16, np.float32, np.float64]
+PLACES = [np.uint8, np.int8, np.uint16, np.int64]
+
+
 @pytest.mark.parametrize("T", [1, 2, 7, 1001])
 def test_counts_by_a_loop_over_events(T: int) -> None:
     events = recording()
@@ -61,9 +65,27 @@ def test_counts_by_a_loop_over_events(T: int) -> None:
         assert got.shape == (T, P, H, W)
         assert got.sum() == len(events)
         assert np.array_equal(got.numpy(), want)
-        assert torch.equal(io.events_to_sequence(columns(events), T, SENSOR, **options), got)
         binary = io.events_to_sequence(events, T, SENSOR, binary=True, **options)
         assert np.array_equal(binary.numpy(), np.minimum(want, 1))
+
+
+def test_events_in_any_memory() -> None:
+    events = recording()
+    before, want = events.copy(), io.events_to_sequence(events, 7, SENSOR)
+    stacked = torch.stack(columns(events), 1)  # columns that are no contiguous tensors
+    given: list[Any] = [columns(events), stacked.unbind(1), np.repeat(events, 2)[::2]]
+    for of_time, of_place in [*((t, np.int16) for t in TIMES), *((np.int64, place) for place in PLACES)]:
+        dtype = np.dtype([("t", of_time), *((name, of_place) for name in "xyp")])
+        given.append(events[[*"txyp"]].astype(dtype))
+    given.append(events.copy())
+    given[-1]["t"] += 2**61  # times that float64 cannot hold
+    for each in given:
+        assert torch.equal(io.events_to_sequence(each, 7, SENSOR), want)
+    assert np.array_equal(events, before)
+    huge = events.astype([("t", np.uint64), ("x", int), ("y", int), ("p", int)])
+    huge["t"] += 2**63
+    with pytest.raises(ValueError, match="does not fit int64"):
+        io.events_to_sequence(huge, 7, SENSOR)
 
 
 def test_borders_by_hand() -> None:
@@ -97,34 +119,6 @@ def test_times_as_floats() -> None:
     assert got.flatten().tolist() == [3, 2, 3, 2]
 
 
-def test_times_of_any_integers() -> None:
-    base = recording()
-    want = io.events_to_sequence(base, 7, SENSOR)
-    for of_time in (np.int32, np.uint32, np.uint64, np.dtype(">i8"), np.uint16):
-        for of_place in (np.uint8, np.int8, np.uint16, np.int64):
-            dtype = np.dtype([("t", of_time), ("x", of_place), ("y", of_place), ("p", of_place)])
-            assert torch.equal(
-                io.events_to_sequence(base.astype(TONIC)[["t", "x", "y", "p"]].astype(dtype), 7, SENSOR), want
-            )
-    later = base.copy()
-    later["t"] += 2**61  # a time that float64 cannot hold
-    assert torch.equal(io.events_to_sequence(later, 7, SENSOR), want)
-    huge = base.astype([("t", np.uint64), ("x", int), ("y", int), ("p", int)])
-    huge["t"] += 2**63
-    with pytest.raises(ValueError, match="does not fit int64"):
-        io.events_to_sequence(huge, 7, SENSOR)
-
-
-def test_views_and_what_is_left_alone() -> None:
-    events = recording()
-    before = events.copy()
-    doubled = np.repeat(events, 2)[::2]
-    assert torch.equal(io.events_to_sequence(doubled, 5, SENSOR), io.events_to_sequence(events, 5, SENSOR))
-    stacked = torch.stack(columns(events), 1)  # columns that are no contiguous tensors
-    assert torch.equal(io.events_to_sequence(stacked.unbind(1), 5, SENSOR), io.events_to_sequence(events, 5, SENSOR))
-    assert np.array_equal(events, before)
-
-
 def test_one_row_and_one_polarity() -> None:
     audio = np.zeros(4, np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)]))
     audio["t"], audio["x"], audio["p"] = [0, 1, 2, 3], [3, 1, 1, 0], 1
@@ -135,17 +129,6 @@ def test_one_row_and_one_polarity() -> None:
         io.events_to_sequence(audio, 2, (4, 1, 1), dt=2)
     with pytest.raises(TypeError, match=r"without \['y'\]"):
         io.events_to_sequence(audio, 2, (4, 2, 2), dt=2)
-
-
-def test_as_tonic_does() -> None:
-    transforms = pytest.importorskip("tonic.transforms")
-    events = recording()
-    events["t"] -= events["t"][0]
-    for T in (3, 8):
-        dt = int(events["t"][-1] - events["t"][0]) // T  # the width of a bin in tonic, which leaves out the rest
-        inside = events[events["t"] < T * dt]
-        want = transforms.ToFrame(sensor_size=SENSOR, n_time_bins=T)(events.copy())
-        assert np.array_equal(io.events_to_sequence(inside, T, SENSOR, dt=dt, start=0).numpy(), want)
 
 
 # --- and back -----------------------------------------------------------------------------------------------------
@@ -245,79 +228,3 @@ def test_pad_sequences_of_arrays_in_any_layout(change: Callable[[Array], Array])
     x, lengths, _ = io.pad_sequences([(array, 0)])
     assert x[0].tolist() == array.tolist()
     assert lengths.tolist() == [len(array)]
-
-
-# --- bad input ----------------------------------------------------------------------------------------------------
-
-
-def changed(name: str, i: int, value: int) -> Array:
-    events = recording(dtype=np.dtype([(each, np.int64) for each in "txyp"]))
-    events[name][i] = value
-    return events
-
-
-def to_sequence(events: Any, T: Any = 3, sensor: Any = SENSOR, **options: Any) -> Tensor:
-    return io.events_to_sequence(events, T, sensor, **options)
-
-
-GOOD = recording()
-ZERO = torch.zeros(3, dtype=torch.int64)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: to_sequence(changed("x", 7, 5)), ValueError, "event 7 has x=5, expected 0 to 4"),
-        (lambda: to_sequence(changed("y", 7, -1)), ValueError, "event 7 has y=-1, expected 0 to 3"),
-        (lambda: to_sequence(changed("p", 2, -1)), ValueError, "event 2 has p=-1, expected 0 to 1.*p > 0"),
-        (lambda: to_sequence(changed("t", 9, 5000)), ValueError, "times decrease from 5000 to .* at event 10.*argsort"),
-        (lambda: to_sequence(GOOD[:0]), ValueError, "there are no events"),
-        (lambda: to_sequence(GOOD[:1]), ValueError, "all events are at the start.*Give duration or dt"),
-        (lambda: to_sequence(GOOD, dt=1, duration=3), ValueError, "duration=3 and dt=1 both say"),
-        (lambda: to_sequence(GOOD, dt=0), ValueError, "dt=0.*above 0"),
-        (lambda: to_sequence(GOOD, dt=math.nan), ValueError, "dt=nan"),
-        (lambda: to_sequence(GOOD, duration=-1), ValueError, "duration=-1"),
-        (lambda: to_sequence(GOOD, dt="1"), TypeError, "dt is a str, expected a number"),
-        (lambda: to_sequence(GOOD, dt=10), ValueError, "the last event is at t=.*Raise nsteps or the width of a bin"),
-        (lambda: to_sequence(GOOD, start=500), ValueError, "the first event is at t=.*, before start=500"),
-        (lambda: to_sequence(GOOD, 0), ValueError, "nsteps=0"),
-        (lambda: to_sequence(GOOD, sensor=(5, 4)), ValueError, r"sensor_size=\(5, 4\), expected \(width, height"),
-        (lambda: to_sequence(GOOD, sensor=None), ValueError, "sensor_size=None, expected"),
-        (lambda: to_sequence(GOOD, sensor=(5, 0, 2)), ValueError, "sensor_size"),
-        (lambda: to_sequence(GOOD[["x", "y"]]), TypeError, r"without \['p', 't'\]"),
-        (lambda: to_sequence(np.zeros((4, 4))), TypeError, r"with the fields \(\)"),
-        (lambda: to_sequence(torch.zeros(4, 4)), TypeError, "events is a Tensor, expected a structured array"),
-        (lambda: to_sequence((ZERO, ZERO, ZERO)), TypeError, "events is a tuple"),
-        (lambda: to_sequence((ZERO, ZERO, ZERO, ZERO[:2])), ValueError, "of the same length"),
-        (
-            lambda: to_sequence((ZERO, ZERO.float(), ZERO, ZERO)),
-            TypeError,
-            "x has dtype torch.float32, expected integers",
-        ),
-        (lambda: to_sequence((ZERO.float() + math.nan, ZERO, ZERO, ZERO)), ValueError, "t holds NaN"),
-        (lambda: to_sequence((ZERO.bool(), ZERO, ZERO, ZERO)), TypeError, "t has dtype torch.bool"),
-        (lambda: io.sequence_to_events(torch.zeros(2, 3, 2, 4, 4)), ValueError, r"expected \(T, P, H, W\).*one sample"),
-        (lambda: io.sequence_to_events(np.zeros(3)), TypeError, "is a ndarray"),  # type: ignore[arg-type]
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), 0.5)), ValueError, "entries that are not counts"),
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), -1)), ValueError, "entries that are not counts"),
-        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), math.nan)), ValueError, "entries that are not counts"),
-        (lambda: io.sequence_to_events(torch.zeros(1, 1, 1, 1), dt=0), ValueError, "dt=0"),
-        (lambda: io.sequence_to_events(torch.ones(1, 1, 1, 1), dt=torch.tensor(2.0)), TypeError, "dt is a Tensor"),  # type: ignore[arg-type]
-        (lambda: io.sequence_to_events(torch.ones(3, 1, 1, 1), dt=2**62), ValueError, "too large for int64"),
-        (lambda: io.sequence_to_events(torch.ones(3, 1, 1, 1), start=-(2**64)), ValueError, "too large for int64"),
-        (lambda: io.pad_sequences([]), ValueError, "the batch is empty"),
-        (lambda: io.pad_sequences([torch.ones(3)]), TypeError, "sample 0 is a Tensor, expected a pair"),  # type: ignore[list-item]
-        (lambda: io.pad_sequences([([1, 2], 0)]), TypeError, "the sequence of sample 0 is a list"),
-        (lambda: io.pad_sequences([(torch.ones(()), 0)]), ValueError, r"sample 0 has shape \(\)"),
-        (lambda: io.pad_sequences([(torch.ones(2), 0), (torch.ones(0), 0)]), ValueError, "sample 1 .* has no steps"),
-        (
-            lambda: io.pad_sequences([(torch.ones(2, 3), 0), (torch.ones(2, 4), 0)]),
-            ValueError,
-            r"shape \(4,\), that of",
-        ),
-        (lambda: io.pad_sequences([(torch.ones(2), 0), (torch.ones(2).double(), 0)]), TypeError, "dtype torch.float64"),
-    ],
-)
-def test_bad_calls(call: Callable[[], object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()

@@ -12,8 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikingtorch import spikeio as io
-from spikingtorch.functional import IFState, by_subtraction, explain_scan, if_step, none, scan, to_zero
-from spikingtorch.functional.neurons.periodic import RegularState, regular_step
+from spikingtorch.functional import IFState, by_subtraction, if_step, none, scan, to_zero
 from spikingtorch.testing import assert_close
 
 F16, F32, F64, BF16 = torch.float16, torch.float32, torch.float64, torch.bfloat16
@@ -110,20 +109,15 @@ def test_regular_encoder_below_zero_and_above_one() -> None:
     assert torch.equal(regular(9, scale=0.25)(torch.tensor([1.6])), regular(9)(torch.tensor([0.4])))
 
 
-def test_regular_encoder_has_the_gradient_of_an_integrate_and_fire_neuron() -> None:
+@pytest.mark.parametrize("reset", [to_zero, by_subtraction])
+def test_periodic_encoders_have_the_gradient_of_an_integrate_and_fire_neuron(reset: Any) -> None:
     x = (0.02 + 0.9 * uniform(50, 3)).requires_grad_()
-    got = regular(40)(x)
-    want = scan(if_step, IFState(torch.zeros_like(x)), x.expand(40, 50, 3), params={"reset": by_subtraction})[
-        1
-    ].transpose(0, 1)
+    got = io.PeriodicEncoder(40, reset=reset)(x)
+    run = scan(if_step, IFState(torch.zeros_like(x)), x.expand(40, 50, 3), params={"reset": reset})
+    want = run[1].transpose(0, 1)
     assert torch.equal(got, want)
     cotangent = torch.randn(got.shape, dtype=F64, generator=Generator().manual_seed(1))
     assert_close(torch.autograd.grad(got, x, cotangent), torch.autograd.grad(want, x, cotangent))
-
-
-def test_regular_step_fuses() -> None:
-    told = explain_scan(regular_step, RegularState(torch.zeros(3), torch.zeros(3)), torch.rand(9, 3))
-    assert told[:2] == ("fused", "E")
 
 
 def test_periodic_encoder_takes_two_resets() -> None:
@@ -173,20 +167,6 @@ def test_latency_by_hand() -> None:
     steps = io.LatencyEncoder(4, code="logarithmic", threshold=0.001)(torch.tensor([1.0, 0.1, 0.01, 0.001, 0.0009]))
     assert [train.nonzero().flatten().tolist() for train in steps] == [[0], [1], [2], [3], []]
     assert torch.equal(io.LatencyEncoder(9, scale=0.5)(2 * x), io.LatencyEncoder(9)(x))
-
-
-def test_a_common_factor_moves_logarithmic_latencies_alike() -> None:
-    encode = io.LatencyEncoder(31, code="logarithmic", threshold=2.0**-30)
-    x = 2.0 ** -torch.arange(12.0)
-    assert torch.equal(encode(x / 8).argmax(1), encode(x).argmax(1) + 3)
-
-
-def test_latencies_of_uniform_inputs_are_uniform() -> None:
-    N, T = 40000, 11
-    counts = io.LatencyEncoder(T)(uniform(N)).sum(0)
-    # the first and the last step take half as much
-    share = torch.tensor([0.5, *[1.0] * (T - 2), 0.5], dtype=F64) / (T - 1)
-    assert ((counts - N * share).abs() <= 4 * (N * share * (1 - share)).sqrt()).all()
 
 
 # --- delta --------------------------------------------------------------------------------------------------------
@@ -246,9 +226,12 @@ def test_delta_of_images_views_and_nobody() -> None:
 )
 def test_population_by_a_loop(T: int, M: int, low: float, high: float, beta: float, dtype: torch.dtype) -> None:
     x = (low + (high - low) * uniform(40)).to(dtype).clamp(low, high)
-    encoder = io.PopulationEncoder(T, M, low, high, beta=beta)
+    encoder = io.PopulationEncoder(T, np.int64(M), low, high, beta=beta)  # type: ignore[arg-type]
     spikes, responses = encoder(x).double(), encoder.responses(x).double()
     sigma = (high - low) / (beta * (M - 2))
+    assert encoder.sigma == pytest.approx(sigma)
+    centres = [low + (2 * m - 3) / 2 * (high - low) / (M - 2) for m in range(1, M + 1)]
+    assert encoder.centres.tolist() == pytest.approx(centres)
     for n, value in enumerate(x.tolist()):
         for m in range(1, M + 1):
             centre = low + (2 * m - 3) / 2 * (high - low) / (M - 2)
@@ -259,25 +242,6 @@ def test_population_by_a_loop(T: int, M: int, low: float, high: float, beta: flo
                 assert train.sum() == (g >= 0.1)
             if train.any():
                 assert abs(int(train.argmax()) - (T - 1) * (1 - g) / 0.9) <= 0.5 + 1e-2
-
-
-def test_population_takes_a_number_of_neurons_of_numpy() -> None:
-    encoder = io.PopulationEncoder(5, np.int64(4))  # type: ignore[arg-type]
-    assert encoder(torch.rand(2, 3)).shape == (2, 5, 3, 4)
-
-
-def test_population_has_the_times_of_its_source() -> None:
-    """Ten times the lack of response, rounded; those above nine do not fire."""
-    x = uniform(500)
-    encoder = io.PopulationEncoder(10, 8)
-    times = (10 * (1 - encoder.responses(x))).round()
-    spikes = encoder(x)
-    # the source rounds first and drops then, so that it keeps times between 9 and 9.5
-    fires = spikes.any(1)
-    assert torch.equal(spikes.argmax(1)[fires], times[fires].long())
-    assert torch.equal(fires, encoder.responses(x) >= 0.1)
-    assert encoder.sigma == pytest.approx(1 / 9)
-    assert encoder.centres.tolist() == pytest.approx([(2 * m - 3) / 12 for m in range(1, 9)])
 
 
 def test_responses_differentiate() -> None:
@@ -300,56 +264,6 @@ def test_gradients_are_refused(make: Callable[[int], nn.Module]) -> None:
         assert torch.equal(make(4)(x), make(4)(ONE_HALF))
 
 
-@every_encoder
-@pytest.mark.parametrize(
-    ("x", "error", "message"),
-    [
-        (torch.ones(2, 3, dtype=torch.uint8), TypeError, r"x has dtype torch\.uint8.*x\.float\(\)"),
-        (torch.ones(2, 3, dtype=torch.bool), TypeError, r"x has dtype torch\.bool"),
-        (torch.tensor([[torch.nan]]), ValueError, "x holds NaN or infinite values"),
-        (torch.tensor([[torch.inf]]), ValueError, "x holds NaN or infinite values"),
-        (torch.tensor(0.5), ValueError, r"x has shape \(\), expected \(N, \.\.\.\): a batch"),
-        ([0.5], TypeError, r"x is a list, expected a torch\.Tensor"),
-    ],
-)
-def test_bad_batches(
-    make: Callable[[int], Any], more: tuple[int, ...], x: Any, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        make(4)(x)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: io.LatencyEncoder(0), ValueError, "LatencyEncoder: nsteps=0"),
-        (lambda: io.LatencyEncoder(4, math.nan), ValueError, "LatencyEncoder: scale=nan"),
-        (lambda: io.LatencyEncoder(4, code="log"), ValueError, "code='log' is not one of 'linear', 'logarithmic'"),  # type: ignore[arg-type]
-        (lambda: io.LatencyEncoder(4, threshold=-0.1), ValueError, "threshold=-0.1.*at least 0"),
-        (lambda: io.LatencyEncoder(4, threshold=1.0), ValueError, "threshold=1.0, expected a value below 1"),
-        (lambda: io.LatencyEncoder(4, code="logarithmic", threshold=0.0), ValueError, "threshold=0.0.*above 0"),
-        (lambda: io.LatencyEncoder(4, threshold=torch.tensor(0.1)), TypeError, "threshold is a Tensor"),  # type: ignore[arg-type]
-        (lambda: io.DeltaEncoder(0.0), ValueError, "DeltaEncoder: threshold=0.0, expected a finite value above 0"),
-        (lambda: io.DeltaEncoder(torch.ones(1)), TypeError, "DeltaEncoder: threshold is a Tensor"),  # type: ignore[arg-type]
-        (lambda: io.DeltaEncoder(1.0)(torch.ones(3)), ValueError, r"shape \(3,\), expected \(N, T, \.\.\.\)"),
-        (lambda: io.DeltaEncoder(1.0)(torch.ones(3, 0, 1)), ValueError, "has no steps"),
-        (lambda: io.DeltaEncoder(1.0)(torch.full((1, 2, 1), torch.nan)), ValueError, "x holds NaN"),
-        (lambda: io.DeltaEncoder(1.0)(torch.ones(1, 2, 1).int()), TypeError, "dtype torch.int32"),
-        (lambda: io.DeltaEncoder(1.0)(torch.ones(1, 2, 1).requires_grad_()), ValueError, "x requires a gradient"),
-        (lambda: io.PopulationEncoder(4, 2), ValueError, "neurons=2, expected a whole number of 3 or more"),
-        (lambda: io.PopulationEncoder(4, 2.5), ValueError, "neurons=2.5"),  # type: ignore[arg-type]
-        (lambda: io.PopulationEncoder(4, 5, 1.0, 1.0), ValueError, "expected low below high"),
-        (lambda: io.PopulationEncoder(4, 5, beta=0.0), ValueError, "beta=0.0.*above 0"),
-        (lambda: io.PopulationEncoder(4, 5, low=math.inf), ValueError, "low=inf"),
-        (lambda: io.PopulationEncoder(4, 5, high=torch.ones(1)), TypeError, "high is a Tensor"),  # type: ignore[arg-type]
-        (lambda: io.PopulationEncoder(4, 5, threshold=2.0), ValueError, "threshold=2.0"),
-    ],
-)
-def test_bad_calls(call: Callable[[], object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()
-
-
 def test_inputs_beyond_the_range_get_a_warning() -> None:
     with pytest.warns(UserWarning, match="LatencyEncoder: inputs reach 255, and all above 1 spike at step 0") as caught:
         assert io.LatencyEncoder.forward(io.LatencyEncoder(4), torch.tensor([255.0]))[0].tolist() == [1, 0, 0, 0]
@@ -357,9 +271,3 @@ def test_inputs_beyond_the_range_get_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"inputs reach from -1 to 0\.5, outside of the range from low=0 to high=1"):
         spikes = io.PopulationEncoder(4, 5)(torch.tensor([-1.0, 0.5]))
     assert spikes[0].sum() == 0
-
-
-def test_every_name_of_the_older_package_is_where_it_was() -> None:
-    encoders = {"ConstantEncoder", "PeriodicEncoder", "Poisson2D", "PoissonEncoder", "RateDecoder", "SumDecoder"}
-    assert {*io.__all__} >= encoders | {"markov_spikes", "poisson_spikes", "poisson_spikes2d"}
-    assert io.poisson_spikes(torch.rand(4, 3), 7, 0.5).shape == (4, 7, 3)

@@ -1,4 +1,4 @@
-"""A network to watch, its inputs, and its spikes counted in loops."""
+"""Networks to watch, their inputs, and spikes counted in loops."""
 
 import math
 from itertools import pairwise
@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch.verification.cases import CASES
+
+# what may be recorded of a layer that fires, and the steps that tell of their threshold
+ALL = ("spikes", "v", "u", "threshold")
+FIRING = {case.step for case in CASES if case.spikes}
 
 
 class Net(nn.Module):
@@ -17,6 +22,20 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         out: Tensor = self.li(self.l1(3 * self.f(x), init), init)
+        return out
+
+
+class Deep(nn.Module):
+    """An adaptive threshold, a neuron that rests, and a readout that does not fire."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.g = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.l1, self.l2, self.li = st.ALIF(tau=4.0), st.LIF(refractory=2, learnable=True), st.LI()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l2(self.g(self.l1(self.f(x), init)), init)
+        out: Tensor = self.li(h, init)
         return out
 
 

@@ -1,30 +1,33 @@
 """Records of what happens in the layers of a network: beside a loop by hand, and the network computes the same."""
 
 import copy
-import warnings
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import explain
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.case import Case
 from spikingtorch.verification.cases import CASES
 from tests.fold_nets import states
-from tests.watching.recorded import ALL, Net
+from tests.folded_layer import draw, over_time
+from tests.nets_that_step import Two
+from tests.watching.networks import ALL, FIRING, UP_TO, Breaks, Deep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def net() -> Net:
+def net() -> Deep:
     torch.manual_seed(0)
-    return Net().double()
+    return Deep().double()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def close(got: Tensor, want: Tensor) -> None:
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-def by_hand(net: Net, x: Tensor) -> dict[str, list[Tensor]]:
+def by_hand(net: Deep, x: Tensor) -> dict[str, list[Tensor]]:
     """Return membranes and spikes of the first layer, read after each step."""
     net = copy.deepcopy(net)
     found: dict[str, list[Tensor]] = {"v": [], "spikes": []}
@@ -48,8 +51,11 @@ def by_hand(net: Net, x: Tensor) -> dict[str, list[Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
-def test_records(net: Net, x: Tensor, options: Any) -> None:
+in_every_mode = pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
+
+
+@in_every_mode
+def test_records(net: Deep, x: Tensor, options: Any) -> None:
     model = st.SpikingNet(net, **options)
     want = model(x)
     recording = st.record(model, x, ALL)
@@ -99,7 +105,7 @@ def test_at_rest_without_a_membrane_u_is_not_known(backend: Any) -> None:
         F.scan(asked, state, x, params=params, backend="loop")
 
 
-def test_explain_says_the_same(net: Net, x: Tensor) -> None:
+def test_explain_says_the_same(net: Deep, x: Tensor) -> None:
     model = st.SpikingNet(net)
     before = model.explain(x)
     st.record(model, x, ALL)
@@ -109,44 +115,28 @@ def test_explain_says_the_same(net: Net, x: Tensor) -> None:
     assert F.explain_scan(step, state, torch.ones(5, 4), params={"decay": 0.9}).backend == "fused"
 
 
-@pytest.mark.parametrize("steps", [slice(3, 20, 4), slice(5, None), slice(18, 90), slice(0), slice(None, None, 3)])
-@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
-def test_some_steps_and_neurons(net: Net, x: Tensor, steps: slice, options: Any) -> None:
-    want = st.record(st.SpikingNet(net), x, "v")["l1"]["v"]
-    model = st.SpikingNet(net, **options)
-    close(st.record(model, x, "v", steps=steps)["l1"]["v"], want[:, steps])
-    some = st.record(model, x, "v", steps=steps, neurons={"l1": slice(2, 5)}, layers=["l1", "l2"])
-    assert list(some) == ["l1", "l2"]
-    close(some["l1"]["v"], want[:, steps, 2:5])
-    assert some["l2"]["v"].shape[2:] == (4,)
+STEPS = [slice(None), slice(3, 20, 4), slice(5, None), slice(18, 90), slice(0), slice(None, None, 3)]
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
-def test_lengths(net: Net, x: Tensor, options: Any) -> None:
-    whole, lengths = st.record(st.SpikingNet(net), x, ALL), torch.tensor([20, 7, 1])
-    padded = st.record(st.SpikingNet(net, **options), x, ALL, lengths=lengths)
-    for layer in whole:
-        for name, record in whole[layer].items():
-            for sample, length in enumerate(lengths.tolist()):
-                close(padded[layer][name][sample, :length], record[sample, :length])
-                assert not padded[layer][name][sample, length:].any()
+@in_every_mode
+@pytest.mark.parametrize("lengths", [None, [20, 7, 1], [7, 3, 1]], ids=str)
+def test_some_steps_and_neurons_of_padded_sequences(net: Deep, x: Tensor, options: Any, lengths: Any) -> None:
+    """Records are as long as the padded batch, and zero in the padding."""
+    whole, model = st.record(st.SpikingNet(net), x, ALL), st.SpikingNet(net, **options)
+    counts = torch.arange(20) < torch.tensor(lengths or [20] * 3)[:, None]
+    for steps in STEPS:
+        found = st.record(model, x, ALL, steps=steps, lengths=lengths)
+        for layer, records in whole.items():
+            for name, record in records.items():
+                close(found[layer][name], (record * counts[..., None])[:, steps])
+        assert torch.equal(found["li"]["spikes"], found.out[:, steps])
+        some = st.record(model, x, "v", steps=steps, neurons={"l1": slice(2, 5)}, layers=["l1", "l2"], lengths=lengths)
+        assert list(some) == ["l1", "l2"]
+        assert torch.equal(some["l1"]["v"], found["l1"]["v"][..., 2:5])
+        assert torch.equal(some["l2"]["v"], found["l2"]["v"])
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 3}], ids=str)
-@pytest.mark.parametrize("steps", [None, slice(2, 17, 3), slice(9, None), slice(0)])
-def test_records_are_as_long_as_the_padded_batch(net: Net, x: Tensor, steps: Any, options: Any) -> None:
-    lengths, model = [7, 3, 1], st.SpikingNet(net, **options)
-    want = torch.zeros(3, 20, 8, dtype=x.dtype)
-    want[:, :7] = st.record(model, x[:, :7], "v", lengths=lengths)["l1"]["v"].detach()
-    found = st.record(model, x, ("spikes", "v"), steps=steps, lengths=lengths)
-    assert torch.equal(found["l1"]["v"], want[:, steps or slice(None)])
-    assert torch.equal(found["li"]["spikes"], found.out[:, steps or slice(None)])
-    if steps is None:
-        with pytest.raises(MemoryError, match="the records of"):
-            st.record(model, x, "v", lengths=lengths, limit=3 * 20 * (8 + 4 + 4) * 8 - 1)
-
-
-def test_a_loss_on_a_membrane(net: Net, x: Tensor) -> None:
+def test_a_loss_on_a_membrane(net: Deep, x: Tensor) -> None:
     found = []
     for options in ({}, {"mode": "step"}):
         model = st.SpikingNet(copy.deepcopy(net), **options)  # type: ignore[arg-type]
@@ -210,18 +200,14 @@ def gradients(out: Tensor, model: st.SpikingNet) -> tuple[Tensor, ...]:
     return torch.autograd.grad(out, list(model.parameters()), pull, materialize_grads=True)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_recurrent(kind: str, x: Tensor) -> None:
     """It stays fused: no bit of outputs, states and gradients changes, and nobody is warned of the loop."""
     plain, model = recurrent(kind), recurrent(kind)
     last = str(len(model.net) - 1)  # type: ignore[arg-type]
-    for given in (x, x.flip(0), x[:1]):
-        want = plain(given)
-        explain._warn_once.cache_clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            recording = st.record(model, given, (*ALL, "s"))
+    for given, lengths in ((x, None), (x.flip(0), None), (x[:1], None), (x, [20, 7, 1])):
+        want = plain(given, lengths=lengths)
+        recording = st.record(model, given, (*ALL, "s"), lengths=lengths)
         records = recording[last]
         assert torch.equal(recording.out, want)
         assert torch.equal(records["spikes"], want)
@@ -229,8 +215,10 @@ def test_recurrent(kind: str, x: Tensor) -> None:
         assert all(map(torch.equal, states(model).values(), states(plain).values()))
         assert all(map(torch.equal, gradients(recording.out, model), gradients(want, plain)))
         assert want.any()
+        for record in records.values():
+            assert not any(record[k, length:].any() for k, length in enumerate(lengths or []))
         fires = records["u"] >= records["threshold"]
-        assert torch.equal(fires, want > 0) or kind == "dense, resting"
+        assert lengths or torch.equal(fires, want > 0) or kind == "dense, resting"
 
 
 @pytest.mark.sampled
@@ -249,22 +237,7 @@ def test_recurrent_is_step_by_step(kind: str, options: Any, x: Tensor) -> None:
         assert_close(found[0], found[1])
 
 
-def test_padded_records_have_the_bits_of_padded_outputs(x: Tensor) -> None:
-    lengths = torch.tensor([20, 7, 1])
-    for kind in RECURRENT:
-        plain, model = recurrent(kind), recurrent(kind)
-        want = plain(x, lengths=lengths)
-        explain._warn_once.cache_clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # that it ran on the Python loop
-            recording = st.record(model, x, ALL, lengths=lengths)
-        assert torch.equal(recording.out, want)
-        assert all(map(torch.equal, gradients(recording.out, model), gradients(want, plain)))
-        for record in recording[str(len(model.net) - 1)].values():  # type: ignore[arg-type]
-            assert not any(record[k, length:].any() for k, length in enumerate(lengths.tolist()))
-
-
-def test_refusals(net: Net, x: Tensor) -> None:
+def test_refusals(net: Deep, x: Tensor) -> None:
     model = st.SpikingNet(net)
     wrong: list[tuple[type[Exception], str, Any]] = [
         (ValueError, "no layer has 'w'", lambda: st.record(model, x, "w")),
@@ -275,6 +248,10 @@ def test_refusals(net: Net, x: Tensor) -> None:
         ),
         (ValueError, "pass a list", lambda: st.record(model, x, layers="l1")),
         (MemoryError, "records of l1 take 0.00768 MB", lambda: st.record(model, x, ("v", "u"), limit=7000)),
+        (
+            *(MemoryError, "the records of"),
+            lambda: st.record(model, x, "v", lengths=[7, 3, 1], limit=3 * 20 * (8 + 4 + 4) * 8 - 1),
+        ),
         (ValueError, "li_step has no state 'u'", lambda: st.record(model, x, "u", layers=["li"])),
         (ValueError, "from the end", lambda: st.record(model, x, steps=slice(-3, None))),
         (TypeError, "expected a slice", lambda: st.record(model, x, steps=3)),  # type: ignore[arg-type]
@@ -284,7 +261,107 @@ def test_refusals(net: Net, x: Tensor) -> None:
     for kind, text, call in wrong:
         with pytest.raises(kind, match=text):
             call()
-        assert all(layer._recorder is None for layer in (net.l1, net.l2, net.li))
-    assert torch.equal(model(x), want)
+        assert torch.equal(model(x), want)
+        assert torch.equal(st.record(model, x).out, want)
     with pytest.raises(KeyError, match="no layer 'a' was recorded; there are 'l1'"):
         st.record(model, x, layers=["l1"])["a"]
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fold_that_fails_is_recorded_once(x: Tensor) -> None:
+    net = nn.Sequential(nn.Linear(6, 8), st.ALIF(tau=4.0), Breaks(40), st.LI()).double()
+    model = st.SpikingNet(net, fold_rules=UP_TO)
+    assert model.explain(x).mode == "fold"
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="runs step by step"):
+        recording = st.record(model, x, "v", limit=2 * 3 * 20 * 8 * 8)  # bytes, and not those of the fold on top
+    assert recording["1"]["v"].shape == (3, 20, 8)
+
+
+def test_records_are_of_the_call_that_asks() -> None:
+    """Another thread's call that runs when somebody asks for records, and the records of two threads at once."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not go_on.is_set() and threading.current_thread() is first:
+                inside.set()
+                go_on.wait(10)
+            return x
+
+    found: dict[str, torch.Size] = {}
+
+    def ask(name: str) -> None:
+        found[name] = st.record(model, torch.ones(2, 3, 4), name)["1"][name].shape
+
+    model = st.SpikingNet(nn.Sequential(Waits(), st.LIF()), mode="fold", warn_silent=False)
+    first = threading.Thread(target=model, args=(torch.ones(2, 3, 4),))
+    asking = [threading.Thread(target=ask, args=(name,)) for name in ("spikes", "v")]
+    first.start()
+    assert inside.wait(10)
+    for thread in asking:
+        thread.start()
+    time.sleep(0.2)
+    go_on.set()
+    for thread in (first, *asking):
+        thread.join()
+    assert found == {"spikes": (2, 3, 4), "v": (2, 3, 4)}
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 7, 1]], ids=str)
+def test_records_of_half_precision(lengths: Any) -> None:
+    x, found = torch.rand(3, 20, 4, generator=torch.Generator().manual_seed(0)).bfloat16(), []
+    mode: Any
+    for mode in ("auto", "step"):
+        model = st.SpikingNet(nn.Sequential(st.LIF(v0=0.3)).bfloat16(), mode=mode)
+        found.append(dict(st.record(model, x, ALL, lengths=lengths)["0"]))
+    assert {name: record.dtype for name, record in found[0].items()} == dict.fromkeys(ALL, torch.bfloat16)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in ALL)
+
+
+def test_steps_of_your_own() -> None:
+    def fires(state: F.LIFState, x: Tensor, *, threshold: Any, surrogate: Any) -> Any:
+        v, out, _, _ = F.fire(0.5 * state.v + x, threshold, surrogate, F.to_zero)
+        return F.LIFState(v), out
+
+    def hides(state: F.LIFState, x: Tensor) -> Any:
+        u = 0.5 * state.v + x
+        s = (u >= 1.0).to(u.dtype)
+        return F.LIFState(u * (1 - s)), s
+
+    xs, rest = torch.rand(9, 5), F.LIFState(torch.zeros(5))
+    params = {"threshold": 0.6, "surrogate": F.Strict(F.Arctan())}
+    step: Any = F.recorded(fires, "u", "threshold")
+    spikes, records = F.scan(step, rest, xs, params=params)[1]
+    assert torch.equal(spikes > 0, records["u"] > records["threshold"])
+    assert records["threshold"].unique().tolist() == [pytest.approx(0.6)]
+    hidden: Any = F.recorded(hides, "u")
+    with pytest.raises(ValueError, match=r"hides has no state 'u'; it has v\. .*functional\.fire"):
+        F.scan(hidden, rest, xs)
+    with pytest.raises(TypeError, match=r"expected names of records"):
+        F.recorded(hides)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("mode", ["step", "fold"])
+def test_records_have_memory_of_their_own(layer: st.StepLayer, mode: Any) -> None:
+    """Neither another record, nor what the layer gives out or goes on from: whoever has one may write on it."""
+    x, model = draw(0), over_time(layer, mode=mode)
+    with torch.no_grad():
+        model(x)
+        fields = [name for name, value in layer.state._asdict().items() if isinstance(value, Tensor)]
+        records = ("spikes", *fields, *(ALL[2:] if layer.step in FIRING else ()))
+        recording = st.record(model, x, records)
+        assert recording["layer"].keys() == {*records}
+    found = [recording.out, *recording["layer"].values(), *pytree.tree_leaves(layer.state)]
+    places = [each.untyped_storage().data_ptr() for each in found if isinstance(each, Tensor) and each.numel()]
+    assert len({*places}) == len(places)
+
+
+@pytest.mark.parametrize("call", [st.record, st.summary, lambda model, x: model(x)], ids=["record", "summary", "call"])
+def test_a_warning_points_at_the_line_that_has_called_the_library(call: Any) -> None:
+    model = st.SpikingNet(Two(lambda net, x, init: 2 * x if x.sum() > 0 else x), 3)
+    with pytest.warns(RuntimeWarning, match="step by step") as caught:
+        call(model, torch.rand(2, 9, 4))
+    assert [each.filename for each in caught] == [__file__]

@@ -1,4 +1,4 @@
-"""Weights: every value is where it belongs, in colours that are even around zero."""
+"""Surrogates and weights: phi' of each docstring by finite differences of phi; and each value where it belongs."""
 
 from typing import Any
 
@@ -7,8 +7,59 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch.plot import weights
-from tests.plot.drawn import pixels
+from spikingtorch import functional as F
+from spikingtorch.plot import surrogates, weights
+from tests.plot.drawn import labels, pixels, xs, ys
+
+ALL: list[Any] = [
+    F.Sigmoid(),
+    F.FastSigmoid(),
+    F.Arctan(),
+    F.Triangular(),
+    F.Gaussian(),
+    F.Erf(),
+    F.PiecewiseExponential(),
+    F.StraightThrough(),
+    F.FromPrimitive(torch.tanh),
+]
+
+
+@pytest.mark.parametrize("surrogate", ALL, ids=lambda surrogate: type(surrogate).__name__)
+def test_the_curve_is_the_derivative_of_the_primitive(surrogate: Any) -> None:
+    ax = surrogates(surrogate, threshold=0.5)
+    step, curve = ax.lines[:2]
+    x = torch.as_tensor(xs(curve))
+    np.testing.assert_array_equal(ys(step), (x >= 0.5).double())
+    u, h = x - 0.5, 1e-6
+    slope = (surrogate.primitive(u + h) - surrogate.primitive(u - h)) / (2 * h)
+    np.testing.assert_allclose(ys(curve), slope, atol=1e-5)
+    # a point at the threshold itself, where the derivative has its peak
+    assert 0.5 in x.tolist()
+
+
+def test_all_in_one_picture() -> None:
+    ax = surrogates(ALL)
+    assert labels(ax)[:3] == ["spike", "Sigmoid(beta=5)", "FastSigmoid(beta=10)"]
+    assert labels(ax)[-1] == "FromPrimitive(tanh)"
+    assert len({line.get_color() for line in ax.lines[1:-1]}) == len(ALL)
+    pixels(ax)
+
+
+def test_other_spike_functions_show_their_output() -> None:
+    ax = surrogates([F.Strict(), F.Ternary(), F.Graded()], width=3.0)
+    outs = [ys(line) for line in ax.lines if line.get_linestyle() == "--"]
+    assert len(outs) == 2  # Strict is the plain step
+    assert set(outs[0].tolist()) == {-1.0, 0.0, 1.0}
+    assert outs[1].max() == pytest.approx(4.0)
+
+
+def test_gradients_are_drawn_where_they_are_switched_off() -> None:
+    with torch.no_grad():
+        curve = ys(surrogates(F.Sigmoid(beta=torch.tensor(4.0, requires_grad=True))).lines[1])
+    assert curve.max() == pytest.approx(1.0)
+
+
+# --- weights ------------------------------------------------------------------------------------------------------
 
 
 def draw(*shape: int) -> Tensor:
@@ -72,20 +123,3 @@ def test_weights_of_zero_are_counted() -> None:
     for shape in ((2, 2), (1, 1, 2, 2), (4,)):
         pixels(weights(torch.zeros(shape)))
     assert weights(draw(3, 3), kind="histogram").get_title() == "9 weights"
-
-
-@pytest.mark.parametrize(
-    ("weight", "options", "error", "message"),
-    [
-        (torch.ones(3), {"kind": "image"}, ValueError, r"kind='image' needs 2 axes, and weight has shape \(3,\)"),
-        (torch.ones(3, 3), {"kind": "kernels"}, ValueError, "needs 4 axes"),
-        (torch.ones(3, 3), {"kind": "violin"}, ValueError, "kind='violin', expected 'histogram', 'image' or 'kernels'"),
-        (torch.ones(0, 3), {}, ValueError, "nothing in it to draw"),
-        (torch.full((2, 2), torch.nan), {}, ValueError, "weight holds NaN"),
-        (torch.ones(2, 1, 3, 3), {"most": 0}, ValueError, "most=0"),
-        ([1.0], {}, TypeError, "weight is a list"),
-    ],
-)
-def test_errors_say_what_to_do(weight: Any, options: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        weights(weight, **options)

@@ -1,4 +1,7 @@
-"""Draw the pictures of docs/plots.md from the code above each of them: ``python -m tests.plot.pictures``."""
+"""Draw the pictures of docs/plots.md from the code above each of them.
+
+From the root: ``PYTHONPATH=. python docs/_site/plot_pictures.py``.
+"""
 
 import argparse
 import doctest
@@ -11,7 +14,7 @@ import torch
 
 from examples.pictures import save
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1]
 PICTURE = re.compile(r"!\[[^\]]*\]\((images/plots/[a-z_]+\.(?:png|gif))\)")
 
 

@@ -1,4 +1,7 @@
-"""Draw the picture of docs/report.md with a Chromium on the PATH: ``python -m tests.report.picture``."""
+"""Draw the picture of docs/report.md with a Chromium on the PATH.
+
+From the root: ``PYTHONPATH=. python docs/_site/report_picture.py``.
+"""
 
 import argparse
 import shutil
@@ -19,7 +22,7 @@ from spikingtorch import LIF, SpikeMonitor, SpikingNet
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "report.png"
+PICTURE = Path(__file__).parents[1] / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1540, 950)
 # the page on a wide screen, and beside it on a phone in the dark
@@ -39,6 +42,7 @@ class Digits(nn.Module):
         self.l3, self.sl3, self.l4, self.out = nn.Linear(400, 64), LIF(tau=4.0), nn.Linear(64, 10), LIF(tau=4.0)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
+        """Return the spikes of the last layer at a step."""
         x = self.sl1(self.norm1(self.conv1(x)), init)
         x = self.sl2(self.norm2(self.conv2(x)), init)
         out: Tensor = self.out(self.l4(self.sl3(self.l3(x.flatten(1)), init)), init)
