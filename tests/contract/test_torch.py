@@ -23,9 +23,9 @@ MODES: Any = ("auto", "step", "fold")
 
 @pytest.fixture
 def _fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     yield
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 # --- torch.compile and torch.export -----------------------------------------------------------------------------------

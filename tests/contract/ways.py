@@ -299,6 +299,17 @@ def begun_in(mode: Callable[[], Any]) -> Run:
     return run
 
 
+def as_function(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Call a network as a pure function, which leaves the model alone, and set the state that it returns."""
+    state, outs = None, []
+    for part in x.split(MIDDLE, 1):
+        state, _, out = st.run(model, state, part)
+        outs.append(out)
+        assert model.get_state() == {}
+    model.set_state(state)
+    return torch.cat(outs, 1), model
+
+
 def ended_in_transform(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     """Put a transform between two sequences, after which the next one starts at rest."""
     model(draw(8))
@@ -375,6 +386,7 @@ WAYS: dict[str, Way] = {
     "subclass": Way("a tensor of the user's own class", looking(subclassed), (MIDDLE,)),
     "saved otherwise": Way("hooks on saved tensors", within(laid_out_otherwise)),
     "saved on the CPU": Way("and torch's own", within(torch.autograd.graph.save_on_cpu)),
+    "a function": Way("run takes and returns the state, with its graph", as_function, options={"carry_graph": True}),
     "begun elsewhere": Way("a stream whose thread has ended", begun_elsewhere, (MIDDLE,)),
     "elsewhere": Way("all in a thread that has ended", wholly_elsewhere, (MIDDLE,)),
     "no_grad": Way("a stream that was begun without a graph", begun_in(torch.no_grad), (MIDDLE,), since=MIDDLE),

@@ -245,6 +245,17 @@ HISTORIES: dict[str, History] = {
     "many samples": History(st.IF, x=lambda k: draw(k, 4096, 5, 2), wanted=lambda k: False, calls=3),
     "many neurons": History(st.IF, x=lambda k: draw(k, 2, 5, 300), wanted=lambda k: False, calls=3),
     "tracked activity": History(lambda: st.BioLIF(0.5, 0.1, track_act=True)),
+    **{
+        f"refractory {kind.__name__}, {period}": History(
+            lambda kind=kind, period=period: kind(  # type: ignore[misc]
+                refractory=torch.arange(M).double() if period == "each" else 2.0, learnable="tau"
+            ).double(),
+            x=lambda k: 4.0 * draw(k, N, 4 * T, M),
+            calls=3,
+        )
+        for kind in (st.LIF, st.CubaLIF, st.AdEx)
+        for period in ("one", "each")
+    },
     "own rest": History(lambda: sub(Rests)),
     "own start": History(lambda: sub(Starts)),
     "own parameters": History(lambda: sub(Halves), lambda layer, k: put("share", 0.5 + 0.05 * k)(layer)),
