@@ -105,11 +105,6 @@ def folds(model: st.SpikingNet, x: Tensor, cotangent: Tensor | None = None) -> N
         assert_close(*pair)
 
 
-def gradients(found: dict[str, Tensor]) -> list[Tensor]:
-    """Return the gradients among results, that of x first."""
-    return [each for name, each in found.items() if name.startswith("d ")]
-
-
 def agrees(model: st.SpikingNet, x: Tensor, took: Took, cotangent: Tensor | None = None) -> bool:
     """Assert that folded is step by step, and say whether a scan was repeated."""
     before = took.scans

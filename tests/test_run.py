@@ -66,11 +66,8 @@ def test_it_computes_what_the_model_does_and_leaves_the_model_as_it_is(name: str
     assert_close((out, buffers), (out, dict(twin.named_buffers())))
 
 
-@pytest.mark.parametrize("options", [{"time_chunk": 4}, {"carry_graph": True}, {"batch_first": False}], ids=str)
-def test_options_of_the_model_hold(options: dict[str, Any]) -> None:
-    model, x = made("two", **options), inputs()
-    x = x if model.batch_first else x.transpose(0, 1)
-    lengths = [T, 5, 8]
+def test_options_of_the_model_and_lengths_hold() -> None:
+    model, x, lengths = made("two", time_chunk=4, batch_first=False), inputs().transpose(0, 1), [T, 5, 8]
     state, _, out = st.run(model, None, x, lengths=lengths)
     assert_close(out, model(x, lengths=lengths))
     assert_close(state, model.get_state())

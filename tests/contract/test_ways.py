@@ -33,7 +33,6 @@ EXCEPT = {
     ("handed", "by hand"): "its blocks are to be handed init",
     ("handed", "by hand before"): "its blocks are to be handed init",
     ("a step within", "a function"): "run keeps the graph of the inner stream, which a call of the inner network cuts",
-    ("a step within", "run again, reentrant"): "the inner network goes on from a state",
     ("a step within", "reentrant"): "the inner network goes on from a state",
     ("a step within", "reentrant, late"): "the inner network goes on from a state",
     ("a step within", "transformed"): "the inner network goes on from a state",
