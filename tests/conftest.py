@@ -18,7 +18,7 @@ import pytest
 import spikingtorch as st
 from tests.caches import forget
 from tests.every_layer import LAYERS
-from tests.folded_layer import Took, draw, learning, over_time, repeat
+from tests.folded_layer import Took
 from tests.torch_threads import on_threads
 
 # make test runs one in so many cases of a long table, and make test-long one in so many of the others
@@ -68,13 +68,3 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def took(monkeypatch: pytest.MonkeyPatch) -> Took:
     """How many scans of layers were repetitions."""
     return Took(monkeypatch)
-
-
-@pytest.fixture
-def model(took: Took) -> st.SpikingNet:
-    """A layer over time that has come to repeat its scan, with gradients and without."""
-    found = over_time(learning())
-    repeat(found, took)
-    repeat(found, took, draw)
-    took.scans = took.trains = 0
-    return found

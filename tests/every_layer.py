@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.core.tree import leaves_of
 
 NOISE = 0.4
 MAKERS: dict[str, Callable[..., st.StepLayer]] = {
@@ -67,6 +67,11 @@ def call(layer: st.StepLayer, x: Tensor, init: bool | Tensor = False) -> Tensor:
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return numbers in [0, 2), the same for a seed in every dtype."""
     return (2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
+
+
+def leaves_of(tree: Any) -> list[Tensor]:
+    """Return the tensors of a tree."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def slopes(outputs: Any, *leaves: Tensor) -> list[Tensor]:

@@ -96,9 +96,13 @@ def results(model: st.SpikingNet, x: Tensor, mode: Any, cotangent: Tensor | None
     return found
 
 
-def gradients(found: dict[str, Tensor]) -> list[Tensor]:
-    """Return the gradients among results, that of x first."""
-    return [each for name, each in found.items() if name.startswith("d ")]
+def folds(model: st.SpikingNet, x: Tensor, cotangent: Tensor | None = None) -> None:
+    """Assert that folded is step by step: outputs, states and gradients."""
+    pair = results(model, x, "fold", cotangent), results(model, x, "step", cotangent)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        torch.testing.assert_close(*pair, rtol=0.02, atol=0.02)
+    else:
+        assert_close(*pair)
 
 
 def agrees(model: st.SpikingNet, x: Tensor, took: Took, cotangent: Tensor | None = None) -> bool:

@@ -7,16 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import LIF, SpikingNet
-from tests.contract.networks import NETWORKS, After, Block, ByName, Required
-from tests.contract.oracle import HIDDEN, draw
+from tests.contract.networks import After, Block, ByName, Required
+from tests.contract.oracle import HIDDEN
 
 MODES: Any = ("auto", "step", "fold")
-
-
-def test_a_network_with_blocks_is_looked_at_in_passing() -> None:
-    model = NETWORKS["handed"].model()
-    model(draw(0))
-    assert model._policy._versions[0].look.holds(model.net)
 
 
 class Ambiguous(nn.Module):

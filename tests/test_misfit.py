@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from spikingtorch import LIF, SpikingNet, StepLayer
 from spikingtorch import functional as F
-from spikingtorch.fold.policy import Mode
 from spikingtorch.spikeio import ConstantEncoder
 
-MODES: tuple[Mode, ...] = ("auto", "step", "fold")
+MODES: tuple[Any, ...] = ("auto", "step", "fold")
 REMEDY = (
     r"\. If x has no time, write x\.unsqueeze\(1\) for one step or ConstantEncoder\(T\)\(x\) of spikingtorch\.spikeio "
     r"for T steps; if x has no batch, write x\.unsqueeze\(0\)$"
@@ -74,7 +73,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES)
-def test_the_first_line_speaks_of_the_input(case: str, mode: Mode) -> None:
+def test_the_first_line_speaks_of_the_input(case: str, mode: Any) -> None:
     make, shape, message = CASES[case]
     with pytest.raises(ValueError, match=f"^SpikingNet: .*{message}.*{REMEDY}") as caught:
         SpikingNet(make(), mode=mode)(torch.rand(shape))
@@ -84,19 +83,19 @@ def test_the_first_line_speaks_of_the_input(case: str, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_advised_runs(mode: Mode) -> None:
+def test_what_is_advised_runs(mode: Any) -> None:
     x = torch.rand(8, 20)
     shapes = [SpikingNet(linear(), mode=mode)(each).shape for each in (x.unsqueeze(1), x[None], ConstantEncoder(5)(x))]
     assert shapes == [(8, 1, 4), (1, 8, 4), (8, 5, 4)]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_steps_without_features_run_where_a_network_takes_them(mode: Mode) -> None:
+def test_steps_without_features_run_where_a_network_takes_them(mode: Any) -> None:
     assert SpikingNet(nn.Sequential(LIF()), mode=mode)(torch.rand(8, 20)).shape == (8, 20)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_error_further_on_stays_torch_s_with_a_note(mode: Mode) -> None:
+def test_an_error_further_on_stays_torch_s_with_a_note(mode: Any) -> None:
     model = SpikingNet(nn.Sequential(nn.Linear(20, 4), LIF(), nn.Linear(5, 3)), mode=mode)
     with pytest.raises(RuntimeError, match=r"^(\w+: )?mat1 and mat2 shapes") as caught:
         model(torch.rand(3, 8, 20))

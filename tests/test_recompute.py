@@ -1,4 +1,7 @@
-"""Networks whose chunks run again in the backward pass, beside networks that keep everything."""
+"""Networks whose chunks run again in the backward pass, beside networks that keep everything.
+
+What a caller may change between a call and its backward pass stands in ``test_recompute_between.py``.
+"""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import functional as F
@@ -34,30 +36,18 @@ class Counts(nn.Module):
         return x * x * self.seen
 
 
-class Tracks(nn.Module):
-    """A layer whose summed spikes enter the loss."""
+class Leaves(nn.Module):
+    """Leaves the summed spikes of a layer, and a tensor with its graph, for the loss."""
 
     def __init__(self) -> None:
         super().__init__()
         self.l1, self.n1 = nn.Linear(FEATURES, 6), st.BioLIF(0.4, v0=0.1, track_act=True)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        h = self.l1(x).abs()
-        out: Tensor = self.n1(h, 0.1 * h, init)
-        return out
-
-
-class Keeps(nn.Module):
-    """A network that leaves a tensor with its graph for the loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.n1 = nn.Linear(FEATURES, 6), st.LIF(tau=3.0, threshold=0.3)
         self.loss: Any = 0.0
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        self.loss = self.loss + self.l1(x).square().mean()
-        out: Tensor = self.n1(self.l1(x), init)
+        h = self.l1(x).abs()
+        self.loss = self.loss + h.square().mean()
+        out: Tensor = self.n1(h, 0.1 * h, init)
         return out
 
 
@@ -84,13 +74,13 @@ def images() -> nn.Module:
     )
 
 
+# what is random, changes or is kept apart; networks that only compute are those of tests/contract
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plain": around(),
     "dropout": around(lambda: nn.Dropout(0.4)),
     "batch norm": around(lambda: nn.BatchNorm1d(6), lambda: nn.Dropout(0.2)),
     "batch norm, averaged": around(lambda: nn.BatchNorm1d(6, momentum=None)),
     "images": images,
-    "recurrent": around(lambda: st.LIF(tau=3.0, threshold=0.3, recurrent=nn.Linear(6, 6, bias=False))),
     "two inputs": around(lambda: st.ALIF(tau=3.0, threshold=0.3)),
     "stochastic": around(lambda: st.StochasticLIF(tau=3.0, threshold=0.3)),
     "a generator": around(lambda: st.StochasticLIF(3.0, 0.3, generator=torch.Generator().manual_seed(3))),
@@ -98,19 +88,26 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "spectral norm": around(lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))),
     "counts": around(Counts),
 }
-FOLDS = [name for name in NETWORKS if name not in ("counts", "spectral norm", "stochastic", "a generator")]
-MODES = (
-    [("auto", name) for name in NETWORKS] + [("step", name) for name in NETWORKS] + [("fold", name) for name in FOLDS]
-)
+STEPPING = ("counts", "spectral norm", "stochastic", "a generator")
+MODES = [
+    (mode, name) for mode in ("auto", "step", "fold") for name in NETWORKS if mode != "fold" or name not in STEPPING
+]
 
 
 def draw(seed: int, *shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def network(name: str, **options: Any) -> st.SpikingNet:
+def of(make: Callable[[], nn.Module], **options: Any) -> tuple[st.SpikingNet, Tensor]:
+    """Return a network, the same one each time, and an input."""
     torch.manual_seed(0)
-    return st.SpikingNet(NETWORKS[name]().double(), warn_silent=False, **options)
+    model = st.SpikingNet(make().double(), **{"warn_silent": False, "time_chunk": 3} | options)
+    return model, draw(1, N, T, FEATURES).requires_grad_()
+
+
+def agree(act: Callable[[bool], Any]) -> None:
+    """Check that an act with recompute=True returns what it returns without."""
+    assert_close(act(True), act(False))
 
 
 def slopes(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
@@ -120,123 +117,74 @@ def slopes(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     return [*found]
 
 
-def results(model: st.SpikingNet, *arguments: Any, **named: Any) -> Any:
+def results(name: str, init: Any = True, lengths: Any = None, **options: Any) -> Any:
     """Return outputs, states, gradients and buffers of two parts of a stream, and what is drawn afterwards."""
-    x = (2 * draw(1, N, T, FEATURES)).requires_grad_()
+    model, x = of(NETWORKS[name], **options)
+    x = (2 * x.detach()).requires_grad_()
+    if init is not True:
+        model(0.5 * x.detach())
     torch.manual_seed(7)
-    out = model(x, *arguments, **named)
+    out = model(x, init, lengths=lengths)
     state = model.get_state()
+    model.eval()
     found = slopes(out, [x, *model.parameters()])
+    assert not any(module.training for module in model.modules())
     assert_close(model.get_state(), state)
-    more = model(x.detach()[:, :2], init=False)
+    more = model.train()(x.detach()[:, :2], init=False)
     return out, state, found, dict(model.named_buffers()), more, torch.rand(3)
 
 
 @pytest.mark.parametrize(("mode", "name"), MODES)
 def test_is_as_the_network_that_keeps_everything(mode: Any, name: str) -> None:
     for chunk in (3, 1):
-        want = results(network(name, mode=mode, time_chunk=chunk))
-        assert_close(results(network(name, mode=mode, time_chunk=chunk, recompute=True)), want)
+        agree(lambda again, chunk=chunk: results(name, mode=mode, time_chunk=chunk, recompute=again))  # type: ignore[misc]
     if name not in ("dropout", "batch norm", "stochastic", "a generator"):  # whose masks depend on the chunks
-        assert_close(
-            results(network(name, mode=mode, time_chunk="auto", recompute=True)), results(network(name, mode=mode))
-        )
+        options: Any = {"time_chunk": "auto", "recompute": True}
+        assert_close(results(name, mode=mode, **options), results(name, mode=mode, time_chunk=None))
 
 
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-@pytest.mark.parametrize("name", ["plain", "batch norm", "recurrent"])
-def test_lengths(mode: Any, name: str) -> None:
-    lengths = [T, 5, T, 7]
-    got, want = [
-        results(network(name, mode=mode, time_chunk=3, recompute=each), lengths=lengths) for each in (True, False)
-    ]
-    assert_close(got, want)
+@pytest.mark.parametrize("name", ["plain", "batch norm", "refractory"])
+def test_lengths_and_samples_that_start_anew(mode: Any, name: str) -> None:
+    for given in ({"lengths": [T, 5, T, 7]}, {"init": torch.tensor([True, False, True, False])}):
+        agree(lambda again, given=given: results(name, mode=mode, recompute=again, **given))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("mode", ["auto", "step"])
-def test_masks_dropout_repeats_and_the_second_run_finds_the_training_mode(mode: Any) -> None:
-    def act(recompute: bool) -> Any:
-        model = network("batch norm", mode=mode, time_chunk=3, recompute=recompute)
-        x = draw(1, N, T, FEATURES).requires_grad_()
-        model(x.detach())
-        torch.manual_seed(3)
-        out = model(x, init=torch.tensor([True, False, True, False]))
-        model.eval()
-        return slopes(out, [x, *model.parameters()]), model.training, dict(model.named_buffers())
-
-    assert_close(act(True), act(False))
-
-
-@pytest.mark.parametrize("mode", ["auto", "step"])
-def test_a_graph_carried_on_and_time_first(mode: Any) -> None:
-    def act(recompute: bool, chunk: int = 2) -> Any:
-        model = network(
-            "recurrent", mode=mode, time_chunk=chunk, recompute=recompute, carry_graph=True, batch_first=False
-        )
-        x = draw(1, T, N, FEATURES).requires_grad_()
-        first, last = model(x[:5]), model(x[5:], init=False)
-        return slopes(torch.cat([first, last]), [x, *model.parameters()])
-
-    assert_close(act(True), act(False))
-
-
-@pytest.mark.parametrize("mode", ["auto", "step"])
-def test_what_leaves_a_network_besides_its_output_has_its_gradient(mode: Any) -> None:
-    def act(recompute: bool) -> Any:
-        found: list[Tensor] = []
-        for make in (Tracks, Keeps):
-            torch.manual_seed(0)
-            model = st.SpikingNet(make().double(), mode=mode, time_chunk=3, recompute=recompute)
-            x = draw(1, N, T, FEATURES).requires_grad_()
-            recording = st.record(model, x, ("spikes", "u", "v"))
-            net: Any = model.net
-            extra = net.n1.act.sum() if make is Tracks else net.loss
-            total = (recording["n1"]["v"] * draw(2, N, T, 6)).sum() + extra + recording.out.sum()
-            found += torch.autograd.grad(total, [x, *model.parameters()])
-        return found
-
-    assert_close(act(True), act(False))
-
-
-def test_a_monitor_counts_once() -> None:
-    def act(recompute: bool) -> Any:
-        model, x = network("plain", time_chunk=3, recompute=recompute), draw(1, N, T, FEATURES)
+def test_what_leaves_a_network_besides_its_output_has_its_gradient_and_counts_once(mode: Any) -> None:
+    def act(again: bool) -> Any:
+        model, x = of(Leaves, mode=mode, recompute=again)
+        net: Any = model.net
         with st.SpikeMonitor(model) as monitor:
-            model(x).sum().backward()
-            return str(monitor.metrics())
+            recording = st.record(model, x, ("spikes", "u", "v"))
+            extra = net.n1.act.sum() + net.loss
+            total = (recording["n1"]["v"] * draw(2, N, T, 6)).sum() + extra + recording.out.sum()
+            found = torch.autograd.grad(total, [x, *model.parameters()])
+            return found, [torch.tensor(each) for each in monitor.metrics().values()]
 
-    assert act(True) == act(False)
+    agree(act)
 
 
 def test_half_precision_by_autocast() -> None:
-    def act(recompute: bool) -> Any:
-        torch.manual_seed(0)
-        model = st.SpikingNet(NETWORKS["batch norm"](), time_chunk=3, recompute=recompute)
-        x = draw(1, N, T, FEATURES).float().requires_grad_()
+    def act(again: bool) -> Any:
+        model, x = of(NETWORKS["batch norm"], recompute=again)
+        model, x = model.float(), x.detach().float().requires_grad_()
         torch.manual_seed(3)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x)
-        return out, torch.autograd.grad((out * draw(2, N, T, 2)).sum(), [x, *model.parameters()])
+        return out, *torch.autograd.grad((out * draw(2, N, T, 2)).sum(), [x, *model.parameters()])
 
-    got, want = act(True), act(False)
-    assert torch.equal(got[0], want[0])
-    assert all(map(torch.equal, got[1], want[1]))
+    assert all(map(torch.equal, act(True), act(False)))
 
 
 @pytest.mark.parametrize("event_driven", ["auto", "on"])
 def test_layers_that_skip_zeros(event_driven: Any) -> None:
-    def act(recompute: bool) -> Any:
+    def act(again: bool) -> Any:
         torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Linear(256, 256),
-            st.LIF(threshold=0.3),
-            nn.Linear(256, 256),
-            st.LIF(surrogate=F.Triangular()),
-            nn.Linear(256, 256),
-        )
-        model = st.SpikingNet(net, time_chunk=64, recompute=recompute, event_driven=event_driven)
+        lif = st.LIF(threshold=0.3), st.LIF(surrogate=F.Triangular())
+        net = nn.Sequential(nn.Linear(256, 256), lif[0], nn.Linear(256, 256), lif[1], nn.Linear(256, 256))
+        model = st.SpikingNet(net, time_chunk=64, recompute=again, event_driven=event_driven)
         x = (draw(1, 16, 150, 256) < 0.02).float().requires_grad_()
-        found = []
         for _ in range(3):
             out = model(x)
             found = [out, *torch.autograd.grad((out * draw(2, *out.shape).float()).sum(), [x, *model.parameters()])]
@@ -248,48 +196,17 @@ def test_layers_that_skip_zeros(event_driven: Any) -> None:
     assert all(map(torch.equal, got, want))
 
 
-def test_second_derivatives_and_two_backward_passes() -> None:
-    def act(recompute: bool) -> Any:
-        model, x = (
-            network("plain", mode="step", time_chunk=3, recompute=recompute),
-            draw(1, N, T, FEATURES).requires_grad_(),
-        )
-        out = model(x)
-        (slope,) = torch.autograd.grad((out * draw(9, *out.shape)).sum(), x, create_graph=True)
-        return slope, slopes(slope, [x])
-
-    assert_close(act(True), act(False))
-    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES).requires_grad_()
-    out = model(x).square().sum()
-    first, second = [torch.autograd.grad(out, x, retain_graph=True) for _ in range(2)]
-    assert torch.equal(first[0], second[0])
-
-
 def test_other_weights_for_one_call() -> None:
     """``functional_call`` and ``run`` give a network other weights, which are gone in the backward pass."""
 
-    def act(recompute: bool) -> Any:
-        model, x = network("batch norm", time_chunk=3, recompute=recompute), draw(1, N, T, FEATURES)
+    def act(again: bool) -> Any:
+        model, x = of(NETWORKS["batch norm"], recompute=again)
         params = {name: (0.5 * each.detach()).requires_grad_() for name, each in model.named_parameters()}
         torch.manual_seed(3)
         state, buffers, out = st.run(model, None, x, params=params)
         return state, buffers, slopes(out, [*params.values()]), dict(model.named_buffers())
 
-    assert_close(act(True), act(False))
-
-
-@pytest.mark.parametrize("use_reentrant", [False, True])
-def test_inside_checkpoint(use_reentrant: bool) -> None:
-    def act(run: Any) -> Any:
-        model, x = network("recurrent", time_chunk=3, recompute=True), draw(1, N, T, FEATURES).requires_grad_()
-        model(2 * x.detach())
-        run(model, x, True).square().sum().backward()
-        return [each.grad for each in (x, *model.parameters())]
-
-    assert_close(
-        act(lambda model, *given: checkpoint(model, *given, use_reentrant=use_reentrant)),
-        act(lambda model, *given: model(*given)),
-    )
+    agree(act)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -338,19 +255,6 @@ def test_memory_is_that_of_the_borders_and_one_chunk(mode: Any) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_changed_weights_are_an_error() -> None:
-    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES)
-    out = model(x)
-    with torch.no_grad():
-        model.net[2].bias.mul_(0.5)  # type: ignore[index]
-    with pytest.raises(
-        RuntimeError, match=r"bias, a parameter of shape .* has changed .*backward\(\) before optimizer\.step"
-    ):
-        out.sum().backward()
-    assert network("plain", time_chunk=3, recompute=True)(x).shape == out.shape
-    model(x).sum().backward()
-
-
 @pytest.mark.parametrize(
     ("call", "what"),
     [
@@ -361,16 +265,15 @@ def test_changed_weights_are_an_error() -> None:
     ids=["grad", "jvp", "compile"],
 )
 def test_where_nothing_runs_again(call: Any, what: str) -> None:
-    model = network("plain", time_chunk=3, recompute=True)
-    with pytest.raises(
-        Exception, match=f"recompute=True does not work inside {what}.*Set model.recompute = False there"
-    ):
-        call(model, draw(1, N, T, FEATURES))
+    model, x = of(NETWORKS["plain"], recompute=True)
+    message = f"recompute=True does not work inside {what}.*Set model.recompute = False there"
+    with pytest.raises(Exception, match=message):
+        call(model, x.detach())
 
 
 @pytest.mark.long
 def test_without_gradients_it_changes_nothing() -> None:
-    model, x = network("plain", time_chunk=3, recompute=True), draw(1, N, T, FEATURES)
+    model, x = of(NETWORKS["plain"], recompute=True)
     twin = copy.deepcopy(model)
     twin.recompute, twin.time_chunk = False, None
     with torch.no_grad():

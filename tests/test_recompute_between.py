@@ -13,8 +13,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.testing import assert_close
-from tests.test_recompute import FEATURES, N, T, around, draw, slopes
+from tests.test_recompute import agree, around, of, slopes
 
 pytestmark = [
     pytest.mark.sampled,
@@ -22,74 +21,56 @@ pytestmark = [
 ]
 
 
-def network(*middle: Any, recompute: bool, **options: Any) -> st.SpikingNet:
-    torch.manual_seed(0)
-    net = around(*middle)().double()
-    return st.SpikingNet(net, time_chunk=3, recompute=recompute, warn_silent=False, **options)
-
-
-def agree(act: Callable[[bool], Any]) -> None:
-    """Check that an act with recompute=True returns what it returns without."""
-    assert_close(act(True), act(False))
+def network(*middle: Any, **options: Any) -> tuple[Any, Tensor]:
+    return of(around(*middle), **options)
 
 
 class Gain(nn.Module):
-    """Scales its input by a tensor that is no buffer."""
+    """Scales its input by a tensor that is no buffer, and drops some of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gain = torch.linspace(0.5, 2.0, 6, dtype=torch.float64)
+        self.gain, self.drop = torch.linspace(0.5, 2.0, 6, dtype=torch.float64), nn.Dropout(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gain
+        out: Tensor = self.drop(x * self.gain)
+        return out
 
 
-def net_of(model: st.SpikingNet) -> Any:
-    return model.net
-
-
-CHANGES: dict[str, Callable[[st.SpikingNet], Any]] = {
-    "a time constant": lambda model: setattr(net_of(model)[2], "tau", 9.0),
-    "a surrogate": lambda model: setattr(net_of(model)[2], "surrogate", F.Triangular()),
-    "a tensor that is no buffer": lambda model: setattr(net_of(model)[1], "gain", torch.full((6,), 3.0)),
-    "a layer": lambda model: net_of(model).__setitem__(3, nn.Linear(6, 2).double()),
-    "a layer less": lambda model: net_of(model).__delitem__(4),
-    "a parametrization": lambda model: parametrizations.weight_norm(net_of(model)[3]),
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "a time constant": lambda model: setattr(model.net[2], "tau", 9.0),
+    "a surrogate": lambda model: setattr(model.net[2], "surrogate", F.Triangular()),
+    "a tensor that is no buffer": lambda model: setattr(model.net[1], "gain", torch.full((6,), 3.0)),
+    "a dropout that drops more": lambda model: setattr(model.net[1].drop, "p", 0.9),
+    "a layer": lambda model: model.net.__setitem__(3, nn.Linear(6, 2).double()),
+    "a layer less": lambda model: model.net.__delitem__(4),
+    "a parametrization": lambda model: parametrizations.weight_norm(model.net[3]),
     "frozen": lambda model: model.requires_grad_(False),
     "the mode": lambda model: setattr(model, "mode", "step"),
-    "a hook": lambda model: net_of(model)[3].register_forward_hook(lambda module, given, out: 2 * out),
+    "a hook": lambda model: model.net[3].register_forward_hook(lambda module, given, out: 2 * out),
 }
 
 
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_chunk_runs_again_as_it_was(change: str, mode: Any) -> None:
-    def act(recompute: bool) -> Any:
-        model, x = network(Gain, recompute=recompute, mode=mode), draw(1, N, T, FEATURES).requires_grad_()
+    def act(again: bool) -> Any:
+        model, x = network(Gain, recompute=again, mode=mode)
         weights = [*model.parameters()]
-        out = model(x)
+        model(x.detach())
+        torch.manual_seed(2)
+        starts = torch.tensor([True, False, True, False])
+        out = model(x, init=starts)
+        starts.fill_(True)  # which is the caller's
         CHANGES[change](model)
-        now = {name: dict(vars(each)) for name, each in net_of(model).named_modules()}
+        now = {name: (dict(vars(each)), [*each.named_children()]) for name, each in model.net.named_modules()}
         found = slopes(out, [x] if change == "frozen" else [x, *weights])
-        for name, each in net_of(model).named_modules():  # and everything is afterwards as it is now
+        for name, each in model.net.named_modules():  # and everything is afterwards as it is now
             after = {key: value for key, value in vars(each).items() if not key.startswith("_")}
-            assert all(value is now[name][key] for key, value in after.items())
-            assert list(each._modules) == list(now[name]["_modules"])
+            assert all(value is now[name][0][key] for key, value in after.items())
+            assert [*each.named_children()] == now[name][1]
         assert all(weight.requires_grad is (change != "frozen") for weight in model.parameters())
         return found
-
-    agree(act)
-
-
-@pytest.mark.parametrize("mode", ["auto", "step"])
-def test_a_dropout_that_drops_more_meanwhile(mode: Any) -> None:
-    def act(recompute: bool) -> Any:
-        model = network(lambda: nn.Dropout(0.3), recompute=recompute, mode=mode)
-        x = draw(1, N, T, FEATURES).requires_grad_()
-        torch.manual_seed(2)
-        out = model(x)
-        net_of(model)[1].p = 0.9
-        return slopes(out, [x, *model.parameters()])
 
     agree(act)
 
@@ -122,21 +103,6 @@ class Keeps(nn.Module):
         return late
 
 
-@pytest.mark.parametrize(
-    "kind", ["a counter", "a tensor", "a name that comes later", "a dict", "a delay line in a deque"]
-)
-def test_modules_that_keep_something_of_their_own(kind: str) -> None:
-    def act(recompute: bool) -> Any:
-        model = network(lambda: Keeps(kind), recompute=recompute, mode="step")
-        x = draw(1, N, T, FEATURES).requires_grad_()
-        out = model(x)
-        found = slopes(out, [x, *model.parameters()])
-        own = net_of(model)[1]
-        return found, own.count, own.v, [*own.line], {**own.held}
-
-    agree(act)
-
-
 class Noise(nn.Module):
     """Scales its input by random numbers of its own."""
 
@@ -156,82 +122,66 @@ class Noise(nn.Module):
         return x * torch.from_numpy(self.numpy.random(x.shape) if self.kind == "numpy" else self.old.rand(*x.shape))
 
 
-@pytest.mark.parametrize("kind", ["own", "list", "numpy", "old", "python"])
-def test_generators_that_a_module_holds_repeat(kind: str) -> None:
-    def act(recompute: bool) -> Any:
-        model = network(lambda: Noise(kind), recompute=recompute, mode="step")
-        x = draw(1, N, T, FEATURES).requires_grad_()
-        return slopes(model(x), [x, *model.parameters()]), model(x)
-
-    agree(act)
-
-
 class Writes(nn.Module):
     """Writes on a buffer that another module reads, and on a tensor that is no buffer."""
 
     seen: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, apart: bool = False) -> None:
         super().__init__()
         self.register_buffer("seen", torch.ones(1))
-        self.counted = torch.zeros(1)
+        self.apart, self.counted = apart, torch.zeros(1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.apart:
+            self.counted.add_(1.0)
+            return x * self.counted.clone()
         self.seen.add_(0.25)
         return x
 
 
-class Reads(Writes):
-    """Reads the buffer."""
+class Reads(nn.Module):
+    """Writes on the buffer of another module, and reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = Writes()
+        self.register_buffer("seen", self.writes.seen)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * x * self.seen.clone()
+        return self.writes(x) * x * self.seen.clone()  # type: ignore[no-any-return, operator]
 
 
-class WritesApart(Writes):
-    """Writes on the tensor that is no buffer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.counted.add_(1.0)
-        return x * self.counted.clone()
-
-
-def test_a_buffer_of_two_modules_stays_one() -> None:
-    def act(recompute: bool) -> Any:
-        model = network(Writes, Reads, recompute=recompute, mode="step")
-        net_of(model)[2].seen = net_of(model)[1].seen
-        x = draw(1, N, T, FEATURES).requires_grad_()
-        return slopes(model(x), [x, *model.parameters()]), dict(model.named_buffers())
-
-    agree(act)
+OWN: dict[str, Callable[[], nn.Module]] = {
+    **{
+        kind: lambda kind=kind: Keeps(kind)  # type: ignore[misc]
+        for kind in ("a counter", "a tensor", "a name that comes later", "a dict", "a delay line in a deque")
+    },
+    **{
+        f"a generator, {kind}": lambda kind=kind: Noise(kind)  # type: ignore[misc]
+        for kind in ("own", "list", "numpy", "old", "python")
+    },
+    "a buffer of two modules": Reads,
+    "a lazy layer": lambda: nn.LazyLinear(6),
+}
 
 
-def test_a_lazy_layer_that_its_first_call_makes() -> None:
-    def act(recompute: bool) -> Any:
-        model, x = network(recompute=recompute), draw(1, N, T, FEATURES).requires_grad_()
-        model.net = nn.Sequential(nn.LazyLinear(6), *list(net_of(model))[1:]).double()
+@pytest.mark.parametrize("kind", OWN)
+def test_modules_that_keep_something_of_their_own(kind: str) -> None:
+    def act(again: bool) -> Any:
+        model, x = network(OWN[kind], recompute=again, mode="step")
         torch.manual_seed(1)
-        return slopes(model(x), [x, *model.parameters()])
-
-    agree(act)
-
-
-@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-def test_a_mask_that_the_caller_writes_on(mode: Any) -> None:
-    def act(recompute: bool) -> Any:
-        model, x = network(recompute=recompute, mode=mode), draw(1, N, T, FEATURES).requires_grad_()
-        model(x.detach())
-        starts = torch.tensor([True, False, True, False])
-        out = model(x, init=starts)
-        starts.fill_(True)
-        return slopes(out, [x, *model.parameters()])
+        out = model(x)
+        found, own = slopes(out, [x, *model.parameters()]), model.net[1]
+        kept = (own.count, own.v, [*own.line], {**own.held}) if isinstance(own, Keeps) else ()
+        return found, kept, dict(model.named_buffers()), model(x)
 
     agree(act)
 
 
 def test_a_backward_pass_in_inference_mode() -> None:
-    def act(recompute: bool) -> Any:
-        model, x = network(recompute=recompute), draw(1, N, T, FEATURES).requires_grad_()
+    def act(again: bool) -> Any:
+        model, x = network(recompute=again)
         total = model(x).square().sum()
         with torch.inference_mode():
             found = torch.autograd.grad(total, [x, *model.parameters()])
@@ -244,30 +194,36 @@ def test_a_backward_pass_in_inference_mode() -> None:
 
 
 def test_tensors_that_were_written_on_are_an_error() -> None:
-    x = draw(1, N, T, FEATURES)
-    model = network(recompute=True, mode="step")
+    model, x = network(recompute=True, mode="step")
     model(x)
-    v = net_of(model)[1].v
+    v = model.net[1].v
     out = model(x, init=False)
     v.zero_()
     with pytest.raises(RuntimeError, match=r"the state of a layer of shape \(4, 6\) has changed .*layer.v.clone\(\)"):
         out.sum().backward()
     params = {name: each.detach().clone().requires_grad_() for name, each in model.named_parameters()}
-    _, _, out = st.run(model, None, x, params=params)
-    with torch.no_grad():
-        params["net.2.weight"].mul_(2.0)
-    with pytest.raises(RuntimeError, match=r"weight, a parameter of shape \(2, 6\) has changed"):
-        out.sum().backward()
-    out = model(x)
-    net_of(model)[2].weight.data = net_of(model)[2].weight.data.clone()
-    with pytest.raises(RuntimeError, match=r"weight, a parameter of shape \(2, 6\) has changed"):
-        out.sum().backward()
-    out = network(WritesApart, recompute=True, mode="step")(x)
+    weight = model.net[2].weight
+    changes: list[tuple[Any, Any]] = [
+        (lambda: st.run(model, None, x, params=params)[2], lambda: params["net.2.weight"].mul_(2.0)),
+        (lambda: model(x), lambda: setattr(weight, "data", weight.data.clone())),
+        (lambda: model(x), lambda: model.net[2].bias.mul_(0.5)),
+    ]
+    for call, change in changes:
+        out = call()
+        with torch.no_grad():
+            change()
+        with pytest.raises(
+            RuntimeError,
+            match=r"(weight|bias), a parameter of shape .* has changed .*backward\(\) before optimizer\.step",
+        ):
+            out.sum().backward()
+    model(x).sum().backward()
+    model, x = network(lambda: Writes(apart=True), recompute=True, mode="step")
     with pytest.raises(RuntimeError, match=r"counted, a tensor of shape .* has changed .*register_buffer\('counted'"):
-        out.sum().backward()
+        model(x).sum().backward()
 
 
 def test_cached_parametrizations_are_refused() -> None:
-    model = network(lambda: parametrizations.weight_norm(nn.Linear(6, 6)), recompute=True)
+    model, x = network(lambda: parametrizations.weight_norm(nn.Linear(6, 6)), recompute=True)
     with parametrize.cached(), pytest.raises(ValueError, match=r"does not work inside .*parametrize.cached\(\)"):
-        model(draw(1, N, T, FEATURES))
+        model(x)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import init, metrics, plot, spikeio
-from spikingtorch.fold.policy import Mode
-from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.watching.recording import Recording
+from tests.every_layer import leaves_of
 from tests.losses.cases import CASES, Case
 
 N, T, M = 3, 7, 5
@@ -34,7 +34,7 @@ class Two(nn.Module):
         return spikes, self.b(self.second(spikes), init).unflatten(1, (M, 1))
 
 
-def pair(mode: Mode = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingNet]:
+def pair(mode: Any = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingNet]:
     """Return one network twice, samples first and time first."""
     torch.manual_seed(0)
     net = Two().double()
@@ -45,7 +45,7 @@ def pair(mode: Mode = "auto", **options: Any) -> tuple[st.SpikingNet, st.Spiking
 
 
 def swapped(tree: Any) -> Any:
-    return tree_map(lambda leaf: leaf.transpose(0, 1), tree)
+    return pytree.tree_map(lambda leaf: leaf.transpose(0, 1), tree)
 
 
 def drawn(*shape: int) -> Tensor:

@@ -37,7 +37,7 @@ def eager(function: Function) -> Function:
 
 
 def compiled(function: Any) -> Any:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     return torch.compile(function, backend="aot_eager", fullgraph=True)
 
 

@@ -23,9 +23,9 @@ MODES: Any = ("auto", "step", "fold")
 
 @pytest.fixture
 def _fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     yield
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 # --- torch.compile and torch.export -----------------------------------------------------------------------------------
@@ -262,6 +262,43 @@ def test_transformed_in_compiled_code(how: str) -> None:
 
 def unwrapped(tree: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.detach(), tree)
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+AGAIN: dict[str, Any] = {"time_chunk": 2, "recompute": True}
+SECOND = [
+    *[("two", mode, {}) for mode in MODES],
+    ("recurrent", "fold", {}),
+    ("blocks", "auto", {}),
+    ("two", "step", AGAIN),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "options"), SECOND)
+def test_gradients_of_gradients(name: str, mode: Any, options: dict[str, Any]) -> None:
+    network, found = NETWORKS[name], []
+    model, x = network.model(mode=mode, **options), draw(1).requires_grad_()
+    params = dict(model.net.named_parameters())
+    for out in (model(x), model(x), network.run(params, network.rest(), x)):
+        (first,) = torch.autograd.grad(out, x, cotangent(out), create_graph=True)
+        second = torch.autograd.grad(out.sum() + first.square().sum(), [x, *params.values()])
+        assert all(bool(each.any()) for each in second)
+        found.append([first, *second])
+    assert_close(found[0], found[2])
+    assert_close(found[1], found[2])
+
+
+@pytest.mark.parametrize("name", ["two", "branches", "gives"])
+def test_many_cotangents_at_once(name: str) -> None:
+    network = NETWORKS[name]
+    model, x = network.model(), draw(1).requires_grad_()
+    params = dict(model.net.named_parameters())
+    out, want, leaves = model(x), network.run(params, network.rest(), x), [x, *params.values()]
+    pulls = torch.stack([cotangent(out), cotangent(out).square()])
+    many = func.vmap(lambda pull: torch.autograd.grad(out, leaves, pull, retain_graph=True))(pulls)
+    for k, pull in enumerate(pulls):
+        assert_close([each[k] for each in many], list(torch.autograd.grad(want, leaves, pull, retain_graph=True)))
 
 
 def test_gradients_with_respect_to_a_state() -> None:

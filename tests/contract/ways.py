@@ -208,6 +208,46 @@ def overwritten(model: Any, x: Tensor, begins: bool) -> Tensor:
     return kept
 
 
+def doubled(model: Any, x: Tensor, begins: bool) -> Tensor:
+    """Write on what is given out, as autograd sees."""
+    out: Tensor = model(x, init=begins)
+    return 0.5 * out.mul_(2.0)
+
+
+def differentiated(model: Any, x: Tensor, begins: bool) -> Tensor:
+    """Go backward through a graph once more, which is kept."""
+    out: Tensor = model(x, init=begins)
+    torch.autograd.grad(out.sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
+    return out
+
+
+class Mine(Tensor):
+    """A tensor of the user's own."""
+
+
+def subclassed(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out = model(x.as_subclass(Mine), init=begins)
+    assert type(out) is Mine
+    return out.as_subclass(Tensor)
+
+
+def laid_out_otherwise() -> Any:
+    """Return hooks that give saved tensors back in another layout."""
+    hooks: Any = torch.autograd.graph.saved_tensors_hooks
+    return hooks(
+        lambda tensor: tensor.detach().transpose(0, -1).contiguous() if tensor.ndim else tensor.detach().clone(),
+        lambda tensor: tensor.transpose(0, -1) if tensor.ndim else tensor,
+    )
+
+
+def within(context: Callable[[], Any]) -> Run:
+    def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+        with context():
+            return model(x), model
+
+    return run
+
+
 def by_time(model: Any, x: Tensor, begins: bool) -> Tensor:
     out: Tensor = model(x.transpose(0, 1), init=begins)
     assert f"x taken as (T, N, ...): {len(x)} samples of {x.shape[1]} steps" in str(model.explain())
@@ -259,6 +299,17 @@ def begun_in(mode: Callable[[], Any]) -> Run:
     return run
 
 
+def as_function(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Call a network as a pure function, which leaves the model alone, and set the state that it returns."""
+    state, outs = None, []
+    for part in x.split(MIDDLE, 1):
+        state, _, out = st.run(model, state, part)
+        outs.append(out)
+        assert model.get_state() == {}
+    model.set_state(state)
+    return torch.cat(outs, 1), model
+
+
 def ended_in_transform(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     """Put a transform between two sequences, after which the next one starts at rest."""
     model(draw(8))
@@ -287,9 +338,13 @@ WAYS: dict[str, Way] = {
     "run again, carried": Way(
         "through all parts", in_parts(), options={"time_chunk": "auto", "carry_graph": True, "recompute": True}
     ),
-    "run again, by mask": Way("time first", looking(by_mask), (MIDDLE,), {"time_chunk": 2, "recompute": True}),
+    "run again, by mask": Way("some begin", looking(by_mask), (MIDDLE,), {"time_chunk": 2, "recompute": True}),
     "run again, truncated": Way("a chunk alone", whole, (4,), {"time_chunk": 4, "truncate": True, "recompute": True}),
     "run again, late": Way("inside checkpoint", repeated_late(False), (MIDDLE,), {"time_chunk": 2, "recompute": True}),
+    "run again, reentrant": Way("inside the other checkpoint", reentrant, (), {"time_chunk": 2, "recompute": True}),
+    "run again, time first": Way(
+        "time first", looking(by_time), (MIDDLE,), {"batch_first": False, "time_chunk": 2, "recompute": True}
+    ),
     "carried": Way("the graph is kept", in_parts(), options={"carry_graph": True}),
     "detached": Way("and cut where one wants", in_parts(detached), (MIDDLE,), {"carry_graph": True}),
     "layers detached": Way("layer by layer, too", in_parts(detached_by_layer), (MIDDLE,), {"carry_graph": True}),
@@ -326,6 +381,12 @@ WAYS: dict[str, Way] = {
     "repeated late": Way("the stream has gone on before the second run", repeated_late(False), (MIDDLE,)),
     "reentrant, late": Way("with both kinds", repeated_late(True), (2, MIDDLE), {"time_chunk": 2, "truncate": True}),
     "overwritten": Way("outputs are the caller's", looking(overwritten), (MIDDLE,)),
+    "doubled": Way("also where autograd sees what is written", looking(doubled), (MIDDLE,)),
+    "differentiated": Way("a graph is kept if that is asked for", looking(differentiated), (MIDDLE,)),
+    "subclass": Way("a tensor of the user's own class", looking(subclassed), (MIDDLE,)),
+    "saved otherwise": Way("hooks on saved tensors", within(laid_out_otherwise)),
+    "saved on the CPU": Way("and torch's own", within(torch.autograd.graph.save_on_cpu)),
+    "a function": Way("run takes and returns the state, with its graph", as_function, options={"carry_graph": True}),
     "begun elsewhere": Way("a stream whose thread has ended", begun_elsewhere, (MIDDLE,)),
     "elsewhere": Way("all in a thread that has ended", wholly_elsewhere, (MIDDLE,)),
     "no_grad": Way("a stream that was begun without a graph", begun_in(torch.no_grad), (MIDDLE,), since=MIDDLE),

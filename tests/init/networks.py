@@ -149,7 +149,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
 
 
 def batch(name: str) -> Tensor:
-    shape = (12, 15, 2, 10, 10) if name == "convolutions" else (32, 20, 100) if name == "deep" else (24, 15, M)
+    shape = (12, 15, 2, 10, 10) if name == "convolutions" else (16, 20, 100) if name == "deep" else (24, 15, M)
     return (torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
 
 

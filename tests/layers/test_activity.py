@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.fold.policy import Mode
-from spikingtorch.layers.activity import BATCHES
+
+BATCHES = 8  # that a warning waits for
 
 
 class Deep(nn.Module):
@@ -41,7 +41,7 @@ def caught(model: st.SpikingNet, batches: int, scale: float = 1.0) -> list[str]:
 @pytest.mark.sampled
 @pytest.mark.parametrize(("mode", "chunk"), [("step", None), ("step", 4), ("auto", None), ("auto", 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_five_layers_as_they_come_are_silent(dtype: torch.dtype, mode: Mode, chunk: int | None) -> None:
+def test_five_layers_as_they_come_are_silent(dtype: torch.dtype, mode: Any, chunk: int | None) -> None:
     model = st.SpikingNet(Deep().to(dtype), 32, mode=mode, time_chunk=chunk)
     assert caught(model, BATCHES - 1) == []
     (text,) = caught(model, 1)
@@ -80,7 +80,7 @@ SPIKES = {
 @pytest.mark.parametrize("mode", ["step", "fold"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", SPIKES)
-def test_what_is_not_zero_counts(name: str, dtype: torch.dtype, mode: Mode) -> None:
+def test_what_is_not_zero_counts(name: str, dtype: torch.dtype, mode: Any) -> None:
     """And not the sum, in which spikes of 1 and -1 are none."""
     values, says = SPIKES[name]
     model = st.SpikingNet(nn.Sequential(st.StepLayer(lambda state, x: (state, 1.0 * x), F.IFState)), mode=mode)
@@ -117,7 +117,7 @@ def test_copies_transforms_and_calls_that_fail_count_for_nothing() -> None:
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     x = torch.zeros(1, 3, 32)
     torch.func.grad(lambda w: torch.func.functional_call(model, w, (x,)).sum())(weights)
-    compiled: Any = torch.compile(model, backend="aot_eager")
+    compiled: Any = torch.compile(model, backend="eager")
     compiled(x)
     net.neurons.append(nn.Linear(1, 1))
     for _ in range(3):
@@ -125,4 +125,3 @@ def test_copies_transforms_and_calls_that_fail_count_for_nothing() -> None:
             model(torch.zeros(4, 10, 32))
     del net.neurons[-1]
     assert len(caught(model, 1)) == 1
-    assert not model._activity._range

@@ -1,4 +1,4 @@
-"""constructor_of: what a class declares is its signature, and arguments that do not fit raise as for any function."""
+"""What a layer's class declares is its signature, and arguments that do not fit raise as for any function."""
 
 import inspect
 from typing import Any
@@ -6,29 +6,8 @@ from typing import Any
 import pytest
 
 from spikingtorch import AdEx, StepLayer
-from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
 
 _ADEX: Any = AdEx  # to type checkers, which know the signature as well
-
-
-class Halving(StepLayer):
-    """A leaky neuron that halves its membrane, by default."""
-
-    @constructor_of(F.lif_step, F.LIFState, reset=F.none)
-    def __init__(self, decay: float = 0.5, *, threshold: float = 1.0, **options: Any) -> None:
-        """Take the parameters."""
-
-
-def test_the_signature_is_what_was_declared() -> None:
-    assert [*inspect.signature(Halving).parameters] == ["decay", "threshold", "options"]
-    assert Halving.__init__.__doc__ == "Take the parameters."
-    assert inspect.signature(AdEx).parameters["tau_w"].default == 40.0
-
-
-def test_arguments_reach_the_class_above_by_name_and_in_order() -> None:
-    layer = Halving(0.25, learnable="decay")
-    assert repr(layer) == "Halving(reset=none, decay=0.25 (learnable), threshold=1.0)"
 
 
 @pytest.mark.parametrize(
@@ -44,13 +23,18 @@ def test_arguments_that_do_not_fit_raise(call: Any, says: str) -> None:
         call()
 
 
-def test_a_class_between_it_and_the_base_takes_its_turn() -> None:
+def test_arguments_reach_the_layer_and_a_class_between_it_and_the_base_takes_its_turn() -> None:
     class Noted(StepLayer):
         def __init__(self, *args: Any, note: str = "", **options: Any) -> None:
             super().__init__(*args, **options)
             self.note = note
 
-    class Both(Halving, Noted):
+    class Both(AdEx, Noted):
         pass
 
-    assert Both(0.5, note="here").note == "here"
+    parameters = inspect.signature(AdEx).parameters
+    assert [*parameters][:3] == ["tau", "threshold", "tau_w"]
+    assert parameters["tau_w"].default == 40.0
+    make: Any = Both
+    both = make(4.0, learnable="tau", note="here")
+    assert (both.note, both.tau.item(), both.tau_w) == ("here", 4.0, 40.0)

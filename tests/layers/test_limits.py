@@ -77,7 +77,7 @@ def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
     x = torch.rand(4, 6, 3, generator=torch.Generator().manual_seed(1)) * 2
     net = nn.Sequential(make()) if kind != "BioLIF v0" else nn.Sequential(_Both(make()))
     model = SpikingNet(net.requires_grad_(False))
-    torch._dynamo.reset()
+    torch.compiler.reset()
     key = next(each for each, _ in model.named_parameters() if each.endswith(name))
     start = dict(model.named_parameters())[key].detach()
     for value in (start, torch.full_like(start, 2.0), torch.full_like(start, -0.5)):

@@ -21,7 +21,6 @@ DENSE, CHANNELS, KERNEL = "dense", "channels", "kernel"
 SHAPES = {DENSE: (5,), CHANNELS: (4, 3, 3), KERNEL: (4, 3, 4)}
 MODES = ("step", "fold", "auto")
 every_kind = pytest.mark.parametrize("kind", SHAPES)
-every_mode = pytest.mark.parametrize("mode", MODES)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -151,29 +150,6 @@ def test_step_fold_and_oracle(name: str, kind: str) -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-@every_mode
-@every_kind
-def test_time_chunks_and_a_graph_carried_on(kind: str, mode: str) -> None:
-    xs = train(kind)
-
-    def run(split: bool = False, **options: Any) -> list[Tensor]:
-        x, model = xs.clone().requires_grad_(), model_of("LIF", kind, mode, **options)
-        out = torch.cat([model(x[:, :4]), model(x[:, 4:], init=False)], 1) if split else model(x)
-        return [out, *pulled(out, [x, matrix(held(model))])]
-
-    whole, cut = run(), run(time_chunk=4, truncate=True)
-    assert_close(run(time_chunk=4), whole)
-    assert_close(run(split=True, carry_graph=True), whole)
-    assert not torch.allclose(cut[1], whole[1])
-    # truncated: a sum over chunks, each of which starts from plain numbers, its s among them
-    layer, x, outs = layer_of("LIF", kind), xs.clone().requires_grad_(), []
-    for start in range(0, STEPS, 4):
-        outs.append(step_by_step(layer, x[:, start : start + 4], init=start == 0))
-        layer.detach_()
-    out = torch.cat(outs, 1)
-    assert_close(cut, [out, *pulled(out, [x, matrix(layer)])])
-
-
 @every_kind
 def test_state_dict_holds_the_weights(kind: str) -> None:
     xs, other = train(kind), layer_of("LIF", kind, seed=7)
@@ -215,12 +191,6 @@ def test_half_precision(kind: str) -> None:
     out = stepped(train(kind).bfloat16())
     assert out.dtype == torch.bfloat16
     assert torch.equal(out, folded(train(kind).bfloat16()))
-
-
-@every_kind
-def test_no_samples(kind: str) -> None:
-    for mode in MODES[:2]:
-        assert model_of("LIF", kind, mode)(train(kind, samples=0)).shape == (0, STEPS, *SHAPES[kind])
 
 
 def test_repr() -> None:

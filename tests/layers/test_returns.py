@@ -1,6 +1,7 @@
 """Layers that return fields of their state beside their spikes: ``returns=("spikes", "v")``."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
-from spikingtorch.fold.policy import Mode
 from spikingtorch.init import to_rate_
 from spikingtorch.testing import assert_close
 from tests.every_layer import MAKERS, call, drawn, slopes
@@ -21,9 +21,16 @@ N, T, M = 4, 7, 5
 LENGTHS = [7, 2, 5, 1]
 
 
+def neuron(state: Any) -> Any:
+    """Return the state of the neuron itself, without what options add."""
+    return neuron(state.neuron) if hasattr(state, "neuron") else state
+
+
 def by_hand(layer: Any, x: Tensor, *names: str) -> list[Tensor]:
     """Return the spikes of a layer that returns these alone, and the fields of its state after each step, stacked."""
-    steps = [(call(layer, each, t == 0), *[getattr(layer.state, name) for name in names]) for t, each in enumerate(x)]
+    steps = [
+        (call(layer, each, t == 0), *[getattr(neuron(layer.state), name) for name in names]) for t, each in enumerate(x)
+    ]
     return [torch.stack(each) for each in zip(*steps, strict=True)]
 
 
@@ -33,14 +40,28 @@ def one(layer: nn.Module, **options: Any) -> st.SpikingNet:
     return st.SpikingNet(One(layer), warn_silent=False, **options)
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "recurrent": {"recurrent": torch.full((1,), 0.3)},
+    "refractory": {"refractory": 2.0},
+    "recurrent and refractory": {"recurrent": torch.full((1,), 0.3), "refractory": 1.0},
+}
+
+
+CASES = [
+    *[(name, "plain") for name in (*MAKERS, *LIKE)],
+    *[(name, each) for name in ("LIF", "CubaLIF") for each in OPTIONS],
+]
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["step", "auto"])
-@pytest.mark.parametrize("name", [*MAKERS, *LIKE])
-def test_every_layer(name: str, mode: Mode) -> None:
-    make = MAKERS.get(name) or LIKE[name]
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_layer(name: str, options: str, mode: Any) -> None:
+    make = partial(MAKERS.get(name) or LIKE[name], **copy.deepcopy(OPTIONS[options]))
     plain = make().double()
     state = plain.initial_state(drawn(N, M))
-    names = tuple(name for name in state._fields if isinstance(getattr(state, name), Tensor))
+    names = tuple([name for name in neuron(state)._fields if isinstance(getattr(neuron(state), name), Tensor)])
     layer = make(returns=(*names[1:], "spikes", *names[:1])).double()
     x = drawn(T, N, M).requires_grad_()
     spikes, *fields = by_hand(plain, x, *names)
@@ -69,65 +90,14 @@ class Net(nn.Module):
         return {"spikes": spk, "mem": mem, "i": i, "u": u, "out": out}
 
 
-class ByHand(Net):
-    """The same with what the layers keep: their returns are spikes alone, and u is recorded."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.lif.returns = "spikes"
-        step: Any = F.recorded(F.cuba_lif_step, "i", "u")
-        self.cuba = st.StepLayer(step, F.CubaLIFState, **self.cuba.step_params())
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        spk = self.lif(self.first(x), init)
-        mem: Any = self.lif.v
-        out, records = self.cuba(self.second(spk - 0.1 * mem), init)
-        return {"spikes": spk, "mem": mem, "i": records["i"], "u": records["u"], "out": out}
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "recurrent": {"recurrent": nn.Linear(6, 6, bias=False)},
-    "per neuron": {"recurrent": torch.full((6,), 0.3)},
-    "refractory": {"refractory": 2.0},
-    "recurrent and refractory": {"recurrent": nn.Linear(6, 6, bias=False), "refractory": 1.0},
-}
-CALLS: dict[str, list[dict[str, Any]]] = {
-    "once": [{}],
-    "lengths": [{"lengths": LENGTHS}],
-    "goes on": [{}, {"init": False}],
-    "some start anew": [{}, {"init": torch.tensor([True, False, False, True])}],
-}
-
-
-def outcome(model: st.SpikingNet, calls: list[dict[str, Any]]) -> list[Tensor]:
-    found = []
-    for seed, options in enumerate(calls):
-        x = drawn(N, T, M, seed=seed).requires_grad_()
-        found += slopes(model(x, **options), x, *model.parameters())
-    return found
-
-
 @pytest.mark.sampled
-@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}], ids=["once", "lengths"])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_network(options: dict[str, Any], calls: list[dict[str, Any]]) -> None:
-    want = outcome(st.SpikingNet(ByHand(**copy.deepcopy(options)), mode="step"), calls)
-    assert want[0].sum() > 0
-    for mode in ("step", "auto", "fold"):
-        model = st.SpikingNet(Net(**copy.deepcopy(options)), mode=mode)
-        assert_close(outcome(model, calls), want, mode)
-        assert model.explain().mode == ("step" if mode == "step" else "fold")
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("calls", [CALLS["once"], CALLS["lengths"]], ids=["once", "lengths"])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_records_and_counts(options: dict[str, Any], calls: list[dict[str, Any]]) -> None:
+def test_records_and_counts(options: dict[str, Any], given: dict[str, Any]) -> None:
     model = st.SpikingNet(Net(**copy.deepcopy(options)), time_chunk=3)
     x = drawn(N, T, M)
-    want = model(x, **calls[0])
-    recording = st.record(model, x, ("spikes", "v", "i", "u"), **calls[0])
+    want = model(x, **given)
+    recording = st.record(model, x, ("spikes", "v", "i", "u"), **given)
     found = {
         "spikes": recording["lif"]["spikes"],
         "mem": recording["lif"]["v"],
@@ -137,8 +107,8 @@ def test_records_and_counts(options: dict[str, Any], calls: list[dict[str, Any]]
     assert_close(found, want)
     assert_close(recording.out, want)
     with st.SpikeMonitor(model) as monitor:
-        model(x, **calls[0])
-    steps = T if not calls[0] else sum(LENGTHS) / N
+        model(x, **given)
+    steps = T if not given else sum(LENGTHS) / N
     assert monitor.metrics()["lif/rate"] == pytest.approx((want["spikes"] != 0).sum().item() / (N * steps * 6))
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.core.tree import leaves_of
-from tests.every_layer import MAKERS, call
+from tests.every_layer import MAKERS, call, leaves_of
 from tests.folded_layer import over_time
 
 
@@ -74,7 +73,7 @@ def test_outputs_of_a_stepped_layer_are_apart() -> None:
     layer = st.StepLayer(lambda state, x: (state, (x, x, state.v)), Two)
     for x in (torch.ones(1, 3), torch.ones(1, 3)):
         out = layer(x)
-    assert not aliases(out, (x, layer._memory))
+    assert not aliases(out, (x, layer.state))
     assert not any(aliases(out[k], out[k - 1]) for k in range(3))
 
 
@@ -173,4 +172,4 @@ def test_counter_and_flag_as_state_stepped_and_folded() -> None:
     assert torch.equal(streams[0], streams[1])
     layer: Any = models[0].net
     layer.type(torch.float64)
-    assert [leaf.dtype for leaf in layer.layer._memory.state] == [torch.float64, torch.long, torch.bool]
+    assert [leaf.dtype for leaf in layer.layer.state] == [torch.float64, torch.long, torch.bool]

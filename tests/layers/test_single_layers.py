@@ -13,7 +13,6 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.folded_layer import M, N, T, draw, over_time, results
 
-# --- a value to reset to ----------------------------------------------------------------------------------------------
 MODES: tuple[Any, ...] = ("fold", "step")
 
 
@@ -32,22 +31,6 @@ def rests(period: float, **dt: float) -> list[float]:
 )
 def test_rests_for_whole_steps(period: float, dt: float, steps: int) -> None:
     assert rests(period, dt=dt) == [float(t % (steps + 1) == 0) for t in range(8)]
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("period", [2.0, torch.arange(M).double()], ids=["float", "per neuron"])
-@pytest.mark.parametrize("make", [st.LIF, st.CubaLIF, st.AdEx], ids=lambda make: make.__name__)
-def test_refractory_layers_fold(make: Any, period: Any) -> None:
-    layer = make(refractory=period, learnable="tau").double()
-    model, x = over_time(layer), (4.0 * draw(0, N, 4 * T, M)).requires_grad_()
-    folded, stepped = results(model, x, "fold"), results(model, x, "step")
-    assert folded["out"].sum() > 0
-    assert_close(folded, stepped, "folded")
-    again = copy.deepcopy(model)
-    assert_close(results(again, x, "fold"), folded, "a copy")
-    assert layer.v is not None
-    free = results(over_time(make(learnable="tau").double()), x, "fold")
-    assert folded["out"].sum() < free["out"].sum()
 
 
 def test_refractory_with_recurrence_and_init_of_some_samples() -> None:

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import spikingtorch as st
-from spikingtorch.functional.core.tree import leaves_of
-from tests.every_layer import COPIES, MAKERS, call
+from tests.every_layer import COPIES, MAKERS, call, leaves_of
 from tests.folded_layer import draw
 
 RECURRENT: dict[str, Any] = {
@@ -69,9 +68,9 @@ def test_copies_carry_the_state_without_its_graph_and_share_nothing(layer: Any, 
     twin = COPIES[way](layer)
     assert layer.s.requires_grad
     assert not twin.s.requires_grad
-    before = [leaf.clone() for leaf in leaves_of(layer._memory.state)]
+    before = [leaf.clone() for leaf in leaves_of(layer.state)]
     got = call(twin, Y)
-    assert all(map(torch.equal, leaves_of(layer._memory.state), before))
+    assert all(map(torch.equal, leaves_of(layer.state), before))
     assert torch.equal(got, call(layer, Y))
     params = [*layer.parameters(), *twin.parameters()]
     assert len({parameter.data_ptr() for parameter in params}) == len(params)

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch import learning
 from spikingtorch.learning import OnlineLearner
 
 N, T, INPUTS, HIDDEN, OUTPUTS = 3, 17, 4, 5, 3
+EXACT = 1e-12
 CONSTANT = F.detached(F.by_subtraction)
 Neuron = Callable[[], nn.Module]
 
@@ -43,6 +45,15 @@ def network(neuron: Neuron, depth: int = 1, readout: Neuron | None = None) -> st
     return st.SpikingNet(nn.Sequential(*layers)).double()
 
 
+def louder(net: nn.Module) -> st.SpikingNet:
+    """Return a network that fires, over time."""
+    with torch.no_grad():
+        for each in net.modules():
+            if isinstance(each, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                each.weight.mul_(3.0)
+    return st.SpikingNet(net, mode="step", warn_silent=False).double()
+
+
 def data(*shape: int, steps: int = T) -> tuple[Tensor, Tensor]:
     """Return inputs, samples first, and weights of a loss."""
     numbers = torch.Generator().manual_seed(1)
@@ -62,11 +73,16 @@ def by_bptt(model: st.SpikingNet, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     return gradients(model)
 
 
-def online_gradients(learner: OnlineLearner, x: Tensor, y: Tensor, **options: Any) -> dict[str, Tensor]:
+def online_gradients(learner: OnlineLearner, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Return the gradients that a learner sums over all steps."""
     learner.model.zero_grad()
+    return run(learner, x, y)
+
+
+def run(learner: OnlineLearner, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of some steps, from the state that a learner is in."""
     for t in range(x.shape[1]):
-        learner.backward(loss_of(learner.step(x[:, t], **options), y[:, t]))
+        learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
     return gradients(learner.model)
 
 
@@ -83,3 +99,10 @@ def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float
     for name, each in true.items():
         assert each.norm() > 1e-6, f"{name} has no gradient, so that nothing is compared"
     return {name: float((found[name] - each).norm() / each.norm()) for name, each in true.items()}
+
+
+def assert_bptt(model: st.SpikingNet, rule: Any, x: Tensor, y: Tensor, **options: Any) -> OnlineLearner:
+    """Assert that a rule gives the gradients of back-propagation through time, and return the learner."""
+    true, learner = by_bptt(model, x, y), learning.online(model, rule, **options)
+    assert max(errors(online_gradients(learner, x, y), true).values()) < EXACT
+    return learner

@@ -4,16 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import learning
-from spikingtorch.learning.online_learner import Rule
 from tests.learning.online_nets import (
-    CONSTANT,
-    HIDDEN,
+    EXACT,
     NEURONS,
     RECURRENT,
+    assert_bptt,
     by_bptt,
     data,
     errors,
@@ -25,22 +23,16 @@ from tests.learning.online_nets import (
 
 pytestmark = pytest.mark.sampled
 
-EXACT = 1e-12
-
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("neuron", [*NEURONS, *RECURRENT])
 def test_exact_is_bptt(neuron: str, depth: int) -> None:
-    model, (x, y) = network((NEURONS | RECURRENT)[neuron], depth), data()
-    true = by_bptt(model, x, y)
-    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
+    assert_bptt(network((NEURONS | RECURRENT)[neuron], depth), "exact", *data())
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_diagonal_is_bptt_for_one_layer_under_a_readout_without_memory(neuron: str) -> None:
-    model, (x, y) = network(NEURONS[neuron]), data()
-    true, learner = by_bptt(model, x, y), learning.online(model, "diagonal")
-    assert max(errors(online_gradients(learner, x, y), true).values()) < EXACT
+    learner = assert_bptt(network(NEURONS[neuron]), "diagonal", *data())
     assert all(each.exact for each in learner.explain().layers)
 
 
@@ -82,25 +74,6 @@ def test_presynaptic_sees_that_a_time_constant_is_set_meanwhile() -> None:
     assert max(errors(*found).values()) < EXACT
 
 
-def test_ottt_is_the_trace_of_inputs_times_the_gradient_of_the_step() -> None:
-    """Written from the paper: the trace of the inputs a[t] = decay a[t-1] + x[t], times dL[t]/du[t]."""
-    model, (x, y) = network(NEURONS["LIF, detached subtraction"]), data()
-    decay, expected, trace = torch.exp(torch.tensor(-0.25, dtype=torch.float64)), 0.0, torch.zeros(1)
-    learner = learning.online(model, "presynaptic")
-    linear, lif, readout = list(model.net)  # type: ignore[call-overload]
-    v: Tensor = torch.zeros(())
-    for t in range(x.shape[1]):
-        trace = decay * trace + x[:, t]
-        z = linear(x[:, t]).detach().requires_grad_()
-        state, params = type(lif.initial_state(z))(v + torch.zeros_like(z)), lif.step_params()
-        (after,), s = lif.step(state, z, **params)
-        v = after.detach()
-        (signal,) = torch.autograd.grad(loss_of(readout(s), y[:, t]), z)
-        expected = expected + signal.T @ trace
-    found = online_gradients(learner, x, y)["net.0.weight"]
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0.0)
-
-
 @pytest.mark.parametrize("neuron", ["LIF", "ALIF"])
 def test_last_step_is_back_propagation_with_a_state_detached_at_each_step(neuron: str) -> None:
     model, (x, y) = network(NEURONS[neuron], 2), data()
@@ -110,34 +83,8 @@ def test_last_step_is_back_propagation_with_a_state_detached_at_each_step(neuron
     assert max(errors(found, gradients(model)).values()) < EXACT
 
 
-def test_diagonal_for_recurrent_weights_leaves_out_the_spikes_that_come_back() -> None:
-    """As BPTT does if the recurrent spikes are detached: only the traces of the recurrent weights are left."""
-
-    class Own(nn.Module):
-        def __init__(self, model: st.SpikingNet) -> None:
-            super().__init__()
-            first, lif, readout = list(model.net)  # type: ignore[call-overload]
-            self.first, self.recurrent, self.readout, self.neurons = first, lif.recurrent, readout, st.LIF(tau=4.0)
-            self.s: Tensor = torch.zeros(())
-
-        def forward(self, x: Tensor, init: bool) -> Tensor:
-            z = self.first(x)
-            z = z if init else z + self.recurrent(self.s)
-            s: Tensor = self.neurons(z, init)
-            self.s = s.detach()
-            out: Tensor = self.readout(s)
-            return out
-
-    model, (x, y) = network(RECURRENT["dense"]), data()
-    found = online_gradients(learning.online(model, "diagonal"), x, y)
-    true = by_bptt(st.SpikingNet(Own(model), mode="step"), x, y)
-    pairs = {"net.0.weight": "net.first.weight", "net.0.bias": "net.first.bias"}
-    pairs |= {"net.1.recurrent.weight": "net.recurrent.weight", "net.2.weight": "net.readout.weight"}
-    assert max(errors({b: found[a] for a, b in pairs.items()}, {b: true[b] for b in pairs.values()}).values()) < EXACT
-
-
 @pytest.mark.parametrize("rule", ["exact", "diagonal"])
-def test_a_window_in_which_weights_change(rule: Rule) -> None:
+def test_a_window_in_which_weights_change(rule: Any) -> None:
     model, (x, y) = network(NEURONS["LIF, learnable"]), data()
     weights = {name: each for name, each in model.named_parameters() if not name.startswith("net.2")}
     moves = [{name: torch.rand_like(each) * 0.1 for name, each in weights.items()} for _ in range(x.shape[1])]
@@ -161,7 +108,7 @@ def test_a_window_in_which_weights_change(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", ["exact", "diagonal", "presynaptic", "last_step"])
-def test_frozen_layers_get_no_gradient_and_others_the_same(rule: Rule) -> None:
+def test_frozen_layers_get_no_gradient_and_others_the_same(rule: Any) -> None:
     model, (x, y) = network(NEURONS["LIF, detached subtraction"], 2), data()
     whole = online_gradients(learning.online(model, rule), x, y)
     model.net[0].requires_grad_(False)  # type: ignore[index]
@@ -171,7 +118,7 @@ def test_frozen_layers_get_no_gradient_and_others_the_same(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", ["exact", "diagonal", "presynaptic", "last_step"])
-def test_samples_that_start_again_forget_their_traces(rule: Rule) -> None:
+def test_samples_that_start_again_forget_their_traces(rule: Any) -> None:
     model, (x, y) = network(NEURONS["LIF, detached subtraction"]), data()
     learner, starts = learning.online(model, rule), torch.tensor([True, False, True])
     online_gradients(learner, x, y)
@@ -182,19 +129,6 @@ def test_samples_that_start_again_forget_their_traces(rule: Rule) -> None:
     assert max(errors(found, online_gradients(learning.online(model, rule), x[starts, :5], y[starts])).values()) < EXACT
 
 
-def test_parametrized_weights_are_trained_through_their_parametrization() -> None:
-    model, (x, y) = network(NEURONS["LIF"]), data()
-
-    class Softly(nn.Module):
-        def forward(self, raw: Tensor) -> Tensor:
-            return raw.tanh() * 2.0
-
-    nn.utils.parametrize.register_parametrization(model.net[0], "weight", Softly())  # type: ignore[index]
-    true = by_bptt(model, x, y)
-    for rule in ("exact", "diagonal"):
-        assert max(errors(online_gradients(learning.online(model, rule), x, y), true).values()) < EXACT
-
-
 def test_random_feedback_keeps_the_last_layer_and_repeats_with_its_seed() -> None:
     model, (x, y) = network(NEURONS["LIF"], 2), data()
     symmetric = online_gradients(learning.online(model, "diagonal"), x, y)
@@ -203,67 +137,3 @@ def test_random_feedback_keeps_the_last_layer_and_repeats_with_its_seed() -> Non
     assert errors(found[0], symmetric)["net.0.weight"] > 0.05
     assert max(errors(found[0], found[1]).values()) == 0.0
     assert errors(found[0], found[2])["net.0.weight"] > 0.05
-
-
-def test_the_model_keeps_its_own_state() -> None:
-    model, (x, y) = network(NEURONS["LIF"]), data()
-    model(x)
-    before = model.get_state()
-    learner = learning.online(model)
-    online_gradients(learner, x, y)
-    after = model.get_state()
-    assert all(torch.equal(each, after[name]) for name, each in before.items())
-    assert learner.state is not None
-    model.set_state(dict(learner.state))
-    assert torch.equal(model(x[:, :1], init=False)[:, 0], learner.step(x[:, 0]))
-
-
-def test_a_loss_that_looks_back_is_an_error() -> None:
-    model, (x, _) = network(NEURONS["LIF"]), data()
-    learner = learning.online(model)
-    with pytest.raises(RuntimeError, match="before step"):
-        learner.backward(torch.zeros((), requires_grad=True))
-    first = learner.step(x[:, 0])
-    second = learner.step(x[:, 1])
-    with pytest.raises(RuntimeError, match="earlier step"):
-        learner.backward((first + second).sum())
-
-
-@pytest.mark.parametrize("rule", ["diagonal", "presynaptic", "last_step"])
-def test_delays_are_refused_in_words_and_exact_takes_them(rule: Rule) -> None:
-    def delayed() -> nn.Module:
-        return nn.Sequential(st.Delay(2.0), nn.Linear(HIDDEN, HIDDEN), st.LIF(tau=4.0, reset=CONSTANT))
-
-    layers = [*network(NEURONS["LIF, detached subtraction"]).net]  # type: ignore[misc]
-    model, (x, y) = st.SpikingNet(nn.Sequential(*layers[:2], *delayed(), layers[2])).double(), data()  # type: ignore[misc]
-    with pytest.raises(ValueError, match=r"layer 2 delays its input.*rule='exact'"):
-        learning.online(model, rule).step(x[:, 0])
-    true = by_bptt(model, x, y)
-    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), true).values()) < EXACT
-
-
-def test_weights_without_a_trace_are_refused_in_words() -> None:
-    x = data()[0][:, 0]
-    between = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), st.LIF(tau=4.0), nn.Linear(3, 3))
-    with pytest.raises(ValueError, match=r"0.weight, 0.bias, 1.weight, 1.bias reach layer 2 \(LIF\) in another way"):
-        learning.online(st.SpikingNet(between).double()).step(x)
-    own = nn.Sequential(nn.Linear(4, 3), st.StochasticLIF(tau=4.0), nn.Linear(3, 3))
-    with pytest.raises(ValueError, match=r"StochasticLIF.* has a forward of its own"):
-        learning.online(st.SpikingNet(own).double()).step(x)
-
-
-def test_wrong_arguments_are_named() -> None:
-    model = network(NEURONS["LIF"])
-    with pytest.raises(TypeError, match="expected a SpikingNet"):
-        learning.online(model.net)  # type: ignore[arg-type]
-    wrong: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"rule": "e-prop"}, "'e-prop', expected one of 'exact'"),
-        ({"feedback": "none"}, "expected one of 'symmetric'"),
-        ({"rule": "exact", "feedback": "random"}, "leave feedback='random' out"),
-        ({"rule": "diagonal", "approximate": True}, "is for rule='presynaptic'"),
-    )
-    for options, message in wrong:
-        with pytest.raises(ValueError, match=message):
-            learning.online(model, **options)
-    with pytest.raises(ValueError, match="has seen no step"):
-        learning.online(model).explain()
