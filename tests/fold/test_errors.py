@@ -9,8 +9,8 @@ import torch
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.fold.nets import TABLE
-from tests.fold.nets.inits import Noisy, shortcut
+from tests.fold.corpus import TABLE
+from tests.fold.corpus.inits import shortcut
 from tests.fold_nets import states
 from tests.nets_that_step import Own, Two, besides, train
 
@@ -76,11 +76,14 @@ def test_network_that_fails_folded_goes_on_stepwise() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("if init", r"mode='fold' cannot run Two because it branches on init\. mode='auto' runs it step by step"),
-        ("input of a layer written on", "writes in place on the input of a LIF layer"),
-        ("drawn threshold", "draws the parameters of a Noisy layer at random"),
-        ("drawn parameter", r"draws the parameters of a \w+ layer at random"),
-        ("nested, handed init", "hands init to a SpikingNet, which runs over time by itself"),
+        (
+            "it asks if init",
+            r"mode='fold' cannot run Two because it branches on init\. mode='auto' runs it step by step",
+        ),
+        ("the input of a layer is written on", "writes in place on the input of a LIF layer"),
+        ("a layer draws its threshold", "draws the parameters of a Noisy layer at random"),
+        ("a parametrization draws a parameter of a layer", r"draws the parameters of a \w+ layer at random"),
+        ("a network over time that is handed init", "hands init to a SpikingNet, which runs over time by itself"),
     ],
 )
 def test_what_has_to_step_is_an_error_in_mode_fold(name: str, message: str) -> None:
@@ -94,21 +97,3 @@ def test_writing_on_the_input_of_a_layer_without_a_gradient_folds() -> None:
     with torch.no_grad():
         assert_close(model(train()), st.SpikingNet(model.net, 3, mode="step")(train()))
     assert model.explain().mode == "fold"
-
-
-GENERATOR = torch.Generator().manual_seed(0)
-
-
-class OfNobody(Noisy):
-    """A threshold from a generator that belongs to no module."""
-
-    def drawn(self) -> Any:
-        return torch.rand((), generator=GENERATOR).item()
-
-
-def test_parameters_from_a_generator_of_nobody_are_drawn_at_each_step() -> None:
-    model = st.SpikingNet(Two(sl2=OfNobody(decay=0.0)).double(), 3)
-    with pytest.warns(RuntimeWarning, match="reads sl2.*, a Generator whose content is not in sight"):
-        out = model(train())
-    assert model.explain().mode == "step"
-    assert out.var(1).sum() > 0

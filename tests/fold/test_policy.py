@@ -19,7 +19,7 @@ from spikingtorch.fold.policy import Mode
 from spikingtorch.layers import steplayer
 from spikingtorch.layers.frame import init_and_running
 from spikingtorch.testing import assert_close
-from tests.fold.nets.inits import homeostasis_no_grad, homeostatic
+from tests.fold.corpus.inits import homeostasis_no_grad, learned
 from tests.nets_that_step import Hole, Own, Two, besides, centred, through, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
@@ -42,7 +42,7 @@ def records(net: Any, x: Tensor, init: Any) -> Tensor:
 @pytest.mark.parametrize("code", [homeostasis_no_grad, records])
 def test_state_of_its_own_in_inference_mode(code: Hole) -> None:
     torch.manual_seed(0)
-    auto, step = (st.SpikingNet(homeostatic(code).double(), 3, mode=mode) for mode in MODES)
+    auto, step = (st.SpikingNet(Two(code, sl2=learned()).double(), 3, mode=mode) for mode in MODES)
     step.load_state_dict(auto.state_dict())
     found = []
     for model in (auto, step):
