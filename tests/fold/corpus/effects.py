@@ -161,6 +161,14 @@ def dropout_then_failure(net: Any, x: Tensor) -> Any:
     return x
 
 
+def dropout_then_failure_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
+    h = net.sl1(F.dropout(net.l1(x), 0.5), init)
+    if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
+        raise ValueError("takes one step")
+    out: Tensor = net.sl2(net.l2(h), init)
+    return out
+
+
 def left_out_at_random(net: Any, x: Tensor) -> Any:
     """Leave the block out for some samples, by a mask that is written on in place."""
     mask = torch.rand((x.shape[0], 1), dtype=x.dtype) + 0.6
@@ -204,6 +212,9 @@ RANDOM: dict[str, Entry] = {
     "an object of Python's draws, and it shows rarely": hides(halved_now_and_then, rng=lambda: random.Random(2)),
     "an object of numpy's draws, and it shows rarely": hides(halved_now_and_then, rng=lambda: np.random.default_rng(4)),
     "a call that fails has drawn already": hides(dropout_then_failure, input=MANY[:5].repeat(1, 2, 1)),
+    "a fold that fails has drawn already": folds(
+        own(dropout_then_failure_at_once), then="failed with all steps at once", each_time=True
+    ),
     # a draw for each step and sample
     "a fused kernel draws": folds(attention_of_heads, module=linear(6, 24), draws=True),
     "masks of features, and of others": folds(module, module=dropouts, draws=True),

@@ -218,6 +218,11 @@ def renormalised(net: Any, x: Tensor) -> Any:
     return F.batch_norm(x, net.mean.clone(), net.var.clone())
 
 
+def into_every_second_entry(net: Any, x: Tensor) -> Any:
+    mean, variance = x.new_zeros(12)[::2], x.new_ones(12)[::2]
+    return torch.ops.aten.native_batch_norm(x, None, None, mean, variance, True, 0.1, 1e-5)[0]
+
+
 def norm() -> nn.Module:
     return nn.BatchNorm1d(6)
 
@@ -261,6 +266,12 @@ NORMS: dict[str, Entry] = {
     "a norm that is not registered": once(lambda net, x: net.hidden[0](x), hidden=lambda: [norm().double()]),
     "a running mean is read": once(lambda net, x: net.module(x) - net.module.running_mean.clone()),
     "a counter of batches is read": once(lambda net, x: net.module(x) * (1 + net.module.num_batches_tracked % 2)),
+    "a norm, and samples that mix behind it": once(
+        lambda net, x: centred(net.module(x)), "along the axis of the batch"
+    ),
+    "statistics that no operation writes in their place": steps(
+        into_every_second_entry, "updates running statistics in a call that cannot be folded"
+    ),
     "a norm reads what the same step has written": once(renormalised, mean=buffer(6), var=buffer(6)),
     "a norm by the name of its operation": steps(
         lambda net, x: torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)[0]
