@@ -18,6 +18,7 @@ from tests.fold.corpus.entry import (
     hides,
     linear,
     module,
+    own,
     parametrized,
     steps,
     weight,
