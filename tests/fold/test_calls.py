@@ -1,5 +1,6 @@
 """Calls that differ in what a proof has not seen: init for each sample, errors of a step, derivatives of all kinds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,29 +9,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import spikingtorch as st
-from tests.nets_that_step import Hole, in_both_modes, parameter, readout, train
+from tests.nets_that_step import Hole, in_both_modes, readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
 
-def test_init_of_each_sample() -> None:
-    net = readout(lambda net, x, init: x * 2 if isinstance(init, Tensor) else x).double()
-    in_both_modes(net, lambda model: (model(train()), model(train(), torch.tensor([True, False, True, False, True]))))
-
-
-def test_assertion_on_a_step() -> None:
-    def asserted(net: Any, x: Tensor, init: Any) -> Tensor:
-        torch._assert_async(x.mean() < 0.7)  # pyright: ignore
-        return x
-
-    x = train()
-    x[:, 0] = 0.9
-    for mode in ("step", "auto"):
-        with pytest.raises(RuntimeError):
-            st.SpikingNet(readout(asserted).double(), 3, mode=mode)(x)
-
-
 class Tangent(torch.autograd.Function):
+    """Mixes samples in forward mode."""
+
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return x * 2
@@ -48,17 +34,9 @@ class Tangent(torch.autograd.Function):
         return tangents[0] * 2 - tangents[0].mean(0)
 
 
-def test_forward_mode() -> None:
-    tangent = torch.rand(train().shape, dtype=torch.float64)
-
-    def act(model: Any) -> Any:
-        with forward_ad.dual_level():
-            return forward_ad.unpack_dual(model(forward_ad.make_dual(train(), tangent))).tangent
-
-    in_both_modes(readout(lambda net, x, init: Tangent.apply(x)).double(), act)  # type: ignore[no-untyped-call]
-
-
 class OfGradient(torch.autograd.Function):
+    """Mixes samples in its backward pass."""
+
     @staticmethod
     def forward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * 2
@@ -69,6 +47,8 @@ class OfGradient(torch.autograd.Function):
 
 
 class Square(torch.autograd.Function):
+    """Mixes samples in the second derivative."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
@@ -76,41 +56,50 @@ class Square(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return OfGradient.apply(grads[0]) * ctx.saved_tensors[0]  # type: ignore[no-untyped-call]
+        return of_gradient(grads[0]) * ctx.saved_tensors[0]
 
 
-def test_second_derivative() -> None:
-    def act(model: Any) -> Any:
-        x = train().requires_grad_()
-        (grad,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
-        return torch.autograd.grad(grad.square().sum(), x)
-
-    in_both_modes(readout(lambda net, x, init: Square.apply(x)).double(), act)  # type: ignore[no-untyped-call]
+tangent: Any = Tangent.apply
+of_gradient: Any = OfGradient.apply
+square: Any = Square.apply
 
 
-class Gain(torch.autograd.Function):
-    """Hands its weight a gradient of length one."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x * weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        whole = (grads[0] * ctx.saved_tensors[0]).sum(0) if ctx.needs_input_grad[1] else None
-        return None, None if whole is None else whole / whole.norm()
+def forward_mode(model: Any) -> Any:
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(train(), train().flip(0))
+        return forward_ad.unpack_dual(model(dual)).tangent
 
 
-def test_weight_that_learns_later() -> None:
-    def act(model: Any) -> Any:
-        model(train())
-        model.net.w.requires_grad_()
-        model(train()).sum().backward()
-        return model.net.w.grad
+def second_derivative(model: Any) -> Any:
+    x = train().requires_grad_()
+    (grad,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+    return torch.autograd.grad(grad.square().sum(), x)
 
-    torch.manual_seed(0)
-    code: Hole = lambda net, x, init: Gain.apply(x, net.w)  # type: ignore[no-untyped-call]  # noqa: E731
-    net: Any = readout(code, w=parameter(4, value=1.0)).double()
-    net.w.requires_grad_(False)
-    in_both_modes(net, act)
+
+def init_of_each_sample(model: Any) -> Any:
+    return model(train()), model(train(), torch.tensor([True, False, True, False, True]))
+
+
+CALLS: dict[str, tuple[Hole, Callable[[Any], Any]]] = {
+    "init of each sample": (lambda net, x, init: x * 2 if isinstance(init, Tensor) else x, init_of_each_sample),
+    "forward mode": (lambda net, x, init: tangent(x), forward_mode),
+    "second derivative": (lambda net, x, init: square(x), second_derivative),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call(name: str) -> None:
+    code, act = CALLS[name]
+    in_both_modes(readout(code).double(), act)
+
+
+def test_assertion_on_a_step() -> None:
+    def asserted(net: Any, x: Tensor, init: Any) -> Tensor:
+        torch._assert_async(x.mean() < 0.7)  # pyright: ignore
+        return x
+
+    x = train()
+    x[:, 0] = 0.9
+    for mode in ("step", "auto"):
+        with pytest.raises(RuntimeError):
+            st.SpikingNet(readout(asserted).double(), 3, mode=mode)(x)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.fold.corpus import shared_code
-from tests.fold.corpus.entry import Between, Code, Entry, Whole, buffer, folds, hides, linear, module, steps
+from tests.fold.corpus.entry import Between, Code, Entry, Whole, buffer, folds, hides, linear, steps
 from tests.fold.corpus.outside import LOG, SETTINGS, SINGLE, SLOTS
 
 
@@ -66,20 +66,6 @@ class Reads:
 
 class CountingModule(Counter, nn.Module):
     """The same in a module."""
-
-
-class ScriptedCounter(nn.Module):
-    n: int
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.n = self.n + 1
-        if self.n > 4:
-            return x * 0.5
-        return x
 
 
 class Missing(dict[str, int]):
@@ -191,7 +177,6 @@ ONCE = ", which is to be called at each step"
 COUNTED: dict[str, Entry] = {
     "an attribute counts": steps(alternately(lambda net: one_more(net, "count")), "changes count", count=int),
     "an object counts": counts(Counter, increased, r"changes part\.n"),
-    "a method of an object counts": counts(lambda: Counter().__call__, called),
     "a class counts": counts(lambda: type("Counter", (), {"n": 0}), increased),
     "a dict, deep within, counts": counts(
         lambda: {"a": [{"b": [{"n": 0}]}]}, lambda part: add_one(part["a"][0]["b"][0], "n")
@@ -203,7 +188,6 @@ COUNTED: dict[str, Entry] = {
     "a variable of a closure counts": counts(closure, called),
     "a default argument counts": counts(default_argument, called),
     "an argument that is given before counts": counts(lambda: partial(longer, []), called, r"changes part\.args"),
-    "the arguments of a partial are read": counts(lambda: partial(len, []), lambda part: longer(part.args[0])),
     "a tensor of a closure is written on": steps(lambda net, x: x * net.part().clone(), part=closure_over_a_tensor),
     "a mangled slot counts": counts(Slots, lambda part: part.mangled()),
     "an array of numpy counts": counts(lambda: np.zeros(1), lambda part: add_one(part, 0)),
@@ -219,7 +203,6 @@ COUNTED: dict[str, Entry] = {
     ),
     "a spiking layer counts": steps(alternately(lambda net: one_more(net.spiking))),
     "a parameter counts": counts(linear(), lambda part: one_more(part.bias)),
-    "a scripted module counts": hides(module, module=lambda: torch.jit.script(ScriptedCounter())),
     # outside of the network
     "slots of a global object": outside(then(lambda net: increased(SLOTS))),
     "names of a module of Python": outside(then(lambda net: increased(SETTINGS))),
@@ -239,7 +222,6 @@ COUNTED: dict[str, Entry] = {
     "moves files": steps(lambda net, x: shared_code.move_folder(x), "calls rename of os" + ONCE),
     "a helper of another file keeps tensors": steps(lambda net, x: shared_code.log(x)),
     "a helper counts in its own file": steps(lambda net, x: shared_code.count(x)),
-    "a helper keeps a trace": steps(lambda net, x: shared_code.low_pass(x)),
     "a helper is handed its module": steps(lambda net, x: shared_code.count_in(shared_code, x)),
     "a helper gives its module a name": steps(lambda net, x: shared_code.note(shared_code, x)),
 }

@@ -80,12 +80,6 @@ def hooked(net: Any, x: Tensor) -> Any:
     return x
 
 
-def weight_hooked_again(net: Any, x: Tensor) -> Any:
-    if net.module.weight.requires_grad:
-        net.module.weight.register_hook(lambda gradient: 0.9 * gradient)
-    return net.module(x)
-
-
 def straight_through_batch(net: Any, x: Tensor) -> Any:
     soft = x.softmax(0)
     return x + (soft - soft.detach())
@@ -112,7 +106,6 @@ GRADIENTS: dict[str, Entry] = {
         then="",
     ),
     "a hook on a tensor": steps(hooked, "changes its backward pass by hooks, with register_hook"),
-    "as many hooks on a weight as steps": steps(weight_hooked_again, module=linear()),
     "mixed in the gradient alone": hides(straight_through_batch),
     "mixed while gradients are recorded": hides(lambda net, x: x - x.mean(0) if torch.is_grad_enabled() else x),
     "mixed where a gradient is": hides(lambda net, x: x - x.mean(0) if x.requires_grad else x),
@@ -176,12 +169,6 @@ def left_out_at_random(net: Any, x: Tensor) -> Any:
     return x + net.module(x).div(0.6) * mask.floor_()
 
 
-def attention_of_heads(net: Any, x: Tensor) -> Any:
-    """Attend in four axes, for which torch has a kernel that may draw."""
-    q, k, v = net.module(x).view(-1, 3, 2, 2, 2).unbind(1)
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=0.5).flatten(1)
-
-
 def dropouts() -> nn.Module:
     parts = [nn.Dropout(0.3), nn.AlphaDropout(0.3), nn.Unflatten(1, (3, 2)), nn.Dropout1d(0.5), nn.Flatten()]
     return nn.Sequential(*parts)
@@ -193,9 +180,6 @@ RANDOM: dict[str, Entry] = {
     "a draw of no shape": steps(lambda net, x: x * (torch.rand((), dtype=x.dtype) < 0.8), "all samples share"),
     "a draw for a weight": steps(
         module, "all samples share", module=parametrized(parametrize.register_parametrization, "weight", NoisyWeight())
-    ),
-    "a draw decides": steps(
-        lambda net, x: x if torch.rand(()) < 0.5 else net.module(x), "reads the value", module=linear()
     ),
     "each step draws the same": steps(seeded_anew),
     "each step draws the same in a fork": hides(rarely_drawn_in_a_fork, input=MANY),
@@ -217,12 +201,10 @@ RANDOM: dict[str, Entry] = {
         own(dropout_then_failure_at_once), then="failed with all steps at once", each_time=True
     ),
     # a draw for each step and sample
-    "a fused kernel draws": folds(attention_of_heads, module=linear(6, 24), draws=True),
     "masks of features, and of others": folds(module, module=dropouts, draws=True),
     "a mask that a checkpoint draws once more": folds(
         lambda net, x: checkpoint(nn.Dropout(0.5), x * net.w, use_reentrant=False), w=weight(6), draws=True
     ),
-    "a draw is compared with a sample": folds(lambda net, x: (torch.rand_like(x) < 0.5 * x).to(x), draws=True),
     "a block is left out at random": folds(left_out_at_random, module=linear(), draws=True),
     "a module of torch's draws between its layers": folds(
         lambda net, x: net.module(x)[0],

@@ -45,28 +45,7 @@ def swallowed(net: Any, x: Tensor, init: Any) -> Tensor:
     return x + first * net.start  # type: ignore[no-any-return]
 
 
-def count_later(net: Any, x: Tensor, init: Any) -> Tensor:
-    """Count the steps that are no first ones."""
-    if init is False:
-        net.count = net.count + 1
-    return x * 0.5 if net.count > 2 else x
-
-
 # --- neurons ----------------------------------------------------------------------------------------------------------
-
-
-class Block(nn.Module):
-    """A container of the user's, with a residual connection."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(6, 6), nn.Linear(6, 6)])
-        self.neurons = nn.ModuleDict({"a": st.LIF(v0=0.3), "b": st.IF(v0=0.4)})
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        for layer, name in zip(self.layers, self.neurons, strict=True):
-            x = x + self.neurons[name](layer(x), init)
-        return x
 
 
 def deep(net: Any, x: Tensor, init: Any) -> Tensor:
@@ -74,10 +53,6 @@ def deep(net: Any, x: Tensor, init: Any) -> Tensor:
     for block in net.blocks:
         x = block(x, init)
     return net.sl2(net.l2(x), init)  # type: ignore[no-any-return]
-
-
-def conductance(net: Any, x: Tensor, init: Any) -> Tensor:
-    return net.sl2(net.l2(net.sl1(net.l1(x).relu(), net.inhibition(x).relu(), init)), init)  # type: ignore[no-any-return]
 
 
 class State(NamedTuple):
@@ -112,15 +87,6 @@ class Noisy(st.LIF):
         return torch.rand((), dtype=torch.float64)
 
 
-class OfItsOwn(Noisy):
-    """... from a generator that nobody sees."""
-
-    def drawn(self) -> Any:
-        if "generator" not in self.__dict__:
-            self.generator = torch.Generator().manual_seed(0)
-        return torch.rand((), generator=self.generator).item()
-
-
 class OfNobody(Noisy):
     """... from a generator that belongs to no module."""
 
@@ -149,39 +115,11 @@ def homeostasis_no_grad(net: Any, x: Tensor, init: Any) -> Tensor:
     return x
 
 
-def homeostasis_inference(net: Any, x: Tensor, init: Any) -> Tensor:
-    with torch.inference_mode():
-        net.sl2.v0.add_(0.05)
-    return x
-
-
 def learned() -> st.LIF:
     return st.LIF(v0=torch.full((3,), 0.2))
 
 
 # --- calls of layers --------------------------------------------------------------------------------------------------
-
-
-def by_turns(net: Any, x: Tensor, init: Any) -> Tensor:
-    net.turn = 1 - net.turn
-    first, second = (net.sl1, net.sl3) if net.turn else (net.sl3, net.sl1)
-    return net.sl2(net.l2(first(net.l1(x), init) + second(net.l1(x), init)), init)  # type: ignore[no-any-return]
-
-
-def feeds_back(net: Any, x: Tensor, init: Any) -> Tensor:
-    return x if net.last is None or net.last.shape[0] != x.shape[0] else x + net.last.mean(1, keepdim=True)
-
-
-def fed_back() -> Two:
-    def put_last(net: Any, x: Tensor) -> None:
-        net.last = x.detach()
-
-    return Two(feeds_back, after=besides(put_last), last=None)
-
-
-def active(net: Any, x: Tensor, init: Any) -> Tensor:
-    s = net.sl1(net.l1(x).relu(), net.l1(x).relu(), init)
-    return net.sl2(net.l2(s + 0.1 * net.sl1.act), init)  # type: ignore[no-any-return]
 
 
 def nested(net: Any, x: Tensor, *init: Any) -> Tensor:
@@ -236,21 +174,8 @@ INITS: dict[str, Entry] = {
     "a parameter of the first step is zero": hides(
         two(lambda net, x, init: x + net.start if init is True else x), start=lambda: parameter(4)
     ),
-    "steps are counted but the first": hides(two(count_later), count=int),
     # neurons
     "two layers of each kind": folds(two(), precisions=True),
-    "containers of torch's and of the user's": folds(
-        own(deep),
-        stem=lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.LayerNorm(4)),
-        blocks=lambda: nn.ModuleList([Block(), Block()]),
-        precisions=True,
-    ),
-    "a layer of two inputs that counts its spikes": folds(
-        own(conductance),
-        sl1=lambda: st.BioLIF(0.5, v0=0.1, track_act=True),
-        inhibition=lambda: nn.Linear(4, 6),
-        precisions=True,
-    ),
     "a step of the user's with a parameter that learns": folds(
         two(),
         sl1=lambda: st.StepLayer(adapting_step, State, decay=0.9, rise=0.1, surrogate=SF.Arctan(), learnable="rise"),
@@ -268,44 +193,27 @@ INITS: dict[str, Entry] = {
     "a parametrization draws a parameter of a layer": steps(
         two(), DRAWN, sl2=lambda: dropped(st.LIF(v0=torch.full((3,), 0.3), learnable="v0"), "", "v0")
     ),
-    "a parametrization draws recurrent weights": steps(
-        two(), DRAWN, sl2=lambda: dropped(st.LIF(v0=0.3, recurrent=nn.Linear(3, 3, False)), "recurrent", "weight")
-    ),
-    "a generator that a layer makes at its first call": steps(
-        two(), "a generator that the trace cannot see|reads sl2", sl2=lambda: OfItsOwn(decay=0.0)
-    ),
     "a generator of nobody": steps(
         two(), "reads sl2.*, a Generator whose content is not in sight", sl2=lambda: OfNobody(decay=0.0)
     ),
     "a number of a layer grows": steps(
         two(between=besides(raise_threshold)), "computes other parameters of a spiking layer"
     ),
-    "a threshold is raised past autograd": hides(
-        two(besides(lambda net, x: net.sl2.v0.data.add_(0.05 * x.mean()))), sl2=learned
-    ),
     "a threshold is raised without a gradient": hides(two(homeostasis_no_grad), sl2=learned),
-    "a threshold is raised in inference mode": hides(two(homeostasis_inference), sl2=learned),
     # what is read of a layer, and done to it
     "v is read": steps(two(between=lambda net, x, init: x + net.sl1.v), r"uses LIF\.v"),
-    "s is read": steps(two(between=lambda net, x, init: x + net.sl1.s), r"uses LIF\.s"),
-    "act is read": steps(own(active), r"uses BioLIF\.act", sl1=lambda: st.BioLIF(0.5, v0=0.1, track_act=True)),
     "a layer is reset": steps(two(between=besides(lambda net, x: net.sl2.reset())), r"uses LIF\.reset"),
-    "a layer is detached": steps(two(between=besides(lambda net, x: net.sl2.detach_())), r"uses LIF\.detach_"),
     "the input of a layer is written on": steps(own(shortcut), r"input of sl2.*h = h \+ layer\(h, init\)"),
     "the input of a layer is written on without a gradient": hides(own(overwrites_input)),
     "spikes hand no gradient back": folds(two(between=lambda net, x, init: x.detach())),
     "what a frozen layer makes is asked for its gradient": hides(Whole(frozen_first)),
     # calls of layers
-    "layers change places": steps(own(by_turns), "changes turn", sl3=st.LIF, turn=int),
-    "the output goes in again": steps(Whole(fed_back), "changes last"),
-    "a network over time in a step": steps(own(nested), "reads the value of a tensor", inner=inner, handed=lambda: 1),
     "a network over time that is handed init": steps(
         own(nested), "hands init to a SpikingNet, which runs over time by itself", inner=inner, handed=int
     ),
     "a layer is called twice": steps(first_by(lambda net, x, init: net.sl1(net.sl1(x, init), init)), TWICE),
     "a layer has two names": steps(Whole(tied), TWICE),
     "a layer never starts anew": steps(first_by(lambda net, x, init: net.sl1(x, False)), WITHOUT_INIT),
-    "a layer always starts anew": steps(first_by(lambda net, x, init: net.sl1(x, True)), WITHOUT_INIT),
     "a layer is not registered": steps(
         first_by(lambda net, x, init: net.hidden[0](x, init)),
         "not among its submodules, so that nothing of it is",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tests.fold.corpus.entry import SEQUENCE, Code, Entry, buffer, folds, hides, linear, module, steps, two, weight
-from tests.nets_that_step import centred, train
+from tests.fold.corpus.entry import SEQUENCE, Code, Entry, buffer, folds, linear, module, steps, weight
+from tests.nets_that_step import centred
 
 
 class Centred(nn.Module):
@@ -65,13 +65,6 @@ def without_gradient(net: Any, x: Tensor) -> Any:
     return x - mean
 
 
-def gradient_of_energy(net: Any, x: Tensor) -> Any:
-    """Return the gradient of an energy of each sample, which is that of their sum."""
-    with torch.enable_grad():
-        y = x if x.requires_grad else x.detach().requires_grad_()
-        return torch.autograd.grad(net.module(y).tanh().sum(), y, create_graph=True)[0]
-
-
 def nearest_of_all(net: Any, x: Tensor) -> Any:
     """Number the samples, as point clouds do whose nearest points are found in one table of the batch."""
     rows = x.argmax(1) + torch.arange(len(x)) * 6
@@ -94,10 +87,6 @@ MIXING: dict[str, Entry] = {
     ),
     "... in training alone": steps(lambda net, x: x - x.mean(0) if net.training else x, "axis of the batch"),
     "... in training, evaluated": folds(lambda net, x: x - x.mean(0) if net.training else x, training=False),
-    "... of data": steps(lambda net, x: x - x.data.mean(0), "axis of the batch"),
-    "... where no gradient is recorded": steps(without_gradient, "axis of the batch"),
-    "... in place": steps(lambda net, x: x.sub_(x.detach().mean(0)), "axis of the batch"),
-    "... by a product with ones": steps(lambda net, x: x - torch.ones(1, len(x), dtype=x.dtype) @ x / len(x)),
     "... along an axis that torch chooses": steps(module, module=lambda: nn.Softmax(dim=None), shape=SEQUENCE),
     "... of each half of the batch": steps(halves_normalised),
     "... in code that is not in sight": steps(module, "a scripted module", module=lambda: torch.jit.script(Centred())),
@@ -105,26 +94,18 @@ MIXING: dict[str, Entry] = {
         lambda net, x: x + torch.ops.spikingtorch_corpus.centred(x.detach()), "not known to keep samples apart .centred"
     ),
     "... in a transform": steps(lambda net, x: torch.vmap(lambda each: each - each.mean(), 1, 1)(x)),
-    "a norm has the shape of the batch": steps(lambda net, x: F.layer_norm(x, x.shape)),
     # calls without a batch, for which torch takes samples for something else
     "samples are tokens": steps(
         lambda net, x: net.module(x, x, x)[0], module=lambda: nn.MultiheadAttention(6, 2, batch_first=True)
     ),
-    "samples are channels": steps(module, module=lambda: nn.Conv2d(4, 4, 3, padding=1), shape=(8, 8)),
-    "samples are steps of a module": steps(
-        lambda net, x: net.module(x)[0], module=lambda: nn.LSTM(8, 6), shape=SEQUENCE
-    ),
     # some samples
     "samples are written on by others": steps(shifted_in_place),
     "one sample is read by all": steps(lambda net, x: x + x[0]),
-    "one sample is expanded": steps(lambda net, x: x[:1].expand(len(x), -1)),
     "one sample is written on, by a view of all": steps(first_feature_set),
-    "entries of all samples are numbered": steps(lambda net, x: x + x.take(x.argmax(1))[:, None]),
     "as many samples as noise says": steps(lambda net, x: x[x[:, 0] > -1]),
     # forms
     "the batch is not the first axis": steps(lambda net, x: x.t().reshape(-1, 6), "axis|batch|does not run"),
     "two samples make one": steps(lambda net, x: net.module(x.view(-1, 12)).view(-1, 6), module=linear(12, 12)),
-    "copies are paired with others": steps(lambda net, x: x.repeat(2, 1).view(-1, 2, 6).mean(1)),
     "a view by numbers leaves all in its place": folds(lambda net, x: x.clone().as_strided_(x.shape, (6, 1))),
     "a view by numbers moves all": steps(lambda net, x: x.clone().as_strided_(x.shape, (1, 1))),
     "one sample would lose the batch": steps(lambda net, x: x.unsqueeze(1).squeeze()),
@@ -143,20 +124,9 @@ MIXING: dict[str, Entry] = {
     "hidden behind a weight of zero": steps(
         lambda net, x: x + net.gate * x.mean(0), gate=lambda: nn.Parameter(torch.zeros(6))
     ),
-    "hidden behind a large number": hides(
-        two(after=lambda net, x, init: centred(x).masked_fill(torch.tensor([False, True, False]), -1e9)), input=train()
-    ),
-    "hidden behind whole numbers": hides(
-        two(lambda net, x, init: centred(net.emb(x.long()).mean(1))),
-        emb=lambda: nn.Embedding(9, 4),
-        input=3.0 * train(),
-    ),
     # gradients
     "a gradient by how often a row is used": steps(
         lambda net, x: net.module(x.long()).sum(1), module=lambda: nn.Embedding(5, 6, scale_grad_by_freq=True)
-    ),
-    "a gradient by how often a row of a bag is used": steps(
-        lambda net, x: F.embedding_bag(x.long(), net.w, mode="sum", scale_grad_by_freq=True), w=weight(5, 6)
     ),
     # they could fold
     "samples are numbered": steps(nearest_of_all, r"computes with the number of samples.*arange"),
@@ -197,25 +167,8 @@ MIXING: dict[str, Entry] = {
         "runs an operation that is not known to keep samples apart.*_sparse_addmm",
         module=linear(),
     ),
-    "windows are drawn for all": steps(
-        module,
-        "combines the samples of a batch with each other.*fractional_max_pool2d",
-        module=lambda: nn.FractionalMaxPool2d(2, 4),
-        shape=(4, 8, 8),
-    ),
 }
 # --- batch norm, called in ways of its own ----------------------------------------------------------------------------
-
-
-def tokens_first_as_samples(net: Any, x: Tensor) -> Any:
-    x = x.transpose(0, 1)
-    return net.module(x.reshape(-1, 8)).view(x.shape).transpose(0, 1)
-
-
-def renormalised(net: Any, x: Tensor) -> Any:
-    """Normalise with the running statistics, which the same step updates."""
-    F.batch_norm(x, net.mean, net.var, training=True)
-    return F.batch_norm(x, net.mean.clone(), net.var.clone())
 
 
 def into_every_second_entry(net: Any, x: Tensor) -> Any:
@@ -255,13 +208,9 @@ NORMS: dict[str, Entry] = {
     "an instance norm with a running mean, in evaluation": folds(
         module, module=lambda: nn.InstanceNorm1d(5, track_running_stats=True), shape=SEQUENCE, training=False
     ),
-    "a norm of tokens first": steps(tokens_first_as_samples, module=lambda: nn.BatchNorm1d(8), shape=SEQUENCE),
     "a norm of features as samples": steps(lambda net, x: F.batch_norm(x.T, None, None, training=True).T, shape=(36,)),
     "a norm in a checkpoint": once(
         lambda net, x: checkpoint(net.module, x, use_reentrant=False), "statistics of batch norm inside a checkpoint"
-    ),
-    "a norm of copies of the batch": once(
-        lambda net, x: sum(net.module(torch.cat([x, x * net.w])).chunk(2)), w=weight(6)
     ),
     "a norm that is not registered": once(lambda net, x: net.hidden[0](x), hidden=lambda: [norm().double()]),
     "a running mean is read": once(lambda net, x: net.module(x) - net.module.running_mean.clone()),
@@ -272,7 +221,6 @@ NORMS: dict[str, Entry] = {
     "statistics that no operation writes in their place": steps(
         into_every_second_entry, "updates running statistics in a call that cannot be folded"
     ),
-    "a norm reads what the same step has written": once(renormalised, mean=buffer(6), var=buffer(6)),
     "a norm by the name of its operation": steps(
         lambda net, x: torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)[0]
     ),

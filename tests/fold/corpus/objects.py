@@ -3,7 +3,6 @@
 import operator
 import os
 import types
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -96,15 +95,12 @@ BOXES: dict[str, Entry] = {
     "a dict of dicts": box(lambda: {"a": {"b": 0}}, lambda box: box["a"]["b"], lambda box: box["a"].update(b=1)),
     "a list in a tuple": box(lambda: ([False],), lambda box: len(box[0]) > 1, lambda box: box[0].append(1)),
     "a set in a dict": box(lambda: {"a": {2}}, lambda box: not box["a"], lambda box: box["a"].clear()),
-    "a queue": box(lambda: deque([0]), lambda box: box[-1], lambda box: box.append(1)),
     "an array": box(lambda: np.zeros(3), lambda box: box[0] > 0, lambda box: box.fill(1.0)),
     "slots": box(Slots, lambda box: box.mix, set_mix),
     "a dataclass": box(Options, lambda box: box.mix, set_mix),
     "an object that is called": box(Called, lambda box: box(), set_mix),
     "an object in a named tuple": box(lambda: Pair(Options()), lambda box: box.a.mix, lambda box: set_mix(box[0])),
-    "a method of a named tuple": box(lambda: Pair(1), lambda box: box.mixes(), mix),
     "the look-up of a dict": box(Chooses, lambda box: box["a"], mix),
-    "a method of a member": box(lambda: Kind.PLAIN, lambda box: box.mixes(), mix),
     "the truth of a number": box(lambda: Factor(1.0), lambda box: box, mix),
     "keys of one text": box(lambda: {1: False, "1": 0}, lambda box: box[1], lambda box: box.update({1: True})),
     "the order of a dict": box(
@@ -262,9 +258,7 @@ def known(asked: Callable[[Any], bool], part: Callable[[Any], Any]) -> Entry:
 
 COPIES: dict[str, Entry] = {
     "a tensor in a list": looks(lambda net: net.one not in net.others, lambda one: [one]),
-    "a tensor is counted": looks(lambda net: not net.others.count(net.one), lambda one: [one]),
     "a tensor is a key": looks(lambda net: net.others.get(net.one) is None, lambda one: {one: 1}),
-    "a tensor of a set": looks(lambda net: net.one not in net.others, lambda one: {one}),
     "a key that is found later": looks(lambda net: net.others.get(net.one), lambda _: {KEY: 1}, KEY),
     "the network itself, kept outside": known(lambda net: any(each is net for each in KNOWN), lambda net: net),
     "its weight, as a key": known(lambda net: BY_PART.get(net.w, False), lambda net: net.w),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from tests.fold.corpus import shared_code
 from tests.fold.corpus.changes import BATCH, asks
-from tests.fold.corpus.entry import FOLDS, FOUR, Code, Entry, Whole, each_time, folds, hides, module, reads_out, steps
+from tests.fold.corpus.entry import FOLDS, FOUR, Code, Entry, Whole, each_time, folds, hides, module, steps
 from tests.nets_that_step import centred, put
 
 # --- a file of settings -----------------------------------------------------------------------------------------------
@@ -94,14 +94,10 @@ SHARED: dict[str, Entry] = {
     "a setting by getattr": setting(lambda: getattr(shared_code, "MIX", False)),
     "a setting through a package": setting(lambda: package.settings.MIX),
     "a setting of a module in a dict": setting(lambda: REGISTRY["code"].MIX),
-    "a setting of a module in an object": setting(lambda: OPTIONS.code.MIX),
     "a setting of a module from a function": setting(lambda: the_module().MIX),
     "a setting by a property": folds(module, module=Property, change=to("MIX"), then=BATCH),
     "a helper is handed the module of its setting": folds(
         lambda net, x: shared_code.centred_if(shared_code, x), change=to("MIX"), then=BATCH
-    ),
-    "a helper is handed a module from a function": folds(
-        lambda net, x: shared_code.centred_if(the_module(), x), change=to("MIX"), then=BATCH
     ),
 }
 LATER: dict[str, Entry] = {
@@ -121,9 +117,7 @@ SHARED |= {
     ),
     "a setting by vars": steps(lambda net, x: centred(x) if vars(shared_code)["MIX"] else x, change=to("MIX")),
     "a helper in a dict keeps something": steps(lambda net, x: REGISTRY["code"].log(x), "shared_code.LOG|changes"),
-    "a helper in an object keeps something": steps(lambda net, x: OPTIONS.code.low_pass(x), "changes"),
     "a helper in a package keeps something": steps(lambda net, x: package.second.log(x), "changes"),
-    "a helper from a function keeps something": steps(lambda net, x: the_module().count(x), "changes"),
 }
 
 # --- installed packages -----------------------------------------------------------------------------------------------
@@ -150,15 +144,9 @@ class Net(torch.nn.Module):
         return self.layers(self.code(self.l(x)), init)
 
 
-class Fade(torch.nn.Module):
-    calls, mix = 0, False
+class Mixer(torch.nn.Module):
+    mix = False
 
-    def forward(self, x):
-        self.calls += 1
-        return x * 0.5 if self.calls > 4 else x
-
-
-class Mixer(Fade):
     def forward(self, x):
         return x - x.mean(0) if self.mix else x
 
@@ -202,7 +190,6 @@ INSTALLED: dict[str, Entry] = {
         net_of(PACKAGE, "mixed"), change=lambda _: PACKAGE.OPTIONS.update(mix=True), then=BATCH
     ),
     "an installed network prints": hides(net_of(PACKAGE, "printed")),
-    "an installed module keeps a state": hides(reads_out(lambda net, x, init: net.fade(x)), fade=PACKAGE.Fade),
     "an installed module changes": folds(module, module=PACKAGE.Mixer, change=put("module.mix", True), then=BATCH),
     "code beside that of torch": hides(net_of(VISION, "half_if_small")),
     "code whose path begins like torch's": hides(net_of(MINE, "half_if_small")),

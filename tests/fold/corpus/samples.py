@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
+from torch.nn.utils import parametrizations, parametrize, spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from tests.fold.corpus.entry import (
@@ -22,21 +22,6 @@ from tests.fold.corpus.entry import (
 )
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
-
-
-class Quantised(torch.autograd.Function):
-    """Rounds to multiples of a step size that is learned too."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: Tensor) -> Tensor:
-        ctx.save_for_backward(x, size)
-        return torch.round(x / size) * size
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        x, size = ctx.saved_tensors
-        inside = (x.abs() < 4 * size).to(x)
-        return gradients[0] * inside, (gradients[0] * (x / size).round()).sum()
 
 
 class Levels(nn.Parameter):
@@ -64,21 +49,6 @@ class Square(nn.Module):
         return x.square()
 
 
-quantised: Any = Quantised.apply
-
-
-def copied_into_zeros(net: Any, x: Tensor) -> Any:
-    room = torch.zeros(x.shape[0], 8, dtype=x.dtype)
-    room[:, 1:7] = x
-    return room
-
-
-def mixture_of_experts(net: Any, x: Tensor) -> Any:
-    shares = net.gate(x).softmax(-1)
-    found = torch.stack([expert(x) for expert in net.experts], -1)
-    return (found * shares[:, None]).sum(-1)
-
-
 def with_other_weights(net: Any, x: Tensor) -> Any:
     return torch.func.functional_call(net.module, {"weight": net.module.weight * net.w}, (x,))
 
@@ -91,19 +61,13 @@ def quiet(net: Any, x: Tensor) -> Any:
 
 VECTORS: dict[str, Entry] = {
     "a parametrization": folds(module, module=parametrized(parametrizations.weight_norm)),
-    "matrices without samples": folds(module, module=parametrized(parametrizations.orthogonal)),
     "a module of the user's makes a weight": folds(
         module, module=parametrized(parametrize.register_parametrization, "weight", Square())
     ),
     "a hook of torch's changes its state in training alone": folds(
         module, module=parametrized(spectral_norm), training=False
     ),
-    "a hook of torch's multiplies a weight": folds(module, module=parametrized(prune.l1_unstructured, "weight", 0.5)),
     "functional_call in a step": folds(with_other_weights, module=linear(), w=weight(6, 6)),
-    "modules in a list, called in turn": folds(
-        mixture_of_experts, gate=linear(6, 3), experts=lambda: nn.ModuleList([nn.Linear(6, 6) for _ in range(3)])
-    ),
-    "a module is called twice": folds(lambda net, x: x + net.module(net.module(x)), module=linear()),
     "a compiled module is run as it was written": folds(
         module, module=lambda: torch.compile(nn.Linear(6, 6), backend="eager")
     ),
@@ -111,22 +75,15 @@ VECTORS: dict[str, Entry] = {
     "a network that runs in float32 alone": folds(
         lambda net, x: x.float() @ net.w, w=lambda: torch.rand(6, 6), dtype=torch.float32
     ),
-    "sums of fewer digits": folds(lambda net, x: net.module(x).tanh(), module=linear(), dtype=torch.float32),
     "a gradient that is sparse": folds(
         lambda net, x: net.module(x.long()).mean(1), module=lambda: nn.Embedding(5, 6, sparse=True)
     ),
     "a number of classes is given": folds(lambda net, x: F.one_hot((x + torch.arange(6) / 10).argmax(1), 6).to(x)),
     "a transform along the batch": folds(lambda net, x: torch.vmap(lambda one: one / (1.0 + one.sum()))(x)),
-    "operations on one memory": folds(lambda net, x: (x * 1.0).mul_(2.0).add_(1.0).relu_()),
-    "samples are written on a view of zeros": folds(copied_into_zeros),
-    "a backward pass of the user's sums over samples": folds(
-        lambda net, x: quantised(x * net.w, net.size), w=weight(6), size=lambda: nn.Parameter(torch.tensor(0.5))
-    ),
     "a module whose weights get no gradient": folds(quiet, module=linear()),
     "the forward pass runs again": folds(
         lambda net, x: checkpoint(net.module, x, use_reentrant=False), module=linear()
     ),
-    "samples are taken for channels": folds(lambda net, x: F.avg_pool1d(x, 3, 1, 1) + F.instance_norm(x[None])[0]),
     "copies of a sample stay beside it": folds(
         lambda net, x: net.module(x.repeat_interleave(2, 0)).view(-1, 2, 6).amax(1), module=linear()
     ),
@@ -188,19 +145,6 @@ def attention_by_einsum(net: Any, x: Tensor) -> Any:
     return torch.einsum("bhnm,bhmd->bnhd", scores, v).flatten(2).add_(x)
 
 
-def attention_to_neighbours(net: Any, x: Tensor) -> Any:
-    near = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, 1)
-    scores = torch.einsum("ntd,ntdw->ntw", net.module(x), near).softmax(-1)
-    return torch.einsum("ntw,ntdw->ntd", scores, near)
-
-
-def best_tokens(net: Any, x: Tensor) -> Any:
-    """Keep the three tokens of each sample that a layer scores best, in the order of their scores."""
-    scores = net.module(x)[..., 0] + 0.01 * torch.arange(TOKENS)
-    best, which = scores.topk(3, -1)
-    return x.gather(1, which[..., None].expand(-1, -1, WIDTH)) * best[..., None].sigmoid()
-
-
 def with_a_first_state(net: Any, x: Tensor) -> Any:
     return net.module(x, x.new_zeros(1, x.shape[0], WIDTH))[0]
 
@@ -214,22 +158,7 @@ SEQUENCES: dict[str, Entry] = {
     "the kernel of an attention draws": folds(
         lambda net, x: itself(net, x, need_weights=False), module=attention(dropout=0.1), shape=SEQUENCE, draws=True
     ),
-    "a mask that is made of samples": folds(padded, module=attention(), shape=SEQUENCE),
-    "keys that are repeated for each sample": folds(
-        itself, module=attention(add_bias_kv=True, add_zero_attn=True), shape=SEQUENCE
-    ),
-    "queries that are expanded": folds(
-        lambda net, x: net.module(net.w.expand(x.shape[0], -1, -1), x, x)[0],
-        module=attention(),
-        w=weight(1, 3, WIDTH),
-        shape=SEQUENCE,
-    ),
     "a layer of a transformer": folds(module, module=encoder_layer(norm_first=True, activation="gelu"), **SINGLE),
-    "samples as the second axis of a module": folds(
-        lambda net, x: net.module(x.transpose(0, 1)).transpose(0, 1),
-        module=encoder_layer(batch_first=False),
-        shape=SEQUENCE,
-    ),
     "a kernel for evaluation without gradients": folds(
         module,
         module=lambda: nn.TransformerEncoder(encoder_layer()(), 2),
@@ -250,8 +179,6 @@ SEQUENCES: dict[str, Entry] = {
         module=three,
         **SINGLE,
     ),
-    "windows that overlap in memory": folds(attention_to_neighbours, module=linear(WIDTH, WIDTH), shape=SEQUENCE),
-    "an index for each sample is expanded": folds(best_tokens, module=linear(WIDTH, 1), shape=SEQUENCE),
     "a first state by the number of samples": folds(
         with_a_first_state, module=lambda: nn.RNN(WIDTH, WIDTH, batch_first=True), shape=SEQUENCE
     ),

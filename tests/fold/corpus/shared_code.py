@@ -44,12 +44,6 @@ def log(x: Tensor) -> Tensor:
     return x
 
 
-def low_pass(x: Tensor) -> Tensor:
-    global TRACE
-    TRACE = x if TRACE is None or TRACE.shape != x.shape else 0.8 * TRACE + x
-    return TRACE
-
-
 def count(x: Tensor) -> Tensor:
     global CALLS
     CALLS += 1

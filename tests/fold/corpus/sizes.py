@@ -1,10 +1,8 @@
 """Code that looks at how many samples there are, or at how they lie in memory, whether an operation shows it or not."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,30 +27,15 @@ from tests.nets_that_step import Hole, parameter, readout, train
 # --- the size, and the place in the batch -----------------------------------------------------------------------------
 
 
-def ten_at_most(net: Any, x: Tensor) -> Any:
-    if len(x) > 10:
-        raise ValueError("too many samples")
-    return 2.0 * x
-
-
 NUMBER = "computes with the number of samples, or with a number that changes"
 SIZE: dict[str, Entry] = {
     "a number of samples": steps(lambda net, x: x / len(x), NUMBER),
-    "a number of all entries": steps(lambda net, x: x / x.numel(), NUMBER),
     "a number of bytes in a branch": steps(lambda net, x: x if x.nbytes < 400 else 2.0 * x),
     "a remainder of a number of samples": steps(lambda net, x: x if x.shape[0] % 5 else 2.0 * x),
     "a place in the batch": steps(lambda net, x: x + torch.arange(len(x))[:, None], NUMBER),
     "a table is cut to size": steps(lambda net, x: x + net.table[: len(x)], table=weight(1000, 6)),
-    "numpy makes a row for each sample": steps(
-        lambda net, x: x + torch.from_numpy(np.linspace(0.0, 1.0, len(x)))[:, None]
-    ),
     "Python makes a row for each sample": steps(lambda net, x: x + torch.tensor([[0.1 * i] for i in range(len(x))])),
     "a text of a size": steps(lambda net, x: x * len(str(len(x)))),
-    "a hash of a shape": steps(lambda net, x: x * (1 + hash(x.shape) % 5)),
-    "a function of a size": steps(lambda net, x: x / math.log(1 + len(x))),
-    "an error for many samples": steps(ten_at_most, "does not run on .* samples|fails"),
-    "a product that runs by chance": steps(lambda net, x: x @ x),
-    "a shape that is written out": steps(lambda net, x: x.view(4, 6)),
 }
 
 # --- something else for some numbers of samples -----------------------------------------------------------------------
@@ -77,12 +60,6 @@ def chosen_by_size(code: Callable[[Tensor], Tensor]) -> Hole:
         return x if x.shape[0] <= 20 else other
 
     return chosen
-
-
-def solved(net: Any, x: Tensor, init: Any) -> Tensor:
-    """Solve for two samples: torch then takes net.right, 2 x 2, to be a batch of two vectors."""
-    found = torch.linalg.solve(x.view(-1, 2, 2) + 3 * torch.eye(2, dtype=x.dtype), net.right)
-    return found.reshape(x.shape[0], -1)[:, :2].repeat(1, 2)  # type: ignore[no-any-return]
 
 
 def many(code: Code, **parts: Any) -> Entry:
@@ -113,9 +90,6 @@ def asks_for_three(net: Any, x: Tensor) -> Tensor:
 
 SMALL = train(20)
 OTHERS: dict[str, Entry] = {
-    "fewer operations for few samples": hides(
-        two(after=lambda net, x, init: x * 0.5 if len(x) <= 20 else x), input=SMALL
-    ),
     "another tensor is returned": hides(two(after=chosen_by_size(lambda x: x * 0.5)), input=SMALL, sl2=st.LI),
     "a layer is handed another tensor": hides(
         Whole(lambda: readout(between=chosen_by_size(lambda x: x * 0.5), l1=nn.Linear(4, 3), l2=nn.Identity())),
@@ -124,9 +98,6 @@ OTHERS: dict[str, Entry] = {
     "another gradient": hides(reads_out(lambda net, x, init: gradient_by_size(x)), input=SMALL),
     "an axis that only one sample lacks": hides(
         reads_out(lambda net, x, init: x.view(-1, 2, 2).squeeze(0).flip(1).reshape(-1, 4)), input=train(1)
-    ),
-    "torch takes a matrix for vectors where N is its size": hides(
-        reads_out(solved), right=lambda: parameter(2, 2, value=1.0), input=train(2)
     ),
 }
 MANY: dict[str, Entry] = {

@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-import spikingtorch as st
 from tests.fold.corpus.entry import (
     FOLDS,
     SEQUENCE,
@@ -21,7 +19,6 @@ from tests.fold.corpus.entry import (
     buffer,
     folds,
     hides,
-    linear,
     module,
     parametrized,
     steps,
@@ -66,44 +63,15 @@ def kept_as(name: str, what: Callable[[Tensor], Any]) -> Code:
     return code
 
 
-def put_in_a_dict(net: Any, x: Tensor) -> Any:
-    net.record.update(last=x.detach())
-    return x * 2.0
-
-
 def mean_used_at_the_next_step(net: Any, x: Tensor) -> Any:
     net.last = 0.5 * net.last + x.detach().mean()
     return x + net.last
-
-
-def hidden_state_kept(net: Any, x: Tensor) -> Any:
-    fits = net.hidden is not None and net.hidden.shape[1] == x.shape[0]
-    out, hidden = net.module(x, net.hidden if fits else None)
-    net.hidden = hidden.detach()
-    return out
-
-
-def weight_decayed(net: Any, x: Tensor) -> Any:
-    net.module.weight.data.mul_(0.9)
-    return net.module(x)
-
-
-def own_leaky_state(net: Any, x: Tensor) -> Any:
-    if net.memory is None or net.memory.shape != x.shape:
-        net.memory = torch.zeros_like(x)
-    net.memory = 0.5 * net.memory + x.detach()
-    return x + net.memory
 
 
 def scale_of_the_first_batch(net: Any, x: Tensor) -> Any:
     if net.scale is None:
         net.scale = 1.0 / (x.detach().std(0) + 1.0)
     return x * net.scale
-
-
-def mixes_late(net: Any, x: Tensor) -> Any:
-    net.calls += 1
-    return x if net.calls < 5 else x - x.mean(0)
 
 
 def mixes_after_many(net: Any, x: Tensor) -> Any:
@@ -143,18 +111,11 @@ KEPT: dict[str, Entry] = {
     "a buffer is written on by an argument": steps(mean_written_by_out, mean=buffer(6)),
     "a buffer is written on by numpy": steps(written_by_numpy, "leaves torch, with numpy", mean=buffer(6)),
     "a buffer is written on by a tensor that is kept": steps(written_by_alias, mean=buffer(6), alias=lambda: None),
-    "a weight is written on, past autograd": steps(weight_decayed, module=linear()),
     "a buffer is replaced": steps(buffer_replaced, mean=buffer(6)),
-    "a number of the last step": steps(kept_as("rate", lambda x: x.detach().mean()), rate=lambda: None),
     "a loss with its graph": steps(kept_as("loss", lambda x: x.square().mean()), loss=lambda: None),
     "a number that is used at the next step": steps(
         mean_used_at_the_next_step, "changes last.*keeps a state", last=lambda: torch.zeros(())
     ),
-    "a record by name": steps(put_in_a_dict, "changes record", record=dict),
-    "a state of a module of torch's": steps(
-        hidden_state_kept, module=lambda: nn.GRU(8, 6, batch_first=True), hidden=lambda: None, shape=SEQUENCE
-    ),
-    "a membrane by hand": steps(own_leaky_state, memory=lambda: None),
     "what the first batch sets up": steps(scale_of_the_first_batch, scale=lambda: None, then=FOLDS),
     "a table that a module makes at the first call": steps(
         lambda net, x: (net.module(x) @ net.module(x).mT).softmax(-1) @ x,
@@ -163,13 +124,11 @@ KEPT: dict[str, Entry] = {
         shape=SEQUENCE,
         then=FOLDS,
     ),
-    "it mixes from the fifth call": steps(mixes_late, calls=int),
     "it mixes once a batch was large, as that of all steps is": hides(mixes_after_many, large=bool),
     "the network changes its code": steps(code_replaced),
     "the network changes the mode of a module": steps(
         training_switched, r"changes drop\.training", drop=lambda: nn.Dropout(0.0)
     ),
-    "a module of torch's keeps a state": steps(module, module=lambda: torch.ao.quantization.FakeQuantize()),
     "a module of torch's writes on its weight": steps(
         lambda net, x: net.module(x.long()).sum(1), module=lambda: nn.Embedding(5, 6, max_norm=1.0)
     ),
@@ -180,15 +139,6 @@ KEPT: dict[str, Entry] = {
 }
 
 # --- values that Python sees ------------------------------------------------------------------------------------------
-
-
-def iterated(net: Any, x: Tensor) -> Any:
-    z = torch.zeros_like(x)
-    for _ in range(20):
-        z, before = torch.tanh(0.5 * net.module(z) + x), z
-        if float((z - before).detach().abs().max()) < 0.05:
-            break
-    return z
 
 
 def excused(net: Any, x: Tensor) -> Any:
@@ -202,22 +152,6 @@ def excused(net: Any, x: Tensor) -> Any:
 def numbered_by_apply(net: Any, x: Tensor) -> Any:
     count = itertools.count()
     return x + torch.zeros(x.shape[0], 1).apply_(lambda value: next(count))
-
-
-def root_or_half(net: Any, x: Tensor) -> Any:
-    """Take roots of samples, unless one of them has none."""
-    wide = x[:, :, None] * torch.eye(6, dtype=x.dtype) - 0.3 * torch.eye(6, dtype=x.dtype)
-    try:
-        return torch.linalg.cholesky(wide).sum(2)
-    except RuntimeError:
-        return x * 0.5
-
-
-def layer_of_some(net: Any, x: Tensor) -> Any:
-    try:
-        return net.layer(torch.where(x > 0.1, x, torch.nan), True)
-    except ValueError:
-        return x * 0.3
 
 
 def default_dtype_set(net: Any, x: Tensor) -> Any:
@@ -266,17 +200,12 @@ def deep_list() -> list[Any]:
 READS = "reads the value of a tensor"
 VALUES: dict[str, Entry] = {
     "a value by item": steps(lambda net, x: x * (1.0 + x.sum(1).max().item()), READS),
-    "a value in a condition": steps(lambda net, x: x if x.sum() > 10 else 2.0 * x, READS),
     "a value by an operation that returns no tensor": steps(lambda net, x: x if torch.equal(x, x) else 2 * x, READS),
     "a value by tolist": steps(lambda net, x: x * len(x.detach().sum(0).tolist()), "leaves torch, with tolist"),
     "values by numpy": steps(lambda net, x: x + torch.from_numpy(x.detach().numpy() * 0.5), "leaves torch"),
-    "values by a function of numpy's": steps(lambda net, x: x - float(np.mean(x.detach().numpy()))),
     "a size that is counted": hides(lambda net, x: x * (x > 0.5).nonzero().shape[0]),
-    "values for which a loop ends": steps(iterated, READS, module=linear()),
     "an objection is caught": hides(excused),
     "Python writes on memory without an operation": hides(numbered_by_apply),
-    "an error that noise does not raise": hides(root_or_half),
-    "an error of a layer that noise does not raise": hides(layer_of_some, layer=st.LI),
     "a value between two settings of torch": hides(default_dtype_set),
     "a variable that has no value": hides(next(LATER)),
     "a number that has no text": hides(lambda net, x: x * net.a, a=lambda: Unspeakable(1.0)),
