@@ -230,7 +230,7 @@ def test_statistics_of_a_sequence_that_are_read_fold(mode: Any, lengths: Any) ->
     """They change once, before they are read: torch's batch norm of all samples and steps, as one batch."""
     net = normed(_reads_statistics)
     x = inputs(net)
-    by_hand = Two(_reads_statistics, module=copy.deepcopy(net.module))
+    by_hand: Any = Two(_reads_statistics, module=copy.deepcopy(net.module))
     h = _reads_statistics(by_hand, x.flatten(0, 1), True).unflatten(0, x.shape[:2])
     rest = Two(l1=net.l1, l2=net.l2)
     wanted = st.SpikingNet(rest, 3, "step", warn_silent=False)(h)

@@ -39,13 +39,13 @@ def texts(call: Callable[[], object]) -> list[str]:
 
 
 def test_state_of_its_own_in_inference_mode() -> None:
-    nets = [Two(homeostasis_no_grad, sl2=learned()).double() for _ in range(2)]
+    nets: list[Any] = [Two(homeostasis_no_grad, sl2=learned()).double() for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    auto, step = st.SpikingNet(nets[0], 3), st.SpikingNet(nets[1], 3, mode="step")
+    models: list[Any] = [st.SpikingNet(nets[0], 3), st.SpikingNet(nets[1], 3, mode="step")]
     with torch.inference_mode():
-        found, want = ([model(train()).clone(), model(train()).clone(), model.net.sl2.v0] for model in (auto, step))
+        found, want = ([model(train()).clone(), model(train()).clone(), model.net.sl2.v0] for model in models)
     assert_close(found, want)
-    assert auto.explain(train()).mode == "step"  # out of it, where nothing is known from inside
+    assert models[0].explain(train()).mode == "step"  # out of it, where nothing is known from inside
 
 
 # --- memory that is shared --------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def network(mode: Any = "auto", learnable: Any = (), inner: nn.Module | None = None) -> Any:
+def network(mode: Any = "auto", learnable: Any = (), inner: Any = None) -> Any:
     torch.manual_seed(0)
     parts = nn.Linear(6, 5), st.LIF(v0=0.3, learnable=learnable), nn.Linear(5, 5), st.LIF(v0=0.1, learnable=learnable)
     return st.SpikingNet(
@@ -81,7 +81,7 @@ def test_tensorboard_graph(tmp_path: Path) -> None:
 def test_older_onnx_export() -> None:
     sizes = []
     for mode in ("step", "auto"):
-        file = io.BytesIO()
+        file: Any = io.BytesIO()
         torch.onnx.export(network(mode), (X,), file, dynamo=False)
         sizes.append(file.tell())
     assert sizes[0] == sizes[1] > 1000
@@ -106,7 +106,8 @@ def test_compiled_layers_in_a_sequential_step(made: Any) -> None:
     assert expected.sum() > 0
     assert torch.equal(found, expected)
     cotangents = torch.rand(expected.shape)
-    assert_close(*[torch.autograd.grad((out * cotangents).sum(), x)[0] for out in (found, expected)])
+    got, wanted = (torch.autograd.grad((out * cotangents).sum(), x)[0] for out in (found, expected))
+    assert_close(got, wanted)
     assert "a scripted module, whose code is not in sight" in model.explain().reason
     assert torch.equal(model.eval()(X.flip(1)), want.eval()(X.flip(1)))
 
