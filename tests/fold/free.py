@@ -1,27 +1,15 @@
-"""Networks whose tensors and numbers change between calls, beside stepping, and a count of proofs."""
+"""Networks whose tensors and numbers change between calls, beside stepping, and what is proven anew."""
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
-import pytest
 import torch
+from torch import Tensor
 
 import spikingtorch as st
-from spikingtorch.fold import policy
-from tests.nets_that_step import Hole, readout, train
-
-
-def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets one entry for each proof."""
-    found: list[int] = []
-    prove = getattr(policy, "prove")  # noqa: B009
-
-    def counted(*args: Any) -> Any:
-        found.append(1)
-        return prove(*args)
-
-    monkeypatch.setattr(policy, "prove", counted)
-    return found
+from tests.nets_that_step import Hole, Two, readout, train
 
 
 def net_of(code: Hole, **attributes: Any) -> Any:
@@ -29,27 +17,47 @@ def net_of(code: Hole, **attributes: Any) -> Any:
     return readout(code, **attributes).double()
 
 
-def decides_anew(make: Callable[[], Any], change: Callable[[Any], object], stays: bool = False) -> None:
-    """Check that a model computes what steps do after a change; ``stays`` where it steps before it as well."""
-    torch.manual_seed(0)
-    net = make().double()
-    model = st.SpikingNet(net, 3)
-    model(train())
-    assert stays or model.explain().mode == "fold"
-    change(net)
-    torch.testing.assert_close(model(train()), st.SpikingNet(net, 3, mode="step")(train()))
+class Compared:
+    """A network in mode "auto", whose calls are compared with its steps, forward and backward.
 
+    Args:
+        net: the network.
+        draws: whether it draws random numbers, so that there is nothing to compare.
+    """
 
-def as_stepped(net: Any, model: st.SpikingNet, N: int = 5) -> str:
-    """Check a call, forward and backward, against steps, and return how it ran."""
-    other = st.SpikingNet(net, 3, mode="step")
-    runs = []
-    for each in (model, other):
-        torch.manual_seed(1)
-        x = train(N=N).requires_grad_()
-        out = each(x)
-        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        runs.append((out, *torch.autograd.grad(out, [x, *net.parameters()], weight, allow_unused=True)))
-    for a, b in zip(*runs, strict=True):
-        assert a is b is None or torch.allclose(a, b, rtol=1e-10, atol=1e-12)
-    return model.explain().mode
+    def __init__(self, net: Any, draws: bool = False) -> None:
+        self.net, self.draws = net, draws
+        self.model, self.step = st.SpikingNet(net, 3), st.SpikingNet(net, 3, mode="step")
+
+    def __call__(self, N: int = 5) -> str:
+        """Return how a call ran."""
+        return self._compare(N, self.model)
+
+    def known(self, N: int = 5) -> bool:
+        """Return whether a call folds without a proof: the code of the network then runs once."""
+        runs = 0
+
+        def profile(frame: FrameType, event: str, arg: Any) -> None:
+            nonlocal runs
+            runs += event == "call" and frame.f_code is Two.forward.__code__
+
+        def watched(x: Tensor) -> Tensor:
+            sys.setprofile(profile)
+            try:
+                out: Tensor = self.model(x)
+            finally:
+                sys.setprofile(None)
+            return out
+
+        return self._compare(N, watched) == "fold" and runs == 1
+
+    def _compare(self, N: int, run: Callable[[Tensor], Tensor]) -> str:
+        found = []
+        for each in (run, self.step):
+            x = train(N=N).requires_grad_()
+            out = each(x)
+            leaves = [x, *self.net.parameters()]
+            found.append([out, *torch.autograd.grad(out.square().sum(), leaves, allow_unused=True)])
+        for a, b in zip(*found, strict=True):
+            assert self.draws or a is b is None or torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+        return self.model.explain().mode

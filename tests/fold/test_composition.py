@@ -1,68 +1,113 @@
-"""All steps at once under what torch offers: transforms, export, autocast, processes."""
+"""All steps at once under what torch offers: the compiler, export, autocast."""
 
 import copy
-from pathlib import Path
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikingtorch import spikingnet
-from spikingtorch.layers.fold_token import FoldToken
+import spikingtorch as st
 from spikingtorch.testing import assert_close
-from tests.fold import worker
-from tests.fold_nets import assert_gradients, cotangent_like, network, slopes, states, train
-from tests.processes import python
-
-some_networks = pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, learning"])
+from tests.fold_nets import assert_same, network, slopes, states, train
+from tests.nets_that_step import Two, through
+from tests.nets_that_step import train as inputs
 
 
 @pytest.fixture
-def folds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of steps of each folded call."""
-    seen: list[int] = []
-
-    class Counting(FoldToken):
-        def __init__(self, N: int, T: int, *options: Any) -> None:
-            super().__init__(N, T, *options)
-            seen.append(T)
-
-    monkeypatch.setattr(spikingnet, "FoldToken", Counting)
-    return seen
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
 
 
-# --- torch.func and torch.export --------------------------------------------------------------------------------------
+def compiled(function: Any, backend: Any = "aot_eager") -> Any:
+    return torch.compile(function, backend=backend, fullgraph=True)
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("called", [False, True], ids=["first call in a transform", "called before"])
-@some_networks
-def test_gradient_of_each_sample(name: str, called: bool, folds: list[int]) -> None:
-    model, twin = network(name), network(name, mode="step")
+# torch's own, from importing the compiler
+@pytest.mark.long
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
+def test_compiled_with_inductor() -> None:
+    model, twin = network("LIF, learning"), network("LIF, learning")
     x = train(model, 3, 5)
+    assert_same(slopes(compiled(model, "inductor"), model, x), slopes(twin, twin, x))
+
+
+def operations(name: str, mode: Any, T: int, called: bool) -> int:
+    """Return how many operations a compiled call has in its one graph."""
+    torch._dynamo.reset()
+    graphs: list[int] = []
+
+    def counter(graph: Any, _inputs: Any) -> Any:
+        graphs.append(sum(node.op.startswith("call") for node in graph.graph.nodes))
+        return graph.forward
+
+    model = network(name, mode=mode)
+    x = train(model, 3, T)
     if called:
         model(x)
-    params = {n: p.detach() for n, p in model.named_parameters()}
-    weighting = cotangent_like(twin(x[:1]).detach())
+    compiled(model, counter)(x)
+    (count,) = graphs
+    return count
 
-    def loss(params: dict[str, Tensor], sample: Tensor) -> Tensor:
-        out: Tensor = torch.func.functional_call(model, params, (sample[None],))
-        return (out * weighting).sum()
 
-    got = torch.func.vmap(torch.func.grad(loss), (None, 0))(params, x)
-    assert folds == [5] * (1 + called)
-    for n in range(3):
-        want = slopes(twin, twin, x[n : n + 1])[1]
-        assert_gradients({name: g[n] for name, g in got.items()} | {"x": want["x"]}, want)
-    assert all(layer._memory is None for layer in model._layers())
-    copy.deepcopy(model)
+@pytest.mark.long
+@pytest.mark.sampled
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize(
+    ("name", "mode", "called"),
+    [("linear", "step", False), ("LIF, learning", "auto", False), ("LIF, learning", "fold", True)],
+)
+def test_a_graph_grows_with_time_step_by_step_alone(name: str, called: bool, mode: Any) -> None:
+    few, many = operations(name, mode, 2, called), operations(name, mode, 5, called)
+    assert few < many if mode == "step" else few == many
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize("options", [{}, {"truncate": True}])
+def test_compiled_chunks(options: dict[str, Any]) -> None:
+    model = network("LIF, learning", time_chunk=3, **options)
+    twin = network("LIF, learning", mode="step", time_chunk=3, **options)
+    x = train(model, 3, 7)
+    assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_compiled_for_many_lengths_and_batches() -> None:
+    model, twin = network("linear"), network("linear")
+    run = compiled(model)
+    for N, T in ((3, 5), (3, 6), (2, 6), (4, 9), (3, 1), (1, 4)):
+        x = train(model, N, T)
+        assert_close(run(x), twin(x))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.filterwarnings("ignore:.*runs step by step:RuntimeWarning")
+@pytest.mark.parametrize("compiles", [False, True])
+def test_batch_norm_trains_and_infers(compiles: bool) -> None:
+    net = Two(through, module=nn.BatchNorm1d(4)).double()
+    model, twin = st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(net, 3, mode="step")
+    run, x = compiled(model) if compiles else model, inputs()
+    for training in (True, False, True, False):
+        model.train(training)
+        twin.train(training)
+        assert_same(slopes(run, model, x), slopes(twin, twin, x))
+        assert_close(model.state_dict(), twin.state_dict())
+        assert model.explain().mode == "fold"
 
 
 @pytest.mark.sampled
-@some_networks
+@pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, learning"])
 def test_export_of_what_folds(name: str) -> None:
-    operations = {}
+    found = {}
     for T in (4, 12):
         model = network(name).eval()
         x = train(model, 3, T)
@@ -71,14 +116,11 @@ def test_export_of_what_folds(name: str) -> None:
         exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: count}})
         assert_close(exported.module()(x), want)
         assert_close(exported.module()(x[:2]), want[:2])
-        operations[T] = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+        found[T] = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
         assert_close(model(x), want)
-    assert operations[4] == operations[12]
-    products = [name for name in operations[4] if "linear" in name or "conv" in name]
+    assert found[4] == found[12]
+    products = [name for name in found[4] if "linear" in name or "conv" in name]
     assert len(products) == len([m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)])
-
-
-# --- autocast, copies, inference mode ---------------------------------------------------------------------------------
 
 
 @pytest.mark.sampled
@@ -87,7 +129,7 @@ def test_autocast(name: str) -> None:
     found = []
     for mode in ("step", "fold", "auto"):
         model = network(name, torch.float32, mode=mode)
-        x = train(model, 3, 17)
+        x = train(model, 3, 5)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x)
         assert all(value.dtype == torch.float32 for what, value in states(model).items() if what.endswith(".v"))
@@ -102,22 +144,3 @@ def test_autocast(name: str) -> None:
             assert (out - want).abs().mean() < 0.01 * want.abs().mean()
         else:
             assert (out != want).double().mean() < 0.02
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.long
-def test_two_processes_with_half_a_batch_each(tmp_path: Path) -> None:
-    assert python("-m", "tests.fold.worker", str(tmp_path)).split() == ["done"]
-    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    model = network(worker.NAME, mode="step")
-    for call, (seed, init) in enumerate(worker.CALLS):
-        x = train(model, worker.N, worker.T, seed)
-        out, want = slopes(lambda x, init=init: model(x, init), model, x)  # type: ignore[misc]
-        found = [half[call] for half in halves]
-        assert [each["mode"] for each in found] == ["fold", "fold"]
-        assert_close(torch.cat([each["out"] for each in found]), out)
-        for each in found:
-            joined = torch.cat([other["x"] for other in found])
-            assert_gradients({"x": joined, **each["slopes"]}, want)

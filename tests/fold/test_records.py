@@ -15,7 +15,7 @@ X = 2.0 * torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Net(nn.Module):
-    """Does something with its spikes."""
+    """Does something with its spikes; what is no tensor is not returned."""
 
     def __init__(self, use: Callable[[Any, Tensor], Any]) -> None:
         super().__init__()
@@ -27,17 +27,8 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Any:
         spikes = self.lif(self.linear(x), init)
-        return self.use(self, spikes)
-
-
-def keeping(keep: Callable[[Any, Tensor], object]) -> Callable[[Any, Tensor], Tensor]:
-    """Return code that keeps something of its spikes."""
-
-    def use(net: Any, spikes: Tensor) -> Tensor:
-        keep(net, spikes)
-        return spikes
-
-    return use
+        found = self.use(self, spikes)
+        return spikes if found is None else found
 
 
 def adds_up(net: Net, spikes: Tensor) -> None:
@@ -45,25 +36,19 @@ def adds_up(net: Net, spikes: Tensor) -> None:
 
 
 RECORD = r"return it as a part of the output, or leave it to spikingtorch\.record\(model, x\)"
+OF_V = r"make the layer with returns=\('spikes', 'v'\), or leave it to .*record\(model, x, 'v'\)"
+OF_S = r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)"
+OF_STATE = "let the step of the layer compute it, and give it out: returns= names fields of its state"
 CASES: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
-    "list": (keeping(lambda net, spikes: net.rates.append(spikes)), RECORD),
-    "list of detached": (keeping(lambda net, spikes: net.rates.append(spikes.detach())), RECORD),
-    "list outside": (keeping(lambda net, spikes: OUTSIDE.append(spikes)), RECORD),
-    "attribute": (keeping(lambda net, spikes: setattr(net, "rates", spikes)), RECORD),
-    "dict": (keeping(lambda net, spikes: net.by_name.update(lif=spikes)), RECORD),
-    "sum": (keeping(adds_up), RECORD),
-    "v": (
-        lambda net, spikes: (spikes, net.lif.v),
-        r"make the layer with returns=\('spikes', 'v'\), or leave it to .*record\(model, x, 'v'\)",
-    ),
-    "s": (
-        lambda net, spikes: net.lif.s,
-        r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)",
-    ),
-    "state": (
-        lambda net, spikes: (spikes, net.lif.state.v),
-        "let the step of the layer compute it, and give it out: returns= names fields of its state",
-    ),
+    "list": (lambda net, spikes: net.rates.append(spikes), RECORD),
+    "list of detached": (lambda net, spikes: net.rates.append(spikes.detach()), RECORD),
+    "list outside": (lambda net, spikes: OUTSIDE.append(spikes), RECORD),
+    "attribute": (lambda net, spikes: setattr(net, "rates", spikes), RECORD),
+    "dict": (lambda net, spikes: net.by_name.update(lif=spikes), RECORD),
+    "sum": (adds_up, RECORD),
+    "v": (lambda net, spikes: (spikes, net.lif.v), OF_V),
+    "s": (lambda net, spikes: net.lif.s, OF_S),
+    "state": (lambda net, spikes: (spikes, net.lif.state.v), OF_STATE),
 }
 
 
@@ -73,8 +58,7 @@ def test_the_first_warning_says_what_to_do(use: Any, remedy: str) -> None:
     with pytest.warns(RuntimeWarning, match=remedy):
         found = model(X)
     torch.testing.assert_close(found, st.SpikingNet(Net(use), mode="step")(X))
-    for _ in range(2):  # it warns once, and is right
-        torch.testing.assert_close(model(X), found)
+    torch.testing.assert_close(model(X), found)  # it warns once, and is right
     assert model.explain().mode == "step"
     assert "deepcopy" not in model.explain().reason
 
@@ -88,30 +72,21 @@ def test_what_is_kept_with_its_graph_is_named() -> None:
     assert model.explain().reason == kept
 
 
-def test_what_is_set_up_at_the_first_call_alone_is_no_record() -> None:
-    def sets_up(net: Net, spikes: Tensor) -> Tensor:
-        if isinstance(net.rates, list):
-            net.rates = torch.ones(spikes.shape[1:])
-        out: Tensor = spikes * net.rates
-        return out
+def sets_up(net: Net, spikes: Tensor) -> Tensor:
+    if isinstance(net.rates, list):
+        net.rates = torch.ones(spikes.shape[1:])
+    out: Tensor = spikes * net.rates
+    return out
 
+
+def test_what_is_set_up_at_the_first_call_alone_is_no_record_and_the_cure_folds() -> None:
     model = st.SpikingNet(Net(sets_up))
+    cured = st.SpikingNet(
+        nn.Sequential(Net(lambda net, spikes: spikes).linear, st.LIF(v0=0.3, returns=("spikes", "v")))
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = model(X)
         assert torch.equal(model(X), found)
-    assert model.explain().mode == "fold"
-
-
-def test_the_cure_folds() -> None:
-    class Cured(Net):
-        def __init__(self) -> None:
-            super().__init__(adds_up)
-            self.lif.returns = ("spikes", "v")
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.lif(self.linear(x), init)
-
-    model, stepping = st.SpikingNet(Cured()), st.SpikingNet(Net(CASES["v"][0]), mode="step")
-    torch.testing.assert_close(model(X), stepping(X))
-    assert model.explain().mode == "fold"
+        torch.testing.assert_close(cured(X), st.SpikingNet(Net(CASES["v"][0]), mode="step")(X))
+    assert model.explain().mode == cured.explain().mode == "fold"

@@ -52,7 +52,7 @@ def test_folds_as_taught(smooth: Any, chosen: str) -> None:
     assert_close(found[0], found[1])
     assert model.explain().mode == "fold"
     assert copy.deepcopy(model).explain(train()).mode == "fold"
-    assert pickle.loads(pickle.dumps(model._policy))._taught == model._policy._taught
+    assert pickle.loads(pickle.dumps(model)).explain(train()).mode == "fold"
     assert st.SpikingNet(net, 3).explain(train()).mode == "step"  # what one network is told, others do not hear
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.proof import FoldDecision, prove
-from tests.fold.nets.entry import Between
+from tests.fold.corpus.entry import Between
 
 Code = Callable[[Tensor], Tensor]
 SIZES = (7, 11, 1, 2, 3, 4, 5, 6, 8, 64, 100)  # all sizes of the samples' own axes are among them

@@ -1,6 +1,9 @@
-"""A file of settings and of helpers, as a lab keeps them, that the networks of a test import."""
+"""A file of settings and of helpers, as a lab keeps them, that networks of the corpus import."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from typing import Any
 
 from torch import Tensor
@@ -10,22 +13,35 @@ MIX = False
 CALLS = 0
 LOG: list[Tensor] = []
 TRACE: Tensor | None = None
-FOLDER = ""
+FOLDER = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, FOLDER)
+
+
+def reset() -> None:
+    """Put everything back."""
+    globals().update(GAIN=1.0, MIX=False, CALLS=0, TRACE=None, LOG=[], scale=_scale)
+    for name in {"NOTED", "LATE"} & globals().keys():
+        del globals()[name]
+    for name in os.listdir(FOLDER):
+        os.rmdir(os.path.join(FOLDER, name))
+    os.makedirs(os.path.join(FOLDER, "0"))
+
+
+def counts() -> list[int]:
+    """Return what the helpers have counted."""
+    return [CALLS, globals().get("NOTED", 0), len(LOG), len("".join(os.listdir(FOLDER)))]
 
 
 def scale(x: Tensor) -> Tensor:
     return 2.0 * x
 
 
+_scale = scale
+
+
 def log(x: Tensor) -> Tensor:
     LOG.append(x.detach())
     return x
-
-
-def low_pass(x: Tensor) -> Tensor:
-    global TRACE
-    TRACE = x if TRACE is None or TRACE.shape != x.shape else 0.8 * TRACE + x
-    return TRACE
 
 
 def count(x: Tensor) -> Tensor:
@@ -59,7 +75,7 @@ def make_folder(x: Tensor) -> Tensor:
     return x
 
 
-def move_file(x: Tensor) -> Tensor:
+def move_folder(x: Tensor) -> Tensor:
     name = os.listdir(FOLDER)[0]
     os.rename(os.path.join(FOLDER, name), os.path.join(FOLDER, name + "0"))
     return x

@@ -1,5 +1,7 @@
-"""Runs of a network of the table in one mode, and what two of them differ in."""
+"""Runs of a network of the corpus in one mode, and what two of them differ in."""
 
+import contextlib
+import io
 import random
 import warnings
 from typing import Any, NamedTuple
@@ -9,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.fold.policy import Mode
-from spikingtorch.fold.report import Report
-from tests.fold.nets.entry import Entry
+from tests.fold.corpus import outside
+from tests.fold.corpus.entry import Entry
 
 T = 5
-BATCHES = (4, 4, 2)
 # of the largest entry of an output, a gradient or a state
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
@@ -38,13 +38,15 @@ class Run(NamedTuple):
 
     Attributes:
         calls: what came of each, or the error.
-        report: how the network was to run before the first.
+        report: how the network was to run before the first, and how it ran in the last.
         warned: what the network warned of.
+        printed: what it printed.
     """
 
     calls: list[Call | Exception]
-    report: Report
+    report: tuple[Any, Any]
     warned: list[str]
+    printed: str
 
     @property
     def outputs(self) -> list[Tensor]:
@@ -52,28 +54,37 @@ class Run(NamedTuple):
         return [call.output for call in self.calls if isinstance(call, Call)]
 
 
-def run(entry: Entry, mode: Mode, seed: int = 0) -> Run:
+def run(entry: Entry, mode: Any, seed: int = 0) -> Run:
     """Make a network and call it several times, always with the same numbers."""
-    inputs = [_noise(entry, call, N) for call, N in enumerate(BATCHES)] if entry.input is None else [entry.input] * 3
-    inputs = [x.to(entry.dtype) for x in inputs]
+    inputs = [_noise(entry, call, N) for call, N in enumerate(entry.batches)]
+    if entry.input is not None:
+        inputs = [entry.input] * len(inputs)
     found: list[Call | Exception] = []
-    shape = _output_shape(entry, inputs[0])  # of a network before this one: what is known of the last is of this one
-    with warnings.catch_warnings(record=True) as caught, torch.set_grad_enabled(entry.gradients):
+    outside.reset()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        torch.set_grad_enabled(entry.gradients),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+    ):
         warnings.simplefilter("always")
-        model = st.SpikingNet(entry.network(), shape, mode=mode, warn_silent=False)
-        if entry.kept is not None:
-            entry.kept[1]()
-        report = model.explain(inputs[0].clone().requires_grad_(entry.gradients))
+        model = st.SpikingNet(entry.network(), mode=mode, warn_silent=False)
+        asked = inputs[0].to(entry.dtype, copy=True).requires_grad_(entry.gradients)
+        held = outside.content()
+        before = None if mode == "step" else model.explain(asked)
+        assert outside.content() == held, "a proof leaves something behind"
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
-        for x in inputs:
+        for number, x in enumerate(inputs):
+            if number == 1 and entry.change is not None:
+                entry.change(model.net)
             try:
-                found.append(_call(model, x, entry))
+                found.append(_call(model, x.to(entry.dtype, copy=True)))
             except Exception as error:
                 found.append(error)
+        report = before, None if mode == "step" else model.explain()
     texts = [str(warning.message) for warning in caught]
-    return Run(found, report, [text for text in texts if text.startswith("SpikingNet")])
+    return Run(found, report, [text for text in texts if text.startswith("SpikingNet")], printed.getvalue())
 
 
 def _noise(entry: Entry, seed: int, N: int) -> Tensor:
@@ -82,26 +93,16 @@ def _noise(entry: Entry, seed: int, N: int) -> Tensor:
     return noise * torch.linspace(0.6, 1.4, T, dtype=torch.float64).view(T, *[1] * len(entry.shape))
 
 
-def _output_shape(entry: Entry, x: Tensor) -> tuple[int, ...]:
-    """Return the shape of a sample of the output, or that of the input if the network does not run."""
-    try:
-        with torch.no_grad():
-            return tuple(entry.network()(x[:, 0].clone(), True).shape[1:])
-    except Exception:
-        return entry.shape
-
-
-def _call(model: st.SpikingNet, x: Tensor, entry: Entry) -> Call:
-    leaves = {"x": x.clone().requires_grad_(torch.is_grad_enabled())}
+def _call(model: st.SpikingNet, x: Tensor) -> Call:
+    leaves = {"x": x.requires_grad_(torch.is_grad_enabled())}
     leaves |= {name: weight for name, weight in model.net.named_parameters() if weight.requires_grad}
-    out = model(leaves["x"])
+    out = model(x)
     if out.requires_grad:
         model.zero_grad()
         generator = torch.Generator().manual_seed(9)
         out.backward(torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out), retain_graph=True)
     gradients = {name: leaf.grad.to_dense().clone() for name, leaf in leaves.items() if leaf.grad is not None}
-    kept = {} if entry.kept is None else {"kept": entry.kept[0]()}
-    return Call(out.detach().clone(), gradients, _numbers(_state(model.net) | kept))
+    return Call(out.detach().clone(), gradients, _numbers(_state(model.net) | outside.content()))
 
 
 def _state(net: nn.Module) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _numbers(held: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(value, (Tensor, int, float)):
             found[name] = value
         elif isinstance(value, (list, dict)):
-            found[name] = len(value)
+            found[name] = [len(value), *[each for each in value if isinstance(each, int)]]
         if isinstance(value, list):
             hidden = nn.ModuleList([each for each in value if isinstance(each, nn.Module)])
             found |= dict(hidden.named_buffers(prefix=name))
@@ -128,15 +129,13 @@ def _numbers(held: dict[str, Any]) -> dict[str, Tensor]:
 
 def differences(got: Run, want: Run, dtype: torch.dtype) -> list[str]:
     """Return what two runs do not agree in; errors agree with errors."""
-    found = []
+    found = [] if got.printed == want.printed else [f"it printed {got.printed!r}"]
     for number, (one, other) in enumerate(zip(got.calls, want.calls, strict=True)):
-        if isinstance(one, Exception) or isinstance(other, Exception):
-            if not (isinstance(one, Exception) and isinstance(other, Exception)):
-                found.append(f"call {number} came to {type(one).__name__}, expected {type(other).__name__}: {one}")
-        else:
-            found += [
-                f"{what} of call {number}" for what, error in _errors(one, other) if not error <= TOLERANCE[dtype]
-            ]
+        if isinstance(one, Call) and isinstance(other, Call):
+            errors = _errors(one, other)
+            found += [f"{what} of call {number}" for what, error in errors if not error <= TOLERANCE[dtype]]
+        elif isinstance(one, Call) or isinstance(other, Call):
+            found.append(f"call {number} came to {type(one).__name__}, expected {type(other).__name__}: {one}")
     return found
 
 
