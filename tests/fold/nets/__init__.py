@@ -1,7 +1,7 @@
 """Networks, each with a reason why it is here, with what mode "auto" is to make of it.
 
-Each is in the table once; operations by themselves are in tests/fold/rules, and what changes between calls of a network
-is in tests/fold/attacks.
+Each is in the table once; operations by themselves are in tests/fold/corpus/operations.py, and what changes between
+calls of a network is in tests/fold/attacks.
 
 entry       what a network of the table is
 vectors     vectors of features, each sample by itself

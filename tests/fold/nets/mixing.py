@@ -1,6 +1,6 @@
 """Code that mixes the samples of a batch, or looks at how many there are.
 
-Operations that mix them by themselves, each along its own axes, are those of tests/fold/rules.
+Operations that mix them by themselves, each along its own axes, are those of tests/fold/corpus/operations.py.
 """
 
 import math

@@ -1,0 +1,1 @@
+"""One corpus of the networks that the fold is asked about: one reason for each entry."""
