@@ -29,9 +29,8 @@ Lines = tuple[str, ...]
 Piece = Callable[[Tensor, Tensor], Tensor]
 SIZES, SHAPE = (7, 11, 3, 5, 6), (2, 4)  # no size of an axis of the samples', which code may take for theirs
 WEIGHT = nn.Parameter(noise(4, (4,), 5))
-CONSTANTS = [noise(2, (4,), 1), noise(4, (), 2), noise(2, (1,), 3), noise(1, (2, 4), 4), noise(1, (), 6)[0]]
-CONSTANTS += [noise(8, (8,), 8)]
-C, INDICES, aten = CONSTANTS, [torch.tensor([1, 0]), torch.tensor([0])], torch.ops.aten
+C = [noise(2, (4,), 1), noise(4, (), 2), noise(2, (1,), 3), noise(1, (2, 4), 4), noise(1, (), 6)[0], noise(8, (8,), 8)]
+INDICES, aten = [torch.tensor([1, 0]), torch.tensor([0])], torch.ops.aten
 
 # slots: an axis i or j, a constant c, a constant with one axis v, indices n, another tensor of the same shape o, a view
 # of what is called y, and names of the table
@@ -42,20 +41,10 @@ OTHERS = [
     "torch.ones_like(x)",
 ]
 MOVES = [
-    *(
-        "{y}.flatten({i}, {i} + 1)",
-        "{y}.unflatten({i}, (2, -1))",
-        "{y}.unflatten({i}, (-1, 4))",
-        "{y}.transpose({i}, {j})",
-    ),
-    *(
-        "{y}.reshape(-1, 8)",
-        "{y}.reshape(-1, 2, 4)",
-        "{y}.reshape(2, -1, 4)",
-        "{y}.reshape(8, -1)",
-        "{y}.reshape(-1, 4)",
-    ),
-    *("{y}.reshape(4, -1, 2)", "{y}.unflatten({i}, (-1, 2))", "{y}.unflatten({i}, (4, -1))", "{y}.reshape(2, 4, -1)"),
+    *("{y}.flatten({i}, {i} + 1)", "{y}.unflatten({i}, (2, -1))", "{y}.unflatten({i}, (-1, 4))"),
+    *("{y}.transpose({i}, {j})", "{y}.reshape(-1, 8)", "{y}.reshape(-1, 2, 4)", "{y}.reshape(2, -1, 4)"),
+    *("{y}.reshape(8, -1)", "{y}.reshape(-1, 4)", "{y}.reshape(4, -1, 2)", "{y}.unflatten({i}, (-1, 2))"),
+    *("{y}.unflatten({i}, (4, -1))", "{y}.reshape(2, 4, -1)"),
 ]
 AXES = ["x.unsqueeze({i})", "x.unsqueeze({i}).expand([2 if n == 1 else n for n in x.unsqueeze({i}).shape])"]
 AXES += ["x.squeeze({i})", "x.squeeze()"]
@@ -89,13 +78,9 @@ PRODUCTS = [
 EINSUMS = [f"torch.einsum({text!r}, x, {{o}})" for text in ("aij,bij->ab", "aij,aij->ai", "aij,aik->ajk", "ai,bi->ab")]
 EINSUMS += [f"torch.einsum({text!r}, x, {{o}})" for text in ("ai,ai->a", "abij,abij->ai")]
 PICKS = [
-    *(
-        "x.index_select({i}, {n})",
-        "x.gather({i}, own(x))",
-        "x.scatter_add({i}, own(x), {o})",
-        "x.index_fill({i}, {n}, 0.0)",
-    ),
-    *("C[0][own(x)]", "x.clone().index_put_((own(x)[..., 0].reshape(-1)[:1] * 0,), x.new_zeros(()))"),
+    *("x.index_select({i}, {n})", "x.gather({i}, own(x))", "x.scatter_add({i}, own(x), {o})"),
+    *("x.index_fill({i}, {n}, 0.0)", "C[0][own(x)]"),
+    "x.clone().index_put_((own(x)[..., 0].reshape(-1)[:1] * 0,), x.new_zeros(()))",
 ]
 PLACES = ["x.flip({i})", "x.roll(1, {i})", "x.repeat_interleave(2, {i})", "x.repeat({1}, *[{1}] * (x.dim() - 1))"]
 PLACES += ["x.repeat({1}, {1}, *[1] * (x.dim() - 2))"]
@@ -106,34 +91,12 @@ NORMS = [
     *("nn.functional.conv1d(x, C[3][:, :, :2])", "nn.functional.scaled_dot_product_attention(x, x, {o})"),
     "torch.linalg.qr(x)[1].abs()",
 ]
-KINDS = [
-    ALONG,
-    ALONG,
-    MOVES,
-    MOVES,
-    AXES,
-    CUTS,
-    WITH_OTHERS,
-    WRITTEN,
-    MADE_ALIKE,
-    CONSTANT,
-    PRODUCTS,
-    EINSUMS,
-    PICKS,
-    PLACES,
-]
-KINDS += [PADS, NORMS]
+KINDS = [ALONG, ALONG, MOVES, MOVES, AXES, CUTS, WITH_OTHERS, WRITTEN, MADE_ALIKE, CONSTANT, PRODUCTS, EINSUMS, PICKS]
+KINDS += [PLACES, PADS, NORMS]
 # a piece of a backward pass: of a gradient g and the input x that was saved
 PIECES = [
-    *(
-        "g * x",
-        "g - g.mean({i}, True)",
-        "g.sum({i}, True).expand_as(g)",
-        "g.sum(0) * 0.5",
-        "g.t()",
-        "g.clamp(-1.0, 1.0)",
-    ),
-    *("g.mT.reshape(g.shape)", "g.flatten(0, 1)", "g.reshape(-1, 2, 4)", "g.sign()", "g.neg()"),
+    *("g * x", "g - g.mean({i}, True)", "g.sum({i}, True).expand_as(g)", "g.sum(0) * 0.5", "g.t()"),
+    *("g.clamp(-1.0, 1.0)", "g.mT.reshape(g.shape)", "g.flatten(0, 1)", "g.reshape(-1, 2, 4)", "g.sign()", "g.neg()"),
     "g.reshape(-1, 4).t() @ x.reshape(-1, 4)",
 ]
 
@@ -193,32 +156,24 @@ def code_of(lines: Lines) -> Code:
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
+def _constants(axes: Sequence[int]) -> st.SearchStrategy[str]:
+    return st.sampled_from([f"C[{k}]" for k, c in enumerate(C) if c.dim() in axes])
+
+
+TABLES = {"reduced": REDUCED, "shaped": SHAPED, "entrywise": ENTRYWISE, "of_two": OF_TWO, "made": MADE}
+SLOTS: dict[str, st.SearchStrategy[str]] = {
+    **{name: st.sampled_from([*map(repr, table)]) for name, table in TABLES.items()},
+    **{"0": st.sampled_from("01"), "1": st.sampled_from("12"), "n": st.sampled_from(["INDICES[0]", "INDICES[1]"])},
+    **{"c": _constants(range(4)), "v": _constants([1]), "y": st.just("x"), "o": st.sampled_from(OTHERS)},
+    **{"view": st.sampled_from([*MOVES, *CUTS]), "write": st.sampled_from(WRITES)},
+}
+
+
 def filled(pick: st.DrawFn, text: str, axes: int) -> str:
     """Return a line with its slots filled, for a tensor of so many axes."""
-    axis, flat = st.integers(0, max(axes - 1, 0)).map(str), [k for k, c in enumerate(CONSTANTS) if c.dim() == 1]
-    tables = {"reduced": REDUCED, "shaped": SHAPED, "entrywise": ENTRYWISE, "of_two": OF_TWO, "made": MADE}
-    slots: dict[str, st.SearchStrategy[str]] = {
-        name: st.sampled_from([*map(repr, each)]) for name, each in tables.items()
-    }
-    slots |= {
-        "i": axis,
-        "j": axis,
-        "0": st.sampled_from("01"),
-        "1": st.sampled_from("12"),
-        "n": st.sampled_from(["INDICES[0]", "INDICES[1]"]),
-    }
-    slots |= {
-        "c": st.sampled_from([f"C[{k}]" for k in range(len(CONSTANTS))]),
-        "v": st.sampled_from([f"C[{k}]" for k in flat]),
-    }
-    slots |= {
-        "o": st.sampled_from(OTHERS),
-        "view": st.sampled_from([*MOVES, *CUTS]),
-        "write": st.sampled_from(WRITES),
-        "y": st.just("x"),
-    }
+    axis = st.integers(0, max(axes - 1, 0)).map(str)
     while found := re.search(r"{(\w+)}", text):
-        drawn = pick(slots[found[1]])
+        drawn = pick(SLOTS.get(found[1], axis))
         text = text.replace(found[0], drawn.replace("{y}", "y") if found[1] == "view" else drawn, 1)
     return text
 

@@ -110,7 +110,6 @@ MIXED: dict[str, Attack] = {
     "a tensor of samples by size": Attack(lambda x: one_of(x * 2, x * 3) + 1),
     "all pairs": Attack(lambda x: (x[:, None] * x[None]).sum(1)),
     "a number by size": Attack(lambda x: x * (3.0 if for_few(x) else 2.0)),
-    "divided by size": Attack(lambda x: x / len(x)),
     "a constant by size": Attack(lambda x: x * (FOR_FEW if for_few(x) else FOR_MANY)),
     "an argument or none by size": Attack(lambda x: x.clamp(None if for_few(x) else 0.5)),
     "more parts by size": Attack(lambda x: torch.cat([x, x] if for_few(x) else [x, x, x], 1)),
@@ -318,8 +317,6 @@ HIDDEN: dict[str, Attack] = {
     "is_same_size returns no tensor, and asks for a size": Attack(
         lambda x: x * (2.0 if torch.is_same_size(x, TALL) else 1.0)
     ),
-    "storage_offset asks for a size": Attack(lambda x: x * (2.0 if x.T.contiguous()[1].storage_offset() > 50 else 1.0)),
-    "is_contiguous asks for a size": Attack(lambda x: x * (2.0 if x.T.is_contiguous() else 1.0)),
     "an operation that fails is not noted, and asks for a size": Attack(tried),
     "torch's backward passes read what a hook has saved": Attack(saved_otherwise),
     "gradients are not compared with what they are of": Attack(gradient_of_other_places),
