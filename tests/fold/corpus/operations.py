@@ -210,14 +210,15 @@ def _views() -> dict[str, Row]:
             lambda x: whole(aten._unsafe_view(halves(x), (-1, 3, 1))), joined(lambda y: aten._unsafe_view(y, (-1, 6)))
         ),
         "_reshape_copy": Row(
-            lambda x: whole(aten._reshape_copy(halves(x), (-1, 3, 1))), joined(lambda y: aten._reshape_copy(y, (-1, 6)))
+            lambda x: whole(aten._reshape_copy(halves(x).T, (3, -1, 1))[..., 0].T),
+            joined(lambda y: aten._reshape_copy(y, (-1, 6))),
         ),
         "unsqueeze": Row(
             lambda x: whole(halves(x).unsqueeze(1)[:, 0]),
             joined(lambda y: y.unsqueeze(1).view(-1, 6)),
         ),
         "squeeze": Row(
-            lambda x: whole(halves(x)[:, None].squeeze(1)),
+            lambda x: whole(halves(x).T[..., None].squeeze(2).T),
             lambda x: x[:, None].squeeze((0, 1)).softmax(0),
             nor={"of all axes": lambda x: x[:, None].squeeze().softmax(0)},
         ),
@@ -236,7 +237,8 @@ def _views() -> dict[str, Row]:
         ),
         "permute": Row(lambda x: whole(halves(x).permute(1, 0).permute(1, 0)), joined(lambda y: y.permute(1, 0))),
         "transpose": Row(
-            lambda x: whole(halves(x).transpose(0, 1).cumsum(0).transpose(0, 1)), joined(lambda y: y.transpose(0, 1))
+            lambda x: x.reshape(-1, 3).transpose(0, 1).cumsum(0).transpose(0, 1).reshape(-1, 6),
+            joined(lambda y: y.transpose(0, 1)),
         ),
         "t": Row(lambda x: whole(halves(x).t().cumsum(0).t()), lambda x: x.t().cumsum(1).t()),
         "t_": Row(lambda x: x.clone().t_().T, lambda x: x.clone().t_().reshape(-1, 6)),
@@ -334,13 +336,13 @@ def _indexed() -> dict[str, Row]:
     def chosen(name: str) -> Row:
         """Return calls of name(x, dim, index, other)."""
         f: Function = getattr(torch, name)
-        return Row(turned(lambda x: f(x, 0, INDEX, x * 2)), lambda x: x + f(x, 0, INDEX, SQUARE[:3]).sum(0))
+        return Row(turned(lambda x: f(x, 0, INDEX, x * 2)), lambda x: f(x, 0, INDEX, SQUARE[:3]))
 
     def picked(f: Function) -> Row:
         return Row(
             turned(lambda x: f(x, [INDEX])),
             lambda x: f(x, [few(x)[:, 0] * 0]),
-            also={"of a table": lambda x: whole(f(SQUARE, [few(halves(x)), few(halves(x.flip(1)))]))},
+            also={"of a table": lambda x: whole(f(TABLE, [few(halves(x))]).flatten(1))},
             nor={
                 "by constants": lambda x: x + f(x, [INDEX * 0])[0],
                 "at other places": lambda x: f(SQUARE, [few(x)[:, None], few(x)[None, :, :1]])[0],

@@ -118,7 +118,7 @@ def drawn(f: Function, place: Callable[[Code], Code] = turned) -> Row:
 def reduced(f: Function) -> Row:
     """Return calls of f(x, dim)."""
     return Row(
-        lambda x: whole(first(f(halves(x).T, 0)).movedim(-1, 0)),
+        lambda x: whole(first(f(torch.stack([halves(x), halves(x)]), 2))[0]),
         lambda x: x * first(f(x, 0)).double().reshape(-1)[:6],
     )
 

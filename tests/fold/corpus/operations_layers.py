@@ -184,7 +184,7 @@ def _space() -> dict[str, Row]:
         "pixel_shuffle": Row(
             called(F.pixel_shuffle, 2), lambda x: F.pixel_shuffle(x.transpose(0, 1).flatten(0, 1), 2), IMAGE
         ),
-        "pixel_unshuffle": Row(called(F.pixel_unshuffle, 2), None, IMAGE),
+        "pixel_unshuffle": Row(lambda x: F.pixel_unshuffle(x[None], 2)[0], None, IMAGE),
         "im2col": Row(
             called(F.unfold, 2),
             lambda x: F.unfold(x[:, :, 0].movedim(0, -1), 3, padding=1).view(36, 8, -1).movedim(-1, 0),

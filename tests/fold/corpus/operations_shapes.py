@@ -140,7 +140,7 @@ KEPT: list[tuple[Any, ...]] = [
     ("_reshape_alias", value(N, 2, 3), X, [N, 2, 3], [6, 3, 1]),
     ("index.Tensor", X, X, [None]),
     ("_fused_sdp_choice", (), C, C, C, None, 0.5),
-    ("fractional_max_pool2d", value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)),
+    *((name, value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)) for name in ("fractional_max_pool2d", "im2col", "col2im")),
     (OWN, X, X),
 ]
 MIXING: list[tuple[Any, ...]] = [
