@@ -1,4 +1,4 @@
-"""The calls of ``operations`` for layers, operations of space, and matrices."""
+"""The calls of ``operations`` for products, layers, operations of space, and matrices."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.fold.corpus.operations_forms import (
+    ROW,
     SQUARE,
+    THREE,
     D,
     Function,
     Row,
@@ -19,6 +21,8 @@ from tests.fold.corpus.operations_forms import (
     of_matrices,
     of_space,
     second,
+    turned,
+    whole,
 )
 from tests.fold.corpus.operations_oracle import Code, noise
 
@@ -26,6 +30,7 @@ aten = torch.ops.aten
 IMAGE = (4, 8, 8)
 KERNEL = SQUARE[:, :4, None, None] * torch.ones(3, 3, dtype=D)
 FOUR, EIGHT, WIDE = SQUARE[0, :4], noise(2, (8,), 4), noise(8, (8,), 3)
+FAR = SQUARE + 2
 # of attention with 8 features: weights and biases
 PROJECTED = (noise(24, (8,), 1), noise(24, (), 2), WIDE, EIGHT[0])
 
@@ -71,6 +76,69 @@ def _encoded(x: Tensor) -> Tensor:
     more = (False, False, 1e-5, *EIGHT, *EIGHT, WIDE, EIGHT[0], WIDE, EIGHT[0])
     found: Tensor = aten._transformer_encoder_layer_fwd(x.detach()[..., 0], 8, 2, *PROJECTED, *more)
     return found
+
+
+def _three(x: Tensor) -> Tensor:
+    return x.view(-1, 2, 3)
+
+
+def _products() -> dict[str, Row]:
+    others: Function = lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1))  # noqa: E731
+    apart: Function = lambda a, b: torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # noqa: E731
+    return {
+        "mm": Row(
+            turned(SQUARE[:3, :3].mm),
+            lambda x: x + x.T.mm(x)[0],
+            also={"from the right": lambda x: x.mm(SQUARE)},
+            nor={"of all pairs": lambda x: x.mm(x.T).mm(x)},
+        ),
+        "addmm": Row(
+            lambda x: torch.addmm(x.T, SQUARE, x.T).T,
+            lambda x: torch.addmm(x.view(-1, 3), halves(x), SQUARE[:3, :3]).view(2, -1, 3)[0],
+        ),
+        "einsum": Row(
+            lambda x: whole(torch.einsum("na, ab -> nb", halves(x), SQUARE[:3])),
+            lambda x: x + torch.einsum("na,nb->ab", x, x)[0],
+            nor={
+                "of two letters": lambda x: torch.einsum("na,mb->nb", x, x),
+                "of merged axes": lambda x: torch.einsum("na,nb->n", halves(x), halves(x)).reshape(len(x), 2),
+            },
+        ),
+        "bmm": Row(
+            lambda x: torch.bmm(_three(x), _three(x).mT),
+            lambda x: others(x).view(-1, 2),
+            also={"by a constant": lambda x: torch.bmm(x.T[:, :, None], SQUARE[:, None])[1]},
+            nor={
+                "of all pairs": lambda x: (
+                    torch.bmm(x.view(-1, 2, 3).permute(1, 0, 2), _three(x).permute(1, 2, 0))[0] @ x
+                )
+            },
+        ),
+        "baddbmm": Row(
+            lambda x: torch.baddbmm(SQUARE[:2, :2], _three(x), _three(x).mT),
+            lambda x: torch.baddbmm(halves(x)[..., None], x.view(-1, 3, 1), x.view(-1, 3, 1)[:, :1]).view(-1, 6),
+        ),
+        "mv": Row(lambda x: whole(halves(x).mv(THREE)), lambda x: x + x.T.mv(x[:, 0])),
+        "addmv": Row(lambda x: torch.addmv(x[:, 0], x, ROW), lambda x: x + torch.addmv(ROW, x.T, x[:, 0])),
+        "_cdist_forward": Row(
+            lambda x: torch.cdist(_three(x), _three(x)),
+            lambda x: torch.cdist(halves(x)[:, None], x.view(-1, 1, 3)).view(-1, 2),
+            also={"to constants": lambda x: apart(FAR, x).T, "by other norms": lambda x: torch.cdist(x, FAR, p=1.0)},
+            nor={"over the batch": lambda x: torch.cdist(x.T, x.T)[0] + x},
+        ),
+        "_euclidean_dist": Row(
+            lambda x: aten._euclidean_dist(FAR, x).T, lambda x: aten._euclidean_dist(x.T, x.T)[0] + x
+        ),
+        "_trilinear": Row(
+            lambda x: whole(F.bilinear(halves(x), halves(x), SQUARE.view(4, 3, 3))),
+            lambda x: F.bilinear(halves(x), x.view(-1, 3), SQUARE.view(4, 3, 3)).view(-1, 8),
+            nor={
+                "along other axes": lambda x: (
+                    aten._trilinear(x, SQUARE.view(1, 6, 6), x, [1, 3], [0], [1, 2], [0, 2, 3])[0] + x
+                )
+            },
+        ),
+    }
 
 
 def _layers() -> dict[str, Row]:
@@ -218,4 +286,4 @@ def _matrices() -> dict[str, Row]:
 
 
 SPACE, MATRICES = _space(), _matrices()
-LAYERS: dict[str, Row] = _layers() | SPACE | MATRICES
+LAYERS: dict[str, Row] = _products() | _layers() | SPACE | MATRICES
