@@ -110,7 +110,7 @@ def constraints() -> Iterator[str]:
 
 
 def workflows() -> Iterator[str]:
-    """Yield jobs without a machine, a limit or steps, names that lead nowhere, and versions that the night leaves out."""
+    """Yield jobs without a machine, a limit or steps, names of nothing, and versions that the night leaves out."""
     makefile = (ROOT / "Makefile").read_text()
     for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
         text = path.read_text()

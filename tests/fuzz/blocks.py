@@ -7,7 +7,7 @@ import copy
 import operator
 import random
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,13 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch
 from spikingtorch import LIF, StepLayer
 from spikingtorch import functional as F
+from tests.fold.corpus.operations import OPERATIONS
+from tests.fold.corpus.operations_layers import LAYERS, MATRICES
+from tests.fold.corpus.operations_oracle import noise
 
 Shape = tuple[int, ...]
+# the calls of operations, but for those that draw, and matrices, whose gradients ask for more than random numbers
+ROWS = {name: row for name, row in (OPERATIONS | LAYERS).items() if not row.draws and name not in MATRICES}
 
 _iadd: Callable[[Any, Any], Any] = operator.iadd
 _imul: Callable[[Any, Any], Any] = operator.imul
@@ -69,8 +74,6 @@ TIMED: dict[str, Callable[[Any, Tensor, Any], Any]] = {
     "shared weights": lambda block, h, init: block[1](block[0](block[1](h), init)),
     "shared parameters": lambda block, h, init: block[1](block[0](block[2](h), init) - 0.3, init=init),
     # these make a network step
-    "mixing: centre": lambda block, h, init: h - h.mean(0),
-    "mixing: roll": lambda block, h, init: h.roll(1, 0),
     "mixing: size": lambda block, h, init: h * (1 + 1 / (1 + h.shape[0])),
     "mixing: count": _count,
     "mixing: previous": _previous,
@@ -134,6 +137,28 @@ class Plain(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return PLAIN[self.what](h)
+
+
+class Called(nn.Module):
+    """A call of the table of operations, with samples that are repeated and cut to what it takes."""
+
+    places: Tensor
+
+    def __init__(self, name: str, how: str) -> None:
+        super().__init__()
+        self.shape, self.code = ROWS[name].shape, ROWS[name].calls(how == "keeping")[""]
+        self.register_buffer("places", noise(1, self.shape, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        # from 0 to 1, as the table has them, and no two the same, so that none is about to flip
+        x = torch.sigmoid(fitted(h, self.shape) + self.places)
+        return fitted(self.code(x), h.shape[1:]).tanh()
+
+
+def fitted(h: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return as many numbers of each sample as a shape has."""
+    size, flat = torch.Size(shape).numel(), h.flatten(1)
+    return flat.repeat(1, -(-size // max(flat.shape[1], 1)))[:, :size].view(len(h), *shape)
 
 
 class Attention(nn.Module):

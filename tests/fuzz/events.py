@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import BioLIF, SpikingDecay, SpikingNet, StepLayer
-from tests.fuzz.blocks import STYLES, Gained, Timed
+from tests.fuzz.blocks import STYLES, Called, Gained, Timed
 from tests.fuzz.tensors import cotangent, gradients
 
 Results = dict[str, Any]
@@ -324,7 +324,7 @@ CHANGES: dict[str, Callable[[Any, int], Any]] = {
     "new layer": _new_layer,
     "freeze": _freeze,
     "mix": _mix,
-    "mix in": lambda model, place: model.net.insert(place % (len(model.net) + 1), Timed("mixing: centre")),
+    "mix in": lambda model, place: model.net.insert(place % (len(model.net) + 1), Called("mean", "mixing")),
     "hook": lambda model, place: _one([*model.net.modules()], place)[0].register_forward_hook(halved),
     "time_chunk": _set("time_chunk", 3, 1, None),
     "carry_graph": _set("carry_graph", True, False),

@@ -23,46 +23,15 @@ FLOATS = [
     *("{s}({a} - {k})", "{s}({a} - {b})", "J.to_zero({a}, {s}({a}), {k})", "J.by_subtraction({a}, {s}({b}), {k})"),
     *("J.detached(J.to_zero)({a}, {s}({a} - {k}), {k})", "J.Triangular()({a})", "J.heaviside({a} - {k})"),
     *("jnp.nan_to_num({a})", "jax.nn.leaky_relu({a}, 0.1)", "jax.nn.hard_tanh({a})", "jnp.fmod({a}, 1.3)", "{a} % 1.7"),
-    *(
-        "jnp.exp(jnp.clip({a}, -3.0, 1.0))",
-        "jnp.tanh({a})",
-        "jax.nn.sigmoid({k} * {a})",
-        "jnp.sqrt(jnp.abs({a}) + 0.2)",
-    ),
-    *("jnp.log1p(jnp.abs({a}))", "jax.lax.erf({a})", "jnp.sin({a})", "jnp.cos({a} * {k})", "jnp.arctan({a})"),
-    *(
-        "jax.nn.softplus({a})",
-        "jax.nn.silu({a})",
-        "jax.nn.gelu({a})",
-        "jax.nn.elu({a})",
-        "jnp.expm1(jnp.minimum({a}, 1.0))",
-    ),
-    *(
-        "jnp.log(jnp.abs({a}) + 0.3)",
-        "jnp.clip(jnp.abs({a}) + 0.4, 0.0, 4.0) ** 1.3",
-        "jax.lax.rsqrt(jnp.abs({a}) + 0.5)",
-    ),
-    *(
-        "jnp.arctan2({a}, {b} + 3.0)",
-        "jnp.logaddexp({a}, {b})",
-        "jnp.cbrt({a})",
-        "jax.lax.logistic({a})",
-        "jnp.tan(0.3 * {a})",
-    ),
-    *(
-        "bent({a})",
-        "bent({a} - {b})",
-        "clipped({a}, {b})",
-        "clipped({a}, {k})",
-        "stairs({a}) * {b}",
-        "compiled({a}, {b})",
-    ),
-    *(
-        "remat({a}, {b})",
-        "inner_scope({a})",
-        "twice(lambda v: jnp.sin(v) + {w})({a})",
-        "jax.vmap(jnp.sin)({a}[None])[0]",
-    ),
+    *("jnp.exp(jnp.clip({a}, -3.0, 1.0))", "jnp.tanh({a})", "jax.nn.sigmoid({k} * {a})"),
+    *("jnp.sqrt(jnp.abs({a}) + 0.2)", "jnp.log1p(jnp.abs({a}))", "jax.lax.erf({a})", "jnp.sin({a})"),
+    *("jnp.cos({a} * {k})", "jnp.arctan({a})", "jax.nn.softplus({a})", "jax.nn.silu({a})", "jax.nn.gelu({a})"),
+    *("jax.nn.elu({a})", "jnp.expm1(jnp.minimum({a}, 1.0))", "jnp.log(jnp.abs({a}) + 0.3)"),
+    *("jnp.clip(jnp.abs({a}) + 0.4, 0.0, 4.0) ** 1.3", "jax.lax.rsqrt(jnp.abs({a}) + 0.5)"),
+    *("jnp.arctan2({a}, {b} + 3.0)", "jnp.logaddexp({a}, {b})", "jnp.cbrt({a})", "jax.lax.logistic({a})"),
+    *("jnp.tan(0.3 * {a})", "bent({a})", "bent({a} - {b})", "clipped({a}, {b})", "clipped({a}, {k})"),
+    *("stairs({a}) * {b}", "compiled({a}, {b})", "remat({a}, {b})", "inner_scope({a})"),
+    *("twice(lambda v: jnp.sin(v) + {w})({a})", "jax.vmap(jnp.sin)({a}[None])[0]"),
     *("jax.jvp(jnp.sin, ({a},), ({b},))[1]", "jax.grad(lambda v: jnp.sum(jnp.sin(v) * {b}))({a})", "jnp.real({a})"),
 ]
 # on scalars alone: a step that branches on a number
@@ -76,62 +45,29 @@ CONDITIONS = [
 # what looks beyond its own neuron, or at its shape: lax.scan has to run it
 MIXING = [
     *("{a} - jnp.sum({a})", "{a} * jnp.mean({b})", "{a} - jnp.max({b})", "{a} / {a}.size", "{a} * (1 + {b}.ndim)"),
-    *(
-        "{a} * len({a}.shape)",
-        "jnp.cumsum({a}.reshape(-1)).reshape({a}.shape)",
-        "{a}.reshape(-1)[::-1].reshape({a}.shape)",
-    ),
-    *(
-        "{a} + jnp.arange({a}.size).reshape({a}.shape)",
-        "jnp.sort({a}.reshape(-1)).reshape({a}.shape)",
-        "{a} * {b}.reshape(-1)[0]",
-    ),
-    *("{a}.at[...].multiply(2.0)", "jax.lax.fori_loop(0, 3, lambda i, v: v * 0.9 + i, {a})", "jnp.flip({a})"),
-    *("{a} + jnp.vdot({a}, {b})", "(jnp.eye({a}.size) @ {a}.reshape(-1)).reshape({a}.shape)", "jnp.roll({a}, 1)"),
-    *(
-        "{a} + jax.random.uniform(jax.random.key(3), {a}.shape, {a}.dtype)",
-        "{a} * (2.0 if {a}.ndim > 1 else 3.0)",
-        "softmax({a})",
-    ),
-    *(
-        "{a} * jnp.prod(jnp.asarray({b}.shape))",
-        "jax.lax.while_loop(lambda v: jnp.max(v) > 1.0, lambda v: 0.5 * v, {a})",
-    ),
-    *("jnp.linalg.norm({a}) * {b}", "jnp.concatenate([{a}.reshape(-1)[1:], {a}.reshape(-1)[:1]]).reshape({a}.shape)"),
+    *("{a} * len({a}.shape)", "jnp.cumsum({a}.reshape(-1)).reshape({a}.shape)"),
+    *("{a}.reshape(-1)[::-1].reshape({a}.shape)", "{a} + jnp.arange({a}.size).reshape({a}.shape)"),
+    *("jnp.sort({a}.reshape(-1)).reshape({a}.shape)", "{a} * {b}.reshape(-1)[0]", "{a}.at[...].multiply(2.0)"),
+    *("jax.lax.fori_loop(0, 3, lambda i, v: v * 0.9 + i, {a})", "jnp.flip({a})", "{a} + jnp.vdot({a}, {b})"),
+    *("(jnp.eye({a}.size) @ {a}.reshape(-1)).reshape({a}.shape)", "jnp.roll({a}, 1)"),
+    *("{a} + jax.random.uniform(jax.random.key(3), {a}.shape, {a}.dtype)", "{a} * (2.0 if {a}.ndim > 1 else 3.0)"),
+    *("softmax({a})", "{a} * jnp.prod(jnp.asarray({b}.shape))"),
+    *("jax.lax.while_loop(lambda v: jnp.max(v) > 1.0, lambda v: 0.5 * v, {a})", "jnp.linalg.norm({a}) * {b}"),
+    "jnp.concatenate([{a}.reshape(-1)[1:], {a}.reshape(-1)[:1]]).reshape({a}.shape)",
     "{a} * jnp.where(jnp.any({p}), 1.0, 2.0)",
 ]
 BOOLS = [
     *("{a} > {b}", "{a} >= {k}", "{a} == {b}", "{a} != {a}", "jnp.isnan({a})", "jnp.isfinite({a})", "{a}.astype(bool)"),
-    *(
-        "{p} & {q}",
-        "{p} | ~{q}",
-        "{p} ^ {q}",
-        "~{p}",
-        "jnp.logical_not({p})",
-        "jnp.where({p}, {q}, {a} > {k})",
-        "{n} > {a}",
-    ),
-    *("{n} > 0", "{n} <= {m}", "{n} == 2", "jnp.logical_and({p}, {a} > 0)", "jnp.zeros_like({p})", "jnp.signbit({a})"),
+    *("{p} & {q}", "{p} | ~{q}", "{p} ^ {q}", "~{p}", "jnp.logical_not({p})", "jnp.where({p}, {q}, {a} > {k})"),
+    *("{n} > {a}", "{n} > 0", "{n} <= {m}", "{n} == 2", "jnp.logical_and({p}, {a} > 0)", "jnp.zeros_like({p})"),
+    "jnp.signbit({a})",
 ]
 INTEGERS = [
     *("{n} + 1", "jnp.maximum({n} - 1, 0)", "{n} + {m}", "{n} - {m}", "-{n}", "jnp.abs({n})", "{n} * {p}", "{n} + {p}"),
     *("jnp.minimum({n}, 5) * jnp.minimum({m}, 5)", "jnp.where({p}, {n}, {m})", "jnp.where({p}, 3, {n} - 1)", "{n} & 3"),
-    *(
-        "jnp.zeros_like({n})",
-        "{n} % 3",
-        "{n} // 2",
-        "{p}.astype(jnp.int32)",
-        "jnp.clip({n}, -2, 4)",
-        "jnp.int32(2) * {n}",
-    ),
-    *(
-        "jnp.clip({a}, -9.0, 9.0).astype(jnp.int32)",
-        "{n} ^ 5",
-        "{n} << 1",
-        "jnp.sign({n})",
-        "{n} | {m}",
-        "jnp.square({n}) % 7",
-    ),
+    *("jnp.zeros_like({n})", "{n} % 3", "{n} // 2", "{p}.astype(jnp.int32)", "jnp.clip({n}, -2, 4)"),
+    *("jnp.int32(2) * {n}", "jnp.clip({a}, -9.0, 9.0).astype(jnp.int32)", "{n} ^ 5", "{n} << 1", "jnp.sign({n})"),
+    *("{n} | {m}", "jnp.square({n}) % 7"),
 ]
 DTYPES = st.sampled_from(["float"] * 6 + ["bool", "int32", "int32", "uint8", "int8"])
 TREES = st.sampled_from(["bare", "tuple", "list", "dict", "named", "nested", "dataclass", "none"])

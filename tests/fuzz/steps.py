@@ -20,10 +20,10 @@ from spikingtorch import functional as F
 # slots: floats a and b, bools p and q, integers n and m, any number k, a number c that is no tensor, a surrogate s
 EXACT = [
     *("{a} + {b}", "{k} * {a}", "{a} - {b}", "{k} - {a}", "-{a}", "{a} + {k}", "{a} * {b}.clamp(-1.5, 1.5)"),
-    *("{c} * {a} + {b}", "{c} * {a}", "{a} - {c}", "{a} * {c} - {b} / {c}"),
-    *("{a} / ({b}.abs() + 0.7)", "{a} / {k}", "{a}.abs()", "{a}.sign()", "torch.floor({a})", "{a}.clone()"),
-    *("torch.minimum({a}, {b})", "torch.maximum({a}, {b})", "{a}.clamp(-1.0, 1.0)", "{a}.clamp(min={c})"),
-    *("torch.relu({a} - {k})", "{a}.clamp(-2.0, 2.0) ** 2", "torch.where({p}, {a}, {b})", "torch.where({p}, {k}, {a})"),
+    *("{c} * {a} + {b}", "{c} * {a}", "{a} - {c}", "{a} * {c} - {b} / {c}", "{a} / ({b}.abs() + 0.7)", "{a} / {k}"),
+    *("{a}.abs()", "{a}.sign()", "torch.floor({a})", "{a}.clone()", "torch.minimum({a}, {b})"),
+    *("torch.maximum({a}, {b})", "{a}.clamp(-1.0, 1.0)", "{a}.clamp(min={c})", "torch.relu({a} - {k})"),
+    *("{a}.clamp(-2.0, 2.0) ** 2", "torch.where({p}, {a}, {b})", "torch.where({p}, {k}, {a})"),
     *("{a}.masked_fill({p}, {c})", "{a} * {p}", "{a} * {n}.clamp(max=3)", "{p}.to({a}.dtype)", "{n}.to({a}.dtype)"),
     *("{a}.detach()", "{a} + {k} * ({b} - {a})", "torch.full_like({a}, {c})", "{p} * {c} + {a}", "{n} * {c} - {a}"),
     *("{a}.expand_as({b})", "{a}.view_as({a})", "{s}({a} - {k})", "{s}({a} - {b})", "F.to_zero({a}, {s}({a}), {k})"),
@@ -38,8 +38,7 @@ INEXACT = [
     *("torch.log1p({a}.abs())", "torch.erf({a})", "torch.sin({a})", "torch.atan({a})", "torch.lerp({a}, {b}, 0.3)"),
     *("torch.nn.functional.softplus({a})", "({a}.abs() + 0.4).clamp(max=4.0) ** 1.3"),
     *("torch.expm1({a}.clamp(-2.0, 1.0))", "torch.cos({a} * {k})", "torch.log({a}.abs() + 0.3)"),
-    "torch.nn.functional.silu({a})",
-    "torch.addcmul({a}, {b}.clamp(-1.0, 1.0), {a}.clamp(-1.0, 1.0), value=0.4)",
+    *("torch.nn.functional.silu({a})", "torch.addcmul({a}, {b}.clamp(-1.0, 1.0), {a}.clamp(-1.0, 1.0), value=0.4)"),
 ]
 BOOLS = [
     *("{a} > {b}", "{a} >= {k}", "{a} == {b}", "{a} != {a}", "torch.isnan({a})", "{a}.to(torch.bool)", "{n} > {a}"),

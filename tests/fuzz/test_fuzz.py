@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz import jax_scan, networks, scan
+from tests.fuzz import jax_scan, networks, operations, scan
 from tests.fuzz.driver import counted
 
 # random steps may have no surrogate
@@ -29,3 +29,10 @@ def test_random_steps_in_jax() -> None:
     counts = counted(jax_scan.FUZZER._replace(size=10), seed=1)
     assert counts["fused"] > counts["calls"] / 2, counts
     assert counts["arrays compared"] > counts["calls"], counts
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("size", [4, pytest.param(150, marks=pytest.mark.long)])
+def test_random_operations(size: int) -> None:
+    counts = counted(operations.FUZZER._replace(size=size), seed=1)
+    assert counts["folded"] > size / 5, counts

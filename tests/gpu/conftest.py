@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.fused import Scan
 from tests.gpu import device
 from tests.gpu_text.compare import Agrees, agree
 
@@ -44,8 +43,6 @@ def _whole_float32() -> None:
 @pytest.fixture
 def agrees() -> Agrees:
     """Compare the kernels of the device with the loop there."""
-
-    def check(scan: Scan, *, exact: bool = True, well_posed: bool = True) -> None:
-        agree(device.on_device(scan), exact=exact, well_posed=well_posed)
-
-    return check
+    return lambda scan, *, exact=True, well_posed=True: agree(
+        device.on_device(scan), exact=exact, well_posed=well_posed
+    )

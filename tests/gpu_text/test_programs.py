@@ -1,15 +1,12 @@
 """What the interpreter alone can be asked: programs of few lanes, other chunks, and which kernels are printed."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch import functional as F
 from tests.folded_layer import Took, learning, over_time, repeat
 from tests.folded_layer import draw as folded_draw
-from tests.fused import Scan, assert_same_bits, draw
+from tests.fused import Scan, draw
 from tests.gpu_text.compare import Agrees, agree
 from tests.gpu_text.launch import Interpreter, interpretable
 from tests.gpu_text.test_layouts import T, lif
@@ -38,20 +35,6 @@ def test_one_text_serves_all_lengths_sizes_and_layouts(agrees: Agrees) -> None:
         x = draw(*sizes)
         agrees(Scan(step, torch.zeros_like(x.select(dim, 0)), x, {}, dim))
     assert interpretable.cache_info().misses == 2, "one forward pass and one backward pass"
-
-
-def test_many_members_of_a_batch_have_parameters_of_their_own(target: Interpreter) -> None:
-    """vmap maps a number that all neurons share: there is one for each row."""
-    x, decays = draw(4, T, 21, dtype=torch.float32, high=1.4), draw(4, dtype=torch.float32, low=0.5, high=0.9)
-
-    def run(x: Tensor, decay: Tensor, backend: Any) -> Tensor:
-        state = F.LIFState(torch.zeros_like(x[0]))
-        out: Tensor = F.scan(F.lif_step, state, x, params={"decay": decay}, backend=backend)[1]
-        return out
-
-    got = torch.vmap(run, in_dims=(0, 0, None))(x, decays, "fused")
-    assert target.launches > 0
-    assert_same_bits(got, torch.stack([run(*each, "loop") for each in zip(x, decays, strict=True)]))
 
 
 @pytest.mark.parametrize("steps", [2, 5, 17])

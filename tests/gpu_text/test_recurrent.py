@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent import cases
 from tests.functional.fused.recurrent.cases import Case, check, draw
 from tests.gpu_text.launch import Interpreter
@@ -40,17 +37,3 @@ def test_records(target: Interpreter, case: Case) -> None:
     (state, spikes), (with_records, (same, _)) = scan.run("fused"), recorded.run("fused")
     assert torch.equal(same, spikes)
     assert torch.equal(with_records.neuron.v, state.neuron.v)
-
-
-def test_a_layer_in_a_network(target: Interpreter) -> None:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(5, 4), st.LIF(recurrent=nn.Linear(4, 4, bias=False), learnable=True))
-    model = st.SpikingNet(net, (4,)).double()
-    x = torch.rand(3, 6, 5, dtype=torch.float64)
-    found = []
-    for mode in ("fold", "step"):
-        model.mode = mode
-        out = model(x)
-        found.append([out.detach(), *torch.autograd.grad((out * x[..., :4]).sum(), list(model.parameters()))])
-        assert target.launches > 0
-    assert_close(found[0], found[1], "the layer over time, and step by step")

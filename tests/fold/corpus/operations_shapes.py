@@ -13,7 +13,7 @@ from spikingtorch.fold.operations import Batch, Operation, Value, values_in
 from spikingtorch.fold.proof import _merged, _Proof
 from spikingtorch.fold.rules import rows_of_all
 from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Noted, Objection, TracedCall
-from tests.fold.rules.layers import MATRICES, SPACES
+from tests.fold.corpus.operations_layers import MATRICES, SPACE
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
 OWN = "spikingtorch_rules::full_like"  # a user's, who says that it keeps rows apart
@@ -140,6 +140,7 @@ KEPT: list[tuple[Any, ...]] = [
     ("_reshape_alias", value(N, 2, 3), X, [N, 2, 3], [6, 3, 1]),
     ("index.Tensor", X, X, [None]),
     ("_fused_sdp_choice", (), C, C, C, None, 0.5),
+    *((name, value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)) for name in ("fractional_max_pool2d", "im2col", "col2im")),
     (OWN, X, X),
 ]
 MIXING: list[tuple[Any, ...]] = [
@@ -157,6 +158,11 @@ MIXING: list[tuple[Any, ...]] = [
     ("cat", X, [X, W], 1),
     ("cat", C, [X, X], 1),
     *(("slice.Tensor", X, X, 0, *part) for part in ((1, END, 1), (0, 5, 1), (0, None, 2), (0, N2, 1))),
+    ("slice.Tensor", X, X, 1, 0, N, 1),
+    ("slice.Tensor", C, value(6), 0, 0, N, 1),
+    ("einsum", X, "nna->na", [value(N, N, 6)]),
+    ("einsum", value(N, N, 6, 6), "na,mb->nmab", [X, X]),
+    ("_reshape_alias", value(6, N), X, [6, N], [N, 1]),
     ("mv", value(6), W, value(N)),
     ("mm", W, value(6, N), W),
     ("mm", W, W, X),
@@ -240,6 +246,5 @@ TOLD_MIXING: list[tuple[Any, ...]] = [
     (PARAMETERS, X),
 ]
 # in the axes of space, or of matrices; any may come before them
-BEFORE = [name for name in (*SPACES, *MATRICES) if name != "_linalg_check_errors"]
-KEPT += [(name, value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)) for name in BEFORE]
+BEFORE = [name for name in (*SPACE, *MATRICES) if name != "_linalg_check_errors"]
 MIXING += [(name, value(2, 2, 4, 8, N), value(2, 2, 4, 8, N)) for name in BEFORE]

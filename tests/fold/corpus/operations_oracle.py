@@ -1,14 +1,12 @@
-"""Whether a function of a batch keeps its samples apart, found out by numbers; and what the proof says of it."""
+"""Whether code keeps the samples of a batch apart: what numbers say, and what a network that calls it says."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.copied import CallForm
-from spikingtorch.fold.proof import FoldDecision, prove
-from tests.fold.corpus.entry import Between
+import spikingtorch as st
 
 Code = Callable[[Tensor], Tensor]
 SIZES = (7, 11, 1, 2, 3, 4, 5, 6, 8, 64, 100)  # all sizes of the samples' own axes are among them
@@ -19,40 +17,42 @@ def noise(N: int, shape: Sequence[int], seed: int) -> Tensor:
     return torch.rand((N, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-class Decided(NamedTuple):
-    """What the proof says of a network.
+class _Between(nn.Module):
+    """Code between two spiking layers."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__()
+        self.spiking: Any = st.LIF(tau=4.0, v0=0.5)
+        self.code = code
+        self.readout: Any = st.LI()
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        return self.readout(self.code(self.spiking(x, init)), init)
+
+
+class Judged:
+    """A network that calls code between two layers, and what it says of itself.
 
     Attributes:
-        decision: about a few samples.
-        net: the network.
+        reason: why it steps; "" if it folds for some number of samples.
     """
 
-    decision: FoldDecision
-    net: nn.Module
+    def __init__(self, code: Code, shape: Sequence[int] = (6,)) -> None:
+        self.shape, self.model = shape, st.SpikingNet(_Between(code).double(), warn_silent=False)
+        report = self._report(7)
+        self.reason = "" if report.mode == "fold" or self.folds(100) else report.reason
 
-    @property
-    def reason(self) -> str | None:
-        """Why it steps."""
-        return self.decision.reason
+    def _report(self, N: int) -> Any:
+        x = noise(N, (2, *self.shape), 0)
+        return self.model.explain(x.requires_grad_(torch.is_grad_enabled()))
 
     def folds(self, N: int) -> bool:
         """Say whether it folds for a number of samples."""
-        sizes = self.decision.sizes
-        return self.reason is None and (sizes is None or sizes.objection_to(N, self.net) is None)
+        return bool(self._report(N).mode == "fold")
 
-
-def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> Decided:
-    """Return what the proof says of a network that calls code between two spiking layers."""
-    torch.manual_seed(0)
-    net = Between(lambda net, x: net.own(x), own=code).to(torch.float64)
-    call_form = CallForm(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
-    return Decided(prove(net, call_form, {}), net)
-
-
-def folding(code: Code, shape: Sequence[int], sizes: Sequence[int] = SIZES, gradients: bool = True) -> list[int]:
-    """Return the numbers of samples for which the proof lets a network fold."""
-    found = decide(code, shape, gradients)
-    return [N for N in sizes if found.folds(N)]
+    def sizes(self, among: Sequence[int] = SIZES) -> list[int]:
+        """Return the numbers of samples for which it folds."""
+        return [] if self.reason else [N for N in among if self.folds(N)]
 
 
 def _agree(a: Tensor | None, b: Tensor | None) -> bool:
@@ -61,20 +61,21 @@ def _agree(a: Tensor | None, b: Tensor | None) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True)
 
 
+def _drawn(code: Code, x: Tensor) -> Tensor:
+    torch.default_generator.manual_seed(5)  # torch.manual_seed notes the whole stack for other devices
+    return code(x)
+
+
 def _with_gradient(code: Code, x: Tensor, place: int, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor | None]]:
     """Return a sample of what comes out, and gradients of a random function of it."""
     x = x.clone().requires_grad_()
-    torch.manual_seed(5)
-    out = code(x)
+    out = _drawn(code, x)
     if out.shape[0] != len(x):
         raise ValueError(f"{tuple(out.shape)} comes out of {len(x)} samples")
     one = out[place]
     if not one.requires_grad or not one.numel():
         return one.detach(), [None] * (1 + len(weights))
-    if one.is_complex():
-        one = torch.view_as_real(one)
-    cotangent = torch.rand(one.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    grads = torch.autograd.grad(one, (x, *weights), cotangent.to(one.dtype), allow_unused=True)
+    grads = torch.autograd.grad(one, (x, *weights), noise(1, one.shape, 3)[0].to(one), allow_unused=True)
     return one.detach(), list(grads)
 
 
@@ -118,32 +119,25 @@ def mixing(
 
 def _mixed_gradients(code: Code, shape: Sequence[int], N: int, weights: Sequence[Tensor]) -> str:
     """Say whether the gradients of a sum over all samples are other than a sum of the gradients of each."""
-    x = noise(N, shape, 6)
 
     def grads(places: Sequence[int]) -> list[Tensor | None]:
-        leaf = x.clone().requires_grad_()
-        torch.manual_seed(5)
-        out = code(leaf)
+        leaf = noise(N, shape, 6).requires_grad_()
+        out = _drawn(code, leaf)
         if not out.requires_grad:
             return []
-        out = torch.view_as_real(out) if out.is_complex() else out
         cotangent = torch.zeros_like(out)
-        generator = torch.Generator().manual_seed(9)
-        whole = torch.rand(out.shape, generator=generator, dtype=torch.float64).to(out.dtype)
-        cotangent[list(places)] = whole[list(places)]
+        cotangent[list(places)] = noise(N, out.shape[1:], 9).to(out)[list(places)]
         return list(torch.autograd.grad(out, (leaf, *weights), cotangent, allow_unused=True))
 
     whole, parts = grads(range(N)), [grads([place]) for place in range(N)]
     for index, grad in enumerate(whole):
-        each = [part[index] for part in parts if part[index] is not None]
-        total = torch.stack([one for one in each if one is not None]).sum(0) if each else None
-        if not _agree(grad, total):
+        each = [found for part in parts if (found := part[index]) is not None]
+        if not _agree(grad, torch.stack(each).sum(0) if each else None):
             return "has gradients that are no sum over the samples"
     return ""
 
 
 def _shared_draw(code: Code, shape: Sequence[int], N: int) -> str:
     """Say whether equal samples come out equal, so that they share their random numbers."""
-    torch.manual_seed(5)
-    out = code(noise(1, shape, 0).repeat(N, *[1] * len(shape)))
+    out = _drawn(code, noise(1, shape, 0).repeat(N, *[1] * len(shape)))
     return "shares random numbers between samples" if (out == out[:1]).all() else ""

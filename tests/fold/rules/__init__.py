@@ -1,1 +1,0 @@
-"""An oracle of numbers for the rules of the fold, calls for each of them, and mutants of them."""
