@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tests.quantize.descriptions import Conv2d, Flatten, Linear, Network, Neuron, SumPool2d, dense
+from tests.quantize.descriptions import Conv2d, Flatten, Linear, Network, Neuron, SumPool2d, dense, images
 
 ROUND: dict[str, Callable[[Tensor], Tensor]] = {
     "floor": torch.floor,
@@ -57,6 +57,12 @@ def parameters(network: Network) -> list[Tensor]:
     return [each.requires_grad_() for each in found]
 
 
+def fed_back(node: Neuron, spike: Tensor, recurrent: Tensor) -> Tensor:
+    if images(node):
+        return torch.nn.functional.conv2d(spike, recurrent, padding=1)
+    return spike @ recurrent.mT if dense(node) else spike * recurrent
+
+
 def neurons(node: Neuron, x: Tensor, recurrent: Tensor | None, phi: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """Return spikes, u and v, each (N, T, *shape), of neurons whose spike has the gradient of phi."""
     spike = v = i = torch.zeros_like(x[:, 0])
@@ -64,13 +70,13 @@ def neurons(node: Neuron, x: Tensor, recurrent: Tensor | None, phi: Callable[[Te
     steps = list[tuple[Tensor, Tensor, Tensor]]()
     for arriving in x.unbind(1):
         if recurrent is not None:
-            arriving = arriving + (spike @ recurrent.mT if dense(node) else spike * recurrent)
+            arriving = arriving + fed_back(node, spike, recurrent)
         drive = rounded(arriving, node)
         if node.decay_synapse is not None:
             i = drive = held(rounded(tensor(node.decay_synapse[0], node.decay_synapse[1]) * i, node) + drive, node)
         u = held((v if node.kind == "if" else rounded(keep * v, node)) + drive, node)
         over = u - threshold
-        spike = passed((over >= 0).double(), phi(over))
+        spike = passed((over > 0 if node.strict else over >= 0).double(), phi(over))
         after = {
             "zero": (1 - spike) * u,
             "subtraction": u - spike * threshold,
