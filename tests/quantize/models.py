@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, Node, SumPool2d
 
 ROUNDINGS = ("floor", "trunc", "half_up", "half_even")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.text import number, quotient, signed
-from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.nodes import Linear, Neuron
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
 from tests.quantize.models import random_input, random_model
