@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.quantize import changes, fold_norms, prepare_qat, quantize
-from spikingtorch.quantize.rounded_layers import rounded_weights
 from tests.quantize.test_weights import error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,13 +31,14 @@ def batch(seed: int = 1) -> Tensor:
 def test_scales_are_those_of_the_least_error_and_the_model_stays(bits: int, per_channel: bool) -> None:
     model, x = network(), batch()
     before, expected = copy.deepcopy(model.state_dict()), model(x)
-    found = quantize(model, x, bits, per_channel)
+    found: Any = quantize(model, x, bits, per_channel)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(model(x), expected)
     assert not found.training
-    for weight in rounded_weights(found):
-        scales = weight.rounding.scale(weight.original).flatten()
-        rows = weight.original.flatten(1) if per_channel else weight.original.flatten()[None]
+    for layer in (found.net[0], found.net[2]):
+        (rounding,), original = layer.parametrizations.weight, layer.parametrizations.weight.original
+        scales = rounding.scale(original).flatten()
+        rows = original.flatten(1) if per_channel else original.flatten()[None]
         for row, s in zip(rows.detach().double().numpy(), scales, strict=True):
             least = min(error(row, k, bits) for k in range(-20, 10))
             assert error(row, int(torch.log2(s)), bits) == pytest.approx(least, rel=1e-6)
