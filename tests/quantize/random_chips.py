@@ -4,11 +4,14 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
 
 from tests.quantize.descriptions import Linear, Loihi, Network, Node, Speck, Xylo
+from tests.quantize.oracle import Signal, run
+from tests.quantize.random_networks import extend, form
 
 
 def draw_loihi(seed: int, bits: int = 8) -> Network:
@@ -91,3 +94,12 @@ def _network(rng: Generator, seed: int, linear: Linear, layer: Node, most: int) 
 
 
 DRAWS: dict[str, Callable[[int, int], Network]] = {"loihi": draw_loihi, "xylo": draw_xylo, "speck": draw_speck}
+
+
+def draw_chain(seed: int) -> Network:
+    """Return a layer of a chip, whose neurons may fire several times in a step, and other neurons behind it."""
+    chip, rng = [*DRAWS][seed % 3], np.random.default_rng([8, seed])
+    network = draw_xylo(seed, quiet=True) if chip == "xylo" else DRAWS[chip](seed, 8)
+    nodes, spikes = [*network.nodes], run(network)[0].spikes
+    extend(rng, form(rng), nodes, Signal(spikes, 0), max(1, int(spikes.max())))
+    return replace(network, nodes=tuple(nodes))

@@ -11,7 +11,7 @@ import pytest
 
 from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron
-from tests.quantize.models import random_input, random_model
+from tests.quantize.models import random_model
 
 
 def neuron(**changed: Any) -> Neuron:
@@ -39,8 +39,7 @@ def neuron(**changed: Any) -> Neuron:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_sum_leaves_its_bounds(seed: int) -> None:
-    model = random_model(seed)
-    x = random_input(model, seed)
+    model, x = random_model(seed)
     s: Any = x
     for node, (low, high) in zip(model.nodes, model.reaches, strict=True):
         s = replace(model, nodes=model.nodes[: model.nodes.index(node) + 1]).run(x).out
@@ -50,10 +49,9 @@ def test_no_sum_leaves_its_bounds(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_file_keeps_a_network(seed: int, tmp_path: Path) -> None:
-    model = random_model(seed, ("cuba", "xylo", "loihi"))
+    model, x = random_model(seed)
     model.save(tmp_path / "net.npz")
     again = IntegerModel.load(tmp_path / "net.npz")
-    x = random_input(model, seed)
     assert (again.run(x).out == model.run(x).out).all()
     assert again.input_range == model.input_range
     for before, after in zip(model.nodes, again.nodes, strict=True):
