@@ -94,6 +94,7 @@ def test_a_prepared_model_computes_with_its_rounded_weights(way: dict[str, Any],
         for path, (_, original, _) in rounded(model).items():
             expected = plain.net.get_submodule(path).get_parameter(PATHS[path]).grad
             assert expected is not None
+            assert original.grad is not None
             assert torch.equal(original.grad, expected)
 
 
