@@ -41,7 +41,7 @@ def _pair(
         made = {key: value(each, learns=True) for key, each in numbers.items()}
         fixed = {"reset_method": reset_subtract} if subtract else {}
         cell = getattr(norse, kind)(*sizes, _parameters(norse, kind, made | fixed), **options)
-        return Theirs(_over_time(cell), made | (dict(cell.named_parameters()) if back else {}), cell)
+        return Theirs(_over_time(cell), made | (dict(cell.named_parameters()) if back else {}))
 
     def ours() -> Any:
         made = {key: torch.nn.Parameter(value(each)) for key, each in numbers.items()}

@@ -193,7 +193,8 @@ def test_a_checkpoint_of_theirs_loads_without_a_warning(pair: Pair) -> None:
     xs = inputs(pair, 30)
     want, _ = neuron.run(xs)  # and its state is in what it saves
     if neuron.module is None:
-        assert pair.name.startswith("older")  # which saves nothing
+        # the older package saves nothing, and Norse none of the numbers that these pairs train
+        assert pair.name.startswith(("older", "norse"))
         return
     saved = {each.data_ptr() for each in neuron.module.state_dict().values()}
     with torch.no_grad():
@@ -207,6 +208,25 @@ def test_a_checkpoint_of_theirs_loads_without_a_warning(pair: Pair) -> None:
     with torch.no_grad():
         found = st.SpikingNet(layer, batch_first=False, warn_silent=False)(xs)
     close(found, want, "outputs")
+
+
+_CELLS = ("LIF", "LIFRefrac", "LSNN", "LIFEx", "LIFAdEx", "LIFAdExRefrac")
+
+
+@pytest.mark.parametrize("kind", ["LIFCell", *[f"{cell}RecurrentCell" for cell in _CELLS]])
+def test_a_checkpoint_of_norse_loads_without_a_warning(kind: str) -> None:
+    sizes = (M, M) if "Recurrent" in kind else ()
+    cell, layer = (getattr(library, kind)(*sizes) for library in (norse, like.norse))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer.load_state_dict(cell.state_dict())
+    state, wanted = None, []
+    for x in (xs := 4.0 * torch.rand(30, N, M)):
+        out, state = cell(x, state)
+        wanted.append(out.detach())
+    assert torch.stack(wanted).any()
+    with torch.no_grad():
+        close(st.SpikingNet(layer, batch_first=False)(xs), torch.stack(wanted), "outputs")
 
 
 @pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LSNNRecurrentCell"])
