@@ -35,13 +35,19 @@ def test_output_comes_near_that_of_the_ann_as_one_over_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_it_folds_and_steps_alike(name: str) -> None:
+def test_steps_chunks_and_padding_change_nothing(name: str) -> None:
     ann, x = made(name)
-    model = to_spiking(ann, x)
-    assert model.explain(repeated(x, 7)).mode == "fold"
-    stepping = copy.deepcopy(model)
-    stepping.mode = "step"
-    torch.testing.assert_close(model(repeated(x, 7)), stepping(repeated(x, 7)), rtol=1e-9, atol=1e-12)
+    model, x = to_spiking(ann, x), repeated(x, 9)
+    whole = model(x)
+    assert model.explain(x).mode == "fold"
+    for option, value in (("mode", "fold"), ("mode", "step"), ("time_chunk", 4)):
+        other = copy.deepcopy(model)
+        setattr(other, option, value)
+        torch.testing.assert_close(other(x), whole, rtol=1e-10, atol=1e-12)
+        padded = other(x, lengths=[9] * 15 + [4] * 15)
+        torch.testing.assert_close(padded[:15], whole[:15], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(padded[15:, :4], whole[15:, :4], rtol=1e-10, atol=1e-12)
+        assert not padded[15:, 4:].any()
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -190,28 +196,6 @@ def test_a_loader_gives_tensors_or_tuples() -> None:
     for name, loader in loaders.items():
         found = to_spiking(ann, loader()).state_dict()
         assert all(torch.equal(found[key], value) for key, value in expected.items()), name
-
-
-@pytest.mark.parametrize("mode", ["fold", "step"])
-@pytest.mark.parametrize("name", NETS)
-def test_padding_changes_nothing(name: str, mode: Any) -> None:
-    ann, x = made(name)
-    model = to_spiking(ann, [x])
-    model.mode = mode
-    whole = model(repeated(x, 9))
-    padded = model(repeated(x, 9), lengths=[9] * 15 + [4] * 15)
-    torch.testing.assert_close(padded[:15], whole[:15], rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(padded[15:, :4], whole[15:, :4], rtol=1e-10, atol=1e-12)
-    assert not padded[15:, 4:].any()
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_chunks_are_the_whole(name: str) -> None:
-    ann, x = made(name)
-    model = to_spiking(ann, [x])
-    whole = model(repeated(x, 9))
-    model.time_chunk = 4
-    torch.testing.assert_close(model(repeated(x, 9)), whole, rtol=1e-10, atol=1e-12)
 
 
 class Shared(nn.Module):

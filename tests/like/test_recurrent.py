@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import like
-from spikingtorch.like.steps.norse import as_it_is, stopped
+from spikingtorch.like.steps.norse import stopped
 from spikingtorch.testing import assert_close
 from tests.test_like import MAKERS
 
@@ -223,44 +223,27 @@ def test_weights_of_its_own(name: str, mode: Mode) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", OWN)
-def test_membranes_beside_the_spikes(name: str) -> None:
+def test_a_stream_goes_on_with_membranes_beside_the_spikes(name: str) -> None:
     own = OWN[name]
-    plain, layer = made(own), made(own, returns=("spikes", "v"))
-    x = own.inputs()
+    plain, x = made(own), own.inputs()
     steps = [(plain(each, t == 0), plain.v) for t, each in enumerate(x.unbind(1))]
     spikes, v = (torch.stack(each, 1) for each in zip(*steps, strict=True))
-    model = st.SpikingNet(nn.Sequential(layer), warn_silent=False)
-    found = model(x)
-    assert model.explain(x).mode == "fold"
-    assert_close(list(found), [spikes, v])
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("name", OWN)
-def test_a_stream_goes_on(name: str) -> None:
-    own = OWN[name]
-    model = st.SpikingNet(nn.Sequential(made(own)), warn_silent=False)
-    x = own.inputs()
-    whole = model(x)
+    model = st.SpikingNet(nn.Sequential(made(own, returns=("spikes", "v"))), warn_silent=False)
     parts = [model(x[:, :4]), model(x[:, 4:], init=False)]
-    assert_close(torch.cat(parts, 1), whole)
-    assert_close(model(x, lengths=[T, 4, 1])[1, :4], whole[1, :4])
+    assert model.explain(x).mode == "fold"
+    assert_close([torch.cat(each, 1) for each in zip(*parts, strict=True)], [spikes, v])
 
 
 @pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"])
 def test_no_gradient_flows_through_the_reset_of_these_cells_of_norse(kind: str) -> None:
-    layer: Any = getattr(norse, kind)(M, M).double()
-    plain: Any = getattr(norse, kind.replace("Recurrent", ""))().double()
-    # of one neuron, with u = 0.9 v[t-1]: dv/dv[t-1] is (1 - s) 0.9, with nothing of ds/du (v_reset - u)
-    step, params = plain.whole_step()
-    params |= {"v_reset": 0.25, "v_th": 0.1}
-    for passes, same in ((layer.passes, True), (as_it_is, False)):
-        u = torch.full((1,), 0.7, dtype=torch.float64, requires_grad=True)
-        rest = plain.initial_state(u.detach())._replace(v=u)
-        after, s = step(rest, torch.zeros_like(u), **params, passes=passes)
-        (slope,) = torch.autograd.grad(after.v, u)
-        assert s.item() == (0.0 if kind == "LSNNRecurrentCell" else 1.0)
-        assert (slope.item() == pytest.approx((1.0 - s.item()) * 0.9)) is same
+    """Unlike in the same cells without a recurrence, whose spikes are the same where nothing comes back."""
+    weights: Any = {"input_weights": torch.eye(M), "recurrent_weights": torch.zeros(M, M)}
+    layers = getattr(norse, kind)(M, M, **weights), getattr(norse, kind.replace("Recurrent", ""))()
+    x = (8.0 * draw(N, 30, M) + 8.0).requires_grad_()
+    found = [gradients(st.SpikingNet(nn.Sequential(each.double()), warn_silent=False)(x), [x]) for each in layers]
+    assert found[0][0].any()
+    assert torch.equal(found[0][0], found[1][0])
+    assert not torch.allclose(found[0][1], found[1][1])
 
 
 def test_autapses_of_norse_are_zero_and_not_trained() -> None:

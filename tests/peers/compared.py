@@ -13,42 +13,31 @@ from spikingtorch import SpikingNet
 TOLERANCES = {torch.float32: (1e-4, 1e-3), torch.float64: (1e-10, 1e-9)}
 
 
-def compare(
-    theirs: nn.Module,
-    ours: SpikingNet,
-    x: Tensor,
-    names: Mapping[str, str] | None = None,
-    *,
-    mode: str = "fold",
-) -> None:
+def compare(theirs: nn.Module, ours: SpikingNet, x: Tensor) -> None:
     """Compare outputs (T, N, ...), the gradients of all weights by random output gradients, and running statistics.
 
     Args:
         theirs: a network that takes (T, N, ...).
         ours: the same, whose weights become those of theirs.
         x: the input, (T, N, ...).
-        names: for weights of theirs, what they are called in ours.
-        mode: how ours has to run.
     """
-    named = {key: (names or {}).get(key, key) for key in theirs.state_dict()}
-    weights = {named[key]: value for key, value in theirs.state_dict().items()}
-    ours.net.load_state_dict({**dict(ours.net.named_buffers()), **weights})  # theirs may lack constants of ours
+    # theirs may lack constants of ours
+    ours.net.load_state_dict({**dict(ours.net.named_buffers()), **theirs.state_dict()})
     for trains in (True, False):
         theirs.train(trains)
         ours.train(trains)
         wanted, got = theirs(x), ours(x)
-        assert ours.explain().mode == mode, ours.explain()
+        assert ours.explain().mode == "fold", ours.explain()
         same_outputs(got, wanted)
         cotangent = torch.randn_like(wanted)
         for net, out in ((theirs, wanted), (ours, got)):
             net.zero_grad()
             out.backward(cotangent)
-        learned = dict(theirs.named_parameters())
-        same_gradients({name: ours.net.get_parameter(named[name]) for name in learned}, learned)
+        same_gradients(dict(ours.net.named_parameters()), dict(theirs.named_parameters()))
         functional.reset_net(theirs)
     for name, buffer in theirs.named_buffers():
         if "running" in name:
-            torch.testing.assert_close(ours.net.get_buffer(named[name]), buffer)
+            torch.testing.assert_close(ours.net.get_buffer(name), buffer)
 
 
 def same_pass(ours: nn.Module, theirs: nn.Module, x: Tensor) -> None:

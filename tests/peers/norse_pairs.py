@@ -88,7 +88,7 @@ def _izhikevich(name: str, a: float, b: float, c: float, d: float, kind: str = "
         p = norse.IzhikevichParameters(a=a, b=b, c=c, d=d)
         state = norse.IzhikevichState(v=value(start), u=value(start * b))
         cell = getattr(norse, kind)(*sizes, norse.IzhikevichSpikingBehavior(p, state))
-        return Theirs(_over_time(cell), dict(cell.named_parameters()) if back else {})
+        return Theirs(_over_time(cell), dict(cell.named_parameters()) if back else {}, cell)
 
     def ours() -> Any:
         behaviour = like.norse.create_izhikevich_spiking_behavior(a=a, b=b, c=c, d=d, v_rest=start, u_rest=start)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch import StepLayer
 from spikingtorch.functional.surrogate import Arctan
@@ -16,10 +16,12 @@ class Theirs(NamedTuple):
     Attributes:
         run: from inputs (T, N, ...) to outputs (T, N, ...), and the final state by the fields of ours.
         parameters: tensors that are trained, by the attributes of ours, "recurrent.weight" for instance.
+        module: the neuron, if it has a state dict that ours loads.
     """
 
     run: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
     parameters: Mapping[str, Tensor] = {}
+    module: nn.Module | None = None
 
 
 class Pair(NamedTuple):

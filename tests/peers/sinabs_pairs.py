@@ -59,7 +59,7 @@ def _pair(name: str, kind: str, *, mean: float, spikes: bool = True, recurrent: 
             each: getattr(layer, each) for each in _TIMES if isinstance(getattr(layer, each, None), Tensor)
         }
         learned |= {each: parameter for each, parameter in layer.named_parameters() if each.startswith("rec_connect")}
-        return Theirs(run, learned)
+        return Theirs(run, learned, layer)
 
     def ours() -> Any:
         return getattr(like.sinabs, kind)(**options, **connected())

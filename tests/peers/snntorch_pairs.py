@@ -36,7 +36,8 @@ def _pair(
     def theirs() -> Theirs:
         made = {key: value(each) if isinstance(each, float) else each for key, each in options.items()}
         neuron = getattr(snntorch, kind)(**{**made, "spike_grad": _spike_grad(made.get("spike_grad"))})
-        return Theirs(_over_time(neuron, states), {key: attrgetter(name)(neuron) for key, name in learned.items()})
+        trained = {key: attrgetter(name)(neuron) for key, name in learned.items()}
+        return Theirs(_over_time(neuron, states), trained, neuron)
 
     def ours() -> Any:
         named = {key: each for key, each in options.items() if key != "spike_grad"}

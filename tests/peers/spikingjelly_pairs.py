@@ -22,7 +22,7 @@ def _pair(name: str, kind: str, *, mean: float, learned: tuple[str, ...] = (), *
             node.reset()
             return torch.stack([node(x) for x in xs]), {ours: getattr(node, theirs) for ours, theirs in states.items()}
 
-        return Theirs(run, {each: getattr(node, each) for each in learned})
+        return Theirs(run, {each: getattr(node, each) for each in learned}, node)
 
     return Pair(
         f"spikingjelly {name}",
@@ -88,7 +88,7 @@ def _layer(name: str, make: Callable[[Any, Any], Any], *, mean: float, exact: bo
             last: Any = inside[-1] if isinstance(inside, nn.Sequential) else inside
             return outs, {"i": outs[-1]} if last is None else {"v": last.v}
 
-        return Theirs(run, dict(found.named_parameters()))
+        return Theirs(run, dict(found.named_parameters()), found)
 
     jelly = like.spikingjelly
     return Pair(f"spikingjelly {name}", lambda: make(jelly, jelly), theirs, mean, spikes=spikes, exact=exact)

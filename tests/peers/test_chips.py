@@ -1,127 +1,80 @@
 """Neurons of chips beside the models of their makers: xylosim, SynSense's C++ for Xylo, and Sinabs' IAF for Speck.
 
-Xylo saturates at each event. Networks are compared in which no order of the events can saturate.
+Xylo saturates at each event, as the oracle that has the chip's own order of events; tests/quantize compares that with
+the layers.
 """
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
+from xylosim import v2
 
 import spikingtorch as st
-
-T, FRACTION = 60, 5
-LSB = 2.0**-FRACTION
-Whole = NDArray[np.int64]
-
-
-class Part(NamedTuple):
-    """Neurons of Xylo, in the words of the chip."""
-
-    dash_mem: Whole
-    dash_syn: Whole
-    threshold: Whole
-    bias: Whole
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator, neurons: int) -> "Part":
-        bounds = ((1, 4), (1, 8), (50, 4000), (-100, 100))
-        return cls(*[rng.integers(*span, neurons) for span in bounds])
-
-    def layer(self, most_spikes: int, recurrent: Any = None) -> st.MultiStep:
-        """Return them as a layer over time, whose unit is 2^-FRACTION."""
-        numbers = torch.tensor(self.dash_mem), torch.tensor(self.dash_syn), _real(self.threshold), _real(self.bias)
-        made: dict[str, Any] = {"most_spikes": most_spikes, "fraction_bits": FRACTION, "recurrent": recurrent}
-        return st.MultiStep(st.XyloLIF(*numbers, **made, returns=("spikes", "v", "i")))
+from tests.quantize.descriptions import Whole, Xylo
+from tests.quantize.oracle import run
+from tests.quantize.oracle_chips import LOW, xylo_by_events
+from tests.quantize.random_chips import draw_xylo, parts
 
 
-def _real(value: Any) -> Tensor:
-    return torch.tensor(np.asarray(value) * LSB, dtype=torch.float32)
+def shifted(*weights: Whole) -> int:
+    """Return the shift of weights that have 8 bits before it."""
+    shift = 0
+    while max(int(np.abs(weight).max()) >> shift for weight in weights) > 128:
+        shift += 1
+    assert all([np.array_equal(weight >> shift << shift, weight) for weight in weights])
+    return shift
 
 
-class Xylo(NamedTuple):
-    """A network of Xylo: inputs, recurrent hidden neurons, and outputs."""
-
-    hidden: Part
-    outputs: Part
-    weights: tuple[Whole, Whole, Whole]
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Xylo":
-        ins, hidden, outs = (int(rng.integers(*span)) for span in ((2, 16), (2, 60), (1, 8)))
-        recurrent = rng.integers(-14, 10, (hidden, hidden)) * (rng.random((hidden, hidden)) < 0.2)
-        own = rng.integers(-64, 64, (ins, hidden)), recurrent, rng.integers(-32, 33, (hidden, outs))
-        return cls(Part.drawn(rng, hidden), Part.drawn(rng, outs), own)
-
-    def theirs(self, x: Whole) -> tuple[Any, Whole]:
-        """Return the model of the chip after a run, and its output spikes."""
-        v2 = pytest.importorskip("xylosim.v2", reason="xylosim==0.1.3 is not installed")
-        # in a name, because the model keeps no reference to them
-        synapses = [
-            [[v2.XyloSynapse(to, 0, int(row[to])) for to in np.flatnonzero(row)] for row in weight]
-            for weight in self.weights
-        ]
-        hidden, outs = self.hidden, self.outputs
-        model = v2.XyloLayer(
-            **dict(zip(("synapses_in", "synapses_rec", "synapses_out"), synapses, strict=True)),
-            aliases=[[] for _ in hidden.bias],
-            **{"threshold": hidden.threshold.tolist(), "threshold_out": outs.threshold.tolist(), "has_bias": True},
-            **{"bias": hidden.bias.tolist(), "bias_out": outs.bias.tolist()},
-            **{"weight_shift_inp": 0, "weight_shift_rec": 0, "weight_shift_out": 0},
-            **{"dash_mem": hidden.dash_mem.tolist(), "dash_mem_out": outs.dash_mem.tolist()},
-            **{"dash_syns": [[int(d)] for d in hidden.dash_syn], "dash_syns_out": [[int(d)] for d in outs.dash_syn]},
-            name="xylo",
-        )
-        return model, np.array(model.evolve(x.astype(np.uint8).tolist()))
-
-    def ours(self, x: Whole) -> tuple[Any, Any]:
-        """Return spikes, membranes and currents of the hidden neurons, and of the outputs."""
-        into, recurrent, out = self.weights
-        feedback = nn.Linear(len(recurrent), len(recurrent), bias=False)
-        feedback.weight.data = _real(recurrent.T)
-        with torch.no_grad():
-            hidden = self.hidden.layer(31, feedback)(torch.tensor(x, dtype=torch.float32)[:, None] @ _real(into))
-            # a spike of a hidden neuron reaches the outputs a step later
-            late = torch.cat([torch.zeros_like(hidden[0][:1]), hidden[0][:-1]])
-            return hidden, self.outputs.layer(1)(late @ _real(out))
-
-    def may_saturate(self, x: Whole, model: Any) -> bool:
-        """Return True if some order of the events of a step could leave the range of a current."""
-        spikes = np.array(model.rec_recurrent_spikes)
-        before = np.concatenate([np.zeros_like(spikes[:1]), spikes[:-1]])
-        into, recurrent, out = (np.abs(weight) for weight in self.weights)
-        hidden = np.abs(np.array(model.rec_i_syn).T), x @ into + before @ recurrent
-        outs = np.abs(np.array(model.rec_i_syn_out).T), before @ out
-        sums = [np.concatenate([0 * i[:1], i[:-1]]) + events for i, events in (hidden, outs)]
-        return bool(max(each.max() for each in sums) > 2**15 - 1)
+def synapses(weight: Whole) -> list[list[Any]]:
+    """Return the synapses of each input, from weights of 8 bits."""
+    return [[v2.XyloSynapse(m, 0, int(w)) for m, w in enumerate(row)] for row in weight.T]
 
 
-def test_xylo_is_xylosim() -> None:
-    compared = fired = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        net = Xylo.drawn(rng)
-        ins = len(net.weights[0])
-        x = rng.integers(0, 4, (T, ins)) * (rng.random((T, ins)) < 0.5)
-        model, want = net.theirs(x)
-        if net.may_saturate(x, model):
-            continue
-        (spikes, v, i), (outs, v_out, _) = net.ours(x)
-        found = spikes, v / LSB, i / LSB, outs, v_out / LSB
-        theirs = (
-            *(model.rec_recurrent_spikes, np.array(model.rec_v_mem).T, np.array(model.rec_i_syn).T),
-            *(want, np.array(model.rec_v_mem_out).T),
-        )
-        for got, expected in zip(found, theirs, strict=True):
-            assert (got[:, 0].numpy() == np.array(expected)).all()
-        compared, fired = compared + 1, fired + int(spikes.sum())
-    assert compared > 10
-    assert fired > 1000
+def simulated(node: Xylo, weight: Whole) -> tuple[Any, Any]:
+    """Return a layer of xylosim, and its synapses, to which it holds bare pointers."""
+    M = len(weight)
+    back = np.zeros((M, M), np.int64) if node.recurrent is None else node.recurrent
+    shift = shifted(weight, back)
+    bias = np.zeros(M, np.int64) if node.bias is None else node.bias
+    nothing: list[list[int]] = [[] for _ in range(M)]
+    connections = (synapses(weight >> shift), synapses(back >> shift), nothing, nothing)
+    neurons: tuple[Any, ...] = (node.threshold.tolist(), [], node.bias is not None, bias.tolist(), [], shift, shift, 0)
+    decays: tuple[Any, ...] = (node.dash_mem.tolist(), [], [[int(dash)] for dash in node.dash_syn], [])
+    return v2.XyloLayer(*connections, *neurons, *decays, "layer"), connections
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_spikes_membranes_and_currents_are_the_same(seed: int) -> None:
+    network = draw_xylo(seed)
+    linear, drawn = parts(network)
+    node = replace(drawn, max_spikes=31)
+    layer, _alive = simulated(node, linear.weight)
+    expected = xylo_by_events(node, network.x, linear.weight)
+    for n, counts in enumerate(network.x):
+        layer.reset_all()
+        layer.evolve(counts.tolist())
+        assert np.array_equal(layer.rec_recurrent_spikes, expected.spikes[n])
+        assert np.array_equal(np.transpose(layer.rec_v_mem), expected.v[n])
+        assert np.array_equal(np.transpose(layer.rec_i_syn), expected.i[n])
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_sum_in_one_go_is_the_same_if_nothing_can_saturate_on_the_way(seed: int) -> None:
+    network = draw_xylo(seed)
+    linear, node = parts(network)
+    most = np.abs(linear.weight).sum(1) * network.input_range[1]
+    most = most if node.recurrent is None else most + np.abs(node.recurrent).sum(1) * node.max_spikes
+    # i stays below the sum of all that has arrived
+    if int(most.max()) * network.x.shape[1] < -LOW:
+        events, (summed,) = xylo_by_events(node, network.x, linear.weight), run(network)
+        assert np.array_equal(events.v, summed.v)
+        assert np.array_equal(events.spikes, summed.spikes)
 
 
 def discretised(conv: nn.Conv2d, neuron: Any) -> tuple[Any, Any]:

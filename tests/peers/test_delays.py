@@ -9,7 +9,6 @@ convolutions with learnable spacings", ICLR 2024, arXiv:2306.17670. The kernel o
 with this equation where the package is installed.
 """
 
-import copy
 from typing import Any
 
 import pytest
@@ -122,19 +121,6 @@ def test_delays_of_connections_fold(version: str) -> None:
     theirs = fired(Theirs(version))
     ours = SpikingNet(Ours(version), batch_first=False, statistics="sequence")
     compare(theirs, ours, spikes_in())
-
-
-def test_a_network_of_whole_sequences_runs_unchanged_but_for_its_nodes() -> None:
-    theirs = fired(Theirs("gauss"))
-    ours = like.spikingjelly.replace_nodes_(copy.deepcopy(theirs))
-    x, nets = spikes_in(), (ours, theirs)
-    for trains in (True, False):
-        for net in nets:
-            net.train(trains).zero_grad()
-        same_pass(ours, theirs, x)
-        for net in nets:
-            functional.reset_net(net)
-        same_gradients(*[dict(net.named_parameters()) for net in nets])
 
 
 class Connections(nn.Module):

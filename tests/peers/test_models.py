@@ -1,7 +1,6 @@
 """SpikingJelly's own models, with its nodes and with ours: spikes, gradients and running statistics are equal."""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
-from spikingjelly.activation_based.model import qkformer, sew_resnet, spike_driven_transformer, spikformer, spiking_vgg
+from spikingjelly.activation_based.model import spiking_vgg
 from torch import Tensor, nn
 
 from benchmarks import models
@@ -116,32 +115,6 @@ def test_a_model_runs_unchanged_but_for_its_nodes(name: str, trains: bool) -> No
         # after the first call nothing is reset, so that the second goes on from its states; but not its graph
         for net in nets:
             (functional.reset_net if k else functional.detach_net)(net)
-
-
-SPIKE = {"surrogate_function": surrogate.ATan(alpha=3.0), "detach_reset": True}
-HANDED: dict[str, Any] = {
-    "SEW-ResNet": partial(sew_resnet.sew_resnet18, num_classes=5, cnf="ADD"),
-    "Spikformer": partial(spikformer.Spikformer, embed_dims=64, num_heads=4, depths=1, num_classes=5, **models.IMAGE),
-    "QKFormer": partial(qkformer.QKFormer, embed_dims=48, depths=(1, 1, 1), num_classes=5),
-    "SDT": partial(
-        spike_driven_transformer.SpikeDrivenTransformer, embed_dims=64, depths=1, num_classes=5, pooling_stat="0011"
-    ),
-}
-
-
-@pytest.mark.parametrize("node", ["IFNode", "ParametricLIFNode"])
-@pytest.mark.parametrize("name", HANDED)
-def test_a_constructor_takes_a_node_of_ours_with_a_spike_function_of_theirs(name: str, node: str) -> None:
-    theirs = HANDED[name](spiking_neuron=getattr(neuron, node), **SPIKE).double()
-    ours = HANDED[name](spiking_neuron=getattr(like.spikingjelly, node), **SPIKE).double()
-    for net in (theirs, ours):
-        functional.set_step_mode(net, "m")
-    run_in(models.excited(theirs))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "load_state_dict: the checkpoint", UserWarning)
-        ours.load_state_dict(theirs.state_dict())
-    x = inputs()
-    same(Ran(ours, x), Ran(theirs, x))
 
 
 NODES_OF_THEIRS: dict[str, Any] = {

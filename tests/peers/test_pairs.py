@@ -1,10 +1,12 @@
 """Each layer of spikingtorch.like beside the neuron that it is to equal, in the release that is installed."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Literal
 
+import norse.torch as norse
 import pytest
 import snntorch
 import torch
@@ -184,6 +186,57 @@ def _gradients(
         name: torch.zeros_like(each) if gradient is None else gradient
         for (name, each), gradient in zip(named.items(), found, strict=True)
     }
+
+
+def test_a_checkpoint_of_theirs_loads_without_a_warning(pair: Pair) -> None:
+    neuron, layer = pair.theirs(), pair.ours()
+    xs = inputs(pair, 30)
+    want, _ = neuron.run(xs)  # and its state is in what it saves
+    if neuron.module is None:
+        # the older package saves nothing, and Norse none of the numbers that these pairs train
+        assert pair.name.startswith(("older", "norse"))
+        return
+    saved = {each.data_ptr() for each in neuron.module.state_dict().values()}
+    with torch.no_grad():
+        for name, each in neuron.parameters.items():
+            if each.data_ptr() in saved:  # others stay as they were made
+                attrgetter(name)(layer).mul_(0.5)
+    before, after = nn.Sequential(nn.Linear(M, M), neuron.module), nn.Sequential(nn.Linear(M, M), layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        after.load_state_dict(before.state_dict())
+    with torch.no_grad():
+        found = st.SpikingNet(layer, batch_first=False, warn_silent=False)(xs)
+    close(found, want, "outputs")
+
+
+_CELLS = ("LIF", "LIFRefrac", "LSNN", "LIFEx", "LIFAdEx", "LIFAdExRefrac")
+
+
+@pytest.mark.parametrize("kind", ["LIFCell", *[f"{cell}RecurrentCell" for cell in _CELLS]])
+def test_a_checkpoint_of_norse_loads_without_a_warning(kind: str) -> None:
+    sizes = (M, M) if "Recurrent" in kind else ()
+    cell, layer = (getattr(library, kind)(*sizes) for library in (norse, like.norse))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer.load_state_dict(cell.state_dict())
+    state, wanted = None, []
+    for x in (xs := 4.0 * torch.rand(30, N, M)):
+        out, state = cell(x, state)
+        wanted.append(out.detach())
+    assert torch.stack(wanted).any()
+    with torch.no_grad():
+        close(st.SpikingNet(layer, batch_first=False)(xs), torch.stack(wanted), "outputs")
+
+
+@pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LSNNRecurrentCell"])
+def test_a_seed_gives_the_weights_of_norse(kind: str) -> None:
+    found = []
+    for library in (norse, like.norse):
+        torch.manual_seed(0)
+        found.append(getattr(library, kind)(5, 7))
+    assert torch.equal(found[1].input_weights, found[0].input_weights)
+    assert torch.equal(found[1].recurrent_weights, found[0].recurrent_weights)
 
 
 @pytest.mark.parametrize("reset_delay", [True, False])

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
-from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.nodes import Neuron
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")

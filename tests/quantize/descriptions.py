@@ -63,7 +63,7 @@ class Neuron:
     reset: str = "zero"
     v_reset: int = 0
     strict: bool = False  # fires at > in place of >=
-    recurrent: Whole | None = None  # (M, M) over the last axis, or broadcastable to the shape: each neuron to itself
+    recurrent: Whole | None = None  # (M, M), (C, C, 3, 3), or broadcastable to the shape: each neuron to itself
     recurrent_exponent: int = 0
 
     @property
@@ -80,6 +80,7 @@ class Loihi:
     """The neuron of lava's bit-accurate LIF, in units of its registers: u and v have 24 bits, weights 6 bits more."""
 
     shape: tuple[int, ...]
+    fraction_bits: int
     du: Whole  # 0 to 4095; 4095 - du of 4096 of the current stay
     dv: Whole  # 0 to 4095; 4096 - dv of 4096 of the membrane stay
     vth: Whole  # 0 to 2**17 - 1, shifted by 6
@@ -91,6 +92,7 @@ class Xylo:
     """The neuron of xylosim, version 2 of the chip: 16 bits, decays by shifts, several spikes a step."""
 
     shape: tuple[int, ...]
+    fraction_bits: int
     dash_mem: Whole
     dash_syn: Whole
     threshold: Whole
@@ -104,11 +106,13 @@ class Speck:
     """The IAF of sinabs after ``discretize``: no decay, a lower limit, several spikes a step."""
 
     shape: tuple[int, ...]
+    fraction_bits: int
     threshold: int
     low: int
 
 
-Node = Linear | Conv2d | SumPool2d | Flatten | Neuron | Loihi | Xylo | Speck
+Chip = Loihi | Xylo | Speck
+Node = Linear | Conv2d | SumPool2d | Flatten | Neuron | Chip
 NEURONS = (Neuron, Loihi, Xylo, Speck)
 
 
@@ -124,6 +128,11 @@ class Network:
     @property
     def neurons(self) -> tuple[Neuron, ...]:
         return tuple(node for node in self.nodes if isinstance(node, Neuron))
+
+    @property
+    def layers(self) -> tuple[Neuron | Chip, ...]:
+        """All layers of neurons, those of chips as well."""
+        return tuple(node for node in self.nodes if isinstance(node, NEURONS))
 
     @property
     def exact(self) -> bool:
@@ -175,7 +184,8 @@ def bound_of(node: Neuron, exponent: int, largest: int) -> Bound:
     arriving = largest << (grid - exponent)
     if node.recurrent is not None:
         weight = np.abs(node.recurrent)
-        rows = int((weight.sum(1) if dense(node) else weight).max())
+        mixes = dense(node) or images(node)
+        rows = int((weight.reshape(len(weight), -1).sum(1) if mixes else weight).max())
         arriving += rows << (grid - node.recurrent_exponent)
     membrane = -node.low << (grid - node.fraction_bits)
     decays = [node.decay, *([node.decay_synapse] if node.decay_synapse else [])]
@@ -186,3 +196,8 @@ def bound_of(node: Neuron, exponent: int, largest: int) -> Bound:
 def dense(node: Neuron) -> bool:
     """Whether the recurrent weights connect every neuron to every neuron."""
     return node.recurrent is not None and node.recurrent.ndim == 2 and len(node.shape) == 1
+
+
+def images(node: Neuron) -> bool:
+    """Whether the recurrent weights are a convolution, which keeps the size of an image."""
+    return node.recurrent is not None and node.recurrent.ndim == 4

@@ -12,7 +12,21 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.reset import by_subtraction, none, to_value, to_zero
-from tests.quantize.descriptions import Conv2d, Linear, Network, Neuron, Node, SumPool2d, Whole, dense
+from tests.quantize.descriptions import (
+    NEURONS,
+    Chip,
+    Conv2d,
+    Linear,
+    Loihi,
+    Network,
+    Neuron,
+    Node,
+    Speck,
+    SumPool2d,
+    Whole,
+    dense,
+    images,
+)
 from tests.quantize.oracle import run
 from tests.quantize.traces import Trace
 
@@ -59,12 +73,14 @@ def neurons(node: Neuron, dtype: torch.dtype, surrogate: Any) -> st.StepLayer:
         "rounding": node.rounding,
         "overflow": node.overflow,
         "reset": reset,
-        "surrogate": surrogate,
+        "surrogate": F.Strict(surrogate) if node.strict else surrogate,
     }
     if node.recurrent is not None:
         weight = real(node.recurrent, node.recurrent_exponent, dtype)
         M = node.shape[0]
-        options["recurrent"] = filled(nn.Linear(M, M, bias=False), weight) if dense(node) else weight
+        convolves = images(node)
+        back = nn.Conv2d(M, M, 3, padding=1, bias=False) if convolves else nn.Linear(M, M, bias=False)
+        options["recurrent"] = filled(back, weight) if convolves or dense(node) else weight
     if node.kind == "if":
         return st.FixedPointIF(**options)
     if node.kind == "lif":
@@ -73,10 +89,28 @@ def neurons(node: Neuron, dtype: torch.dtype, surrogate: Any) -> st.StepLayer:
     return st.FixedPointCubaLIF(decay_synapse=decay(node.decay_synapse), decay=decay(node.decay), **options)
 
 
+def of_chip(node: Chip, dtype: torch.dtype) -> st.StepLayer:
+    """Return the layer that the library has for the neurons of a chip, whose unit is 2**-fraction_bits."""
+    bits = node.fraction_bits
+    if isinstance(node, Loihi):
+        decays = torch.as_tensor(node.du), torch.as_tensor(node.dv)
+        return st.LoihiLIF(*decays, real(node.vth, bits - 6, dtype), real(node.bias, bits, dtype), fraction_bits=bits)
+    if isinstance(node, Speck):
+        return st.SpeckIAF(node.threshold * 2.0**-bits, node.low * 2.0**-bits, fraction_bits=bits)
+    options: dict[str, Any] = {"most_spikes": node.max_spikes, "fraction_bits": bits}
+    if node.bias is not None:
+        options["bias"] = real(node.bias, bits, dtype)
+    if node.recurrent is not None:
+        M = len(node.recurrent)
+        options["recurrent"] = filled(nn.Linear(M, M, bias=False), real(node.recurrent, bits, dtype))
+    dashes = torch.as_tensor(node.dash_mem), torch.as_tensor(node.dash_syn)
+    return st.XyloLIF(*dashes, real(node.threshold, bits, dtype), **options)
+
+
 def module(node: Node, exponent: int, dtype: torch.dtype, surrogate: Any) -> nn.Module:
     """Return the module of a node whose output has an exponent."""
-    if isinstance(node, Neuron):
-        return neurons(node, dtype, surrogate)
+    if isinstance(node, NEURONS):
+        return neurons(node, dtype, surrogate) if isinstance(node, Neuron) else of_chip(node, dtype)
     if isinstance(node, SumPool2d):
         return nn.AvgPool2d(node.kernel, node.stride, divisor_override=2**node.halvings)
     if not isinstance(node, (Linear, Conv2d)):
@@ -100,7 +134,7 @@ def exponents(network: Network) -> Iterator[tuple[Node, int]]:
             exponent += node.exponent
         elif isinstance(node, SumPool2d):
             exponent += node.halvings
-        elif isinstance(node, Neuron):
+        elif isinstance(node, NEURONS):
             exponent = 0
         yield node, exponent
 
@@ -157,8 +191,8 @@ def compare(network: Network, ways: Iterable[Way], counts: Counter[str]) -> None
 def different(network: Network, traces: list[Trace] | None, way: Way) -> int:
     """Return how many numbers of a network differ from those of the oracle."""
     model = build(network, way.dtype, mode=way.mode, event_driven=way.event_driven)
-    x, cuba = real(network.x, network.input_exponent, way.dtype), any(node.kind == "cuba" for node in network.neurons)
-    names = ("spikes", "u", "v", "i") if cuba else ("spikes", "u", "v")
+    x = real(network.x, network.input_exponent, way.dtype)
+    names = ("spikes", "u", "v", "i") if any(map(has_current, network.layers)) else ("spikes", "u", "v")
     with torch.no_grad():
         seen = st.record(model, x, names) if way.records else None
         out = seen.out if seen is not None else model(x)
@@ -166,15 +200,20 @@ def different(network: Network, traces: list[Trace] | None, way: Way) -> int:
         return 0
     wrong = unequal(out, traces[-1].spikes, 0)
     layers = [(name, layer) for name, layer in model.net.named_modules() if isinstance(layer, st.StepLayer)]
-    for node, trace, (name, layer) in zip(network.neurons, traces, layers, strict=True):
+    for node, trace, (name, layer) in zip(network.layers, traces, layers, strict=True):
         n = node.fraction_bits
         wrong += unequal(layer.v, trace.v[:, -1], n)
         if seen is not None:
             found = seen[name]
             wrong += unequal(found["spikes"], trace.spikes, 0)
             wrong += unequal(found["u"], trace.u, n) + unequal(found["v"], trace.v, n)
-            wrong += unequal(found["i"], trace.i, n) if node.kind == "cuba" else 0
+            wrong += unequal(found["i"], trace.i, n) if has_current(node) else 0
     return wrong
+
+
+def has_current(node: Neuron | Chip) -> bool:
+    """Whether neurons have a current of their own."""
+    return node.kind == "cuba" if isinstance(node, Neuron) else not isinstance(node, Speck)
 
 
 def unequal(found: Any, numbers: Whole, exponent: int) -> int:

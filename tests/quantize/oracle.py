@@ -12,6 +12,7 @@ import numpy as np
 
 from tests.quantize.descriptions import (
     NEURONS,
+    Chip,
     Conv2d,
     Flatten,
     Linear,
@@ -19,11 +20,11 @@ from tests.quantize.descriptions import (
     Network,
     Neuron,
     Node,
-    Speck,
     SumPool2d,
     Whole,
     Xylo,
     dense,
+    images,
 )
 from tests.quantize.oracle_chips import loihi, speck, xylo
 from tests.quantize.traces import Trace
@@ -97,6 +98,8 @@ def after_reset(u: Whole, spike: Whole, node: Neuron) -> Whole:
 def fed_back(spike: Whole, node: Neuron) -> Whole:
     """Return the recurrent input that spikes cause."""
     assert node.recurrent is not None
+    if images(node):
+        return convolved(Conv2d(node.recurrent, None, 0, padding=(1, 1)), spike)
     return spike @ node.recurrent.T if dense(node) else spike * node.recurrent
 
 
@@ -188,11 +191,10 @@ def run(network: Network, x: Whole | None = None) -> list[Trace]:
     return traces
 
 
-def fired(node: Neuron | Loihi | Xylo | Speck, signal: Signal) -> Trace:
-    """Run a layer of any neurons."""
+def fired(node: Neuron | Chip, signal: Signal) -> Trace:
+    """Run a layer of any neurons; chips count in units of their registers, as the weights before them."""
     if isinstance(node, Neuron):
         return neurons(node, signal)
-    assert signal.exponent == 0, "chips count in units of their registers"
     if isinstance(node, Loihi):
         return loihi(node, signal.values)
     return xylo(node, signal.values) if isinstance(node, Xylo) else speck(node, signal.values)

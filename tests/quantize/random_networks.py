@@ -44,11 +44,12 @@ class Form(NamedTuple):
     rounding: str
     overflow: str
     reset: str
-    feedback: str  # recurrent weights: "", "dense" or "each"
+    feedback: str  # recurrent weights: "", "dense", which are a convolution of images, or "each"
     own: bool  # numbers for each neuron, and not for each channel, where there are several
     thresholds: bool  # one for each neuron, or channel
     decays: tuple[bool, bool]  # likewise, of membrane and current
     flat: bool  # an image is flattened before the weights
+    strict: bool  # fires at > in place of >=
 
 
 def form(rng: Generator) -> Form:
@@ -57,7 +58,8 @@ def form(rng: Generator) -> Form:
     feedback = str(rng.choice(["", "", "", "dense", "each"]))
     kind, rounding, reset = (str(rng.choice(each)) for each in (["if", "lif", "lif", "cuba"], ROUNDINGS, RESETS))
     own, thresholds, first, second, flat = (rng.random(5) < (0.5, 0.3, 0.3, 0.3, 0.3)).tolist()
-    return Form(kind, rounding, overflow, reset, feedback, own, thresholds, (first, second), flat)
+    strict = bool(rng.random() < 0.25)
+    return Form(kind, rounding, overflow, reset, feedback, own, thresholds, (first, second), flat, strict)
 
 
 def draw(seed: int, styles: int = 1000) -> Network:
@@ -218,7 +220,8 @@ def neuron(
     own = shape if form.own else (*shape[:1], *(1 for _ in shape[1:]))
     recurrent, finer = None, 0
     if form.feedback:
-        recurrent = numbers(rng, shape * 2 if form.feedback == "dense" and len(shape) == 1 else own)
+        mixed = shape * 2 if len(shape) == 1 else (shape[0], shape[0], 3, 3)
+        recurrent = numbers(rng, mixed if form.feedback == "dense" else own)
         finer = max(grids[1] + int(rng.integers(-2, 3)), 0)
     return Neuron(
         kind,
@@ -232,6 +235,7 @@ def neuron(
         overflow=form.overflow,
         reset=form.reset,
         v_reset=int(rng.choice([0, low, high, rng.integers(low, high)])) if form.reset == "value" else 0,
+        strict=form.strict,
         recurrent=recurrent,
         recurrent_exponent=finer,
     )

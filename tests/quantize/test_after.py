@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.quantize import changes, fold_norms, prepare_qat, quantize
-from spikingtorch.quantize.rounded_layers import rounded_weights
-from tests.quantize.test_weights import error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,19 +27,13 @@ def batch(seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_scales_are_those_of_the_least_error_and_the_model_stays(bits: int, per_channel: bool) -> None:
+def test_scales_are_those_of_prepare_qat_and_the_model_stays(bits: int, per_channel: bool) -> None:
     model, x = network(), batch()
     before, expected = copy.deepcopy(model.state_dict()), model(x)
-    found = quantize(model, x, bits, per_channel)
+    found: Any = quantize(model, x, bits, per_channel)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(model(x), expected)
     assert not found.training
-    for weight in rounded_weights(found):
-        scales = weight.rounding.scale(weight.original).flatten()
-        rows = weight.original.flatten(1) if per_channel else weight.original.flatten()[None]
-        for row, s in zip(rows.detach().double().numpy(), scales, strict=True):
-            least = min(error(row, k, bits) for k in range(-20, 10))
-            assert error(row, int(torch.log2(s)), bits) == pytest.approx(least, rel=1e-6)
     assert torch.equal(found(x), prepare_qat(copy.deepcopy(model), bits, per_channel)(x))
 
 

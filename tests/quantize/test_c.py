@@ -8,21 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.text import number, quotient, signed
-from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.nodes import Linear, Neuron
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
-from tests.quantize.models import random_input, random_model
+from tests.quantize.models import random_model
 
 pytestmark = pytest.mark.sampled
 
-ALL = ("if", "lif", "cuba", "xylo", "loihi", "speck")
-
 
 def alike(seed: int, folder: Path, command: tuple[str, ...]) -> None:
-    model = random_model(seed, ALL)
-    x = random_input(model, seed)
+    model, x = random_model(seed)
     assert ran(compiled(model, folder, command), x) == expected(model, x)
 
 
@@ -76,7 +73,7 @@ def test_a_rounding_that_takes_as_many_bits_as_a_register_has(tmp_path: Path) ->
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_text_divides_nothing_and_needs_no_library(seed: int, tmp_path: Path) -> None:
-    found = to_c(random_model(seed, ALL), tmp_path / "net.c")
+    found = to_c(random_model(seed)[0], tmp_path / "net.c")
     text = re.sub(r"/\*.*?\*/", "", found.source.read_text(), flags=re.DOTALL)
     assert not set("/%") & {*text}
     assert re.findall(r"#include .*", text) == ['#include "net.h"']

@@ -1,42 +1,17 @@
-"""IntegerModel: its arithmetic by hand, its bounds, its files, and what it refuses."""
+"""IntegerModel: its bounds, its files, and what it refuses; test_integer_oracle.py has its arithmetic."""
 
 import copy
 import pickle
 from dataclasses import replace
-from fractions import Fraction
-from math import floor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from spikingtorch.quantize.arithmetic import limited, rounded
-from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron, SumPool2d
-from tests.quantize.models import random_input, random_model
-
-
-@pytest.mark.parametrize("bits", [0, 1, 3, 7])
-def test_roundings_are_those_of_exact_fractions(bits: int) -> None:
-    a = np.arange(-300, 301)
-    exact = [Fraction(int(each), 1 << bits) for each in a]
-    by_name: dict[str, list[int]] = {
-        "floor": [floor(each) for each in exact],
-        "trunc": [int(each) for each in exact],
-        "half_up": [floor(each + Fraction(1, 2)) for each in exact],
-        "half_even": [round(each) for each in exact],
-    }
-    for how, expected in by_name.items():
-        assert rounded(a, bits, how).tolist() == expected, how
-
-
-def test_registers() -> None:
-    a = np.array([-129, -128, 127, 128, 300])
-    assert limited(a, -128, 127, "saturate", "n").tolist() == [-128, -128, 127, 127, 127]
-    assert limited(a, -128, 127, "wrap", "n").tolist() == [127, -128, 127, -128, 44]
-    with pytest.raises(OverflowError, match="n: a membrane from -129 to 300 does not fit into -128 to 127"):
-        limited(a, -128, 127, "error", "n")
+from spikingtorch.quantize import IntegerModel
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron
+from tests.quantize.models import random_model
 
 
 def neuron(**changed: Any) -> Neuron:
@@ -62,70 +37,9 @@ def neuron(**changed: Any) -> Neuron:
     return replace(base, **changed)
 
 
-def table(node: Neuron, inputs: list[int]) -> list[tuple[int, int, int]]:
-    """Return u, s, v of each step, for inputs in units of 2**-2."""
-    wire = Linear("w", np.array([[1]], np.int8), np.zeros(1, np.int32), 2)
-    model = IntegerModel(2, (1,), (-50, 50), (wire, node))
-    found = model.run(np.array(inputs).reshape(1, -1, 1), record=True).records["n"]
-    return [tuple(int(each[0, t, 0]) for each in (found.u, found.spikes, found.v)) for t in range(len(inputs))]  # type: ignore[misc]
-
-
-# by hand. x is halved: 7 -> 3, 5 -> 2, -3 -> -2 (floor); a membrane v leaves 3 v / 4, rounded down
-BY_HAND: dict[str, tuple[dict[str, Any], list[int], list[tuple[int, int, int]]]] = {
-    # 3; 2 + 2; 3 + 2 = 5 fires exactly at the threshold; -2; -2 + 0: 3 * -2 / 4 = -1.5 -> -2
-    "lif": ({}, [7, 5, 5, -3, 0], [(3, 0, 3), (4, 0, 4), (5, 1, 0), (-2, 0, -2), (-2, 0, -2)]),
-    # trunc: -3 / 2 -> -1; -3 / 4 -> 0
-    "trunc": ({"rounding": "trunc"}, [7, 5, 5, -3, 0], [(3, 0, 3), (4, 0, 4), (5, 1, 0), (-1, 0, -1), (0, 0, 0)]),
-    # 3.5 -> 4; 3 + 2.5 -> 3 + 3 = 6
-    "half_up": ({"rounding": "half_up"}, [7, 5], [(4, 0, 4), (6, 1, 0)]),
-    # 3.5 -> 4; 3 + 2.5 -> 3 + 2
-    "half_even": ({"rounding": "half_even"}, [7, 5], [(4, 0, 4), (5, 1, 0)]),
-    "strict": ({"strict": True}, [10, 11, 12], [(5, 0, 5), (8 - 1, 1, 0), (6, 1, 0)]),
-    "subtraction": ({"reset": "subtraction"}, [14, 0], [(7, 1, 2), (1, 0, 1)]),
-    "value": ({"reset": "value", "v_reset": -4}, [14, 0], [(7, 1, -4), (-3, 0, -3)]),
-    "none": ({"reset": "none"}, [12, 0], [(6, 1, 6), (4, 0, 4)]),
-    "saturate": ({"threshold": 7}, [-40, 40], [(-8, 0, -8), (7, 1, 0)]),
-    # 10 -> -6 in four bits
-    "wrap": ({"overflow": "wrap"}, [20, 0], [(-6, 0, -6), (-5, 0, -5)]),
-    "if": ({"kind": "if"}, [7, 5, 5], [(3, 0, 3), (5, 1, 0), (2, 0, 2)]),
-    # i: 4, 2, 1; v: 4, then 3 * 4 / 4 = 3 -> 3 + 2 = 5 fires
-    "cuba": ({"kind": "cuba", "decay_synapse": (1, 1)}, [8, 0, 0], [(4, 0, 4), (5, 1, 0), (1, 0, 1)]),
-    # two of three thresholds
-    "speck": ({"kind": "speck", "threshold": 2, "max_spikes": 2, "reset": "subtraction"}, [12], [(6, 2, 2)]),
-}
-
-
-@pytest.mark.parametrize("case", BY_HAND)
-def test_neurons_by_hand(case: str) -> None:
-    changed, inputs, expected = BY_HAND[case]
-    assert table(neuron(**changed), inputs) == expected
-
-
-def test_recurrent_spikes_arrive_a_step_later_in_the_finer_unit() -> None:
-    # 3 in units of 2**-3 beside x in units of 2**-2: 2 x + 3, divided by 4
-    back = Linear("n.recurrent", np.array([[3]], np.int8), np.zeros(1, np.int32), 3)
-    assert table(neuron(recurrent=back), [10, 1, 0]) == [(5, 1, 0), ((2 + 3) // 4, 0, 1), (0, 0, 0)]
-
-
-def test_sums_are_those_of_loops() -> None:
-    rng = np.random.default_rng(0)
-    weight, bias = rng.integers(-9, 9, (4, 1, 2, 3)), rng.integers(-9, 9, 4)
-    s = rng.integers(0, 3, (2, 2, 5, 7))
-    node = Conv2d("c", weight, bias, 0, (2, 1), (1, 2), (1, 2), 2, (2, 5, 7), (4, 3, 7))
-    found = node.sums(s)
-    padded = np.pad(s, ((0, 0), (0, 0), (1, 1), (2, 2)))
-    for n, o, y, x in np.ndindex(*found.shape):
-        window = padded[n, o // 2, 2 * y : 2 * y + 2, x : x + 5 : 2]
-        assert found[n, o, y, x] == (window * weight[o, 0]).sum() + bias[o]
-    pooled = SumPool2d("p", (2, 3), (2, 2), 0, (2, 5, 7), (2, 2, 3)).sums(s)
-    for n, c, y, x in np.ndindex(*pooled.shape):
-        assert pooled[n, c, y, x] == s[n, c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 3].sum()
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_no_sum_leaves_its_bounds(seed: int) -> None:
-    model = random_model(seed)
-    x = random_input(model, seed)
+    model, x = random_model(seed)
     s: Any = x
     for node, (low, high) in zip(model.nodes, model.reaches, strict=True):
         s = replace(model, nodes=model.nodes[: model.nodes.index(node) + 1]).run(x).out
@@ -135,10 +49,9 @@ def test_no_sum_leaves_its_bounds(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_file_keeps_a_network(seed: int, tmp_path: Path) -> None:
-    model = random_model(seed, ("cuba", "xylo", "loihi"))
+    model, x = random_model(seed)
     model.save(tmp_path / "net.npz")
     again = IntegerModel.load(tmp_path / "net.npz")
-    x = random_input(model, seed)
     assert (again.run(x).out == model.run(x).out).all()
     assert again.input_range == model.input_range
     for before, after in zip(model.nodes, again.nodes, strict=True):

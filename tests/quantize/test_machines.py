@@ -9,9 +9,8 @@ from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.header import CSource
 from tests.quantize.c_programs import expected, ran
 from tests.quantize.emulators import MACHINES, Machine
-from tests.quantize.models import random_input, random_model
+from tests.quantize.models import random_model
 
-KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
 pytestmark = pytest.mark.long
 # all events of a step, and K steps
 BUSY = """
@@ -40,8 +39,8 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 def test_microcontrollers_equal_the_reference(machine: Machine, tmp_path: Path) -> None:
     for seed in range(20):
-        model = random_model(seed, KINDS)
-        x = random_input(model, seed, samples=2, steps=6)
+        model, x = random_model(seed)
+        x = x[:2, :6]
         found = to_c(model, tmp_path / "net.c", main=True)
         machine.build(found.source, tmp_path / "net", ("-Os", "-O2")[seed % 2])
         assert ran(tmp_path / "net", x, machine.emulator) == expected(model, x), seed
@@ -50,7 +49,7 @@ def test_microcontrollers_equal_the_reference(machine: Machine, tmp_path: Path) 
 @pytest.mark.parametrize("option", ["-Os", "-O2"])
 def test_a_step_takes_no_more_instructions_than_stated(machine: Machine, option: str, tmp_path: Path) -> None:
     for seed in range(200, 210):
-        model = random_model(seed, KINDS)
+        model, _ = random_model(seed)
         found = to_c(model, tmp_path / "net.c")
         taken = _taken(machine, found, model.input_range[1], option)
         assert taken <= found.needs.cost.instructions, seed

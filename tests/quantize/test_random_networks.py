@@ -1,4 +1,4 @@
-"""Random networks of FixedPoint layers beside the oracle: every spike, membrane and current is the same.
+"""Random networks of FixedPoint layers, and layers of chips, beside the oracle: every spike, membrane and current.
 
 A sample runs here. For more networks, and the counts of what has been compared,
 
@@ -6,14 +6,16 @@ A sample runs here. For more networks, and the counts of what has been compared,
 """
 
 from collections import Counter
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
-from tests.quantize.descriptions import Linear, Network, Neuron, Whole, bounds
+from tests.quantize.descriptions import Linear, Network, Neuron, Whole, bounds, images
 from tests.quantize.float_networks import F32, F64, WAYS, Way, compare
+from tests.quantize.random_chips import DRAWS
 from tests.quantize.random_networks import draw
 
 # seeds modulo this have the same kernels
@@ -21,6 +23,7 @@ STYLES = 4
 # a fold is proven on noise, which may overflow
 pytestmark = pytest.mark.filterwarnings("ignore:.*has left the range.*and overflow='error':RuntimeWarning")
 drawn = cache(draw)
+every_chip = pytest.mark.parametrize("chip", DRAWS)
 
 
 @pytest.mark.sampled
@@ -54,6 +57,46 @@ def test_many_networks() -> None:
         compare(draw(seed, 50), [Way(), WAYS[seed % 50 % len(WAYS)]], counts)
     assert counts["runs"] > 275
     assert counts["saturated"] > 7_500
+
+
+@pytest.mark.sampled
+@every_chip
+@pytest.mark.parametrize("seed", range(25))
+def test_chips_step_by_step(chip: str, seed: int) -> None:
+    network = DRAWS[chip](seed, (12, 8, 6, 14)[seed % 4])
+    compare(network, [Way(dtype=F64 if seed % 5 == 4 else F32)], Counter())
+
+
+@pytest.mark.sampled
+@every_chip
+def test_chips_in_kernels(chip: str) -> None:
+    for seed in range(8):
+        compare(DRAWS[chip](seed, 8), [Way("auto")], Counter())
+
+
+@pytest.mark.long
+@every_chip
+def test_many_chips(chip: str) -> None:
+    for seed in range(100, 500):
+        compare(DRAWS[chip](seed, 8), [Way()], Counter())
+        compare(DRAWS[chip](seed, 10), [Way("auto", dtype=F64)], Counter())
+
+
+def test_draws_repeat_and_cover_the_limits() -> None:
+    networks = [drawn(seed) for seed in range(60)]
+    assert np.array_equal(draw(7).x, networks[7].x)
+    layers = [node for network in networks for node in network.neurons]
+    seen = {(node.kind, node.rounding) for node in layers} | {(node.reset, node.overflow) for node in layers}
+    assert len(seen) == 3 * 4 + 4 * 3
+    assert any(np.any(node.threshold == node.high) for node in layers)
+    assert any(np.any(node.threshold == 1) for node in layers)
+    assert {0, 1} <= {Fraction(int(k), 2**m) for k, m in (node.decay for node in layers) if np.ndim(k) == 0}
+    assert {network.x.shape[1] for network in networks} >= {1, 32}
+    assert any(node.shape == (1,) for node in layers)
+    assert any(map(images, layers))
+    assert any(node.fraction_bits > 0 and node.recurrent is not None for node in layers)
+    assert any(bound.split for network in networks for bound in bounds(network))
+    assert sum(network.exact for network in networks) >= 54
 
 
 def one_layer(weight: Whole, x: Whole, node: Neuron, exponent: int = 0) -> Network:

@@ -1,5 +1,6 @@
 """Rounded weights, against numpy loops over every power of two, and gradients written out by hand."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.quantize.weights import HeuristicWeight, LearnedWeight, least_error_scale
+from spikingtorch.quantize import prepare_qat
 
 Numbers = np.ndarray[Any, Any]
 
@@ -40,82 +41,86 @@ def drawn(name: str, n: int, seed: int) -> Numbers:
     return np.asarray(found.astype(np.float32).astype(np.float64))
 
 
+def prepared(w: Any, bits: int, per_channel: bool = False, scale: Any = "heuristic") -> Any:
+    """Return a layer without a bias whose float weights are these."""
+    weight = torch.as_tensor(w)
+    layer = nn.Linear(weight.shape[1], len(weight), bias=False, dtype=weight.dtype)
+    layer.weight = nn.Parameter(weight.clone())
+    return prepare_qat(layer, bits, per_channel, scale=scale)
+
+
+def numbers(layer: Any) -> Numbers:
+    return np.asarray(layer.weight.detach().double().numpy())
+
+
 @pytest.mark.parametrize("bits", range(2, 9))
-@pytest.mark.parametrize("name", DRAWN)
-def test_no_power_of_two_has_a_smaller_error(name: str, bits: int) -> None:
+def test_no_power_of_two_has_a_smaller_error(bits: int) -> None:
+    """Each channel has the scale that it has alone, and weights on the grid stay as they are."""
     for n in (1, 7, 100, 3000):
-        w = drawn(name, n, bits)
-        k = int(np.log2(float(least_error_scale(torch.tensor(w, dtype=torch.float32), bits, False))))
-        least = min(error(w, other, bits) for other in range(-40, 40))
-        assert error(w, k, bits) <= least * (1 + 1e-6) + 1e-12
+        rows = np.stack([drawn(name, n, bits) for name in DRAWN])
+        together = [numbers(prepared(np.float32(rows), bits, True, scale)) for scale in ("heuristic", "learned")]
+        assert (together[0] == together[1]).all()
+        for w, found in zip(rows, together[0], strict=True):
+            least = min(error(w, other, bits) for other in range(-40, 40))
+            assert np.sqrt(np.square(found - w).sum()) <= least * (1 + 1e-6) + 1e-12
+            for each in (w, found):
+                assert (numbers(prepared(np.float32(each[None]), bits))[0] == found).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_each_channel_has_the_scale_that_it_has_alone(bits: int, dtype: torch.dtype) -> None:
-    w = torch.stack([torch.tensor(drawn(name, 27, 0)) for name in DRAWN]).to(dtype).reshape(-1, 3, 3, 3)
-    both = least_error_scale(w, bits, True)
-    assert both.shape == (len(DRAWN), 1, 1, 1)
-    alone = [float(least_error_scale(row, bits, False)) for row in w]
-    assert [s for s, row in zip(both.flatten().tolist(), w, strict=True) if row.any()] == [
-        s for s, row in zip(alone, w, strict=True) if row.any()
-    ]
+def test_the_scale_is_the_same_for_every_memory_format() -> None:
+    layer = nn.Conv2d(5, 6, 3)
+    other = copy.deepcopy(layer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert torch.equal(prepare_qat(layer, 4).weight, prepare_qat(other, 4).weight)
 
 
 def test_a_channel_of_zeros_has_a_scale_like_the_others() -> None:
     w = torch.randn(3, 50)
     w[1] = 0.0
-    scales = least_error_scale(w, 4, True).flatten()
+    layer = prepared(w, 4, True)
+    scales = layer.parametrizations.weight[0].scale(w).flatten()
     assert 0.5 <= scales[1] / scales[0] <= 2.0
 
 
-def test_the_scale_is_the_same_for_views_and_memory_formats() -> None:
-    w = torch.randn(6, 5, 3, 3)
-    for other in (w.contiguous(memory_format=torch.channels_last), w.expand(1, 6, 5, 3, 3)[0], w.mT.mT):
-        assert torch.equal(least_error_scale(w, 4, True), least_error_scale(other, 4, True))
+@pytest.mark.parametrize("scale", ["heuristic", "learned"])
+def test_weights_that_grow_are_not_held_back(scale: str) -> None:
+    """A clip would stop them: the scale of the first weights is 2^-4, and they grow to a hundred times themselves.
 
-
-@pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize("bits", range(2, 9))
-def test_weights_are_those_of_the_equation(bits: int, per_channel: bool) -> None:
-    w = torch.tensor(drawn("heavy", 60, bits), dtype=torch.float32).reshape(4, 15)
-    for rounding in (HeuristicWeight(bits, per_channel), LearnedWeight(w, bits, per_channel)):
-        k = np.log2(rounding.scale(w).expand(4, 1).numpy()).astype(int)
-        expected = np.stack([rounded(row, int(e), bits) for row, (e,) in zip(w.double().numpy(), k, strict=True)])
-        assert rounding(w).detach().double().numpy().tolist() == (expected + 0.0).tolist()
-        again = rounding(rounding(w))
-        assert torch.equal(again, rounding(w))  # what is on the grid stays
-
-
-def test_weights_that_grow_are_not_held_back() -> None:
-    """A clip would stop them: the scale of the first weights is 2^-4, and they grow to a hundred times themselves."""
-    w = nn.Parameter(torch.linspace(-0.4, 0.4, 9))
-    rounding, target = HeuristicWeight(4, False), torch.linspace(-40, 40, 9)
-    optimizer = torch.optim.Adam([w], lr=1.0)
-    for _ in range(100):
+    A learned scale ends between two powers of two, and so goes to and fro between them.
+    """
+    layer, target = prepared(torch.linspace(-0.4, 0.4, 9)[None], 4, scale=scale), torch.linspace(-40, 40, 9)
+    of_scale = [each for name, each in layer.named_parameters() if "scale" in name]
+    groups: list[Any] = [{"params": [layer.parametrizations.weight.original], "lr": 1.0}]
+    optimizer = torch.optim.Adam([*groups, {"params": of_scale, "lr": 0.1}] if of_scale else groups)
+    found = []
+    for _ in range(250 if of_scale else 100):
         optimizer.zero_grad()
-        (rounding(w) - target).square().sum().backward()
+        (layer.weight[0] - target).square().sum().backward()
         optimizer.step()
-    assert (rounding(w) - target).abs().max() < 8.0  # the scale, in which 40 is 5
-    assert rounding(w).abs().max() == 40.0
+        found.append(float((layer.weight[0] - target).detach().abs().max()))
+    if of_scale:
+        assert min(found[-50:]) <= 4.0
+    else:
+        assert found[-1] < 8.0  # the scale, in which 40 is 5
+        assert layer.weight.abs().max() == 40.0
 
 
 def test_the_gradient_passes_straight_through_a_heuristic_scale() -> None:
-    w, cotangent = torch.randn(5, 8).requires_grad_(), torch.randn(5, 8)
+    cotangent = torch.randn(5, 8)
     for per_channel in (False, True):
-        (found,) = torch.autograd.grad(HeuristicWeight(2, per_channel)(w), w, cotangent)
+        layer = prepared(torch.randn(5, 8), 2, per_channel)
+        (found,) = torch.autograd.grad(layer.weight, layer.parametrizations.weight.original, cotangent)
         assert torch.equal(found, cotangent)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_the_gradient_of_a_learned_scale_is_that_of_the_paper(per_channel: bool) -> None:
     bits, high = 3, 3
-    w = torch.randn(5, 8, dtype=torch.float64, requires_grad=True)
-    rounding = LearnedWeight(w, bits, per_channel)
+    layer = prepared(torch.randn(5, 8, dtype=torch.float64), bits, per_channel, "learned")
+    w, rounding = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
     with torch.no_grad():
         rounding.log2_scale.sub_(0.9)  # so that some weights are clipped
     cotangent = torch.randn(5, 8, dtype=torch.float64)
-    by_w, by_log2 = torch.autograd.grad(rounding(w), (w, rounding.log2_scale), cotangent)
+    by_w, by_log2 = torch.autograd.grad(layer.weight, (w, rounding.log2_scale), cotangent)
     s = rounding.scale(w)
     q = (w / s).detach()
     inside = q.abs() <= high
@@ -127,46 +132,22 @@ def test_the_gradient_of_a_learned_scale_is_that_of_the_paper(per_channel: bool)
     assert torch.allclose(by_log2.flatten(), expected, rtol=1e-12)
 
 
-def test_a_learned_scale_follows_the_weights() -> None:
-    """It ends between two powers of two, and so goes to and fro between them."""
-    w = nn.Parameter(torch.linspace(-0.4, 0.4, 9))
-    rounding, target = LearnedWeight(w, 4, False), torch.linspace(-40, 40, 9)
-    optimizer = torch.optim.Adam([{"params": [w], "lr": 1.0}, {"params": [*rounding.parameters()], "lr": 0.1}])
-    found = []
-    for _ in range(250):
-        optimizer.zero_grad()
-        (rounding(w) - target).square().sum().backward()
-        optimizer.step()
-        found.append(float((rounding(w) - target).detach().abs().max()))
-    assert min(found[-50:]) <= 4.0
+def of(*numbers: float) -> Tensor:
+    return torch.tensor([numbers])
 
 
 def test_special_numbers() -> None:
-    for rounding in (HeuristicWeight(4, False), LearnedWeight(torch.ones(3), 4, False)):
-        zeros = rounding(torch.tensor([0.0, -0.0, 0.0]))
-        assert zeros.tolist() == [0.0, 0.0, 0.0]
-        assert not zeros.signbit().any()
-        assert rounding(torch.tensor([1.0, float("nan"), 2.0])).isnan().any()
+    for scale in ("heuristic", "learned"):
+        layer = prepared(of(1.0, 1.0, 1.0), 4, scale=scale)
+        weight = layer.parametrizations.weight.original
+        weight.data = of(0.0, -0.0, 0.0)
+        assert layer.weight.tolist() == [[0.0, 0.0, 0.0]]
+        assert not layer.weight.signbit().any()
+        weight.data = of(1.0, float("nan"), 2.0)
+        assert layer.weight.isnan().any()
     # a learned scale clips infinity like any other number; that of infinite weights is none
-    assert HeuristicWeight(4, False)(torch.tensor([1.0, float("inf")])).isnan().any()
-    assert HeuristicWeight(8, False)(torch.zeros(0, 3)).shape == (0, 3)
+    assert prepared(of(1.0, float("inf")), 4).weight.isnan().any()
     for shape in ((3, 0), (0, 3)):
-        assert HeuristicWeight(8, True)(torch.zeros(shape)).shape == shape
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_refused(dtype: torch.dtype) -> None:
-    w = torch.ones(3, dtype=dtype)
-    for rounding in (HeuristicWeight(4, False), LearnedWeight(torch.ones(3), 4, False)):
-        with pytest.raises(TypeError, match=r"is b?float16, expected float32 or float64.*torch\.autocast"):
-            rounding(w)
-
-
-def test_ensembles_of_weights() -> None:
-    w = torch.randn(4, 6, 5)
-
-    def one(each: Tensor) -> Tensor:
-        out: Tensor = HeuristicWeight(3, True)(each)
-        return out
-
-    assert torch.equal(torch.func.vmap(one)(w), torch.stack([one(each) for each in w]))
+        with pytest.warns(UserWarning, match="zero-element"):
+            layer = prepared(torch.zeros(shape), 8, True)
+        assert layer.weight.shape == shape

@@ -1,13 +1,10 @@
-"""The reference simulator of NIR graphs against solutions by hand, closed forms and, for images, torch."""
+"""The reference simulator of NIR graphs against solutions by hand and closed forms; test_import.py has its maps."""
 
 import math
-from typing import Any
 
 import nir
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
 from spikingtorch.interop.nir.reference import Array
 from tests.interop.nir.graphs_by_hand import arrays, close, random, run, train
@@ -152,84 +149,9 @@ def test_parts_by_hand() -> None:
 # -- maps
 
 
-def test_linear_maps_work_on_the_last_axis() -> None:
-    weight, bias, scale, x = random(4, 3), random(4), random(3), random(5, 2, 3, seed=1)
-    close(run(nir.Affine(weight, bias), x).out["out"], x @ weight.T + bias)
-    close(run(nir.Linear(weight), x).out["out"], x @ weight.T)
-    close(run(nir.Scale(scale), x).out["out"], x * scale)
-    x = random(5, 2, 7, 3)
-    close(run(nir.Linear(weight), x).out["out"], x @ weight.T)
-
-
 def test_leading_axes_of_a_weight_are_axes_of_the_signal() -> None:
     """A weight (6, out, in) maps row i of a signal (6, in) by its matrix i."""
     weight, bias, x = random(6, 4, 3), random(6, 4), random(5, 2, 6, 3, seed=1)
     y = run(nir.Affine(weight, bias), x).out["out"]
     for i in range(6):
         close(y[:, :, i], x[:, :, i] @ weight[i].T + bias[i])
-
-
-def of_torch(f: Any, x: Array, *tensors: Array, **options: Any) -> Array:
-    """What torch makes of each step."""
-    found = f(torch.from_numpy(x).flatten(0, 1), *map(torch.from_numpy, tensors), **options)
-    return np.asarray(found.unflatten(0, x.shape[:2]))
-
-
-CONVOLUTIONS: list[tuple[Any, Any, Any, int]] = [
-    *[(1, 0, 1, 1), (2, 1, 1, 1), ((2, 1), (0, 2), (1, 2), 2), (1, (2, 1), 2, 4), (3, "valid", 1, 2)],
-    *[(1, "same", 1, 1), ((1, 1), "same", (2, 3), 2)],  # a total of d (k - 1), the larger half after
-]
-
-
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), CONVOLUTIONS)
-def test_convolution_in_2d(stride: Any, padding: Any, dilation: Any, groups: int) -> None:
-    x, weight, bias = random(1, 2, 4, 9, 8), random(8, 4 // groups, 3, 2), random(8)
-    y = run(nir.Conv2d((9, 8), weight, stride, padding, dilation, groups, bias), x).out["out"]
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    close(y, of_torch(F.conv2d, x, weight, bias, **how))
-
-
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize(
-    ("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 3, 1), (2, "valid", 1, 2)]
-)
-def test_convolution_in_1d(stride: int, padding: Any, dilation: int, groups: int) -> None:
-    x, weight, bias = random(2, 3, 4, 11), random(6, 4 // groups, 4), random(6)
-    y = run(nir.Conv1d(11, weight, stride, padding, dilation, groups, bias), x).out["out"]
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    close(y, of_torch(F.conv1d, x, weight, bias, **how))
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding"), [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 0)), (3, 2, 1)]
-)
-def test_pooling(kernel: Any, stride: Any, padding: Any) -> None:
-    """Zeros of the padding count in the mean."""
-    x = random(2, 3, 2, 7, 6)
-    arguments = [np.array(each) for each in (kernel, stride, padding)]
-    total, mean = run(nir.SumPool2d(*arguments), x).out["out"], run(nir.AvgPool2d(*arguments), x).out["out"]
-    want = of_torch(F.avg_pool2d, x, kernel_size=kernel, stride=stride, padding=padding)
-    close(mean, want)
-    close(total, want * np.prod(np.broadcast_to(kernel, 2)))
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "shape"),
-    [(0, -1, (120,)), (1, -1, (2, 60)), (0, 1, (6, 4, 5)), (1, 2, (2, 12, 5)), (0, -2, (24, 5)), (2, 3, (2, 3, 20))],
-)
-def test_flatten_counts_axes_without_the_batch(first: int, last: int, shape: tuple[int, ...]) -> None:
-    x = random(2, 3, 2, 3, 4, 5)
-    node = nir.Flatten({"input": np.array([2, 3, 4, 5])}, start_dim=first, end_dim=last)
-    assert tuple(node.output_type["output"]) == shape
-    y = run(node, x).out["out"]
-    assert y.shape == (2, 3, *shape)
-    assert (y.ravel() == x.ravel()).all()
-
-
-def test_delay_of_each_element() -> None:
-    x = random(6, 2, 3)
-    y = run(nir.Delay(np.array([0.0, 0.1, 0.4], dtype=np.float32)), x, dt=0.1).out["out"]
-    for element, steps in enumerate((0, 1, 4)):
-        late = np.concatenate([np.zeros((steps, 2)), x[: 6 - steps, :, element]])
-        assert (y[:, :, element] == late).all()

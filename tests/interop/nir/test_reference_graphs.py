@@ -15,76 +15,53 @@ from spikingtorch.interop.nir.reference import simulate
 from tests.interop.nir.graphs_by_hand import UNKNOWN, arrays, end, graph, random, run, start, train
 
 
-def test_a_path_that_skips_neurons_is_of_the_same_step() -> None:
-    """An edge to a node nearer to the Input is late on a cycle only; Threshold passes spikes on at once."""
-    half: dict[str, Any] = {"threshold": np.array([0.5])}
-    nodes = {"in": start(), "a": nir.Threshold(**half), "b": nir.Threshold(**half), "out": end()}
-    edges = [("in", "a"), ("a", "b"), ("b", "out"), ("in", "out")]
-    assert simulate(graph(nodes, edges), train(1, 0, 1), dt=1.0).out["out"].ravel().tolist() == [2, 0, 2]
-
-
 def spiking(threshold: float = 0.5) -> Any:
     """A neuron that forgets everything in one Euler step: it fires if its input is above the threshold."""
     return nir.LIF(**arrays(tau=1.0, r=1.0, v_leak=0.0, v_threshold=threshold))
 
 
-def test_two_neurons_that_excite_each_other() -> None:
-    """Forward in the same step, as in a chain; back from the further to the nearer one in the next step."""
-    nodes = {"in": start(), "a": spiking(), "b": spiking(), "out": end()}
-    edges = [("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")]
-    trace = simulate(graph(nodes, edges), train(0, 1, 0, 0), dt=1.0, discretisation="euler")
-    assert trace.values["a"].ravel().tolist() == trace.values["b"].ravel().tolist() == [0, 1, 1, 1]
+NODES: dict[str, Any] = {"in": start(), "out": end(), "neg": nir.Scale(np.array(-1.0))}
+NODES |= {"w": nir.Linear(np.full((1, 1), 2.0)), "never": nir.Threshold(np.array([9.0]))}
+NODES |= {"a": spiking(), "b": spiking(), "c": spiking(), "high": spiking(1.5), "late": nir.Delay(np.array([2.0]))}
+NODES |= {"y": nir.Threshold(np.array([0.5])), "z": nir.Threshold(np.array([0.5]))}
+NODES |= {"v": nir.I(**arrays(r=1.0)), "back": nir.Affine(np.zeros((1, 1)), np.ones(1))}
+# edges, an input, and the values of nodes
+BY_HAND: dict[str, tuple[str, list[int], dict[str, list[int]]]] = {
+    # an edge to a node nearer to the Input is late on a cycle only; Threshold passes spikes on at once
+    "a path that skips neurons is of the same step": ("in y, y z, z out, in out", [1, 0, 1], {"out": [2, 0, 2]}),
+    # forward in the same step, as in a chain; back from the further to the nearer one in the next step
+    "two that excite each other": ("in a, a b, b a, b out", [0, 1, 0, 0], {"a": [0, 1, 1, 1], "b": [0, 1, 1, 1]}),
+    # the Input excites a, and inhibits b; a's spike makes b fire one step later, then a again
+    "two as near to the input hear each other one step later": (
+        *("in a, in neg, neg b, a b, b a, b out, a out", [1, 0, 0, 0], {"a": [1, 0, 1, 0], "b": [0, 1, 0, 1]}),
+    ),
+    # c is nearer than b, though the path through a and b is listed first: b hears c at once, c hears b later
+    "the path with the fewest neurons says how near one is": (
+        *("in a, a b, b c, c b, in neg, neg c, b out", [1, 0, 0], {"b": [1, 1, 1], "c": [0, 1, 1]}),
+    ),
+    "a threshold is a neuron on a cycle": ("in z, z z, z out", [0, 1, 0, -1, 0], {"out": [0, 1, 1, 0, 0]}),
+    # the map gets x[t] and the spikes of the step before, whatever the order of the edges
+    "one map for the input and the recurrence": (
+        *("in w, w high, high w, high out", [0, 1, 0, 0, -1, 0], {"out": [0, 1, 1, 1, 0, 0], "w": [0, 2, 2, 2, 0, 0]}),
+    ),
+    "in another order": ("high out, high w, w high, in w", [0, 1, 0, 0, -1, 0], {"out": [0, 1, 1, 1, 0, 0]}),
+    # the bias of the map that brings it flows from the first step on, for before it all neurons have been silent
+    "at first, a map of nothing": (
+        "in v, v never, never back, back v, v out",
+        [0, 0, 0],
+        {"out": [1, 2, 3]},
+    ),
+    "a delay on a cycle adds to its step": ("in a, a late, late a, a out", [1, 0, 0, 0, 0], {"out": [1, 0, 0, 1, 0]}),
+}
 
 
-def test_two_neurons_as_near_to_the_input_hear_each_other_one_step_later() -> None:
-    """The Input excites a, and inhibits b; a's spike makes b fire one step later, then a again."""
-    nodes = {"in": start(), "neg": nir.Scale(np.array(-1.0)), "a": spiking(), "b": spiking()}
-    edges = [("in", "a"), ("in", "neg"), ("neg", "b"), ("a", "b"), ("b", "a"), ("b", "out"), ("a", "out")]
-    nodes["out"] = end()
-    trace = simulate(graph(nodes, edges), train(1, 0, 0, 0), dt=1.0, discretisation="euler")
-    assert trace.values["a"].ravel().tolist() == [1, 0, 1, 0]
-    assert trace.values["b"].ravel().tolist() == [0, 1, 0, 1]
-
-
-def test_the_path_with_the_fewest_neurons_says_how_near_a_neuron_is() -> None:
-    """c is nearer than b, though the path through a and b is listed first: b hears c at once, c hears b later."""
-    nodes = {"in": start(), "neg": nir.Scale(np.array(-1.0)), "a": spiking(), "b": spiking(), "c": spiking()}
-    edges = [("in", "a"), ("a", "b"), ("b", "c"), ("c", "b"), ("in", "neg"), ("neg", "c")]
-    trace = simulate(graph(nodes, edges), train(1, 0, 0), dt=1.0, discretisation="euler")
-    assert trace.values["b"].ravel().tolist() == [1, 1, 1]
-    assert trace.values["c"].ravel().tolist() == [0, 1, 1]
-
-
-def test_a_threshold_is_a_neuron_on_a_cycle() -> None:
-    nodes = {"in": start(), "z": nir.Threshold(np.array([0.5])), "out": end()}
-    trace = simulate(graph(nodes, [("in", "z"), ("z", "z"), ("z", "out")]), train(0, 1, 0, -1, 0), dt=1.0)
-    assert trace.out["out"].ravel().tolist() == [0, 1, 1, 0, 0]
-
-
-@pytest.mark.parametrize("forward", [True, False])
-def test_one_linear_map_for_the_input_and_the_recurrence(forward: bool) -> None:
-    """The map gets x[t] and the spikes of the step before, whatever the order of the edges."""
-    nodes = {"in": start(), "w": nir.Linear(np.array([[2.0]])), "lif": spiking(1.5), "out": end()}
-    edges = [("in", "w"), ("w", "lif"), ("lif", "w"), ("lif", "out")]
-    net = graph(nodes, edges if forward else edges[::-1])
-    trace = simulate(net, train(0, 1, 0, 0, -1, 0), dt=1.0, discretisation="euler")
-    assert trace.out["out"].ravel().tolist() == [0, 1, 1, 1, 0, 0]
-    assert trace.membranes["lif"].ravel().tolist() == [0, 2, 2, 2, 0, 0]
-
-
-def test_what_comes_back_at_first_is_what_a_map_makes_of_nothing() -> None:
-    """The bias of the map that brings it flows from the first step on, for before it all neurons have been silent."""
-    nodes = {"in": start(), "v": nir.I(**arrays(r=1.0)), "back": nir.Affine(np.zeros((1, 1)), np.ones(1))}
-    nodes |= {"t": nir.Threshold(np.array([9.0])), "out": end()}
-    edges = [("in", "v"), ("v", "t"), ("t", "back"), ("back", "v"), ("v", "out")]
-    assert simulate(graph(nodes, edges), train(0, 0, 0), dt=1.0).out["out"].ravel().tolist() == [1, 2, 3]
-
-
-def test_a_delay_on_a_cycle_adds_to_its_step() -> None:
-    nodes = {"in": start(), "a": spiking(), "late": nir.Delay(np.array([2.0])), "out": end()}
-    edges = [("in", "a"), ("a", "late"), ("late", "a"), ("a", "out")]
-    out = simulate(graph(nodes, edges), train(1, 0, 0, 0, 0, 0, 0), dt=1.0, discretisation="euler").out["out"]
-    assert out.ravel().tolist() == [1, 0, 0, 1, 0, 0, 1]
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_steps_of_a_graph_by_hand(name: str) -> None:
+    edges, x, expected = BY_HAND[name]
+    pairs: Any = [tuple(each.split()) for each in edges.split(", ")]
+    net = graph({node: NODES[node] for node in NODES if node in edges.replace(",", "").split()}, pairs)
+    trace = simulate(net, train(*x), dt=1.0, discretisation="euler")
+    assert {node: trace.values[node].ravel().tolist() for node in expected} == expected
 
 
 def recurrent_net(seed: int) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -90,7 +90,7 @@ def test_imported_networks_are_exported_again(way: Any) -> None:
         nir.CubaLI(**taus, **leak),
         nir.Threshold(threshold=drawn(0.3, 0.6)),
     ]
-    x = 2.0 * torch.rand(2, 80, 4, dtype=torch.float64)
+    x = 2.0 * torch.rand(2, 30, 4, dtype=torch.float64)
     for node in nodes:
         model = from_nir(nir.NIRGraph.from_list(node), DT, way, dtype=torch.float64)
         graph = to_nir(model, x, discretisation=way)

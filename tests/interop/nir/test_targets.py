@@ -130,7 +130,7 @@ def test_membranes_at_their_threshold_fire_as_here() -> None:
             if target == "norse":  # r = 1 there: an input counts half
                 neuron.gain = 0.5
             model = st.SpikingNet(nn.Sequential(neuron, nn.Identity(), st.IF(surrogate=surrogate))).eval()
-            x = torch.randint(0, 9, (4, 200, 6), generator=torch.Generator().manual_seed(1)).float() / 4.0
+            x = torch.randint(0, 9, (4, 80, 6), generator=torch.Generator().manual_seed(1)).float() / 4.0
             u = st.record(model, x, "u")["0"]["u"]
             assert (u == 1.0).sum() > 50
             assert verify_nir(to_nir(model, x, target=target), x).equal

@@ -11,6 +11,7 @@ import itertools
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -101,6 +102,7 @@ def dt_of(peer: str, variant: Variant) -> float:
     return 1e-4 if variant == "default" and target.any_dt else target.dt
 
 
+@cache
 @torch.no_grad()
 def spikes(name: str) -> Array:
     """Return what our network gives out, (T, N, ...)."""
@@ -141,6 +143,7 @@ def _read(peer: str, variant: Variant) -> str:
     return f"ours_{peer}.npz" if variant == "target" else "ours_default.npz"
 
 
+@cache
 def kept(peer: str, variant: Variant) -> dict[str, Kept]:
     """Return what a peer's reader made of our networks."""
     with np.load(FOLDER / f"ours_{peer}.npz") as file:
