@@ -1,10 +1,15 @@
 """Threads that start at once, and Python in a process of its own."""
 
+import atexit
 import contextlib
+import functools
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -50,4 +55,66 @@ def python(*command: object, timeout: float = 150, **variables: str) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, f"{out}{err}"
+    return out
+
+
+_SERVER = """
+import json, os, sys
+import spikingtorch
+for line in sys.stdin:
+    code, arguments, variables, *files = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, file in enumerate(files, start=1):
+    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+os.environ.clear()
+os.environ.update(variables)
+sys.argv[1:] = arguments
+exec(code, {"__name__": "__main__"})
+"""
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """Return a process that has imported the library, which takes seconds, and runs codes in children of its own."""
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVER], text=True, env=environment, cwd=ROOT, start_new_session=True, **pipes
+    )
+    atexit.register(_end, process)
+    return process
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def child(code: str, *arguments: object, **variables: str) -> str:
+    """Run code in a new process in which the library is imported, and return what it prints.
+
+    It begins with the variables of the environment here, and with the arguments in ``sys.argv``. Its end is that of any
+    Python. All of its group ends if it hangs.
+    """
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("out", "err")]
+        request = code, [*map(str, arguments)], os.environ | variables, *map(str, files)
+        server.stdin.write(f"{json.dumps(request)}\n")
+        server.stdin.flush()
+        ended = select.select([server.stdout], [], [], 150)[0]
+        if not ended:
+            _server.cache_clear()
+            _end(server)
+        returned = server.stdout.readline() if ended else "it hangs"
+        out, err = (file.read_text() if file.exists() else "" for file in files)
+        assert returned == "0\n", f"{returned}{out}{err}"
     return out

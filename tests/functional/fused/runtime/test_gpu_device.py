@@ -21,7 +21,6 @@ from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.gpu import GPU
 from tests.functional.fused.runtime.recorder import executable, forget_kernels, lif, recorded
 from tests.fused import draw
-from tests.processes import python
 
 CUDA = torch.device("cuda", 0)
 
@@ -115,17 +114,6 @@ def test_a_forward_pass_is_compiled_as_training_takes_it(device: Device) -> None
 
 
 # --- without Triton, without a device ---------------------------------------------------------------------------------
-
-
-def test_importing_the_library_imports_no_triton_and_wakes_no_device() -> None:
-    code = (
-        "import sys, torch, spikingtorch.functional as F\n"
-        "x = torch.rand(4, 3)\n"
-        "F.scan(F.if_step, F.IFState(x[0]), x, backend='fused')\n"
-        "assert not torch.cuda.is_initialized()\n"
-        "assert 'triton' not in sys.modules or torch.cuda.is_available()\n"
-    )
-    python("-W", "error", "-c", code)
 
 
 def test_the_targets_and_their_operators() -> None:
