@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,17 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
     return [found[index] for index in range(len(works))]
 
 
-def python(*command: object, timeout: float = 150, **variables: str) -> str:
+def python(*command: object, timeout: float = 150, **variables: str | None) -> str:
     """Run Python in a process group of its own, with variables of the environment, and return what it prints.
 
-    All of the group ends, even if it hangs.
+    A variable that is None is not there. All of the group ends, even if it hangs.
     """
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | variables,
+        env=_environment({"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | variables),
         cwd=ROOT,
         start_new_session=True,
     )
@@ -58,6 +58,13 @@ def python(*command: object, timeout: float = 150, **variables: str) -> str:
     return out
 
 
+def _environment(variables: Mapping[str, str | None]) -> dict[str, str]:
+    found: dict[str, str | None] = {**os.environ, **variables}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+# what tells glibc something when a process begins
+OF_GLIBC: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))}
 _SERVER = """
 import json, os, sys
 import spikingtorch
@@ -82,7 +89,7 @@ exec(code, {"__name__": "__main__"})
 def _server() -> subprocess.Popen[str]:
     """Return a process that has imported the library, which takes seconds, and runs codes in children of its own."""
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    environment = _environment({"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | OF_GLIBC)
     process = subprocess.Popen(
         [sys.executable, "-c", _SERVER], text=True, env=environment, cwd=ROOT, start_new_session=True, **pipes
     )
@@ -96,7 +103,7 @@ def _end(server: subprocess.Popen[str]) -> None:
     server.wait()
 
 
-def child(code: str, *arguments: object, **variables: str) -> str:
+def child(code: str, *arguments: object, **variables: str | None) -> str:
     """Run code in a new process in which the library is imported, and return what it prints.
 
     It begins with the variables of the environment here, and with the arguments in ``sys.argv``. Its end is that of any
@@ -107,7 +114,7 @@ def child(code: str, *arguments: object, **variables: str) -> str:
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("out", "err")]
-        request = code, [*map(str, arguments)], os.environ | variables, *map(str, files)
+        request = code, [*map(str, arguments)], _environment(variables), *map(str, files)
         server.stdin.write(f"{json.dumps(request)}\n")
         server.stdin.flush()
         ended = select.select([server.stdout], [], [], 150)[0]

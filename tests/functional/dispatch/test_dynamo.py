@@ -3,14 +3,13 @@
 The backend aot_eager traces forward and backward like the default one, and needs no C++ compiler.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import spikingtorch as st
@@ -94,30 +93,8 @@ def test_a_transform_in_a_transform() -> None:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
-class Layers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        spiking = (st.IF(v0=0.7), st.LIF(learnable=True, v0=0.7), st.LI(), st.CoarseLIF(tau=4.0, v0=0.7))
-        self.single = nn.ModuleList([*spiking, st.SpikingDecay(tau=2.0, v0=0.7), st.McPitts(thr=0.5)])
-        self.of_two = st.BioLIF(nudt=0.9, v0=0.2)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return torch.stack([*(layer(x, init) for layer in self.single), self.of_two(x, x, init)])
-
-
 def over_time(layer: Callable[..., Tensor]) -> Function:
     return lambda *x: torch.stack([layer(each, t == 0) for t, each in enumerate(x)])
-
-
-@pytest.mark.long
-def test_layers() -> None:
-    plain = Layers()
-    fast = copy.deepcopy(plain)
-    x = torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(0)) + 0.2
-    assert (over_time(plain)(*x).mean((0, 2, 3)) > 0).all()
-    assert_close(both(over_time(compiled(fast)), *x), both(over_time(plain), *x))
-    for ours, theirs in zip(plain.single, fast.single, strict=True):
-        assert_close(theirs.s, ours.s)
 
 
 def test_every_surrogate_and_every_reset() -> None:

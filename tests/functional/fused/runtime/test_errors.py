@@ -99,7 +99,7 @@ assert "triton" not in sys.modules or torch.cuda.is_available()
 def test_without_a_compiler_the_loop_runs_and_all_say_why(
     compiler: str, reasons: tuple[str, ...], tmp_path: Path
 ) -> None:
-    variables = {"CC": "", "SPIKINGTORCH_CACHE_DIR": str(tmp_path)}
+    variables: dict[str, str | None] = {"CC": None, "SPIKINGTORCH_CACHE_DIR": str(tmp_path)}
     if compiler:
         script = tmp_path / "cc"
         script.write_text(f"#!/bin/sh\n{compiler}\n")

@@ -127,7 +127,6 @@ def scanned(backend: Any) -> Callable[[Tensor], Any]:
     return function
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 def test_the_same_inside_transforms(way: str) -> None:
     assert flags(WAYS[way](scanned("fused"))) == flags(WAYS["vmap" if way == "vmap" else "eager"](scanned("loop")))

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional import fused
 from spikingtorch.functional.fused.trace import programs
+from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
 from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, Place, Plain, advance, rebound
 from tests.fused_steps import T, draw, loop, rest, value
 from tests.noted import calls_of
@@ -145,6 +146,11 @@ def test_every_cache_of_the_package_is_bounded() -> None:
                 found[name] = item.cache_info().maxsize if code.co_argcount else 1
     assert {"forward_kernel", "backward_kernel"} <= found.keys()
     assert all(found.values()), found
+
+
+def test_the_trace_of_many_axes_is_small() -> None:
+    one = Spec.of(torch.float32, [2] * 12)
+    assert all(math.prod(Examples((one, one, {}), False, sizes).shape) < 100_000 for sizes in SIZES)
 
 
 def test_a_step_is_not_kept_alive_nor_mistaken_for_one_that_died() -> None:
