@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind, signature
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, assert_same_bits, draw
@@ -163,11 +162,3 @@ def test_a_step_that_has_run_is_not_walked_through_again(
     for _ in range(2):
         given.run("auto")
     assert (len(walked), len(ran)) == (0, runs) or runs == 0 == len(ran)
-
-
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bind, "_bound", LRUCache(3))
-    for length in range(1, 9):
-        given = scan(xs=draw(length, N, M))
-        assert_close(given.run("auto"), given.run("loop"))
-    assert len(bind._bound._entries) == 3

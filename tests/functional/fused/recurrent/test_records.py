@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import memory
 from spikingtorch.verification.cases import RECURRENT
 from tests.functional.fused.recurrent import cases
 from tests.functional.fused.recurrent.cases import FEW, NAMES, Case, check, draw, on, outcome, unrecorded, with_records
@@ -129,10 +128,10 @@ def test_memory_between_guards(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
     """Nothing is written beside an array, and nothing is read from there."""
     for steps, dtype in itertools.product((1, 40), (torch.float64, torch.float32)):
         # whole numbers of eight bytes, beside spikes of four
-        recorded, guards = of_named(case, steps, dtype), Guards()
+        recorded = of_named(case, steps, dtype)
         want = with_slopes(recorded)
         with monkeypatch.context() as patch:
-            patch.setattr(memory, "allocated", guards.allocated)
+            guards = Guards().place_results(patch)
             assert_same_bits(with_slopes(recorded), want)
         guards.check()
         assert guards.results > 0

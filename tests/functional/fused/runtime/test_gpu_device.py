@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import dynamo, explain
+from spikingtorch.functional.dispatch import dynamo
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.fused.build import triton_kernel
 from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
@@ -131,13 +131,12 @@ def test_plain_tensors_of_the_cpu_are_none_of_a_gpu() -> None:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Tensor]]:
+def fake(warn_anew: None) -> Iterator[Callable[..., Tensor]]:
     """Make tensors on a GPU that is not there; torch knows all of them but their numbers."""
-    explain._warn_once.cache_clear()
-    gpu._failure.cache_clear()
+    forget_kernels()
     with FakeTensorMode():
         yield lambda *shape: torch.empty(shape, device=CUDA)
-    gpu._failure.cache_clear()
+    forget_kernels()
 
 
 def test_without_triton_the_loop_runs_and_one_warning_says_what_to_install(

@@ -30,9 +30,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     # no scan has run before; programs, which take a moment to trace, are shared by the tests
     monkeypatch.setattr(bind, "_bound", LRUCache(64))
     monkeypatch.setattr(executable, "_executables", LRUCache(64))
-    found = Guards()
-    monkeypatch.setattr(memory, "allocated", found.allocated)
-    return found
+    return Guards().place_results(monkeypatch)
 
 
 @pytest.mark.sampled

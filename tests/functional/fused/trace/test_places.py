@@ -1,9 +1,7 @@
 """A number that changes after a call changes the result as it does on the loop, wherever the number lives."""
 
 import gc
-import importlib
 import math
-import pkgutil
 import warnings
 import weakref
 from collections.abc import Callable
@@ -16,7 +14,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional import fused
 from spikingtorch.functional.fused.trace import programs
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
 from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, Place, Plain, advance, rebound
@@ -135,17 +132,6 @@ def test_a_branch_on_the_number_of_axes() -> None:
     for shape in ((4,), (2, 4), (4,)):
         xs, state = draw(T, *shape), rest(*shape)
         assert torch.equal(F.scan(step, state, xs, backend="fused")[1], loop(step, state, xs)[1])
-
-
-def test_every_cache_of_the_package_is_bounded() -> None:
-    found = {}
-    for module in pkgutil.walk_packages(fused.__path__, f"{fused.__name__}."):
-        for name, item in vars(importlib.import_module(module.name)).items():
-            if hasattr(item, "cache_info") and item.__module__.startswith("spikingtorch"):
-                code = item.__wrapped__.__code__
-                found[name] = item.cache_info().maxsize if code.co_argcount else 1
-    assert {"forward_kernel", "backward_kernel"} <= found.keys()
-    assert all(found.values()), found
 
 
 def test_the_trace_of_many_axes_is_small() -> None:
