@@ -16,8 +16,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, RESETS, TWINS
-from tests.fused_steps import counting, draw, loop, stack
-from tests.ways import MAPS, WAYS, Function, Way, both, compiled, grad, neuron, number, scanned, slopes, vmap
+from tests.fused_steps import counting, draw, loop
+from tests.ways import MAPS, WAYS, Function, both, compiled, neuron, scanned
 
 
 @pytest.mark.sampled
@@ -54,10 +54,6 @@ def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
         assert_close(compiled(run)(xs), run(xs.detach()))
 
 
-ENSEMBLE = Way(
-    lambda function, x, p: vmap(vmap(grad(number(function), (0, 1)), (0, None)), (None, 0))(x, p),
-    lambda function, x, p: stack([stack([slopes(function, each, member) for each in x]) for member in p]),
-)
 # one input, two inputs, two states: each of them meets transforms of every kind
 KINDS = ("lif", "biolif", "coarse_lif")
 TRANSFORMS = [
@@ -78,16 +74,6 @@ def test_a_transform(name: str, roles: str, kind: str) -> None:
     function = case(scanned)
     got = compiled(lambda *given: way.by(function, *first, *given))(*given)
     assert_close(got, way.want(case(loop), *first, *given))
-
-
-@pytest.mark.long
-def test_a_transform_in_a_transform() -> None:
-    def case(run: Callable[..., Any]) -> Function:
-        return lambda x, decay: run(F.lif_step, F.LIFState(torch.zeros(3).double()), x, {"decay": decay})
-
-    given = draw(3, 2, 3), draw(2, 3, seed=1)
-    function = case(scanned)
-    assert_close(compiled(lambda *given: ENSEMBLE.by(function, *given))(*given), ENSEMBLE.want(case(loop), *given))
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -129,17 +115,3 @@ def test_a_change_of_a_layer_takes_effect() -> None:
         assert_close(both(run, *x), want, name)
         seen.add(str(want))
     assert len(seen) == len(CHANGES)
-
-
-@pytest.mark.long
-def test_options_of_scan_take_effect() -> None:
-    x = 2 * draw(4, 5)
-
-    def run(x: Tensor, surrogate: F.Surrogate, reset: F.Reset) -> Any:
-        params = {"surrogate": surrogate, "reset": reset}
-        return F.scan(F.if_step, F.IFState(torch.zeros(5).double()), x, params=params)
-
-    fast = compiled(run)
-    for options in ((F.Sigmoid(), F.to_zero), (F.Sigmoid(2.0), F.to_zero), (F.FastSigmoid(2.0), F.none)):
-        got, want = (both(lambda x, f=f, options=options: f(x, *options), x) for f in (fast, run))
-        assert_close(got, want, repr(options))

@@ -182,26 +182,6 @@ def test_saves_its_inputs_and_one_state_in_sixteen(steps: int, calls: int) -> No
     assert inputs <= {tensor.data_ptr() for tensor in kept}  # themselves, no copies of them
 
 
-def test_autocast() -> None:
-    def logarithmic(state: F.IFState, x: Tensor) -> Any:
-        u = 0.9 * state.v + torch.log1p(x.abs()) * 1.95
-        return F.IFState(u), u
-
-    clear_caches()
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(N, N)
-    found = []
-    for backend in ("fused", "loop"):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            current = linear(X.float())
-            assert current.dtype == torch.bfloat16
-            out = scanned(logarithmic, F.IFState(torch.zeros(N)), current, backend=backend)[1]
-        assert out.dtype == torch.bfloat16
-        found.append((out, *torch.autograd.grad((out.float() * X).sum(), list(linear.parameters()))))
-    assert torch.equal(found[0][0], found[1][0])
-    torch.testing.assert_close(*[each[1:] for each in found], rtol=2e-2, atol=2e-2)  # the gradient passes a bfloat16
-
-
 @pytest.mark.parametrize("which", ["x", "decay", "v"])
 def test_a_write_on_an_input_is_noticed(which: str) -> None:
     leaf = {"v": V, "x": X, "decay": DECAY}[which].clone()
