@@ -3,6 +3,7 @@
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ start = resident()
 
 def run(code: str, **variables: str) -> list[str]:
     """Run code in a process that begins with these variables, and return the words that it prints."""
-    return python("-c", HEAD + code, **(UNSET | variables)).split()
+    environment: Any = UNSET | variables
+    return python("-c", HEAD + code, **environment).split()
 
 
 BEHAVIOUR: dict[str, tuple[str, str]] = {

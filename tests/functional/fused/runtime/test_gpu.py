@@ -84,9 +84,3 @@ def test_the_same_form_on_another_device_is_another_one() -> None:
     with FakeTensorMode():
         places = ("cpu", "cuda:0", "cuda:1")
         assert len({str(layouts_of([torch.empty(3, device=place)])) for place in places}) == 3
-
-
-def test_a_profile_has_the_kernels(target: Recorder) -> None:
-    with torch.profiler.profile() as profile:
-        lif(draw(4, 5, dtype=torch.float32))
-    assert "spikingtorch::scan_forward" in {event.key for event in profile.key_averages()}

@@ -89,7 +89,7 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
     def ran() -> float:
         lengths = sum(map(len, (log, table, queue, module.log, logging.log)))
         counts = count + COUNT - start + module.count + owner.count + int(repr(numbers)[6:-1])
-        return lengths + counts + float(tensor[-1] + array[0])
+        return float(lengths + counts + tensor[-1] + array[0])
 
     def closure(state: F.IFState, x: Tensor) -> Any:
         log.append(x)
