@@ -62,10 +62,11 @@ def test_what_does_not_fit(name: str) -> None:
     changes, kind, words = REFUSED[name]
     given: dict[str, Any] = {"v": V, "synapse": F.dense, **weight(WEIGHT), **changes}
     v, step = given.pop("v"), cast(Any, F.Recurrent(F.lif_step, given.pop("synapse")))
+    given = state(v, v) | {"xs": torch.rand(4, *v.shape)} | given
     params = {"decay": 0.9, **given.pop("weights")}
     for backend in BACKENDS:
         with pytest.raises(kind) as caught:
-            F.scan(step, **(state(v, v) | {"xs": torch.rand(4, *v.shape)} | given), params=params, backend=backend)
+            F.scan(step, **given, params=params, backend=backend)
         message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
         for word in words:
             assert re.search(word, message), f"{backend}: {word!r} is not in {message!r}"
