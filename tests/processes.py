@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+PATHS = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+# what a Python begins with
+BEGINS: dict[str, str | None] = {"PYTHONPATH": os.pathsep.join(PATHS), "OMP_NUM_THREADS": "2"}
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:
@@ -45,7 +48,7 @@ def python(*command: object, timeout: float = 150, **variables: str | None) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment({"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | variables),
+        env=_environment(BEGINS | variables),
         cwd=ROOT,
         start_new_session=True,
     )
@@ -89,7 +92,7 @@ exec(code, {"__name__": "__main__"})
 def _server() -> subprocess.Popen[str]:
     """Return a process that has imported the library, which takes seconds, and runs codes in children of its own."""
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = _environment({"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | OF_GLIBC)
+    environment = _environment(BEGINS | OF_GLIBC)
     process = subprocess.Popen(
         [sys.executable, "-c", _SERVER], text=True, env=environment, cwd=ROOT, start_new_session=True, **pipes
     )

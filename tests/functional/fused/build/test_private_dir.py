@@ -181,7 +181,7 @@ from spikingtorch.functional.fused.build import cache
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     print(cache.library(sys.argv[1]).answer())
-print(*(warning.message for warning in caught))
+print(*(warning.message for warning in caught), flush=True)  # before the fork, whose child would write it as well
 child = os.fork()
 if child == 0:
     sys.exit()

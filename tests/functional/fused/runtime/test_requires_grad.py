@@ -112,9 +112,9 @@ class Exported(nn.Module):
 
 
 WAYS: dict[str, Callable[[Callable[[Tensor], Any]], Any]] = {
+    "export": lambda function: torch.export.export(Exported(function), (X,)).module()(X.clone().requires_grad_()),
     "eager": lambda function: function(X.clone().requires_grad_()),
     "compile": lambda function: torch.compile(function, backend="eager", fullgraph=True)(X.clone().requires_grad_()),
-    "export": lambda function: torch.export.export(Exported(function), (X,)).module()(X.clone().requires_grad_()),
     "vmap": lambda function: torch.func.vmap(function)(X.expand(3, T, N).clone().requires_grad_()),
 }
 
@@ -127,6 +127,7 @@ def scanned(backend: Any) -> Callable[[Tensor], Any]:
     return function
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 def test_the_same_inside_transforms(way: str) -> None:
     assert flags(WAYS[way](scanned("fused"))) == flags(WAYS["vmap" if way == "vmap" else "eager"](scanned("loop")))
