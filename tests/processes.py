@@ -101,9 +101,8 @@ def _server() -> subprocess.Popen[str]:
 
 
 def _end(server: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, BrokenPipeError), server:  # whose pipes are closed at the end
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
 
 
 def child(code: str, *arguments: object, **variables: str | None) -> str:
