@@ -140,7 +140,7 @@ def test_the_trace_of_many_axes_is_small() -> None:
 
 
 def test_a_step_is_not_kept_alive_nor_mistaken_for_one_that_died() -> None:
-    places, contents = set(), list[Any]()
+    places, contents = set[int](), list[Any]()
     while len(contents) < 8 or (len(places) == len(contents) and len(contents) < 500):
         number = 0.5 + len(contents) / 1000
         content = Plain(number)
