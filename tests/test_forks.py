@@ -1,15 +1,16 @@
 """A process that is forked while another thread is inside a call: its child computes what it would have computed."""
 
-from tests.processes import python
+from tests.processes import child
 
 # a thread is held in a layer of the network while another one forks; what the child does has a time limit. Each case
-# runs in a child of a process that has imported torch once
+# runs in a process of its own
 HELD = """
-import os, signal, sys, threading, torch
+import os, signal, sys, threading, warnings, torch
 from torch import nn
 import spikingtorch as st
 from spikingtorch.fold import copied
 
+warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 torch.manual_seed(0)
 inside, go, held = threading.Event(), threading.Event(), False
@@ -57,8 +58,8 @@ work = {
 thread = threading.Thread(target=lambda: torch.no_grad()(work)())
 thread.start()
 assert inside.wait(60)
-child = os.fork()
-if child == 0:
+forked = os.fork()
+if forked == 0:
     signal.alarm(60)
     with torch.no_grad():
         assert torch.equal(model(x, init=False), more), "goes on from the last call that came to its end"
@@ -71,7 +72,7 @@ if child == 0:
         state, out = st.functional.scan(st.functional.if_step, st.functional.IFState(torch.zeros(4, 8)), x, dim=1)
         assert out.shape == x.shape
     os._exit(7)
-_, status = os.waitpid(child, 0)
+_, status = os.waitpid(forked, 0)
 go.set()
 thread.join()
 os._exit(os.waitstatus_to_exitcode(status))
@@ -79,6 +80,6 @@ os._exit(os.waitstatus_to_exitcode(status))
 
 
 def test_a_child_is_right_whose_parent_was_inside_a_call() -> None:
-    said = python("-W", "ignore", "-c", HELD).splitlines()
+    said = child(HELD).splitlines()
     assert len(said) == 8
     assert all(line.endswith(" 7") for line in said), said

@@ -1,11 +1,9 @@
 """What becomes of freed memory, which is a matter of the whole process, and what clear_caches forgets."""
 
-import json
-import os
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +12,11 @@ from spikingtorch import LIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.functional.core import allocator, freed_memory, lru
 from spikingtorch.performance import clear_caches, keep_freed_memory, release
+from tests.processes import OF_GLIBC, child, python
 
 glibc = pytest.mark.skipif(allocator.unusable() is not None, reason="only glibc keeps memory when it is told to")
 
+UNSET = OF_GLIBC | {freed_memory.VARIABLE: None}
 # a call of a network, of which six tensors of 48 MB are alive at once, and one of a network without large tensors
 HEAD = """
 import ctypes, os, threading
@@ -47,43 +47,10 @@ start = resident()
 """
 
 
-# each code that comes runs in a child of a process that has imported torch once
-CHILDREN = """
-import json, sys, traceback
-found = {}
-for name, code in json.load(sys.stdin).items():
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.dup2(write, 1)
-        try:
-            exec(code, globals() | {"start": resident()})
-        except BaseException:
-            print(traceback.format_exc())
-        sys.stdout.flush()
-        os._exit(0)
-    os.close(write)
-    with open(read) as printed:
-        found[name] = printed.read().split()
-    os.wait()
-print(json.dumps(found))
-"""
-
-
-def python(code: str, given: str = "", **variables: str) -> str:
-    """Run code in a process of its own, and return what it prints."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    environment.pop(freed_memory.VARIABLE, None)
-    command = [sys.executable, "-c", HEAD + code]
-    done = subprocess.run(
-        command, input=given, capture_output=True, text=True, check=False, env=environment | variables
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def run(code: str, **variables: str) -> list[str]:
-    """Run code in a process of its own, and return the words that it prints."""
-    return python(code, **variables).split()
+    """Run code in a process that begins with these variables, and return the words that it prints."""
+    environment: Any = UNSET | variables
+    return python("-c", HEAD + code, **environment).split()
 
 
 BEHAVIOUR: dict[str, tuple[str, str]] = {
@@ -254,15 +221,13 @@ BEHAVIOUR |= {
     for setting in ("-1, 2**20", "-3, 2**20", "-3, 2**31 - 1", "-4, 0", "-2, 2**20")
 }
 
-FIRST = ["used again until ten calls do not need it", "release gives memory back at once"]
-
 
 @pytest.mark.long
 @glibc
-@pytest.mark.parametrize("names", [FIRST, pytest.param([*BEHAVIOUR], marks=pytest.mark.long)], ids=["first", "all"])
-def test_what_becomes_of_freed_memory(names: list[str]) -> None:
-    found = json.loads(python(CHILDREN, json.dumps({name: BEHAVIOUR[name][0] for name in names})))
-    assert found == {name: BEHAVIOUR[name][1].split() for name in names}
+@pytest.mark.parametrize("name", BEHAVIOUR)
+def test_what_becomes_of_freed_memory(name: str) -> None:
+    code, said = BEHAVIOUR[name]
+    assert child(HEAD + code, **UNSET).split() == said.split()
 
 
 @pytest.mark.long
@@ -350,10 +315,9 @@ def test_cleared_caches_are_filled_again() -> None:
     x, net = torch.rand(5, 3), SpikingNet(torch.nn.Sequential(LIF()))
     want, whole = F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], net(x[None])
     net(x[None])
-    found = next(layer._prepared_scan for layer in net.modules() if isinstance(layer, LIF)).scan.known.bounds
-    assert found._entries
+    assert any(cache._entries for cache in lru._all)
     clear_caches()
-    assert not any(cache._entries for cache in (*lru._all, found))
+    assert not any(cache._entries for cache in lru._all)
     assert torch.equal(net(x[None]), whole)
     for _ in range(2):
         assert torch.equal(F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], want)

@@ -1,8 +1,11 @@
 """The cache that everything compiled is found in again."""
 
+import importlib
+import pkgutil
 import threading
 from collections.abc import Callable
 
+from spikingtorch import functional
 from spikingtorch.functional.core.lru import LRUCache
 
 
@@ -55,3 +58,14 @@ def test_entries_are_dropped_while_the_cache_is_at_work() -> None:
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert cache.get("gone") is None
+
+
+def test_every_cache_of_the_package_is_bounded() -> None:
+    found = {}
+    for module in pkgutil.walk_packages(functional.__path__, f"{functional.__name__}."):
+        for name, item in vars(importlib.import_module(module.name)).items():
+            if hasattr(item, "cache_info") and item.__module__.startswith("spikingtorch"):
+                code = item.__wrapped__.__code__
+                found[name] = item.cache_info().maxsize if code.co_argcount else 1
+    assert {"forward_kernel", "backward_kernel"} <= found.keys()
+    assert all(found.values()), found

@@ -1,11 +1,11 @@
 """Private names of torch stand in one file, which says which is missing."""
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +23,25 @@ _OF_PYTHON |= {"_GeneratorContextManager", "_handle"}
 _OPERATIONS = {"_unsafe_view"}
 
 
-def files() -> Iterator[tuple[Path, ast.Module]]:
-    """Yield the files of the library but the one with the private names."""
-    for path in sorted((ROOT / "spikingtorch").rglob("*.py")):
-        if path != FILE:
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
-
-
-def dotted(node: ast.AST) -> str:
-    return ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+@functools.cache
+def nodes() -> list[tuple[Path, ast.AST]]:
+    """Return what the files of the library consist of, but the one with the private names."""
+    files = [path for path in sorted((ROOT / "spikingtorch").rglob("*.py")) if path != FILE]
+    return [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
 
 
 def test_no_other_file_reaches_into_torch() -> None:
     found = []
-    for path, tree in files():
-        for node in ast.walk(tree):
-            names = [dotted(node)] if isinstance(node, ast.Attribute) else []
-            if isinstance(node, ast.Import):
-                names = [each.name for each in node.names]
-            if isinstance(node, ast.ImportFrom) and node.module is not None:
-                names = [f"{node.module}.{each.name}" for each in node.names]
-            private = [name for name in names if re.fullmatch(r"(torch|nn)[\w.]*\._[a-z]\w*[\w.]*", name, re.I)]
-            found += [f"{path.name}: {name}" for name in private if not name.startswith("torch.ops.")]
+    for path, node in nodes():
+        names = []
+        if isinstance(node, ast.Attribute) and node.attr[:1] == "_":
+            names = [ast.unparse(node)]
+        elif isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{each.name}" for each in node.names]
+        private = [name for name in names if re.fullmatch(r"(torch|nn)[\w.]*\._[a-z]\w*[\w.]*", name, re.I)]
+        found += [f"{path.name}: {name}" for name in private if not name.startswith("torch.ops.")]
     assert not found
 
 
@@ -52,16 +49,15 @@ def test_all_private_attributes_are_listed() -> None:
     """Whatever private attribute the library reads it has defined itself, or the list says that torch has it."""
     read: dict[str, str] = {}
     own: set[str] = set()
-    for path, tree in files():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                own.add(node.name)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                own.add(node.id)
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                own.add(node.attr)
-            elif isinstance(node, ast.Attribute) and node.attr[:1] == "_" and node.attr[:2] != "__":
-                read[node.attr] = f"{path.name}:{node.lineno}"
+    for path, node in nodes():
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            own.add(node.attr)
+        elif isinstance(node, ast.Attribute) and node.attr[:1] == "_" and node.attr[:2] != "__":
+            read[node.attr] = f"{path.name}:{node.lineno}"
     listed = {name for names in torch_private.ATTRIBUTES.values() for name in names}
     assert {name: where for name, where in read.items() if name not in own | listed | _OF_PYTHON | _OPERATIONS} == {}
 

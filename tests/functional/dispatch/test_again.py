@@ -1,4 +1,7 @@
-"""A scan that has run before skips checks and choices: nothing that would change them may be missed."""
+"""A scan that has run before skips checks and choices: nothing that would change them may be missed.
+
+The fuzzer of scan draws other numbers, shapes, dtypes, layouts and trees from call to call; here is what it does not.
+"""
 
 import functools
 import math
@@ -10,22 +13,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.core.modes import in_eager
-from spikingtorch.functional.dispatch import bind
-from spikingtorch.functional.fused.runtime import executable
+from spikingtorch.functional.dispatch import bind, signature
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, assert_same_bits, draw
-from tests.fused_steps import Pair, counting, leaky
-from tests.noted import saved_by
+from tests.fused_steps import leaky
+from tests.noted import calls_of, saved_by
 
 pytestmark = pytest.mark.usefixtures("afresh")
 T, N, M = 9, 4, 33
-
-
-def known() -> int:
-    """Return how many scans are remembered."""
-    return sum(isinstance(entry, bind.Bound) for entry in bind._bound._entries.values())
 
 
 def scan(**changes: Any) -> Scan:
@@ -42,83 +37,48 @@ def valued(state: F.IFState, x: Tensor, tau: float = 7.0) -> Any:
     return leaky(state, x, decay=math.exp(-1.0 / tau))
 
 
-def nested(state: Any, x: Any, decay: Any) -> Any:
-    u = decay * state.v["v"] + x[0]
-    counts, *rest = state.i
-    return Pair({"v": u}, [counts + x[1], *rest]), (u, {"w": x[1] > 0.5})  # type: ignore[arg-type]
-
-
-NESTED: Any = Pair({"v": draw(N, M)}, [draw(N, M, seed=3), torch.arange(N * M).reshape(N, M)])  # type: ignore[arg-type]
 CHANGES: dict[str, dict[str, Any]] = {
-    "values of the input": {"xs": draw(T, N, M, seed=5)},
-    "values of the state": {"state": F.IFState(draw(N, M, seed=5))},
+    "values": {"xs": draw(T, N, M, seed=5), "state": F.IFState(draw(N, M, seed=5))},
     "a float": {"params": {"decay": 0.75}},
     "one more float": {"params": {"decay": 0.5, "threshold": 0.25}},
     "a float that is looked at": {"step": valued, "params": {"tau": 3.0}},
     "a default": {"step": valued, "params": {}},
     "a tensor for a float": {"params": {"decay": draw(M)}},
-    "a number for all, as a tensor": {"params": {"decay": torch.tensor(0.75, dtype=torch.float64)}},
     "an integer parameter": {"params": {"decay": 1}},
     "an array's number": {"params": {"decay": draw(3).numpy()[0]}},
     "partial": {"step": functools.partial(leaky, decay=0.75), "params": {}},
-    "a shape": {"xs": draw(T, N, 7), "state": F.IFState(draw(N, 7))},
     "a length": {"xs": draw(T + 1, N, M)},
-    "time second": {"xs": draw(N, T, M), "dim": 1},
     "time second, of the same shape": {"xs": draw(T, T, M), "state": F.IFState(draw(T, M)), "dim": 1},
-    "time last": {"xs": draw(N, M, T), "dim": -1},
     "few neurons in a row": {"xs": draw(M, T, 3), "state": F.IFState(draw(M, 3)), "dim": 1},
-    "strides of the input": {"xs": draw(M, N, T).permute(2, 1, 0)},
-    "strides of the state": {"state": F.IFState(draw(M, N).T)},
     "strides of all": {
         "xs": draw(T, M, N).movedim(1, 2),
         "state": F.IFState(draw(M, N).T),
         "params": {"decay": draw(N, 1)},
     },
-    "an offset": {"xs": draw(T + 1, N, M)[1:]},
-    "every other step": {"xs": draw(2 * T, N, M)[::2]},
     "a state at rest for all": {"state": F.IFState(torch.zeros(()).double().expand(N, M))},
-    "an input for all": {"xs": draw(T, 1, M)},
     "an input of fewer axes": {"xs": draw(T, M)},
     "no neurons": {"xs": draw(T, 0, M), "state": F.IFState(draw(0, M))},
-    "a dtype": {"xs": draw(T, N, M).float(), "state": F.IFState(draw(N, M).float())},
-    "half": {"xs": draw(T, N, M).half(), "state": F.IFState(draw(N, M).float())},
     "all half": {
         "xs": draw(T, N, M).half(),
         "state": F.IFState(draw(N, M).half()),
         "params": {"decay": draw(M).half()},
     },
-    "nested trees": {"step": nested, "state": NESTED, "xs": (draw(T, N, M), draw(T, N, M, seed=2))},
-    "a negated view": {"xs": torch._neg_view(draw(T, N, M))},  # pyright: ignore[reportPrivateImportUsage]
     "a conjugated part": {"xs": torch.complex(draw(T, N, M), draw(T, N, M, seed=2)).conj().imag},
 }
-NOT_KNOWN = {"an array's number", "a negated view", "a conjugated part"}
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_second_call_is_the_first(name: str) -> None:
-    given = scan(**CHANGES[name])
-    want = everything(given, "loop")
-    found = [everything(given)]
-    assert bool(known()) == (name not in NOT_KNOWN)
-    with counting() as counts:
-        found += [everything(given) for _ in range(2)]
-    assert (counts.forward, counts.traces) == (0 if name == "no neurons" else 4, 0)
-    for got in found:
-        assert_same_bits(got, found[0])
-        if "half" not in name:
-            assert_close(got, want)
-        for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(want), strict=True):
-            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3)  # the last digit of what is rounded may differ
-
-
-@pytest.mark.parametrize("name", [name for name in CHANGES if "half" not in name])
-def test_a_change_is_seen(name: str) -> None:
+def test_a_change_is_seen_and_the_second_call_is_the_first(name: str) -> None:
     other = scan(**CHANGES[name])
-    want = everything(other, "loop")
-    for _ in range(2):
+    want, found = everything(other, "loop"), []
+    for _ in range(3):
         everything(scan())
-        assert_close(everything(other), want)
+        found.append(everything(other))
+        assert_same_bits(found[-1], found[0])
+    for a, b in zip(pytree.tree_leaves(found[0]), pytree.tree_leaves(want), strict=True):
+        exact = a.dtype == torch.float64
+        # the last digit of what is rounded may differ
+        assert_close(a, b) if exact else torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3)
 
 
 def with_a_sign(state: F.IFState, x: Tensor, number: float) -> Any:
@@ -134,7 +94,6 @@ def test_the_values_of_a_float_that_is_looked_at(step: Any, name: str, numbers: 
     for number in numbers:
         given = scan(step=step, params={name: number})
         assert_close(given.run("auto"), given.run("loop"))
-    assert known() == len(set(map(str, numbers)))
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -172,15 +131,6 @@ def test_the_default_dtype_is_part_of_a_request() -> None:
         torch.set_default_dtype(torch.float32)
 
 
-def test_what_was_saved_may_not_be_overwritten() -> None:
-    for _ in range(2):
-        x = draw(T, N, M).requires_grad_() * 1.0
-        out = scan(xs=x).run("auto")[1]
-        x.add_(1.0)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            out.sum().backward()
-
-
 @pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # of torch 2.12
 def test_a_profile_shows_the_operators_and_hooks_what_is_saved() -> None:
     want = everything(scan())
@@ -189,13 +139,26 @@ def test_a_profile_shows_the_operators_and_hooks_what_is_saved() -> None:
     names = {event.key for event in profile.key_averages()}
     assert {"spikingtorch::scan_forward", "spikingtorch::scan_backward"} <= names
     assert (T, N, M) in [tensor.shape for tensor in saved]
-    assert in_eager()
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bind, "_bound", LRUCache(3))
-    monkeypatch.setattr(executable, "_executables", LRUCache(3))
-    for length in range(1, 9):
-        given = scan(xs=draw(length, N, M))
-        assert_close(given.run("auto"), given.run("loop"))
-    assert known() == len(executable._executables._entries) == 3
+# --- what is remembered -----------------------------------------------------------------------------------------------
+
+
+def holding(gain: Any) -> Any:
+    return lambda state, x: leaky(state, x, decay=gain[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "params", "runs"),
+    [(leaky, {"decay": 0.5}, 2), (holding([0.5]), {}, 2), (valued, {}, 2), (leaky, {"decay": draw(3).numpy()[0]}, 0)],
+    ids=["a parameter", "a list in a cell", "a default", "an array's number"],
+)
+def test_a_step_that_has_run_is_not_walked_through_again(
+    step: Any, params: dict[str, Any], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = scan(step=step, params=params)
+    given.run("auto")
+    walked, ran = calls_of(monkeypatch, signature, "held"), calls_of(monkeypatch, bind.Bound, "run")
+    for _ in range(2):
+        given.run("auto")
+    assert (len(walked), len(ran)) == (0, runs) or runs == 0 == len(ran)

@@ -3,22 +3,21 @@
 The backend aot_eager traces forward and backward like the default one, and needs no C++ compiler.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, RESETS, TWINS
-from tests.fused_steps import counting, draw, loop, stack
-from tests.ways import MAPS, WAYS, Function, Way, both, compiled, grad, neuron, number, scanned, slopes, vmap
+from tests.fused_steps import counting, draw, loop
+from tests.ways import MAPS, WAYS, Function, both, compiled, neuron, scanned
 
 
 @pytest.mark.sampled
@@ -55,10 +54,6 @@ def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
         assert_close(compiled(run)(xs), run(xs.detach()))
 
 
-ENSEMBLE = Way(
-    lambda function, x, p: vmap(vmap(grad(number(function), (0, 1)), (0, None)), (None, 0))(x, p),
-    lambda function, x, p: stack([stack([slopes(function, each, member) for each in x]) for member in p]),
-)
 # one input, two inputs, two states: each of them meets transforms of every kind
 KINDS = ("lif", "biolif", "coarse_lif")
 TRANSFORMS = [
@@ -81,43 +76,11 @@ def test_a_transform(name: str, roles: str, kind: str) -> None:
     assert_close(got, way.want(case(loop), *first, *given))
 
 
-@pytest.mark.long
-def test_a_transform_in_a_transform() -> None:
-    def case(run: Callable[..., Any]) -> Function:
-        return lambda x, decay: run(F.lif_step, F.LIFState(torch.zeros(3).double()), x, {"decay": decay})
-
-    given = draw(3, 2, 3), draw(2, 3, seed=1)
-    function = case(scanned)
-    assert_close(compiled(lambda *given: ENSEMBLE.by(function, *given))(*given), ENSEMBLE.want(case(loop), *given))
-
-
 # --- layers -----------------------------------------------------------------------------------------------------------
-
-
-class Layers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        spiking = (st.IF(v0=0.7), st.LIF(learnable=True, v0=0.7), st.LI(), st.CoarseLIF(tau=4.0, v0=0.7))
-        self.single = nn.ModuleList([*spiking, st.SpikingDecay(tau=2.0, v0=0.7), st.McPitts(thr=0.5)])
-        self.of_two = st.BioLIF(nudt=0.9, v0=0.2)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return torch.stack([*(layer(x, init) for layer in self.single), self.of_two(x, x, init)])
 
 
 def over_time(layer: Callable[..., Tensor]) -> Function:
     return lambda *x: torch.stack([layer(each, t == 0) for t, each in enumerate(x)])
-
-
-@pytest.mark.long
-def test_layers() -> None:
-    plain = Layers()
-    fast = copy.deepcopy(plain)
-    x = torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(0)) + 0.2
-    assert (over_time(plain)(*x).mean((0, 2, 3)) > 0).all()
-    assert_close(both(over_time(compiled(fast)), *x), both(over_time(plain), *x))
-    for ours, theirs in zip(plain.single, fast.single, strict=True):
-        assert_close(theirs.s, ours.s)
 
 
 def test_every_surrogate_and_every_reset() -> None:
@@ -152,17 +115,3 @@ def test_a_change_of_a_layer_takes_effect() -> None:
         assert_close(both(run, *x), want, name)
         seen.add(str(want))
     assert len(seen) == len(CHANGES)
-
-
-@pytest.mark.long
-def test_options_of_scan_take_effect() -> None:
-    x = 2 * draw(4, 5)
-
-    def run(x: Tensor, surrogate: F.Surrogate, reset: F.Reset) -> Any:
-        params = {"surrogate": surrogate, "reset": reset}
-        return F.scan(F.if_step, F.IFState(torch.zeros(5).double()), x, params=params)
-
-    fast = compiled(run)
-    for options in ((F.Sigmoid(), F.to_zero), (F.Sigmoid(2.0), F.to_zero), (F.FastSigmoid(2.0), F.none)):
-        got, want = (both(lambda x, f=f, options=options: f(x, *options), x) for f in (fast, run))
-        assert_close(got, want, repr(options))

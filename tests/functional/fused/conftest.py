@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from spikingtorch.functional.dispatch import explain
+
 DETERMINISTIC: Any = torch.utils.deterministic
 
 
@@ -19,3 +21,11 @@ def poisoned() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(before[0])
     DETERMINISTIC.fill_uninitialized_memory = before[1]
+
+
+@pytest.fixture
+def warn_anew() -> Iterator[None]:
+    """Let a warning come that the library gives once."""
+    explain._warn_once.cache_clear()
+    yield
+    explain._warn_once.cache_clear()

@@ -11,7 +11,7 @@ import pytest
 
 from spikingtorch.functional.fused.build import cache, compiler
 from tests.functional.fused.build.kernels import KEYS, NAME, REAL, SOURCE, Compiler, answer, only_kernel, pretend
-from tests.processes import at_once, python
+from tests.processes import at_once, child
 
 
 @pytest.mark.usefixtures("system")
@@ -107,7 +107,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 def test_two_processes_at_once(folder: Path, cc: Compiler) -> None:
     cc.install_waiting(f"[ $(wc -l < '{cc.log}') -lt 2 ]")
-    assert python("-c", TWO_PROCESSES, SOURCE) == "[42, 42]\n"
+    assert child(TWO_PROCESSES, SOURCE) == "[42, 42]\n"
     assert cc.runs == 2
     assert all(NAME.fullmatch(path.name) for path in folder.iterdir())
     assert answer() == 42
@@ -142,7 +142,7 @@ print(os.waitstatus_to_exitcode(status), len(cache.entries()))
 def test_fork_while_a_thread_compiles(tmp_path: Path, cc: Compiler) -> None:
     go = tmp_path / "go"
     cc.install_waiting(f"[ ! -e '{go}' ]")
-    assert python("-c", FORK, cc.log, go, REAL) == "2 2\n"
+    assert child(FORK, cc.log, go, REAL) == "2 2\n"
 
 
 @pytest.mark.usefixtures("system")

@@ -1,7 +1,6 @@
 """The fused backend has the loop's bits where it says so, stays within a bound elsewhere, and has its gradients."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -103,24 +102,6 @@ def test_a_float_is_not_rounded_first(decay: Any) -> None:
     check(with_a_float(decay))
 
 
-def test_each_value_is_computed_where_it_changes() -> None:
-    """Of floats alone, of parameters of one number, of parameters a neuron, and of what a step reads."""
-
-    def step(state: Tensor, x: Tensor, *, a: Any, b: Tensor, c: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        rates = (torch.zeros_like(x) + 2 * a, torch.zeros_like(x) + b * a, torch.zeros_like(x) + c * b - a)
-        return 0.5 * state + c * c, (*rates, c.exp() * b.exp() * x, torch.ones_like(x) * c.sqrt())
-
-    params = {"a": 0.7, "b": draw(1, 1), "c": draw(3, 1)}
-    scan = Scan(step, draw(3, 5), draw(17, 3, 5), params)
-    got, want = scan.run("fused"), scan.run("loop")
-    for k in (0, 1, 2, 4):
-        assert_same_bits(got[1][k], want[1][k])
-    assert torch.allclose(got[1][3], want[1][3], rtol=1e-15, atol=0)
-    ours, theirs = scan.gradients("fused"), scan.gradients("loop")
-    for name in theirs:
-        assert torch.allclose(ours[name], theirs[name], rtol=1e-12, atol=1e-14), name
-
-
 # --- class T, and long runs -------------------------------------------------------------------------------------------
 
 
@@ -193,37 +174,6 @@ def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> N
         assert error <= max(allowed, 1e-6), f"{key}: {error:.3g}, and {allowed:.3g} is twice the loop's error"
     for key in ("['state'].v", "['xs']") if name == "ten thousand steps" else ():
         assert relative_error(got[key], loop[key]) <= 1e-5
-
-
-# --- some gradients of some results -----------------------------------------------------------------------------------
-
-LEAVES = ("['state'].v", "['xs']", "['params']['decay']", "['params']['threshold']")
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("of", [("out",), ("state",), None], ids=["outputs", "final state", "both"])
-@pytest.mark.parametrize("only", [*[(leaf,) for leaf in LEAVES], LEAVES[2:], LEAVES[:2]], ids=str)
-def test_some_gradients_of_some_results(only: tuple[str, ...], of: Any) -> None:
-    for T in (*LENGTHS, 33):
-        check_gradients(lif(T, B, N, dtype=torch.float64), only=only, of=of)
-
-
-@pytest.mark.parametrize("dim", [0, 1, 2])
-def test_layouts_of_cotangents(dim: int) -> None:
-    scan = lif(33, B, N, dtype=torch.float64)
-    scan, leaves = scan._replace(xs=scan.xs.movedim(0, dim).contiguous(), dim=dim).watched()
-    functions: list[Callable[[Tensor], Tensor]] = [
-        lambda y: y.sum(),
-        lambda y: (y.mT * draw(*y.mT.shape)).sum(),
-        lambda y: (y[..., ::2] * 1.5).sum(),
-        lambda y: (y.sum(0) * draw(*y.shape[1:])).sum(),
-        lambda y: (y.sum(-1) * draw(*y.shape[:-1])).sum(),
-    ]
-    for function in functions:
-        runs = [scan.run(backend) for backend in ("fused", "loop")]
-        found = [torch.autograd.grad(function(out) + function(state.v), [*leaves.values()]) for state, out in runs]
-        for got, want in zip(*found, strict=True):
-            assert relative_error(got, want) <= 1e-10
 
 
 # --- special numbers --------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Programs printed as Triton, which is not needed for it: `make test-gpu-text` interprets and compiles them."""
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +9,12 @@ import torch
 
 from spikingtorch.functional.fused.codegen import triton
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, numbers
-from spikingtorch.functional.fused.codegen.c import forward_source
 from spikingtorch.functional.fused.ir import Node, Program
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.tracer import trace
 from spikingtorch.verification.cases import CASES, Case, by_name
-from tests.functional.fused.lower.test_operations import REFUSED, TABLE
-from tests.programs import of_neuron
+from tests.functional.fused.lower.test_operations import GROUPS, scan_of
+from tests.programs import of_neuron, program_of
 
 TRITON = "import triton\nimport triton.language as tl\n"
 
@@ -46,50 +44,11 @@ def test_every_neuron_is_python_and_the_same_text_each_time(case: Case, dtype: t
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
-def test_every_operation_that_is_printed_as_c(dtype: torch.dtype) -> None:
-    """What is printed defines each name before it reads it."""
-    printed = 0
-    for name, function in TABLE.items():
-        one = Spec.of(dtype, (5,))
-        try:
-            program = traced(
-                lambda s, x, f=function, name=name: (s, f(*(leaf.detach() if name in REFUSED else leaf for leaf in x))),
-                (),
-                (one, one, one),
-            )
-        except Exception:
-            assert not dtype.is_floating_point, name
-            continue
-        assert forward_source(program)
-        printed += 1
-        for text in texts(program):
-            _check_names(text)
-    assert printed > 20
-
-
-def _check_names(text: str) -> None:
-    """Assert that values are assigned before they are read; a pass is one straight line but for its loop."""
-    (kernel,) = (node for node in ast.parse(text).body if getattr(node, "name", "") in ("forward", "backward"))
-    assert isinstance(kernel, ast.FunctionDef)
-    known = {"tl", "lib", "float", "slope_of_sigmoid", *(each.arg for each in kernel.args.args)}
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.Assign):
-            visit(node.value)
-        elif isinstance(node, ast.For):
-            visit(node.iter)
-        targets = [*getattr(node, "targets", ()), *([node.target] if isinstance(node, ast.For) else ())]
-        known.update(each.id for each in targets if isinstance(each, ast.Name))
-        if isinstance(node, ast.Name):
-            assert node.id in known, f"{node.id} is not known in\n{text}"
-        if not isinstance(node, ast.Assign):
-            for child in ast.iter_child_nodes(node):
-                if not (isinstance(node, ast.For) and child is node.iter):
-                    visit(child)
-
-    for statement in kernel.body:
-        visit(statement)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_operation_is_printed(dtype: torch.dtype) -> None:
+    """`make test-gpu-text` runs what is printed."""
+    for text in (text for names in GROUPS for text in texts(program_of(scan_of(names, dtype)))):
+        compile(text, "kernel", "exec")
 
 
 def test_an_operation_that_is_not_known_is_refused() -> None:

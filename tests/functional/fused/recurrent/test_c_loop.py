@@ -12,13 +12,12 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.threads import Process
-from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
-from tests.functional.fused.recurrent.cases import Recurrent, check, loops_in_c
+from tests.functional.fused.recurrent.cases import Recurrent, check, with_records
 from tests.fused import Scan
-from tests.noted import saved_by
+from tests.noted import calls_of, saved_by
 from tests.torch_threads import on_threads
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -114,23 +113,28 @@ def scan(
     return Scan(Recurrent(step), state, draw(steps, *shape, seed=0).sigmoid() * 0.5, params).converted(dtype)
 
 
-@pytest.mark.parametrize("in_c", [True, False], ids=["in C", "from Python"])
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passes that take the loop in C."""
+    found: list[str] = []
+    for name in ("forward", "backward"):
+        calls_of(monkeypatch, c_loop, name, lambda *_, name=name: found.append(name))
+    return found
+
+
+@pytest.mark.parametrize("names", [(), ("v", "u")], ids=["plain", "with records"])
 @pytest.mark.parametrize("only", [OF_FEW, None], ids=["few", "all"])
-def test_a_scan(only: Any, in_c: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = loops_in_c(monkeypatch)
-    if not in_c:
-        monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
-    given = list(itertools.product((1, 2, 16, 17, 40), (33, 128)) if in_c else itertools.product((1, 2, 17), (33,)))
-    for steps, size in given:
+def test_a_scan(only: Any, names: tuple[str, ...], taken: list[str]) -> None:
+    for steps, size in itertools.product((7, 8, 16, 17, 40), (33, 128)):
         spiking = scan(steps, 5, size)
-        check(spiking, only=only)
+        check(with_records(spiking, *names), only=only)
         assert steps < 16 or 0.02 < spiking.run("loop")[1].mean() < 0.3, "not as sparse as spikes are"
         check(scan(steps, 2, 3, 33, **LI), only=only)
-    assert taken == ["forward", "forward", "forward", "backward"] * (2 * len(given) if in_c else 0)
+    assert taken == ["forward", "forward", "forward", "backward"] * 16
 
 
 def test_more_samples_than_a_thread_takes_at_once() -> None:
-    check(scan(18, 3, 47, 33))
+    check(with_records(scan(18, 3, 47, 33), "v", "u"))
 
 
 def per_sample(given: Scan) -> list[Tensor]:
@@ -142,27 +146,20 @@ def per_sample(given: Scan) -> list[Tensor]:
     return [*results, *torch.autograd.grad(results, list(leaves.values()), [cotangent.expand_as(r) for r in results])]
 
 
-def test_without_gradients_as_with_them() -> None:
-    state, outs = scan(40, 5, 33).run("fused")
-    assert all(map(torch.equal, (outs, state.neuron.v, state.s), per_sample(scan(40, 5, 33))))
-
-
 @dtypes
-def test_samples_one_by_one(dtype: torch.dtype) -> None:
+def test_samples_one_by_one_and_threads(dtype: torch.dtype) -> None:
+    """They change no bit, and neither does a gradient to come."""
     whole = scan(40, 16, 128, dtype=dtype)
     found, (neuron, s) = per_sample(whole), whole.state
+    state, outs = whole.run("fused")
+    assert all(map(torch.equal, (outs, state.neuron.v, state.s), found))
     for k in range(16):
         state = F.RecurrentState(F.LIFState(neuron.v[k : k + 1]), s[k : k + 1])
         alone = per_sample(whole._replace(state=state, xs=whole.xs[:, k : k + 1]))
         assert all(torch.equal(a, b.narrow(b.ndim - 2, k, 1)) for a, b in zip(alone, found, strict=True))
-
-
-def test_one_thread_or_many() -> None:
-    found = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        found.append(per_sample(scan(40, 16, 128, dtype=torch.float32)))
-    assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+    for threads in (1, 3):
+        with on_threads(threads):
+            assert all(map(torch.equal, found, per_sample(whole)))
 
 
 def test_teams_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +177,7 @@ def test_teams_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_weights_that_are_not_finite(value: float) -> None:
     """What is no number is so where it is in the loop: a silent neuron times infinity too."""
-    given = scan(5, 3, 33)
+    given = scan(9, 3, 33)
     given.params["recurrent_weight"][4, 6] = value
     for get in (Scan.run, Scan.gradients):
         got, want = get(given, "fused"), get(given, "loop")
@@ -196,12 +193,11 @@ def test_memory_of_the_trace(steps: int, states: int) -> None:
     assert sorted(len(each) for each in kept if each.ndim == 3) == [states, steps, steps, steps]
 
 
-def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_in_c() -> None:
     def in_c(rows: int, size: int, dtype: torch.dtype = torch.float32, steps: int = 8) -> bool:
         s = torch.empty(rows, size, dtype=dtype)
         return c_loop.runs_in_c(s, s.expand(steps, -1, -1))
 
-    monkeypatch.undo()
     assert not in_c(16, 128, steps=7)
     assert all(in_c(rows, size) for rows in (1, 2, 64) for size in (1, 512, 1024))
     assert in_c(16, 2048)
@@ -213,13 +209,12 @@ def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_c(16, 1024)
 
 
-def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails(taken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(source: str) -> Any:
         raise CompileError("no vectors")
 
     monkeypatch.setattr(c_abi, "library", fail)
     c_abi.functions.cache_clear()
-    taken = loops_in_c(monkeypatch)
-    check(scan(3, 2, 5))
+    check(scan(8, 2, 5))
     assert not taken
     c_abi.functions.cache_clear()

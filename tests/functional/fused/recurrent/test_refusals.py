@@ -1,7 +1,7 @@
 """What a recurrent step refuses, in which words."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,36 +11,6 @@ from spikingtorch import functional as F
 from tests.functional.fused.recurrent.cases import BACKENDS
 
 V, WEIGHT = torch.zeros(3, 5), torch.zeros(5, 5)
-
-
-def refused(kind: type[Exception], *words: str, v: Tensor = V, synapse: Any = F.dense, **changes: Any) -> None:
-    """Assert that every backend refuses a scan, of three samples of five neurons by default, in these words."""
-    step: Any = F.Recurrent(F.lif_step, synapse)
-    given: dict[str, Any] = {"state": F.RecurrentState(F.LIFState(v), v), "xs": torch.rand(4, *v.shape)} | changes
-    params = {"decay": 0.9, **given.pop("weights", {"recurrent_weight": WEIGHT})}
-    for backend in BACKENDS:
-        with pytest.raises(kind) as caught:
-            F.scan(step, **given, params=params, backend=backend)
-        message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
-        for word in words:
-            assert re.search(word, message), f"{backend}: {word!r} is not in {message!r}"
-
-
-# neurons, what is said of the shapes that weights should have, and shapes that do not fit
-KERNELS = [(4, 4, 2, 3), (3, 4, 3, 3), (4, 3, 3, 3), (8, 4, 3, 3), (4, 4, 3), (4, 4)]
-WRONG: dict[Any, tuple[Tensor, str, list[Any]]] = {
-    F.dense: (V, "5", [(4, 5), (5, 4), (4, 4), (1, 5), (5,), (), (5, 5, 1)]),
-    F.per_channel: (V, r"3, 5|\(5,\)", [(4,), (5, 1), (2, 5), (7, 1, 3, 5)]),
-    F.convolution: (torch.zeros(2, 4, 5, 5), "odd sizes", KERNELS),
-}
-
-
-@pytest.mark.parametrize("synapse", WRONG, ids=lambda synapse: synapse.__name__)
-def test_weights_of_a_wrong_shape(synapse: Any) -> None:
-    v, expected, shapes = WRONG[synapse]
-    for shape in shapes:
-        came = re.escape(str(shape))
-        refused(ValueError, came, expected, v=v, synapse=synapse, weights={"recurrent_weight": torch.zeros(shape)})
 
 
 def state(v: Any, s: Any) -> dict[str, Any]:
@@ -68,9 +38,35 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "fewer neurons": (state(V, V[:, :4]), ValueError, (r"\bs\b", r"\(3, 4\)", r"\(3, 5\)")),
     "fewer axes": (state(V, V[0]), ValueError, (r"\bs\b", r"\(5,\)", r"\(3, 5\)")),
 }
+# for each synapse: neurons, what is said of the shapes that weights should have, and shapes that do not fit
+KERNELS = [(4, 4, 2, 3), (3, 4, 3, 3), (4, 3, 3, 3), (8, 4, 3, 3), (4, 4, 3), (4, 4)]
+WRONG: dict[Any, tuple[Tensor, str, list[Any]]] = {
+    F.dense: (V, "5", [(4, 5), (5, 4), (4, 4), (1, 5), (5,), (), (5, 5, 1)]),
+    F.per_channel: (V, r"3, 5|\(5,\)", [(4,), (5, 1), (2, 5), (7, 1, 3, 5)]),
+    F.convolution: (torch.zeros(2, 4, 5, 5), "odd sizes", KERNELS),
+}
+REFUSED |= {
+    f"{synapse.__name__}, weights of {shape}": (
+        {"v": v, "synapse": synapse, **weight(torch.zeros(shape))},
+        ValueError,
+        (re.escape(str(shape)), expected),
+    )
+    for synapse, (v, expected, shapes) in WRONG.items()
+    for shape in shapes
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_fit(name: str) -> None:
+    """Every backend refuses a scan, of three samples of five neurons by default, in these words."""
     changes, kind, words = REFUSED[name]
-    refused(kind, *words, **changes)
+    given: dict[str, Any] = {"v": V, "synapse": F.dense, **weight(WEIGHT), **changes}
+    v, step = given.pop("v"), cast(Any, F.Recurrent(F.lif_step, given.pop("synapse")))
+    given = state(v, v) | {"xs": torch.rand(4, *v.shape)} | given
+    params = {"decay": 0.9, **given.pop("weights")}
+    for backend in BACKENDS:
+        with pytest.raises(kind) as caught:
+            F.scan(step, **given, params=params, backend=backend)
+        message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+        for word in words:
+            assert re.search(word, message), f"{backend}: {word!r} is not in {message!r}"

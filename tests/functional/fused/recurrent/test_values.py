@@ -1,4 +1,4 @@
-"""Recurrent steps in scan: against a numpy loop, an unrolled network, and the fused backend against the loop."""
+"""Recurrent steps in scan: against an unrolled network, and the fused backend against the loop."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,8 +14,21 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import BACKENDS, LENGTHS, Case, check, draw, on, slopes
-from tests.fused import Scan
+from tests.functional.fused.recurrent.cases import (
+    BACKENDS,
+    LENGTHS,
+    NAMES,
+    Case,
+    check,
+    draw,
+    on,
+    outcome,
+    slopes,
+    unrecorded,
+    unshared,
+    with_records,
+)
+from tests.fused import Scan, assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
@@ -23,45 +36,52 @@ every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
 
 @pytest.mark.sampled
 @every_case
-def test_the_numpy_loop(case: Case) -> None:
+def test_an_unrolled_network(case: Case) -> None:
     for step, reset in itertools.product((F.if_step, F.lif_step), (F.to_zero, F.by_subtraction)):
-        for steps in LENGTHS if np.prod(case.shape) < 20 else (3,):
-            scan = draw(case, steps, step=step, reset=reset, decay=0.8, threshold=0.9)
-            want = cases.oracle(scan)
+        for steps in LENGTHS if np.prod(case.shape) < 20 else (7,):
+            scan = draw(case, steps, step=step, reset=reset)
+            want = outcome(scan, cases.unrolled)
             for backend in BACKENDS:
-                assert_close(scan.run(backend), want, backend)
-            assert steps < 3 or 0.05 < want[1].mean() < 0.95, "no dynamics to compare"
+                assert_close(outcome(scan, on(backend)), want, backend)
+            assert steps < 7 or 0.05 < want[0][1].mean() < 0.95, "no dynamics to compare"
+            assert steps < 7 or all(bool(g.any()) for g in want[1]), "a gradient is zero, and so compares nothing"
 
 
-def test_the_oracle_by_hand() -> None:
-    """The first spike of neuron 0 arrives at neuron 1 one step later, with weight[1, 0]; zeros surround an image."""
-    pair, kernel = np.array([[0.0, 10.0], [1.0, 0.0]]), np.array([[[3.0, 5.0, 7.0]]])
-    assert cases.currents(F.dense, np.array([1.0, 0.0]), pair).tolist() == [0.0, 1.0]
-    assert cases.currents(F.convolution, np.array([[1.0, 0.0, 2.0]]), kernel).tolist() == [[5.0, 17.0, 10.0]]
-
-
-@pytest.mark.sampled
-@every_case
-def test_gradients_of_an_unrolled_network(case: Case) -> None:
-    for reset in (F.to_zero, F.by_subtraction):
-        scan = draw(case, 7, reset=reset)
-        want = cases.outcome(scan, cases.unrolled)
-        assert all(bool(g.any()) for g in want[1]), "a gradient is zero, and so compares nothing"
-        for backend in ("loop", "fused"):
-            assert_close(cases.outcome(scan, on(backend)), want, backend)
-
-
-# the fused backend beside the loop
+def test_synapses_by_hand() -> None:
+    """The spike of neuron 0 arrives at neuron 1 with weight[1, 0]; zeros surround an image."""
+    pair, kernel = torch.tensor([[0.0, 10.0], [1.0, 0.0]]), torch.tensor([[[3.0, 5.0, 7.0]]])
+    assert F.dense(torch.tensor([1.0, 0.0]), pair).tolist() == [0.0, 1.0]
+    assert F.convolution(torch.tensor([[1.0, 0.0, 2.0]]), kernel).tolist() == [[5.0, 17.0, 10.0]]
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @every_case
 def test_every_dtype_and_length(case: Case, dtype: torch.dtype) -> None:
-    # in float32 no parameter is shared: rounding does not show in large sums that cancel
-    shape = () if dtype == torch.float64 else case.shape
-    for steps in LENGTHS:
-        check(draw(case, steps, dtype=dtype, decay=shape, threshold=shape))
+    """Records are the loop's as well, and change no bit of results and gradients."""
+    for steps in (*LENGTHS, 33):
+        scan = draw(case, steps, **unshared(case, dtype))
+        check(scan)
+        recorded, want = with_records(scan, *NAMES), outcome(scan, on("fused"))
+        check(recorded)
+        for _ in range(2):
+            got = outcome(recorded, lambda given: unrecorded(given.run("fused")))
+            assert_same_bits(got, want)
+            assert_same_bits(unrecorded(recorded.run("fused")), want[0])
+
+
+@every_case
+def test_explanations(case: Case) -> None:
+    """They are in the same words with records."""
+    name = {F.dense: "dense", F.convolution: "convolution"}.get(case.synapse, "")
+    for backend in BACKENDS:
+        found, recorded = (
+            F.explain_scan(scan.step, scan.state, scan.xs, params=scan.params, backend=backend)
+            for scan in (draw(case, 4), with_records(draw(case, 4), *NAMES))
+        )
+        assert found == recorded
+        assert found.backend == ("loop" if backend == "loop" else "fused")
+        assert backend == "loop" or name in str(found)
 
 
 SHAPES = {
@@ -109,7 +129,7 @@ def test_every_form_of_inputs(case: Case) -> None:
 @pytest.mark.sampled
 @few_cases
 def test_every_combination_of_inputs_with_gradients(case: Case) -> None:
-    scan = draw(case, 2)
+    scan = with_records(draw(case, 2), "v", "u")
     whole = scan.gradients("loop")
     combinations = [names for k in range(1, 7) for names in itertools.combinations(whole, k)]
     for names in combinations if case.synapse is not F.convolution else combinations[::3]:
@@ -121,31 +141,24 @@ def test_every_combination_of_inputs_with_gradients(case: Case) -> None:
 
 @few_cases
 def test_results_that_are_not_used(case: Case) -> None:
-    """The loss sees some of membrane, s and outputs, or one step of the outputs."""
-    for used, steps in itertools.product([(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), None], (1, 5)):
+    """The loss sees one result or two, or one step of an output or of a record; no other has a gradient."""
+    one = [(index,) for index in range(7)]
+    for used, steps in itertools.product([*one, (0, 1), (1, 2), (0, 2), 2, 3, 5], (1, 17)):
 
         def some(scan: Scan, run: cases.Run, used: Any = used) -> Any:
             results = pytree.tree_leaves(run(scan))
-            return results[2][len(results[2]) // 2] if used is None else [results[index] for index in used]
+            return [results[k] for k in used] if isinstance(used, tuple) else results[used][len(results[used]) // 2]
 
-        got, want = (slopes(draw(case, steps), partial(some, run=run)) for run in (on("fused"), cases.unrolled))
+        scan = with_records(draw(case, steps), *NAMES)
+        got, want = (slopes(scan, partial(some, run=on(backend))) for backend in ("fused", "loop"))
         assert_close(got, want)
-
-
-@few_cases
-def test_records_in_half_precision(case: Case) -> None:
-    scan = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
-    half = cases.with_records(scan._replace(xs=scan.xs.bfloat16()), "v", "s", "u", "threshold")
-    (state, found), want = half.run("fused"), half.run("loop")
-    assert_close(state, want[0])
-    torch.testing.assert_close(found, want[1])
-    assert found[1]["u"].dtype == torch.bfloat16
+        assert any(g.any() for g in got)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @few_cases
 def test_half_precision(case: Case, dtype: torch.dtype) -> None:
-    scan = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
+    scan = draw(case, 8, **unshared(case, torch.float32))
     half = scan._replace(xs=scan.xs.to(dtype))
     full = half._replace(xs=half.xs.float())
     for backend in BACKENDS:
@@ -159,6 +172,10 @@ def test_half_precision(case: Case, dtype: torch.dtype) -> None:
     torch.testing.assert_close(got.pop(2), want.pop(2))
     assert_close(got, want)
     assert_close(got, by_hand[:2] + by_hand[3:])
+    (state, found), told = (with_records(half, *NAMES).run(backend) for backend in ("fused", "loop"))
+    assert_close(state, told[0])
+    torch.testing.assert_close(found, told[1])
+    assert found[1]["u"].dtype == dtype
 
 
 def test_outputs_that_are_rounded() -> None:
@@ -178,24 +195,20 @@ def test_outputs_that_are_rounded() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@cases.each_of([case for case in cases.CASES if "no-batch" not in case.name and "0-batch" not in case.name])
-def test_no_samples(case: Case, backend: Any) -> None:
+@every_case
+def test_no_samples_and_no_steps(case: Case, backend: Any) -> None:
+    scan = draw(case, 0)
+    assert_close(scan.run(backend), (scan.state, scan.xs))
+    assert_close(slopes(scan, lambda scan: scan.run(backend)[0].s.sum())[1], torch.ones_like(scan.state.s))
     scan = draw(case._replace(shape=(0, *case.shape[1:])), 4)
+    if "no-batch" in case.name or "0-batch" in case.name:
+        return
     if backend == "fused" and case.synapse is not F.per_channel:
         with pytest.raises(ValueError, match="no neurons"):
             scan.run(backend)
         return
     assert_close(scan.run(backend), (scan.state, scan.xs))
-    want = list(map(torch.zeros_like, cases.of_tensors(scan, on(backend))[1]))
-    assert_close(slopes(scan, on(backend)), want)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@every_case
-def test_no_steps(case: Case, backend: Any) -> None:
-    scan = draw(case, 0)
-    assert_close(scan.run(backend), (scan.state, scan.xs))
-    assert_close(slopes(scan, lambda scan: scan.run(backend)[0].s.sum())[1], torch.ones_like(scan.state.s))
+    assert_close(slopes(scan, on(backend)), list(map(torch.zeros_like, cases.of_tensors(scan, on(backend))[1])))
 
 
 def test_a_synapse_of_ones_own() -> None:
@@ -210,13 +223,3 @@ def test_a_synapse_of_ones_own() -> None:
         found = scan.run("auto")
     for each in (scan.run("loop"), found):
         assert_close(each, dense.run("loop"))
-
-
-@every_case
-def test_explanations(case: Case) -> None:
-    scan = draw(case, 4)
-    for backend in BACKENDS:
-        found = F.explain_scan(scan.step, scan.state, scan.xs, params=scan.params, backend=backend)
-        assert found.backend == ("loop" if backend == "loop" else "fused")
-        name = {F.dense: "dense", F.convolution: "convolution"}.get(case.synapse, "")
-        assert backend == "loop" or name in str(found)

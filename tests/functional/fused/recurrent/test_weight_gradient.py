@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.sparse import kernels
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact

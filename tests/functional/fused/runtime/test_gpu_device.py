@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import dynamo, explain
+from spikingtorch.functional.dispatch import dynamo
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.fused.build import triton_kernel
 from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
@@ -21,7 +21,6 @@ from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.gpu import GPU
 from tests.functional.fused.runtime.recorder import executable, forget_kernels, lif, recorded
 from tests.fused import draw
-from tests.processes import python
 
 CUDA = torch.device("cuda", 0)
 
@@ -117,17 +116,6 @@ def test_a_forward_pass_is_compiled_as_training_takes_it(device: Device) -> None
 # --- without Triton, without a device ---------------------------------------------------------------------------------
 
 
-def test_importing_the_library_imports_no_triton_and_wakes_no_device() -> None:
-    code = (
-        "import sys, torch, spikingtorch.functional as F\n"
-        "x = torch.rand(4, 3)\n"
-        "F.scan(F.if_step, F.IFState(x[0]), x, backend='fused')\n"
-        "assert not torch.cuda.is_initialized()\n"
-        "assert 'triton' not in sys.modules or torch.cuda.is_available()\n"
-    )
-    python("-W", "error", "-c", code)
-
-
 def test_the_targets_and_their_operators() -> None:
     assert [target.device for target in targets.TARGETS] == ["cpu", "cuda"]
     for name in ("scan_forward", "scan_backward", "scan_exported", "recurrence_forward", "recurrence_backward"):
@@ -143,13 +131,12 @@ def test_plain_tensors_of_the_cpu_are_none_of_a_gpu() -> None:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Tensor]]:
+def fake(warn_anew: None) -> Iterator[Callable[..., Tensor]]:
     """Make tensors on a GPU that is not there; torch knows all of them but their numbers."""
-    explain._warn_once.cache_clear()
-    gpu._failure.cache_clear()
+    forget_kernels()
     with FakeTensorMode():
         yield lambda *shape: torch.empty(shape, device=CUDA)
-    gpu._failure.cache_clear()
+    forget_kernels()
 
 
 def test_without_triton_the_loop_runs_and_one_warning_says_what_to_install(

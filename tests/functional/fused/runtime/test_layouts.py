@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable
-from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.noted import calls_of
@@ -30,9 +28,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     # no scan has run before; programs, which take a moment to trace, are shared by the tests
     monkeypatch.setattr(bind, "_bound", LRUCache(64))
     monkeypatch.setattr(executable, "_executables", LRUCache(64))
-    found = Guards()
-    monkeypatch.setattr(memory, "allocated", found.allocated)
-    return found
+    return Guards().place_results(monkeypatch)
 
 
 @pytest.mark.sampled
@@ -75,26 +71,6 @@ def test_every_dtype_is_tried() -> None:
         *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8),
         *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     }
-
-
-@pytest.mark.parametrize("shape", [(37,), (5, 3, 4)], ids=["rows", "images"])
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_layer_that_repeats_its_scan(dtype: torch.dtype, shape: tuple[int, ...], guards: Guards, took: Took) -> None:
-    model = over_time(st.LIF(tau=3.0, v0=torch.tensor(0.4)).to(torch.promote_types(dtype, torch.float32)), *shape)
-    for call in range(CALLS):
-        x = drawn(dtype, (2, 18, *shape), call)
-        if len(shape) == 3:
-            x = x.movedim(2, -1).contiguous().movedim(-1, 2)
-        x = guards.place(x).requires_grad_()
-        pull, found = guards.place(drawn(dtype, (2, 18, *shape), 99) - 0.5), []
-        for mode in ("fold", "step"):
-            model.mode = mode
-            out = model(x)
-            found.append((out.detach(), held(model).v, torch.autograd.grad(out, x, pull)[0]))
-        assert_same_bits(found[0][:2], found[1][:2])
-        assert_close_gradients({"x": found[0][2]}, {"x": found[1][2]})
-        guards.check()
-    assert took.trains >= CALLS - 2
 
 
 # --- what the fused backend does not take -----------------------------------------------------------------------------

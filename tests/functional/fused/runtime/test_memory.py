@@ -1,11 +1,10 @@
-"""Fresh memory of kernels: where huge pages are asked for, and blocks of rows that are longer or shorter than usual."""
+"""Fresh memory of kernels: where huge pages are asked for."""
 
 import pytest
 import torch
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core import memory
-from spikingtorch.functional.fused.runtime import cpu
 
 HUGE = 2**21
 
@@ -40,24 +39,3 @@ def test_outputs_of_a_scan(asked: list[tuple[int, int, int]]) -> None:
         asked.clear()
         F.scan(F.lif_step, state, x, params={"decay": 0.9, "threshold": 1.0})
         assert len(asked) == number
-
-
-def test_real_huge_pages() -> None:
-    """Nothing but the speed differs; the system is asked, and may refuse."""
-    tensor = memory.empty((2**21,), torch.float32, torch.device("cpu"))
-    tensor.fill_(1.0)
-    assert float(tensor.sum()) == 2**21
-
-
-@pytest.mark.parametrize("neurons", [1, 255, 256, 257, 2048, 2049, 5000])
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_blocks(neurons: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few long rows are divided for the threads; no result depends on it."""
-    monkeypatch.setattr(cpu, "threads_for", lambda _: threads)
-    torch.manual_seed(0)
-    x, state = torch.rand(20, 2, neurons), F.LIFState(torch.rand(2, neurons))
-    params = {"decay": torch.rand(neurons), "threshold": 1.0}
-    got = F.scan(F.lif_step, state, x, params=params, backend="fused")
-    want = F.scan(F.lif_step, state, x, params=params, backend="loop")
-    assert torch.equal(got[1], want[1])
-    assert torch.equal(got[0].v, want[0].v)

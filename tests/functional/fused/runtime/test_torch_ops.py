@@ -14,8 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
-from spikingtorch.functional.dispatch.call import ScanCall
-from spikingtorch.functional.fused.trace.programs import trace_step
 from spikingtorch.testing import assert_close
 from tests import fused_steps
 from tests.caches import forget
@@ -257,12 +255,11 @@ def test_gradient_that_there_is_not() -> None:
         v = 0.5 * state.v + x
         return F.LIFState(v), v
 
-    call = ScanCall.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
-    found = trace_step(call.step, call.arguments())
-    given = [call.states, call.xs, call.tensor_params, [], [None, numbers(4, 3)], found.literals, found.program, 0]
+    scan = Scan(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)})
+    given = arguments("scan_backward", scan) | {"wanted": [True, True, False]}
+    OPERATORS.scan_backward(*given.values())
     with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], but only these gradients exist"):
-        OPERATORS.scan_backward(*given, [True] * 3)
-    OPERATORS.scan_backward(*given, [True, True, False])
+        OPERATORS.scan_backward(*(given | {"wanted": [True] * 3}).values())
 
 
 # --- export -----------------------------------------------------------------------------------------------------------

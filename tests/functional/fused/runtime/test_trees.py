@@ -1,6 +1,5 @@
 """Trees of states, inputs and outputs, streams of other dtypes and shapes, and half precision."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,11 +9,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
-from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import LENGTHS
 from tests.fused import Scan, assert_same_bits, bits, check, draw
-from tests.fused_steps import value
 
 B, N = 3, 21
 HALVES = [torch.float16, torch.bfloat16]
@@ -87,11 +83,6 @@ def test_scans_that_are_odd(name: str) -> None:
         check(ODD[name](T))
 
 
-def test_the_trace_of_many_axes_is_small() -> None:
-    one = Spec.of(torch.float32, [2] * 12)
-    assert all(math.prod(Examples((one, one, {}), False, sizes).shape) < 100_000 for sizes in SIZES)
-
-
 class Traced(NamedTuple):
     """Outputs of a step."""
 
@@ -129,17 +120,6 @@ def test_trees_of_states_inputs_and_outputs(dim: int) -> None:
         assert torch.equal(out.rest["list"][1], scan.xs["current"])
         assert torch.equal(after["pair"][1], scan.state["pair"][1])
         assert out.membrane.shape == scan.xs["current"].shape
-
-
-def test_the_same_tensor_twice() -> None:
-    def step(state: tuple[Tensor, Tensor], x: tuple[Tensor, Tensor], *, a: Any, b: Any) -> tuple[Any, Tensor]:
-        return (a * state[0] + x[0], b * state[1] - 2 * x[1]), state[0] * state[1]
-
-    v, x, a = leaves = [draw(N).requires_grad_(), draw(17, N).requires_grad_(), draw(N, seed=1).requires_grad_()]
-    scan = Scan(step, (v, v), (x, x), {"a": a, "b": a})
-    check(scan)
-    got, want = (torch.autograd.grad(value(scan.run(backend)), leaves) for backend in ("fused", "loop"))
-    assert_close(got, want)
 
 
 # --- half precision ---------------------------------------------------------------------------------------------------

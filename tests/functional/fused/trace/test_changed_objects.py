@@ -159,7 +159,7 @@ ON_THE_LOOP = {"a name that comes and goes, computed"}
 @pytest.mark.parametrize("name", PLACES)
 def test_a_number_is_read_where_it_lives(name: str) -> None:
     for _ in range(2):
-        agrees(around(*PLACES[name]), fused=name not in ON_THE_LOOP)
+        agrees(around(*PLACES[name]), runs_fused=name not in ON_THE_LOOP)
 
 
 # --- what a number does not tell --------------------------------------------------------------------------------------
