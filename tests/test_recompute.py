@@ -185,6 +185,7 @@ def test_layers_that_skip_zeros(event_driven: Any) -> None:
         net = nn.Sequential(nn.Linear(256, 256), lif[0], nn.Linear(256, 256), lif[1], nn.Linear(256, 256))
         model = st.SpikingNet(net, time_chunk=64, recompute=again, event_driven=event_driven)
         x = (draw(1, 16, 150, 256) < 0.02).float().requires_grad_()
+        found: list[Tensor] = []
         for _ in range(3):
             out = model(x)
             found = [out, *torch.autograd.grad((out * draw(2, *out.shape).float()).sum(), [x, *model.parameters()])]

@@ -1,20 +1,20 @@
-"""Draw the pictures of docs/plots.md from the code above each of them.
-
-From the root: ``PYTHONPATH=. python docs/_site/plot_pictures.py``.
-"""
+"""Draw the pictures of docs/plots.md from the code above each of them: ``python docs/_site/plot_pictures.py``."""
 
 import argparse
 import doctest
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from examples.pictures import save
-
 DOCS = Path(__file__).parents[1]
+sys.path[:0] = [str(DOCS.parent)]
+
+from examples.pictures import save  # noqa: E402
+
 PICTURE = re.compile(r"!\[[^\]]*\]\((images/plots/[a-z_]+\.(?:png|gif))\)")
 
 

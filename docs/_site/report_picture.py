@@ -1,11 +1,9 @@
-"""Draw the picture of docs/report.md with a Chromium on the PATH.
-
-From the root: ``PYTHONPATH=. python docs/_site/report_picture.py``.
-"""
+"""Draw the picture of docs/report.md with a Chromium on the PATH: ``python docs/_site/report_picture.py``."""
 
 import argparse
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from examples.data import load
-from examples.pictures import WIDTH
 from spikingtorch import LIF, SpikeMonitor, SpikingNet
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
-PICTURE = Path(__file__).parents[1] / "images" / "report.png"
+DOCS = Path(__file__).parents[1]
+sys.path[:0] = [str(DOCS.parent)]
+
+from examples.data import load  # noqa: E402
+from examples.pictures import WIDTH  # noqa: E402
+
+PICTURE = DOCS / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1540, 950)
 # the page on a wide screen, and beside it on a phone in the dark

@@ -160,7 +160,7 @@ def test_the_step_inside_is_named(case: str) -> None:
 
 
 def test_another_step_of_the_same_name_has_a_warning_of_its_own() -> None:
-    def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+    def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:  # pyright: ignore
         return F.LIState(state.v + x), (state.v > 2.0).float()
 
     first, rest = step, F.LIState(torch.zeros(2, 3))

@@ -347,8 +347,7 @@ def test_what_a_gradient_needs_may_not_be_overwritten(which: str) -> None:
         return out
 
     model = over_time(learning(), use=use)
-    for k in range(3):
-        out = model(draw(k).requires_grad_())
+    out, *_ = [model(draw(k).requires_grad_()) for k in range(3)][::-1]
     with torch.no_grad():
         kept[which].add_(1.0)
     with pytest.raises(RuntimeError, match=r"modified (by an )?inplace"):

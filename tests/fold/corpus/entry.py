@@ -106,11 +106,8 @@ def _entry(expected: str | None, code: Code | Whole, options: dict[str, Any]) ->
     how = {name: value for name, value in options.items() if name in known}
     parts = {name: make for name, make in options.items() if name not in known}
     whole = code if isinstance(code, Whole) else Whole(partial(Between, code), VECTOR)
-    return Entry(
-        lambda: whole.build(**{name: make() for name, make in parts.items()}),
-        expected,
-        **({"shape": whole.shape} | how),
-    )
+    how.setdefault("shape", whole.shape)
+    return Entry(lambda: whole.build(**{name: make() for name, make in parts.items()}), expected, **how)
 
 
 def folds(code: Code | Whole, **options: Any) -> Entry:

@@ -19,10 +19,8 @@ from tests.nets_that_step import centred, put
 
 package: Any = types.ModuleType("package_of_helpers")
 package.settings = shared_code
-package.first = types.ModuleType("package_of_helpers.first")
-package.first.scale = shared_code.scale
-package.second = types.ModuleType("package_of_helpers.second")
-package.second.log = shared_code.log
+package.first, package.second = (types.ModuleType(f"package_of_helpers.{name}") for name in ("first", "second"))
+vars(package.first)["scale"], vars(package.second)["log"] = shared_code.scale, shared_code.log
 REGISTRY: dict[str, Any] = {"code": shared_code}
 
 
