@@ -71,7 +71,8 @@ def van_rossum_distance(x: jax.Array, target: jax.Array, *, tau: float) -> jax.A
 
 def firing_rate_penalty(x: jax.Array, *, low: float = -math.inf, high: float = math.inf) -> jax.Array:
     r = jnp.mean(x, axis=0)
-    return jnp.where(r < low, (low - r) ** 2, 0.0) + jnp.where(r > high, (r - high) ** 2, 0.0)
+    # a maximum, because where() has the gradient 0 inf = NaN of the side without a bound
+    return jnp.maximum(low - r, 0.0) ** 2 + jnp.maximum(r - high, 0.0) ** 2
 
 
 def integral_of_van_rossum(x: list[float], target: list[float], tau: float, substeps: int = 200) -> float:
