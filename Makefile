@@ -74,7 +74,7 @@ test-night: .venv/.dev
 
 # what meets parts of torch that change from release to release: its modes, its compiler, transforms, graphs and numbers
 OF_VERSIONS := $(addprefix tests/,functional/core functional/test_transforms.py functional/test_compiled.py \
-	functional/test_parallel.py functional/fused/codegen functional/fused/trace fold/test_single.py fold/test_hooks.py \
+	functional/test_parallel.py functional/fused/codegen functional/fused/trace fold/test_corpus.py fold/test_hooks.py \
 	fold/test_tracers.py layers distributed/test_fsdp.py distributed/test_tensor_parallel.py distributed/test_checkpoints.py \
 	test_tutorial.py test_interop.py test_interrupts.py)
 
