@@ -11,6 +11,9 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+# how long the process with the notes waits for others to read them
+LINGER = timedelta(seconds=5)
+
 
 class ProcessError(RuntimeError):
     """Another process failed first, and names itself."""
@@ -41,6 +44,9 @@ def together(timeout: timedelta) -> Iterator[torch.device]:
         first = said
         with contextlib.suppress(Exception):  # the store is gone if its process is
             first = store.compare_set("failed", "", said).decode()
+            store.set(f"heard {rank}", "")
+            if rank == 0:  # which has the store, and takes it along
+                store.wait([f"heard {each}" for each in range(size)], min(timeout, LINGER))
         if first != said:
             raise ProcessError(f"{first}. So process {rank} ends, too.") from error
         raise
