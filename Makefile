@@ -38,9 +38,12 @@ help:
 train: .venv/.examples
 	@$(BIN)/python -m examples.train $(ARGS)
 
-test: lint types
-	@echo "== pytest: doctests, tests, examples"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS)
+# a type checker has one process, so that beside it a core would be idle
+test: lint
+	@said=$$(mktemp); $(MAKE) --no-print-directory types > $$said 2>&1 & types=$$!; \
+	echo "== pytest: doctests, tests, examples"; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS); tested=$$?; \
+	wait $$types; types=$$?; cat $$said; rm $$said; test $$tested = 0 -a $$types = 0
 
 coverage: .venv/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "" --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)

@@ -24,6 +24,9 @@ from tests.torch_threads import on_threads
 # make test runs one in so many cases of a long table, and make test-long one in so many of the others
 EVERY, EVERY_LONG = 64, 5
 
+# torch's compiler and JAX load modules while tests run, which each full collection would go through again
+gc.set_threshold(10_000)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
