@@ -61,7 +61,6 @@ def main() -> None:
     x, image = fixture.spikes_in(0, (5,), rate=0.1), fixture.spikes_in(1, (1, 6, 6))
     peer.write("mlp_lif", mlp(lif(6), lif(4, tau=5.0)), x)
     peer.write("lif_whole_input", mlp(lif(6, norm_input=False)), x, norm_input=False)
-    peer.write("lif_single", mlp(lif(6, spike_fn=SingleSpike)), x, spikes="single")
     peer.write(
         "lif_reset_single",
         mlp(lif(6, reset_fn=MembraneReset(), spike_fn=SingleSpike)),

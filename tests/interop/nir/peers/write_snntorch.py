@@ -75,7 +75,6 @@ def main() -> None:
         reset="zero",
     )
     peer.write("synaptic_subtract", mlp(synaptic(6)), x, reset="subtract")
-    peer.write("synaptic_zero", mlp(synaptic(6, **zero)), x, reset="zero")
     peer.write("conv", conv(), image, reset="subtract")
     peer.write("rleaky_subtract", recurrent(snntorch.RLeaky), x, reset="subtract")
     peer.write("rleaky_zero", recurrent(snntorch.RLeaky, **zero), x, reset="zero")
