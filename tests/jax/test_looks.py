@@ -18,34 +18,18 @@ from tests.jax.oracle import check
 
 LOOKS: dict[str, Callable[[Any], Any]] = {
     "sum": lambda x: x - jnp.sum(x),
-    "mean of an axis": lambda x: x - jnp.mean(x, -1, keepdims=True),
-    "max": lambda x: x / jnp.max(jnp.abs(x)),
     "size": lambda x: x / x.size,
     "ndim": lambda x: x * x.ndim,
     "rank in an if": lambda x: x * 2.0 if x.ndim > 1 else x,
-    "length of an axis": lambda x: x * x.shape[-1],
-    "len": lambda x: x * len(x),
-    "softmax": lambda x: jax.nn.softmax(x, axis=-1),
-    "logsumexp": lambda x: x - jax.nn.logsumexp(x),
     "flat": lambda x: x.reshape(-1)[::-1].reshape(x.shape),
     "transposed twice": lambda x: x.T.T,
     "transposed": lambda x: (x.T @ x.T.T).sum() * x,
     "flip": jnp.flip,
-    "roll": lambda x: jnp.roll(x, 1),
     "cumsum": lambda x: jnp.cumsum(x, axis=-1),
     "sort": lambda x: jnp.sort(x, axis=-1),
-    "argmax": lambda x: x * (jnp.arange(x.shape[-1]) == jnp.argmax(x, -1, keepdims=True)),
     "index": lambda x: x * x[..., :1],
-    "one neuron": lambda x: x + x[0, 1],
-    "set": lambda x: x.at[0].set(2.0),
     "arange": lambda x: x * jnp.arange(x.shape[-1]),
-    "iota": lambda x: x + jax.lax.broadcasted_iota(x.dtype, x.shape, 0),
-    "eye": lambda x: x @ jnp.eye(x.shape[-1])[::-1],
-    "vdot": lambda x: x * jnp.vdot(x, x),
-    "norm": lambda x: x / jnp.linalg.norm(x),
-    "concatenate": lambda x: jnp.concatenate([x[..., 1:], x[..., :1]], -1),
-    "pad": lambda x: jnp.pad(x, ((0, 0), (1, 0)))[:, :-1],
-    "any": lambda x: jnp.where(jnp.any(x > 1.0), x, -x),
+    "concatenate": lambda x: jnp.concatenate([x, 2.0 * x], -1)[..., 1:4],
     "random numbers": lambda x: x + jax.random.normal(jax.random.key(0), x.shape),
     "ones": lambda x: x + jnp.ones(x.shape).sum(),
     "an inner scan": lambda x: jax.lax.scan(lambda c, y: (c + y, c), jnp.zeros(x.shape[1:]), x)[1],
@@ -57,8 +41,6 @@ LOOKS: dict[str, Callable[[Any], Any]] = {
         )
     ),
     "vmap with an axis name": lambda x: jax.vmap(lambda y: y - jax.lax.pmean(y, "b"), axis_name="b")(x),  # type: ignore[no-untyped-call]
-    "associative_scan": lambda x: jax.lax.associative_scan(jnp.add, x),
-    "a convolution": lambda x: jnp.stack([jnp.convolve(row, jnp.asarray([0.5, 0.3]), "same") for row in x]),
     "map_coordinates by take": lambda x: jnp.take(x, jnp.asarray([2, 0, 1]), axis=-1),
     "a closure of all neurons": lambda x: x * jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
     "a closure of a row": lambda x: x * jnp.asarray([1.0, 2.0, 3.0]) + jnp.asarray([[1.0], [2.0]]),
@@ -78,7 +60,7 @@ NO_RULE: dict[str, Callable[[Any], Any]] = {
 }
 # what explain_scan names
 REASONS = {
-    **{"sum": "reduce_sum", "max": "reduce_max", "flip": "rev", "concatenate": "concatenate", "sort": "sort"},
+    **{"sum": "reduce_sum", "flip": "rev", "concatenate": "concatenate", "sort": "sort"},
     **{"cumsum": "cumsum", "arange": "iota", "a while_loop of numbers": "while", "a fori_loop": "scan"},
     **{"a pure_callback": "pure_callback", "random numbers": "random", "transposed": "dot_general"},
     **{"map_coordinates by take": "gather", **{name: name for name in NO_RULE}},

@@ -20,7 +20,7 @@ from spikingtorch.interop.nir import from_nir, readers, to_nir, verify_nir
 from spikingtorch.interop.nir.reference import simulate
 from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.graphs import affine, chain, lif
-from tests.interop.nir.peers.ours import read_by
+from tests.interop.nir.peers.reading import read_by
 from tests.interop.nir.targets import READ, made
 
 Array = np.ndarray[Any, Any]

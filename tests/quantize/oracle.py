@@ -26,7 +26,7 @@ from tests.quantize.descriptions import (
     dense,
     images,
 )
-from tests.quantize.oracle_chips import loihi, speck, xylo
+from tests.quantize.oracle_chips import loihi, speck, trunc, xylo
 from tests.quantize.traces import Trace
 
 
@@ -39,11 +39,6 @@ class Signal(NamedTuple):
 
 def floor(value: Whole, bits: int) -> Whole:
     return value >> bits
-
-
-def trunc(value: Whole, bits: int) -> Whole:
-    found: Whole = np.sign(value) * (np.abs(value) >> bits)
-    return found
 
 
 def half_up(value: Whole, bits: int) -> Whole:

@@ -11,7 +11,7 @@ from tests.quantize.descriptions import Loihi, Speck, Whole, Xylo
 from tests.quantize.traces import Trace
 
 
-def towards_zero(value: Whole, bits: int) -> Whole:
+def trunc(value: Whole, bits: int) -> Whole:
     found: Whole = np.sign(value) * (np.abs(value) >> bits)
     return found
 
@@ -25,10 +25,10 @@ def loihi(node: Loihi, x: Whole) -> Trace:
     half, trace = 2**23, Trace.empty(x.shape)
     i, v = (np.zeros((x.shape[0], *node.shape), np.int64) for _ in range(2))
     for t in range(x.shape[1]):
-        i = towards_zero(i * (4095 - node.du), 12) + 64 * x[:, t]
+        i = trunc(i * (4095 - node.du), 12) + 64 * x[:, t]
         wraps = (i > half) | (i <= -half)
         i = np.where(i > half, i - 2 * half, np.where(i <= -half, i + 2 * half, i))
-        u = towards_zero(v * (4096 - node.dv), 12) + i + node.bias
+        u = trunc(v * (4096 - node.dv), 12) + i + node.bias
         clips = np.abs(u) >= half
         u = np.clip(u, 1 - half, half - 1)
         spike = u > 64 * node.vth

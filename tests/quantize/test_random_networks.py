@@ -23,7 +23,6 @@ STYLES = 4
 # a fold is proven on noise, which may overflow
 pytestmark = pytest.mark.filterwarnings("ignore:.*has left the range.*and overflow='error':RuntimeWarning")
 drawn = cache(draw)
-every_chip = pytest.mark.parametrize("chip", DRAWS)
 
 
 @pytest.mark.sampled
@@ -41,17 +40,8 @@ def test_in_kernels(seed: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.sampled
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_in_every_way(way: Way) -> None:
-    counts = Counter[str]()
-    for seed in range(3 * STYLES):
-        compare(drawn(seed, STYLES), [way], counts)
-    assert counts["neuron steps compared"] > 2000
-
-
-@pytest.mark.long
 def test_many_networks() -> None:
+    """Every way is taken, as there are fewer than the 50 forms."""
     counts = Counter[str]()
     for seed in range(10_000, 10_150):
         compare(draw(seed, 50), [Way(), WAYS[seed % 50 % len(WAYS)]], counts)
@@ -59,27 +49,17 @@ def test_many_networks() -> None:
     assert counts["saturated"] > 7_500
 
 
-@pytest.mark.sampled
-@every_chip
-@pytest.mark.parametrize("seed", range(25))
-def test_chips_step_by_step(chip: str, seed: int) -> None:
-    network = DRAWS[chip](seed, (12, 8, 6, 14)[seed % 4])
-    compare(network, [Way(dtype=F64 if seed % 5 == 4 else F32)], Counter())
+SEEDS = [*range(25), pytest.param(range(100, 500), id="many", marks=pytest.mark.long)]
 
 
 @pytest.mark.sampled
-@every_chip
-def test_chips_in_kernels(chip: str) -> None:
-    for seed in range(8):
-        compare(DRAWS[chip](seed, 8), [Way("auto")], Counter())
-
-
-@pytest.mark.long
-@every_chip
-def test_many_chips(chip: str) -> None:
-    for seed in range(100, 500):
-        compare(DRAWS[chip](seed, 8), [Way()], Counter())
-        compare(DRAWS[chip](seed, 10), [Way("auto", dtype=F64)], Counter())
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("chip", DRAWS)
+def test_chips(chip: str, seeds: int | range) -> None:
+    for seed in [seeds] if isinstance(seeds, int) else seeds:
+        dtype = F64 if seed % 5 == 4 else F32
+        compare(DRAWS[chip](seed, (12, 8, 6, 14)[seed % 4]), [Way(dtype=dtype)], Counter())
+        compare(DRAWS[chip](seed, 8 if dtype == F32 else 10), [Way("auto", dtype=dtype)], Counter())
 
 
 def test_draws_repeat_and_cover_the_limits() -> None:

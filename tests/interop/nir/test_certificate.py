@@ -193,20 +193,21 @@ def test_one_tie_excuses_no_other_neuron() -> None:
         assert row.first.neuron == (1,)
 
 
-def test_readouts_are_judged_by_themselves() -> None:
-    """A readout beside one with large values, and beside a tie."""
-    model = st.SpikingNet(nn.Sequential(st.LI(tau=3.0)))
-    x = torch.rand(1, 50, 2) * torch.tensor([1e6, 1.0])
-    graph: Any = to_nir(model, x)
-    graph.nodes["0"].r = graph.nodes["0"].r * np.array([1.0, 1.01])
-    assert not certified(model, graph, x, {"0": "0"}, DT, "exponential").equal
+# tau, steps, the largest of each input, and by what each resistance is too large
+READOUTS = [
+    pytest.param(3.0, 50, [1e6, 1.0], [1.0, 1.01], id="beside one with large values"),
+    pytest.param(5.0, 5000, [1.0], [1.002], id="slow and long", marks=pytest.mark.long),
+]
 
 
-@pytest.mark.long
-def test_a_slow_and_long_integration_is_not_taken_for_rounding() -> None:
-    model, x = st.SpikingNet(nn.Sequential(st.LI(tau=5.0))), torch.rand(1, 5000, 1)
+@pytest.mark.parametrize(("tau", "steps", "largest", "factors"), READOUTS)
+def test_a_readout_that_is_off_is_not_taken_for_rounding(
+    tau: float, steps: int, largest: list[float], factors: list[float]
+) -> None:
+    model = st.SpikingNet(nn.Sequential(st.LI(tau=tau)))
+    x = torch.rand(1, steps, len(largest)) * torch.tensor(largest)
     graph: Any = to_nir(model, x)
-    graph.nodes["0"].r = graph.nodes["0"].r * 1.002
+    graph.nodes["0"].r = graph.nodes["0"].r * np.array(factors)
     assert not certified(model, graph, x, {"0": "0"}, DT, "exponential").equal
 
 

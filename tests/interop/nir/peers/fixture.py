@@ -1,4 +1,4 @@
-"""The two files of a fixture, NAME.nir.gz and NAME.npz, and how they are written; needs numpy and nir, no peer.
+"""The two files of a fixture, NAME.nir.gz and NAME.npz, which ``writing.py`` writes; needs numpy and nir, no peer.
 
 NAME.nir.gz is the file as the peer wrote it, which is empty for the most part, compressed. NAME.npz holds
 
@@ -11,11 +11,8 @@ NAME.nir.gz is the file as the peer wrote it, which is empty for the most part, 
 """
 
 import gzip
-import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 FOLDER = Path(__file__).parent / "fixtures"
-# of the spikes of a layer, over steps, samples and neurons
-LEAST, MOST = 0.05, 0.3
 
 Array = npt.NDArray[Any]
 
@@ -65,80 +60,7 @@ def load(name: str) -> Fixture:
     return Fixture(graph, found["x"], list(nodes.values())[-1], nodes, float(found["dt"]), options, versions)
 
 
-def save(
-    name: str,
-    graph: Any,
-    x: Array,
-    nodes: Mapping[str, Array],
-    *,
-    dt: float = float("nan"),
-    options: Mapping[str, Any] | None = None,
-    packages: Iterable[str],
-    analog: Iterable[str] = (),
-) -> None:
-    """Write NAME.nir.gz and NAME.npz after a check that every layer fires, and not all the time.
-
-    Args:
-        name: of the fixture.
-        graph: what the peer's exporter returned.
-        x: input, shape (T, N, ...).
-        nodes: outputs of the model's neurons, under the names of their nodes in the graph; the last is that of all.
-        dt: the step that the exporter took.
-        options: what the model was told and the file does not say.
-        packages: distributions whose versions are written down.
-        analog: nodes whose output is no spike.
-    """
-    missing = set(nodes) - set(graph.nodes)
-    if missing:
-        raise ValueError(f"{name}: no node {missing} in the graph, which has {list(graph.nodes)}")
-    rates = {key: float((value != 0).mean()) for key, value in nodes.items() if key not in set(analog)}
-    print(f"{name}: {', '.join(f'{key} fires in {rate:.0%} of steps' for key, rate in rates.items())}")
-    if not all(LEAST <= rate <= MOST for rate in rates.values()):
-        raise ValueError(f"{name}: rates outside of {LEAST:.0%} to {MOST:.0%}; change the scale of its weights")
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.nir"
-        # numbers without an axis cannot be compressed within HDF5; nir 1.0.4 never does
-        plain: dict[str, Any] = (
-            {"compression": None} if "compression" in inspect.signature(nir.write).parameters else {}
-        )
-        nir.write(path, graph, **plain)
-        (FOLDER / f"{name}.nir.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    versions = {package: metadata.version(package) for package in (*packages, "nir", "nirtorch", "torch")}
-    arrays: dict[str, Any] = {f"at/{key}": value for key, value in nodes.items()}
-    np.savez_compressed(
-        FOLDER / f"{name}.npz",
-        x=x,
-        dt=dt,
-        options=json.dumps(dict(options or {})),
-        versions=json.dumps(versions),
-        **arrays,
-    )
-
-
 def spikes_in(seed: int, shape: tuple[int, ...], rate: float = 0.3, T: int = 50, N: int = 2) -> Array:
     """Return random spikes, shape (T, N, *shape), as float32."""
     drawn = np.random.default_rng(seed).random((T, N, *shape)) < rate
     return drawn.astype(np.float32)
-
-
-def numbers_in(seed: int, shape: tuple[int, ...], T: int = 50, N: int = 2) -> Array:
-    """Return normal random numbers, shape (T, N, *shape), as float32."""
-    return np.random.default_rng(seed).standard_normal((T, N, *shape)).astype(np.float32)
-
-
-def balance(weights: Sequence[Any], rates: Callable[[], Sequence[float]], aim: float = 0.15) -> None:
-    """Scale weights in place, layer after layer, until each layer fires in about a share ``aim`` of its steps.
-
-    Args:
-        weights: one parameter of torch for each layer that fires, in the order of the layers.
-        rates: runs the model and returns how often each of these layers fires.
-        aim: share of steps.
-    """
-    for k, weight in enumerate(weights):
-        drawn = weight.data.clone()
-        misses = {}
-        for scale in 2.0 ** np.arange(-5, 5, 0.25):
-            weight.data = drawn * float(scale)
-            misses[scale] = abs(rates()[k] - aim)
-        weight.data = drawn * float(min(misses, key=lambda scale: misses[scale]))

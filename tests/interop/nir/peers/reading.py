@@ -3,59 +3,53 @@
 Used with snntorch 1.0.0, norse 1.1.0, sinabs 3.1.3, spikingjelly 2.0.0, nir 1.0.8, nirtorch 2.6 and torch 2.13.0.
 """
 
-from collections.abc import Callable
+import contextlib
+import io
+import logging
+import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import nir
 import numpy as np
 import torch
+from torch import Tensor
 
 from tests.interop.nir.peers.fixture import Array
 
 
-def _norse(path: Path, N: int, dt: float) -> Any:
-    import norse.torch as norse
-
-    return norse.from_nir(nir.read(path), dt=dt)
-
-
-def _sinabs(path: Path, N: int, dt: float) -> Any:
-    from sinabs.nir import from_nir
-
-    if dt != 1.0:
-        raise ValueError("the importer of Sinabs counts time in steps and takes no dt; its own is 1")
-    return from_nir(nir.read(path), batch_size=N, num_timesteps=1)
-
-
-def _snntorch(path: Path, N: int, dt: float) -> Any:
-    from snntorch.import_nir import import_from_nir
-
-    if dt != 1e-4:
-        raise ValueError("the importer of snnTorch takes no dt; its own is 1e-4")
-    return import_from_nir(nir.read(path))
-
-
-def _spikingjelly(path: Path, N: int, dt: float) -> Any:
-    from spikingjelly.activation_based.nir_exchange import import_from_nir
-
-    return import_from_nir(path, dt=dt)
-
-
-# from the path of a graph, the number of samples N and dt, to a network that takes its state, and gives it back
-READERS: dict[str, Callable[[Path, int, float], Any]] = {
-    "norse": _norse,
-    "sinabs": _sinabs,
-    "snntorch": _snntorch,
-    "spikingjelly": _spikingjelly,
-}
+def _network(peer: str, path: Path, N: int, dt: float) -> Any:
+    """Return what a reader makes of the file of a graph: a network that takes its state, and gives it back."""
+    match peer:
+        case "norse":
+            return import_module("norse.torch").from_nir(nir.read(path), dt=dt)
+        case "sinabs":
+            return import_module("sinabs.nir").from_nir(nir.read(path), batch_size=N, num_timesteps=1)
+        case "snntorch":
+            return import_module("snntorch.import_nir").import_from_nir(nir.read(path))
+    return import_module("spikingjelly.activation_based.nir_exchange").import_from_nir(path, dt=dt)
 
 
 @torch.no_grad()
-def run(peer: str, path: Path, xs: Array, dt: float) -> Array:
-    """Return what a peer's reader makes of inputs (T, N, ...), step by step, of the same shape."""
-    net, state, outs = READERS[peer](path, xs.shape[1], dt), None, []
-    for x in xs:
-        out, state = net(torch.from_numpy(x), state)
-        outs.append((out[0] if isinstance(out, tuple) else out).numpy())
-    return np.stack(outs)
+def read_by(peer: str, graph: nir.NIRGraph, x: Tensor, dt: float) -> Array:
+    """Return what a peer's reader makes of a file, (T, N, ...), step by step; the peer has to be installed.
+
+    Args:
+        peer: its name.
+        graph: what is written into the file.
+        x: the input, (N, T, ...).
+        dt: length of a step that the reader is told; those of Sinabs and of snnTorch take none.
+    """
+    logging.disable(logging.WARNING)  # Norse warns of every r that it ignores
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            path = Path(folder) / "network.nir"
+            nir.write(path, graph)
+            net, state, outs = _network(peer, path, len(x), dt), None, []
+            for step in x.unbind(1):
+                out, state = net(step, state)
+                outs.append((out[0] if isinstance(out, tuple) else out).numpy())
+            return np.stack(outs)
+    finally:
+        logging.disable(logging.NOTSET)

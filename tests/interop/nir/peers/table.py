@@ -8,20 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spikingtorch.interop.nir import dialects, from_nir
+from spikingtorch.interop.nir import NIRError, dialects, from_nir
+from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.peers import fixture, ours
 from tests.interop.nir.peers.fixture import Array
 
 PAGE = Path(__file__).parents[4] / "docs" / "nir_tables.md"
 START, END = "<!-- peers -->\n", "<!-- end of peers -->\n"
-NAMES = {
-    "snntorch": "snnTorch 1.0.0",
-    "norse": "Norse 1.1.0",
-    "sinabs": "Sinabs 3.1.3",
-    "spikingjelly": "SpikingJelly 2.0.0",
-}
-
-
+NAMES = {peer: target.title for peer, target in TARGETS.items()}
 TITLES: dict[ours.Variant, str] = {
     "default": "Our files, as `to_nir(model, x)` writes them for no library in particular, read by each of them:",
     "target": "The same networks, as `to_nir(model, x, target=...)` writes them for the reader of each column:",
@@ -43,7 +37,7 @@ class Result(NamedTuple):
 def outcome(wanted: Array, got: Array | str) -> Result:
     """Compare outputs, (T, N, ...); got may be what a reader raised."""
     if isinstance(got, str):
-        return Result("refused", False)
+        return Result("fails", False)
     if got.shape != wanted.shape:
         return Result("another shape", False)
     if not np.isin(wanted, np.arange(9)).all():
@@ -66,12 +60,14 @@ def read_by_us(name: str, dialect: Any) -> Result:
 
 def read_by_them(peer: str, name: str, variant: ours.Variant) -> Result:
     """Return how a network of ours fared in a peer's reader."""
-    got, numbers = ours.kept(peer, variant)[name]
-    found = outcome(ours.spikes(name), got)
-    if not isinstance(got, str):
-        return found
-    # a network without a graph was refused by us, and not by the reader
-    return found._replace(text="fails" if numbers.size else f"refused: {_reason(got)}")
+    kept = ours.kept(peer, variant)
+    if name in kept:
+        return outcome(ours.spikes(name), kept[name].out)
+    try:
+        ours.exported(name, peer, variant)
+    except NIRError as error:
+        return Result(f"refused: {_reason(str(error))}", False)
+    raise LookupError(f"{name} is exported for {peer}, and nothing is kept of it; run make nir-table")
 
 
 def _reason(message: str) -> str:

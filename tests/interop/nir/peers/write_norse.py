@@ -72,13 +72,11 @@ peer = writing.Peer(
 
 def main() -> None:
     x, image = fixture.spikes_in(0, (5,)), fixture.spikes_in(1, (1, 6, 6))
-    peer.write("mlp_box", mlp(box(6), box(4)), x)
     peer.write("box_leak_reset", mlp(box(6, v_leak=0.3, v_reset=-0.4)), x, v_reset=-0.4)
     peer.write("box_subtract", mlp(box(6, reset_method=reset_subtract)), x, reset="subtract")
     peer.write("box_export_dt_1", mlp(box(6)), x, export_dt=1.0)
     peer.write("lif", mlp(lif(6), lif(4)), x)
     peer.write("lif_leak_reset", mlp(lif(6, v_leak=0.3, v_reset=-0.4)), x, v_reset=-0.4)
-    peer.write("mlp_iaf", mlp(iaf(6), iaf(4)), x)
     peer.write("iaf_reset", mlp(iaf(6, v_reset=0.3)), x, v_reset=0.3)
     peer.write("iaf_ties", tied(mlp(iaf(6)), 1 / 8, 1 / 8), x, balanced=False)
     peer.write("box_li", mlp(box(6), li(4, v_leak=0.2)), x)

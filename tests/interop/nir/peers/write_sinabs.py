@@ -61,8 +61,6 @@ def main() -> None:
     x, image = fixture.spikes_in(0, (5,), rate=0.1), fixture.spikes_in(1, (1, 6, 6))
     peer.write("mlp_lif", mlp(lif(6), lif(4, tau=5.0)), x)
     peer.write("lif_whole_input", mlp(lif(6, norm_input=False)), x, norm_input=False)
-    peer.write("lif_single", mlp(lif(6, spike_fn=SingleSpike)), x, spikes="single")
-    peer.write("lif_reset", mlp(lif(6, reset_fn=MembraneReset())), x, reset="value")
     peer.write(
         "lif_reset_single",
         mlp(lif(6, reset_fn=MembraneReset(), spike_fn=SingleSpike)),
@@ -73,7 +71,6 @@ def main() -> None:
     to_value = MembraneReset(reset_value=-0.02)
     peer.write("lif_reset_value", mlp(lif(6, reset_fn=to_value)), x, reset="value", v_reset=-0.02)
     peer.write("lif_tau_syn", mlp(lif(6, tau_syn=each(4.0, 6))), x, tau_syn=4.0)
-    peer.write("mlp_iaf", mlp(iaf(6), iaf(4)), x)
     peer.write("iaf_min_v_mem", mlp(iaf(6, min_v_mem=-0.5), mean=0.0), x, min_v_mem=-0.5)
     peer.write("iaf_ties", tied(mlp(iaf(6)), 1 / 8, 1 / 8), x, balanced=False)
     peer.write(

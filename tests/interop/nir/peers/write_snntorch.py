@@ -64,9 +64,7 @@ peer = writing.Peer(
 
 def main() -> None:
     x, image = fixture.spikes_in(0, (5,)), fixture.spikes_in(1, (1, 6, 6))
-    peer.write("mlp_subtract", mlp(leaky(6), leaky(4, beta=0.8)), x, reset="subtract")
     zero: dict[str, Any] = {"reset_mechanism": "zero"}
-    peer.write("mlp_zero", mlp(leaky(6, **zero), leaky(4, beta=0.8, **zero)), x, reset="zero")
     peer.write("leaky_none", mlp(leaky(6, reset_mechanism="none")), x, reset="none")
     peer.write("leaky_at_once", mlp(leaky(6, reset_delay=False)), x, reset="subtract", reset_delay=False)
     peer.write(
@@ -77,13 +75,11 @@ def main() -> None:
         reset="zero",
     )
     peer.write("synaptic_subtract", mlp(synaptic(6)), x, reset="subtract")
-    peer.write("synaptic_zero", mlp(synaptic(6, **zero)), x, reset="zero")
     peer.write("conv", conv(), image, reset="subtract")
     peer.write("rleaky_subtract", recurrent(snntorch.RLeaky), x, reset="subtract")
     peer.write("rleaky_zero", recurrent(snntorch.RLeaky, **zero), x, reset="zero")
     one_to_one: dict[str, Any] = {"all_to_all": False, "linear_features": None, "V": torch.linspace(-0.5, 0.5, 6)}
     peer.write("rleaky_one_to_one", recurrent(snntorch.RLeaky, **one_to_one), x, reset="subtract")
-    peer.write("rsynaptic_subtract", recurrent(snntorch.RSynaptic, alpha=0.7), x, reset="subtract")
     peer.write("rsynaptic_zero", recurrent(snntorch.RSynaptic, alpha=0.7, **zero), x, reset="zero")
 
 

@@ -45,13 +45,10 @@ peer = writing.Peer(
 
 def main() -> None:
     x, image = fixture.spikes_in(0, (5,)), fixture.spikes_in(1, (1, 6, 6))
-    peer.write("mlp_lif", mlp(neuron.LIFNode(tau=4.0), neuron.LIFNode(tau=3.0)), x)
     peer.write("lif_whole_input", mlp(neuron.LIFNode(tau=4.0, decay_input=False)), x)
     peer.write("lif_reset", mlp(neuron.LIFNode(tau=4.0, v_reset=-0.4)), x)
     peer.write("lif_dt", mlp(neuron.LIFNode(tau=4.0)), x, dt=1e-3)
     peer.write("lif_ties", tied(mlp(neuron.LIFNode(tau=2.0)), 1 / 2, 1 / 2), x, balanced=False)
-    peer.write("plif", mlp(neuron.ParametricLIFNode(init_tau=3.0)), x)
-    peer.write("mlp_if", mlp(neuron.IFNode(), neuron.IFNode()), x)
     peer.write("if_reset", mlp(neuron.IFNode(v_reset=0.3)), x)
     peer.write("cuba_lif", mlp(neuron.CUBALIFNode(), neuron.CUBALIFNode(c_decay=0.3)), x)
     peer.write("cuba_lif_reset", mlp(neuron.CUBALIFNode(v_reset=-0.4)), x)

@@ -1,13 +1,24 @@
 """What the scripts that write by a peer share: random weights, weights for ties, and how a network becomes a file."""
 
+import gzip
+import inspect
+import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import nir
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.interop.nir.peers import fixture
+from tests.interop.nir.peers.fixture import FOLDER, Array
+
+# of the spikes of a layer, over steps, samples and neurons
+LEAST, MOST = 0.05, 0.3
 
 
 def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
@@ -77,19 +88,50 @@ class Peer(NamedTuple):
                 step(x)
         return {name: torch.stack(outs) for name, outs in found.items()}
 
-    def write(self, case: str, net: Any, x: fixture.Array, balanced: bool = True, **options: Any) -> None:
-        """Export a network and write it beside what it does to x, and the options, which the file does not say."""
-        xs, told = torch.from_numpy(x), {**self.told, **options}
-        analog = [name for name, neuron in self.neurons(net).items() if isinstance(neuron, self.analog)]
+    def rates(self, net: Any, outs: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return in which share of the steps of a run each layer that spikes fires."""
+        spiking = [name for name, neuron in self.neurons(net).items() if isinstance(neuron, self.spiking)]
+        return {name: float((outs[name] != 0).float().mean()) for name in spiking}
+
+    def balance(self, net: Any, xs: Tensor, aim: float = 0.15) -> None:
+        """Scale weights in place, layer after layer, until each layer fires in about a share ``aim`` of its steps."""
+        weights = [part.weight for part in net if hasattr(part, "weight")]
+        for name, weight in zip(self.rates(net, self.run(net, xs)), weights, strict=False):  # a readout has one more
+            drawn, misses = weight.data.clone(), {}
+            for scale in 2.0 ** np.arange(-5, 5, 0.25):
+                weight.data = drawn * float(scale)
+                misses[scale] = abs(self.rates(net, self.run(net, xs))[name] - aim)
+            weight.data = drawn * float(min(misses, key=lambda scale: misses[scale]))
+
+    def write(self, case: str, net: Any, x: Array, balanced: bool = True, **options: Any) -> None:
+        """Export a network and write it beside what it does to x, and the options, which the file does not say.
+
+        Raises:
+            ValueError: a layer hardly fires, or nearly all the time.
+        """
+        name, xs, told = f"{self.name}_{case}", torch.from_numpy(x), {**self.told, **options}
         if balanced:
-            weights = [part.weight for part in net if hasattr(part, "weight")][: len(self.neurons(net)) - len(analog)]
-            fixture.balance(weights, lambda: [float((out != 0).float().mean()) for out in self.run(net, xs).values()])
-        graph = self.export(net, xs, told)
+            self.balance(net, xs)
+        graph, outs = self.export(net, xs, told), self.run(net, xs)
+        if missing := outs.keys() - graph.nodes.keys():
+            raise ValueError(f"{name}: no node {missing} in the graph, which has {list(graph.nodes)}")
+        rates = self.rates(net, outs)
+        print(f"{name}: {', '.join(f'{key} fires in {rate:.0%} of steps' for key, rate in rates.items())}")
+        if not all(LEAST <= rate <= MOST for rate in rates.values()):
+            raise ValueError(f"{name}: rates outside of {LEAST:.0%} to {MOST:.0%}; change the scale of its weights")
         if any(getattr(node, "input_shape", ()) is None for node in graph.nodes.values()):
             graph.infer_types()  # some exporters leave the input_shape of Conv2d None, which nir does not write
-        outs = {name: out.numpy() for name, out in self.run(net, xs).items()}
-        dt = told.get("dt", self.dt)
-        fixture.save(f"{self.name}_{case}", graph, x, outs, dt=dt, options=told, packages=[self.name], analog=analog)
+        # numbers without an axis cannot be compressed within HDF5; nir 1.0.4 never does
+        plain: Any = {"compression": None} if "compression" in inspect.signature(nir.write).parameters else {}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.nir"
+            nir.write(path, graph, **plain)
+            (FOLDER / f"{name}.nir.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        versions = {package: metadata.version(package) for package in (self.name, "nir", "nirtorch", "torch")}
+        arrays: dict[str, Any] = {"x": x, "dt": told.get("dt", self.dt)}
+        arrays |= {"options": json.dumps(told), "versions": json.dumps(versions)}
+        arrays |= {f"at/{key}": out.numpy() for key, out in outs.items()}
+        np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
 
 
 @contextmanager
