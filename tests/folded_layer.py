@@ -36,6 +36,12 @@ class One(nn.Module):
         return self.use(self.layer, x, init)
 
 
+def conducted(layer: Any, x: Tensor, init: Any) -> Tensor:
+    """Call a BioLIF, whose inputs are not negative."""
+    out: Tensor = layer(x.abs(), 0.3 * x.abs(), init)
+    return out
+
+
 def learning() -> st.StepLayer:
     """Return a layer whose parameters are all trained."""
     return st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M), learnable=True).double()
