@@ -8,23 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, SequenceDropout, SpikingNet, TimeBatchNorm1d
-
-
-class Bio(nn.Module):
-    """Tracks its activity."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.neurons = BioLIF(nudt=0.5, v0=0.2, track_act=True)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.neurons(x.abs(), 0.3 * x.abs())
+from tests.folded_layer import One, conducted
 
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    recurrent = LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False))
-    layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), Bio(), LI(tau=3.0)]
+    recurrent, bio = (
+        LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False)),
+        One(BioLIF(0.5, 0.2, track_act=True), conducted),
+    )
+    layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), bio, LI(tau=3.0)]
     return nn.Sequential(*layers, TimeBatchNorm1d(6).eval()).double()
 
 
@@ -39,7 +32,7 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     whole = torch.cat([model(x[:, :5]), model(x[:, 5:], init=False)], 1)
     torch.manual_seed(1)
     first = model(x[:, :5])
-    state, act = model.get_state(), model.net[4].neurons.act  # type: ignore[index]
+    state, act = model.get_state(), model.net[4].layer.act  # type: ignore[index]
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -51,9 +44,9 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     model.set_state(state)
     for each in (model, other):
         assert torch.equal(whole, torch.cat([first, each(x[:, 5:], init=False)], 1))
-    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.neurons.v", "4.neurons.act", "5.v"]
+    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.layer.v", "4.layer.act", "5.v"]
     model.set_state(state)
-    assert torch.equal(model.net[4].neurons.act, act)  # type: ignore[index]
+    assert torch.equal(model.net[4].layer.act, act)  # type: ignore[index]
 
 
 def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
@@ -116,7 +109,7 @@ def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 WRONG: dict[str, tuple[Any, type[Exception]]] = {
-    "state holds 9.v, which this network has no state for; it has 1, 2, 3, 4.neurons, 5": (
+    "state holds 9.v, which this network has no state for; it has 1, 2, 3, 4.layer, 5": (
         lambda state: {**state, "9.v": state["2.v"]},
         ValueError,
     ),

@@ -11,26 +11,13 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
+from tests.layers.test_activity import Deep
 
 M = 40
 
 
 def dense(**options: Any) -> nn.Linear:
     return nn.Linear(M, M, **options)
-
-
-class Deep(nn.Module):
-    """Five default layers, by a forward that hands init on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(100, 100) for _ in range(5))
-        self.neurons = nn.ModuleList(st.LIF() for _ in range(5))
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        for linear, neurons in zip(self.linears, self.neurons, strict=True):
-            x = neurons(linear(x), init)
-        return x
 
 
 class Skip(nn.Module):
@@ -111,7 +98,7 @@ def images() -> nn.Module:
 
 # networks, and how the names of what is scaled begin
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
-    "deep": (Deep, ("linears",)),
+    "deep": (lambda: Deep(width=100), ("linears",)),
     "sequential": (lambda: nn.Sequential(dense(), st.LIF(), dense(), nn.PReLU(), st.CoarseLIF(tau=3.0)), ("0.", "2.")),
     "convolutions": (images, ("0.", "3.", "6.")),
     "recurrent": (

@@ -49,13 +49,6 @@ class Masked(nn.Linear):
         return nn.functional.linear(input, self.weight * (self.weight > 0), self.bias)
 
 
-class Doubled(nn.Module):
-    """Writes on the product."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mul_(2.0)
-
-
 def hooked(hook: Callable[..., Any]) -> nn.Module:
     net = chain()
     net[0].register_forward_hook(hook)
@@ -98,7 +91,7 @@ class Branches(nn.Module):
 
 
 class Through(nn.Module):
-    """A parametrization."""
+    """A function as a module, or as a parametrization."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -180,7 +173,7 @@ PRODUCT = {"diagonal": OTHER, "presynaptic": OTHER}
 CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
     # the network, the rules that are exact for it, and the messages of those that are refused
     "relu in place": (lambda: chain(nn.ReLU(inplace=True)), ("exact",), PRODUCT),
-    "written on": (lambda: chain(Doubled()), ("exact",), PRODUCT),
+    "written on": (lambda: chain(Through(lambda x: x.mul_(2.0))), ("exact",), PRODUCT),
     "masked": (lambda: chain(linear=Masked), ("exact",), PRODUCT),
     "hooked": (lambda: hooked(lambda _, given, out: 2.0 * out), ("exact",), PRODUCT),
     "looked at": (lambda: hooked(lambda _, given, out: None), ("diagonal",), {}),

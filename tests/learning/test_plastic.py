@@ -119,20 +119,6 @@ def test_a_call_over_time_sums_the_changes_of_its_steps(rule: str, way: str, pad
         assert not torch.equal(theirs, before)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_two_calls_are_one_sequence(rule: str) -> None:
-    step, _, params = RULES[rule]
-    found = []
-    for cuts in ((0, T), (0, 4, T)):
-        model, x = network(), spikes()
-        plastic = learning.STDP(model, step, bounds=F.unbounded, **params)
-        for begin, end in itertools.pairwise(cuts):
-            plastic(x[:, begin:end], init=begin == 0)
-        plastic.step()
-        found.append(weights(model))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
-
-
 def test_a_sequence_starts_with_traces_of_zero() -> None:
     found = []
     for times in (1, 2):

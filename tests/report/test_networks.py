@@ -17,6 +17,7 @@ from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder
+from tests.folded_layer import One
 from tests.report.networks import SECTIONS, Pictures, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -217,24 +218,15 @@ def test_a_silent_layer_is_driven_until_it_fires(checked: Checked) -> None:
 
 def test_what_was_not_checked_is_not_claimed(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
-    layers = st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero)), Fragile()
-    without, detached = checked(nn.Sequential(nn.Linear(6, 4), *layers[:2]))
+    layers = st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero))
+    fragile = One(st.LIF(), lambda layer, x, init: layer(x @ torch.ones(6, 4), init))  # in float32 alone
+    without, detached = checked(nn.Sequential(nn.Linear(6, 4), *layers))
     assert (without[2], without[4]) == (detached[2], detached[4]) == ("", "not checked")
     assert "no surrogate with a primitive" in without[5]
     assert "stopped on purpose" in detached[5]
-    (in_float,) = checked(layers[2])
+    (in_float,) = checked(fragile)
     assert in_float[4] == "not checked"
     assert "does not run in double precision" in in_float[5]
-
-
-class Fragile(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l = st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.l(x @ torch.ones(6, 4), init)
-        return out
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -267,19 +259,11 @@ class Plain(nn.Module):
         return x
 
 
-class Bound(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l, self.lock = st.IF(), threading.Lock()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.l(x, init)
-        return out
-
-
+BOUND = One(st.IF())
+vars(BOUND)["lock"] = threading.Lock()
 WRONG += [
     ([X], {"model": st.SpikingNet(Plain())}, ValueError, "has no spiking layer"),
-    ([X], {"model": st.SpikingNet(Bound())}, TypeError, "cannot be copied"),
+    ([X], {"model": st.SpikingNet(BOUND)}, TypeError, "cannot be copied"),
     (
         *([X, X[..., :5]], {"model": st.SpikingNet(nn.Sequential(st.IF()))}, ValueError),
         r"fails on batch 2 .* layer 0 has neurons of shape \(5,\), and had \(6,\)",
