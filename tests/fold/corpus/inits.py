@@ -48,13 +48,6 @@ def swallowed(net: Any, x: Tensor, init: Any) -> Tensor:
 # --- neurons ----------------------------------------------------------------------------------------------------------
 
 
-def deep(net: Any, x: Tensor, init: Any) -> Tensor:
-    x = net.sl1(net.l1(net.stem(x)), init)
-    for block in net.blocks:
-        x = block(x, init)
-    return net.sl2(net.l2(x), init)  # type: ignore[no-any-return]
-
-
 class State(NamedTuple):
     v: Tensor
     a: Tensor

@@ -4,7 +4,6 @@ import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -61,13 +60,6 @@ class Config(dict[str, Any]):
 class Chooses(dict[str, bool]):
     def __getitem__(self, key: str) -> bool:
         return bool(FLAGS["mix"])
-
-
-class Kind(Enum):
-    PLAIN = 1
-
-    def mixes(self) -> Any:
-        return FLAGS["mix"]
 
 
 class Factor(float):
