@@ -24,6 +24,19 @@ UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Coded(nn.Module):
+    """Modules and parameters by their names, and code that calls them: ``code(network, x, init)``."""
+
+    def __init__(self, code: Callable[[Any, Tensor, Any], Any], **parts: Any) -> None:
+        super().__init__()
+        self.code = code
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        return self.code(self, x, init)
+
+
 class One(nn.Module):
     """A layer alone."""
 

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.functional import LIFState
-from tests.folded_layer import One, conducted
+from tests.folded_layer import Coded, One, conducted
 
 N, T, M = 5, 9, 6
 LENGTHS = torch.tensor([9, 1, 4, 8, 4])
@@ -231,17 +231,12 @@ def test_other_precisions_and_forms_of_lengths(dtype: torch.dtype, mode: Any) ->
 @pytest.mark.parametrize("around", [False, True], ids=["layers", "network"])
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 def test_checkpoint_in_a_padded_batch_or_around_it(mode: Any, around: bool) -> None:
-    class Net(nn.Module):
-        def __init__(self, again: bool) -> None:
-            super().__init__()
-            self.layers, self.again = network("recurrent LIF"), again
-
-        def forward(self, x: Tensor) -> Any:
-            return checkpoint(self.layers, x, use_reentrant=False) if self.again else self.layers(x)
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        return checkpoint(net.layers, x, use_reentrant=False) if net.again else net.layers(x)
 
     grads = []
     for again in (False, True):
-        model = st.SpikingNet(Net(again and not around), mode=mode)
+        model = st.SpikingNet(Coded(code, layers=network("recurrent LIF"), again=again and not around), mode=mode)
         x, cotangent = batch()
         given = (x, True, LENGTHS)
         out = checkpoint(model, *given, use_reentrant=False) if again and around else model(*given)

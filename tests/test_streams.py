@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, SequenceDropout, SpikingNet, TimeBatchNorm1d
-from tests.folded_layer import One, conducted
+from tests.folded_layer import Coded, One, conducted
 
 
 def network() -> nn.Sequential:
@@ -66,20 +66,15 @@ def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
 
 
 def test_a_layer_that_no_call_reaches_has_none() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used, self.spare = LI(tau=2.0), IF()
+    def net() -> nn.Module:
+        return Coded(lambda net, x, init: net.used(x, init), used=LI(tau=2.0), spare=IF())
 
-        def forward(self, x: Tensor) -> Any:
-            return self.used(x)
-
-    model, x = SpikingNet(Net()), sequences(2)
+    model, x = SpikingNet(net()), sequences(2)
     model(x)
     state = model.get_state()
     assert {name: tuple(each.shape) for name, each in state.items()} == {"used.v": (2, 4), "spare.not_called": (2, 0)}
     expected = model(x, init=False)
-    for other in (model, SpikingNet(Net())):
+    for other in (model, SpikingNet(net())):
         other.reset()
         other.set_state({name: torch.cat([each, each])[[0, 3]] for name, each in sorted(state.items())})
         assert torch.equal(other(x, init=False), expected)
@@ -146,18 +141,13 @@ def test_a_network_that_is_called_within_another_one_shares_the_state_of_any_of_
     shared = LI(tau=4.0)
     inner = SpikingNet(nn.Sequential(IF(v0=0.1), shared), mode=mode)
 
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.others = shared, [inner]
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            first: Tensor = self.layer(x, init)
-            self.others[0](x[:, None], init=False)
-            return first
+    def outer(net: Any, x: Tensor, init: Any) -> Any:
+        first = net.layer(x, init)
+        inner(x[:, None], init=False)
+        return first
 
     x = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    model = SpikingNet(Outer(), mode="step")
+    model = SpikingNet(Coded(outer, layer=shared, others=[inner]), mode="step")
     out = model(x)
     twin, fires, want = LI(tau=4.0), IF(v0=0.1), []
     for t, x_t in enumerate(x.unbind(1)):

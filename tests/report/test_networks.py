@@ -17,7 +17,7 @@ from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder
-from tests.folded_layer import One
+from tests.folded_layer import Coded, One
 from tests.report.networks import SECTIONS, Pictures, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -254,15 +254,10 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
 ]
 
 
-class Plain(nn.Module):
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return x
-
-
 BOUND = One(st.IF())
 vars(BOUND)["lock"] = threading.Lock()
 WRONG += [
-    ([X], {"model": st.SpikingNet(Plain())}, ValueError, "has no spiking layer"),
+    ([X], {"model": st.SpikingNet(Coded(lambda net, x, init: x))}, ValueError, "has no spiking layer"),
     ([X], {"model": st.SpikingNet(BOUND)}, TypeError, "cannot be copied"),
     (
         *([X, X[..., :5]], {"model": st.SpikingNet(nn.Sequential(st.IF()))}, ValueError),
