@@ -26,28 +26,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- networks of all kinds --------------------------------------------------------------------------------------------
 
 
-class Two(nn.Module):
-    """Returns a dict, and has batch norm, a readout and a filter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.f, self.norm, self._l1 = nn.Linear(6, 8), nn.BatchNorm1d(8), st.LIF(v0=0.3)
-        self.delay, self.g, self.li = st.Delay(1.5), nn.Linear(8, 3), st.LI()
-
-    def forward(self, x: Tensor, init: Any) -> dict[str, Tensor]:
-        spikes = self._l1(self.norm(self.f(x)), init)
-        return {"votes": self.li(self.g(self.delay(spikes, init)), init), "spikes": spikes}
+def two(net: Any, x: Tensor, init: Any) -> dict[str, Tensor]:
+    """Return a dict, by batch norm, a readout and a filter."""
+    spikes = net._l1(net.norm(net.f(x)), init)
+    return {"votes": net.li(net.g(net.delay(spikes, init)), init), "spikes": spikes}
 
 
-class Product(nn.Module):
-    """Multiplies by a function of torch that is not counted."""
+def of_two() -> nn.Module:
+    parts = {"f": nn.Linear(6, 8), "norm": nn.BatchNorm1d(8), "_l1": st.LIF(v0=0.3), "delay": st.Delay(1.5)}
+    return Coded(two, g=nn.Linear(8, 3), li=st.LI(), **parts)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(6, 4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("ni,io->no", x, self.weight)
+def product() -> nn.Module:
+    """Return a module that multiplies by a function of torch that is not counted."""
+    return Coded(lambda net, x, init: torch.einsum("ni,io->no", x, net.weight), weight=nn.Parameter(torch.ones(6, 4)))
 
 
 class OwnState(NamedTuple):
@@ -89,7 +81,7 @@ def off_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(thr=0.1)), (6,), "It has no membrane"),
     "a readout alone": (lambda: nn.Sequential(nn.Linear(6, 4), st.LI()), (6,), "No layer returns spikes"),
-    "a tree, and a name with an underscore": (Two, (6,), "LIF, 8 neurons; mean"),
+    "a tree, and a name with an underscore": (of_two, (6,), "LIF, 8 neurons; mean"),
     "one layer, as the network": (lambda: st.IF(v0=0.2), (6,), "IF, 6 neurons; mean"),
     "one number a step": (lambda: st.IF(v0=0.2), (), "1 neuron; mean"),
     "numbers in place of spikes": (lambda: nn.Sequential(st.SigmaDelta(0.3)), (6,), "SigmaDelta, 6 neurons"),
@@ -99,8 +91,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         "Leaky, 4 neurons; mean",
     ),
     "what cannot be counted": (
-        *(lambda: nn.Sequential(Product(), st.LIF(v0=0.1)), (6,)),
-        "No operation was seen of 0 (Product).",
+        *(lambda: nn.Sequential(product(), st.LIF(v0=0.1)), (6,)),
+        "No operation was seen of 0 (Coded).",
     ),
     "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100% silent"),
 }

@@ -108,14 +108,11 @@ def test_layers(name: str, mode: Any) -> None:
     assert found.unseen == ()
 
 
-class Computed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 4)
-        self.register_buffer("kept", torch.ones(4, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nnf.linear(x, self.linear.weight.abs()) + nnf.linear(x, self.get_buffer("kept"))
+def computed() -> nn.Module:
+    return Coded(
+        lambda net, x, init: nnf.linear(x, net.linear.weight.abs()) + nnf.linear(x, net.kept),
+        **{"linear": nn.Linear(3, 4), "kept": nn.Buffer(torch.ones(4, 3))},
+    )
 
 
 def old_norm(layer: nn.Module) -> nn.Module:
@@ -129,7 +126,7 @@ WEIGHTS: dict[str, Any] = {
     "weight norm by a hook": lambda: old_norm(nn.Linear(3, 4)),
     "spectral norm": lambda: parametrizations.spectral_norm(nn.Linear(3, 4)),
     "pruned": lambda: prune.l1_unstructured(nn.Linear(3, 4), "weight", 0.5),
-    "computed, and a buffer": Computed,
+    "computed, and a buffer": computed,
 }
 
 
