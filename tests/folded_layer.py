@@ -24,6 +24,19 @@ UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Coded(nn.Module):
+    """Modules and parameters by their names, and code that calls them: ``code(network, x, init)``."""
+
+    def __init__(self, code: Callable[[Any, Tensor, Any], Any], **parts: Any) -> None:
+        super().__init__()
+        self.code = code
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        return self.code(self, x, init)
+
+
 class One(nn.Module):
     """A layer alone."""
 
@@ -34,6 +47,12 @@ class One(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         return self.use(self.layer, x, init)
+
+
+def conducted(layer: Any, x: Tensor, init: Any) -> Tensor:
+    """Call a BioLIF, whose inputs are not negative."""
+    out: Tensor = layer(x.abs(), 0.3 * x.abs(), init)
+    return out
 
 
 def learning() -> st.StepLayer:

@@ -55,11 +55,6 @@ def readout(code: Hole = nothing, **holes: Any) -> Two:
     return Two(code, **({"sl1": st.LI(), "sl2": st.LI()} | holes))
 
 
-def mixing_if(asked: Callable[[Any], Any]) -> Hole:
-    """Return code that mixes samples if the network says so."""
-    return lambda net, x, init: centred(x) if asked(net) else x
-
-
 def with_l1(change: Callable[[Any], object]) -> Two:
     """Return a network to whose first layer something has been done."""
     net = Two()

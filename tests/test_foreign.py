@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import foreign, like
 from spikingtorch import functional as F
+from tests.folded_layer import Coded
 
 LIF: Any = st.LIF
 
@@ -261,20 +262,13 @@ def test_an_exchanged_module_is_found() -> None:
         model(x)
 
 
-class Resets(nn.Module):
-    """A network that resets a neuron of theirs where a sequence starts, or hands it its state."""
-
-    def __init__(self, hands: bool) -> None:
-        super().__init__()
-        self.hands, self.theirs, self.ours = hands, Handed() if hands else Leaky(), LIF()
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        if init:
-            self.mem = torch.zeros_like(x)
-            self.theirs.reset()
-        out = self.theirs(x, self.mem) if self.hands else self.theirs(x)
-        found: Tensor = self.ours(out, init)
-        return found
+def resets(net: Any, x: Tensor, init: bool) -> Tensor:
+    """Reset a neuron of theirs where a sequence starts, or hand it its state."""
+    if init:
+        net.mem = torch.zeros_like(x)
+        net.theirs.reset()
+    out = net.theirs(x, net.mem) if net.hands else net.theirs(x)
+    return net.ours(out, init)  # type: ignore[no-any-return]
 
 
 class Handed(Leaky):
@@ -290,23 +284,20 @@ class Handed(Leaky):
 of("snntorch._neurons.leaky", Handed)
 
 
-@pytest.mark.filterwarnings("ignore:SpikingNet. Resets runs step by step")
+@pytest.mark.filterwarnings("ignore:SpikingNet. Coded runs step by step")
 @pytest.mark.parametrize("hands", [False, True])
 def test_a_network_may_reset_a_neuron_of_theirs_or_hand_it_a_state(hands: bool) -> None:
-    model, x = st.SpikingNet(Resets(hands)), torch.rand(2, 5, 3)
+    net = Coded(resets, hands=hands, theirs=Handed() if hands else Leaky(), ours=LIF())
+    model, x = st.SpikingNet(net), torch.rand(2, 5, 3)
     first, second = model(x), model(x)
     assert hands or torch.equal(first, second)
     assert not vars(model.net.get_submodule("theirs"))["_forward_pre_hooks"]
 
 
-@pytest.mark.filterwarnings("ignore:SpikingNet. HandsNone runs step by step")
+@pytest.mark.filterwarnings("ignore:SpikingNet. Coded runs step by step")
 def test_no_state_is_handed_by_none() -> None:
-    class HandsNone(Resets):
-        def forward(self, x: Tensor, init: bool) -> Tensor:
-            found: Tensor = self.ours(self.theirs(x, None), init)
-            return found
-
-    model, x = st.SpikingNet(HandsNone(hands=True)), torch.rand(2, 5, 3)
+    net = Coded(lambda net, x, init: net.ours(net.theirs(x, None), init), theirs=Handed(), ours=LIF())
+    model, x = st.SpikingNet(net), torch.rand(2, 5, 3)
     model(x)
     with pytest.raises(RuntimeError, match="layer theirs is the Handed of snnTorch"):
         model(x)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from tests.folded_layer import Coded
 from tests.test_foreign import IAF, LIF, IFNode, Squeezed, of
 
 
@@ -32,16 +33,9 @@ LIFOverTime.__name__ = "LIF"
 of("norse.torch.module.lif", LIFOverTime, "LIF")
 
 
-class First(nn.Module):
-    """A network that calls a neuron of Norse and does not hand its state on."""
-
-    def __init__(self, neuron: nn.Module) -> None:
-        super().__init__()
-        self.neuron, self.ours = neuron, LIF()
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        found: Tensor = self.ours(self.neuron(x)[0], init)
-        return found
+def first(neuron: nn.Module) -> nn.Module:
+    """Return a network that calls a neuron of Norse and does not hand its state on."""
+    return Coded(lambda net, x, init: net.ours(net.neuron(x)[0], init), neuron=neuron, ours=LIF())
 
 
 def test_a_neuron_of_norse_keeps_no_state() -> None:
@@ -49,7 +43,7 @@ def test_a_neuron_of_norse_keeps_no_state() -> None:
         r"holds neuron, the LIFCell of Norse, whose state forward has to hand on from step to step\. .*like\.norse\.LIF"
     )
     with pytest.warns(RuntimeWarning, match=said):
-        st.SpikingNet(First(LIFCell()))(torch.rand(2, 5, 3))
+        st.SpikingNet(first(LIFCell()))(torch.rand(2, 5, 3))
 
 
 @pytest.mark.filterwarnings("ignore:SpikingNet. .* runs step by step")
@@ -57,7 +51,7 @@ def test_a_neuron_of_norse_keeps_no_state() -> None:
     ("theirs", "steps", "said"),
     [
         (
-            First(LIFOverTime()),
+            first(LIFOverTime()),
             2,
             r"layer neuron is the LIF of Norse, .* \(T, N, \.\.\.\), .*; take like\.norse\.LIFCell\(",
         ),
@@ -81,20 +75,10 @@ def test_a_step_is_not_taken_for_several_ones(theirs: nn.Module, steps: int, sai
             model(torch.rand(2, 5, 3))
 
 
-@pytest.mark.filterwarnings("ignore:SpikingNet. Each runs step by step")
+@pytest.mark.filterwarnings("ignore:SpikingNet. Coded runs step by step")
 def test_a_step_with_an_axis_of_one_step_is_taken() -> None:
-    class Each(nn.Module):
-        """A network that hands a layer of Sinabs one step at a time."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.theirs, self.ours = IAF(), LIF()
-
-        def forward(self, x: Tensor, init: bool) -> Tensor:
-            found: Tensor = self.ours(self.theirs(x[:, None])[:, 0], init)
-            return found
-
-    assert st.SpikingNet(Each())(torch.rand(2, 5, 3)).shape == (2, 5, 3)
+    net = Coded(lambda net, x, init: net.ours(net.theirs(x[:, None])[:, 0], init), theirs=IAF(), ours=LIF())
+    assert st.SpikingNet(net)(torch.rand(2, 5, 3)).shape == (2, 5, 3)
 
 
 def test_a_network_of_their_neurons_alone_is_told_ours() -> None:

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.functional import LIFState
+from tests.folded_layer import Coded, One, conducted
 
 N, T, M = 5, 9, 6
 LENGTHS = torch.tensor([9, 1, 4, 8, 4])
@@ -19,20 +20,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "fold": {"mode": "fold"},
     "chunks": {"time_chunk": 2},
     "chunks, stepped": {"time_chunk": 3, "mode": "step"},
+    "chunks that run again": {"time_chunk": 2, "recompute": True},
     "time first": {"batch_first": False, "time_chunk": 2},
     "time first, stepped": {"batch_first": False, "mode": "step"},
 }
-
-
-class Two(nn.Module):
-    """BioLIF behind a layer, for its two inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.neurons = st.BioLIF(nudt=0.4, v0=0.3, learnable="v0", track_act=True)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.neurons(x.abs(), 0.3 * x.abs())
 
 
 def recurrent() -> nn.Linear:
@@ -46,7 +37,7 @@ LAYERS: dict[str, Any] = {
     "CoarseLIF": lambda: st.CoarseLIF(tau=2.0, v0=0.4, learnable=True),
     "SpikingDecay": lambda: st.SpikingDecay(tau=2.0, v0=0.4, learnable=True),
     "McPitts": lambda: st.McPitts(0.1, learnable=True),
-    "BioLIF": Two,
+    "BioLIF": lambda: One(st.BioLIF(nudt=0.4, v0=0.3, learnable="v0", track_act=True), conducted),
     "recurrent LIF": lambda: st.LIF(v0=0.4, recurrent=recurrent()),
     "recurrent LI": lambda: st.LI(tau=2.0, recurrent=recurrent()),
     "feedback": lambda: st.LIF(v0=0.4, recurrent=torch.rand(M)),
@@ -146,7 +137,7 @@ class Loop:
 
 
 NORMS: dict[str, Any] = {
-    "1d": (lambda: nn.BatchNorm1d(3), (3,), True, ("auto", "step", "fold", "chunks")),
+    "1d": (lambda: nn.BatchNorm1d(3), (3,), True, ("auto", "step", "fold", "chunks", "chunks that run again")),
     "2d": (lambda: nn.BatchNorm2d(3), (3, 2, 2), True, ("auto", "step", "fold", "chunks")),
     "sequence": (lambda: nn.BatchNorm2d(3), (3, 2, 2), False, ("sequence",)),
     "time 1d": (lambda: st.TimeBatchNorm1d(3), (3,), False, ("auto", "fold", "sequence")),
@@ -240,17 +231,12 @@ def test_other_precisions_and_forms_of_lengths(dtype: torch.dtype, mode: Any) ->
 @pytest.mark.parametrize("around", [False, True], ids=["layers", "network"])
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 def test_checkpoint_in_a_padded_batch_or_around_it(mode: Any, around: bool) -> None:
-    class Net(nn.Module):
-        def __init__(self, again: bool) -> None:
-            super().__init__()
-            self.layers, self.again = network("recurrent LIF"), again
-
-        def forward(self, x: Tensor) -> Any:
-            return checkpoint(self.layers, x, use_reentrant=False) if self.again else self.layers(x)
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        return checkpoint(net.layers, x, use_reentrant=False) if net.again else net.layers(x)
 
     grads = []
     for again in (False, True):
-        model = st.SpikingNet(Net(again and not around), mode=mode)
+        model = st.SpikingNet(Coded(code, layers=network("recurrent LIF"), again=again and not around), mode=mode)
         x, cotangent = batch()
         given = (x, True, LENGTHS)
         out = checkpoint(model, *given, use_reentrant=False) if again and around else model(*given)

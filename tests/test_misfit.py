@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spikingtorch import LIF, SpikingNet, StepLayer
 from spikingtorch import functional as F
 from spikingtorch.spikeio import ConstantEncoder
+from tests.folded_layer import Coded
 
 MODES: tuple[Any, ...] = ("auto", "step", "fold")
 REMEDY = (
@@ -17,17 +18,10 @@ REMEDY = (
 )
 
 
-class Product(nn.Module):
-    """A network whose product is its own code, and no module's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(20, 3))
-        self.neurons = LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        s: Tensor = self.neurons(x @ self.weight, init)
-        return s
+def product() -> nn.Module:
+    """Return a network whose product is its own code, and no module's."""
+    weight = nn.Parameter(torch.ones(20, 3))
+    return Coded(lambda net, x, init: net.neurons(x @ net.weight, init), weight=weight, neurons=LIF())
 
 
 def linear() -> nn.Module:
@@ -67,7 +61,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
         (8, 20),
         r"20 steps without features, which layer 0 \(BatchNorm1d\) does not take: expected 2D or 3D input",
     ),
-    "code of the network": (Product, (8, 20), r"without features, which Product does not take: (\w+: )?mat1 and mat2"),
+    "code of the network": (product, (8, 20), r"without features, which Coded does not take: (\w+: )?mat1 and mat2"),
 }
 
 

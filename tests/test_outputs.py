@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import LIF, SpikingNet
 from spikingtorch.testing import assert_close
+from tests.folded_layer import Coded
 
 
 class Pair(NamedTuple):
@@ -124,16 +125,10 @@ def test_another_tree_at_another_step_is_an_error() -> None:
         SpikingNet(Changing(lambda x, s: [s]), mode="step")(torch.rand(3, 2, 5))
 
 
-class Written(nn.Module):
-    """A network that gives out what a backward pass reads."""
-
-    def __init__(self, gives: Any) -> None:
-        super().__init__()
-        self.l1, self.l2, self.s1, self.gives = nn.Linear(5, 6), nn.Linear(6, 6), LIF(), gives
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        z = self.s1(4 * self.l1(x), init)
-        return self.gives(self, z)
+def written(gives: Any) -> nn.Module:
+    """Return a network that gives out what a backward pass reads."""
+    parts = {"l1": nn.Linear(5, 6), "l2": nn.Linear(6, 6), "s1": LIF()}
+    return Coded(lambda net, x, init: gives(net, net.s1(4 * net.l1(x), init)), **parts)
 
 
 @pytest.mark.parametrize("mode", ["auto", "fold"])
@@ -156,7 +151,7 @@ def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
         found = []
         for how in (mode, "step"):
             torch.manual_seed(0)
-            model = SpikingNet(Written(gives), mode=how, event_driven="off")
+            model = SpikingNet(written(gives), mode=how, event_driven="off")
             outs = model(torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1)))
             write(outs[0])
             torch.stack([out.sum() for out in outs]).sum().backward()
@@ -167,6 +162,6 @@ def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
 def test_outputs_that_nothing_holds_are_not_copied() -> None:
     """That of a layer of neurons, or of a linear layer."""
     for gives in (lambda net, z: z, lambda net, z: net.l2(z)):
-        model = SpikingNet(Written(gives), mode="fold")
+        model = SpikingNet(written(gives), mode="fold")
         out = model(torch.rand(3, 4, 5))
         assert "CloneBackward0" not in str(out.grad_fn.next_functions[0][0])

@@ -63,28 +63,14 @@ def around(*middle: Any) -> Callable[[], nn.Module]:
     return make
 
 
-def images() -> nn.Module:
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 1, FEATURES)),
-        nn.Conv2d(1, 3, 3, padding=1, bias=False),
-        nn.BatchNorm2d(3),
-        st.LIF(tau=3.0, threshold=0.3, learnable="tau"),
-        nn.Flatten(),
-        nn.Linear(15, 2),
-    )
-
-
 # what is random, changes or is kept apart; networks that only compute are those of tests/contract
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plain": around(),
     "dropout": around(lambda: nn.Dropout(0.4)),
     "batch norm": around(lambda: nn.BatchNorm1d(6), lambda: nn.Dropout(0.2)),
     "batch norm, averaged": around(lambda: nn.BatchNorm1d(6, momentum=None)),
-    "images": images,
-    "two inputs": around(lambda: st.ALIF(tau=3.0, threshold=0.3)),
     "stochastic": around(lambda: st.StochasticLIF(tau=3.0, threshold=0.3)),
     "a generator": around(lambda: st.StochasticLIF(3.0, 0.3, generator=torch.Generator().manual_seed(3))),
-    "refractory": around(lambda: st.LIF(tau=3.0, threshold=0.3, refractory=2)),
     "spectral norm": around(lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))),
     "counts": around(Counts),
 }
@@ -117,14 +103,12 @@ def slopes(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     return [*found]
 
 
-def results(name: str, init: Any = True, lengths: Any = None, **options: Any) -> Any:
+def results(name: str, **options: Any) -> Any:
     """Return outputs, states, gradients and buffers of two parts of a stream, and what is drawn afterwards."""
     model, x = of(NETWORKS[name], **options)
     x = (2 * x.detach()).requires_grad_()
-    if init is not True:
-        model(0.5 * x.detach())
     torch.manual_seed(7)
-    out = model(x, init, lengths=lengths)
+    out = model(x)
     state = model.get_state()
     model.eval()
     found = slopes(out, [x, *model.parameters()])
@@ -141,13 +125,6 @@ def test_is_as_the_network_that_keeps_everything(mode: Any, name: str) -> None:
     if name not in ("dropout", "batch norm", "stochastic", "a generator"):  # whose masks depend on the chunks
         options: Any = {"time_chunk": "auto", "recompute": True}
         assert_close(results(name, mode=mode, **options), results(name, mode=mode, time_chunk=None))
-
-
-@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-@pytest.mark.parametrize("name", ["plain", "batch norm", "refractory"])
-def test_lengths_and_samples_that_start_anew(mode: Any, name: str) -> None:
-    for given in ({"lengths": [T, 5, T, 7]}, {"init": torch.tensor([True, False, True, False])}):
-        agree(lambda again, given=given: results(name, mode=mode, recompute=again, **given))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("mode", ["auto", "step"])

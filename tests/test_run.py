@@ -128,14 +128,6 @@ def test_transforms_take_it_as_a_function_of_all_that_it_is_given(name: str, giv
     assert_close(everything(model), before)
 
 
-def test_gradients_of_autograd_reach_the_state(given: Any) -> None:
-    weights, state, x = given
-    want = grad(partial(of_all, loop), argnums=1)(*given)
-    leaves = {name: each.requires_grad_() for name, each in state.items()}
-    out = of_all(partial(ours, made("two")), weights, leaves, x)
-    assert_close(dict(zip(leaves, torch.autograd.grad(out, [*leaves.values()]), strict=True)), want)
-
-
 def test_what_is_given_is_not_written_on_and_what_comes_out_is_its_own() -> None:
     model, x = made("batch norm"), inputs()
     buffers = {name: each.clone() for name, each in model.named_buffers()}

@@ -8,23 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, SequenceDropout, SpikingNet, TimeBatchNorm1d
-
-
-class Bio(nn.Module):
-    """Tracks its activity."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.neurons = BioLIF(nudt=0.5, v0=0.2, track_act=True)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.neurons(x.abs(), 0.3 * x.abs())
+from tests.folded_layer import Coded, One, conducted
 
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    recurrent = LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False))
-    layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), Bio(), LI(tau=3.0)]
+    recurrent, bio = (
+        LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False)),
+        One(BioLIF(0.5, 0.2, track_act=True), conducted),
+    )
+    layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), bio, LI(tau=3.0)]
     return nn.Sequential(*layers, TimeBatchNorm1d(6).eval()).double()
 
 
@@ -39,7 +32,7 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     whole = torch.cat([model(x[:, :5]), model(x[:, 5:], init=False)], 1)
     torch.manual_seed(1)
     first = model(x[:, :5])
-    state, act = model.get_state(), model.net[4].neurons.act  # type: ignore[index]
+    state, act = model.get_state(), model.net[4].layer.act  # type: ignore[index]
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -51,9 +44,9 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     model.set_state(state)
     for each in (model, other):
         assert torch.equal(whole, torch.cat([first, each(x[:, 5:], init=False)], 1))
-    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.neurons.v", "4.neurons.act", "5.v"]
+    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.layer.v", "4.layer.act", "5.v"]
     model.set_state(state)
-    assert torch.equal(model.net[4].neurons.act, act)  # type: ignore[index]
+    assert torch.equal(model.net[4].layer.act, act)  # type: ignore[index]
 
 
 def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
@@ -73,20 +66,15 @@ def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
 
 
 def test_a_layer_that_no_call_reaches_has_none() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used, self.spare = LI(tau=2.0), IF()
+    def net() -> nn.Module:
+        return Coded(lambda net, x, init: net.used(x, init), used=LI(tau=2.0), spare=IF())
 
-        def forward(self, x: Tensor) -> Any:
-            return self.used(x)
-
-    model, x = SpikingNet(Net()), sequences(2)
+    model, x = SpikingNet(net()), sequences(2)
     model(x)
     state = model.get_state()
     assert {name: tuple(each.shape) for name, each in state.items()} == {"used.v": (2, 4), "spare.not_called": (2, 0)}
     expected = model(x, init=False)
-    for other in (model, SpikingNet(Net())):
+    for other in (model, SpikingNet(net())):
         other.reset()
         other.set_state({name: torch.cat([each, each])[[0, 3]] for name, each in sorted(state.items())})
         assert torch.equal(other(x, init=False), expected)
@@ -116,7 +104,7 @@ def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 WRONG: dict[str, tuple[Any, type[Exception]]] = {
-    "state holds 9.v, which this network has no state for; it has 1, 2, 3, 4.neurons, 5": (
+    "state holds 9.v, which this network has no state for; it has 1, 2, 3, 4.layer, 5": (
         lambda state: {**state, "9.v": state["2.v"]},
         ValueError,
     ),
@@ -153,18 +141,13 @@ def test_a_network_that_is_called_within_another_one_shares_the_state_of_any_of_
     shared = LI(tau=4.0)
     inner = SpikingNet(nn.Sequential(IF(v0=0.1), shared), mode=mode)
 
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.others = shared, [inner]
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            first: Tensor = self.layer(x, init)
-            self.others[0](x[:, None], init=False)
-            return first
+    def outer(net: Any, x: Tensor, init: Any) -> Any:
+        first = net.layer(x, init)
+        inner(x[:, None], init=False)
+        return first
 
     x = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    model = SpikingNet(Outer(), mode="step")
+    model = SpikingNet(Coded(outer, layer=shared, others=[inner]), mode="step")
     out = model(x)
     twin, fires, want = LI(tau=4.0), IF(v0=0.1), []
     for t, x_t in enumerate(x.unbind(1)):

@@ -16,28 +16,23 @@ import spikingtorch as st
 from spikingtorch import init, metrics, plot, spikeio
 from spikingtorch.watching.recording import Recording
 from tests.every_layer import leaves_of
+from tests.folded_layer import Coded
 from tests.losses.cases import CASES, Case
 
 N, T, M = 3, 7, 5
 
 
-class Two(nn.Module):
-    """Two outputs, the latter one of images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(4, M), nn.Linear(M, M)
-        self.a, self.b = st.LIF(tau=3.0, v0=0.3), st.LI(tau=3.0)
-
-    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
-        spikes = self.a(self.first(x), init)
-        return spikes, self.b(self.second(spikes), init).unflatten(1, (M, 1))
+def two(net: Any, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
+    """Return two outputs, the latter one of images."""
+    spikes = net.a(net.first(x), init)
+    return spikes, net.b(net.second(spikes), init).unflatten(1, (M, 1))
 
 
 def pair(mode: Any = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingNet]:
     """Return one network twice, samples first and time first."""
     torch.manual_seed(0)
-    net = Two().double()
+    neurons = {"a": st.LIF(tau=3.0, v0=0.3), "b": st.LI(tau=3.0)}
+    net = Coded(two, first=nn.Linear(4, M), second=nn.Linear(M, M), **neurons).double()
     return (
         st.SpikingNet(net, mode=mode, **options),
         st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options),

@@ -1,8 +1,6 @@
 """Ways to call a network: each gives the outputs for x, and the network that goes on from there."""
 
 import copy
-import io
-import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from tests.contract.oracle import T, draw
+from tests.every_layer import COPIES
 
 Run = Callable[[Any, Tensor], tuple[Tensor, Any]]
 
@@ -87,13 +86,6 @@ def copied(copy_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return twin
 
     return between
-
-
-def through_a_file(model: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(model, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
 
 
 def put_aside(model: Any) -> Any:
@@ -359,15 +351,15 @@ WAYS: dict[str, Way] = {
     "time first, truncated": Way(
         "in chunks", looking(by_time), (3, MIDDLE), {"batch_first": False, "time_chunk": 3, "truncate": True}
     ),
-    "deepcopy": Way("copies carry the numbers", in_parts(copied(copy.deepcopy)), (MIDDLE,), since=MIDDLE),
+    "deepcopy": Way("copies carry the numbers", in_parts(copied(COPIES["deepcopy"])), (MIDDLE,), since=MIDDLE),
     "pickle": Way(
         "so does a pickle",
-        in_parts(copied(lambda model: pickle.loads(pickle.dumps(model)))),
+        in_parts(copied(COPIES["pickle"])),
         (MIDDLE,),
         {"carry_graph": True, "time_chunk": 3},
         MIDDLE,
     ),
-    "file": Way("and a file", in_parts(copied(through_a_file)), (MIDDLE,), since=MIDDLE),
+    "file": Way("and a file", in_parts(copied(COPIES["torch.save"])), (MIDDLE,), since=MIDDLE),
     "put aside": Way("get_state and set_state", in_parts(put_aside), (MIDDLE,)),
     "handed over": Way("another model goes on", in_parts(handed_over), (MIDDLE,), since=MIDDLE),
     "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),

@@ -7,25 +7,20 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 import spikingtorch as st
 from tests.distributed.ranks import Ranks
+from tests.folded_layer import Coded
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 
 
-class Net(nn.Module):
-    """The network that pages begin with."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.l2 = nn.Linear(20, 50), nn.Linear(50, 10)
-        self.sl1, self.sl2 = st.LIF(), st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return torch.as_tensor(self.sl2(self.l2(self.sl1(self.l1(x), init)), init))
+def net() -> nn.Module:
+    """Return the network that pages begin with."""
+    parts = {"l1": nn.Linear(20, 50), "l2": nn.Linear(50, 10), "sl1": st.LIF(), "sl2": st.LIF()}
+    return Coded(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), init)), init), **parts)
 
 
 def run_page(name: str, **given: Any) -> dict[str, Any]:
@@ -50,7 +45,7 @@ def test_the_page_about_split_neurons(ranks: Ranks) -> None:
 
 def processes() -> tuple[str, bool]:
     with mock.patch("torch.distributed.init_process_group"):  # they have one
-        model = run_page("processes.md", SpikingNet=st.SpikingNet, Net=Net)["model"]
+        model = run_page("processes.md", SpikingNet=st.SpikingNet, Net=net)["model"]
     model(torch.rand(3, 5, 20)).sum().backward()
     return model.explain().mode, isinstance(model.net.l1.weight, DTensor)
 

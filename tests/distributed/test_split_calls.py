@@ -33,22 +33,19 @@ from spikingtorch.init import to_rate_
 from tests.distributed.ranks import Ranks, refusal
 from tests.distributed.test_tensor_parallel import CASES, HIDDEN, IN, OUT, RIGHT, N, T, full, furthest, on_mesh, pair
 from tests.every_layer import drawn
+from tests.folded_layer import Coded
 
-Call = Callable[..., list[Tensor]]
 Plan = dict[str, ParallelStyle]
 
 
-class Checkpointed(nn.Module):
-    """A network that runs its hidden neurons again in the backward pass."""
+def checkpointed(parts: nn.Module) -> nn.Module:
+    """Return a network that runs its hidden neurons again in the backward pass."""
 
-    def __init__(self, parts: nn.Module) -> None:
-        super().__init__()
-        self.parts = parts
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        linear, hidden, readout, last = net.parts
+        return last(readout(checkpoint(hidden, linear(x), init, use_reentrant=False)), init)
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        linear, hidden, readout, last = self.parts.children()
-        found: Tensor = last(readout(checkpoint(hidden, linear(x), init, use_reentrant=False)), init)
-        return found
+    return Coded(code, parts=parts)
 
 
 def run(model: Callable[..., Any], x: Any, **options: Any) -> list[Tensor]:
@@ -102,24 +99,17 @@ def calls() -> dict[str, float]:
         "lengths": both(with_lengths),
         "a stream": both(go_on),
         "chunks": both(without_gradient, time_chunk=2),
-        "checkpoint": both(learn, Checkpointed),
+        "checkpoint": both(learn, checkpointed),
         "chunks that run again": both(learn, time_chunk=2, recompute=True),
         "a copy": both(lambda model, x: learn(copy.deepcopy(model), x)),
         "an input that is a DTensor": furthest(*given_and_returned()),
-        "a linear layer at the end": both(decoded, Headless),
+        "a linear layer at the end": both(decoded, headless),
     }
 
 
-class Headless(nn.Module):
-    """A network whose last layer is linear."""
-
-    def __init__(self, parts: nn.Module) -> None:
-        super().__init__()
-        self.linear, self.hidden, self.readout, _ = parts.children()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        found: Tensor = self.readout(self.hidden(self.linear(x), init))
-        return found
+def headless(parts: Any) -> nn.Module:
+    """Return a network whose last layer is linear."""
+    return Coded(lambda net, x, init: net.parts[2](net.parts[1](net.parts[0](x), init)), parts=parts[:3])
 
 
 def decoded(model: Any, x: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.functional.sparse import crossover, kernels
 from tests.event_driven.networks import Net, model_of, outcome, reasons, spikes
+from tests.folded_layer import Coded
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
 
@@ -97,21 +98,15 @@ def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls_of(monkeypatch, kernels, "input_gradient", lambda result, s, *others: s.channels)
 
 
-class Few(nn.Module):
-    """Few channels, and few outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv1, self.s1, self.conv2 = nn.Conv2d(2, 4, 3, padding=1), st.LIF(v0=0.5), nn.Conv2d(4, 9, 3, padding=1)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
-        return out
+def few() -> nn.Module:
+    """Return a network of few channels, and few outputs."""
+    torch.manual_seed(0)
+    parts = {"conv1": nn.Conv2d(2, 4, 3, padding=1), "s1": st.LIF(v0=0.5), "conv2": nn.Conv2d(4, 9, 3, padding=1)}
+    return Coded(lambda net, x, init: net.conv2(net.s1(net.conv1(x), init)).mean((2, 3)), **parts)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
-@pytest.mark.parametrize(("make", "channels"), [(Net, [5, 2]), (Few, [4, 2])])
+@pytest.mark.parametrize(("make", "channels"), [(Net, [5, 2]), (few, [4, 2])])
 def test_gradients_of_few_channels(
     make: Any, channels: list[int], layout: Any, input_gradients: list[int], monkeypatch: Any, runs: list[int]
 ) -> None:
@@ -128,22 +123,11 @@ def test_gradients_of_few_channels(
     assert [g.stride() for g in got[1:]] == [g.stride() for g in want[1:]]
 
 
-class Smooth(nn.Module):
-    """A layer without spikes, and a function of what comes out of it."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.layer(x).tanh()
-        return out
-
-
 def test_second_derivatives(input_gradients: list[int]) -> None:
     def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
         torch.manual_seed(0)
-        model = changed(model_of(event_driven, Smooth(nn.Conv2d(2, 3, 3, padding=1))), change)
+        smooth = Coded(lambda net, x, init: net.layer(x).tanh(), layer=nn.Conv2d(2, 3, 3, padding=1))
+        model = changed(model_of(event_driven, smooth), change)
         leaves = [change(spikes()).requires_grad_(), *model.parameters()]
         first = torch.autograd.grad(model(leaves[0]).square().sum(), leaves, create_graph=True)
         return torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), leaves)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import spikingtorch as st
 from spikingtorch.functional.sparse import automatic
 from tests.event_driven.networks import KINDS, SMALL, Net, model_of, outcome, reasons, spikes
+from tests.folded_layer import Coded
 from tests.rounding import assert_as_exact, changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -142,16 +143,9 @@ def test_other_modes(runs: list[int]) -> None:
 
 
 def test_errors_are_those_of_torch() -> None:
-    class Wrong(nn.Module):
-        def __init__(self, call: Any) -> None:
-            super().__init__()
-            self.l1, self.weight, self.call = st.LIF(), nn.Parameter(torch.ones(4, 3)), call
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.call(self.l1(x, init), self.weight)
-
     functions: list[Any] = [nnf.linear, torch.conv1d, torch.conv2d]
     linear, conv1d, conv2d = functions
+    weight = nn.Parameter(torch.ones(4, 3))
     calls = [
         lambda x, w: linear(x, w),
         lambda x, w: linear(x, w, torch.ones(7)),
@@ -161,10 +155,11 @@ def test_errors_are_those_of_torch() -> None:
         lambda x, w: conv2d(x, w, unknown=1),
     ]
     for call in calls:
+        net = Coded(lambda net, x, init: net.call(net.l1(x, init), net.weight), l1=st.LIF(), weight=weight, call=call)
         found = []
         for event_driven in ("off", "on"):
             with pytest.raises((RuntimeError, TypeError)) as error:
-                model_of(event_driven, Wrong(call), mode="step")(torch.ones(2, 3, 5))
+                model_of(event_driven, net, mode="step")(torch.ones(2, 3, 5))
             found.append((type(error.value), str(error.value)[:60]))
             assert torch._C._len_torch_function_stack() == 0
         assert found[0] == found[1]
@@ -184,16 +179,11 @@ def test_weights_that_are_not_finite(event_driven: str) -> None:
 def test_a_network_in_a_network(outer: str, inner: str, runs: list[int]) -> None:
     """Each has its own option."""
 
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner, self.out, self.l1 = model_of(inner, mode="step"), nn.Linear(3, 3), st.LIF()
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            h: Tensor = self.l1(self.out(self.inner(x.unsqueeze(1)).squeeze(1)), init)
-            return h
-
-    model = model_of(outer, Outer(), mode="step")
+    net = Coded(
+        lambda net, x, init: net.l1(net.out(net.inner(x.unsqueeze(1)).squeeze(1)), init),
+        **{"inner": model_of(inner, mode="step"), "out": nn.Linear(3, 3), "l1": st.LIF()},
+    )
+    model = model_of(outer, net, mode="step")
     assert model(spikes()).shape == (3, 4, 3)
     found = reasons(model)
     assert found.get("out", "none") == {"on": None, "auto": SMALL, "off": "none"}[outer]
@@ -205,20 +195,13 @@ def test_a_network_in_a_network(outer: str, inner: str, runs: list[int]) -> None
 def test_attention_takes_its_own_way() -> None:
     """torch's fast way through attention ends at any mode, and masks what is padded otherwise."""
 
-    class Attending(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
-            self.l1, self.encoder = st.LIF(), nn.TransformerEncoder(layer, 1)
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            padding = torch.zeros(3, 5, dtype=torch.bool)
-            padding[:, 3:] = True
-            out: Tensor = self.encoder(self.l1(x, init), src_key_padding_mask=padding)
-            return out
+    def attending(net: Any, x: Tensor, init: Any) -> Any:
+        return net.encoder(net.l1(x, init), src_key_padding_mask=torch.tensor([False] * 3 + [True] * 2).repeat(3, 1))
 
     torch.manual_seed(0)
-    net, x = Attending().eval(), torch.ones(3, 2, 5, 8)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    net = Coded(attending, l1=st.LIF(), encoder=nn.TransformerEncoder(layer, 1)).eval()
+    x = torch.ones(3, 2, 5, 8)
     with torch.no_grad():
         found = [st.SpikingNet(net, event_driven=each, mode="step")(x) for each in ("off", "auto", "on")]
     assert torch.equal(found[0], found[1])

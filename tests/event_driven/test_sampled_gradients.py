@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
+from tests.folded_layer import Coded
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
 
@@ -325,38 +326,28 @@ def test_a_second_pass_over_the_same_graph(wanted: list[float]) -> None:
 def test_weights_that_are_not_finite(value: float) -> None:
     """What is infinite meets slopes of zero, as in dense layers."""
 
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.l1, self.l2, self.s1 = nn.Linear(12, 24), nn.Linear(24, 10), st.LIF(surrogate=NARROW)
-            with torch.no_grad():
-                self.l2.weight[3, 5] = value
+    def net() -> nn.Module:
+        parts = {"l1": nn.Linear(12, 24), "l2": nn.Linear(24, 10), "s1": st.LIF(surrogate=NARROW)}
+        with torch.no_grad():
+            parts["l2"].get_parameter("weight")[3, 5] = value
+        return Coded(lambda net, x, init: net.l2(net.s1(4 * net.l1(x), init)), **parts)
 
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.l2(self.s1(4 * self.l1(x), init))
-
-    got = gradients(Net, SEQUENCE, "on")
+    got = gradients(net, SEQUENCE, "on")
     assert got[1].isnan().any()
-    assert_as_exact(got, partial(gradients, Net, SEQUENCE, "off"))
+    assert_as_exact(got, partial(gradients, net, SEQUENCE, "off"))
 
 
 def test_a_gradient_that_overflows_at_the_edge() -> None:
     """The slope there is zero, as a number that infinity is multiplied by."""
 
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.s1, self.l = st.IF(surrogate=F.Triangular(2.0)), nn.Linear(4, 2, bias=False)
-            nn.init.constant_(self.l.weight, 1e20)
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.l(self.s1(x, init))
-
+    linear = nn.Linear(4, 2, bias=False)
+    nn.init.constant_(linear.weight, 1e20)
+    net = Coded(lambda net, x, init: net.l(net.s1(x, init)), s1=st.IF(surrogate=F.Triangular(2.0)), l=linear)
     x = torch.tensor([0.5, 1.5, 0.25, 1.0]).expand(3, 2, 4).clone()
     found = []
     for how in ("on", "off"):
         leaf = x.clone().requires_grad_()
-        out = st.SpikingNet(Net(), 2, event_driven=how)(leaf)
+        out = st.SpikingNet(net, 2, event_driven=how)(leaf)
         found.append(torch.autograd.grad(out, leaf, torch.full_like(out, 1e24))[0])
     assert found[0].isnan().any()
     torch.testing.assert_close(*found, equal_nan=True)
@@ -384,16 +375,9 @@ def test_explain_says_so() -> None:
 
 
 def test_by_default_where_it_is_faster(wanted: list[float]) -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.l1, self.l2 = nn.Linear(16, 128), nn.Linear(128, 512)
-            self.s1, self.s2 = st.LIF(surrogate=F.Triangular(8.0)), st.LIF()
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.s2(self.l2(self.s1(self.l1(x), init)), init)
-
+    parts = {"l1": nn.Linear(16, 128), "l2": nn.Linear(128, 512), "s1": st.LIF(surrogate=F.Triangular(8.0))}
+    net = Coded(lambda net, x, init: net.s2(net.l2(net.s1(net.l1(x), init)), init), s2=st.LIF(), **parts)
     for batch, number in ((20, 0), (40, 1)):
-        model = st.SpikingNet(Net(), warn_silent=False)
+        model = st.SpikingNet(net, warn_silent=False)
         model(spikes_like(batch, 30, 16)).sum().backward()
         assert len(wanted) == number

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
+from tests.fold.corpus.effects import failure_at_once
 from tests.nets_that_step import Own, Two, centred, through
 
 N, T = 4, 5
@@ -177,16 +178,12 @@ def test_gradients_of_one_sample_do_not_depend_on_how_it_lies_in_memory(which: s
 
 
 @pytest.mark.parametrize("mode", ["auto", "fold"])
-def test_a_sequence_has_statistics_of_its_own_on_request(mode: Any) -> None:
-    net = normed()
-    x = inputs(net)
-    model: Any = st.SpikingNet(net, 3, mode=mode, statistics="sequence", warn_silent=False)
+def test_statistics_are_in_turns_those_of_the_sequence_and_of_its_steps(mode: Any) -> None:
+    model: Any = st.SpikingNet(normed(), 3, mode=mode, statistics="sequence", warn_silent=False)
+    x = inputs(model.net)
     out = model(x)
     assert_close(model.net.module.running_mean, 0.1 * x.flatten(0, 1).mean(0))
     assert model.net.module.num_batches_tracked == 1
-    by_module = Two(through, module=st.TimeBatchNorm1d(4)).double()
-    by_module.load_state_dict(copy.deepcopy(net.state_dict()))
-    assert torch.equal(st.SpikingNet(by_module, 3, warn_silent=False)(x), out)
     if mode == "auto":
         assert "batch norm takes the statistics of all steps together" in str(model.explain())
     model.statistics = "step"
@@ -250,27 +247,6 @@ def test_statistics_of_a_step_that_are_read_are_those_of_that_step_in_a_padded_b
 # --- errors, and what surrounds a network -----------------------------------------------------------------------------
 
 
-def _fails_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
-    h = net.module(x)
-    if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
-        raise ValueError("takes one step")
-    found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
-    return found
-
-
-def fails_at_once() -> nn.Module:
-    return Own(_fails_at_once, module=nn.BatchNorm1d(4)).double()
-
-
-def test_a_folded_call_that_fails_leaves_no_statistics_behind() -> None:
-    folded, stepped = both(fails_at_once())
-    x = inputs(stepped.net)
-    with pytest.warns(RuntimeWarning, match="failed with all steps at once .*takes one step"):
-        got = folded(x)
-    assert torch.equal(got, stepped(x))
-    assert_close(dict(folded.named_buffers()), dict(stepped.named_buffers()))
-
-
 # the network, options, samples, and the message
 SEQUENCE = {"statistics": "sequence"}
 ERRORS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], int, str]] = {
@@ -311,7 +287,12 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], int, str]] = {
         N,
         r"in one call, and Two runs step by step because it works along the axis of the batch.*\. To let",
     ),
-    "a network that fails with all steps": (fails_at_once, SEQUENCE, N, "^takes one step$"),
+    "a network that fails with all steps": (
+        lambda: Own(failure_at_once, module=nn.BatchNorm1d(4)).double(),
+        SEQUENCE,
+        N,
+        "^takes one step$",
+    ),
 }
 
 

@@ -12,6 +12,7 @@ import spikingtorch as st
 from spikingtorch.fold.policy import FoldPolicy
 from spikingtorch.quantize import prepare_qat
 from tests.fold_nets import network, train
+from tests.folded_layer import One
 from tests.nets_that_step import Two
 
 
@@ -103,13 +104,6 @@ def test_dropout_is_named_where_something_is_drawn(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_runs_few_neurons_that_step() -> None:
-    model = network("linear", mode="step")
-    backends = [str(line.backend) for line in model.explain(train(model, 3, 5)).layers]
-    assert backends
-    assert all(text.startswith("loop: ") and "one step of few neurons" in text for text in backends)
-
-
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"mode": "fold", "time_chunk": 4},
@@ -123,19 +117,13 @@ def test_repr(options: dict[str, Any]) -> None:
     assert repr(branching(**options)).splitlines()[1].strip() == f"Nout=(3,){text}"
 
 
-class MixesDoubles(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.sl1 = st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.sl1(x - x.mean(0) if x.dtype == torch.float64 else x, init)
-        return out
-
-
 @pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
 def test_a_thread_that_asks_about_another_input_in_the_midst_of_a_call_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = st.SpikingNet(MixesDoubles()), 4.0 * torch.rand(8, 10, 5, dtype=torch.float64)
+    def mixes_doubles(layer: Any, x: Tensor, init: Any) -> Any:
+        return layer(x - x.mean(0) if x.dtype == torch.float64 else x, init)
+
+    net = One(st.LIF(), mixes_doubles)
+    model, x = st.SpikingNet(net), 4.0 * torch.rand(8, 10, 5, dtype=torch.float64)
     model.explain(x.float())
     want, folds = model(x), FoldPolicy.folds
     other = threading.Thread(target=model.explain, args=(x.float(),))
@@ -150,7 +138,7 @@ def test_a_thread_that_asks_about_another_input_in_the_midst_of_a_call_waits(mon
     found = model(x)
     other.join()
     assert torch.equal(found, want)
-    assert torch.equal(found, st.SpikingNet(MixesDoubles(), mode="step")(x))
+    assert torch.equal(found, st.SpikingNet(net, mode="step")(x))
 
 
 class Keeps(nn.Module):

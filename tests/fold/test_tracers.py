@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
+from tests.folded_layer import Coded
 
 X = (torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
 
@@ -119,22 +120,17 @@ class Gate(nn.Module):
         return x if init else 2.0 * x
 
 
-class Gated(nn.Module):
-    def __init__(self, gate: Any) -> None:
-        super().__init__()
-        self.gate, self.neurons = gate, st.LIF(v0=0.8)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return self.neurons(self.gate(x, init), init)  # type: ignore[no-any-return]
+def gated(gate: nn.Module) -> nn.Module:
+    return Coded(lambda net, x, init: net.neurons(net.gate(x, init), init), gate=gate, neurons=st.LIF(v0=0.8))
 
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_scripted_module_gets_the_init_that_forward_hands_it(copied: bool) -> None:
     gate: Any = copy.deepcopy(torch.jit.script(Gate())) if copied else torch.jit.script(Gate())
     x = torch.rand(2, 7, 6)
-    want = st.SpikingNet(Gated(Gate()), mode="step")(x)
+    want = st.SpikingNet(gated(Gate()), mode="step")(x)
     assert not torch.equal(want, st.SpikingNet(st.LIF(v0=0.8))(x))
-    assert torch.equal(st.SpikingNet(Gated(gate))(x), want)
+    assert torch.equal(st.SpikingNet(gated(gate))(x), want)
     assert torch.equal(st.SpikingNet(gate)(x)[:, 1:], 2.0 * x[:, 1:])  # a whole network
     with pytest.raises(TypeError, match=r"module 0\.1 of the network is scripted or traced and its forward takes init"):
         st.SpikingNet(nn.Sequential(nn.Sequential(nn.Tanh(), gate), st.LIF()))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
+from tests.folded_layer import Coded
+from tests.layers.test_activity import Deep
 
 M = 40
 
@@ -19,73 +21,37 @@ def dense(**options: Any) -> nn.Linear:
     return nn.Linear(M, M, **options)
 
 
-class Deep(nn.Module):
-    """Five default layers, by a forward that hands init on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(100, 100) for _ in range(5))
-        self.neurons = nn.ModuleList(st.LIF() for _ in range(5))
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        for linear, neurons in zip(self.linears, self.neurons, strict=True):
-            x = neurons(linear(x), init)
-        return x
+def coded(code: Any, linears: str, **neurons: nn.Module) -> nn.Module:
+    """Return a network of linear layers and neurons by their names, and code that calls them."""
+    return Coded(code, **{name: dense() for name in linears.split()}, **neurons)
 
 
-class Skip(nn.Module):
-    """A skip connection past the first neurons, and one into a ReLU over a sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.l2, self.l3 = dense(), dense(), dense()
-        self.n1, self.n2, self.n3 = st.LIF(), st.LIF(), st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        first = self.l1(x)
-        second = first + self.l2(self.n1(first, init))
-        spikes = self.n2(second, init=init)
-        return self.n3(torch.relu(self.l3(spikes) + 0.1 * x), init)  # type: ignore[no-any-return]
+def skip(net: Any, x: Tensor, init: Any) -> Any:
+    """Skip past the first neurons, and into a ReLU over a sum."""
+    first = net.l1(x)
+    spikes = net.n2(first + net.l2(net.n1(first, init)), init=init)
+    return net.n3(torch.relu(net.l3(spikes) + 0.1 * x), init)
 
 
-class Loop(nn.Module):
-    """Later neurons feed earlier ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.l2, self.back = dense(), dense(), dense()
-        self.n1, self.n2 = st.LIF(), st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        x = self.l1(x)
-        if not init:
-            x = x + self.back(self.n2.s)
-        return self.n2(self.l2(self.n1(x, init)), init)  # type: ignore[no-any-return]
+def loop(net: Any, x: Tensor, init: Any) -> Any:
+    """Let later neurons feed earlier ones."""
+    x = net.l1(x)
+    if not init:
+        x = x + net.back(net.n2.s)
+    return net.n2(net.l2(net.n1(x, init)), init)
 
 
-class Bio(nn.Module):
-    """Two inputs, one of them by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.excite, self.inhibit, self.neurons = dense(), dense(), st.BioLIF(nudt=0.4, v0=0.2)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        excite = self.excite(x).abs()
-        spikes = self.neurons(excite, xi=self.inhibit(x).abs(), init=init)
-        excite.zero_()  # the memory is free to be written on
-        return spikes  # type: ignore[no-any-return]
+def bio(net: Any, x: Tensor, init: Any) -> Any:
+    """Give neurons two inputs, one of them by name."""
+    excite = net.excite(x).abs()
+    spikes = net.neurons(excite, xi=net.inhibit(x).abs(), init=init)
+    excite.zero_()  # the memory is free to be written on
+    return spikes
 
 
-class Gated(nn.Module):
-    """An input that does not scale: a factor enters in a gate as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.l2, self.neurons = dense(), dense(), st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.neurons(self.l1(x) * torch.sigmoid(4.0 * self.l2(x)), init)  # type: ignore[no-any-return]
+def gated(net: Any, x: Tensor, init: Any) -> Any:
+    """Give neurons an input that does not scale: a factor enters in a gate as well."""
+    return net.neurons(net.l1(x) * torch.sigmoid(4.0 * net.l2(x)), init)
 
 
 class Readout(nn.Module):
@@ -111,7 +77,7 @@ def images() -> nn.Module:
 
 # networks, and how the names of what is scaled begin
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
-    "deep": (Deep, ("linears",)),
+    "deep": (lambda: Deep(width=100), ("linears",)),
     "sequential": (lambda: nn.Sequential(dense(), st.LIF(), dense(), nn.PReLU(), st.CoarseLIF(tau=3.0)), ("0.", "2.")),
     "convolutions": (images, ("0.", "3.", "6.")),
     "recurrent": (
@@ -140,10 +106,13 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
         ("0.", "4."),
     ),
     "filter": (lambda: nn.Sequential(dense(), st.LI(), nn.ReLU(inplace=True), st.LIF()), ("0.",)),
-    "skip": (Skip, ("l",)),
-    "gated": (Gated, ("l1", "l2")),
-    "loop": (Loop, ("l", "back")),
-    "two inputs": (Bio, ("excite", "inhibit")),
+    "skip": (lambda: coded(skip, "l1 l2 l3", n1=st.LIF(), n2=st.LIF(), n3=st.LIF()), ("l",)),
+    "gated": (lambda: coded(gated, "l1 l2", neurons=st.LIF()), ("l1", "l2")),
+    "loop": (lambda: coded(loop, "l1 l2 back", n1=st.LIF(), n2=st.LIF()), ("l", "back")),
+    "two inputs": (
+        lambda: coded(bio, "excite inhibit", neurons=st.BioLIF(nudt=0.4, v0=0.2)),
+        ("excite", "inhibit"),
+    ),
     "readout": (Readout, ("l1", "l2")),
 }
 

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 
 from spikingtorch import IF, LI, LIF, SpikingNet
 from spikingtorch.init import to_rate_
-from tests.init.networks import NETS, M, batch, dense, network, numbers, rates_of
+from tests.init.networks import NETS, M, batch, coded, dense, network, numbers, rates_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,13 +67,6 @@ def test_every_layer_fires_at_the_rate_and_weights_alone_have_changed(name: str,
         again = {path: each.clone() for path, each in model.state_dict().items()}
         assert to_rate_(model, x, 0.1) == reached
         assert all(torch.equal(each, again[path]) for path, each in model.state_dict().items())
-
-
-def test_a_silent_network_of_five_default_layers_comes_to_life() -> None:
-    model, x = network("deep"), batch("deep")
-    assert rates_of(model, x)["neurons.4"] == 0.0
-    assert list(to_rate_(model, x)) == [f"neurons.{place}" for place in range(5)]
-    assert all(abs(rate - 0.1) < 0.02 for rate in rates_of(model, x).values())
 
 
 def test_an_input_that_does_not_scale_takes_several_attempts() -> None:
@@ -169,14 +162,9 @@ def positive() -> nn.Module:
     return nn.Sequential(linear, IF())
 
 
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.n1 = dense(), LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        x = self.l1(x)
-        return self.n1(x, init) + self.n1(x, False)  # type: ignore[no-any-return]
+def twice(net: Any, x: Tensor, init: Any) -> Tensor:
+    x = net.l1(x)
+    return net.n1(x, init) + net.n1(x, False)  # type: ignore[no-any-return]
 
 
 ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
@@ -199,7 +187,11 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "one layer": (lambda: SpikingNet(LIF()), {}, ("no weight feeds layer net (LIF)",)),
     "shared": (lambda: SpikingNet(tied()), {}, ("feed layer 3 (LIF)", "of 0 (Linear)", "also feed 1 (LIF)")),
     "computed": (lambda: SpikingNet(pruned()), {}, ("0 (Linear), which feeds layer 1 (LIF)", "prune")),
-    "twice": (lambda: SpikingNet(Twice(), mode="step"), {}, ("n1 (LIF)", "(24, 30)", "once a step")),
+    "twice": (
+        lambda: SpikingNet(coded(twice, "l1", n1=LIF()), mode="step"),
+        {},
+        ("n1 (LIF)", "(24, 30)", "once a step"),
+    ),
     "zero": (
         lambda: SpikingNet(nn.Sequential(dense(), IF(), nn.Linear(M, M, bias=False), nn.Threshold(9e9, 0.0), IF())),
         {},

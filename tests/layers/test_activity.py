@@ -15,10 +15,12 @@ BATCHES = 8  # that a warning waits for
 
 
 class Deep(nn.Module):
-    def __init__(self, depth: int = 5, **options: Any) -> None:
+    """Layers in a row, by a forward that hands init on."""
+
+    def __init__(self, depth: int = 5, width: int = 32, **options: Any) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.linears = nn.ModuleList(nn.Linear(32, 32) for _ in range(depth))
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.neurons = nn.ModuleList(st.LIF(**options) for _ in range(depth))
 
     def forward(self, x: Tensor, init: Any) -> Tensor:

@@ -34,20 +34,9 @@ def assert_same(act: Callable[[Run], Any], run: Run = repeated) -> None:
     assert_close(act(run), act(plain))
 
 
-class Net(nn.Module):
-    """Linear, layer, Linear, layer; parts of it run inside checkpoint."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.run = run
-        self.l1, self.l2 = nn.Linear(10, 12), nn.Linear(12, 8)
-        self.n1, self.n2 = st.LIF(tau=4.0, v0=0.3), st.CoarseLIF(tau=3.0, v0=0.1)
-        self.double()
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        hidden = self.run(lambda x: self.n1(self.l1(x), init), x)
-        return self.n2(self.l2(hidden), init)
+def network() -> st.SpikingNet:
+    layers = nn.Linear(10, 12), st.LIF(tau=4.0, v0=0.3), nn.Linear(12, 8), st.CoarseLIF(tau=3.0, v0=0.1)
+    return st.SpikingNet(nn.Sequential(*layers).double(), 8)
 
 
 def draw(seed: int = 0, T: int = 9) -> Tensor:
@@ -173,7 +162,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         r"LIF\.v: called in a backward pass",
     ),
     "two sequences of a layer": (lambda: sequences(a_layer(), a_sequence()), ONE),
-    "two sequences of a network": (lambda: sequences(st.SpikingNet(Net(plain), 8), draw().requires_grad_()), ONE),
+    "two sequences of a network": (lambda: sequences(network(), draw().requires_grad_()), ONE),
     "reentrant steps": (lambda: nested(plain, reentrant), ONE),
     "one in another": (lambda: nested(repeated, repeated), ONE),
 }

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -73,10 +72,3 @@ MEANT: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("case", MEANT)
 def test_what_is_meant_is_not_warned_of(case: str) -> None:
     MEANT[case]()  # warnings are errors here
-
-
-def test_a_wrong_time_is_an_error_as_before() -> None:
-    lif: Any = st.LIF
-    for tau in (-0.5, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=r"LIF: tau=.*, expected a finite value above 0"):
-            lif(tau)

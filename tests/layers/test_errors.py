@@ -248,6 +248,24 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         TypeError,
         partial(st.StepLayer, two_rates, F.LIFState),
     ),
+    r"refractory=-1\.0, expected a finite value at least 0": (ValueError, partial(st.LIF, refractory=-1.0)),
+    r"ParametricLIF: tau=1\.0, expected a finite value above 1": (ValueError, partial(st.ParametricLIF, tau=1.0)),
+    "McPitts: the threshold is missing": (TypeError, st.McPitts),
+    "IF: v_reset.* finite|ExponentialIF: v_rest.* finite|Izhikevich: a.* finite|ALIF: adaptation.* infinite": (
+        ValueError,
+        lambda: IF(reset=F.to_value(torch.nan)),
+        partial(st.ExponentialIF, v_rest=torch.nan),
+        partial(st.Izhikevich, a=torch.inf),
+        lambda: ALIF(adaptation=torch.tensor([1.0, torch.nan])),
+    ),
+    r"threshold=.*above 0": (
+        ValueError,
+        *[
+            lambda low=low, levels=levels: IF(threshold=low, surrogate=levels)(ONES)
+            for low in (0.0, -1.0)
+            for levels in (F.MultiSpike(), F.Ternary())
+        ],
+    ),
     "parameter 'forward' would hide": (ValueError, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
 }
 

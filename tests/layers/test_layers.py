@@ -1,56 +1,38 @@
-"""Layers: the older package's numbers and gradients, options, and parameters."""
+"""Layers: what they hand their steps, options, and parameters."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
-from spikingtorch.verification.cases import LENGTHS
-from tests import older
-from tests.every_layer import call
 
-OLDER: dict[str, tuple[type[st.StepLayer], older.Step, dict[str, Any]]] = {
-    "IF": (st.IF, older.integrate_and_fire, {}),
-    "IF v0 beta": (st.IF, older.integrate_and_fire, {"v0": 0.7, "beta": 3}),
-    "LIF": (st.LIF, older.lif, {}),
-    "LIF tau": (st.LIF, older.lif, {"tau": 3, "v0": 0.8, "beta": 4}),
-    "LIF decay": (st.LIF, older.lif, {"decay": 0.9}),
-    "CoarseLIF": (st.CoarseLIF, older.coarse_lif, {"tau": 8}),
-    "CoarseLIF v0 beta": (st.CoarseLIF, older.coarse_lif, {"tau": 2.5, "v0": 0.6, "beta": 3}),
-    "BioLIF": (st.BioLIF, older.biolif, {"nudt": 0.5, "v0": 0.3}),
-    "BioLIF beta": (st.BioLIF, older.biolif, {"nudt": 0.25, "v0": 0.2, "beta": 3}),
-    "SpikingDecay": (st.SpikingDecay, older.spiking_decay, {"tau": 2}),
-    "SpikingDecay v0 beta": (st.SpikingDecay, older.spiking_decay, {"tau": 4, "v0": 0.5, "beta": 2}),
-}
+DECAY, GAIN = math.exp(-1 / 3), 3 * (1 - math.exp(-1 / 3))  # of a time constant of three steps
+FIRES: dict[str, Any] = {"threshold": 1.0, "surrogate": F.Sigmoid(5.0), "reset": F.to_zero}
+# a layer, its step, and all that it hands this step, as the older package has it; tests/functional has the steps
+HANDED: list[tuple[st.StepLayer, Any, dict[str, Any]]] = [
+    (st.IF(v0=0.7, beta=3), F.if_step, FIRES | {"threshold": 0.7, "surrogate": F.Sigmoid(3)}),
+    (st.LIF(), F.lif_step, FIRES | {"decay": math.exp(-1 / 8), "gain": 8 * (1 - math.exp(-1 / 8))}),
+    (st.LIF(tau=3, v0=0.8), F.lif_step, FIRES | {"decay": DECAY, "gain": GAIN, "threshold": 0.8}),
+    (st.LIF(decay=0.9), F.lif_step, FIRES | {"decay": 0.9}),
+    (st.LI(tau=3), F.li_step, {"decay": DECAY, "gain": GAIN}),
+    (st.CoarseLIF(3), F.coarse_lif_step, FIRES | {"decay": DECAY, "gain": GAIN, "refractory_gain": 3 * (1 - GAIN)}),
+    (st.BioLIF(0.25), F.biolif_step, FIRES | {"nudt": 0.25, "threshold": 0.5}),
+    (st.SpikingDecay(4), F.spiking_decay_step, FIRES | {"tau": 4.0}),
+]
 
 
-@pytest.mark.parametrize("T", LENGTHS)
-@pytest.mark.parametrize("name", OLDER)
-def test_older_equations(name: str, T: int) -> None:
-    kind, step, options = OLDER[name]
-    low, high, count = (0.0, 2.0, 2) if kind is st.BioLIF else (-0.5, 1.5, 1)
-    draw: Any = {"generator": torch.Generator().manual_seed(T), "dtype": torch.float64}
-    xs = [(low + (high - low) * torch.rand(T, 3, 5, **draw)).requires_grad_() for _ in range(count)]
-    cotangents = [torch.randn(shape, **draw) for shape in ((T, 3, 5), (3, 5))]
-    v, s, spikes, margin = torch.zeros(3, 5).double(), torch.zeros(3, 5).double(), [], []
-    for t in range(T):
-        v, s = step(v, s, *(x[t] for x in xs), **options)
-        spikes.append(s)
-        margin.append((v - options.get("v0", 1)).abs().min().item())
-    assert min(margin) > 1e-6
-    want = (torch.stack(spikes), (1 - s) * v)
-    ours = kind(**options)
-    got = (torch.stack([ours(*(x[t] for x in xs), t == 0) for t in range(T)]), ours.v)
-    assert torch.equal(got[0], want[0])
-    assert T != 17 or 0.05 < got[0].mean() < 0.95
-    assert_close(got, want, "spikes and membrane")
-    assert_close(torch.autograd.grad(got, xs, cotangents), torch.autograd.grad(want, xs, cotangents), "gradients")  # type: ignore[arg-type]
+@pytest.mark.parametrize(("layer", "step", "params"), HANDED, ids=range(len(HANDED)))
+def test_what_a_layer_hands_its_step(layer: st.StepLayer, step: Any, params: dict[str, Any]) -> None:
+    assert layer.step is step
+    near = {name: pytest.approx(each, rel=1e-14) if isinstance(each, float) else each for name, each in params.items()}
+    assert layer.step_params() == near
 
 
 def test_mcpitts_takes_init_or_not() -> None:
@@ -66,41 +48,6 @@ def test_names_of_the_older_package() -> None:
     assert st.layers.SpikingLayer is st.CoarseLIF
     for name in ("CoarseLIF", "BioLIF", "SpikingDecay"):
         assert getattr(st.layers, name) is getattr(st, name)
-
-
-@pytest.mark.parametrize(
-    ("layer", "names"),
-    [
-        (st.IF(learnable="v0"), {"v0"}),
-        (st.IF(v0=nn.Parameter(torch.ones(3))), {"v0"}),
-        (st.LIF(learnable=True), {"tau", "v0"}),
-        (st.LIF(decay=0.9, learnable=["decay"]), {"decay"}),
-        (st.LI(tau=torch.full((3,), 4.0), learnable="tau"), {"tau"}),
-        (st.CoarseLIF(tau=4.0, learnable=("tau", "v0")), {"tau", "v0"}),
-        (st.SpikingDecay(tau=2.0, learnable=True), {"tau", "v0"}),
-        (st.McPitts(0.5, learnable="thr"), {"thr"}),
-        (st.BioLIF(0.5, learnable=True), {"v0"}),
-    ],
-    ids=lambda given: repr(given) if isinstance(given, st.StepLayer) else ",".join(sorted(given)),
-)
-def test_learnable_parameters_get_gradients(layer: st.StepLayer, names: set[str]) -> None:
-    assert {name for name, _ in layer.named_parameters()} == names
-    x = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
-    out = torch.stack([call(layer, x, t == 0) for t in range(5)]).sum()
-    assert all(bool(gradient.any()) for gradient in torch.autograd.grad(out, list(layer.parameters())))
-
-
-def test_gradient_of_tau_by_finite_differences() -> None:
-    x = torch.rand(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def trace(tau: Tensor) -> Tensor:
-        params = {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
-        return F.scan(F.li_step, F.zeros_state(F.LIState, x[0]), x, params=params)[1]
-
-    tau = torch.tensor([2.0, 4.0, 8.0, 16.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(trace, tau)
-    layer = st.LI(tau=nn.Parameter(tau.detach().clone()))
-    assert_close(torch.stack([layer(row, t == 0) for t, row in enumerate(x)]), trace(tau))
 
 
 def test_layers_made_from_one_tensor_share_nothing() -> None:

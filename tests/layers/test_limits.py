@@ -12,6 +12,7 @@ from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import FLOOR, Limits
 from tests.every_layer import call
+from tests.folded_layer import One
 
 # layer, name of the parameter, its range
 LEARNING: dict[str, tuple[Any, str, float, float]] = {
@@ -75,8 +76,7 @@ def test_no_step_of_an_optimizer_leaves_the_limits(kind: str, far: float) -> Non
 def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
     make, name, low, high = LEARNING[kind]
     x = torch.rand(4, 6, 3, generator=torch.Generator().manual_seed(1)) * 2
-    net = nn.Sequential(make()) if kind != "BioLIF v0" else nn.Sequential(_Both(make()))
-    model = SpikingNet(net.requires_grad_(False))
+    model = SpikingNet(One(make()).requires_grad_(False))
     torch.compiler.reset()
     key = next(each for each, _ in model.named_parameters() if each.endswith(name))
     start = dict(model.named_parameters())[key].detach()
@@ -97,15 +97,6 @@ def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
     dict(free.named_parameters())[key].copy_(value)
     compiled = torch.compile(free, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(x).square().sum(), wanted)
-
-
-class _Both(nn.Module):
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        return self.layer(x, 0.5 * x, init)
 
 
 def test_a_parameter_at_its_limit_learns_its_way_back() -> None:
@@ -229,19 +220,14 @@ def test_a_checkpoint_out_of_the_limits_is_an_error() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "step"])
 def test_a_network_that_reads_a_parameter_reads_one_within(mode: Any) -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.neurons = LI(tau=2.0, learnable=True)
+    def net() -> nn.Module:
+        return One(LI(tau=2.0, learnable=True), lambda layer, x, init: layer(x * layer.get_parameter("tau"), init))
 
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.neurons(x * self.neurons.get_parameter("tau"), init)
-
-    model = SpikingNet(Net(), mode=mode)
-    model.get_parameter("net.neurons.tau").data.fill_(-0.5)
+    model = SpikingNet(net(), mode=mode)
+    model.get_parameter("net.layer.tau").data.fill_(-0.5)
     out = model(torch.ones(1, 3, 1))
-    within = SpikingNet(Net(), mode="step")
-    within.get_parameter("net.neurons.tau").data.fill_(FLOOR)
+    within = SpikingNet(net(), mode="step")
+    within.get_parameter("net.layer.tau").data.fill_(FLOOR)
     assert torch.equal(out, within(torch.ones(1, 3, 1)))
 
 

@@ -110,17 +110,6 @@ def test_forms_of_inputs(form: str, make: Make) -> None:
     assert st.MultiStep(make().to(x.dtype))(x).is_contiguous() or form == "channels-last"
 
 
-def test_it_is_what_a_network_of_one_layer_computes() -> None:
-    x = drawn(T, N, M).requires_grad_()
-    layer: Any = st.ALIF(learnable=True).double()
-    multi, other = st.MultiStep(layer), copy.deepcopy(layer)
-    model = st.SpikingNet(other, mode="fold", warn_silent=False)
-    want = model(x.transpose(0, 1)).transpose(0, 1)
-    assert_close(slopes(multi(x), x, *multi.parameters()), slopes(want, x, *model.parameters()))
-    assert multi.v is not None
-    assert torch.equal(multi.v, other.v)
-
-
 def test_the_graph_goes_on_until_it_is_cut() -> None:
     x, y = drawn(T, N, M).requires_grad_(), drawn(T, N, M, seed=1)
     multi = st.MultiStep(st.LI().double())

@@ -49,19 +49,19 @@ MAKERS: dict[str, Callable[[Any], st.StepLayer]] = {
 }
 
 
-def weights(kind: str, seed: int = 0) -> Any:
+def weights(kind: str) -> Any:
     """Return recurrent weights in float64, as a layer takes them."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     if kind == CHANNELS:
-        return torch.tensor([0.5, -0.5, 0.3, -0.2], dtype=torch.float64).roll(seed).reshape(4, 1, 1)
+        return torch.tensor([0.5, -0.5, 0.3, -0.2], dtype=torch.float64).reshape(4, 1, 1)
     given: nn.Linear | nn.Conv2d = (
         nn.Linear(5, 5, bias=False) if kind == DENSE else nn.Conv2d(4, 4, 3, padding="same", bias=False, groups=2)
     )
     return given.double()
 
 
-def layer_of(name: str, kind: str, seed: int = 0) -> Any:
-    return MAKERS[name](weights(kind, seed)).double()
+def layer_of(name: str, kind: str) -> Any:
+    return MAKERS[name](weights(kind)).double()
 
 
 def matrix(layer: Any) -> Tensor:
@@ -106,9 +106,9 @@ def currents(kind: str, weight: np.ndarray, s: np.ndarray) -> np.ndarray:
     return found
 
 
-def oracle(name: str, kind: str, xs: Tensor, seed: int = 0) -> Tensor:
+def oracle(name: str, kind: str, xs: Tensor) -> Tensor:
     """Return the output at each step, (N, T, ...), of the neuron alone, which is fed the recurrent currents by hand."""
-    weight, alone = matrix(layer_of(name, kind, seed)).detach().numpy(), MAKERS[name](None).double()
+    weight, alone = matrix(layer_of(name, kind)).detach().numpy(), MAKERS[name](None).double()
     s, outs = torch.zeros_like(xs[:, 0]), []
     for t, x in enumerate(xs.detach().unbind(1)):
         arriving = x + torch.from_numpy(currents(kind, weight, s.numpy()))
@@ -148,14 +148,6 @@ def test_step_fold_and_oracle(name: str, kind: str) -> None:
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
-
-
-@every_kind
-def test_state_dict_holds_the_weights(kind: str) -> None:
-    xs, other = train(kind), layer_of("LIF", kind, seed=7)
-    assert not torch.equal(matrix(other), matrix(layer_of("LIF", kind)))
-    other.load_state_dict(layer_of("LIF", kind).state_dict())
-    assert_close(step_by_step(other, xs), oracle("LIF", kind, xs))
 
 
 def test_the_module_given_is_the_one_trained() -> None:

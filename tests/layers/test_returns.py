@@ -153,19 +153,12 @@ def test_it_can_be_set_later() -> None:
 
 
 def test_a_change_is_seen_where_it_decides_about_the_fold() -> None:
-    class First(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lif = st.LIF(v0=0.3, returns=("spikes", "v"))
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            return x * self.lif(x, init)[0]  # type: ignore[no-any-return]
-
-    net, x = First(), drawn(N, T, M).float()
+    layer, x = st.LIF(v0=0.3, returns=("spikes", "v")), drawn(N, T, M).float()
+    net = One(layer, lambda layer, x, init: x * layer(x, init)[0])
     model = st.SpikingNet(net)
     model(x)
     assert model.explain().mode == "fold"
-    net.lif.returns = "spikes"  # now it takes the first sample
+    layer.returns = "spikes"  # now it takes the first sample
     with pytest.warns(RuntimeWarning, match="runs step by step"):
         found = model(x)
     assert torch.equal(found, st.SpikingNet(net, mode="step")(x))

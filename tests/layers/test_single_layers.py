@@ -44,11 +44,6 @@ def test_refractory_with_recurrence_and_init_of_some_samples() -> None:
     assert torch.equal(mixed[1:], going_on(x[3])[1:])
 
 
-def test_refractory_periods_are_numbers() -> None:
-    with pytest.raises(ValueError, match=r"refractory=-1.0, expected a finite value at least 0"):
-        st.LIF(refractory=-1.0)
-
-
 # --- single layers ----------------------------------------------------------------------------------------------------
 
 
@@ -58,8 +53,6 @@ def test_parametric_lif_learns_its_time_constant() -> None:
     assert st.ParametricLIF(tau=torch.tensor([4.0, 8.0]), dt=2.0).tau.tolist() == pytest.approx([4.0, 8.0], rel=1e-6)
     layer(torch.ones(1, 3), True).sum().backward()
     assert layer.w.grad is not None
-    with pytest.raises(ValueError, match=r"tau=1.0, expected a finite value above 1"):
-        st.ParametricLIF(tau=1.0)
 
 
 def test_where_a_sequence_starts() -> None:

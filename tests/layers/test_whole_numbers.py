@@ -191,10 +191,3 @@ def test_a_network_is_compiled_and_has_the_bits_of_its_steps() -> None:
         assert_close(got, want)
     text = str(st.SpikingNet(nn.Sequential(*parts)).explain(x))
     assert text.count("bit-identical to the loop") == 4
-
-
-def test_nir_has_no_word_for_them() -> None:
-    interop = pytest.importorskip("spikingtorch.interop.nir")
-    net = st.SpikingNet(nn.Sequential(nn.Linear(3, 3), st.FixedPointLIF()))
-    with pytest.raises(interop.NIRError, match=r"FixedPointLIF.* is a neuron without a primitive of NIR"):
-        interop.to_nir(net, torch.ones(1, 2, 3))

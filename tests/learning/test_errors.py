@@ -5,28 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from spikingtorch import LIF, SpikingNet, learning
 from spikingtorch import functional as F
+from tests.folded_layer import Coded
 
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
 
 
 def net(*layers: nn.Module) -> SpikingNet:
     return SpikingNet(nn.Sequential(*(layers or (nn.Linear(4, 3), LIF(tau=4.0)))), warn_silent=False)
-
-
-class Twice(nn.Module):
-    """A network that uses a weight twice a step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights, self.lif = nn.Linear(4, 4), LIF(tau=4.0)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.lif(self.weights(self.weights(x)), init)  # type: ignore[no-any-return]
 
 
 MADE: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
@@ -102,8 +92,11 @@ def test_shared_weights_are_refused() -> None:
 
 
 def test_a_call_refuses() -> None:
+    twice = Coded(
+        lambda net, x, init: net.lif(net.weights(net.weights(x)), init), weights=nn.Linear(4, 4), lif=LIF(tau=4.0)
+    )
     with pytest.raises(ValueError, match=r"uses the weight of 'weights' in 10 calls for 5 steps"):
-        learning.STDP(SpikingNet(Twice(), mode="step"), layers={"weights": "lif"}, **PAIR)(torch.rand(2, 5, 4))
+        learning.STDP(SpikingNet(twice, mode="step"), layers={"weights": "lif"}, **PAIR)(torch.rand(2, 5, 4))
     with pytest.raises(ValueError, match=r"'0' gets inputs of shape \(10, 6, 4\), expected \(N, features\)"):
         learning.STDP(net(), **PAIR)(torch.rand(2, 5, 6, 4))
     deep = net(nn.Linear(4, 3), LIF(tau=4.0), nn.Linear(3, 2), LIF(tau=4.0))
@@ -111,21 +104,13 @@ def test_a_call_refuses() -> None:
         learning.STDP(deep, layers={"0": "3"}, **PAIR)(torch.rand(2, 5, 4))
 
 
-class Apart(nn.Module):
-    """Two layers whose modules stand in another order than their calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
-        self.below, self.above = LIF(tau=4.0), LIF(tau=4.0)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.above(self.second(self.below(self.first(x), init)), init)  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize("mode", ["auto", "step"])
 def test_a_layer_that_is_called_before_the_synapses_in_front_of_it_is_no_guess(mode: Any) -> None:
-    model, x = SpikingNet(Apart(), mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
+    net = Coded(  # whose modules stand in another order than their calls
+        lambda net, x, init: net.above(net.second(net.below(net.first(x), init)), init),
+        **{"first": nn.Linear(4, 4), "second": nn.Linear(4, 4), "below": LIF(tau=4.0), "above": LIF(tau=4.0)},
+    )
+    model, x = SpikingNet(net, mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
     with pytest.raises(ValueError, match=r"'below' comes behind 'second' .*layers=\{'second': 'lif'\}"):
         learning.STDP(model, **PAIR)(x)
     rule = learning.STDP(model, layers={"first": "below", "second": "above"}, **PAIR)

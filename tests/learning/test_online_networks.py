@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import spikingtorch as st
 from spikingtorch import learning
+from tests.folded_layer import Coded
 from tests.learning.online_nets import (
     CONSTANT,
     EXACT,
@@ -49,13 +50,6 @@ class Masked(nn.Linear):
         return nn.functional.linear(input, self.weight * (self.weight > 0), self.bias)
 
 
-class Doubled(nn.Module):
-    """Writes on the product."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mul_(2.0)
-
-
 def hooked(hook: Callable[..., Any]) -> nn.Module:
     net = chain()
     net[0].register_forward_hook(hook)
@@ -68,37 +62,25 @@ def watched() -> nn.Module:
     return net
 
 
-class TopDown(nn.Module):
-    """Reads what a layer remembers of the step before."""
+def top_down(name: str) -> nn.Module:
+    """Return a network that reads what a layer remembers of the step before."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.w, self.back, self.n, self.r = nn.Linear(4, 5), nn.Linear(5, 5), st.LIF(tau=4.0), nn.Linear(5, 3)
-        self.name = name
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        z, before = self.w(x), getattr(self.n, self.name)
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        z, before = net.w(x), getattr(net.n, name)
         before = getattr(before, "v", before)
-        s: Tensor = self.n(z if before is None or init is True else z + self.back(before), init)
-        out: Tensor = self.r(s)
-        return out
+        return net.r(net.n(z if before is None or init is True else z + net.back(before), init))
+
+    return Coded(code, w=nn.Linear(4, 5), back=nn.Linear(5, 5), n=st.LIF(tau=4.0), r=nn.Linear(5, 3))
 
 
-class Branches(nn.Module):
-    """Two layers that share a product."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w, self.a, self.b, self.r = nn.Linear(4, 5), st.LIF(tau=4.0), st.ALIF(tau=3.0), nn.Linear(5, 3)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        z = self.w(x)
-        out: Tensor = self.r(self.a(z, init) + self.b(z, init))
-        return out
+def branches(net: Any, x: Tensor, init: Any) -> Any:
+    """Let two layers share a product."""
+    z = net.w(x)
+    return net.r(net.a(z, init) + net.b(z, init))
 
 
 class Through(nn.Module):
-    """A parametrization."""
+    """A function as a module, or as a parametrization."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -180,7 +162,7 @@ PRODUCT = {"diagonal": OTHER, "presynaptic": OTHER}
 CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
     # the network, the rules that are exact for it, and the messages of those that are refused
     "relu in place": (lambda: chain(nn.ReLU(inplace=True)), ("exact",), PRODUCT),
-    "written on": (lambda: chain(Doubled()), ("exact",), PRODUCT),
+    "written on": (lambda: chain(Through(lambda x: x.mul_(2.0))), ("exact",), PRODUCT),
     "masked": (lambda: chain(linear=Masked), ("exact",), PRODUCT),
     "hooked": (lambda: hooked(lambda _, given, out: 2.0 * out), ("exact",), PRODUCT),
     "looked at": (lambda: hooked(lambda _, given, out: None), ("diagonal",), {}),
@@ -201,16 +183,20 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
         (),
         {"diagonal": r"each neuron of layer 1 \(.*LIF\) depends on all entries of .*tau.original"},
     ),
-    "asks for s": (lambda: TopDown("s"), (), dict.fromkeys(("diagonal", "last_step", "exact"), READS.format("s"))),
+    "asks for s": (lambda: top_down("s"), (), dict.fromkeys(("diagonal", "last_step", "exact"), READS.format("s"))),
     **{
         f"asks for {name}": (
-            partial(TopDown, name),
+            partial(top_down, name),
             ("exact",),
             dict.fromkeys(("diagonal", "last_step"), READS.format(name)),
         )
         for name in ("v", "state")
     },
-    "branches": (Branches, ("exact", "diagonal"), {}),
+    "branches": (
+        lambda: Coded(branches, w=nn.Linear(4, 5), a=st.LIF(tau=4.0), b=st.ALIF(tau=3.0), r=nn.Linear(5, 3)),
+        ("exact", "diagonal"),
+        {},
+    ),
     "a weight of two modules": (lambda: Shared(calls=False), ("exact",), {}),
     "called twice": (
         lambda: Shared(calls=True),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikingtorch import LIF, SpikingNet, learning, record
 from spikingtorch import functional as F
 from spikingtorch.learning.spikes import Inputs
+from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.sampled
 
@@ -119,20 +120,6 @@ def test_a_call_over_time_sums_the_changes_of_its_steps(rule: str, way: str, pad
         assert not torch.equal(theirs, before)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_two_calls_are_one_sequence(rule: str) -> None:
-    step, _, params = RULES[rule]
-    found = []
-    for cuts in ((0, T), (0, 4, T)):
-        model, x = network(), spikes()
-        plastic = learning.STDP(model, step, bounds=F.unbounded, **params)
-        for begin, end in itertools.pairwise(cuts):
-            plastic(x[:, begin:end], init=begin == 0)
-        plastic.step()
-        found.append(weights(model))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
-
-
 def test_a_sequence_starts_with_traces_of_zero() -> None:
     found = []
     for times in (1, 2):
@@ -173,24 +160,17 @@ def test_steps_that_run_again_count_once() -> None:
     torch.testing.assert_close(inputs.found, {"0": [x, 3.0 * x]})
 
 
-class Writes(nn.Module):
-    """A network that writes on the spikes between its layers after it has used them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = network().net
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        layers: Any = self.layers
-        hidden = layers[1](layers[0](x), init)
-        out = layers[3](layers[2](hidden), init)
-        hidden.zero_()
-        return out  # type: ignore[no-any-return]
+def writes(net: Any, x: Tensor, init: Any) -> Tensor:
+    """Write on the spikes between the layers after they have been used."""
+    hidden = net.layers[1](net.layers[0](x), init)
+    out: Tensor = net.layers[3](net.layers[2](hidden), init)
+    hidden.zero_()
+    return out
 
 
 @pytest.mark.parametrize("mode", ["step", "fold"])
 def test_spikes_that_the_network_overwrites_count(mode: Any) -> None:
-    plastic = learning.STDP(SpikingNet(Writes(), mode=mode, warn_silent=False), **PAIR)
+    plastic = learning.STDP(SpikingNet(Coded(writes, layers=network().net), mode=mode, warn_silent=False), **PAIR)
     plastic(spikes())
     found = plastic.state_dict()["rise"]["layers.2"]
     plain = learning.STDP(network(), **PAIR)
@@ -306,23 +286,17 @@ def test_a_call_that_fails_leaves_the_traces() -> None:
     torch.testing.assert_close(after["rise"], before["rise"], rtol=0, atol=0)
 
 
-class Events(nn.Module):
-    """A network that calls its weight as a function, and its modules in another order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = LIF(tau=4.0, threshold=0.6)
-        self.weights = nn.Linear(5, 4, bias=False)
-        nn.init.uniform_(self.weights.weight, 0.2, 0.8)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.out(F.event_linear(x, self.weights.weight), init)  # type: ignore[no-any-return]
+def of_events() -> Any:
+    """Return a network that calls its weight as a function, and its modules in another order."""
+    parts = {"out": LIF(tau=4.0, threshold=0.6), "weights": nn.Linear(5, 4, bias=False)}
+    nn.init.uniform_(parts["weights"].weight, 0.2, 0.8)  # type: ignore[arg-type]
+    return Coded(lambda net, x, init: net.out(F.event_linear(x, net.weights.weight), init), **parts)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_weight_of_event_linear_learns(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    net = Events().to(dtype)
+    net = of_events().to(dtype)
     plastic = learning.STDP(SpikingNet(net), layers={"weights": "out"}, **PAIR)
     before = net.weights.weight.detach().clone()
     plastic(spikes().to(dtype))

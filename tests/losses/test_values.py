@@ -4,13 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from spikingtorch.interop import to_jax, to_torch
-from spikingtorch.losses import count_mse, firing_rate_penalty, first_spike_time, per_step_cross_entropy
+from spikingtorch.losses import count_mse, first_spike_time
 from spikingtorch.testing import assert_close
 from tests.losses.cases import BY_NAME, Case
 
@@ -186,28 +185,6 @@ def test_a_target_for_each_class() -> None:
     wanted: Any = {"correct": torch.tensor([3.0, 2.0, 1.0]), "incorrect": torch.tensor([0.0, 1.0, 2.0])}
     for target, lengths, values in ((1, None, [16.0, 1.0, 1.0]), (0, [3], [0.0, 1.0, 1.0])):
         assert count_mse(spikes, torch.tensor([target]), lengths, **wanted, reduction="none").tolist() == [values]
-
-
-def test_bounds_on_rates() -> None:
-    spikes = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]], dtype=F64)
-    bounds: list[tuple[Any, list[float]]] = [
-        ({"low": 0.25, "high": 1.0}, [0.0, 0.0, 0.0]),
-        ({"low": 0.5}, [0.0, 0.0625, 0.0625]),
-        ({"low": 0.0, "high": 0.25}, [0.5625, 0.0, 0.0]),
-        ({"high": 0.0}, [1.0, 0.0625, 0.0625]),
-    ]
-    for given, want in bounds:
-        assert firing_rate_penalty(spikes, **given, reduction="none").tolist() == [want]
-
-
-def test_each_step_is_the_loss_of_the_paper() -> None:
-    x, target, lamb, phi = torch.randn(2, 6, 3, generator=Generator().manual_seed(0), dtype=F64), [2, 0], 0.25, 0.5
-    want = []
-    for row, label, T in zip(x.numpy(), target, (6, 4), strict=True):
-        entropies = [np.log(np.exp(step).sum()) - step[label] for step in row[:T]]
-        want.append((1 - lamb) * np.mean(entropies) + lamb * np.mean((row[:T] - phi) ** 2))
-    got = per_step_cross_entropy(x, torch.tensor(target), [6, 4], lamb=lamb, phi=phi, reduction="none")
-    assert_close(got, torch.tensor(want, dtype=F64))
 
 
 def test_first_spikes_by_hand() -> None:

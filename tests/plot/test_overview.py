@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.plot import overview, overview_of, raster
 from spikingtorch.plot.palette import VERMILION
+from tests.folded_layer import Coded
 from tests.plot.drawn import labels, pixels, points, ticks, ys
 
 RECORDING = {
@@ -75,19 +76,15 @@ def test_readouts_are_no_layer_of_spikes() -> None:
     assert len(ticks(figure.axes[1])) == 2
 
 
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.first, self.last = nn.Conv2d(1, 2, 3), st.LIF(), st.LI()
-        self.linear = nn.Linear(18, 4)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.last(self.linear(self.first(3 * self.conv(x), init).flatten(1)), init)
-        return out
+def net(gives: Any = lambda out: out) -> nn.Module:
+    parts = {"conv": nn.Conv2d(1, 2, 3), "first": st.LIF(), "linear": nn.Linear(18, 4), "last": st.LI()}
+    return Coded(
+        lambda net, x, init: gives(net.last(net.linear(net.first(3 * net.conv(x), init).flatten(1)), init)), **parts
+    )
 
 
 def test_a_network_is_run_and_drawn() -> None:
-    model = st.SpikingNet(Net(), 4)
+    model = st.SpikingNet(net(), 4)
     x = torch.rand(2, 6, 1, 5, 5)
     figure = overview(model, x, targets=torch.tensor([0, 3]), sample=1)
     names = [text.get_text().split("\n")[0] for text in figure.axes[1].get_yticklabels()]
@@ -97,14 +94,8 @@ def test_a_network_is_run_and_drawn() -> None:
     np.testing.assert_allclose(ys(figure.axes[-1].lines[0]), out[1, :, 0], atol=1e-6)
 
 
-class Two(Net):
-    def forward(self, x: Tensor, init: Any) -> Any:
-        out = super().forward(x, init)
-        return {"out": out, "twice": 2 * out}
-
-
 def test_of_several_outputs_one_is_drawn() -> None:
-    model, x = st.SpikingNet(Two()), torch.rand(2, 6, 1, 5, 5)
+    model, x = st.SpikingNet(net(lambda out: {"out": out, "twice": 2 * out})), torch.rand(2, 6, 1, 5, 5)
     with pytest.raises(TypeError, match=r"the network returns a dict.* plot\.overview_of\("):
         overview(model, x)
     with torch.no_grad():

@@ -9,19 +9,10 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.plot import surrogates, weights
+from spikingtorch.verification.cases import SURROGATES
 from tests.plot.drawn import labels, pixels, xs, ys
 
-ALL: list[Any] = [
-    F.Sigmoid(),
-    F.FastSigmoid(),
-    F.Arctan(),
-    F.Triangular(),
-    F.Gaussian(),
-    F.Erf(),
-    F.PiecewiseExponential(),
-    F.StraightThrough(),
-    F.FromPrimitive(torch.tanh),
-]
+ALL: list[Any] = [*SURROGATES, F.FromPrimitive(torch.tanh)]
 
 
 @pytest.mark.parametrize("surrogate", ALL, ids=lambda surrogate: type(surrogate).__name__)

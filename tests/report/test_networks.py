@@ -17,6 +17,7 @@ from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder
+from tests.folded_layer import Coded, One
 from tests.report.networks import SECTIONS, Pictures, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,28 +26,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- networks of all kinds --------------------------------------------------------------------------------------------
 
 
-class Two(nn.Module):
-    """Returns a dict, and has batch norm, a readout and a filter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.f, self.norm, self._l1 = nn.Linear(6, 8), nn.BatchNorm1d(8), st.LIF(v0=0.3)
-        self.delay, self.g, self.li = st.Delay(1.5), nn.Linear(8, 3), st.LI()
-
-    def forward(self, x: Tensor, init: Any) -> dict[str, Tensor]:
-        spikes = self._l1(self.norm(self.f(x)), init)
-        return {"votes": self.li(self.g(self.delay(spikes, init)), init), "spikes": spikes}
+def two(net: Any, x: Tensor, init: Any) -> dict[str, Tensor]:
+    """Return a dict, by batch norm, a readout and a filter."""
+    spikes = net._l1(net.norm(net.f(x)), init)
+    return {"votes": net.li(net.g(net.delay(spikes, init)), init), "spikes": spikes}
 
 
-class Product(nn.Module):
-    """Multiplies by a function of torch that is not counted."""
+def of_two() -> nn.Module:
+    parts = {"f": nn.Linear(6, 8), "norm": nn.BatchNorm1d(8), "_l1": st.LIF(v0=0.3), "delay": st.Delay(1.5)}
+    return Coded(two, g=nn.Linear(8, 3), li=st.LI(), **parts)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(6, 4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("ni,io->no", x, self.weight)
+def product() -> nn.Module:
+    """Return a module that multiplies by a function of torch that is not counted."""
+    return Coded(lambda net, x, init: torch.einsum("ni,io->no", x, net.weight), weight=nn.Parameter(torch.ones(6, 4)))
 
 
 class OwnState(NamedTuple):
@@ -88,7 +81,7 @@ def off_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(thr=0.1)), (6,), "It has no membrane"),
     "a readout alone": (lambda: nn.Sequential(nn.Linear(6, 4), st.LI()), (6,), "No layer returns spikes"),
-    "a tree, and a name with an underscore": (Two, (6,), "LIF, 8 neurons; mean"),
+    "a tree, and a name with an underscore": (of_two, (6,), "LIF, 8 neurons; mean"),
     "one layer, as the network": (lambda: st.IF(v0=0.2), (6,), "IF, 6 neurons; mean"),
     "one number a step": (lambda: st.IF(v0=0.2), (), "1 neuron; mean"),
     "numbers in place of spikes": (lambda: nn.Sequential(st.SigmaDelta(0.3)), (6,), "SigmaDelta, 6 neurons"),
@@ -98,8 +91,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         "Leaky, 4 neurons; mean",
     ),
     "what cannot be counted": (
-        *(lambda: nn.Sequential(Product(), st.LIF(v0=0.1)), (6,)),
-        "No operation was seen of 0 (Product).",
+        *(lambda: nn.Sequential(product(), st.LIF(v0=0.1)), (6,)),
+        "No operation was seen of 0 (Coded).",
     ),
     "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100% silent"),
 }
@@ -217,24 +210,15 @@ def test_a_silent_layer_is_driven_until_it_fires(checked: Checked) -> None:
 
 def test_what_was_not_checked_is_not_claimed(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
-    layers = st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero)), Fragile()
-    without, detached = checked(nn.Sequential(nn.Linear(6, 4), *layers[:2]))
+    layers = st.LIF(surrogate=F.FromDerivative(torch.cos)), st.LIF(reset=F.detached(F.to_zero))
+    fragile = One(st.LIF(), lambda layer, x, init: layer(x @ torch.ones(6, 4), init))  # in float32 alone
+    without, detached = checked(nn.Sequential(nn.Linear(6, 4), *layers))
     assert (without[2], without[4]) == (detached[2], detached[4]) == ("", "not checked")
     assert "no surrogate with a primitive" in without[5]
     assert "stopped on purpose" in detached[5]
-    (in_float,) = checked(layers[2])
+    (in_float,) = checked(fragile)
     assert in_float[4] == "not checked"
     assert "does not run in double precision" in in_float[5]
-
-
-class Fragile(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l = st.LIF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.l(x @ torch.ones(6, 4), init)
-        return out
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -262,24 +246,11 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
 ]
 
 
-class Plain(nn.Module):
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return x
-
-
-class Bound(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l, self.lock = st.IF(), threading.Lock()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.l(x, init)
-        return out
-
-
+BOUND = One(st.IF())
+vars(BOUND)["lock"] = threading.Lock()
 WRONG += [
-    ([X], {"model": st.SpikingNet(Plain())}, ValueError, "has no spiking layer"),
-    ([X], {"model": st.SpikingNet(Bound())}, TypeError, "cannot be copied"),
+    ([X], {"model": st.SpikingNet(Coded(lambda net, x, init: x))}, ValueError, "has no spiking layer"),
+    ([X], {"model": st.SpikingNet(BOUND)}, TypeError, "cannot be copied"),
     (
         *([X, X[..., :5]], {"model": st.SpikingNet(nn.Sequential(st.IF()))}, ValueError),
         r"fails on batch 2 .* layer 0 has neurons of shape \(5,\), and had \(6,\)",

@@ -146,22 +146,6 @@ def test_nan_in_steps_that_count_is_handed_on() -> None:
 # --- gradients of one decoder -----------------------------------------------------------------------------------------
 
 
-def test_first_spike_has_the_derivative_of_its_polynomial() -> None:
-    s = spikes(40, T, 1, rate=0.25).requires_grad_()
-    out = io.FirstSpikeDecoder()(s)
-    (got,) = torch.autograd.grad(out.sum(), s)
-    for n, train in enumerate(s.detach()[..., 0].int().tolist()):
-        f = first_spike([float(each) for each in train])
-        g = next((t for t in range(f + 1, T) if train[t]), T)
-        assert got[n, :, 0].tolist() == [-(f - j) if j < f else -(g - f) if j == f else 0 for j in range(T)]
-    # the polynomial is linear in each spike: flipping one changes the time by the gradient
-    for j in range(T):
-        flipped = s.detach().clone()
-        flipped[:, j] = 1 - flipped[:, j]
-        change = io.FirstSpikeDecoder()(flipped) - out
-        assert torch.equal(change, got[:, j] * (1 - 2 * s.detach()[:, j]))
-
-
 def test_largest_shares_its_gradient_between_equals() -> None:
     y = torch.tensor([[[1.0], [3.0], [3.0], [5.0]]], requires_grad=True)
     (gradient,) = torch.autograd.grad(io.MaxMembraneDecoder()(y, [3]).sum(), y)

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations, prune
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.folded_layer import Coded
 from tests.watching.networks import UP_TO, Breaks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -107,14 +108,11 @@ def test_layers(name: str, mode: Any) -> None:
     assert found.unseen == ()
 
 
-class Computed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 4)
-        self.register_buffer("kept", torch.ones(4, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nnf.linear(x, self.linear.weight.abs()) + nnf.linear(x, self.get_buffer("kept"))
+def computed() -> nn.Module:
+    return Coded(
+        lambda net, x, init: nnf.linear(x, net.linear.weight.abs()) + nnf.linear(x, net.kept),
+        **{"linear": nn.Linear(3, 4), "kept": nn.Buffer(torch.ones(4, 3))},
+    )
 
 
 def old_norm(layer: nn.Module) -> nn.Module:
@@ -128,7 +126,7 @@ WEIGHTS: dict[str, Any] = {
     "weight norm by a hook": lambda: old_norm(nn.Linear(3, 4)),
     "spectral norm": lambda: parametrizations.spectral_norm(nn.Linear(3, 4)),
     "pruned": lambda: prune.l1_unstructured(nn.Linear(3, 4), "weight", 0.5),
-    "computed, and a buffer": Computed,
+    "computed, and a buffer": computed,
 }
 
 
@@ -299,18 +297,12 @@ def test_what_layers_give_out(name: str, mode: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["fold", "step"])
 def test_each_place_of_a_layer_is_decided_by_itself(mode: Any) -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.l1 = nn.Linear(INS, OUTS), st.LIF()
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            spikes = (x > 0.6).float()
-            out: Tensor = self.l1(self.linear(x) + self.linear(spikes), init)
-            return out
-
-    net, x = Twice(), draw(N, T, INS)
-    graded, spikes = (by_jacobian(net.linear, each.flatten(0, 1)) for each in (x, (x > 0.6).float()))
+    net = Coded(
+        lambda net, x, init: net.l1(net.linear(x) + net.linear((x > 0.6).float()), init),
+        **{"linear": nn.Linear(INS, OUTS), "l1": st.LIF()},
+    )
+    x = draw(N, T, INS)
+    graded, spikes = (by_jacobian(net.get_submodule("linear"), each.flatten(0, 1)) for each in (x, (x > 0.6).float()))
     assert graded[1] == spikes[2] == 0
     want = tuple(map(sum, zip(graded, spikes, strict=True)))
     assert counted(st.SpikingNet(net, mode=mode), x)["linear"] == want
@@ -321,17 +313,10 @@ def test_each_place_of_a_layer_is_decided_by_itself(mode: Any) -> None:
 def test_functions_that_skip_zeros(axes: int, mode: Any) -> None:
     run: Any = (F.event_linear, F.event_conv1d, F.event_conv2d)[axes]
 
-    class Events(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight, self.l1 = nn.Parameter(torch.randn(4, 3, *[1] * axes)), st.LIF()
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            out: Tensor = self.l1(run(x, self.weight), init)
-            return out
-
+    weight = nn.Parameter(torch.randn(4, 3, *[1] * axes))
+    net = Coded(lambda net, x, init: net.l1(run(x, net.weight), init), weight=weight, l1=st.LIF())
     x = binary(N, T, 3, *[2] * axes)
-    found = st.summary(st.SpikingNet(Events(), mode=mode), x)
+    found = st.summary(st.SpikingNet(net, mode=mode), x)
     assert numbers_of(found.rows[0]) == (4 * x.numel(), 4 * int(x.sum()), 0)
     assert found.unseen == ()
 

@@ -56,8 +56,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def everything(model: Any) -> list[Any]:
-    """Return all that a look could change, as values."""
+def everything(model: Any, notes: bool = True) -> list[Any]:
+    """Return all that a look could change, as values, and what the model has noted about its network."""
     net, (_, numbers, *place) = model.net, np.random.get_state(legacy=True)
     found: list[Any] = [torch.get_rng_state(), random.getstate(), numbers, place]
     found += [net.generator.get_state(), GENERATOR.get_state()]
@@ -67,7 +67,7 @@ def everything(model: Any) -> list[Any]:
     found += [net.calls, [*net.rates], [each.detach().clone() for each in net.kept["outputs"]], [*CALLS], NUMBER]
     found += [each.training for each in model.modules()]
     found += [sorted(model.get_state()), *model.get_state().values(), *HOOKED]
-    ours = [each for each in vars(model).values() if hasattr(each, "__dict__")]
+    ours = [each for each in vars(model).values() if hasattr(each, "__dict__")] if notes else []
     found += [[item for item in sorted(vars(each).items()) if isinstance(item[1], PLAIN)] for each in (model, *ours)]
     for module in model.modules():
         found += [(name, type(value), id(value)) for name, value in sorted(vars(module).items()) if name != "seen"]
@@ -142,6 +142,13 @@ def test_nothing_changes(look: str, error: Any, model: st.SpikingNet, tmp_path: 
     assert changed == []
     assert torch.equal(x, given)
     assert str(model.explain()) == explained
+
+
+def test_explain_changes_nothing_but_what_the_model_has_noted(model: st.SpikingNet) -> None:
+    model.mode = "auto"  # so that it is proven
+    before = everything(model, notes=False)
+    model.explain(draw(3, 7, 6, seed=9))
+    assert all(map(same, before, everything(model, notes=False)))
 
 
 def test_a_first_layer_that_writes_on_its_input() -> None:

@@ -155,11 +155,11 @@ def dropout_then_failure(net: Any, x: Tensor) -> Any:
     return x
 
 
-def dropout_then_failure_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
-    h = net.sl1(F.dropout(net.l1(x), 0.5), init)
+def failure_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
+    h = net.module(x)
     if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
         raise ValueError("takes one step")
-    out: Tensor = net.sl2(net.l2(h), init)
+    out: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
     return out
 
 
@@ -197,9 +197,12 @@ RANDOM: dict[str, Entry] = {
     "an object of Python's draws, and it shows rarely": hides(halved_now_and_then, rng=lambda: random.Random(2)),
     "an object of numpy's draws, and it shows rarely": hides(halved_now_and_then, rng=lambda: np.random.default_rng(4)),
     "a call that fails has drawn already": hides(dropout_then_failure, input=MANY[:5].repeat(1, 2, 1)),
-    "a fold that fails has drawn already": folds(
-        own(dropout_then_failure_at_once), then="failed with all steps at once", each_time=True
-    ),
+    **{
+        f"a fold that fails has {done}": folds(
+            own(failure_at_once), module=make, then="failed with all steps at once .*takes one step", each_time=True
+        )
+        for done, make in (("drawn already", nn.Dropout), ("written statistics already", lambda: nn.BatchNorm1d(4)))
+    },
     # a draw for each step and sample
     "masks of features, and of others": folds(module, module=dropouts, draws=True),
     "a mask that a checkpoint draws once more": folds(

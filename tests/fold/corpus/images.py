@@ -42,15 +42,6 @@ def channels_last(net: Any, x: Tensor) -> Any:
     return net.module(x.contiguous(memory_format=torch.channels_last))
 
 
-def dropouts() -> nn.Module:
-    return nn.Sequential(nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout(), nn.FeatureAlphaDropout())
-
-
-def norms() -> nn.Module:
-    norms = nn.GroupNorm(2, C), nn.InstanceNorm2d(C, affine=True), nn.LayerNorm([H, W]), nn.LocalResponseNorm(2)
-    return nn.Sequential(*norms)
-
-
 def attends() -> nn.Module:
     return nn.MultiheadAttention(C, 2, batch_first=True)
 

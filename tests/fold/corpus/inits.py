@@ -48,13 +48,6 @@ def swallowed(net: Any, x: Tensor, init: Any) -> Tensor:
 # --- neurons ----------------------------------------------------------------------------------------------------------
 
 
-def deep(net: Any, x: Tensor, init: Any) -> Tensor:
-    x = net.sl1(net.l1(net.stem(x)), init)
-    for block in net.blocks:
-        x = block(x, init)
-    return net.sl2(net.l2(x), init)  # type: ignore[no-any-return]
-
-
 class State(NamedTuple):
     v: Tensor
     a: Tensor
@@ -189,6 +182,9 @@ INITS: dict[str, Entry] = {
     "a step mixes what is one step": folds(two(), sl1=lambda: st.StepLayer(centring_step, State, decay=0.9)),
     "a step draws": folds(two(), sl1=lambda: st.StepLayer(noisy_step, State, decay=0.9), draws=True),
     "layers that hand no spikes on": folds(two(), sl1=lambda: st.CoarseLIF(8.0, v0=0.3), sl2=st.LI),
+    "one mask of dropout for all steps": folds(
+        two(between=lambda net, x, init: net.drop(x, init)), drop=lambda: st.SequenceDropout(0.5)
+    ),
     "a layer draws its threshold": steps(two(), DRAWN, sl2=lambda: Noisy(decay=0.0)),
     "a parametrization draws a parameter of a layer": steps(
         two(), DRAWN, sl2=lambda: dropped(st.LIF(v0=torch.full((3,), 0.3), learnable="v0"), "", "v0")

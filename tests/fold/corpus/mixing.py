@@ -59,12 +59,6 @@ def first_feature_set(net: Any, x: Tensor) -> Any:
     return x
 
 
-def without_gradient(net: Any, x: Tensor) -> Any:
-    with torch.no_grad():
-        mean = x.mean(0)
-    return x - mean
-
-
 def nearest_of_all(net: Any, x: Tensor) -> Any:
     """Number the samples, as point clouds do whose nearest points are found in one table of the batch."""
     rows = x.argmax(1) + torch.arange(len(x)) * 6

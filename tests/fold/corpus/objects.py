@@ -2,10 +2,8 @@
 
 import operator
 import os
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,13 +60,6 @@ class Config(dict[str, Any]):
 class Chooses(dict[str, bool]):
     def __getitem__(self, key: str) -> bool:
         return bool(FLAGS["mix"])
-
-
-class Kind(Enum):
-    PLAIN = 1
-
-    def mixes(self) -> Any:
-        return FLAGS["mix"]
 
 
 class Factor(float):
@@ -164,8 +155,6 @@ def of_all_relus(net: Any) -> None:
     nn.ReLU.forward = lambda self, x: centred(x)  # type: ignore[assignment, method-assign]
 
 
-package: Any = types.ModuleType("package_of_the_corpus")
-package.settings = SETTINGS
 to_mix = {"mix": bool, "change": put("mix", True), "then": BATCH}
 PLACED: dict[str, Entry] = {
     "a name that is in no code": folds(mixing_if(lambda net: operator.attrgetter("mix")(net)), **to_mix),
@@ -180,7 +169,6 @@ PLACED: dict[str, Entry] = {
     "a module is made in forward": folds(lambda net, x: Made()(x), change=lambda _: FLAGS.update(dim=0), then=BATCH),
     "a method of a class of torch's is replaced": folds(module, module=nn.ReLU, change=of_all_relus, then=BATCH),
     "an attribute of a function": asks(lambda _: getattr(flagged, "mix", False), lambda _: set_mix(flagged)),
-    "a module in a module of Python": asks(lambda _: package.settings.mix, lambda _: set_mix(SETTINGS)),
     "an import in forward": folds(by_import, change=lambda _: set_mix(SETTINGS), then=BATCH),
     "the default dtype": asks(
         lambda _: torch.get_default_dtype() == torch.float64, lambda _: torch.set_default_dtype(torch.float64)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from tests.fold.corpus import shared_code
 from tests.fold.corpus.changes import BATCH, asks
-from tests.fold.corpus.entry import FOLDS, FOUR, Code, Entry, Whole, each_time, folds, hides, module, steps
+from tests.fold.corpus.entry import FOLDS, FOUR, Entry, Whole, each_time, folds, hides, module, steps
 from tests.nets_that_step import centred, put
 
 # --- a file of settings -----------------------------------------------------------------------------------------------
@@ -22,14 +22,6 @@ package.settings = shared_code
 package.first, package.second = (types.ModuleType(f"package_of_helpers.{name}") for name in ("first", "second"))
 vars(package.first)["scale"], vars(package.second)["log"] = shared_code.scale, shared_code.log
 REGISTRY: dict[str, Any] = {"code": shared_code}
-
-
-class Options:
-    def __init__(self) -> None:
-        self.code = shared_code
-
-
-OPTIONS = Options()
 
 
 def the_module() -> Any:
@@ -64,11 +56,6 @@ def to(name: str, value: Any = True) -> Callable[[Any], None]:
 def setting(asked: Callable[[], Any], name: str = "MIX") -> Entry:
     """Return an entry that mixes if a setting says so."""
     return asks(lambda net: asked() and net.first is not None, to(name), first=Reads)
-
-
-def second(code: Code, **how: Any) -> Any:
-    """Return code behind a module that reads the file."""
-    return lambda net, x: code(net, net.first(x))
 
 
 def by_import(net: Any, x: Tensor) -> Tensor:

@@ -118,12 +118,6 @@ def first(net: Any, x: Tensor) -> Any:
     return net.module(x)[0]
 
 
-def padded(net: Any, x: Tensor) -> Any:
-    nothing = x.sum(-1) == 0
-    nothing[:, 0] = False
-    return itself(net, x, key_padding_mask=nothing)
-
-
 def heads(net: Any, x: Tensor) -> Any:
     q, k, v = net.module(x).view(*x.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
