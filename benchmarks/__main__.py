@@ -67,7 +67,7 @@ def main() -> int:
     if red := launch.check(options, cases):
         print(f"{len(red)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1
-    verdicts: list[list[str]] = []
+    verdicts: list[report.Verdict] = []
     for name, suite in suites.items():
         results = measure(options.of(suite), suite)
         print("\n".join([f"## {suite.title}\n", *report.tables(suite, results)]))

@@ -98,7 +98,8 @@ class Layout(NamedTuple):
 
     quantity: str = "milliseconds"  # a key of report.QUANTITIES
     rows: str = "contestant"
-    columns: Sequence[str] = ("N",)
+    columns: Sequence[str] = ("N", "setting")
+    across: bool = False  # multiples are those of the first column, and not of the first row
 
 
 class Bar(NamedTuple):

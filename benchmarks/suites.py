@@ -91,7 +91,7 @@ SMALL_CALLS += ["SpikingNet, LIF(learnable=True)", "SpikingNet, LIF(Parameter pe
 NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
 # images of 28 x 28 pixels, recordings of 34 x 34 with two polarities, and patterns of 40 inputs
 OF_TUTORIALS = [Size(25, 32, 784), Size(25, 32, 2 * 34 * 34), Size(100, 32, 40)]
-BY_SIZE = [Layout("images a second", columns=["T", "B"])]
+BY_SIZE = [Layout("images a second", columns=["T", "B", "setting"])]
 BY_SETTING = [Layout(rows="model", columns=["setting"])]
 COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
 
@@ -118,7 +118,7 @@ SUITES: dict[str, Suite] = {
     "neurons-beside": Suite(
         "Neurons beside LIF against the same or the nearest neurons of other libraries",
         {model: [tuple(beside.contestants(model))] for model, neuron in beside.NEURONS.items() if neuron.peers},
-        NEURON[:1], [Layout("nanoseconds a neuron-step")],
+        NEURON[:1], [Layout("nanoseconds a neuron-step", "model", ["contestant"], across=True)],
         [bar for peer in (JELLY, "snntorch", "norse", "sinabs") for bar in ahead(peer)], settings=[KEPT]),
     "neurons-over-lif": Suite(
         "Neurons beside LIF over LIF", dict.fromkeys(["lif", *beside.NEURONS], (OURS,)), NEURON[:1],
@@ -154,7 +154,8 @@ SUITES: dict[str, Suite] = {
         modes=["cold", "warm", "second", "tracer", "everything"], kinds=["first call"]),
     "jax-digits": Suite(
         "Training on digits in JAX, jitted whole", dict.fromkeys(JAX_TRAINING, ((IN_JAX, IN_JAX_LOOP),)),
-        [Size(100, 32, 784)], [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "millionths")],
+        [Size(100, 32, 784)],
+        [Layout(quantity, columns=["setting", "model"]) for quantity in ("milliseconds", "millionths")],
         [Bar("spikingtorch.jax over lax.scan", "calls a second", [IN_JAX], [IN_JAX_LOOP], 2.0, {"model": [CURRENTS]}),
          Bar("largest difference of losses", "millionths", [IN_JAX], [], 100.0)],
         modes=[TRAINING], kinds=["time", "difference"], settings=[RETURNED, KEPT]),
@@ -208,7 +209,7 @@ SUITES: dict[str, Suite] = {
     "convolutional": Suite(
         "Training two convolutions with batch norm, LIF that learns tau, pooling and dropout",
         {"convolutional": in_both(STEP, OURS, SEQUENCE, JELLY, "ReLU, no neurons")}, [Size(8, 64, 784)],
-        [Layout("milliseconds", columns=["T", "B"]), *BY_SIZE],
+        BY_SIZE,
         [default_mode("", 1.0), default_mode(CHANNELS_LAST, 1.0),
          Bar("the default over stepping, each in its faster format", "images a second", in_both(OURS), in_both(STEP),
              1.5, {"setting": [KEPT]}),
@@ -226,7 +227,7 @@ SUITES: dict[str, Suite] = {
     "networks": Suite(
         "Training networks of the tutorials and examples of snnTorch, Norse and Sinabs, theirs and ours",
         dict.fromkeys(tutorials.NETWORKS, ((*tutorials.FORMS, OURS),)), OF_TUTORIALS,
-        [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "MB")],
+        [Layout(quantity, columns=["model", "T", "N"]) for quantity in ("milliseconds", "MB")],
         [Bar("ours over theirs in its faster form", "images a second", [OURS], tutorials.FORMS, 1.0),
          Bar("peak memory over theirs in its leaner form", "MB", [OURS], tutorials.FORMS, 1.0)],
         modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=1,
