@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from benchmarks.online_rules import DETACHED
+from benchmarks.subject import in_turns
 from examples.memory import peak
 from spikingtorch import learning
 from spikingtorch.learning.online_learner import Rule
@@ -71,13 +72,7 @@ def by_bptt(model: st.SpikingNet, x: Tensor) -> None:
 
 def times_of(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Return the medians of the processor time of some ways that take turns, as multiples of the first one's."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS + 1):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            if turn:  # the first turn warms up
-                times[name].append(time.process_time() - start)
+    times = in_turns(ways, ROUNDS, clock=time.process_time)
     base = next(iter(times.values()))
     return {name: median(a / b for a, b in zip(each, base, strict=True)) for name, each in times.items()}
 

@@ -73,6 +73,11 @@ class Case(NamedTuple):
         return max(1, 512 // self.size.B) if self.model == "digits" else 1
 
     @property
+    def name(self) -> str:
+        """All of it."""
+        return f"{self.contestant}, {self.model}, {self.mode}, {' x '.join(map(str, self.size))}"
+
+    @property
     def is_ours(self) -> bool:
         """Whether spikingtorch computes."""
         return self.contestant.partition(",")[0] == OURS
