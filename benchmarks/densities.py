@@ -72,7 +72,10 @@ def compare(options: Options, machine: Mapping[str, str]) -> int:
     """Time all layers, write table and picture, and return 1 if a shipped crossover is wrong on this machine."""
     rounds = 3 if options.quick else 7
     found, gradients = (
-        {name: [time(layer, density, rounds) for density in bar] for name, layer, bar in _bars(what, densities)}
+        {
+            name: [time(layer, each, rounds) for each in tqdm(densities, desc=f"{name}, {what}", leave=False)]
+            for name, layer in LAYERS.items()
+        }
         for what, time, densities in (("layer", time_layer, DENSITIES), ("gradient", time_gradient, PARTS))
     )
     verdicts = [_verdict(name, shipped(layer), found[name]) for name, layer in LAYERS.items()]
@@ -93,12 +96,6 @@ def compare(options: Options, machine: Mapping[str, str]) -> int:
     draw(options.output / "densities.png" if options.quick else PICTURE, found)
     print(f"Written to {page}")
     return int(not all(fine for _, fine in verdicts + sampled))
-
-
-def _bars(what: str, densities: Sequence[float]) -> Iterable[tuple[str, Layer, Iterable[float]]]:
-    """Yield each layer, with a progress bar over the densities at which it is to be timed."""
-    for name, layer in LAYERS.items():
-        yield name, layer, tqdm(densities, desc=f"{name}, {what}", leave=False)
 
 
 def time_layer(layer: Layer, density: float, rounds: int) -> Timed:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from benchmarks.online_rules import DETACHED
+from benchmarks.report import table
 from benchmarks.subject import in_turns
 from examples.memory import peak
 from spikingtorch import learning
@@ -134,11 +135,9 @@ def main() -> None:
     """Print both tables in Markdown."""
     torch.set_num_threads(1)
     found = {size: costs(size) for size in SIZES}
-    print("| | " + " | ".join(f"{size}-{size}-{OUTPUTS}: time, MB" for size in SIZES) + " |")
-    print("|---" * (1 + len(SIZES)) + "|")
-    for name in found[SIZES[0]]:
-        cells = [f"{one.time:.1f}, {one.memory:.2f}" if (one := each.get(name)) else "" for each in found.values()]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    shown = [{name: f"{one.time:.1f}, {one.memory:.2f}" for name, one in each.items()} for each in found.values()]
+    header = ["", *(f"{size}-{size}-{OUTPUTS}: time, MB" for size in SIZES)]
+    print(table("Costs of a step", header, [[name, *(each.get(name, "") for each in shown)] for name in shown[0]]))
     for rule in RULES[:3]:
         print(f"{rule}: less memory than BPTT from T = {crossover(rule)} on, at N = 256")
 

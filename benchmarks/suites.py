@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmarks import beside, models, tutorials
+from benchmarks import beside, models, ours, tutorials
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import (
     BOTH,
@@ -46,8 +46,8 @@ def ahead(peer: str) -> list[Bar]:
     models = {name: neuron.peers[peer] for name, neuron in beside.NEURONS.items() if peer in neuron.peers}
     alike = [name for name, found in models.items() if found.alike]
     return [
-        Bar(f"{ours} faster than {peer}", "calls a second", [ours], [peer], 3.0, {"model": there})
-        for ours, there in ((OURS, list(models)), (beside.AS + peer, alike))
+        Bar(f"{own} faster than {peer}", "calls a second", [own], [peer], 3.0, {"model": there})
+        for own, there in ((OURS, list(models)), (beside.AS + peer, alike))
     ]
 
 
@@ -83,10 +83,6 @@ SMOOTH = [f"{name}{states}" for states in ("", ", 3 states") for name in ("exp",
 SMOOTH += ["exp + tanh + sigmoid, 3 states"]
 HARD = ["sin", "cos", "pow", "erf", "log"]
 ADDITIONS = ["addition, fresh output", "addition, preallocated output"]
-SMALL_CALLS = ["scan, lif_step", "scan, learnable decay per neuron", "scan, own step", "scan, lambda"]
-SMALL_CALLS += ["one more folded layer", "SpikingNet, LIF(decay)", "SpikingNet in mode auto, LIF(decay)"]
-SMALL_CALLS += ["SpikingNet, StepLayer of own step", "SpikingNet, StepLayer of lambda", "SpikingNet, LIF(tau)"]
-SMALL_CALLS += ["SpikingNet, LIF(learnable=True)", "SpikingNet, LIF(Parameter per neuron)"]
 
 NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
 # images of 28 x 28 pixels, recordings of 34 x 34 with two polarities, and patterns of 40 inputs
@@ -129,7 +125,7 @@ SUITES: dict[str, Suite] = {
          Bar("sin, cos, pow, erf, log: dearest over LIF", "milliseconds", HARD, ["lif"], 4.0, {}, "model", worst=True)],
         in_turns=True),
     "overhead": Suite(
-        "Small calls on one thread", dict.fromkeys(SMALL_CALLS, (OURS,)), [Size(8, 4, 10)],
+        "Small calls on one thread", dict.fromkeys(ours.CALLS, (OURS,)), [Size(8, 4, 10)],
         [Layout("microseconds", "model", ["mode"])], modes=[FORWARD, BOTH], settings=[DEFAULT], in_turns=True,
         threads=1, block=200),
     "first-call": Suite(
