@@ -103,13 +103,6 @@ def _rests(side: Any, convert: Convert) -> bool:
     return spikes == [1.0, 0.0, 0.0, 1.0, 0.0] and state.left.tolist() == [1.0]
 
 
-def _sends(side: Any, convert: Convert) -> bool:
-    """A change that equals the threshold is sent."""
-    state = side.SigmaDeltaState(v=_array(convert, 0.0, 1.0), sent=_array(convert, 0.0, 1.0))
-    state, out = side.sigma_delta_step(state, _array(convert, 0.5, -0.25), threshold=0.5)
-    return bool(out.tolist() == [0.5, 0.0] and state.sent.tolist() == [0.5, 1.0])
-
-
 EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "infinite membranes": _infinite_membranes,
     **{f"spikes {k}": partial(_fires, row) for k, row in enumerate(test_firing.HAND)},
@@ -120,7 +113,6 @@ EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "detached twice": lambda side, _: side.detached(side.detached(side.none)) == side.detached(side.none) != side.none,
     "spikes by chance": _by_chance,
     "rests": _rests,
-    "a change sent": _sends,
 }
 
 
