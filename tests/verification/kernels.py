@@ -30,14 +30,14 @@ aten: Any = torch.ops.aten
 T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
 
 
-def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor, floor: str = "E") -> None:
+def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor) -> None:
     """Compare the outputs of functions of the leaves, which lie along time, with eager's."""
 
     def step(state: tuple[()], x: tuple[Tensor, ...]) -> tuple[tuple[()], dict[str, Tensor]]:
         return state, {name: function(*x) for name, function in functions.items()}
 
     scan = Scan(step, (), leaves)
-    assert scan.exactness == floor
+    assert scan.exactness == "E"
     with torch.no_grad():
         assert_same_bits(scan.run("fused"), scan.run("loop"))
 
@@ -92,17 +92,6 @@ def _conversions() -> None:
     for rest in (lambda i, x: i % 3, lambda i, x: torch.fmod(i, 3)):
         scan = Scan(lambda state, leaves, rest=rest: (state, rest(*leaves)), (), (i, x))
         assert F.explain_scan(scan.step, scan.state, scan.xs, backend="fused").backend != "fused"
-
-
-def _factors() -> None:
-    """A factor of one is no factor, one of two is."""
-    x, y = (draw(1, 50, low=-2.0, high=2.0, seed=k) for k in range(2))
-    _of_outputs({"add": lambda x, y: torch.add(x, y, alpha=1), "sub": lambda x, y: torch.sub(x, y, alpha=1)}, x, y)
-    twice: dict[str, Callable[..., Tensor]] = {
-        "add": lambda x, y: torch.add(x, y, alpha=2),
-        "sub": lambda x, y: torch.sub(x, y, alpha=2),
-    }
-    _of_outputs(twice, x, y, floor="T")
 
 
 def _without_autograd(x: Tensor) -> Tensor:
@@ -185,7 +174,6 @@ KERNELS: dict[str, Callable[[], None]] = {
     "signs of zeros": _signs_of_zeros,
     "bools": _bools,
     "conversions": _conversions,
-    "factors": _factors,
     "called by name": _called_by_name,
     "differences of themselves": _differences_of_themselves,
     "saturated": _saturated,
