@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from benchmarks import densities, freed, launch, report, sharding, turns, watching
+from benchmarks import densities, freed, launch, report, turns, watching
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
 
-_COMMANDS = ("turns", "freed", "densities", "watching", "sharding")
+_COMMANDS = ("turns", "freed", "densities", "watching")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -50,24 +51,22 @@ def main() -> int:
     options = Options(args.backend, args.only, args.quick, args.threads, args.budget, output, 3 if args.quick else 7)
     if args.command == "turns":
         return turns.compare(options, args.old, args.rounds)
-    if args.command == "freed":
-        return freed.compare(options, args.rounds)
-    if args.command == "densities":
-        return densities.compare(options)
-    if args.command == "watching":
-        return watching.compare(options)
-    if args.command == "sharding":
-        return sharding.compare(options)
     machine = launch.run("machine", options)
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:
         print("Other processes are using this machine: what follows will be too slow, and noisy.\n", file=sys.stderr)
+    if args.command == "freed":
+        return freed.compare(options, args.rounds)
+    if args.command:
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        return densities.compare(options, machine) if args.command == "densities" else watching.compare(options)
     suites = {name: suite for name, suite in SUITES.items() if not options.only or name in options.only}
     cases = [case for suite in suites.values() for size in suite.sizes for case in suite.cases(size)]
     if red := launch.check(options, cases):
         print(f"{len(red)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1
-    verdicts: list[list[str]] = []
+    verdicts: list[report.Verdict] = []
     for name, suite in suites.items():
         results = measure(options.of(suite), suite)
         print("\n".join([f"## {suite.title}\n", *report.tables(suite, results)]))

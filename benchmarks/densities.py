@@ -1,9 +1,7 @@
 """Layers that skip zeros against torch's own, by the density of their inputs: a table, a picture and a verdict."""
 
 import functools
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -13,15 +11,15 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import launch
 from benchmarks.launch import HERE, Options
 from benchmarks.report import number, table
+from benchmarks.subject import Call, in_turns
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.crossover import most_events, most_sampled
 from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
-from spikingtorch.functional.sparse.operations import Layer as Call
+from spikingtorch.functional.sparse.operations import Layer as LayerCall
 
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
 # of the places where the gradient of the input is wanted
@@ -70,16 +68,14 @@ class Timed(NamedTuple):
     dense: float
 
 
-def compare(options: Options) -> int:
+def compare(options: Options, machine: Mapping[str, str]) -> int:
     """Time all layers, write table and picture, and return 1 if a shipped crossover is wrong on this machine."""
-    machine = launch.run("machine", options)
-    if float(machine["load before"]) > 0.5:
-        print("Other processes are using this machine: what follows will be noisy.\n", file=sys.stderr)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     rounds = 3 if options.quick else 7
     found, gradients = (
-        {name: [time(layer, density, rounds) for density in bar] for name, layer, bar in _bars(what, densities)}
+        {
+            name: [time(layer, each, rounds) for each in tqdm(densities, desc=f"{name}, {what}", leave=False)]
+            for name, layer in LAYERS.items()
+        }
         for what, time, densities in (("layer", time_layer, DENSITIES), ("gradient", time_gradient, PARTS))
     )
     verdicts = [_verdict(name, shipped(layer), found[name]) for name, layer in LAYERS.items()]
@@ -102,12 +98,6 @@ def compare(options: Options) -> int:
     return int(not all(fine for _, fine in verdicts + sampled))
 
 
-def _bars(what: str, densities: Sequence[float]) -> Iterable[tuple[str, Layer, Iterable[float]]]:
-    """Yield each layer, with a progress bar over the densities at which it is to be timed."""
-    for name, layer in LAYERS.items():
-        yield name, layer, tqdm(densities, desc=f"{name}, {what}", leave=False)
-
-
 def time_layer(layer: Layer, density: float, rounds: int) -> Timed:
     """Return how long both forms take, in turns."""
     torch.manual_seed(0)
@@ -119,12 +109,10 @@ def time_layer(layer: Layer, density: float, rounds: int) -> Timed:
     with torch.no_grad():
         g = torch.randn_like(layer.dense(x, weight))
 
-    def seconds(form: Callable[..., Tensor]) -> float:
-        start = time.perf_counter()
-        torch.autograd.grad(form(x, weight), weight, g)
-        return time.perf_counter() - start
+    def trained(form: Callable[..., Tensor]) -> Call:
+        return lambda: torch.autograd.grad(form(x, weight), weight, g)
 
-    return _in_turns(density, rounds, lambda: seconds(layer.event), lambda: seconds(layer.dense))
+    return _in_turns(density, rounds, trained(layer.event), trained(layer.dense))
 
 
 def time_gradient(layer: Layer, density: float, rounds: int) -> Timed:
@@ -133,29 +121,21 @@ def time_gradient(layer: Layer, density: float, rounds: int) -> Timed:
     x, support, weight = torch.zeros(layer.x), torch.rand(layer.x) < density, torch.randn(layer.weight)
     if x.ndim == 4:
         x, support, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, support, weight))
-    call = Call(layer.operation, x.requires_grad_(), weight)
+    call = LayerCall(layer.operation, x.requires_grad_(), weight)
     some, everywhere = run(call, None, marked_support(call, support, support.numel())), layer.dense(x, weight)
     g = torch.randn_like(everywhere)
 
-    def seconds(out: Tensor, marks: bool) -> float:
-        start = time.perf_counter()
-        if marks:
-            marked_support(call, support, support.numel())
-        torch.autograd.grad(out, x, g, retain_graph=True)
-        return time.perf_counter() - start
+    def marked() -> object:
+        marked_support(call, support, support.numel())
+        return torch.autograd.grad(some, x, g, retain_graph=True)
 
-    return _in_turns(density, rounds, lambda: seconds(some, True), lambda: seconds(everywhere, False))
+    return _in_turns(density, rounds, marked, lambda: torch.autograd.grad(everywhere, x, g, retain_graph=True))
 
 
-def _in_turns(density: float, rounds: int, event: Callable[[], float], dense: Callable[[], float]) -> Timed:
-    """Return the medians of two forms, which are timed in turns."""
-    samples: tuple[list[float], list[float]] = ([], [])
-    for k in range(rounds + 1):
-        for which in (0, 1) if k % 2 else (1, 0):
-            taken = (event, dense)[which]()
-            if k:  # the first round warms up
-                samples[which].append(taken)
-    return Timed(density, *(1e3 * median(each) for each in samples))
+def _in_turns(density: float, rounds: int, event: Call, dense: Call) -> Timed:
+    """Return the medians of two forms."""
+    found = in_turns({"event": event, "dense": dense}, rounds)
+    return Timed(density, **{name: 1e3 * median(times) for name, times in found.items()})
 
 
 _TITLE = "What SpikingNet takes by itself"
@@ -179,9 +159,7 @@ def _verdict(name: str, bound: float, times: Sequence[Timed]) -> tuple[list[str]
 
 def _tables(found: dict[str, list[Timed]], what: str) -> Iterable[str]:
     header = ["", *(f"{t.density:.1%}" for t in next(iter(found.values())))]
-    rows = []
-    for name, times in found.items():
-        rows.append([name, *(number(t.dense / t.event) for t in times)])
+    rows = [[name, *(number(t.dense / t.event) for t in times)] for name, times in found.items()]
     yield table(f"Times as fast as torch, {what}", header, rows)
     rows = [[name, *(number(t.event) for t in times)] for name, times in found.items()]
     yield table(f"Milliseconds, {what}", header, rows)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks.subject import Call, in_turns
 from examples.memory import peak
 from spikingtorch import LIF, SpikingNet, run
 
@@ -71,43 +72,40 @@ WAYS: dict[str, Callable[[], tuple[SpikingNet, Callable[[Tensor], Tensor]]]] = {
 }
 
 
-def measure(way: str, steps: int) -> None:
-    """Train some steps, and print the memory and the time that one takes."""
+def sequence(steps: int) -> Tensor:
+    """Return spikes, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    x = (torch.rand(N, steps, 16) < 0.3).float()
-    model, act = WAYS[way]()
+    return (torch.rand(N, steps, 16) < 0.3).float()
+
+
+def step_of(model: SpikingNet, act: Callable[[Tensor], Tensor], x: Tensor) -> Call:
+    """Return the gradient of a network anew."""
 
     def train() -> None:
         model.zero_grad()
         act(x).square().mean().backward()
 
+    return train
+
+
+def measure(way: str, steps: int) -> None:
+    """Train some steps, and print the memory and the time that one takes."""
+    x = sequence(steps)
+    model, act = WAYS[way]()
+    train = step_of(model, act, x)
     act(x[:, : 3 * K]).square().mean().backward()  # kernels are compiled
-    times = []
-    for _ in range(REPEATS if steps == T else 1):
-        start = time.process_time()
-        train()
-        times.append(time.process_time() - start)
+    times = in_turns({way: train}, REPEATS if steps == T else 1, 0, time.process_time)[way]
     norm = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None]).norm()
     print(f"{way:32} {peak(train):5.0f} MB {min(times):7.2f} s   norm of the gradient {norm:.6e}")
 
 
 def turns(first: str = "one call", second: str = "time_chunk and recompute") -> None:
     """Train with two ways in turns in one process, and print the median and the range of the ratio of their times."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    x = (torch.rand(N, T, 16) < 0.3).float()
-    ways = [WAYS[way]() for way in (first, second)]
-    ratios = []
-    for turn in range(2 * REPEATS + 1):
-        took = []
-        for model, act in ways if turn % 2 else ways[::-1]:
-            model.zero_grad()
-            start = time.process_time()
-            act(x).square().mean().backward()
-            took.append(time.process_time() - start)
-        if turn:  # in the first turn, kernels are compiled
-            ratios.append(took[1] / took[0] if turn % 2 else took[0] / took[1])
+    x = sequence(T)
+    ways = {way: step_of(*WAYS[way](), x) for way in (first, second)}
+    found = in_turns(ways, 2 * REPEATS, clock=time.process_time)
+    ratios = [b / a for a, b in zip(*found.values(), strict=True)]
     print(f"{second} / {first}: {median(ratios):.2f} times as long, {min(ratios):.2f} to {max(ratios):.2f}")
 
 

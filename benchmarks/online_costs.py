@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from benchmarks.online_rules import DETACHED
+from benchmarks.report import table
+from benchmarks.subject import in_turns
 from examples.memory import peak
 from spikingtorch import learning
 from spikingtorch.learning.online_learner import Rule
@@ -71,13 +73,7 @@ def by_bptt(model: st.SpikingNet, x: Tensor) -> None:
 
 def times_of(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Return the medians of the processor time of some ways that take turns, as multiples of the first one's."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS + 1):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            if turn:  # the first turn warms up
-                times[name].append(time.process_time() - start)
+    times = in_turns(ways, ROUNDS, clock=time.process_time)
     base = next(iter(times.values()))
     return {name: median(a / b for a, b in zip(each, base, strict=True)) for name, each in times.items()}
 
@@ -139,11 +135,9 @@ def main() -> None:
     """Print both tables in Markdown."""
     torch.set_num_threads(1)
     found = {size: costs(size) for size in SIZES}
-    print("| | " + " | ".join(f"{size}-{size}-{OUTPUTS}: time, MB" for size in SIZES) + " |")
-    print("|---" * (1 + len(SIZES)) + "|")
-    for name in found[SIZES[0]]:
-        cells = [f"{one.time:.1f}, {one.memory:.2f}" if (one := each.get(name)) else "" for each in found.values()]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    shown = [{name: f"{one.time:.1f}, {one.memory:.2f}" for name, one in each.items()} for each in found.values()]
+    header = ["", *(f"{size}-{size}-{OUTPUTS}: time, MB" for size in SIZES)]
+    print(table("Costs of a step", header, [[name, *(each.get(name, "") for each in shown)] for name in shown[0]]))
     for rule in RULES[:3]:
         print(f"{rule}: less memory than BPTT from T = {crossover(rule)} on, at N = 256")
 

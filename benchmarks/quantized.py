@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from benchmarks.subject import Call, descent, in_turns
 from examples import data
 from spikingtorch import losses
 from spikingtorch.metrics import rate_accuracy
@@ -77,19 +78,16 @@ def tutorial(kind: str) -> st.SpikingNet:
 def times(rounds: int) -> dict[str, float]:
     """Return the medians of a training step, in milliseconds; the networks take turns."""
     kinds = ("float", "rounded weights", "weights with learned scales", "rounded weights and membranes")
-    models = {kind: tutorial(kind) for kind in kinds}
-    optimizers = {kind: torch.optim.Adam(model.parameters(), lr=1e-4) for kind, model in models.items()}
     x, y = (torch.rand(32, 8, 1, 28, 28) < 0.2).float(), torch.arange(32) % 10
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for turn in range(rounds + 5):
-        for kind, model in models.items():
-            start = time.process_time()
-            optimizers[kind].zero_grad()
-            losses.count_cross_entropy(model(x), y).backward()
-            optimizers[kind].step()
-            if turn >= 5:  # kernels are compiled in the first ones
-                found[kind].append(1e3 * (time.process_time() - start))
-    return {kind: statistics.median(each) for kind, each in found.items()}
+
+    def trained(kind: str) -> Call:
+        model = tutorial(kind)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        return descent(optimizer, lambda: losses.count_cross_entropy(model(x), y))
+
+    # kernels are compiled in the first rounds
+    found = in_turns({kind: trained(kind) for kind in kinds}, rounds, 5, time.process_time)
+    return {kind: 1e3 * statistics.median(each) for kind, each in found.items()}
 
 
 def row(seed: int, bits: list[int], epochs: int, more: int) -> dict[str, float]:

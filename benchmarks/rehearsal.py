@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks import beside, check, convolutional, gpu, ours, peers, quantized, report, tutorials
+from benchmarks import beside, check, convolutional, gpu, launch, ours, peers, quantized, report, tutorials
 from benchmarks.peers import jax as in_jax
 from benchmarks.sequential_digits import figure, page, recipe
 from benchmarks.suite import CURRENTS, DEFAULT, DIFFERENCE, IN_JAX, OURS, Case, Result, Size
@@ -156,15 +156,23 @@ def pages() -> Iterator[str]:
         figure.draw(Path(folder) / "figure.png", reached, costs)
         if "50.0" not in page.page(reached, costs, OPTIONS, "figure.png", "a machine"):
             yield "sequential digits: the page lacks the accuracies"
-    lines = [line.split("|")[2:-1] for line in quantized.table(1, [8], 0, 0)][2:]
+    cells = [line.split("|")[2:-1] for line in quantized.table(1, [8], 0, 0)][2:]
     # without any training, both ways to round are the same
-    if len(lines) != 2 or any(row[1] != row[2] for row in lines):
-        yield f"quantized: the table has {lines}"
+    if len(cells) != 2 or any(row[1] != row[2] for row in cells):
+        yield f"quantized: the table has {cells}"
     suite = SUITES["jax-digits"]
     cases = [case for case in suite.cases(suite.sizes[0]) if case.contestant == IN_JAX]
-    verdicts = report.verdicts("jax-digits", suite, [Result(case, DEFAULT, DIFFERENCE, (1e-5,)) for case in cases])
-    if [row[1:] for row in verdicts if "losses" in row[0]] != [["10 millionths", "≤ 100 millionths", "pass"]] * 2:
-        yield f"jax-digits: the verdicts are {verdicts}"
+    off = [Result(case, DEFAULT, DIFFERENCE, (1e-5,)) for case in cases]
+    with tempfile.TemporaryDirectory() as folder:
+        run = launch.Options("fused", [], True, 1, 1.0, Path(folder), 1)
+        for date, name in (("1", "jax-digits"), ("2", "another"), ("3", "another")):
+            report.write(run, {"date": f"2026-01-0{date}", "CPU": f"a CPU {date}"}, name, suite, off)
+        lines = [line for name in ("jax-digits", "setup") for line in (Path(folder) / f"{name}.md").open()]
+    shown = {"".join(line.split()) for line in lines}
+    wanted = ["|jax-digits:largestdifferenceoflosses,2cases|10millionths|≤100millionths|pass|"]
+    # the page of the second run is that of the third one now
+    wanted += ["||2026-01-01|2026-01-03|", "|CPU|aCPU1|aCPU3|", "|budgetofacase|1s|1s|"]
+    yield from (f"jax-digits: its page, or that of the runs, lacks {line}" for line in wanted if line not in shown)
 
 
 CHECKS = (tables, ways, pages, passes, faults)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -78,22 +79,23 @@ def _apart(results: Sequence[Result], quantity: Quantity, without: Sequence[str]
 
 def tables(suite: Suite, results: Sequence[Result]) -> Iterable[str]:
     """Yield the tables of a suite."""
-    for name, row_key, column_keys in suite.layouts:
+    for name, row_key, column_keys, across in suite.layouts:
         quantity = QUANTITIES[name]
         for shared, group in _apart(results, quantity, [row_key, *column_keys]):
             columns, rows = _grouped(group, column_keys), _grouped(group, [row_key])
             by_row = [{result.entry(row_key): result for result in column} for column in columns.values()]
             first = next(iter(rows))[0]
-            lines = [
-                [_named(row_key, row), *(_cell(column.get(row), column.get(first), quantity) for column in by_row)]
-                for (row,) in rows
-            ]
+            lines = []
+            for (row,) in rows:
+                firsts = [by_row[0].get(row) if across else column.get(first) for column in by_row]
+                cells = [_cell(each.get(row), one, quantity) for each, one in zip(by_row, firsts, strict=True)]
+                lines.append([_named(row_key, row), *cells])
             header = ["", *(", ".join(map(_named, column_keys, column)) for column in columns)]
             yield table(f"{name}: {shared}", header, lines)
 
 
 def _cell(result: Result | None, first: Result | None, quantity: Quantity) -> str:
-    """Return the median, in brackets the best sample, and the multiple of the first row."""
+    """Return the median, in brackets the best sample, and the multiple of the first one."""
     if result is None or not result.samples:
         return result.note if result else ""
     text = number(value := quantity.of(result.case, median(result.samples)))
@@ -106,8 +108,19 @@ def _cell(result: Result | None, first: Result | None, quantity: Quantity) -> st
     return f"{text} {f'{value / base:.2f}x' if base else '':>7}"
 
 
-def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[list[str]]:
-    """Yield bar, value, limit and verdict, for each size and setting that a bar of the suite is about."""
+class Verdict(NamedTuple):
+    """What came of a bar at one size and setting."""
+
+    bar: str
+    where: str
+    value: float
+    unit: str
+    limit: str
+    word: str
+
+
+def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[Verdict]:
+    """Yield the verdicts for each size and setting that a bar of the suite is about."""
     for bar in suite.bars:
         quantity = QUANTITIES[bar.quantity]
         meant = [result for result in results if all(result.entry(k) in values for k, values in bar.where.items())]
@@ -115,10 +128,12 @@ def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[lis
             limit = bar.limit[group[0].setting] if isinstance(bar.limit, Mapping) else bar.limit
             parts = _grouped(group, [bar.across]).values() if bar.across else [group]
             value, at_least = median([_value(bar, part, quantity) for part in parts]), quantity.more_is_better
-            verdict = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
+            word = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
             unit = "x" if bar.over else f" {SHORT.get(bar.quantity, bar.quantity)}"
-            shown = [f"{value:.3g}{unit}", f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"]
-            yield [f"{name}, {shared}: {bar.text}", *shown, "not measured" if math.isnan(value) else verdict]
+            allowed = f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"
+            yield Verdict(
+                f"{name}: {bar.text}", shared, value, unit, allowed, "not measured" if math.isnan(value) else word
+            )
 
 
 def _value(bar: Bar, results: Sequence[Result], quantity: Quantity) -> float:
@@ -132,26 +147,56 @@ def _value(bar: Bar, results: Sequence[Result], quantity: Quantity) -> float:
     return (worst if bar.worst else best)(of) / (best(over) if over else 1.0)
 
 
-def summary(found: Sequence[Sequence[str]]) -> str:
-    """Return all verdicts as a table."""
-    words = [row[-1] for row in found]
+def summary(found: Sequence[Verdict]) -> str:
+    """Return a table of the verdicts: what a bar refuses case by case, and its passes by the range of their values."""
+    cases: dict[Any, list[Verdict]] = {}
+    for each in found:
+        cases.setdefault((each.bar, each.limit, each.word, "" if each.word == "pass" else each.where), []).append(each)
+    rows = []
+    for (bar, limit, word, _), alike in cases.items():
+        where = alike[0].where if len(alike) == 1 else f"{len(alike)} cases"
+        ends = dict.fromkeys(f"{end(each.value for each in alike):.3g}{alike[0].unit}" for end in (min, max))
+        rows.append([f"{bar}, {where}", " to ".join(ends), limit, word])
+    words = [each.word for each in found]
     title = f"Bars: {words.count('pass')} passed, {words.count('FAIL')} failed"
-    return table(title, ["bar", "reached", "limit", "verdict"], found)
+    return table(title, ["bar", "reached", "limit", "verdict"], rows)
+
+
+def facts(machine: Mapping[str, str], options: Options) -> dict[str, str]:
+    """Return what everything was measured with."""
+    samples = f"{options.repetitions} in a process{'' if options.quick else f', of the fast ones in {STARTS}'}"
+    own = {"backend under test": options.backend, "samples": samples, "budget of a case": f"{options.budget:.0f} s"}
+    return {**machine, **own}
 
 
 def setup(machine: Mapping[str, str], options: Options) -> str:
     """Return the table of what everything was measured with."""
-    samples = f"{options.repetitions} in a process{'' if options.quick else f', of the fast ones in {STARTS}'}"
-    facts = {"backend under test": options.backend, "samples": samples, "budget of a case": f"{options.budget:.0f} s"}
-    return table("Setup", ["", "value"], [[key, text] for key, text in {**machine, **facts}.items()])
+    return table("Setup", ["", "value"], [[key, text] for key, text in facts(machine, options).items()])
+
+
+def setups(folder: Path, facts: Mapping[str, str]) -> str:
+    """Return the page of what those in a folder were measured with: a column for each run that one of them names."""
+    page, own = folder / "setup.md", {"" if key == "date" else key: text for key, text in facts.items()}
+    lines = page.read_text().splitlines() if page.is_file() else []
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    (names, *columns) = zip(*rows[:1], *rows[2:], strict=True) if rows else [()]
+    runs = {column[0]: dict(zip(names, column, strict=True)) for column in columns} | {own[""]: own}
+    texts = [path.read_text() for path in folder.glob("*.md") if path != page]
+    kept = [runs[date] for date in sorted(runs) if any(date in text for text in texts)]
+    keys = dict.fromkeys(key for run in kept[::-1] for key in run)
+    header, *found = [[key, *(run.get(key, "") for run in kept)] for key in keys]
+    return f"# What the other pages were measured with\n\n{table('Runs', header, found)}"
 
 
 def write(options: Options, machine: Mapping[str, str], name: str, suite: Suite, results: Sequence[Result]) -> None:
-    """Write the page of a suite, and its results as JSON beside it."""
+    """Write the page of a suite and that of the setups, and the results as JSON beside them."""
     options.output.mkdir(parents=True, exist_ok=True)
-    about = "Medians, in brackets the fastest call or the least memory, and multiples of the first row of a table."
-    parts = [f"# {suite.title}\n\n{about}\n", setup(machine, options), *tables(suite, results)]
+    first = "column" if suite.layouts[0].across else "row"
+    about = f"Medians, in brackets the fastest call or the least memory, and multiples of the first {first} of a table."
+    parts = [f"# {suite.title}\n\n{about}\n[Measured with](setup.md): {machine['date']}.\n"]
+    parts += [*tables(suite, results)]
     parts += [summary(list(verdicts(name, suite, results)))] if suite.bars else []
     (options.output / f"{name}.md").write_text("\n".join(parts))
+    (options.output / "setup.md").write_text(setups(options.output, facts(machine, options)))
     data = {"machine": dict(machine), "results": [asdict(result) for result in results]}
     (options.output / f"{name}.json").write_text(json.dumps(data) + "\n")

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -132,10 +132,33 @@ def neuron_subject(size: Size, implementation: Implementation) -> Subject:
     return torch_subject(implementation, [torch.from_numpy(draw(size))], weights)
 
 
-def seconds(call: Call) -> float:
+def seconds(call: Call, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return how long a call takes, with the release of what it returns; or what a call says that times itself."""
-    start = time.perf_counter()
+    start = clock()
     found = call()
     own = found if isinstance(found, float) else None
     del found
-    return time.perf_counter() - start if own is None else own
+    return clock() - start if own is None else own
+
+
+def descent(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> Call:
+    """Return a step of training."""
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    return step
+
+
+def in_turns(
+    ways: Mapping[str, Call], rounds: int, warm_up: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Return the seconds of calls that take turns in this process, each time in the opposite order."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(warm_up + rounds):
+        for name in [*ways][:: -1 if turn % 2 else 1]:
+            taken = seconds(ways[name], clock)
+            found[name] += [taken] if turn >= warm_up else []
+    return found

@@ -73,6 +73,11 @@ class Case(NamedTuple):
         return max(1, 512 // self.size.B) if self.model == "digits" else 1
 
     @property
+    def name(self) -> str:
+        """All of it."""
+        return f"{self.contestant}, {self.model}, {self.mode}, {' x '.join(map(str, self.size))}"
+
+    @property
     def is_ours(self) -> bool:
         """Whether spikingtorch computes."""
         return self.contestant.partition(",")[0] == OURS
@@ -98,7 +103,8 @@ class Layout(NamedTuple):
 
     quantity: str = "milliseconds"  # a key of report.QUANTITIES
     rows: str = "contestant"
-    columns: Sequence[str] = ("N",)
+    columns: Sequence[str] = ("N", "setting")
+    across: bool = False  # multiples are those of the first column, and not of the first row
 
 
 class Bar(NamedTuple):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmarks import beside, models, tutorials
+from benchmarks import beside, models, ours, tutorials
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import (
     BOTH,
@@ -46,8 +46,8 @@ def ahead(peer: str) -> list[Bar]:
     models = {name: neuron.peers[peer] for name, neuron in beside.NEURONS.items() if peer in neuron.peers}
     alike = [name for name, found in models.items() if found.alike]
     return [
-        Bar(f"{ours} faster than {peer}", "calls a second", [ours], [peer], 3.0, {"model": there})
-        for ours, there in ((OURS, list(models)), (beside.AS + peer, alike))
+        Bar(f"{own} faster than {peer}", "calls a second", [own], [peer], 3.0, {"model": there})
+        for own, there in ((OURS, list(models)), (beside.AS + peer, alike))
     ]
 
 
@@ -83,15 +83,11 @@ SMOOTH = [f"{name}{states}" for states in ("", ", 3 states") for name in ("exp",
 SMOOTH += ["exp + tanh + sigmoid, 3 states"]
 HARD = ["sin", "cos", "pow", "erf", "log"]
 ADDITIONS = ["addition, fresh output", "addition, preallocated output"]
-SMALL_CALLS = ["scan, lif_step", "scan, learnable decay per neuron", "scan, own step", "scan, lambda"]
-SMALL_CALLS += ["one more folded layer", "SpikingNet, LIF(decay)", "SpikingNet in mode auto, LIF(decay)"]
-SMALL_CALLS += ["SpikingNet, StepLayer of own step", "SpikingNet, StepLayer of lambda", "SpikingNet, LIF(tau)"]
-SMALL_CALLS += ["SpikingNet, LIF(learnable=True)", "SpikingNet, LIF(Parameter per neuron)"]
 
 NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
 # images of 28 x 28 pixels, recordings of 34 x 34 with two polarities, and patterns of 40 inputs
 OF_TUTORIALS = [Size(25, 32, 784), Size(25, 32, 2 * 34 * 34), Size(100, 32, 40)]
-BY_SIZE = [Layout("images a second", columns=["T", "B"])]
+BY_SIZE = [Layout("images a second", columns=["T", "B", "setting"])]
 BY_SETTING = [Layout(rows="model", columns=["setting"])]
 COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
 
@@ -118,7 +114,7 @@ SUITES: dict[str, Suite] = {
     "neurons-beside": Suite(
         "Neurons beside LIF against the same or the nearest neurons of other libraries",
         {model: [tuple(beside.contestants(model))] for model, neuron in beside.NEURONS.items() if neuron.peers},
-        NEURON[:1], [Layout("nanoseconds a neuron-step")],
+        NEURON[:1], [Layout("nanoseconds a neuron-step", "model", ["contestant"], across=True)],
         [bar for peer in (JELLY, "snntorch", "norse", "sinabs") for bar in ahead(peer)], settings=[KEPT]),
     "neurons-over-lif": Suite(
         "Neurons beside LIF over LIF", dict.fromkeys(["lif", *beside.NEURONS], (OURS,)), NEURON[:1],
@@ -129,7 +125,7 @@ SUITES: dict[str, Suite] = {
          Bar("sin, cos, pow, erf, log: dearest over LIF", "milliseconds", HARD, ["lif"], 4.0, {}, "model", worst=True)],
         in_turns=True),
     "overhead": Suite(
-        "Small calls on one thread", dict.fromkeys(SMALL_CALLS, (OURS,)), [Size(8, 4, 10)],
+        "Small calls on one thread", dict.fromkeys(ours.CALLS, (OURS,)), [Size(8, 4, 10)],
         [Layout("microseconds", "model", ["mode"])], modes=[FORWARD, BOTH], settings=[DEFAULT], in_turns=True,
         threads=1, block=200),
     "first-call": Suite(
@@ -154,7 +150,8 @@ SUITES: dict[str, Suite] = {
         modes=["cold", "warm", "second", "tracer", "everything"], kinds=["first call"]),
     "jax-digits": Suite(
         "Training on digits in JAX, jitted whole", dict.fromkeys(JAX_TRAINING, ((IN_JAX, IN_JAX_LOOP),)),
-        [Size(100, 32, 784)], [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "millionths")],
+        [Size(100, 32, 784)],
+        [Layout(quantity, columns=["setting", "model"]) for quantity in ("milliseconds", "millionths")],
         [Bar("spikingtorch.jax over lax.scan", "calls a second", [IN_JAX], [IN_JAX_LOOP], 2.0, {"model": [CURRENTS]}),
          Bar("largest difference of losses", "millionths", [IN_JAX], [], 100.0)],
         modes=[TRAINING], kinds=["time", "difference"], settings=[RETURNED, KEPT]),
@@ -208,7 +205,7 @@ SUITES: dict[str, Suite] = {
     "convolutional": Suite(
         "Training two convolutions with batch norm, LIF that learns tau, pooling and dropout",
         {"convolutional": in_both(STEP, OURS, SEQUENCE, JELLY, "ReLU, no neurons")}, [Size(8, 64, 784)],
-        [Layout("milliseconds", columns=["T", "B"]), *BY_SIZE],
+        BY_SIZE,
         [default_mode("", 1.0), default_mode(CHANNELS_LAST, 1.0),
          Bar("the default over stepping, each in its faster format", "images a second", in_both(OURS), in_both(STEP),
              1.5, {"setting": [KEPT]}),
@@ -226,7 +223,7 @@ SUITES: dict[str, Suite] = {
     "networks": Suite(
         "Training networks of the tutorials and examples of snnTorch, Norse and Sinabs, theirs and ours",
         dict.fromkeys(tutorials.NETWORKS, ((*tutorials.FORMS, OURS),)), OF_TUTORIALS,
-        [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "MB")],
+        [Layout(quantity, columns=["model", "T", "N"]) for quantity in ("milliseconds", "MB")],
         [Bar("ours over theirs in its faster form", "images a second", [OURS], tutorials.FORMS, 1.0),
          Bar("peak memory over theirs in its leaner form", "MB", [OURS], tutorials.FORMS, 1.0)],
         modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=1,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.subject import Subject
+from benchmarks.subject import Subject, descent
 from benchmarks.suite import BOTH, TRAINING, Array
 
 
@@ -21,12 +21,10 @@ class Trained(NamedTuple):
 
 def subject(trained: Trained) -> Subject:
     """Return steps of training: forward, loss, backward, SGD, reset."""
-    optimizer = torch.optim.SGD(trained.net.parameters(), lr=1e-4)
+    step = descent(torch.optim.SGD(trained.net.parameters(), lr=1e-4), lambda: trained.loss(trained.readout()))
 
     def train() -> None:
-        optimizer.zero_grad()
-        trained.loss(trained.readout()).backward()
-        optimizer.step()
+        step()
         trained.reset()
 
     return Subject({TRAINING: train, BOTH: train}, NotImplemented)

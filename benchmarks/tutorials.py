@@ -65,26 +65,19 @@ def _dense(m: Any) -> nn.Sequential:
     return nn.Sequential(nn.Linear(784, 1000), m.Leaky(beta=0.95), nn.Linear(1000, CLASSES), m.Membranes(beta=0.95))
 
 
-def _convolutional(m: Any) -> nn.Sequential:
+def _convolutional(m: Any, ins: int = 1, outs: int = 64, side: int = 4) -> nn.Sequential:
     def neurons() -> nn.Module:
         found: nn.Module = m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
         return found
 
     return nn.Sequential(
-        *(nn.Conv2d(1, 12, 5), nn.MaxPool2d(2), neurons(), nn.Conv2d(12, 64, 5), nn.MaxPool2d(2), neurons()),
-        *(nn.Flatten(), nn.Linear(64 * 4 * 4, CLASSES), neurons()),
+        *(nn.Conv2d(ins, 12, 5), nn.MaxPool2d(2), neurons(), nn.Conv2d(12, outs, 5), nn.MaxPool2d(2), neurons()),
+        *(nn.Flatten(), nn.Linear(outs * side * side, CLASSES), neurons()),
     )
 
 
 def _of_events(m: Any) -> nn.Sequential:
-    def neurons() -> nn.Module:
-        found: nn.Module = m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
-        return found
-
-    return nn.Sequential(
-        *(nn.Conv2d(2, 12, 5), nn.MaxPool2d(2), neurons(), nn.Conv2d(12, 32, 5), nn.MaxPool2d(2), neurons()),
-        *(nn.Flatten(), nn.Linear(32 * 5 * 5, CLASSES), neurons()),
-    )
+    return _convolutional(m, 2, 32, 5)
 
 
 def _memory(m: Any) -> nn.Sequential:

@@ -194,15 +194,11 @@ def main() -> None:
         import torch
 
         torch.set_flush_denormal(True)  # before torch has threads, which take it over
-    if job["setting"] == KEPT:
+    if job["setting"] in (KEPT, RETURNED):
         from spikingtorch.performance import keep_freed_memory
 
-        if not keep_freed_memory():
+        if not keep_freed_memory(job["setting"] == KEPT) and job["setting"] == KEPT:
             raise RuntimeError("freed memory cannot be kept: the C library is not glibc, or refused the options")
-    if job["setting"] == RETURNED:
-        from spikingtorch.performance import keep_freed_memory
-
-        keep_freed_memory(False)
     print("\n" + json.dumps(KINDS[job["kind"]](job)), flush=True)
 
 

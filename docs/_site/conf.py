@@ -5,13 +5,13 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 # threads sleep while they wait: notebooks and the build share the cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import citation  # noqa: E402
 
 import spikingtorch  # noqa: E402
 
@@ -48,7 +48,12 @@ suppress_warnings = [
 # --- pages of Markdown, and those that are notebooks
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 4
-myst_substitutions = {"bibtex": citation.bibtex(ROOT / "CITATION.cff")}
+cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+# braces around the name of a group keep it in one piece
+authors = [f"{{{a['name']}}}" if "name" in a else f"{a['family-names']}, {a['given-names']}" for a in cff["authors"]]
+fields = {"title": cff["title"], "author": " and ".join(authors), "version": cff["version"]}
+entry = "".join(f"  {key} = {{{text}}},\n" for key, text in fields.items())
+myst_substitutions = {"bibtex": f"```bibtex\n@software{{spikingtorch,\n{entry}}}\n```"}
 nb_execution_mode = "force"
 nb_execution_timeout = 60
 nb_execution_raise_on_error = True

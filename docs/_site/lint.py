@@ -1,7 +1,7 @@
 """Check what pages promise, as far as Sphinx does not: ``python docs/_site/lint.py`` (``make lint``).
 
 Pages and sentences are short, notebooks have their form, every public name and every page has its one place, and the
-code on them runs somewhere (``blocks``). The examples of the site's own scripts run as well.
+code on them runs somewhere (``blocks``). The examples of these scripts, and of those of a release, run as well.
 """
 
 import doctest
@@ -26,6 +26,7 @@ import stage  # noqa: E402
 import yaml  # noqa: E402
 
 import spikingtorch  # noqa: E402
+from release import lock, notes  # noqa: E402
 
 DOCS = ROOT / "docs"
 # docs/verification.md is written by a command, and the others are lists
@@ -148,11 +149,11 @@ def exists(name: str) -> bool:
 
 
 def examples() -> Iterator[str]:
-    """Yield the scripts of the site whose examples fail."""
-    for script in (blocks, check, equations, sentences, stage):
+    """Yield the scripts of the site, and of a release, whose examples fail."""
+    for script in (blocks, check, equations, sentences, stage, lock, notes):
         result = doctest.testmod(script)
         if result.failed or not result.attempted:
-            yield f"docs/_site/{script.__name__}.py: {result.failed} of {result.attempted} examples fail"
+            yield f"{script.__file__}: {result.failed} of {result.attempted} examples fail"
 
 
 CHECKS = (long_pages, notebooks, reference, contents, names_that_take_the_place, examples, *blocks.CHECKS)

@@ -35,13 +35,12 @@ FOUND = {
 
 def counted() -> dict[str, dict[str, tuple[int, int]]]:
     """Count a step of a smaller network, of each kind."""
-    found = {}
-    with mock.patch.multiple(collectives, WIDTH=32, T=4, timed=lambda work, _: work() or 1.0):
-        for kind in FOUND:
-            step, seconds = collectives.a_step(kind, 2)
-            assert seconds > 0
-            found[kind] = {name: (step.calls[name], step.sizes[name]) for name in step.calls}
-    return found
+    with mock.patch.multiple(collectives, WIDTH=32, T=4):
+        found = collectives.steps([*FOUND], 2, rounds=1)
+    assert all(seconds > 0 for _, seconds in found.values())
+    return {
+        kind: {name: (step.calls[name], step.sizes[name]) for name in step.calls} for kind, (step, _) in found.items()
+    }
 
 
 def test_a_step_sends_what_the_page_says(ranks: Ranks) -> None:

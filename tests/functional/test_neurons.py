@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, LENGTHS, MARGIN, ORACLE_RESETS, SPIKING, WITH_RESETS, Case, by_name
+from spikingtorch.verification.wrapped import WRAPPED
 
 NAMED = {case.name: case for case in CASES}
 Row = tuple[str, Any, list[float], Any, list[float]]
@@ -158,13 +160,19 @@ def test_every_neuron_is_worked_out_by_hand() -> None:
     assert {name for name, *_ in HAND} | {"biolif", "stochastic_lif"} == {*NAMED}
 
 
-def test_stochastic_lif_by_hand() -> None:
+def check_stochastic_lif(side: Any = F, convert: Callable[[Any], Any] = lambda given: given) -> None:
+    """Assert that torch, or its twin, has the numbers of this neuron."""
     # at the threshold the probability of a spike is 1 / 2, which noise of 1 / 2 does not fall below
-    state = F.StochasticLIFState(v=torch.zeros(2, dtype=torch.float64))
-    for noise, s, v in ((0.5, 0.0, 1.0), (0.25, 1.0, 0.0)):
+    state = side.StochasticLIFState(v=convert(torch.zeros(2, dtype=torch.float64)))
+    for noise, s, v in ((0.5, 0.0, 1.0), (0.4375, 1.0, 0.0)):
         x = torch.full((2,), 1.0 if s == 0.0 else 0.5, dtype=torch.float64)
-        state, spike = F.stochastic_lif_step(state, (x, torch.full_like(x, noise)), decay=0.5)
+        given = convert(x), convert(torch.full_like(x, noise))
+        state, spike = side.stochastic_lif_step(state, given, decay=0.5)
         assert (spike.tolist(), state.v.tolist()) == ([s, s], [v, v])
+
+
+def test_stochastic_lif_by_hand() -> None:
+    check_stochastic_lif()
 
 
 def test_biolif_by_hand() -> None:
@@ -183,6 +191,7 @@ def test_biolif_by_hand() -> None:
 
 # a detached rule differs from its rule backward only
 FORWARD = [(case, rule) for case, rule in WITH_RESETS if rule is None or rule in ORACLE_RESETS]
+FORWARD += [(case, None) for case in WRAPPED]
 
 
 @pytest.mark.sampled
@@ -195,9 +204,9 @@ def test_numpy_oracle(case: Case, reset: F.Reset | None) -> None:
         arrays = tuple(x.numpy() for x in xs) if isinstance(xs, tuple) else xs.numpy()
         rule = {"reset": ORACLE_RESETS[reset]} if reset is not None else {}
         want, last = case.oracle(arrays, **{name: p.numpy() for name, p in params.items()}, **rule)
-        assert_close(out, torch.tensor(want), "outputs")
+        assert_close(out, tree_map(torch.tensor, want), "outputs")
         for name, value in last.items():
-            got = getattr(state, name)
+            got = getattr(state if hasattr(state, name) else state.neuron, name)
             stacked = torch.stack(got) if isinstance(got, tuple) else got
             assert_close(stacked, torch.tensor(value.copy()), f"state.{name}")
 

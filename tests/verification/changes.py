@@ -4,6 +4,7 @@ import ast
 import copy
 import types
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -110,10 +111,10 @@ def _of_call(node: ast.Call) -> Found:
         for k in range(len(node.args) - 1):
             same = ast.dump(node.args[k]) == ast.dump(node.args[k + 1]) or _commute(node, name, k)
             if not same and name not in ("isinstance", "getattr"):
-                yield f"arguments {k} and {k + 1} swapped", lambda n, k=k: _call(n, args=_swapped(n.args, k))  # type: ignore[misc]
+                yield f"arguments {k} and {k + 1} swapped", partial(_swapped, "args", k, k + 1)
     for k in range(len(node.keywords) - 1):
         if node.keywords[k].arg and node.keywords[k + 1].arg:
-            yield f"keywords {k} and {k + 1} swapped", lambda n, k=k: _call(n, keywords=_exchanged(n.keywords, k))  # type: ignore[misc]
+            yield f"keywords {k} and {k + 1} swapped", partial(_exchanged, k)
     if name not in DROPPED:
         return
     module = isinstance(node.func, ast.Name) or (
@@ -141,31 +142,23 @@ def _of_text(node: ast.JoinedStr) -> Found:
     places = [k for k, part in enumerate(node.values) if isinstance(part, ast.FormattedValue)]
     for first, second in pairwise(places):
         if ast.dump(node.values[first]) != ast.dump(node.values[second]):
-            yield f"places {first} and {second} swapped", lambda n, i=first, j=second: _places(n, i, j)  # type: ignore[misc]
+            yield f"places {first} and {second} swapped", partial(_swapped, "values", first, second)
 
 
-def _call(node: ast.Call, args: list[ast.expr] | None = None, keywords: list[ast.keyword] | None = None) -> ast.Call:
-    return ast.Call(node.func, node.args if args is None else args, node.keywords if keywords is None else keywords)
+def _swapped(field: str, i: int, j: int, node: ast.AST) -> ast.AST:
+    items = [*getattr(node, field)]
+    items[i], items[j] = items[j], items[i]
+    return type(node)(**{**dict(ast.iter_fields(node)), field: items})
 
 
-def _swapped(args: list[ast.expr], k: int) -> list[ast.expr]:
-    return [*args[:k], args[k + 1], args[k], *args[k + 2 :]]
-
-
-def _exchanged(keywords: list[ast.keyword], k: int) -> list[ast.keyword]:
-    found = [ast.keyword(each.arg, each.value) for each in keywords]
-    found[k].value, found[k + 1].value = found[k + 1].value, found[k].value
-    return found
+def _exchanged(k: int, node: ast.Call) -> ast.Call:
+    a, b = node.keywords[k : k + 2]
+    pair = [ast.keyword(a.arg, b.value), ast.keyword(b.arg, a.value)]
+    return ast.Call(node.func, node.args, [*node.keywords[:k], *pair, *node.keywords[k + 2 :]])
 
 
 def _text(node: ast.JoinedStr, k: int, text: str) -> ast.JoinedStr:
     return ast.JoinedStr([*node.values[:k], ast.Constant(text), *node.values[k + 1 :]])
-
-
-def _places(node: ast.JoinedStr, i: int, j: int) -> ast.JoinedStr:
-    values = copy.copy(node.values)
-    values[i], values[j] = values[j], values[i]
-    return ast.JoinedStr(values)
 
 
 class _Change(ast.NodeTransformer):

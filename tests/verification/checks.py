@@ -144,15 +144,28 @@ def _agree(got: dict[str, Tensor], want: dict[str, Tensor]) -> bool:
     return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in want])
 
 
+def _equations(side: Any) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Yield the comparisons of one side, torch or its twin: by hand, of surrogates at points, and of coefficients."""
+    convert: Callable[[Any], Any] = to_jax if side is J else lambda tree: tree
+    # the table of numbers worked out by hand, some of which meet the threshold exactly
+    for row in HAND:
+        yield f"{row[0]} by hand", partial(_wide, partial(_passes, check_by_hand, row, side, convert))
+    yield from ((name, partial(_wide, partial(edge, side, convert))) for name, edge in EDGES.items())
+    for ours, twin in _slopes():
+        values = partial(functions._torch_values, ours, functions.POINTS), partial(_wide, partial(_of_twin, twin))
+        mine, other = values if side is F else values[::-1]
+        want = other()
+        yield by_name(ours), lambda mine=mine, want=want: _agree(mine(), want)  # type: ignore[misc]
+    for ours, twin in COEFFICIENTS:
+        yield (
+            by_name(ours),
+            lambda a=ours, b=twin: max(functions.coefficient_errors(a, b).values()) <= ALLOWED,  # type: ignore[misc]
+        )
+
+
 def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
     keep_programs()
-    yield from _by_hand(F, lambda tree: tree)
-    yield from ((name, lambda edge=edge: edge(F, lambda x: x)) for name, edge in EDGES.items())
-    for ours, twin in _slopes():
-        with jax.enable_x64(True):
-            want = to_torch(functions._twin_values(twin, to_jax(functions.POINTS)))
-        yield by_name(ours), lambda ours=ours, want=want: _agree(functions._torch_values(ours, functions.POINTS), want)  # type: ignore[misc]
-    yield from _coefficients()
+    yield from _equations(F)
     yield from TORCH_ALONE.items()
     for each in _stored(_chosen(), twins=True):
         run = each.trial
@@ -163,17 +176,7 @@ def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
 
 
 def _jax_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
-    for ours, twin in _slopes():
-        want = functions._torch_values(ours, functions.POINTS)
-
-        def right(twin: Any = twin, want: Any = want) -> bool:
-            with jax.enable_x64(True):
-                return _agree(want, to_torch(functions._twin_values(twin, to_jax(functions.POINTS))))
-
-        yield by_name(ours), right
-    yield from _coefficients()
-    yield from _by_hand(J, to_jax)
-    yield from ((name, lambda edge=edge: _wide(lambda: edge(J, to_jax))) for name, edge in EDGES.items())
+    yield from _equations(J)
     J.scan = _one_step  # type: ignore[assignment]
     for each in _stored(_chosen(), twins=False, shortened=True):
         yield (
@@ -215,20 +218,11 @@ def _passes(check: Callable[..., None], *given: Any) -> bool:
     return True
 
 
-def _wide(run: Callable[[], bool]) -> bool:
+def _of_twin(twin: Any) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = to_torch(functions._twin_values(twin, to_jax(functions.POINTS)))
+    return found
+
+
+def _wide(run: Callable[[], Any]) -> Any:
     with jax.enable_x64(True):
         return run()
-
-
-def _coefficients() -> Iterator[tuple[str, Callable[[], bool]]]:
-    for ours, twin in COEFFICIENTS:
-        yield (
-            by_name(ours),
-            lambda a=ours, b=twin: max(functions.coefficient_errors(a, b).values()) <= ALLOWED,  # type: ignore[misc]
-        )
-
-
-def _by_hand(side: Any, convert: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[], bool]]]:
-    """Yield the table of numbers worked out by hand, some of which meet the threshold exactly."""
-    for row in HAND:
-        yield f"{row[0]} by hand", partial(_wide, partial(_passes, check_by_hand, row, side, convert))

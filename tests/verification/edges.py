@@ -28,8 +28,8 @@ def _infinite_membranes(side: Any, convert: Convert) -> bool:
     return all([rule(u, one, 1.0).tolist() == want for rule, want in rules]) and silent[0] > 1e308 and silent[1] == 2.0
 
 
-def _fires(row: test_firing.Row, side: Any, convert: Convert) -> bool:
-    test_firing.check_by_hand(row, side, convert)
+def _right(check: Callable[..., None], *given: Any) -> bool:
+    check(*given)
     return True
 
 
@@ -85,13 +85,6 @@ def _slope(side: Any, convert: Convert, at: float, function: Callable[[Any], Any
     return float(jax.grad(lambda place: function(place).sum())(_array(convert, at)).item())
 
 
-def _by_chance(side: Any, convert: Convert) -> bool:
-    """At a probability of one half, a random number of one half is no spike, and one below it is."""
-    state, zeros = side.StochasticLIFState(v=_array(convert, 1.0, 1.0)), _array(convert, 0.0, 0.0)
-    out = side.stochastic_lif_step(state, (zeros, _array(convert, 0.5, 0.4375)), decay=1.0)[1]
-    return bool(out.tolist() == [0.0, 1.0])
-
-
 def _rests(side: Any, convert: Convert) -> bool:
     """A neuron rests for two steps after a spike; the length is given with the call."""
     step, params = side.Refractory(side.if_step, 1.0), {"refractory": 2.0}
@@ -103,24 +96,16 @@ def _rests(side: Any, convert: Convert) -> bool:
     return spikes == [1.0, 0.0, 0.0, 1.0, 0.0] and state.left.tolist() == [1.0]
 
 
-def _sends(side: Any, convert: Convert) -> bool:
-    """A change that equals the threshold is sent."""
-    state = side.SigmaDeltaState(v=_array(convert, 0.0, 1.0), sent=_array(convert, 0.0, 1.0))
-    state, out = side.sigma_delta_step(state, _array(convert, 0.5, -0.25), threshold=0.5)
-    return bool(out.tolist() == [0.5, 0.0] and state.sent.tolist() == [0.5, 1.0])
-
-
 EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "infinite membranes": _infinite_membranes,
-    **{f"spikes {k}": partial(_fires, row) for k, row in enumerate(test_firing.HAND)},
+    **{f"spikes {k}": partial(_right, test_firing.check_by_hand, row) for k, row in enumerate(test_firing.HAND)},
     "a saturated exponential": _saturated,
     "whole delays": _delays,
     "slopes of whole delays": _slopes_of_delays,
     "delayed sequences": _delayed_sequences,
     "detached twice": lambda side, _: side.detached(side.detached(side.none)) == side.detached(side.none) != side.none,
-    "spikes by chance": _by_chance,
+    "spikes by chance": partial(_right, test_neurons.check_stochastic_lif),
     "rests": _rests,
-    "a change sent": _sends,
 }
 
 

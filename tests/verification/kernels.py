@@ -17,21 +17,27 @@ from tests.functional.fused.lower.test_operations import (
     test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
     test_whole_numbers,
 )
-from tests.functional.fused.runtime.test_trees import HALVES, ODD, test_every_half_number_goes_in_and_out
-from tests.fused import Scan, assert_same_bits, bits, check, check_gradients, draw
+from tests.functional.fused.runtime.test_trees import (
+    HALVES,
+    ODD,
+    test_every_half_number_goes_in_and_out,
+    test_half_and_float32_streams_give_float32,
+)
+from tests.fused import Scan, assert_same_bits, check, check_gradients, draw
+from tests.widths import CASES
 
 aten: Any = torch.ops.aten
 T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
 
 
-def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor, floor: str = "E") -> None:
+def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor) -> None:
     """Compare the outputs of functions of the leaves, which lie along time, with eager's."""
 
     def step(state: tuple[()], x: tuple[Tensor, ...]) -> tuple[tuple[()], dict[str, Tensor]]:
         return state, {name: function(*x) for name, function in functions.items()}
 
     scan = Scan(step, (), leaves)
-    assert scan.exactness == floor
+    assert scan.exactness == "E"
     with torch.no_grad():
         assert_same_bits(scan.run("fused"), scan.run("loop"))
 
@@ -88,17 +94,6 @@ def _conversions() -> None:
         assert F.explain_scan(scan.step, scan.state, scan.xs, backend="fused").backend != "fused"
 
 
-def _factors() -> None:
-    """A factor of one is no factor, one of two is."""
-    x, y = (draw(1, 50, low=-2.0, high=2.0, seed=k) for k in range(2))
-    _of_outputs({"add": lambda x, y: torch.add(x, y, alpha=1), "sub": lambda x, y: torch.sub(x, y, alpha=1)}, x, y)
-    twice: dict[str, Callable[..., Tensor]] = {
-        "add": lambda x, y: torch.add(x, y, alpha=2),
-        "sub": lambda x, y: torch.sub(x, y, alpha=2),
-    }
-    _of_outputs(twice, x, y, floor="T")
-
-
 def _without_autograd(x: Tensor) -> Tensor:
     with torch.inference_mode():
         return torch.square(x.detach())
@@ -142,33 +137,10 @@ def _saturated() -> None:
     assert ((soft - torch.where(x > 20.0, x, torch.log1p(torch.exp(x)))).abs() <= 1e-13).all()
 
 
-def _mixed(state: Any, x: Any, *, row: Any, each: Any, flags: Any, flag: Any, counts: Any, gain: float) -> Any:
-    current, spikes, halves, whole = x
-    v, n, fired = state
-    u = gain * v * row + current * each + 0.5 * halves
-    u = torch.where(flags, u, 0.25 * u + each) - torch.where(flag, row, 0.0)
-    now = u > 1.0
-    n = n + now.to(n.dtype) + counts
-    after = (torch.where(now, u - row, u), n, now | fired | spikes)
-    return after, {"u": u, "n": n + whole, "now": now, "flags": flags & (n > 1), "each": each * torch.ones_like(u)}
-
-
 def _parameters() -> None:
     """States, inputs, parameters and outputs of all dtypes, numbers for all neurons, for a row and for each."""
-    single = torch.float32
-    xs = (
-        draw(T, B, N, dtype=single, low=-0.5, high=1.5),
-        draw(T, B, N, seed=1) > 0.6,
-        draw(T, B, N, dtype=torch.float16, seed=2),
-        draw(T, B, N, low=-3, high=4, seed=7).floor().to(torch.int16),
-    )
-    params = {
-        **{"row": torch.tensor([0.75]), "each": draw(N, dtype=single, low=0.5, high=1.5, seed=3), "gain": 0.9},
-        **{"flags": draw(N, seed=4) > 0.3, "flag": torch.tensor([True])},
-        "counts": draw(N, high=4, seed=5).long(),
-    }
-    state = draw(B, N, dtype=single, seed=6), torch.zeros(B, N, dtype=torch.int64), torch.zeros(B, N).bool()
-    check(Scan(_mixed, state, xs, params))
+    for name in ("time second, 33 steps", "parameters of (4, 1), time on axis 0, 17 steps"):
+        CASES[name](lambda tensor: tensor)
 
 
 def _shared_sums() -> None:
@@ -187,13 +159,9 @@ def _recalled() -> None:
 
 
 def _half_streams() -> None:
-    """Inputs and outputs of half precision, with a gradient that is rounded to it."""
     for dtype in HALVES:
         test_every_half_number_goes_in_and_out(dtype)
-        x = draw(T, N, low=-1.0, high=2.0).to(dtype)
-        scan = Scan(lambda v, x: (0.5 * v + x, v * x), draw(N).float(), x)
-        check(scan)
-        assert not bits(scan.run("fused")[1]).eq(0).all()
+    test_half_and_float32_streams_give_float32()
 
 
 def _odd_scans() -> None:
@@ -206,7 +174,6 @@ KERNELS: dict[str, Callable[[], None]] = {
     "signs of zeros": _signs_of_zeros,
     "bools": _bools,
     "conversions": _conversions,
-    "factors": _factors,
     "called by name": _called_by_name,
     "differences of themselves": _differences_of_themselves,
     "saturated": _saturated,

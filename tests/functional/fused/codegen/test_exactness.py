@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from spikingtorch import functional as F
 from spikingtorch.testing import relative_error
 from spikingtorch.verification.cases import CASES, LENGTHS, LEVELS, RESETS, TWINS, Case, by_name
+from spikingtorch.verification.wrapped import WRAPPED
 from tests.fused import Scan, assert_same_bits, check, check_gradients, draw, special
 from tests.gpu_text.compare import agree
 
@@ -70,7 +71,7 @@ def test_lif(surrogate: Any, turn: int) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("case", CASES, ids=by_name)
+@pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
 def test_every_neuron(case: Case, dtype: torch.dtype) -> None:
     for T in (*LENGTHS, 33):
         scan = of_case(case, T, dtype)
