@@ -135,18 +135,6 @@ def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
     torch.library.opcheck(OPERATORS.scan_forward.default, tuple((of_scan("scan_forward") | {"keep": False}).values()))
 
 
-def test_scan_forward_is_the_loop() -> None:
-    given = of_scan("scan_forward", torch.float64)
-    (v,), (x,), (threshold, decay) = (given[name] for name in ("states", "xs", "params"))
-
-    def looped(x: Tensor) -> Any:
-        return loop(F.lif_step, F.LIFState(v), x, {"decay": decay, "threshold": threshold})
-
-    final, out, kept = OPERATORS.scan_forward(*given.values())
-    assert_close((F.LIFState(final), out), looped(x))
-    assert_close((F.LIFState(kept[0]), kept.shape[0]), (looped(x[:16])[0], 1))
-
-
 @SYNAPSES
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
