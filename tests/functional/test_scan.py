@@ -25,16 +25,6 @@ def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
     return state, out
 
 
-@pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
-def test_dim(dim: int) -> None:
-    x = torch.rand(5, 6, 7, generator=torch.Generator().manual_seed(0))
-    state, out = lif(x)
-    moved_state, moved = lif(x.movedim(0, dim), dim=dim, state=F.zeros_state(F.LIFState, x[0]))
-    assert torch.equal(moved.movedim(dim, 0), out)
-    assert torch.equal(moved_state.v, state.v)
-    assert out.shape == x.shape
-
-
 def test_backward_time_grows_with_T_and_not_its_square() -> None:
     x = torch.rand(17, 3, requires_grad=True)
     out = lif(x, backend="loop")[1]
