@@ -210,7 +210,7 @@ def test_state_or_inputs_of_another_form_are_named() -> None:
 
 @pytest.mark.parametrize("target", ["state", "x", "threshold"])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
-@pytest.mark.parametrize("backend", ["loop", "auto", "fused"])
+@pytest.mark.parametrize("backend", ["loop", "auto", "fused", "compile"])
 def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad], backend: Any) -> None:
     def step(state: F.LIFState, x: Tensor, threshold: Tensor) -> tuple[F.LIFState, Tensor]:
         {"state": state.v, "x": x, "threshold": threshold}[target].add_(1.0)
