@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES as NEURONS
-from tests.fused_steps import N, Pair, counting, draw, flat, gradients, leaky, loop, rest, stack, value, weights
+from tests.fused_steps import N, Pair, counting, draw, flat, gradients, leaky, loop, stack, value, weights
 
 func: Any = torch.func  # its annotations follow the function that is mapped, which lambdas do not have
 grad, vmap, vjp, jvp, functional_call = func.grad, func.vmap, func.vjp, func.jvp, func.functional_call
@@ -66,10 +66,10 @@ def slopes(function: Function, *x: Tensor) -> Any:
 
 
 def second_order(function: Function, *x: Tensor) -> Any:
-    """Return the gradients of a number that depends on all gradients."""
+    """Return the gradients of a number that depends on all gradients; their cotangents depend on the results."""
 
     def first(*x: Tensor) -> Any:
-        return torch.autograd.grad(number(function)(*x), x, create_graph=True, materialize_grads=True)
+        return torch.autograd.grad(number(function)(*x).square(), x, create_graph=True, materialize_grads=True)
 
     return gradients(number(first), *x)
 
@@ -216,6 +216,15 @@ def by_vmap_of_grad(function: Function, dims: Any, *x: Tensor, chunk: int | None
     return vmap(lambda *x: by_grad(function, *x), dims, chunk_size=chunk)(*x)
 
 
+def by_vmap(function: Function, dims: Any, *x: Tensor) -> Any:
+    return vmap(function, dims)(*x)
+
+
+def second_of(mapped: Function) -> Function:
+    """Return what differentiates twice what maps a function."""
+    return lambda function, dims, *x: second_order(lambda *x: mapped(function, dims, *x), *x)
+
+
 def by_grad_of_vmap(function: Function, dims: Any, *x: Tensor) -> Any:
     return grad(lambda *x: vmap(number(function), dims)(*x).sum(), tuple(range(len(x))))(*x)
 
@@ -277,7 +286,7 @@ WAYS = {
     "checkpoint": Way(checkpointed(False), kernels=(4, 2)),
     "reentrant checkpoint": Way(checkpointed(True), kernels=(4, 2)),
     "create_graph": Way(first_of_two, kernels=(1, 0)),
-    "double backward": Way(second_order, second_order, (1, 0)),
+    "double backward": Way(second_order, second_order, (1, 1)),
     "grad": Way(by_grad),
     "vjp": Way(by_vjp, both),
     "jacrev": Way(on_vectors(lambda f, x: jacrev(f)(x)), jacobian),
@@ -292,9 +301,10 @@ WAYS = {
     "jacrev(grad)": Way(on_vectors(lambda f, x: jacrev(grad(number(f)))(x)), curvature, LOOP),
 }
 MAPS = {
-    "vmap": Way(lambda f, dims, *x: vmap(f, dims)(*x), for_each(results), (1, 0)),
+    "vmap": Way(by_vmap, for_each(results), (1, 0)),
     "vmap(grad)": Way(by_vmap_of_grad, for_each(slopes)),
     "grad(vmap)": Way(by_grad_of_vmap, summed),
+    "double backward of vmap": Way(second_of(by_vmap), second_of(for_each(results)), (1, 1)),
 }
 
 # --- cases ------------------------------------------------------------------------------------------------------------
@@ -377,22 +387,3 @@ def pairs(ways: Collection[str], turns: int = 6) -> list[tuple[str, str]]:
         for column, way in enumerate(ways)
         if scan in KINDS or (row + column) % turns == 0
     ]
-
-
-class Net(torch.nn.Module):
-    """A scan after a product of matrices."""
-
-    def __init__(self, run: Callable[..., Any] = scanned) -> None:
-        super().__init__()
-        self.run = run
-        self.weight = torch.nn.Parameter(draw(N, N, seed=3))
-        self.decay = torch.nn.Parameter(draw(N, seed=2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.run(leaky, rest(), x @ self.weight, {"decay": self.decay, "threshold": 0.9})[1]
-        return out
-
-
-def in_a_module(run: Callable[..., Any]) -> Function:
-    net = Net(run)
-    return lambda weight, decay, x: functional_call(net, {"weight": weight, "decay": decay}, (x,))

@@ -18,7 +18,7 @@ from tests.functional.fused.recurrent import test_c_loop as recurrent
 from tests.functional.sparse import test_arrays, test_few_channels, test_kernels, test_pooling, test_sampled
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer
-from tests.functional.sparse.cases import check, draw, outcome
+from tests.functional.sparse.cases import draw, outcome
 from tests.fused import Scan, assert_same_bits
 from tests.guards import Guards
 
@@ -56,15 +56,6 @@ def test_a_gradient_at_some_places(layer: Layer, machine: Machine) -> None:
     torch.manual_seed(0)
     x, weight, support = test_sampled.draw(layer, 0.3)
     machine.same(lambda: test_sampled.gradient(test_sampled.sampled(layer.operation, support), x, weight))
-
-
-@every_layer
-def test_a_layer_beside_torch(layer: Layer) -> None:
-    """Against float64, as on this machine."""
-    torch.manual_seed(0)
-    with kernels_of(emulated()):
-        for graded in (False, True):
-            check(layer, draw(layer, 0.2, graded))
 
 
 @every_layer

@@ -145,12 +145,3 @@ def test_explain() -> None:
     explained = F.explain_scan(STEP, STATE, XS, params=PARAMS, backend="compile")
     assert (explained.backend, explained.exactness) == ("compile", "T")
     assert "16 steps at a time" in explained.reason
-
-
-def test_a_step_that_writes_in_place_is_an_error() -> None:
-    def writes(state: F.LIFState, x: Tensor) -> Any:
-        state.v.add_(x)
-        return state, x
-
-    with pytest.raises(ValueError, match="wrote on its state"):
-        F.scan(writes, F.LIFState(draw(N, M)), draw(3, N, M), backend="compile")

@@ -16,7 +16,6 @@ from tests.ways import LOOP, MAPS, SCANS, WAYS
 
 T, N = 20, 13
 Run = Callable[..., Any]
-func: Any = torch.func
 
 
 def run(x: Tensor, decay: Tensor, backend: Any = "auto") -> Tensor:
@@ -30,8 +29,8 @@ def number(x: Tensor, decay: Tensor, backend: Any = "auto") -> Tensor:
     return run(x, decay, backend).sum()
 
 
-def given(*batch: int) -> tuple[Tensor, Tensor]:
-    x, decay = draw(*batch, T, N, low=-0.3, high=1.2), draw(*batch, N, low=0.5, high=0.95)
+def given() -> tuple[Tensor, Tensor]:
+    x, decay = draw(T, N, low=-0.3, high=1.2), draw(N, low=0.5, high=0.95)
     return x.to(DEVICE), decay.to(DEVICE)
 
 
@@ -54,15 +53,6 @@ def test_every_way_is_the_loop(way: str) -> None:
 def test_many_members_are_one_loop_for_each(roles: str, way: str) -> None:
     dims, *given = SCANS["leaky"].members(roles)
     MAPS[way].agree(SCANS["leaky"], dims, *placed(given))
-
-
-def test_vmap_in_vmap() -> None:
-    x, decay = given(4)
-
-    def nested(backend: Any) -> Any:
-        return func.vmap(lambda x, d: func.vmap(lambda k: run(x, k * d, backend))(decay[:3, 0]))(x, decay)
-
-    assert_close(nested("fused"), nested("loop"))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])

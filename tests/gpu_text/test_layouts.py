@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from tests.functional.fused.codegen.test_exactness import with_a_float
-from tests.functional.fused.runtime.test_trees import ODD, of_trees
+from tests.functional.fused.runtime.test_trees import ODD
 from tests.fused import Scan, draw
 from tests.gpu_text.compare import Agrees
 
@@ -93,7 +93,3 @@ def test_odd_scans(agrees: Agrees, name: str) -> None:
 
 def test_a_float_is_not_rounded_first(agrees: Agrees) -> None:
     agrees(with_a_float(0.9))
-
-
-def test_trees(agrees: Agrees) -> None:
-    agrees(of_trees(T, 1))

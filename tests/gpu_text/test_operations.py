@@ -22,11 +22,3 @@ def test_values(target: Interpreter, names: list[str], dtype: torch.dtype) -> No
 def test_kernels(target: Interpreter, name: str) -> None:
     (KERNELS | WHOLE)[name]()
     assert target.launches > 0 or name == "exactness"
-
-
-@pytest.mark.parametrize("dtype", operations.FLOATS, ids=str)
-@pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_signs_of_zeros(target: Interpreter, zero: float, dtype: torch.dtype) -> None:
-    operations.test_the_sign_of_a_zero_that_is_bounded(zero, dtype)
-    operations.test_a_zero_that_a_step_fills_in_keeps_its_sign(dtype)
-    assert target.launches > 0

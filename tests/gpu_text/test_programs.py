@@ -1,14 +1,12 @@
 """What the interpreter alone can be asked: programs of few lanes, other chunks, and which kernels are printed."""
 
 import pytest
-import torch
-from torch import Tensor
 
 from tests.folded_layer import Took, learning, over_time, repeat
 from tests.folded_layer import draw as folded_draw
-from tests.fused import Scan, draw
+from tests.fused import draw
 from tests.gpu_text.compare import Agrees, agree
-from tests.gpu_text.launch import Interpreter, interpretable
+from tests.gpu_text.launch import Interpreter
 from tests.gpu_text.test_layouts import T, lif
 
 
@@ -24,17 +22,6 @@ def test_chunks_of_other_lengths(target: Interpreter, chunk: int) -> None:
     target.chunk = chunk
     agree(lif(draw(T, 21, low=-0.6, high=1.4), 0, (21,)))
     assert target.launches == 2
-
-
-def test_one_text_serves_all_lengths_sizes_and_layouts(agrees: Agrees) -> None:
-    def step(v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        return 0.3 * v + x * x, v
-
-    interpretable.cache_clear()
-    for dim, sizes in ((0, (1, 21)), (0, (17, 2, 5)), (1, (3, 9, 21)), (1, (4, 33, 2, 2))):
-        x = draw(*sizes)
-        agrees(Scan(step, torch.zeros_like(x.select(dim, 0)), x, {}, dim))
-    assert interpretable.cache_info().misses == 2, "one forward pass and one backward pass"
 
 
 @pytest.mark.parametrize("steps", [2, 5, 17])

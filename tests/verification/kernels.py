@@ -43,9 +43,10 @@ def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor) ->
 
 
 def _signs_of_zeros() -> None:
-    for zero in (0.0, -0.0):
-        test_the_sign_of_a_zero_that_is_bounded(zero, torch.float32)
-    test_a_zero_that_a_step_fills_in_keeps_its_sign(torch.float32)
+    for dtype in FLOATS:
+        for zero in (0.0, -0.0):
+            test_the_sign_of_a_zero_that_is_bounded(zero, dtype)
+        test_a_zero_that_a_step_fills_in_keeps_its_sign(dtype)
     zeros = torch.tensor([[0.0, -0.0, 1.0, -1.0, torch.nan]])
     _of_outputs(
         {

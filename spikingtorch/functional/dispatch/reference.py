@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.functional.core.shapes import broadcast, without_time
+from spikingtorch.functional.core.shapes import broadcast, with_time, without_time
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.dispatch.call import ScanCall, unbound
@@ -100,6 +100,9 @@ class LoopReference(NamedTuple):
         if self.traced is None:  # elementwise: states that several neurons share, as under vmap, get their full size
             shapes += [number.shape for number in numbers]
         shape = broadcast([*shapes, *(state.shape for state in tensors[:states])])
+        if self.traced is None:  # and so do inputs, which a step may hand on as a state
+            full = [with_time(shape, dim % (len(shape) + 1), x.shape[dim]) for x in xs]
+            xs = [x.expand(size) if x.ndim == len(size) else x for x, size in zip(xs, full, strict=True)]
         final, outputs = loop(
             step,
             pytree.tree_unflatten([state.expand(shape) for state in tensors[:states]], state_form),

@@ -1,7 +1,7 @@
 """The fused backend has the loop's bits where it says so, stays within a bound elsewhere, and has its gradients."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from spikingtorch import functional as F
 from spikingtorch.testing import relative_error
 from spikingtorch.verification.cases import CASES, LENGTHS, LEVELS, RESETS, TWINS, Case, by_name
 from spikingtorch.verification.wrapped import WRAPPED
-from tests.fused import Scan, assert_same_bits, check, check_gradients, draw, special
+from tests.fused import Scan, assert_same_bits, check, draw, special
 from tests.gpu_text.compare import agree
 
 SURROGATES: list[Any] = [surrogate for surrogate, _ in TWINS]
@@ -103,57 +103,13 @@ def test_a_float_is_not_rounded_first(decay: Any) -> None:
     check(with_a_float(decay))
 
 
-# --- class T, and long runs -------------------------------------------------------------------------------------------
+# --- long runs --------------------------------------------------------------------------------------------------------
 
-
-class Nonlinear(NamedTuple):
-    """State of a step with many inexact operations."""
-
-    v: Tensor
-    w: Tensor
-
-
-def nonlinear(state: Nonlinear, x: Tensor, *, tau: Any, rate: Any) -> tuple[Nonlinear, tuple[Tensor, Tensor]]:
-    w = torch.exp(-1 / tau) * state.w + 0.1 * torch.sigmoid(3 * x) - 0.05 * torch.sin(state.v)
-    drive = torch.log1p(x.abs()) * torch.tanh(x) + torch.pow(x.abs() + 0.1, rate) * 0.3 + torch.erf(x) * 0.1
-    u = torch.lerp(state.v, drive, 0.3) + torch.addcmul(drive, state.w, x, value=-0.2) * 0.5
-    spike = F.FastSigmoid()(u - 0.8)
-    return Nonlinear(u * (1 - spike), w), (spike, u)
-
-
-def inexact(T: int, dtype: torch.dtype, shape: tuple[int, ...] = (B, N)) -> Scan:
-    state = Nonlinear(draw(*shape, dtype=dtype), draw(*shape, dtype=dtype, seed=1))
-    params = {
-        "tau": draw(shape[-1], dtype=dtype, low=2.0, high=20.0),
-        "rate": draw(shape[-1], dtype=dtype, low=0.5, high=3.0),
-    }
-    return Scan(nonlinear, state, draw(T, *shape, dtype=dtype, low=-1.0, high=2.0), params)
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.float64, 4e-15)], ids=["f32", "f64"])
-def test_class_t_is_within_a_bound(dtype: torch.dtype, bound: float) -> None:
-    for T in LENGTHS:
-        check_gradients(inexact(T, dtype))
-    scan = inexact(100, dtype, (10, 100))
-    assert scan.exactness == "T"
-    _, (spike, u) = scan.run("fused")
-    _, (want, exact) = scan.converted(torch.float64).run("loop")
-    differ = spike.double() != want
-    # from a spike that differs on, a neuron is another one
-    same = differ.cumsum(0) == 0
-    before = torch.cat([torch.ones_like(same[:1]), same[:-1]])
-    assert (u.double() - exact).abs()[before].max() <= bound
-    first = differ & before
-    assert ((exact - 0.8).abs()[first] <= bound).all()
-    assert first.sum() <= 5
-    assert 0.1 < want.mean() < 0.9
-
-
+LONG_OF_T = ("adex", "balanced_resonate_and_fire", "exponential_if")  # of class T
 LONG = {
     "to zero": lif(1000, 8, reset=F.to_zero, surrogate=F.FastSigmoid(), seed=1),
     "by subtraction": lif(1000, 8, reset=F.by_subtraction, surrogate=F.FastSigmoid(), seed=1),
-    "class T": inexact(1000, torch.float32, (8,)),
+    **{case.name: of_case(case, 1000, torch.float32) for case in CASES if case.name in LONG_OF_T},
     "ten thousand steps": lif(10_000, 40),
 }
 
@@ -163,10 +119,10 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> None:
     scan, exact = LONG[name], LONG[name].converted(torch.float64)
-    if scan.exactness == "E":
+    assert scan.exactness == ("T" if name in LONG_OF_T else "E")
+    if name not in LONG_OF_T:
         assert_same_bits(scan.run("fused"), scan.run("loop"))
-    outs = [scan.run("fused")[1], scan.run("loop")[1], exact.run("loop")[1]]
-    spikes = [out[0] if name == "class T" else out for out in outs]
+    spikes = [scan.run("fused")[1], scan.run("loop")[1], exact.run("loop")[1]]
     assert torch.equal(spikes[1].double(), spikes[2]), "draw other inputs: a spike moved"
     assert torch.equal(spikes[0], spikes[1])
     got, loop, best = scan.gradients("fused"), scan.gradients("loop"), exact.gradients("loop")

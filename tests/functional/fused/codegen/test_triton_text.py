@@ -19,10 +19,6 @@ from tests.programs import of_neuron, program_of
 TRITON = "import triton\nimport triton.language as tl\n"
 
 
-def traced(step: Any, state: Any, x: Any, params: Any = None, half: torch.dtype | None = None) -> Program:
-    return trace(step, state, x, params or {}, half, lift_floats=True).program
-
-
 def texts(program: Program, axes: int = 1) -> Iterator[str]:
     """Yield the forward pass, and the backward pass with all gradients and with none of the parameters'."""
     yield triton.forward_source(program, axes)
@@ -82,20 +78,8 @@ def test_sizes_and_strides_are_arguments_that_nothing_is_compiled_for() -> None:
 
 
 def test_floats_are_rounded_on_the_host_where_the_program_rounds_them_first() -> None:
-    one = Spec.of(torch.float32, (5,))
-
-    def step(state: Any, x: Any, *, early: Any, late: Any) -> Any:
-        return early * state + x, x * (2.5 - late)
-
-    signature = triton.forward_signature(traced(step, one, one, {"early": 0.9, "late": 0.7}))
+    one, params = Spec.of(torch.float32, (5,)), {"early": 0.9, "late": 0.7}
+    step: Any = lambda state, x, *, early, late: (early * state + x, x * (2.5 - late))  # noqa: E731
+    signature = triton.forward_signature(trace(step, one, one, params, None, lift_floats=True).program)
     assert (signature["a0_f32"], signature["a1"]) == ("fp32", "fp64")
     assert not {"a0", "a1_f32"} & signature.keys()
-
-
-def test_half_precision_is_computed_in_float32() -> None:
-    one, half = Spec.of(torch.float32, (5,)), Spec.of(torch.bfloat16, (5,))
-    program = traced(lambda v, x: (0.5 * v + x, v * x), one, half, half=torch.bfloat16)
-    forward = triton.forward_source(program)
-    assert ".to(tl.float32)" in forward
-    assert ".to(tl.bfloat16)" in forward
-    assert triton.forward_signature(program)["x0_ptr"] == "*bf16"

@@ -44,17 +44,6 @@ def test_every_neuron(name: str) -> None:
             check(recorded)
 
 
-@few_cases
-def test_what_records_are(case: Case) -> None:
-    state, (spikes, records) = with_records(draw(case, 17), *NAMES).run("fused")
-    assert tuple(records) == NAMES
-    assert torch.equal(records["s"], spikes)
-    assert torch.equal(records["v"][-1], state.neuron.v)
-    assert torch.equal(records["u"] >= records["threshold"], spikes > 0)
-    assert spikes.any()
-    assert not spikes.all()
-
-
 class Named(NamedTuple):
     """A state with a field of the name that the output has in a recurrent state, and a count in whole numbers."""
 

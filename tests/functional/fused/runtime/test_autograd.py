@@ -15,6 +15,7 @@ from spikingtorch import functional as F
 from spikingtorch.performance import clear_caches
 from spikingtorch.testing import assert_close
 from tests import ways
+from tests.functional.fused.runtime.test_torch_ops import Net
 from tests.fused_steps import N, T, draw, gradients, leaky, loop, rest, stack, value
 from tests.noted import saved_by
 from tests.ways import MAPS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
@@ -61,7 +62,12 @@ def mapped() -> Iterator[Any]:
     bare = of("x", decay=0.9, threshold=0.7, v=draw(1)[0])
     yield pytest.param(bare, (0,), [draw(B, T)], id="neurons without axes")
     yield pytest.param(between_products, (None, 0), [draw(N, N), TENSORS["x"]], id="between products")
-    yield pytest.param(ways.in_a_module, (None, None, 0), [draw(N, N), DECAY, TENSORS["x"]], id="in a module")
+    yield pytest.param(in_a_module, (None, None, 0), [draw(N, N), DECAY, TENSORS["x"]], id="in a module")
+
+
+def in_a_module(run: Callable[..., Any]) -> Function:
+    net = Net(run)
+    return lambda weight, decay, x: ways.functional_call(net, {"weight": weight, "decay": decay}, (x,))
 
 
 def between_products(run: Callable[..., Any]) -> Function:

@@ -12,11 +12,12 @@ from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable
+from tests import folded_layer
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.noted import calls_of
 from tests.torch_threads import on_threads
-from tests.widths import CASES, FLOATS, WHOLE, drawn
+from tests.widths import CASES, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
 OTHERWISE = ("folded", "dense", "convolutional", "vmap")
@@ -66,11 +67,15 @@ def test_guards_see_what_is_written_on_an_input(guards: Guards) -> None:
         guards.check()
 
 
-def test_every_dtype_is_tried() -> None:
-    assert {*FLOATS, *WHOLE} == {
-        *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8),
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    }
+def test_other_orders_of_memory_than_channels_last_come_out_contiguous() -> None:
+    """Layers are tested with images that are channels-last, and whose outputs are."""
+    plain = folded_layer.draw(0, 3, 4, 5, 4, 7)
+    for x in (plain, plain.transpose(3, 4), plain.transpose(2, 3), plain[..., ::2], folded_layer.last(plain)[:, :, :1]):
+        out = F.scan(F.if_step, F.IFState(torch.zeros_like(x[:, 0])), x, dim=1, backend="fused")[1]
+        assert out.is_contiguous()
+    step: Any = lambda state, x: (F.IFState(state.v + x[0] * x[1]), state.v)  # noqa: E731
+    state = F.IFState(torch.zeros_like(plain[:, 0]))
+    assert F.scan(step, state, (folded_layer.last(plain), plain[:, :, :1]), dim=1, backend="fused")[1].is_contiguous()
 
 
 # --- what the fused backend does not take -----------------------------------------------------------------------------

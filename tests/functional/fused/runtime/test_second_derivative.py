@@ -1,6 +1,8 @@
-"""``create_graph=True`` through fused scans: the second derivatives are those of the loop."""
+"""Second derivatives, for which the step runs once more: its numbers may have changed, and leaves may be shared.
 
-import itertools
+The values of others are those of a way to call a scan, in ``tests/ways.py``.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -11,60 +13,14 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.fused_steps import N, T, draw
-from tests.ways import Case, Function, Scan, Way, second_order, slopes, vmap, watched
-
-SLOPE = 0.3
+from tests.ways import WAYS, Function, watched
 
 
-def both_orders(function: Function, *x: Tensor) -> Any:
-    return slopes(function, *x), second_order(function, *x)
+def test_a_tensor_in_two_places() -> None:
+    def two_places(run: Callable[..., Any]) -> Function:
+        return lambda a: run(F.lif_step, F.LIFState(a), draw(T, 3, N), {"decay": 0.5, "threshold": a})
 
-
-TWICE = Way(both_orders, both_orders)
-
-
-def literal(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
-    v = torch.tanh(0.9 * state.v + SLOPE * x)
-    return F.LIFState(v), v * v
-
-
-def two_places(run: Callable[..., Any]) -> Function:
-    return lambda a: run(F.lif_step, F.LIFState(a), draw(T, 3, N), {"decay": 0.5, "threshold": a})
-
-
-def one_leaf(run: Callable[..., Any]) -> Function:
-    return lambda decay: run(F.lif_step, F.LIFState(draw(N)), draw(T, N), {"decay": decay})[1]
-
-
-def cotangents(run: Callable[..., Any]) -> Function:
-    return lambda x, c: run(F.lif_step, F.LIFState(draw(N)), x, {"decay": 0.8})[1] * c
-
-
-def mapped(run: Callable[..., Any]) -> Function:
-    return lambda xs, v: vmap(lambda x: run(F.lif_step, F.LIFState(v), x, {"decay": 0.9}))(xs)
-
-
-def timed(dim: int, reset: F.Reset) -> Any:
-    xs = draw(T, 3, N).movedim(0, dim).contiguous()
-    params = {"decay": draw(N, seed=2) / 5 + 0.7, "threshold": torch.tensor(0.9).double(), "reset": reset}
-    scan = Scan(F.lif_step, lambda seed: (F.LIFState(draw(3, N, seed=1)), xs, params), dim)
-    return pytest.param(scan, scan.tensors(), id=f"time {dim}")
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize(
-    ("case", "given"),
-    [
-        *itertools.starmap(timed, zip([0, 1, -1], [F.to_zero, F.by_subtraction, F.detached(F.to_zero)], strict=True)),
-        (two_places, [draw(3, N)]),
-        (one_leaf, [draw(1)]),
-        (cotangents, [draw(T, N), draw(T, N, seed=1)]),
-        (mapped, [draw(7, T, N), draw(N, seed=1)]),
-        (Scan(literal, lambda seed: (F.LIFState(draw(N)), draw(T, N), {})), [draw(N), draw(T, N)]),
-    ],
-)
-def test_scan(case: Case, given: list[Tensor]) -> None:
-    TWICE._replace(kernels=(2, 2 if case is cotangents else 1)).check(case, *given)
+    WAYS["double backward"].check(two_places, draw(3, N))
 
 
 def fixed(scale: list[float]) -> tuple[Any, Callable[[float], Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,9 +19,9 @@ from tests import fused_steps
 from tests.caches import forget
 from tests.functional.fused.recurrent import cases
 from tests.fused import Scan
-from tests.fused_steps import loop, value
+from tests.fused_steps import N, loop, value
 from tests.processes import python
-from tests.ways import Net
+from tests.ways import scanned
 from tests.widths import drawn
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -133,18 +133,6 @@ def test_raw_operators(name: str) -> None:
 
 def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
     torch.library.opcheck(OPERATORS.scan_forward.default, tuple((of_scan("scan_forward") | {"keep": False}).values()))
-
-
-def test_scan_forward_is_the_loop() -> None:
-    given = of_scan("scan_forward", torch.float64)
-    (v,), (x,), (threshold, decay) = (given[name] for name in ("states", "xs", "params"))
-
-    def looped(x: Tensor) -> Any:
-        return loop(F.lif_step, F.LIFState(v), x, {"decay": decay, "threshold": threshold})
-
-    final, out, kept = OPERATORS.scan_forward(*given.values())
-    assert_close((F.LIFState(final), out), looped(x))
-    assert_close((F.LIFState(kept[0]), kept.shape[0]), (looped(x[:16])[0], 1))
 
 
 @SYNAPSES
@@ -263,6 +251,23 @@ def test_gradient_that_there_is_not() -> None:
 
 
 # --- export -----------------------------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """A scan after a product of matrices."""
+
+    def __init__(self, run: Callable[..., Any] = scanned) -> None:
+        super().__init__()
+        self.run = run
+        self.weight = nn.Parameter(fused_steps.draw(N, N, seed=3))
+        self.decay = nn.Parameter(fused_steps.draw(N, seed=2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.run(
+            fused_steps.leaky, fused_steps.rest(), x @ self.weight, {"decay": self.decay, "threshold": 0.9}
+        )[1]
+        return out
+
 
 LOADED = """
 import sys

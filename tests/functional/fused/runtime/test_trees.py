@@ -39,6 +39,32 @@ def beside(first: tuple[int, ...], second: tuple[int, ...], T: int) -> Scan:
     return Scan(product, draw(B, N), (draw(T, *first), draw(T, *second)))
 
 
+class Traced(NamedTuple):
+    """Outputs of a step."""
+
+    spike: Tensor
+    membrane: Tensor
+    rest: dict[str, Any]
+
+
+def everything(state: dict[str, Any], x: dict[str, Any], *, decay: Any) -> tuple[dict[str, Any], Traced]:
+    current = x["current"] * x["pair"][0] + x["pair"][1]
+    u = decay * state["v"] + current
+    spike = F.FastSigmoid()(u - 1.0)
+    fired = spike > 0
+    count = state["pair"][0] + fired.to(torch.int64)
+    after = {"v": torch.where(fired, 0.0, u), "pair": (count, state["pair"][1])}
+    return after, Traced(spike, u, {"fired": fired, "list": [count, x["current"], state["pair"][1], 2 * count + 1]})
+
+
+def of_trees(T: int, dim: int) -> Scan:
+    shape = (T, B, N) if dim == 0 else (B, T, N)
+    x = draw(*shape, high=1.4)
+    state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
+    xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
+    return Scan(everything, state, xs, {"decay": draw(N)}, dim)
+
+
 DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 # shapes of a second stream behind time, beside a first one of (T, B, N)
 SHAPES = ((), (1,), (1, 1), (B, 1), (1, N), (N,))
@@ -73,6 +99,8 @@ ODD: dict[str, Callable[[int], Scan]] = {
         draw(T, N),
         {"bias": draw(N)},
     ),
+    "trees": partial(of_trees, dim=0),
+    "trees, time second": partial(of_trees, dim=1),
 }
 
 
@@ -81,45 +109,6 @@ ODD: dict[str, Callable[[int], Scan]] = {
 def test_scans_that_are_odd(name: str) -> None:
     for T in LENGTHS:
         check(ODD[name](T))
-
-
-class Traced(NamedTuple):
-    """Outputs of a step."""
-
-    spike: Tensor
-    membrane: Tensor
-    rest: dict[str, Any]
-
-
-def everything(state: dict[str, Any], x: dict[str, Any], *, decay: Any) -> tuple[dict[str, Any], Traced]:
-    current = x["current"] * x["pair"][0] + x["pair"][1]
-    u = decay * state["v"] + current
-    spike = F.FastSigmoid()(u - 1.0)
-    fired = spike > 0
-    count = state["pair"][0] + fired.to(torch.int64)
-    after = {"v": torch.where(fired, 0.0, u), "pair": (count, state["pair"][1])}
-    return after, Traced(spike, u, {"fired": fired, "list": [count, x["current"], state["pair"][1], 2 * count + 1]})
-
-
-def of_trees(T: int, dim: int) -> Scan:
-    shape = (T, B, N) if dim == 0 else (B, T, N)
-    x = draw(*shape, high=1.4)
-    state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
-    xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
-    return Scan(everything, state, xs, {"decay": draw(N)}, dim)
-
-
-@pytest.mark.parametrize("dim", [0, 1])
-def test_trees_of_states_inputs_and_outputs(dim: int) -> None:
-    for T in LENGTHS:
-        scan = of_trees(T, dim)
-        check(scan)
-        after, out = scan.run("fused")
-        assert isinstance(out, Traced)
-        assert (out.rest["fired"].dtype, out.rest["list"][0].dtype) == (torch.bool, torch.int64)
-        assert torch.equal(out.rest["list"][1], scan.xs["current"])
-        assert torch.equal(after["pair"][1], scan.state["pair"][1])
-        assert out.membrane.shape == scan.xs["current"].shape
 
 
 # --- half precision ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from spikingtorch import functional as F
 from tests import fused_steps
 from tests.fused_steps import N, draw, leaky
 
+VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
 # puts a number where a step reads it; returns the step, and the params to call it with
 Place = Callable[[Any], tuple[Any, dict[str, Any]]]
 # makes of a number what a step has in its closure; reads it there
@@ -133,6 +134,12 @@ UNSEEN: dict[str, tuple[Make, Read]] = {
     "numpy array of no axes": (np.array, lambda content: content.item()),
     "array": (lambda number: array.array("d", [number]), FIRST),
     "bytearray": (lambda number: bytearray([int(10 * number)]), lambda content: content[0] / 10),
+    "beside a tensor": (lambda number: types.SimpleNamespace(number=number, beside=torch.ones(3)), NUMBER),
+    "beside a sparse tensor": (lambda n: types.SimpleNamespace(number=n, beside=torch.ones(2, 2).to_sparse()), NUMBER),
+    "beside a tensor without numbers": (
+        lambda number: types.SimpleNamespace(number=number, beside=torch.ones(2, device="meta")),
+        NUMBER,
+    ),
     "weak reference": (
         lambda number: weakref.ref(ALIVE.setdefault(number, Plain(number))),
         lambda content: content().number,
@@ -188,6 +195,10 @@ class Numbers:
 class Cell(torch.nn.Module):
     number: float
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread = torch.nn.Parameter(torch.tensor(10.0), requires_grad=False)
+
     def forward(self, state: F.IFState, x: Tensor) -> Any:
         return advance(state, x, self.number)
 
@@ -218,6 +229,14 @@ def of_module(state: F.IFState, x: Tensor, of: Any = fused_steps) -> Any:
     return advance(state, x, of.DECAY)
 
 
+def scaled(state: F.IFState, x: Tensor, scale: Any) -> Any:
+    return advance(state, x, scale(1.0))
+
+
+def first(state: F.IFState, x: Tensor, numbers: list[float]) -> Any:
+    return advance(state, x, numbers[0])
+
+
 class Abstract(abc.ABC):  # noqa: B024
     number = 0.5
 
@@ -232,8 +251,8 @@ OWN, CELL, VARIABLE = Numbers(), Cell(), contextvars.ContextVar("VARIABLE", defa
 set_global, set_class = partial(globals().__setitem__, "SLOPE"), partial(setattr, Numbers, "number")
 set_module, set_first = partial(setattr, fused_steps, "DECAY"), partial(with_first, LIST)
 asked, space, asked_of = getattr, globals, partial(getattr, fused_steps)
-# what is done with a number, and a step that sees it
-AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
+# what is done with a number, a step that sees it, and what else it is given
+AROUND: dict[str, tuple[Any, ...]] = {
     "global": (set_global, lambda state, x: advance(state, x, SLOPE)),
     "global of a nested helper": (set_global, lambda state, x: advance(state, x, sum(helper() for _ in "."))),
     "global by name": (set_global, lambda state, x: advance(state, x, globals()["SLOPE"])),
@@ -280,6 +299,9 @@ AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "default, changed": (lambda number: setattr(with_default, "__defaults__", (number,)), with_default),
     "keyword default, changed": (lambda n: setattr(with_default, "__kwdefaults__", {"gain": n}), with_default),
     "context variable": (VARIABLE.set, lambda state, x: advance(state, x, VARIABLE.get())),
+    "list among the params": (set_first, first, {"numbers": LIST}),
+    "list in a partial": (set_first, partial(first, numbers=LIST)),
+    "NamedTuple among the params that reads a global": (set_global, scaled, {"scale": SCALED}),
 }
 # an object that changes in place: how it is changed, and read
 CHANGED: dict[str, tuple[Any, Callable[[Any, Any], Any], Read]] = {
@@ -319,14 +341,6 @@ def in_place(content: Any, change: Callable[[Any, Any], Any], read: Read) -> Pla
 # --- given to a step --------------------------------------------------------------------------------------------------
 
 
-def scaled(state: F.IFState, x: Tensor, scale: Any) -> Any:
-    return advance(state, x, scale(1.0))
-
-
-def first(state: F.IFState, x: Tensor, numbers: list[float]) -> Any:
-    return advance(state, x, numbers[0])
-
-
 def spiking(surrogate: Any) -> Any:
     return lambda state, x: leaky(state, x, decay=0.9, surrogate=surrogate), {}
 
@@ -338,6 +352,10 @@ GIVEN: dict[str, Place] = {
     "object among the params": lambda n: (lambda state, x, of: advance(state, x, of.number), {"of": Plain(n)}),
     "NamedTuple among the params": lambda number: (scaled, {"scale": Scaled(number)}),
     "function among the params": lambda number: (scaled, {"scale": lambda u: number * u}),
+    "member of an Enum": lambda n: (
+        lambda state, x, kind: advance(state, x, 0.5 if kind is Kind.HALF else 0.7),
+        {"kind": Kind(n)},
+    ),
     "default": lambda n: (lambda state, x, decay=n: advance(state, x, decay), {}),
     "keyword default": lambda n: (lambda state, x, *, decay=n: advance(state, x, decay), {}),
     "positional default": lambda n: (lambda state, x, decay=n, /: advance(state, x, decay), {}),
@@ -357,10 +375,7 @@ GIVEN: dict[str, Place] = {
     "surrogate": lambda number: spiking(F.Arctan(1.0 + 10 * number)),
     "surrogate of a function": lambda n: spiking(F.FromPrimitive(lambda u: torch.tanh((1.0 + 10 * n) * u))),
 }
-STEPS = {
-    "list among the params": around(set_first, first, {"numbers": LIST}),
-    "list in a partial": around(set_first, partial(first, numbers=LIST)),
-    "NamedTuple among the params that reads a global": around(set_global, scaled, {"scale": SCALED}),
+NEAR = {
     **GIVEN,
     **{name: around(*row) for name, row in AROUND.items()},
     **{f"{name} that changes in place": in_place(*row) for name, row in CHANGED.items()},

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from spikingtorch import SpikingNet, StepLayer
 from spikingtorch import functional as F
+from tests.fused import assert_same_bits
 
 XS = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
 
@@ -58,6 +60,44 @@ def run(step: Any, backend: Any, gain: float = 2.5, surrogate: Any = F.Arctan(3.
     params = {"gain": gain, "surrogate": surrogate}
     out: Tensor = F.scan(step, F.IFState(torch.zeros(3)), XS, params=params, backend=backend)[1]
     return out
+
+
+def kept(x: Tensor, a: float) -> Tensor:
+    leak = 1 - a
+    gain = leak
+    gain *= 0.1
+    return leak * x + gain
+
+
+# what drives a neuron, of an input and a float
+COMPUTED: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "numpy": lambda x, a: x * np.exp(-1 / a),
+    "over a tensor": lambda x, a: a / (1 + x.abs()),
+    "over floats": lambda x, a: x * (2 / a),
+    "as a tensor": lambda x, a: (1 - torch.as_tensor(a)) * x + torch.tensor(a) * 3,
+    "as a tensor of a dtype": lambda x, a: torch.as_tensor(a, dtype=x.dtype) * x + a,
+    "a tensor of a list": lambda x, a: x * torch.tensor([a]),
+    "a new tensor of a list": lambda x, a: x * x.new_tensor([a]) + x.new([a]),
+    "a tensor of the class": lambda x, a: x * torch.Tensor([a]),
+    "a power": lambda x, a: x * a**3 + a**-2,
+    "the rest": lambda x, a: x * ((-a) % 1.0),
+    "comparisons": lambda x, a: x * ((a > 0.1) + (a > 0.2)),
+    "kept": kept,
+    "is_tensor": lambda x, a: x * (a.clamp(0, 1) if torch.is_tensor(a) else a),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_is_computed_with_floats_has_the_bits_of_the_loop(name: str) -> None:
+    def step(state: Tensor, x: Tensor, a: float) -> Any:
+        v = 0.5 * state + COMPUTED[name](x, a)
+        return v, v
+
+    for a in (0.3, 0.45, 0.123, 0.9, 1.0, 10.0):
+        for xs in (XS - 0.5, XS.double() - 0.5):
+            backends: list[Any] = ["fused", "loop"]
+            got, want = (F.scan(step, torch.zeros_like(xs[0]), xs, params={"a": a}, backend=b) for b in backends)
+            assert_same_bits(got, want)
 
 
 @pytest.mark.parametrize("name", LOOKS)

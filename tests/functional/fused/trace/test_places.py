@@ -2,6 +2,7 @@
 
 import gc
 import math
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -11,17 +12,32 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.trace import programs
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
-from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, Place, Plain, advance, rebound
+from tests.functional.fused.trace.distant_places import DISTANT
+from tests.functional.fused.trace.places import (
+    GAIN,
+    NEAR,
+    NUMBER,
+    VALUES,
+    Cell,
+    Place,
+    Plain,
+    advance,
+    around,
+    rebound,
+    with_number,
+)
 from tests.fused_steps import T, draw, loop, rest, value
 from tests.noted import calls_of
+from tests.processes import at_once
 
 X = draw()
-VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
+STEPS = NEAR | {name: around(*row) for name, row in DISTANT.items()}
 
 
 def outcome(run: Callable[..., Any], step: Any, params: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
@@ -58,12 +74,13 @@ ON_THE_LOOP = {
     for name in (
         *("defaultdict", "Counter", "MappingProxy", "dict with an attribute", "integer of its own class"),
         *("string of its own class", "Fraction", "bound method", "numbers of a tensor"),
-        *("array", "bytearray", "weak reference", "object that hides what it has"),
+        *("array", "bytearray", "weak reference", "object that hides what it has", "beside a sparse tensor"),
     )
 } | {
     *("global by name", "global by a descriptor", "import in the step", "context variable"),
     *("attribute of a module by another getattr", "attribute of a module by a bound getattr"),
     *("attribute of a module, asked", "global by another globals", "global by a frame"),
+    "a name that comes and goes, computed",
 }
 
 
@@ -91,6 +108,10 @@ PARTICULAR: dict[str, tuple[Any, tuple[Any, ...]]] = {
         lambda state, x, n: advance(state, x, 0.1 if n is True else 0.2 if isinstance(n, int) else n),
         (1, True, 1.0, 1, True),
     ),
+    "types in a set": (
+        lambda state, x, n: advance(state, x, 0.5 if any(type(each) is int for each in n) else 0.9),
+        ({1}, {1.0}, {1}),
+    ),
     "branch": (lambda state, x, n: advance(state, x, 0.5 if n > 1 else 0.25 * n), (0.5, 2.0, 0.7, 0.5, 3.0)),
     "math": (lambda state, x, n: advance(state, x, math.exp(-1.0 / n)), (2.0, 5.0, 2.0, 7.0)),
 }
@@ -105,24 +126,6 @@ def test_numbers_to_which_the_step_is_particular(name: str) -> None:
 
 
 # --- what a step asks of its surroundings, and what is kept of it -----------------------------------------------------
-
-# what a step asks, and the name of it in the warning
-ASKING: dict[str, Any] = {
-    "the size of": lambda state, x: advance(state, x, 0.5 if x.shape[-1] > 50 else 0.25),
-    "is_grad_enabled": lambda state, x: advance(state, x, 0.5 if torch.is_grad_enabled() else 0.25),
-    "requires_grad": lambda state, x: advance(state, x, 0.5 if x.requires_grad else 0.25),
-}
-
-
-@pytest.mark.parametrize("name", ASKING)
-def test_a_branch_on_what_no_trace_can_tell_takes_the_loop(name: str) -> None:
-    step = ASKING[name]
-    with pytest.warns(RuntimeWarning, match=f"ran on the Python loop .slower. because it .*{name}"):  # noqa: PT031
-        for size in (2, 7, 60):
-            for xs in (draw(T, size), draw(T, size).requires_grad_()):
-                for enabled in (True, False):
-                    with torch.set_grad_enabled(enabled):
-                        assert torch.equal(F.scan(step, rest(size), xs)[1], loop(step, rest(size), xs)[1])
 
 
 def test_a_branch_on_the_number_of_axes() -> None:
@@ -152,3 +155,58 @@ def test_a_step_is_not_kept_alive_nor_mistaken_for_one_that_died() -> None:
     gc.collect()
     assert not any(content() for content in contents)
     assert len(places) < len(contents), "no step has the address of another, so nothing was tested"
+
+
+# --- what a number does not tell --------------------------------------------------------------------------------------
+
+
+def is_the_loop(step: Any) -> bool:
+    """Assert that a step gives what the loop gives, and say whether it is fused."""
+    assert torch.equal(F.scan(step, rest(), X)[1], loop(step, rest(), X)[1])
+    return F.explain_scan(step, rest(), X).backend == "fused"
+
+
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
+def test_what_each_thread_has_for_itself() -> None:
+    local = threading.local()
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(state, x, local.number)
+
+    def run(number: float) -> None:
+        local.number = number
+        is_the_loop(step)
+
+    run(0.5)
+    at_once(partial(run, 0.9))
+
+
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
+def test_hooks_of_all_modules_are_called() -> None:
+    step, called = with_number(Cell(), 0.5), list[int]()
+    assert is_the_loop(step)
+
+    def hook(module: Any, args: Any, result: Any) -> Any:
+        called.append(1)
+        return result[0], 3 * result[1]
+
+    handle = register_module_forward_hook(hook)
+    try:
+        assert not is_the_loop(step)
+    finally:
+        handle.remove()
+    assert len(called) == 2 * len(X)
+    assert is_the_loop(step)
+
+
+def test_tensors_of_transforms_in_a_closure() -> None:
+    def of(weight: Tensor, run: Callable[..., Any] = F.scan) -> Tensor:
+        out: Tensor = run(lambda state, x: advance(state, x * weight, 0.5), rest(), X)[1]
+        return out
+
+    weights = X[:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert torch.equal(torch.func.vmap(of)(weights), torch.stack([of(weight, loop) for weight in weights]))
+        slopes = torch.func.grad(lambda weight: of(weight).sum())(weights[0])
+    assert torch.equal(slopes, torch.func.grad(lambda weight: of(weight, loop).sum())(weights[0]))

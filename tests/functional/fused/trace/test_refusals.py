@@ -1,7 +1,14 @@
 """Steps that the fused backend refuses: what it says then, and that the loop runs them with the right numbers."""
 
+import functools
+import io
+import itertools
+import operator
 import random
 import re
+import threading
+import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +31,9 @@ pytestmark = [
 
 X, WEIGHT, GLOBAL, LENGTH_ONE = draw(), draw(N, N, seed=1), draw(N, seed=2), torch.ones(1, dtype=torch.float64)
 LAYER = torch.nn.Linear(N, N).double()
+FILE, EACH, LOCK = io.StringIO("text"), (each for each in itertools.count()), threading.Lock()
+OF_TORCH, OF_NUMPY = torch.Generator(), np.random.default_rng(3)
+SETTINGS, FIRST_OF_NUMPY = types.ModuleType("settings"), OF_NUMPY.bit_generator.state
 LOG: list[Tensor] = []
 LOOPS = "ran on the Python loop"
 Current = Callable[..., Any]
@@ -44,6 +54,21 @@ class Odd(torch.autograd.Function):
         return found
 
 
+def sloped(backward: Callable[[Tensor], Tensor]) -> Current:
+    """Return the identity with a gradient of its own."""
+
+    class Sloped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor) -> Tensor:
+            return backward(*grads)
+
+    return lambda x: Sloped.apply(x)  # type: ignore[no-untyped-call]
+
+
 def driven(current: Current) -> Callable[..., Any]:
     def step(state: F.IFState, x: Tensor, **params: Any) -> Any:
         v = 0.5 * state.v + current(x, **params)
@@ -62,9 +87,55 @@ def first_set(x: Tensor) -> Tensor:
     return s
 
 
+def written(x: Tensor) -> Tensor:
+    u = x * 1.0
+    u.data = u.detach().clamp(0, 1)
+    return u
+
+
+def written_through_numpy(x: Tensor) -> Tensor:
+    u = x * 1.0
+    numbers = u.detach().numpy()
+    np.clip(numbers, 0, 1, out=numbers)
+    return u
+
+
+def written_on_a_copy(x: Tensor) -> Tensor:
+    u = x * 1.0
+    w = u.contiguous()
+    w += 1
+    return u
+
+
+def widened(x: Tensor) -> Tensor:
+    v = x.float()
+    v *= x * 0.1 + 1
+    return v.double()
+
+
+def caught(x: Tensor) -> Any:
+    try:
+        return 0.0 * float(x.detach().view(1, N).sum()) + 0.5
+    except RuntimeError:
+        return 0.9
+
+
+def catching(x: Tensor) -> Any:
+    return caught(x)
+
+
+@functools.lru_cache
+def cached() -> float:
+    return 1.0
+
+
+# a function that is the method of an object as well, which nobody calls: it is met there first
+NAMED: Any = type("Named", (), {"gain": 1.0, "unused": catching, "__getitem__": lambda self, x: caught(x)})()
 GAIN = {"gain": torch.tensor(0.75, dtype=torch.float64)}
 PASS = r"[Pp]ass it in params"
-CHANGE = "numbers that change from call to call"
+CHANGE, DRAWS = "numbers that change from call to call", "draws random numbers from a Generator"
+LEAVES, CATCHES, SIZES = "leaves torch, with ", "error that it catches", r"reads the size of its tensors \(shape\)"
+SUMS = "sum over neurons, for each of them, in its gradient"
 # what drives a neuron, the params, and what the message says besides its line, which is that of the row
 REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "matmul": (lambda x: x @ WEIGHT, {}, rf"aten\.(mv|mm|matmul)|{PASS}"),
@@ -77,7 +148,6 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "roll": (lambda x: x.roll(1, -1), {}, r"aten\.roll"),
     "slice": (lambda x: x[..., :1], {}, "takes a part of its neurons by their number"),
     "slice longer than an example": (lambda x: x[..., :100], {}, "takes a part of its neurons by their number"),
-    "slice set": (lambda x: first_set(x), {}, r"takes a part of its neurons by their number.*s\[\.\.\., :100\] = 0"),
     "length": (lambda x: 2 * x if len(x) > 100 else x, {}, r"reads the size of its tensors \(len\)"),
     "item": (lambda x, gain: x * gain.item(), GAIN, r"reads the value of a tensor, with \.item\(\)"),
     "branch": (lambda x, gain: 2 * x if gain > 0.5 else x, GAIN, "reads the value of a tensor.*in a condition"),
@@ -94,14 +164,54 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "int8": (lambda x: x.to(torch.int8), {}, r"converts to"),
     "size": (lambda x: x / x.shape[-1], {}, "reads the size of its tensors"),
     "numel": (lambda x: x / x.numel(), {}, "reads the size of its tensors"),
-    "identity": (lambda x, gain: 2 * x if gain is GLOBAL else x, GAIN, r"compares objects by identity \(is GLOBAL\)"),
     "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"memory layout of its tensors \(is_contiguous\)"),
+    "numpy of an input": (lambda x: x / float(np.abs(x.detach().numpy()).max()), {}, LEAVES + "numpy"),
+    "numbers of an input": (lambda x: x * (2.0 if x.tolist()[0] > 0.5 else 1.0), {}, LEAVES + "tolist"),
+    "numbers of a parameter": (lambda x, gain: x * gain.tolist(), GAIN, LEAVES + "tolist"),
+    "text of a tensor": (lambda x: x * len(str(x)), {}, LEAVES + "__repr__"),
+    "apply": (lambda x: x.detach().clone().apply_(lambda a: float(a > 0.3)), {}, LEAVES + "apply_"),
+    "bits": (lambda x: (x.view(torch.int64) < 0).double(), {}, "takes the bits of its numbers"),
+    "a list of tensors": (lambda x, gain: x * torch.tensor([gain]), GAIN, "reads the value of a tensor, to make"),
+    "size by name": (lambda x: x * 2 if getattr(x, "shape")[-1] > 10 else x, {}, SIZES),  # noqa: B009
+    "size by an operator": (lambda x: x * 2 if operator.attrgetter("shape")(x)[-1] > 10 else x, {}, SIZES),
+}
+# the same of those whose message names no line, or another one
+NOWHERE: dict[str, tuple[Current, dict[str, Any], str]] = {
+    "slice set": (lambda x: first_set(x), {}, r"takes a part of its neurons by their number.*s\[\.\.\., :100\] = 0"),
+    "identity": (lambda x, gain: 2 * x if gain is GLOBAL else x, GAIN, r"compares objects by identity \(is GLOBAL\)"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
     "side effect": (lambda x: LOG.append(x) or x, {}, "changes a list outside of it"),  # type: ignore[func-returns-value]
     "numbers of Python": (lambda x: random.random() * x, {}, "draws random numbers from a Random"),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
+    "numbers of a generator": (lambda x: x + torch.randn(N, generator=OF_TORCH), {}, DRAWS),
+    "numbers of numpy's generator": (lambda x: x + float(OF_NUMPY.normal()), {}, DRAWS),
+    "memory of a tensor": (written_through_numpy, {}, LEAVES + "numpy"),
+    "data": (written, {}, r"puts other numbers into a tensor, by \.data"),
+    "a copy that may be none": (written_on_a_copy, {}, "shares its memory with another"),
+    "wider in place": (widened, {}, r"writes in place on torch\.float32 what it computes with torch\.float64"),
+    "an error caught": (lambda x: x * catching(x), {}, CATCHES),
+    "an error caught, beside an object": (lambda x: x * NAMED.gain * catching(x), {}, CATCHES),
+    "an error caught, by an item": (lambda x: x * NAMED[x], {}, CATCHES),
+    "an error caught, by a method": (lambda x: x * getattr(NAMED, "unused").__func__(x), {}, CATCHES),  # noqa: B009
+    "gradients enabled": (lambda x: 2 * x if torch.is_grad_enabled() else x, {}, "is_grad_enabled"),
+    "gradient required": (lambda x: 2 * x if x.requires_grad else x, {}, "requires_grad"),
+    "gradient with a sum": (sloped(lambda g: g.sum().expand_as(g)), {}, SUMS),
+    "gradient times a sum": (sloped(lambda g: g * g.sum(-1, keepdim=True)), {}, SUMS),
+    "gradient by numpy": (sloped(lambda g: g / (1 + float(np.abs(g.numpy()).max()))), {}, LEAVES + "numpy"),
+    # what no snapshot holds
+    "clock": (lambda x: x + 0.0 * time.monotonic(), {}, r"calls time.monotonic, .* Keep what it reads in numbers"),
+    "file": (lambda x: x + 0.0 * len(FILE.read()), {}, "may use up a StringIO"),
+    "generator": (lambda x: x + 0.0 * next(EACH), {}, "may use up a generator"),
+    "cache": (lambda x: x * cached(), {}, "_lru_cache_wrapper, whose content cannot be read"),
+    "a name that is computed": (
+        lambda x: x * getattr(SETTINGS, "".join(["ga", "in"]), 1.0),
+        {},
+        "by a name that it computes. Write the names",
+    ),
+    "print": (lambda x: print(end="") or x, {}, "calls print"),
+    "lock": (lambda x: x + 0.0 * LOCK.locked(), {}, "an object of class lock"),
 }
-NOWHERE = {"side effect", "slice set", "identity", "gradient", "numbers of Python", "numbers of numpy"}
+REFUSED |= NOWHERE
 
 
 def seeded(current: Current, params: dict[str, Any], backend: Any) -> tuple[Any, Tensor]:
@@ -109,6 +219,8 @@ def seeded(current: Current, params: dict[str, Any], backend: Any) -> tuple[Any,
     torch.manual_seed(3)
     random.seed(3)
     np.random.seed(3)
+    OF_TORCH.manual_seed(3)
+    OF_NUMPY.bit_generator.state = FIRST_OF_NUMPY
     xs = X.clone().requires_grad_()
     results = F.scan(driven(current), rest(), xs, params=params, backend=backend)
     total = value(results) + 0.0 * xs.sum()
