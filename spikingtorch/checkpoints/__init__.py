@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
@@ -273,6 +274,9 @@ class Checkpoints:
         self._leave_out(states["optimizer"].get("state", {}), saved)
         here = {name: packed(dict(each), name, ours) for name, each in states.items()}
         self._compare(path, saved, leaves(here, ours), leaves({name: saved[name] for name in here}, stored))
+        like = dict[str, Any]()  # shards and devices of today
+        packed({name: each.state_dict() for name, each in self.shared.items()}, "shared", like)
+        ours |= {name: torch.empty_like(each) for name, each in like.items()}
         tensors = self._read(path, reader, leaves([saved, *own.values()], stored), ours)
         state = {name: unpacked(saved[name], tensors) for name in ("model", "optimizer", "shared")}
         saved_own = {rank: unpacked(each, tensors) for rank, each in own.items()}
@@ -295,11 +299,10 @@ class Checkpoints:
 
     def _read(self, path: Path, reader: HuggingFaceStorageReader, of: dict[str, Any], into: dict[str, Any]) -> Any:
         """Return tensors by name, those of ``into`` with what is read."""
-        found = {
-            name: into[name] if name in into else torch.empty(each.size, dtype=each.properties.dtype)
-            for name, each in of.items()
-            if each
-        }
+        stored = {name: each for name, each in of.items() if isinstance(each, TensorStorageMetadata)}
+        empty = {name: torch.empty(each.size, dtype=each.properties.dtype) for name, each in stored.items()}
+        fit = {name for name in stored if name in into and layout({name: into[name]}) == layout({name: stored[name]})}
+        found = {name: into[name] if name in fit else empty[name] for name in stored}
         try:
             with _one_process_is_meant():
                 load(found, storage_reader=reader, process_group=self._group)

@@ -81,11 +81,13 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def leaves(value: Any, tensors: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    """Return the values in what was packed by their names: those of tensors from ``tensors``, and None for others."""
+    """Return the values in what was packed by their names, those of tensors from ``tensors``."""
     if isinstance(value, dict) and "#" in value:
         of_tensor, content = value["#"] in TENSORS, value["of"]
         return {content: tensors[content]} if of_tensor else leaves(content, tensors, name)
-    found = {} if isinstance(value, (dict, list)) else {name: None}
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value if found == {} else ()):
+    if not isinstance(value, (dict, list)):
+        return {name: value}
+    found = dict[str, Any]()
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
         found |= leaves(each, tensors, f"{name}.{key}" if name else str(key))
     return found

@@ -32,9 +32,9 @@ def documents(
     about: Mapping[str, Any], states: Mapping[str, Any], own: Mapping[int, Any], tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     """Return the files of JSON of some processes, which have ``own`` states by rank; add tensors to ``tensors``."""
+    state = {"format": FORMAT, **about, **{name: packed(dict(each), name, tensors) for name, each in states.items()}}
     of_processes = {f"process-{rank}.json": packed(each, f"process.{rank}", tensors) for rank, each in own.items()}
-    state = {name: packed(dict(each), name, tensors) for name, each in states.items()}
-    return of_processes | ({STATE: {"format": FORMAT, **about, **state}} if 0 in own else {})
+    return of_processes | ({STATE: state} if 0 in own else {})
 
 
 def is_pickled(path: Path) -> bool:
@@ -149,11 +149,13 @@ def damage(path: Path, rank: int, size: int) -> str | None:
 
 
 def layout(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return dtype and shape of each tensor by its name, and nothing for other values."""
-    return {name: _described(value) for name, value in state.items()}
+    """Return dtype and shape of each tensor by its name, parameters of a group of an optimizer, and "" for others."""
+    return {name: _described(value, ".params." in name) for name, value in state.items()}
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, in_group: bool) -> str:
+    if isinstance(value, str) and in_group:
+        return value
     if isinstance(value, TensorStorageMetadata):
         return f"{value.properties.dtype} {tuple(value.size)}"
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else ""

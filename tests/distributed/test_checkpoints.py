@@ -88,6 +88,8 @@ def streaming(folder: Path, wrap: str) -> tuple[Checkpoints, SpikingNet]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), LIF(threshold=0.5), nn.Linear(8, 3), LI(tau=8.0))
     model = SpikingNet(net)
+    model.register_parameter("tied", weight := net.get_parameter("0.weight"))
+    weight.data = weight.data.T.contiguous().T
     return Checkpoints(folder, WRAPPERS[wrap](model), timeout=20), model
 
 

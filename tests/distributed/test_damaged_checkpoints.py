@@ -212,6 +212,10 @@ OTHERS: dict[str, tuple[Small, str]] = {
         *(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),),
         "Here: lacks optimizer.state.net.0.weight.step",
     ),
+    "other groups": (
+        *(Small(nn.Linear(4, 3), LIF(), kind=lambda it: torch.optim.Adam([{"params": each} for each in [*it][::-1]])),),
+        "Here: optimizer.param_groups.0.params.0 is net.0.bias and not net.0.weight, lacks ",
+    ),
     "AdamW": (Small(nn.Linear(4, 3), LIF(), kind=torch.optim.AdamW), "Here: optimizer 0 is AdamW and not Adam"),
 }
 
