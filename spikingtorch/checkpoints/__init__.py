@@ -255,7 +255,7 @@ class Checkpoints:
 
     def _documents(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Return what this process writes as JSON, and put the tensors in it into ``tensors``."""
-        about = {"processes": self._size, "versions": _versions(), "kinds": self._kinds()}
+        about = {"processes": self._size, "versions": _versions() | self._kinds()}
         shared = {name: each.state_dict() for name, each in self.shared.items()}
         own = {self._rank: own_state(self.model, self.own)}
         return documents(about, self._states() | {"shared": shared}, own, tensors)
@@ -300,9 +300,9 @@ class Checkpoints:
     def _read(self, path: Path, reader: HuggingFaceStorageReader, of: dict[str, Any], into: dict[str, Any]) -> Any:
         """Return tensors by name, those of ``into`` with what is read."""
         stored = {name: each for name, each in of.items() if isinstance(each, TensorStorageMetadata)}
-        empty = {name: torch.empty(each.size, dtype=each.properties.dtype) for name, each in stored.items()}
-        fit = {name for name in stored if name in into and layout({name: into[name]}) == layout({name: stored[name]})}
-        found = {name: into[name] if name in fit else empty[name] for name in stored}
+        found = {name: each for name, each in into.items() if layout({"": each}) == layout({"": stored.get(name)})}
+        for name in sorted(stored.keys() - found.keys()):
+            found[name] = torch.empty(stored[name].size, dtype=stored[name].properties.dtype)
         try:
             with _one_process_is_meant():
                 load(found, storage_reader=reader, process_group=self._group)
@@ -320,8 +320,10 @@ class Checkpoints:
 
     def _compare(self, path: Path, saved: dict[str, Any], here: dict[str, Any], there: dict[str, Any]) -> None:
         """Raise unless a checkpoint is of this network and its optimizer; warn if other versions have written it."""
-        other = difference(_versions(), saved["versions"])
-        if differ := difference(layout(here), layout(there)) or difference(self._kinds(), saved["kinds"]):
+        kinds = {name: saved["versions"].pop(name, kind) for name, kind in self._kinds().items()}
+        versions = {name: each for name, each in saved["versions"].items() if not name.startswith("optimizer ")}
+        other = difference(_versions(), versions)
+        if differ := difference(layout(here), layout(there)) or difference(self._kinds(), kinds):
             raise CheckpointError(
                 f"{path} is not of this model and optimizer. Here: {differ}. "
                 + (f"Its versions are others, too. Here: {other}. " if other else "")

@@ -43,18 +43,11 @@ def convert(path: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings(action="ignore"):
         dcp_to_torch_save(path, whole := Path(temporary, "whole.pt"))
         state: dict[str, Any] = torch.load(whole, weights_only=False)
-    versions, tensors = dict(state["versions"]), dict[str, Tensor]()
-    own = {
-        int(rank): {"random": [*numbers], "streams": streams, "buffers": buffers, "own": users}
-        for rank, (numbers, streams, buffers, users) in state["process"].items()
-    }
-    about = {
-        "processes": len(own),
-        "versions": {name: each for name, each in versions.items() if not name.startswith("optimizer ")},
-        "kinds": {name: each for name, each in versions.items() if name.startswith("optimizer ")},
-    }
+    of_process, tensors = ("random", "streams", "buffers", "own"), dict[str, Tensor]()
+    own = {int(rank): dict(zip(of_process, each, strict=True)) for rank, each in state["process"].items()}
     states = {"model": state["model"], "optimizer": {"state": {}, "param_groups": []} | state.get("optimizer", {})}
-    written = documents(about, states | {"shared": _with_numbers(state.get("shared", {}))}, own, tensors)
+    states["shared"] = _with_numbers(state.get("shared", {}))
+    written = documents({"processes": len(own), "versions": dict(state["versions"])}, states, own, tensors)
     writer = Writer(folder / path.name, folder / f"{path.name}.part", written, keep=2**60)
     with warnings.catch_warnings(action="ignore"):
         save(writer.stage(tensors), storage_writer=writer, no_dist=True)
