@@ -22,13 +22,14 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("command", choices=["convert"])
     parser.add_argument("folder", type=Path, help="where they are; it stays as it is")
-    parser.add_argument("new", type=Path, help="a folder for checkpoints without pickles")
+    parser.add_argument("new", type=Path, help="a folder that does not exist yet, for checkpoints without pickles")
     given = parser.parse_args(arguments)
     try:
         found = [path for step in steps(given.folder) if is_pickled(path := named(given.folder, step))]
         print(f"{given.folder} has {len(found)} of 1.0.0rc1. To convert them runs the code that is in them.")
         if not found or input("Do you trust whoever wrote them? [y/N] ").strip().lower() not in ("y", "yes"):
             return 1
+        given.new.mkdir(parents=True)
         for path in found:
             convert(path, given.new)
             print(given.new / path.name)

@@ -74,7 +74,7 @@ def test_pickles_of_the_release_candidate_are_converted_after_a_question(
     with pytest.raises(CheckpointError, match=r"1\.0\.0rc1.* python -m spikingtorch checkpoints convert"):
         Run(old, "plain").checkpoints.resume()
     shutil.rmtree(old / "step-00000001")
-    for answer, code, there in (("", 1, []), ("y", 0, ["step-00000002"])):
+    for answer, code, there in (("", 1, []), ("y", 0, ["step-00000002"]), ("y", 2, ["step-00000002"])):
         monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
         assert main(["checkpoints", "convert", str(old), str(new)]) == code
         assert [path.name for path in new.glob("*")] == there
