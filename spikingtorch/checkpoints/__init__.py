@@ -1,5 +1,6 @@
 """Checkpoints of a training run, on one process or many, of which the newest is always complete."""
 
+import json
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -12,15 +13,30 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 import spikingtorch
+from spikingtorch.checkpoints.document import leaves, packed, unpacked
 from spikingtorch.checkpoints.own import Stateful, layers_said, own_state, take_own_state
-from spikingtorch.checkpoints.storage import Writer, damage, difference, layout, named, remove, steps, told
+from spikingtorch.checkpoints.owner import Owner
+from spikingtorch.checkpoints.storage import (
+    FORMAT,
+    STATE,
+    Writer,
+    damage,
+    difference,
+    documents,
+    is_pickled,
+    layout,
+    named,
+    remove,
+    told,
+)
 from spikingtorch.functional.core.names import level_of_user
 
 __all__ = ["CheckpointError", "Checkpoints", "Stateful"]
@@ -34,8 +50,10 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """Writes the state of a run in the background, and takes it up again on as many processes or on others.
 
-    A checkpoint is a folder ``step-00000120``, written by ``torch.distributed.checkpoint``. The folder has another name
-    until every process has written its part. All processes construct this, and call its methods in the same order.
+    A checkpoint is a folder ``step-00000120`` with files of safetensors, which ``torch.distributed.checkpoint`` writes,
+    and of JSON: to load one runs no code that is in it. The folder has another name until every process has written its
+    part. All processes construct this, and call its methods in the same order. One run may save in a folder: the
+    first ``save()`` takes it, from an earlier run if ``resume()`` was called before.
 
     It holds the parameters and buffers of the model, the optimizer, ``shared`` and, for each process, what differs
     between processes: the random numbers of Python, NumPy and torch, the state that each ``SpikingNet`` keeps between
@@ -93,7 +111,8 @@ class Checkpoints:
         for rank, other in enumerate(others, 1):
             if differ := difference(other, first):
                 raise CheckpointError(f"Process {rank} differs from process 0: {differ}. Start the same code on all.")
-        self._newest, self._earlier = 0, self._look()
+        self._newest, self._owner = 0, Owner(self.folder)
+        self._of_first(lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
     def resume(self) -> int:
         """Take up the newest checkpoint that is complete and undamaged, and return its step; 0 if there is none.
@@ -104,17 +123,22 @@ class Checkpoints:
         and cut by ``tensor_split``.
 
         Raises:
-            CheckpointError: the checkpoint is of another network or optimizer, or all are damaged.
+            CheckpointError: the checkpoint is of another network or optimizer, or all are damaged. Checkpoints of
+                1.0.0rc1 are pickles, which ``python -m spikingtorch checkpoints convert`` converts.
         """
         self.wait()
         damaged: list[str] = []
-        self._earlier = self._look()
-        for step in reversed(self._earlier):
+        for step in reversed(self._of_first(self._owner.look)):
             path = named(self.folder, step)
+            if any(self._gather(is_pickled(path))):
+                raise CheckpointError(
+                    f"{path} was written by 1.0.0rc1, as pickles, which run the code that is in them. If you trust it, "
+                    f"convert it: python -m spikingtorch checkpoints convert {self.folder} NEW_FOLDER"
+                )
             found = [each for each in self._gather(damage(path, self._rank, self._size)) if each]
             if not found:
                 self._load(path)
-                self._newest, self._earlier = step, []
+                self._newest = step
                 return step
             damaged.append(f"{path} is damaged ({found[0]})")
             warnings.warn(f"{damaged[-1]}. The checkpoint before it takes its place.", stacklevel=level_of_user())
@@ -130,34 +154,30 @@ class Checkpoints:
 
         Raises:
             CheckpointError: this checkpoint, or the one before, could not be written; or the folder holds those of an
-                earlier run.
+                earlier run, or belongs to another one; or a state holds a value that is not stored.
             ValueError: ``step`` is not positive, or not above that of the checkpoint before.
         """
         if step < 1:  # an optimizer that has not stepped is stepped by torch, to see what it will hold
             raise ValueError(f"Checkpoints: step is {step}, expected how many steps the optimizer has taken, from 1 on")
-        if self._earlier:
-            raise CheckpointError(
-                f"{self.folder} holds step {self._earlier[-1]} of an earlier run. Call resume() before the first "
-                "save() to go on with it, or choose another folder."
-            )
         self.wait()
         if step <= self._newest:
             raise ValueError(
                 f"Checkpoints: step is {step}, expected more than {self._newest}, the step of the checkpoint before"
             )
-        path = named(self.folder, step)
-        own = self._of_all(lambda: own_state(self.model, self.own), f"{path} could not be written", about=step)
+        refused, self._owner.mine = self._of_first(lambda: (self._owner.take(), self._owner.mine))
+        if refused:
+            raise CheckpointError(refused)
+        path, tensors = named(self.folder, step), dict[str, torch.Tensor]()
+        files = self._of_all(lambda: self._documents(tensors), f"{path} could not be written", step)
+        writer = Writer(path, self._part(path), files, self.keep, self._owner.refused)
         # what is not sharded and differs is that of the first process
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
         write: Any = save if self._group is None else async_save
         try:
             with _one_process_is_meant():
-                written = write(
-                    self._state({str(self._rank): own}),
-                    storage_writer=Writer(path, self.keep),
-                    planner=planner,
-                    process_group=self._group,
-                )
+                # dense copies, which async_save makes by itself
+                state = writer.stage(tensors) if self._group is None else tensors
+                written = write(state, storage_writer=writer, planner=planner, process_group=self._group)
         except (Exception, CheckpointException) as error:
             raise self._failed(path, error) from error
         if isinstance(written, Future):
@@ -219,52 +239,57 @@ class Checkpoints:
             )
         return cast(T, mine)
 
-    def _look(self) -> list[int]:
-        """Clear away what a run that was killed has left, and return the steps of complete checkpoints."""
+    def _of_first(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` with the folder gives on the first process."""
+        cannot = f"{self.folder} cannot hold checkpoints"
+        found = self._of_all(lambda: work() if self._rank == 0 else None, cannot)
+        return cast(T, self._gather(found)[0])
 
-        def look() -> list[int]:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for part in self.folder.glob("step-*.part"):
-                remove(part)
-            return steps(self.folder)
+    def _part(self, path: Path) -> Path:
+        """Return the name of a checkpoint that is being written: no other run has the same."""
+        return path.with_suffix(f".{self._owner.mine}.part")
 
-        found = self._of_all(lambda: look() if self._rank == 0 else [], f"{self.folder} cannot hold checkpoints")
-        return self._gather(found)[0]
-
-    def _state(self, of_processes: dict[str, Any]) -> dict[str, Any]:
-        """Return the state in the form of ``torch.distributed.checkpoint``."""
+    def _states(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self.model, self.optimizers)
+        return {"model": model, "optimizer": optimizer}
+
+    def _documents(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Return what this process writes as JSON, and put the tensors in it into ``tensors``."""
+        about = {"processes": self._size, "versions": _versions() | self._kinds()}
         shared = {name: each.state_dict() for name, each in self.shared.items()}
-        return {
-            "model": model,
-            "optimizer": optimizer,
-            "shared": shared,
-            "process": of_processes,
-            "versions": tuple((_versions() | self._kinds()).items()),
-        }
+        own = {self._rank: own_state(self.model, self.own)}
+        return documents(about, self._states() | {"shared": shared}, own, tensors)
 
     def _load(self, path: Path) -> None:
         """Take up a checkpoint that is complete."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()  # torch sets up the state of an optimizer that has no gradients alone
-        reader = FileSystemReader(path)
-        saved = reader.read_metadata().state_dict_metadata
-        size = sum(name.startswith("process.") for name in saved)
-        as_many = size == self._size
-        state = self._state({str(rank): () for rank in ([self._rank] if as_many else range(size))})
-        self._leave_out(state["optimizer"].get("state", {}), saved)
-        self._compare(path, state, reader)
-        self._read(state, reader)
-        saved_own = {int(rank): each for rank, each in state["process"].items()}
-        differ = [_names_differ(self.own, saved_own[self._rank][-1]) if self._rank in saved_own else ""]
+        reader, saved = HuggingFaceStorageReader(str(path)), json.loads((path / STATE).read_bytes())
+        if saved["format"] != FORMAT:
+            raise CheckpointError(f"{path} has another format: {saved['format']}. Use the spikingtorch that wrote it.")
+        stored, as_many = reader.read_metadata().state_dict_metadata, saved["processes"] == self._size
+        ranks = [self._rank] if as_many else range(saved["processes"])
+        own = {rank: json.loads((path / f"process-{rank}.json").read_bytes()) for rank in ranks}
+        states, ours = self._states(), dict[str, Any]()
+        self._leave_out(states["optimizer"].get("state", {}), saved)
+        here = {name: packed(dict(each), name, ours) for name, each in states.items()}
+        self._compare(path, saved, leaves(here, ours), leaves({name: saved[name] for name in here}, stored))
+        like = dict[str, Any]()  # shards and devices of today
+        packed({name: each.state_dict() for name, each in self.shared.items()}, "shared", like)
+        ours |= {name: torch.empty_like(each) for name, each in like.items()}
+        tensors = self._read(path, reader, leaves([saved, *own.values()], stored), ours)
+        state = {name: unpacked(saved[name], tensors) for name in ("model", "optimizer", "shared")}
+        saved_own = {rank: unpacked(each, tensors) for rank, each in own.items()}
+        differ = [_names_differ(self.own, saved_own[self._rank]["own"]) if self._rank in saved_own else ""]
         if differ := [each for each in self._gather(*differ) if each]:
             raise CheckpointError(
                 f"{path} was saved with another own=. Here: {differ[0]}. Pass what it was saved with."
             )
+        states["model"].update(state["model"])  # torch keeps the versions of its modules at that dict
         set_state_dict(
             self.model,
             self.optimizers,
-            model_state_dict=state["model"],
+            model_state_dict=states["model"],
             optim_state_dict=state["optimizer"],
             options=StateDictOptions(strict=False),  # _compare has been strict
         )
@@ -272,31 +297,33 @@ class Checkpoints:
             each.load_state_dict(state["shared"].get(name, {}))
         take_own_state(self.model, self.own, saved_own, self._rank, None if as_many else self._size)
 
+    def _read(self, path: Path, reader: HuggingFaceStorageReader, of: dict[str, Any], into: dict[str, Any]) -> Any:
+        """Return tensors by name, those of ``into`` with what is read."""
+        stored = {name: each for name, each in of.items() if isinstance(each, TensorStorageMetadata)}
+        found = {name: each for name, each in into.items() if layout({"": each}) == layout({"": stored.get(name)})}
+        for name in sorted(stored.keys() - found.keys()):
+            found[name] = torch.empty(stored[name].size, dtype=stored[name].properties.dtype)
+        try:
+            with _one_process_is_meant():
+                load(found, storage_reader=reader, process_group=self._group)
+        except CheckpointException as error:
+            raise CheckpointError(f"{path} cannot be read: {told(error)}") from error
+        return found
+
     @staticmethod
     def _leave_out(of_parameters: dict[str, Any], saved: Mapping[str, Any]) -> None:
         """Leave out parameters that had no gradient before the checkpoint: torch has set up a state for them here."""
-        stored = {name for name in of_parameters if any(each.startswith(f"optimizer.state.{name}.") for each in saved)}
+        stored = {name for name, each in saved["optimizer"].get("state", {}).items() if each}
         for name in [*of_parameters] if stored else []:
-            if name not in stored and f"model.{name}" in saved:
+            if name not in stored and name in saved["model"]:
                 del of_parameters[name]
 
-    def _compare(self, path: Path, state: dict[str, Any], reader: FileSystemReader) -> None:
+    def _compare(self, path: Path, saved: dict[str, Any], here: dict[str, Any], there: dict[str, Any]) -> None:
         """Raise unless a checkpoint is of this network and its optimizer; warn if other versions have written it."""
-        metadata = reader.read_metadata()
-        made: dict[str, Any] = {"versions": ()}
-        self._read(made, reader)
-        saved_by = dict(made["versions"])
-        kinds = {name: saved_by.pop(name, kind) for name, kind in self._kinds().items()}
-        other = difference(
-            _versions(), {name: saved_by[name] for name in saved_by if not name.startswith("optimizer ")}
-        )
-        planner = DefaultLoadPlanner()
-        planner.set_up_planner(state, metadata)
-        ours, theirs = (
-            {name: each for name, each in layout(found).items() if not name.startswith("process.")}
-            for found in (planner.state_dict, metadata.state_dict_metadata)
-        )
-        if differ := difference(ours, theirs) or difference(self._kinds(), kinds):
+        kinds = {name: saved["versions"].pop(name, kind) for name, kind in self._kinds().items()}
+        versions = {name: each for name, each in saved["versions"].items() if not name.startswith("optimizer ")}
+        other = difference(_versions(), versions)
+        if differ := difference(layout(here), layout(there)) or difference(self._kinds(), kinds):
             raise CheckpointError(
                 f"{path} is not of this model and optimizer. Here: {differ}. "
                 + (f"Its versions are others, too. Here: {other}. " if other else "")
@@ -307,15 +334,10 @@ class Checkpoints:
                 f"Other versions wrote {path}, so that numbers may differ. Here: {other}.", stacklevel=level_of_user()
             )
 
-    def _read(self, state: dict[str, Any], reader: FileSystemReader) -> None:
-        """Read the entries of ``state`` into it."""
-        with _one_process_is_meant():
-            load(state, storage_reader=reader, process_group=self._group)
-
     def _failed(self, path: Path, error: BaseException) -> CheckpointError:
         """Clear away what has been written, and return the error that says which process could not write."""
         if self._rank == 0:
-            remove(path.with_suffix(".part"))
+            remove(self._part(path))
         return CheckpointError(f"{path} could not be written: {told(error)}. Earlier checkpoints are complete.")
 
 

@@ -24,8 +24,8 @@ class Stateful(Protocol):
         """Go on from a state."""
 
 
-# random numbers, states between calls, buffers, the user's; a tuple, which torch writes in one piece
-OwnState = tuple[tuple[Any, ...], dict[str, dict[str, Tensor]], dict[str, Tensor], dict[str, Any]]
+# "random": numbers of Python, NumPy and torch, "streams": states between calls, "buffers", "own": the user's
+OwnState = dict[str, Any]
 
 
 def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -> OwnState:
@@ -37,7 +37,7 @@ def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -
     }
     buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
     users = {name: _state(each) for name, each in own.items()}
-    return (of_python, of_numpy, of_torch), streams, buffers, users
+    return {"random": [of_python, of_numpy, of_torch], "streams": streams, "buffers": buffers, "own": users}
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def take_own_state(
         rank: number of this process.
         new_size: how many processes there are now, if there were more or fewer.
     """
-    streams = [each[1] for each in saved.values()]
+    streams = [each["streams"] for each in saved.values()]
     for path, net in _nets(model).items():
         parts = [part for each in streams if (part := each.get(path))]  # a process without samples may have none
         net.reset()
@@ -66,16 +66,16 @@ def take_own_state(
             net.set_state({name: each.to(_device(model)) for name, each in state.items()})
     if rank not in saved:
         return
-    numbers, _, buffers, users = saved[rank]
-    of_python, of_numpy, of_torch = numbers
+    mine = saved[rank]
+    of_python, of_numpy, of_torch = mine["random"]
     for name, each in own.items():
         if isinstance(each, torch.Generator):
-            each.set_state(users[name])
+            each.set_state(mine["own"][name])
         else:
-            each.load_state_dict(users[name])
+            each.load_state_dict(mine["own"][name])
     if new_size is None:
         for name, buffer in _buffers(model).items():
-            buffer.copy_(buffers[name])
+            buffer.copy_(mine["buffers"][name])
     # last, because what came before may draw
     device = _device(model) if len(of_torch) > 1 else of_torch[0].device
     RandomNumbers(of_python, of_numpy, of_torch, device).put_back()

@@ -1,26 +1,45 @@
 """The folders of checkpoints: written under another name, listed, looked through for damage, compared."""
 
-import io
+import hashlib
+import json
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future as TorchFuture
+
+from spikingtorch.checkpoints.document import packed
+
+FORMAT = 2  # 1 was that of 1.0.0rc1, in pickles
+STATE, SUMS = "state.json", "SHA256SUMS"
 
 
 def named(folder: Path, step: int) -> Path:
     """Return the folder of the checkpoint of a step."""
     return folder / f"step-{step:08}"
+
+
+def documents(
+    about: Mapping[str, Any], states: Mapping[str, Any], own: Mapping[int, Any], tensors: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Return the files of JSON of some processes, which have ``own`` states by rank; add tensors to ``tensors``."""
+    state = {"format": FORMAT, **about, **{name: packed(dict(each), name, tensors) for name, each in states.items()}}
+    of_processes = {f"process-{rank}.json": packed(each, f"process.{rank}", tensors) for rank, each in own.items()}
+    return of_processes | ({STATE: state} if 0 in own else {})
+
+
+def is_pickled(path: Path) -> bool:
+    """Return True if spikingtorch 1.0.0rc1 has written a checkpoint."""
+    return (path / ".metadata").exists() and not (path / SUMS).exists()
 
 
 def steps(folder: Path) -> list[int]:
@@ -38,35 +57,40 @@ def remove(path: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
 
 
-class Writer(FileSystemWriter):
-    """Writes a checkpoint under another name, and names it when every process has written its part.
+class Writer(HuggingFaceStorageWriter):
+    """Writes a checkpoint and files of JSON under the name ``part``, and names it ``path`` when all processes have.
 
-    Args:
-        path: the folder of the checkpoint.
-        keep: how many checkpoints stay beside each other.
+    The ``keep`` newest stay. ``refused`` returns why this run may not name it.
     """
 
-    def __init__(self, path: Path, keep: int) -> None:
-        super().__init__(path.with_suffix(".part"))
-        self.complete, self.keep = path, keep
+    def __init__(
+        self, path: Path, part: Path, documents: Mapping[str, Any], keep: int, refused: Callable[[], str] = str
+    ) -> None:
+        super().__init__(str(part), save_distributed=True)
+        self.complete, self.documents, self.keep, self.refused = path, documents, keep, refused
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
-        """Write the part of this process; raise what the disk has said, which an error of torch's archive hides."""
-        try:
-            return super().write_data(plan, planner)
-        except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, OSError):
-                cause = cause.__context__
-            raise cause or error from error
+        """Write the part of this process: its tensors into one file, and its documents; return their checksums."""
+        if len({item.index.fqn for item in plan.items}) < len(plan.items):
+            raise NotImplementedError("a process has several parts of one tensor, of which torch would write the last")
+        names = {each.storage_data.relative_path for each in super().write_data(plan, planner).wait()}
+        for name, document in self.documents.items():
+            _write(Path(self.path, name), json.dumps(document, allow_nan=False).encode())
+        done: TorchFuture[list[WriteResult]] = TorchFuture()
+        sums = {name: _sum(Path(self.path, name)) for name in [*names, *self.documents]}
+        done.set_result([WriteResult(MetadataIndex(name), 0, each) for name, each in sums.items()])
+        return done
 
-    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:  # noqa: ARG002
         """Name the folder and remove older ones; the first process calls this after all have written.
 
         What it raises, every process raises.
         """
-        super().finish(metadata, results)
+        sums = {each.index.fqn: str(each.storage_data) for of_process in results for each in of_process}
+        _write(Path(self.path, SUMS), _manifest(self.complete.name, sums))
         _sync(Path(self.path))
+        if refused := self.refused():
+            raise RuntimeError(refused)
         if self.complete.exists():  # a damaged one, which resume() has passed over
             shutil.rmtree(self.complete)
         os.replace(self.path, self.complete)
@@ -75,6 +99,24 @@ class Writer(FileSystemWriter):
         until = [step for step in steps(self.complete.parent) if named(self.complete.parent, step) <= self.complete]
         for step in until[: -self.keep]:
             remove(named(self.complete.parent, step))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(name: str, sums: Mapping[str, str]) -> bytes:
+    """Return the checksums of all files as ``sha256sum -c`` reads them, with one of their own."""
+    text = "".join([f"# {name}\n", *(f"{sums[file]}  {file}\n" for file in sorted(sums))]).encode()
+    return text + f"# {hashlib.sha256(text).hexdigest()}\n".encode()
 
 
 def _sync(folder: Path) -> None:
@@ -88,30 +130,32 @@ def _sync(folder: Path) -> None:
 
 
 def damage(path: Path, rank: int, size: int) -> str | None:
-    """Return what is wrong with the files of a checkpoint, of which each process looks at its share.
+    """Return what is wrong with the files of a checkpoint, of which each process compares its share with the checksums.
 
-    Every tensor is an archive of ``torch.save``, with a checksum that ``torch.load`` does not look at.
+    Other files than those of a checkpoint, such as systems put into folders, do no harm.
     """
     try:
-        stored = FileSystemReader(path).read_metadata().storage_data
-        for item in list(stored.values())[rank::size]:
-            with (path / item.relative_path).open("rb") as file:
-                file.seek(item.offset)
-                content = file.read(item.length)
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if archive.testzip():
-                    return f"the checksum of a tensor in {item.relative_path} does not match"
-    except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
+        content = (path / SUMS).read_bytes()
+        sums = {line[66:]: line[:64] for line in content.decode().splitlines() if line[:1] != "#"}
+        if content != _manifest(path.name, sums):
+            return f"{SUMS} has changed, or is that of another checkpoint"
+        names = {each.name for each in path.iterdir() if each.suffix in (".json", ".safetensors")}
+        if names != {*sums}:
+            return f"of {', '.join(sorted(names ^ {*sums}))}, there is a file or a checksum alone"
+        wrong = [name for name in sorted(names)[rank::size] if _sum(path / name) != sums[name]]
+    except (OSError, ValueError) as error:
         return told(error)
-    return None
+    return f"the checksum of {wrong[0]} does not match" if wrong else None
 
 
 def layout(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return dtype and shape of each tensor by its name, and nothing for other values."""
-    return {name: _described(value) for name, value in state.items()}
+    """Return dtype and shape of each tensor by its name, parameters of a group of an optimizer, and "" for others."""
+    return {name: _described(value, ".params." in name) for name, value in state.items()}
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, in_group: bool) -> str:
+    if isinstance(value, str) and in_group:
+        return value
     if isinstance(value, TensorStorageMetadata):
         return f"{value.properties.dtype} {tuple(value.size)}"
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else ""

@@ -1,4 +1,4 @@
-"""The commands ``python -m spikingtorch verify``, ``report``, ``nir``, ``quantize`` and ``cache``, and common parts."""
+"""The commands ``python -m spikingtorch verify``, ``report`` and others, and common parts."""
 
 import argparse
 import importlib
@@ -9,14 +9,16 @@ from typing import Any
 
 USAGE = """usage: python -m spikingtorch COMMAND
 
-  verify    check every neuron, surrogate and reset rule against its JAX twin; --help says more
-  report    write one HTML page about a network: curves, cost, rates, advice, gradients; --help says more
-  nir       show a NIR file, certify it, and compare it with the limits of platforms; --help says more
-  quantize  certify a network as integers, and write them as C, NIR or npz; --help says more
-  cache     show or clear the compiled kernels on disk; --help says more
+  verify       check every neuron, surrogate and reset rule against its JAX twin; --help says more
+  report       write one HTML page about a network: curves, cost, rates, advice, gradients; --help says more
+  nir          show a NIR file, certify it, and compare it with the limits of platforms; --help says more
+  quantize     certify a network as integers, and write them as C, NIR or npz; --help says more
+  cache        show or clear the compiled kernels on disk; --help says more
+  checkpoints  convert those of 1.0.0rc1, which are pickles; --help says more
 """
 # the commands, each with the packages that may be missing
-COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",), "quantize": (), "cache": ()}
+COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",)}
+COMMANDS |= {"quantize": (), "cache": (), "checkpoints": ()}
 
 
 class CommandError(Exception):

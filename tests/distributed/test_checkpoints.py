@@ -88,6 +88,8 @@ def streaming(folder: Path, wrap: str) -> tuple[Checkpoints, SpikingNet]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), LIF(threshold=0.5), nn.Linear(8, 3), LI(tau=8.0))
     model = SpikingNet(net)
+    model.register_parameter("tied", weight := net.get_parameter("0.weight"))
+    weight.data = weight.data.T.contiguous().T
     return Checkpoints(folder, WRAPPERS[wrap](model), timeout=20), model
 
 
@@ -176,7 +178,7 @@ def test_a_second_resume_goes_back_to_what_a_run_has_saved(tmp_path: Path) -> No
 
 def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_new_one(tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(4, every=2)
-    cut(tmp_path / "step-00000004" / ".metadata", 0.5)
+    cut(tmp_path / "step-00000004" / "SHA256SUMS", 0.5)
     with pytest.warns(UserWarning, match="step-00000004 is damaged"):
         Run(tmp_path, "plain", keep=1).train(3)
     assert "step-00000003" in steps(tmp_path)
@@ -198,8 +200,11 @@ def test_so_many_are_kept(tmp_path: Path) -> None:
     assert steps(tmp_path) == [f"step-{step:08}" for step in (3, 4, 5)]
 
 
-def test_what_a_killed_run_was_writing_is_cleared_away(tmp_path: Path) -> None:
+def test_what_a_killed_run_was_writing_is_cleared_away_by_the_run_that_goes_on(tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(2)
-    (tmp_path / "step-00000002").rename(tmp_path / "step-00000002.part")
-    assert Run(tmp_path, "plain").checkpoints.resume() == 1
-    assert steps(tmp_path) == ["step-00000001"]
+    (tmp_path / "step-00000002").rename(tmp_path / "step-00000002.1.part")
+    run = Run(tmp_path, "plain")
+    assert run.checkpoints.resume() == 1
+    assert steps(tmp_path) == ["step-00000001", "step-00000002.1.part"]
+    run.train(2)
+    assert steps(tmp_path) == ["step-00000001", "step-00000002"]

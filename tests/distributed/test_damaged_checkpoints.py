@@ -1,9 +1,12 @@
 """What happens to checkpoints: damage, a full disk, another network, other versions, a run that did not expect them."""
 
 import contextlib
+import pickle
 import platform
+import random
 import re
 import resource
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +18,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 import spikingtorch
 from spikingtorch import LIF, SpikingNet
 from spikingtorch.checkpoints import CheckpointError, Checkpoints
+from spikingtorch.checkpoints.storage import Writer
 from tests.distributed.ranks import Ranks, refusal
 from tests.distributed.training import Run, cut, steps
 
@@ -32,33 +36,62 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
     return Run(tmp_path_factory.mktemp("whole"), "plain").train(4).losses
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("__0_0.distcp", 0.5), ("__0_0.distcp", 0.0), (".metadata", 0.5), (".metadata", 0.0)]
-)
-def test_a_torn_file_is_passed_over(whole: dict[int, float], tmp_path: Path, name: str, at: float) -> None:
+def a_byte(path: Path, _: Path, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= draw.choice([*range(1, 256), *[1, 2, 4, 8, 16, 32, 64, 128] * 30])
+    path.write_bytes(content)
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("the code in a file ran",)
+
+
+DAMAGES: dict[str, Callable[[Path, Path, random.Random], Any]] = {
+    "a bit": a_byte,
+    "a byte": a_byte,
+    "a torn file": lambda path, _, draw: cut(path, draw.random() * 0.999),
+    "a lost file": lambda path, *_: path.unlink(),
+    "zeros": lambda path, _, draw: path.write_bytes(path.read_bytes()[: draw.randrange(99)] + bytes(512)),
+    "that of another checkpoint": lambda path, other, _: shutil.copy(other / path.name, path),
+    "all of another checkpoint": lambda path, other, _: shutil.copytree(other, path.parent, dirs_exist_ok=True),
+    "tensors of another": lambda path, other, _: shutil.copy(next(other.glob("sh*")), path.parent / "x.safetensors"),
+    "a foreign state": lambda path, *_: path.with_name("process-9.json").write_text("{}"),
+    "code": lambda path, *_: path.write_bytes(pickle.dumps(Code())),
+}
+
+
+@pytest.mark.parametrize("number", [30, pytest.param(300, marks=pytest.mark.long)])
+def test_any_damage_is_passed_over(tmp_path: Path, number: int) -> None:
+    saved, run, draw = Run(tmp_path / "saved", "plain").train(1), Run(tmp_path / "here", "plain"), random.Random(number)
+    weight = saved.model.get_parameter("net.0.weight").detach().clone()
+    saved.train(2)
+    first, second = (tmp_path / "here" / f"step-0000000{step}" for step in (1, 2))
+    for k, kind in enumerate([*DAMAGES] * (number // len(DAMAGES))):
+        shutil.rmtree(tmp_path / "here")
+        shutil.copytree(tmp_path / "saved", tmp_path / "here")
+        file = draw.choice(sorted(second.iterdir()))
+        DAMAGES[kind](file, first, draw)
+        with pytest.warns(UserWarning, match=r"step-00000002 is damaged \(.*The checkpoint before it takes its place"):
+            assert run.checkpoints.resume() == 1, (k, kind, file)
+        assert run.model.get_parameter("net.0.weight").equal(weight)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(whole: dict[int, float], tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(2)
-    cut(tmp_path / "step-00000002" / name, at)
+    cut(tmp_path / "step-00000002" / "state.json", 0.5)
+    (tmp_path / "step-00000001" / ".DS_Store").touch()  # which a system puts into each folder
     run = Run(tmp_path, "plain")
-    with pytest.warns(UserWarning, match=r"step-00000002 is damaged \(.*The checkpoint before it takes its place"):
+    with pytest.warns(UserWarning, match="the checksum of state.json does not match"):
         run.train(4)
     assert run.losses == {step: whole[step] for step in (2, 3, 4)}
     assert steps(tmp_path) == ["step-00000003", "step-00000004"]
 
 
-def test_a_byte_of_a_tensor_that_has_changed_is_seen(tmp_path: Path) -> None:
-    run = Run(tmp_path, "plain").train(2)
-    path = tmp_path / "step-00000002" / "__0_0.distcp"
-    content = bytearray(path.read_bytes())
-    content[content.index(run.model.get_parameter("net.0.weight").detach().numpy().tobytes())] ^= 1
-    path.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"the checksum of a tensor in __0_0.distcp does not match"):
-        assert Run(tmp_path, "plain").checkpoints.resume() == 1
-
-
 def test_if_all_are_damaged_nothing_is_trained_from_the_start(tmp_path: Path) -> None:
     Run(tmp_path, "plain").train(2)
     for step in (1, 2):
-        cut(tmp_path / f"step-{step:08}" / ".metadata", 0.5)
+        cut(tmp_path / f"step-{step:08}" / "SHA256SUMS", 0.5)
     with pytest.warns(UserWarning, match="is damaged"), pytest.raises(CheckpointError, match="Put a copy in its place"):
         Run(tmp_path, "plain").train(3)
     assert steps(tmp_path) == ["step-00000001", "step-00000002"]
@@ -111,6 +144,8 @@ def test_a_full_disk_is_an_error_at_the_end(tmp_path: Path) -> None:
         Run(tmp_path, "plain", hidden=200).train(2)
     assert steps(tmp_path) == ["step-00000001"]
     assert run.losses
+    run = Run(tmp_path, "plain", hidden=200)
+    run.checkpoints.resume()
     with little_space(), pytest.raises(CheckpointError, match=message):
         save(run, 2)
     save(run, 2)
@@ -121,14 +156,14 @@ def test_a_full_disk_is_an_error_at_the_end(tmp_path: Path) -> None:
 
 
 def change_while_it_is_written(folder: Path) -> tuple[bool, bool, bool]:
-    run, go_on, write = Run(folder, "fsdp"), threading.Event(), FileSystemWriter.write_data
+    run, go_on, write = Run(folder, "fsdp"), threading.Event(), HuggingFaceStorageWriter.write_data
     run.step(1)
 
     def wait(*args: Any) -> Any:
         assert go_on.wait(20)
         return write(*args)
 
-    with mock.patch.object(FileSystemWriter, "write_data", wait):
+    with mock.patch.object(HuggingFaceStorageWriter, "write_data", wait):
         run.checkpoints.save(1)
         saved = [each.to_local().clone() for each in run.model.parameters()]  # type: ignore[attr-defined]
         complete = (folder / "step-00000001").exists()
@@ -172,6 +207,10 @@ OTHERS: dict[str, tuple[Small, str]] = {
     "SGD": (
         *(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),),
         "Here: lacks optimizer.state.net.0.weight.step",
+    ),
+    "other groups": (
+        *(Small(nn.Linear(4, 3), LIF(), kind=lambda it: torch.optim.Adam([{"params": each} for each in [*it][::-1]])),),
+        "Here: optimizer.param_groups.0.params.0 is net.0.bias and not net.0.weight, lacks ",
     ),
     "AdamW": (Small(nn.Linear(4, 3), LIF(), kind=torch.optim.AdamW), "Here: optimizer 0 is AdamW and not Adam"),
 }
@@ -278,6 +317,36 @@ def test_all_hear_of_an_error_of_one(ranks: Ranks, tmp_path: Path) -> None:
             assert re.match(f"CheckpointError: .*{said}", text, re.DOTALL), text
 
 
+# --- whose a folder is ----------------------------------------------------------------------------------------------
+
+
+def test_one_run_saves_in_a_folder_and_readers_change_nothing(tmp_path: Path) -> None:
+    first, second = Run(tmp_path, "plain"), Run(tmp_path, "plain")
+    assert [first.checkpoints.resume(), second.checkpoints.resume()] == [0, 0]
+    write = Writer.write_data
+
+    def and_meanwhile(*args: Any) -> Any:
+        found, before = write(*args), sorted(tmp_path.rglob("*"))
+        assert Run(tmp_path, "plain").checkpoints.resume() in (0, 1)
+        assert sorted(tmp_path.rglob("*")) == before
+        return found
+
+    with mock.patch.object(Writer, "write_data", and_meanwhile):
+        first.train(1)
+        with pytest.raises(CheckpointError, match=r"belongs to another run: process \d+ on .* Call resume\(\)"):
+            second.checkpoints.save(1)
+        first.train(2)
+    assert second.checkpoints.resume() == 2  # which takes nothing
+    first.train(3)
+    with pytest.raises(CheckpointError, match=r"holds step 3 of another run\. Call resume\(\)"):
+        second.checkpoints.save(3)
+    second.train(4)
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        first.checkpoints.save(4)
+    assert steps(tmp_path) == ["step-00000003", "step-00000004"]
+    assert [path.name for path in tmp_path.glob("owner-*")] == ["owner-00000002"]
+
+
 # --- a run that does not expect them ------------------------------------------------------------------------------
 
 
@@ -290,7 +359,7 @@ def test_refusals(tmp_path: Path) -> None:
     save = [each.checkpoints.save for each in (run, saved)]
     before = "expected more than 2, the step of the checkpoint before"
     wrong: list[tuple[Callable[[], Any], str]] = [
-        (lambda: save[0](1), r"holds step 2 of an earlier run. Call resume\(\) before the first save"),
+        (lambda: save[0](1), r"belongs to another run: .*\. Call resume\(\) before the first save"),
         (other.checkpoints.resume, r"saved with another own=\. Here: lacks encoder, has dropout"),
         (lambda: Run(tmp_path, "plain", keep=0), "keep is 0, expected at least 1"),
         (lambda: save[0](0), "step is 0, expected how many steps the optimizer has taken, from 1 on"),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tests.distributed.ranks import Ranks
 from tests.distributed.training import Run, same
+from tests.distributed.training import steps as saved
 from tests.processes import ROOT
 from tests.torch_threads import on_threads
 
@@ -90,5 +91,5 @@ def test_torchrun_starts_ranks_anew_and_they_end_with_the_same_bits(
     ends = [json.loads((tmp_path / f"trained-{rank}-1").read_text()) for rank in range(2)]  # of the second start
     assert all(steps[-1] == UNTIL for _, *steps in ends)
     assert same(expected, [torch.load(tmp_path / f"end-{rank}.pt") for rank in range(2)])
-    complete = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    complete = saved(tmp_path / "checkpoints")
     assert complete == [f"step-{step:08}" for step in (UNTIL - 1, UNTIL)]

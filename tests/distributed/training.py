@@ -113,7 +113,7 @@ def same(ends: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> bool
 
 def steps(folder: Path) -> list[str]:
     """Return the names of the checkpoints in a folder."""
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("step-*"))
 
 
 def cut(path: Path, at: float) -> None:
