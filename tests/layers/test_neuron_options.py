@@ -249,6 +249,7 @@ def test_mcpitts_that_rests_has_a_state() -> None:
 
 @pytest.mark.parametrize("surrogate", [F.MultiSpike(), F.Ternary()], ids=["many", "ternary"])
 @pytest.mark.parametrize("threshold", [0.0, -1.0])
+@pytest.mark.filterwarnings("ignore:.*not above the membrane at rest")
 def test_levels_need_a_threshold_above_zero(surrogate: Any, threshold: float) -> None:
     with pytest.raises(ValueError, match=r"threshold=.*above 0"):
         st.IF(threshold=threshold, surrogate=surrogate)(torch.ones(1, 3))
