@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikingtorch.axes import samples_first
 from spikingtorch.cli import positive
 from spikingtorch.interop.nir import Certificate, NIRError, metadata, platforms, read, verify_nir
 from spikingtorch.interop.nir.discretise import DISCRETISATIONS
@@ -112,7 +113,8 @@ def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: 
     how = {"dt": dt, "discretisation": options.discretisation, "target": options.target}
     best: Certificate | None = None
     for drive in _DRIVES:
-        found = verify_nir(graph, _drawn(plan, options, drive), use_metadata=not options.no_metadata, **how)
+        sample = samples_first(_drawn(plan, options, drive), said is None or said.batch_first)
+        found = verify_nir(graph, sample, use_metadata=not options.no_metadata, **how)
         silent = sum(row.error is None and not row.spikes for row in found.rows)
         if best is None or silent < sum(row.error is None and not row.spikes for row in best.rows):
             best = found

@@ -185,7 +185,7 @@ class Walk:
         if (form := self._form(path, value)) is not None:
             self._mark(name, None, form(value))
         else:
-            self._mark(name, value, id(value))
+            self._mark(name, value, id(value), form_of(value) if isinstance(value, Tensor) else None)
             self._given_to(path, value)
         if isinstance(value, Tensor):
             self._places.setdefault(id(value), set()).add(name)

@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad as _ad
-from jax.interpreters import batching, mlir
+from jax.interpreters import batching, mlir, partial_eval
 
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.jax import handler, launch, reference
@@ -246,7 +246,17 @@ for _each, _scanned, _kernel in (
 ):
     mlir.register_lowering(_each, partial(_elsewhere, _scanned))
     mlir.register_lowering(_each, mlir.lower_fun(_lower(_scanned, _kernel), multiple_results=True), platform=PLATFORM)
-mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent_by_scan, multiple_results=True))
+
+
+def _needed_tangent(*args: jax.Array, **options: Any) -> Any:
+    """Return the results of ``tangent_p`` without what none of them needs, which JAX may have no rule for."""
+    closed = jax.make_jaxpr(partial(_tangent_by_scan, **options))(*args)
+    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    return jaxpr_as_fun(ClosedJaxpr(jaxpr, closed.consts))(*args)
+
+
+# a jaxpr inside another one, such as this scan, is lowered as it is
+mlir.register_lowering(tangent_p, mlir.lower_fun(_needed_tangent, multiple_results=True))
 
 
 def _compiled(primitive: Any) -> Callable[..., Any]:

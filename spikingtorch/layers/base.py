@@ -35,7 +35,9 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-CHANGES = frozenset(("_memory", "_frame", "_monitor", "_recorder", "_overtaken", "_dropped", "_prepared_scan"))
+CHANGES = frozenset(
+    ("_memory", "_frame", "_monitor", "_recorder", "_overtaken", "_dropped", "_prepared_scan", "_seen_shape")
+)
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -59,6 +61,7 @@ class StatefulLayer(WithConstants):
     track_act = False
     keeps_state = True
     memoryless = False  # True if the layer keeps nothing from step to step
+    _seen_shape: torch.Size | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class StatefulLayer(WithConstants):
         self._overtaken: frozenset[threading.Thread] = frozenset()
         self._dropped = -1  # the number of the last backward pass that called the layer outside of a network
         self._prepared_scan: Any = None  # the step and its parameters, kept for later folds
+        self._seen_shape = None  # of the last sample for which arguments were looked at
 
     def _put_back(self) -> None:
         """Clamp the parameters that an optimizer has moved out of their limits."""

@@ -3,9 +3,25 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from numbers import Integral
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
+
+
+def noting(constructor: Callable[P, None]) -> Callable[P, None]:
+    """Let a constructor note its one argument without a name, if that may be meant as a number of neurons."""
+    first = [*inspect.signature(constructor).parameters.values()][1]
+
+    @wraps(constructor)
+    def noted(*args: P.args, **kwargs: P.kwargs) -> None:
+        layer: Any = args[0]
+        given: Any = args[1] if len(args) == 2 else None
+        if type(layer).__init__ is noted and isinstance(given, Integral) and given != first.default:
+            object.__setattr__(layer, "_unnamed", (first.name, int(given)))
+        constructor(*args, **kwargs)
+
+    return noted
 
 
 def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -35,9 +51,10 @@ def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Ca
             given.apply_defaults()
             params = dict(given.arguments)
             layer, options = params.pop("self"), params.pop("options", {})
-            owner: Any = next(kind for kind in type(layer).__mro__ if vars(kind).get("__init__") is constructor)
+            owner: Any = next(kind for kind in type(layer).__mro__ if vars(kind).get("__init__") is noted)
             super(owner, layer).__init__(*first, **more, **params, **options)
 
-        return constructor
+        noted = noting(constructor)
+        return noted
 
     return complete

@@ -13,7 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
-from spikingtorch.validation import check_parameter
+from spikingtorch.validation import check_parameter, value_range
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
@@ -63,12 +63,10 @@ def warn_of_tau(kind: type[Any], tau: Any) -> None:
         return
     owner = kind.__name__
     same = f"decay={tau:g}" if "decay" in _arguments(kind.__init__)[0] else f"tau={-1.0 / math.log(tau):.4g}"
-    warnings.warn(
+    _warn(
         f"{owner}: tau={tau:g} is a time constant, in steps, and shorter than one step: its decay over a step is "
         f"exp(-1 / {tau:g}) = {math.exp(-1.0 / tau):.2g}. For a decay of {tau:g}, beta={tau:g} of snnTorch, write "
-        f"{owner}({same}); for a time in another unit, give dt, the length of a step: {owner}(tau={tau:g}, dt=...)",
-        UserWarning,
-        stacklevel=level_of_user(),
+        f"{owner}({same}); for a time in another unit, give dt, the length of a step: {owner}(tau={tau:g}, dt=...)"
     )
 
 
@@ -77,13 +75,47 @@ def warn_of_beta(owner: str, beta: Any, tau: Value, decay: Value | None) -> None
     # compare with the default object: an 8.0 in the user's code is another object
     if decay is not None or tau is not TAU or not _is_share(beta):
         return
-    warnings.warn(
+    _warn(
         f"{owner}: beta={beta:g} is the slope of the surrogate, and the decay is that of tau={TAU:g} steps. For a "
         f"decay of {beta:g}, beta={beta:g} of snnTorch, write {owner}(decay={beta:g}); for this slope, "
-        f"{owner}(surrogate=Sigmoid({beta:g}))",
-        UserWarning,
-        stacklevel=level_of_user(),
+        f"{owner}(surrogate=Sigmoid({beta:g}))"
     )
+
+
+def warn_of_threshold(owner: str, name: str, value: Any, rest: Any, surrogate: Any) -> None:
+    """Warn if a threshold is not above the membrane at rest."""
+    low, _ = (value_range(owner, name, value) or (math.inf, 0)) if isinstance(value, Tensor) else (value, value)
+    if isinstance(rest, int | float) and (low < rest or (low == rest and not isinstance(surrogate, F.Strict))):
+        _warn(
+            f"{owner}: {name}={low:g} is not above the membrane at rest, {rest:g}, so that neurons fire at each step "
+            "without input. Give a threshold above it; McPitts compares its input with any threshold"
+        )
+
+
+def warn_of_shape(owner: str, unnamed: tuple[str, int] | None, values: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """Warn if a parameter may be meant as the number of neurons, or as a value for each channel.
+
+    ``unnamed`` is a whole number that was given without its name, and ``shape`` that of a sample of the first input.
+    """
+    inputs = f"a sample of the input, {shape}, has as many channels"
+    if unnamed is not None and unnamed[1] in shape[:1]:
+        call = "{}({}={})".format(owner, *unnamed)
+        _warn(
+            f"{owner}: {owner}({unnamed[1]}) means {call}, and {inputs}. A layer takes its number of neurons from its "
+            f"input, so give none; write {call} if that is meant"
+        )
+    for name, value in values.items():
+        each = tuple(value.shape) if isinstance(value, Tensor) else ()
+        if len(shape) > 2 and each == shape[:1] == shape[-1:] != (1,):
+            ones = (1,) * (len(shape) - 1)
+            _warn(
+                f"{owner}: {name} of shape {each} has a value for each entry of the last axis, and {inputs}. For a "
+                f"value per channel, write {name}.view{each + ones}; for what is computed now, {name}.view{ones + each}"
+            )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=level_of_user())
 
 
 def _is_share(value: Any) -> bool:

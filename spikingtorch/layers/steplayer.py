@@ -29,8 +29,9 @@ from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
+from spikingtorch.layers.limits import THRESHOLD, limits_of
 from spikingtorch.layers.masking import held, masked
-from spikingtorch.layers.options import check_arguments, warn_of_tau
+from spikingtorch.layers.options import check_arguments, warn_of_shape, warn_of_tau, warn_of_threshold
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.prepared_scan import PreparedScan
 from spikingtorch.layers.recorder import SPIKES
@@ -95,6 +96,7 @@ class StepLayer(Attributes):
     # whether recurrent weights may have a bias, which the layer then adds to its input by itself
     biased: ClassVar[bool] = False
     _returns: str | tuple[str, ...] = SPIKES
+    _unnamed: tuple[str, int] | None = None  # the argument that a constructor has noted (``constructor.noting``)
 
     def __init__(
         self,
@@ -118,6 +120,10 @@ class StepLayer(Attributes):
         self._set_up(params, learnable, other_names or {})
         if "tau" in (self.times or ()) and "dt" not in params:
             warn_of_tau(type(self), params.get("tau"))
+        threshold = self._attributes.get("threshold", "")
+        if getattr(state_type, "_fields", None) and limits_of(type(self).__name__, self.limits, threshold) is THRESHOLD:
+            given = (params.get(name, 0.0) for name in ("threshold", "v_rest", "surrogate"))
+            warn_of_threshold(type(self).__name__, self._name(threshold), *given)
         if refractory is None:
             object.__setattr__(self, "refractory", None)
         else:
@@ -303,6 +309,7 @@ class StepLayer(Attributes):
         return step if names is None else cached_step(returning, step, names), params
 
     def _rehearse(self, inputs: Any) -> Any:
+        self._seen_shape = leaves_of(inputs)[0].shape[1:]  # of a copy, which does not warn
         return self.without_effects(partial(self._advance_one, inputs, True))
 
     def _advance_one(
@@ -333,6 +340,7 @@ class StepLayer(Attributes):
         Inputs and outputs are folded, (N T, ...). An output is contiguous, or channels-last where the input is.
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
+        self._look_at_arguments(leaves[0])
         tells = self._tells_support(fold, leaves, region())
         # both runs of checkpoint take the same path, and the second one starts from a noted state: no stored scan
         signed = None if tells or runs_twice() else self._signature(leaves, fold)
@@ -503,12 +511,21 @@ class StepLayer(Attributes):
         """Return True if a sequence starts; in that case, check the parameters."""
         starts = memory.output is None
         if starts:
+            self._look_at_arguments(x)
             self._check_params(params, x)
             if self._returns != SPIKES:
                 neuron = memory.state if self.synapse is None else memory.state.neuron
                 there = (*[name for name, _ in fields_of(neuron)], *self._of_firing())
                 check_names(type(self).__name__, self._returns, there)
         return starts
+
+    def _look_at_arguments(self, x: Tensor) -> None:
+        """Warn of arguments that may be meant otherwise, at the first input of a shape."""
+        if torch.compiler.is_compiling() or x.shape[1:] == self._seen_shape:
+            return
+        unnamed, self._seen_shape = self._unnamed if self._seen_shape is None else None, x.shape[1:]
+        values = {self._name(name): getattr(self, name) for name in (*self._names(), self._recurrent_name)}
+        warn_of_shape(type(self).__name__, unnamed, values, tuple(x.shape[1:]))
 
     def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
         act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()

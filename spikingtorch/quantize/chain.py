@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import leave_inputs
 from spikingtorch.spikingnet import SpikingNet
@@ -55,9 +57,11 @@ def _watched(whole: SpikingNet, x: Tensor) -> list[Call]:
         hooks += watch.changes(path, layer)
         hooks.append(layer.register_forward_hook(partial(watch.leave, path), with_kwargs=True))
     hooks.append(net.register_forward_hook(watch.end))
+    around = Frame(whole._layers(), is_pure=True)
+    around.advance = _at_rest
     try:
-        # zeros, with which neurons whose overflow is an error do not raise
-        whole(torch.zeros_like(x[:1, :1]))
+        with around:
+            whole(torch.zeros_like(x[:1, :1]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -66,6 +70,11 @@ def _watched(whole: SpikingNet, x: Tensor) -> list[Call]:
     if not watch.calls:
         raise IntegerError("", "chain", "the network calls no layer")
     return watch.calls
+
+
+def _at_rest(layer: Any, inputs: Any, *start: Any) -> Any:
+    """Return outputs of the right form: of zeros, with which neurons whose overflow is an error do not raise."""
+    return layer._advance_one(tree_map(torch.zeros_like, inputs), *start)
 
 
 def _by_steps(model: SpikingNet) -> SpikingNet:

@@ -220,6 +220,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:IF. v0=-1 is not above")
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors_say_what_helps_and_change_nothing(name: str) -> None:
     make, given, pieces = ERRORS[name]

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -80,6 +81,23 @@ def test_an_exception_in_a_derivative_comes_through_and_leaves_nothing() -> None
         gradients(on("auto"), step, XS[0], XS)
     fails[0] = False
     check(step, XS[0], XS)
+
+
+@QUIET
+def test_a_direction_passes_by_a_custom_vjp_whose_derivative_is_not_needed() -> None:
+    @jax.custom_vjp
+    def spike(u: Any) -> Any:
+        return (u >= 0).astype(u.dtype)
+
+    spike.defvjp(lambda u: (spike(u), u), lambda u, g: (g / (1.0 + u * u),))
+    for unneeded in (jnp.floor, jax.lax.stop_gradient):
+        step = lambda v, x, f=unneeded: (0.9 * v + f(spike(v - 0.3)) + x, f(spike(v - 0.3)) + x)  # noqa: E731
+        of = lambda scan, xs, step=step: scan(step, XS[0], xs)[1]  # noqa: E731
+        for run in (jax.jvp, jax.jit(jax.jvp, static_argnums=0)):
+            assert_same(*(run(partial(of, scan), (XS,), (XS,)) for scan in (on("auto"), jax.lax.scan)))
+    needed = lambda v, x: (0.9 * v + x, spike(v - 0.3))  # noqa: E731
+    with pytest.raises(TypeError, match="can't apply forward-mode autodiff"):
+        jax.jvp(lambda xs: on("auto")(needed, XS[0], xs), (XS,), (XS,))
 
 
 def test_a_closure_that_changes_changes_the_result() -> None:

@@ -187,6 +187,7 @@ CONSTRUCTED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*not above the membrane at rest")
 @pytest.mark.parametrize("kind", CONSTRUCTED)
 def test_what_learns_is_checked_in_the_constructor(kind: str) -> None:
     make, message = CONSTRUCTED[kind]
@@ -195,6 +196,7 @@ def test_what_learns_is_checked_in_the_constructor(kind: str) -> None:
     assert "constrain=False" in repr(make(constrain=False))
 
 
+@pytest.mark.filterwarnings("ignore:.*not above the membrane at rest")
 def test_a_threshold_that_does_not_learn_may_be_anything() -> None:
     assert IF(v0=-0.5)(torch.zeros(1, 1)).item() == 1.0
     assert LIF(decay=0.0, learnable="decay").get_parameter("decay").item() == 0.0

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_the_files_say_what_they_need(tmp_path: Path) -> None:
     header = found.header.read_text()
     assert "uint32_t eye_step(const eye_input *in, uint32_t count, const eye_output **out);" in header
     assert f"fewer than {found.needs.cost.instructions} instructions" in header
+
+
+TAKEN = ["a b.c", "ü.c", "per%d.c", "$(touch pwned).c", "-o.c", "*;.c"]
+REFUSED = ['q"uote.c', "it's.c", "back\\slash.c", "new\nline.c", "??!.c"]
+
+
+@pytest.mark.parametrize("name", TAKEN + REFUSED)
+def test_a_name_that_c_cannot_include_is_refused(name: str, tmp_path: Path) -> None:
+    if name in REFUSED:
+        with pytest.raises(
+            ValueError, match=r"to_c: the file's name is .*, expected one that C can include. Leave out"
+        ):
+            to_c(one_neuron(), tmp_path / name)
+        return
+    found = to_c(
+        one_neuron(), tmp_path / name, main=True, prefix=("main", "uint8_t", "INT8_MAX")[TAKEN.index(name) % 3]
+    )
+    subprocess.run(["gcc", *STRICT, "-o", tmp_path / "program", found.source], check=True)
 
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:

@@ -49,6 +49,20 @@ def chain(self: Any, x: Tensor, init: Any) -> Tensor:
     return found
 
 
+def test_a_bias_that_overflows_alone_is_no_refusal() -> None:
+    """Inputs keep the membrane within its range; the layers are looked at with none."""
+    weights = linear(1, 1)
+    with torch.no_grad():
+        weights.weight.fill_(-4.0)
+        assert weights.bias is not None
+        weights.bias.fill_(4.0)
+    neuron = FixedPointLIF(decay=(7, 3), threshold=0.5, fraction_bits=4, membrane_bits=7, overflow="error")
+    model, x = SpikingNet(nn.Sequential(weights, neuron)), torch.ones(2, 6, 1)
+    assert certify(model, to_integer(model, x), x).equal
+    with pytest.raises(OverflowError, match="a membrane from 64 to 64 does not fit into -64 to 63"):
+        to_integer(model, x).run(torch.zeros(2, 6, 1, dtype=torch.int64).numpy())
+
+
 def skip(self: Any, x: Tensor, init: Any) -> Tensor:
     return chain(self, x, init) + x
 

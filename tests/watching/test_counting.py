@@ -132,7 +132,7 @@ WEIGHTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_that_are_no_parameters(name: str) -> None:
-    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 3), st.IF(v0=0.0), WEIGHTS[name](), st.IF()), warn_silent=False)
+    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 3), st.IF(v0=1e-9), WEIGHTS[name](), st.IF()), warn_silent=False)
     found = st.summary(model.eval(), torch.ones(N, T, 3))
     rows = {row.name: row for row in found.rows}
     assert rows["2"].dense == T * 3 * 4 * (2 if name.startswith("computed") else 1)

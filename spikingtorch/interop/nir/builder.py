@@ -55,7 +55,8 @@ class Builder(NamedTuple):
         net = GraphNet(tuple(nodes), modules, self.plan.outputs)
         has_cycles = any(isinstance(module, Feedback) for module in modules.values())
         single = shapes[self.plan.outputs[0]] if len(self.plan.outputs) == 1 else None
-        return SpikingNet(net, single, mode="step" if has_cycles else "auto")
+        batch_first = self.said is None or self.said.batch_first
+        return SpikingNet(net, single, mode="step" if has_cycles else "auto", batch_first=batch_first)
 
     def _module(self, name: str, back: str | None) -> nn.Module | None:
         """Return the module of a node, with the recurrent weights of another one."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.axes import samples_first
 from spikingtorch.interop.nir import metadata, readers
 from spikingtorch.interop.nir.builder import module_names
 from spikingtorch.interop.nir.discretise import Discretisation
@@ -52,7 +53,7 @@ def verify_nir(
 
     Args:
         graph: a graph from ``nir.read``, or the path of a file.
-        sample: an input, (N, T, ...).
+        sample: an input, (N, T, ...), or (T, N, ...) if the metadata say that the network takes time first.
         dt: length of a step, in seconds; by default taken from the metadata.
         discretisation: as in ``from_nir``, like the arguments that follow.
         surrogate: spike function.
@@ -102,7 +103,7 @@ def certified(
     Args:
         model: the network, which is not changed.
         graph: the graph.
-        sample: an input of the network, (N, T, ...).
+        sample: an input of the network, in its order of axes.
         paths: the layer in the network of each neuron node of the graph.
         dt: length of a step, in seconds.
         discretisation: of the equations.
@@ -111,7 +112,8 @@ def certified(
     Raises:
         NIRError: the reader does not compute the graph.
     """
-    model = copy.deepcopy(model).eval()
+    batch_first = model.batch_first
+    sample, model = samples_first(sample, batch_first), copy.deepcopy(model).eval()
     model.batch_first = True
     with torch.no_grad():
         seen = recording.record(model, sample, "spikes") if paths else None
@@ -130,7 +132,7 @@ def certified(
     rows += [_output(name, nodes[name], _array(each), trace, slack) for name, each in outs.items() if name not in here]
     N, T = sample.shape[:2]
     title = None if reader is None else reader.title
-    return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype, title)
+    return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype, title, batch_first)
 
 
 def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Target) -> Trace:

@@ -80,12 +80,12 @@ def to_nir(
     check_network("to_nir", model)
     how = _how(target, dt, discretisation, approximate, sample)
     check_hooks(model)
-    sample = samples_first(sample, model.batch_first)
+    first = samples_first(sample, model.batch_first)[:, :1]
     copied = copied_model(model).eval()
     copied.statistics, copied.mode = "step", "step"  # evaluation uses the learned statistics
     with torch.no_grad():
-        copied(sample[:, :1])  # errors in the sample are raised here, in the words of the network
-    graph = _Graph(calls_of(copied.net, sample[:, 0]), how)
+        copied(first)  # errors in the sample are raised here, in the words of the network
+    graph = _Graph(calls_of(copied.net, first[:, 0]), how, model.batch_first)
     found = graph.finished()
     if certify:
         _certify(model, found, sample, graph)
@@ -109,8 +109,8 @@ def _how(
 class _Graph:
     """The graph of a network's calls, while it is built."""
 
-    def __init__(self, calls: Calls, how: Writing) -> None:
-        self.calls, self.how = calls, how
+    def __init__(self, calls: Calls, how: Writing, batch_first: bool) -> None:
+        self.calls, self.how, self.batch_first = calls, how, batch_first
         self.nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(calls.shape)})}
         self.edges: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
@@ -127,7 +127,8 @@ class _Graph:
         self._connect(self.calls.result, "output")
         how, target = self.how, self.how.target
         name = None if target is None else target.name
-        content = metadata.Metadata(how.dt, how.discretisation, how.dtype, self.described, self.lost, name)
+        lists = self.described, self.lost
+        content = metadata.Metadata(how.dt, how.discretisation, how.dtype, *lists, name, self.batch_first)
         # the type check of nir 1.0.8 does not support groups of convolutions
         found = nir.NIRGraph(self.nodes, self.edges, metadata=metadata.packed(content), type_check=False)
         if target is not None:

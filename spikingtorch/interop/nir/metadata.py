@@ -7,6 +7,7 @@ The entries:
     nodes                   for each neuron its layer, the user's parameters, comparison, surrogate and reset
     lost                    properties that an approximate export has left out, by node
     target                  the library whose reader it was written for, or null
+    batch_first             whether the network takes (N, T, ...); true in files without this entry
 """
 
 import json
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch import layers
+from spikingtorch.axes import check_order
 from spikingtorch.functional.reset import ToValue
 from spikingtorch.interop.nir import neurons
 from spikingtorch.interop.nir.errors import NIRError
@@ -75,6 +77,7 @@ class Metadata(NamedTuple):
     nodes: Mapping[str, Any]
     lost: Mapping[str, str]
     target: str | None = None
+    batch_first: bool = True
 
 
 def packed(metadata: Metadata) -> dict[str, str]:
@@ -100,6 +103,7 @@ def unpacked(graph: Any) -> Metadata | None:
         found = Metadata(**content)
         nodes, lost = dict(found.nodes), {str(name): str(what) for name, what in dict(found.lost).items()}
         target_of("metadata", found.target)
+        check_order("metadata", found.batch_first)
         return found._replace(dt=float(found.dt), dtype=_DTYPES[content["dtype"]], nodes=nodes, lost=lost)
     except NIRError:
         raise

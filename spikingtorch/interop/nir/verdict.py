@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from spikingtorch import axes
 from spikingtorch.units import in_columns
 
 # the models of NIR (which has no steps) for which a certificate can hold
@@ -71,6 +72,7 @@ class Certificate(NamedTuple):
         discretisation: of the equations.
         dtype: of the network's run; the simulation of NIR uses double precision, the simulation of a reader float32.
         reader: the library whose reader the simulation models; None for NIR's own equations.
+        batch_first: whether the sample was taken as (N, T, ...); by the metadata, or else True.
     """
 
     rows: tuple[Row, ...]
@@ -80,6 +82,7 @@ class Certificate(NamedTuple):
     discretisation: str
     dtype: torch.dtype
     reader: str | None = None
+    batch_first: bool = True
 
     @property
     def equal(self) -> bool:
@@ -123,9 +126,8 @@ class Certificate(NamedTuple):
         ]
         lines, rule = in_columns([head, *body], left=2)
         dtype = str(self.dtype).removeprefix("torch.")
-        ran = (
-            f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, network in {dtype}"
-        )
+        ran = f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, "
+        ran += f"network in {dtype}, sample taken as {axes.named(self.batch_first)}"
         return "\n".join([lines[0], rule, *lines[1:], rule, f"{self._verdict()} ({ran})"])
 
     def _verdict(self) -> str:

@@ -142,7 +142,7 @@ class LoihiLIF(FixedPointLayer):
     tensor([0., 1.])
     """
 
-    limits: Mapping[str, Any] = _PLAIN
+    limits: Mapping[str, Any] = _PLAIN | {"threshold": Limits()}  # it fires above its threshold, which may be 0
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule", "decay_syn": "decay_synapse"}
     decays: ClassVar[Mapping[str, str]] = {"decay_synapse": "decay_syn", "decay": "decay"}
     on_grid: ClassVar[tuple[str, ...]] = ("threshold", "bias")

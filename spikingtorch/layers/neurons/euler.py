@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
 from spikingtorch.layers.options import Options, StepOptions, Value
 from spikingtorch.layers.param_maps import leaks
@@ -47,6 +47,7 @@ class ParametricLIF(RestingLayer):
     times: ClassVar[tuple[str, ...] | None] = ()
     param_map = staticmethod(_leak)
 
+    @noting
     def __init__(
         self,
         tau: Value = 2.0,

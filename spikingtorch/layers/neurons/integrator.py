@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Kind
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value
@@ -69,6 +69,7 @@ class McPitts(OlderNames):
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
     limits: Mapping[str, Any] = {"thr": THRESHOLD, **KINDS}
 
+    @noting
     def __init__(
         self,
         thr: Value | None = None,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, Options, Value, tau_or_decay, warn_of_beta
@@ -40,6 +40,7 @@ class LIF(OlderNames):
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
+    @noting
     def __init__(
         self,
         tau: Value = TAU,
@@ -74,6 +75,7 @@ class GradedLIF(LIF):
     tensor([0.0000, 1.8800])
     """
 
+    @noting
     def __init__(
         self,
         tau: Value = 8.0,
@@ -107,6 +109,7 @@ class LI(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
+    @noting
     def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
         super().__init__(F.li_step, F.LIState, **tau_or_decay(type(self).__name__, tau, decay), **options)
 

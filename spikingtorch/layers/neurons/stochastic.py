@@ -9,6 +9,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.constructor import noting
 from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import decay_and_gain
@@ -48,6 +49,7 @@ class StochasticLIF(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
+    @noting
     def __init__(
         self,
         tau: Value = 8.0,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import chosen_names
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value
@@ -106,6 +106,7 @@ class BioLIF(OlderNames):
 
     limits: Mapping[str, Any] = {"nudt": POSITIVE, "v0": THRESHOLD, **KINDS}
 
+    @noting
     def __init__(
         self,
         nudt: Value,

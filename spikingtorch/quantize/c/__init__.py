@@ -38,11 +38,16 @@ def to_c(integer: IntegerModel, path: str | Path, main: bool = False, prefix: st
         prefix: the beginning of all public names.
 
     Raises:
-        ValueError: path does not end in ``.c``, prefix is no name, or sums exceed 32 bits.
+        ValueError: path does not end in ``.c`` or cannot be included, prefix is no name, or sums exceed 32 bits.
     """
     target = Path(path)
     if target.suffix != ".c":
         raise ValueError(f"to_c: path is {str(path)!r}, expected a name that ends in .c")
+    if re.search(r"""["'\\\x00-\x1f\x7f]|\?\?""", target.name):  # undefined in an include, or a trigraph
+        raise ValueError(
+            f"to_c: the file's name is {target.name!r}, expected one that C can include. Leave out quotes, "
+            "backslashes, control characters and '??'"
+        )
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix):
         raise ValueError(f"to_c: prefix is {prefix!r}, expected a name of C such as 'snn'")
     program = program_of(integer, prefix)

@@ -178,6 +178,7 @@ OF_NETWORKS: dict[str, Entry] = {
 PLACES: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
     "an attribute": (lambda mask: mask, lambda net: net.mask),
     "a buffer": (lambda mask: nn.BatchNorm1d(6).eval(), lambda net: net.mask.running_mean),
+    "an nn.Buffer": (nn.Buffer, lambda net: net.mask),  # which has attributes of its own
     "a parameter": (lambda mask: nn.Parameter(mask, False), lambda net: net.mask),
     "a dict": (lambda mask: {"a": mask}, lambda net: net.mask["a"]),
     "a list": (lambda mask: [mask], lambda net: net.mask[0]),

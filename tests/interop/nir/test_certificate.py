@@ -134,7 +134,7 @@ def test_the_table_is_pleasant_to_read() -> None:
         warnings.simplefilter("ignore")
         text = str(verify_nir(to_nir(model, x), x)).splitlines()
     assert text[0].split() == ["node", "kind", "neurons", "spikes", "different", "error", "continuous"]
-    ran = "3 samples of 60 steps of 0.0001 s, exponential, network in float32"
+    ran = "3 samples of 60 steps of 0.0001 s, exponential, network in float32, sample taken as (N, T, ...)"
     assert text[-1] == f"spikes equal by NIR's equations, each solved exactly in turn ({ran})"
     assert len({len(line) for line in (text[1], text[-2])}) == 1
 

@@ -1,5 +1,6 @@
 """Ours to NIR to ours: the same bits, through a file, for every layer and network that NIR can say."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import spikingtorch as st
+from spikingtorch.cli.nir import main
 from spikingtorch.interop.nir import NIRError, from_nir, load_nir_weights, to_nir, verify_nir
 from tests.interop.nir.networks import NETWORKS, made
 
@@ -201,6 +203,33 @@ def test_dropout_and_batch_norms_over_time_are_as_in_evaluation(make: Any) -> No
     want = model.eval()(x)
     assert want.any()
     assert torch.equal(from_nir(graph, DT)(x), want)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_order_of_the_axes_comes_back(
+    batch_first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 5), st.LIF(threshold=0.3))
+    model, x = st.SpikingNet(net, batch_first=batch_first), torch.rand(40, 16, 4)
+    path = by_file(graph := to_nir(model, x, target="snntorch"), tmp_path)
+    assert torch.equal(from_nir(path)(x), model(x))
+    found, (N, T, order) = verify_nir(path, x), (40, 16, "(N, T, ...)") if batch_first else (16, 40, "(T, N, ...)")
+    assert (found.equal, found.samples, found.steps, str(found)[-12:-1]) == (True, N, T, order)
+    assert main([str(path)]) == 0
+    assert (
+        f"2 samples of 100 steps of 0.0001 s, euler, network in float32, sample taken as {order}"
+        in capsys.readouterr().out
+    )
+    # a file of before, and a damaged one
+    content = json.loads(graph.metadata.pop("spikingtorch"))
+    del content["batch_first"]
+    for each in ({}, {"batch_first": "no"}):
+        graph.metadata["spikingtorch"] = json.dumps(content | each)
+        if each:
+            with pytest.raises(NIRError, match="metadata: batch_first='no' is a str"):
+                verify_nir(graph, x)
+        else:
+            assert verify_nir(graph, x).batch_first
 
 
 def test_what_is_frozen_stays_frozen() -> None:
