@@ -42,6 +42,7 @@ from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, ch
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
 from spikingtorch.spikingnet.recompute import Copies, Start, check_can_recompute, twice
+from spikingtorch.spikingnet.trail import Trail
 
 T = TypeVar("T")
 # the errors of a network that cannot fold. Not Exception: checkpoint ends its second run with an exception of its own,
@@ -79,7 +80,8 @@ class SpikingNet(nn.Module):
             and these states, and a call with its backward pass takes about half as long again. Random numbers
             repeat, those of generators that modules hold as well. The modules are, for each second run, as they were:
             running statistics and counters in Python count once. Anything else that ``forward`` changes, such as a
-            global variable or a list of a hook, changes twice.
+            global variable or a list of a hook, changes twice. If the second run computes other numbers than the first
+            one, ``backward`` raises.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next call, with
             ``init=False``, differentiates through it. By default, a call detaches the state.
         statistics: the statistics of batch norm in training. "step": separate for each step, as with one call of net
@@ -393,19 +395,28 @@ class SpikingNet(nn.Module):
 
     def _run_twice(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, copies: Copies) -> Any:
         """Run a chunk now, and again in the backward pass, which needs what it computes."""
-        start = Start(parts, frame, chunk.x.device, copies, (self, OPTIONS))
+        start, trail = Start(parts, frame, chunk.x.device, copies, (self, OPTIONS)), Trail()
 
         def now() -> Any:
-            outputs = self._run(chunk, parts, frame, way)
+            frame.trail = trail
+            try:
+                outputs = self._run(chunk, parts, frame, way)
+                trail.end(parts.layers, frame.memories, outputs)
+            finally:
+                frame.trail = None
             start.skips_zeros = self._skipping is not None
             return outputs
 
         def again(x: Tensor) -> Any:
             repeated, notes = start.frame(), self._policy.notes
+            repeated.trail = Trail()
             self._lock.undo_by(repeated.leave)
             try:
                 with NetworkCall(), start.restored(), repeated:
-                    return self._run(chunk._replace(x=x), parts, repeated, way)
+                    outputs = self._run(chunk._replace(x=x), parts, repeated, way)
+                    repeated.trail.end(parts.layers, repeated.memories, outputs)
+                    trail.check(repeated.trail, self.net)
+                    return outputs
             finally:
                 self._policy.notes = notes
 
