@@ -49,6 +49,7 @@ T = TypeVar("T")
 # and warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 _NOTHING = nullcontext()
+_TWICE = "SpikingNet: recompute=True has run the steps again for the backward pass"
 # ways to run a network besides stepping, which is 0: folded, and folded with batch norm in training by step
 _FOLDING, _NORMALISING = 1, 2
 
@@ -415,7 +416,7 @@ class SpikingNet(nn.Module):
                 with NetworkCall(), start.restored(), repeated:
                     outputs = self._run(chunk._replace(x=x), parts, repeated, way)
                     repeated.trail.end(parts.layers, repeated.memories, outputs)
-                    trail.check(repeated.trail, self.net)
+                    trail.check(repeated.trail, self.net, _TWICE)
                     return outputs
             finally:
                 self._policy.notes = notes

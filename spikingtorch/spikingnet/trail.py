@@ -43,8 +43,13 @@ class Trail:
         """Forget the notes after a mark."""
         del self.notes[mark:]
 
-    def check(self, again: "Trail", net: nn.Module) -> None:
+    def check(self, again: "Trail", net: nn.Module, why: str) -> None:
         """Raise unless a second run has left the same trail.
+
+        Args:
+            again: the trail of the second run.
+            net: the network.
+            why: who runs its steps twice, for the message.
 
         Raises:
             RuntimeError: it has not.
@@ -58,10 +63,9 @@ class Trail:
         path = next((path for path, module in net.named_modules() if module is layer), "")
         who = f"{path} ({type(layer).__name__})" if path else type(net if layer is None else layer).__name__
         raise RuntimeError(
-            f"SpikingNet: recompute=True has run the steps again for the backward pass, and the {what} of {who} are "
-            "not those of the first run. The network depends on something that is not put back for the second run: a "
-            "global variable, a generator or an iterator outside of its modules, or memory written through .data. Keep "
-            "it in a buffer or an attribute of a module, or set model.recompute = False"
+            f"{why}, and the {what} of {who} are not those of the first run. The network depends on something that is "
+            "not put back for the second run: a global variable, a generator or an iterator outside of its modules, or "
+            "memory written through .data. Keep it in a buffer or an attribute of a module"
         )
 
 
