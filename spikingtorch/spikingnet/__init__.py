@@ -21,7 +21,7 @@ from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
 from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
@@ -74,7 +74,9 @@ class SpikingNet(nn.Module):
             left out, the network may return any shape, or a tree of tensors, and Nout gives the shape after a call.
         mode: "auto"; "step", one call of net per step; or "fold", one call for all steps, without a proof.
         time_chunk: number of steps per chunk; the state is carried from chunk to chunk. Without gradients, the memory
-            is that of one chunk. "auto": about the square root of the number of steps.
+            is that of one chunk. "auto": the square root of the number of steps, or more for few neurons: so many that
+            a chunk takes longer to run than to begin. The first call begins with the square root, because it does not
+            know yet how many neurons there are.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         recompute: with time_chunk, keep only the states between chunks for the backward pass, which runs each chunk
             again, the last first. The gradient is the same, to the rounding of sums. The memory is that of one chunk
@@ -352,8 +354,9 @@ class SpikingNet(nn.Module):
             self._note_start(frame, parts)
             init = init.clone() if isinstance(init, Tensor) else init  # the caller may write on it
         outputs: list[Any] = []
-        copies, pieces = Copies(), [*chunks(x, init, running, self.time_chunk)]
-        for chunk in pieces:
+        copies = Copies()
+        numbers = (lambda: 0) if self.truncate else partial(_numbers, parts, frame)
+        for chunk in chunks(x, init, running, self.time_chunk, numbers):
             if outputs and self.truncate:
                 frame.detach()
             if chunk.x.shape[1] < x.shape[1] and self._needs_sequence(parts):
@@ -364,7 +367,7 @@ class SpikingNet(nn.Module):
                 )
             way = self._choose(chunk, parts, frame, None if outputs else known)
             # the backward pass begins with the last chunk, unless the next call goes on with the graph
-            if recomputes and (frame.keeps_graph or len(outputs) < len(pieces) - 1):
+            if recomputes and (frame.keeps_graph or not chunk.last):
                 outputs.append(self._run_twice(chunk, parts, frame, way, copies))
             else:
                 outputs.append(self._run(chunk, parts, frame, way))
@@ -496,7 +499,7 @@ class SpikingNet(nn.Module):
 
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
         """Run all steps of a chunk in one call of the network."""
-        x, init, running, complete = chunk
+        x, init, running, complete, _ = chunk
         N, T = x.shape[:2]
         detaches_state = complete and not (frame.keeps_graph or frame.compiles)
         fold = FoldToken(N, T, init, detaches_state, complete, running, frame.eager)
@@ -570,7 +573,7 @@ class SpikingNet(nn.Module):
 
     def _run_steps(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
         """Run the steps of a chunk, with one call of the network for each step."""
-        x, init, running, _ = chunk
+        x, init, running, *_ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
         self._begin_skipping(parts, frame, None)
@@ -726,3 +729,11 @@ class SpikingNet(nn.Module):
         chosen += [f"{name}=True" for name in ("truncate", "recompute", "carry_graph") if getattr(self, name)]
         chosen += [] if self.batch_first else ["batch_first=False"]
         return ", ".join([f"Nout={self.Nout}", *chosen])
+
+
+def _numbers(parts: Parts, frame: Frame) -> int:
+    """Return how many numbers the states of a sample have, in this call or else in the last one; 0 if unknown."""
+    memories = [frame.memories.get(layer) or layer._memory for layer in parts.layers]
+    leaves = leaves_of([None if memory is None else memory.state for memory in memories])
+    known = all(memories) and all(len(leaf) for leaf in leaves)
+    return sum(leaf.numel() // len(leaf) for leaf in leaves) if known else 0
