@@ -37,6 +37,7 @@ _FUSED = {room for room in MAY_IMPORT if room.startswith("functional/fused/")}
 MAY_IMPORT["functional/dispatch"] = {*_FUSED, "functional/physics", "functional/core", "functional/loop"}
 _BELOW_SCAN = {"functional/dispatch", "functional/core", "functional/loop", "functional/compiled"}
 MAY_IMPORT["functional/recompute"] = {"functional/core"}
+MAY_IMPORT["functional/checksum"] = {"functional/core", "functional/fused/build"}
 MAY_IMPORT["functional/parallel"] = {"functional/core", "functional/fused/ir"}
 MAY_IMPORT["functional/scan"] = {
     *_BELOW_SCAN,
@@ -53,6 +54,7 @@ MAY_IMPORT["losses"] = {"axes", *_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
+MAY_IMPORT["spikingnet"] |= {"functional/checksum"}
 MAY_IMPORT["learning"] = {"axes", "fold", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
@@ -142,8 +144,8 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
     # the layers that skip zeros have no program, and so no target: they are C alone
     sparse = {"spikingtorch.functional.sparse.c_abi"}
-    # XLA calls kernels in C, on CPUs alone
-    sparse |= {"spikingtorch.jax.handler"}
+    # XLA calls kernels in C, on CPUs alone; and a checksum has a formula of torch beside its C function
+    sparse |= {"spikingtorch.jax.handler", "spikingtorch.functional.checksum"}
     known = modules()
     knowing = {name for name, path in known.items() if imported(path) & modules_of_a_target}
     knowing -= {name for name in known if room(name) in ("functional/fused/build", "cli")}

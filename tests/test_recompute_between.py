@@ -1,8 +1,10 @@
 """Changes between a call and its backward pass, in which chunks run again, beside networks that keep everything."""
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from tests.test_recompute import agree, around, of, slopes
+from tests.test_recompute import T, agree, around, of, slopes
 
 pytestmark = [
     pytest.mark.sampled,
@@ -227,3 +229,80 @@ def test_cached_parametrizations_are_refused() -> None:
     model, x = network(lambda: parametrizations.weight_norm(nn.Linear(6, 6)), recompute=True)
     with parametrize.cached(), pytest.raises(ValueError, match=r"does not work inside .*parametrize.cached\(\)"):
         model(x)
+
+
+GLOBAL: dict[str, Any] = {}
+
+
+class Outside(nn.Module):
+    """Depends on what no module holds."""
+
+    total = 0
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.array, self.steps, self.held = kind, np.zeros(1), itertools.count(), SimpleNamespace(count=0)
+        GLOBAL.update(count=0, torch=torch.Generator().manual_seed(3), numpy=np.random.default_rng(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        GLOBAL["count"] += 1
+        self.array += 1
+        self.held.count += 1
+        Outside.total += 1
+        if self.kind in MOVES:  # in the second runs
+            return x.roll(GLOBAL["count"] // (T + 1), MOVES[self.kind])
+        return x * (1 + 0.1 * float(OUTSIDE[self.kind](self)))
+
+
+MOVES = {"neurons change places": 1, "spikes of samples change places": 0}
+OUTSIDE: dict[str, Callable[[Outside], Any]] = {
+    "a global variable": lambda own: GLOBAL["count"],
+    "a generator of torch": lambda own: torch.rand((), generator=GLOBAL["torch"]),
+    "a generator of NumPy": lambda own: GLOBAL["numpy"].random(),
+    "an iterator": lambda own: next(own.steps),
+    "an array": lambda own: own.array[0],
+    "an object": lambda own: own.held.count,
+    "a class attribute": lambda own: Outside.total,
+}
+
+
+@pytest.mark.parametrize("place", [1, 3])
+@pytest.mark.parametrize("kind", [*OUTSIDE, *MOVES])
+def test_a_second_run_that_differs_is_an_error(kind: str, place: int) -> None:
+    model, x = network(recompute=True, mode="step")
+    model.net.insert(place, Outside(kind))
+    reader = r"the inputs of 2 \(LIF\)" if place == 1 else r"the inputs of 4 \(LI\)"
+    with pytest.raises(RuntimeError, match=f"{reader} are not those of the first run.*Keep it in a buffer"):
+        model(x).sum().backward()
+
+
+def test_a_second_run_after_an_edit_of_memory_is_an_error() -> None:
+    edits: dict[str, Callable[[Any], Any]] = {
+        r"inputs of 1 \(LIF\)": lambda model: model.net[0].weight.data.mul_(2.0),
+        r"outputs of Sequential|inputs of 3": lambda model: model.net[2].weight.detach().numpy().__imul__(2.0),
+        r"parameters of 1 \(LIF\)": lambda model: model.net[1].tau.data.add_(0.1),
+    }
+    for said, edit in edits.items():
+        model, x = network(recompute=True)
+        model.net[1] = st.LIF(tau=3.0, threshold=0.3, learnable="tau").double()
+        out = model(x)
+        edit(model)
+        with pytest.raises(RuntimeError, match=f"the ({said}).* are not those of the first run"):
+            out.sum().backward()
+
+
+class Annealed(st.LIF):
+    """Reads the slope of its surrogate from a global variable: outputs are equal, gradients are not."""
+
+    def step_params(self) -> dict[str, Any]:
+        return {**super().step_params(), "surrogate": F.Sigmoid(GLOBAL["slope"])}
+
+
+def test_a_slope_that_has_changed_is_an_error() -> None:
+    model, x = network(lambda: Annealed(tau=3.0, threshold=0.3), recompute=True, mode="step")
+    GLOBAL["slope"] = 5.0
+    out = model(x)
+    model(x).sum().backward()
+    GLOBAL["slope"] = 4.0
+    with pytest.raises(RuntimeError, match=r"the parameters of 1 \(Annealed\) are not those"):
+        out.sum().backward()

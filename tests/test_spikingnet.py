@@ -156,9 +156,16 @@ def test_options_are_checked_when_they_are_given_and_when_they_are_set_later(
         model.time_chunk = None
 
 
-@pytest.mark.parametrize(("T", "sizes"), [(1, [1]), (9, [3, 3, 3]), (10, [4, 4, 2])])
-def test_chunks_of_about_the_square_root(T: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = st.SpikingNet(st.IF(), time_chunk="auto"), torch.rand(2, T, 3)
+CHUNKS = [(1, 3, [1], [1]), (9, 2**17, [3, 3, 3], [3, 3, 3]), (10, 3, [4, 6], [10]), (10, 2**14, [4, 6], [8, 2])]
+
+
+@pytest.mark.parametrize(("T", "neurons", "first", "second"), [*CHUNKS, (10, 0, [4, 4, 2], [4, 4, 2])])
+def test_chunks_of_an_automatic_size(
+    T: int, neurons: int, first: list[int], second: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The square root of T, and more for few neurons, once they are known; not where chunks cut the graph."""
+    model = st.SpikingNet(st.IF(), time_chunk="auto", truncate=not neurons)
+    x = torch.rand(2, T, neurons or 3)
     whole, run = st.SpikingNet(st.IF())(x), model._run
     seen: list[int] = []
 
@@ -167,5 +174,7 @@ def test_chunks_of_about_the_square_root(T: int, sizes: list[int], monkeypatch: 
         return run(chunk, *given)
 
     monkeypatch.setattr(model, "_run", noted)
-    assert torch.equal(model(x), whole)
-    assert seen == sizes
+    for sizes in (first, second):
+        seen.clear()
+        assert torch.equal(model(x), whole)
+        assert seen == sizes

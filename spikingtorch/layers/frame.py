@@ -51,6 +51,7 @@ class Frame:
         self.advance: Any = None
         self.hides: dict[str, str] = {}  # what code within the call may not ask layers for, and the error that says so
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
+        self.trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
         # the thread in which the layers find this frame; None for every thread
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
@@ -62,7 +63,7 @@ class Frame:
             self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
             outer = next((around for around in self._around if around is not None), None)
             if outer is not None:
-                self.advance, self.hides = outer.advance, outer.hides
+                self.advance, self.hides, self.trail = outer.advance, outer.hides, outer.trail
             for layer, around in zip(layers, self._around, strict=False):
                 if around is not None and around.fold is not None:  # a fold: its layers have no single state
                     layer._refuse_in_fold("reset()" if starts else "detach_()")
@@ -104,13 +105,16 @@ class Frame:
         """Return True if the memory of a layer is known; it can be unknown if a backward pass repeats a call."""
         return not self.repeats or self._starts or layer in self.memories
 
-    def mark(self) -> dict[Any, Any]:
-        """Return a mark: the memories as they are now."""
-        return dict(self.memories)
+    def mark(self) -> tuple[dict[Any, Any], int]:
+        """Return a mark: the memories as they are now, and the number of checksums."""
+        return dict(self.memories), 0 if self.trail is None else self.trail.mark()
 
-    def rewind(self, mark: dict[Any, Any]) -> None:
-        """Go back to the memories of a mark."""
-        self.memories = dict(mark)
+    def rewind(self, mark: tuple[dict[Any, Any], int]) -> None:
+        """Go back to the memories and the checksums of a mark."""
+        memories, noted = mark
+        self.memories = dict(memories)
+        if self.trail is not None:
+            self.trail.rewind(noted)
 
     def detach(self) -> None:
         """Cut the memories of the layers from their graph."""

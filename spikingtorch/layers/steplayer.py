@@ -273,6 +273,8 @@ class StepLayer(Attributes):
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
         """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""
         monitor, frame = self._monitor, frame_of(self)
+        if frame is not None and frame.trail is not None:
+            frame.trail.note(self, "inputs", inputs)
         before = None if monitor is None else self._remembered()
         init, running = init_and_running(self, frame, given)
         if frame is not None and frame.fold is not None:
@@ -294,6 +296,8 @@ class StepLayer(Attributes):
             output = advance(inputs, False if init is None else init, running)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
+        if frame is not None and frame.trail is not None:
+            frame.trail.note(self, "outputs", output)
         if monitor is not None:
             monitor.note(self, self._spikes(output), given, frame, before)
         return output
@@ -306,7 +310,10 @@ class StepLayer(Attributes):
         """Return the whole step and its keyword arguments; its outputs are all that the layer returns."""
         step, params = self.whole_step()
         names = fields(self._returns)
-        return step if names is None else cached_step(returning, step, names), params
+        step = step if names is None else cached_step(returning, step, names)
+        if (frame := frame_of(self)) is not None and frame.trail is not None:
+            frame.trail.note(self, "parameters", step, params)
+        return step, params
 
     def _rehearse(self, inputs: Any) -> Any:
         self._seen_shape = leaves_of(inputs)[0].shape[1:]  # of a copy, which does not warn

@@ -5,8 +5,8 @@ Let S be the state of all layers and theta the weights. The influence P = dS/dth
     P[t] = J[t] P[t-1] + M[t]          J = dS[t]/dS[t-1],  M = dS[t]/dtheta at fixed S[t-1]
 
 Nothing is left out: states of other neurons and layers, recurrent weights, resets and delays are all entries of S. J
-and M come from the step by one vector-Jacobian product for each entry of S. P has (weights x entries of S) numbers, and
-with many weights, the product J P takes most of the time.
+and M come from the graph of the step by one vector-Jacobian product for each entry of S. P has (weights x entries of S)
+numbers, and with many weights, the product J P takes most of the time.
 
 Source: R. J. Williams, D. Zipser, Neural Comput. 1 (1989), doi:10.1162/neco.1989.1.2.270.
 """
@@ -16,13 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
 
 from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.learning.online_step import Memories, Stepper, Tape, generators_of, put_back
-from spikingtorch.spikingnet.pure import run
+from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
 _TOGETHER = 512
@@ -115,16 +112,11 @@ class Exact:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
         before, self.before, self.now = self.before, self.now, None
         if self.names and any(each.is_floating_point() for each in tape.after.values()):
-            weights = {name: known[name].detach() for name in self.names}
-            later = generators_of(self.stepper.net)
             try:
-                # the masks of dropout are those of the step
-                self.now = same_random_numbers(tape.x.device, lambda: self._after(tape, weights))
+                self.now = self._after(tape, [known[name] for name in self.names])
             except BaseException:
                 self.before, self.now = before, self.before  # a step that fails changes nothing
                 raise
-            finally:
-                put_back(later)
         self.memories, self._tape = tape.memories, tape
         return tape.out
 
@@ -153,29 +145,43 @@ class Exact:
             if weight.requires_grad:
                 torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
-    def _after(self, tape: Tape, weights: dict[str, Tensor]) -> _Influence:
-        """Return the influence on the state after a step."""
-        state = {name: each.detach() for name, each in (tape.state or {}).items()}
-        moving = {name: state[name] for name in (self.before.rows.shapes if self.before else ())}
-
-        def step(moved: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
-            before = None if tape.state is None else state | moved
-            found = run(self.stepper.model, before, tape.x.unsqueeze(1), init=tape.init, params=given)[0]
-            return {name: each for name, each in found.items() if each.is_floating_point()}
-
-        assert tape.random is not None
-        tape.random.put_back()
-        put_back(tape.generators)
-        after, back = vjp(step, moving, weights)[:2]
+    def _after(self, tape: Tape, weights: list[Tensor]) -> _Influence:
+        """Return the influence on the state after a step, by the graph of the step."""
+        after = {name: each for name, each in tape.after.items() if each.is_floating_point()}
+        moving = {name: (tape.state or {})[name] for name in (self.before.rows.shapes if self.before else ())}
         rows = _Rows.of(after, len(tape.x))
         each_entry = torch.eye(sum(map(Tensor.numel, after.values())), device=tape.x.device)
-        of_state, of_weights = vmap(back, chunk_size=_TOGETHER)(rows.split(each_entry, after))
+        parts = [
+            _rows(after, rows.split(part, after), [*moving.values(), *weights]) for part in each_entry.split(_TOGETHER)
+        ]
+        found = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
+        del parts
         dtype = rows.join(after).dtype
-        M = torch.cat([of_weights[name].reshape(len(each_entry), -1) for name in self.names], 1).to(dtype)
+        M = torch.cat([each.reshape(len(each_entry), -1) for each in found[len(moving) :]], 1).to(dtype)
         if self.before is not None:
+            of_state = dict(zip(moving, found, strict=False))
             with without_autocast(M.device):
                 _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
         return _Influence(rows, M)
+
+
+def _rows(after: dict[str, Tensor], cotangents: dict[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Return the derivative of each entry of the state, for which there is a cotangent, by each input."""
+    asked = {name: each for name, each in after.items() if each.requires_grad}
+    count = len(next(iter(cotangents.values())))
+    if not asked:
+        return [each.new_zeros(count, *each.shape) for each in inputs]
+    found = torch.autograd.grad(
+        [*asked.values()],
+        inputs,
+        [cotangents[name] for name in asked],
+        retain_graph=True,
+        allow_unused=True,
+        is_grads_batched=True,
+    )
+    return [
+        each.new_zeros(count, *each.shape) if grad is None else grad for each, grad in zip(inputs, found, strict=True)
+    ]
 
 
 def _advance(M: Tensor, J: Tensor, P: Tensor, samples: int) -> None:

@@ -108,7 +108,7 @@ class OnlineLearner:
         self.feedback: Feedback = feedback
         self.approximate = approximate
         self.seed = seed
-        self._stepper = Stepper(model, repeats=rule == "exact")
+        self._stepper = Stepper(model)
         self._structure: Structure | None = None
         self._approximated: frozenset[str] = frozenset()
         self._way: _Way | None = None
@@ -245,7 +245,7 @@ class OnlineLearner:
                 "sequence, so that traces are missing. Start a new one: step(x, init=True)"
             )
         if self._way is None or look != self._look:
-            self._look, self._stepper = look, Stepper(self.model, repeats=self.rule == "exact")
+            self._look, self._stepper = look, Stepper(self.model)
             with torch.enable_grad():
                 self._way = self._made(x)
         return self._way

@@ -7,9 +7,9 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikingtorch.functional.core.surroundings import RandomNumbers, same_random_numbers
+from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import Frame
@@ -17,7 +17,9 @@ from spikingtorch.layers.streams import _named
 from spikingtorch.learning.online_gradients import Product
 from spikingtorch.learning.online_synapses import synapses_of
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.contents import Contents
 from spikingtorch.spikingnet.parts import Parts
+from spikingtorch.spikingnet.trail import Trail
 
 Memories = dict[StatefulLayer, Any]
 # a function that a layer's output passes through on its way to the layers above
@@ -50,8 +52,6 @@ class Tape(NamedTuple):
         inputs: the input of each layer with a state, in the order of the calls.
         outputs: their outputs, with their graph.
         products: those of each ``nn.Linear`` and convolution; None for one that has been called twice.
-        random: the random numbers at the start of the step, for rules that repeat it.
-        generators: the same of the network's own generators.
     """
 
     state: dict[str, Tensor] | None
@@ -63,8 +63,6 @@ class Tape(NamedTuple):
     inputs: dict[StatefulLayer, Any]
     outputs: dict[StatefulLayer, Any]
     products: Products
-    random: RandomNumbers | None
-    generators: dict[torch.Generator, Tensor]
 
 
 class Stepper:
@@ -72,11 +70,9 @@ class Stepper:
 
     Args:
         model: the network.
-        repeats: whether a rule runs the step again, with the same random numbers.
     """
 
-    def __init__(self, model: SpikingNet, *, repeats: bool = False) -> None:
-        self.repeats = repeats
+    def __init__(self, model: SpikingNet) -> None:
         self.net = model.net
         self.model = SpikingNet(model.net, mode="step", event_driven=model.event_driven, warn_silent=False)
         found = self.net.named_modules()
@@ -86,7 +82,14 @@ class Stepper:
         self._parts = Parts.of(self.net)
         self._names: dict[StatefulLayer, list[str]] = {}
 
-    def run(self, memories: Memories | None, x: Tensor, init: bool | Tensor, outward: Outward | None) -> Tape:
+    def run(
+        self,
+        memories: Memories | None,
+        x: Tensor,
+        init: bool | Tensor,
+        outward: Outward | None,
+        trail: Trail | None = None,
+    ) -> Tape:
         """Run one step.
 
         Args:
@@ -94,22 +97,21 @@ class Stepper:
             x: input of one step, shape (N, ...).
             init: as in a call of the network.
             outward: a function of a layer and its output, whose result the layers above get instead.
+            trail: takes checksums of the step.
         """
         model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
-        frame.hides = {"s": _HIDDEN["s"]}  # an output is no part of the state
+        frame.hides, frame.trail = {"s": _HIDDEN["s"]}, trail  # an output is no part of the state
         frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
         state = None if memories is None else self.named(frame.memories)
-        random = RandomNumbers.now(x.device) if self.repeats else None
-        generators = generators_of(self.net) if self.repeats else {}
 
         def work() -> Tape:
             with self._tapped(outward) as tapped, frame:
                 out = model(x.unsqueeze(1), init)
+            if trail is not None:
+                trail.end(parts.layers, frame.memories, out)
             now = tree_map(lambda leaf: leaf[:, 0], out)
-            return Tape(
-                state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped, random, generators
-            )
+            return Tape(state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped)
 
         return model.alone(work, frame.leave)
 
@@ -140,14 +142,23 @@ class Stepper:
                 hook.remove()
 
     def rehearse(self, x: Tensor, outward: Outward) -> Tape:
-        """Run a step at rest that changes neither buffers nor random numbers."""
+        """Run a step at rest that changes neither random numbers nor what the modules hold; a second one is compared.
+
+        Raises:
+            RuntimeError: the second one computes other numbers.
+        """
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
-        generators = generators_of(self.net)
-        tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward))
-        put_back(generators)
-        with torch.no_grad():
-            for buffer, value in before:
-                buffer.data.copy_(value)  # graphs that hold the buffer stay valid
+        contents = Contents(self._parts.modules, (self.model, ()))
+        trails = Trail(), Trail()
+        for trail in trails:
+            tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward, trail))
+            contents.put_back([])
+            with torch.no_grad():
+                for buffer, value in before:
+                    buffer.data.copy_(value)  # graphs that hold the buffer stay valid
+        trails[0].check(
+            trails[1], self.net, "learning.online: it has run a step twice to find what leads to each layer"
+        )
         return tape
 
     def named(self, memories: Memories) -> dict[str, Tensor]:
@@ -196,18 +207,6 @@ class Stepper:
         finally:
             for hook in hooks:
                 hook.remove()
-
-
-def generators_of(net: nn.Module) -> dict[torch.Generator, Tensor]:
-    """Return the generators that the modules of a network keep, with their state."""
-    found = [each for module in net.modules() for each in vars(module).values() if isinstance(each, torch.Generator)]
-    return {each: each.get_state() for each in found}
-
-
-def put_back(generators: dict[torch.Generator, Tensor]) -> None:
-    """Restore the state of generators."""
-    for generator, state in generators.items():
-        generator.set_state(state)
 
 
 def _leaves(memory: Memory) -> Memory:

@@ -21,7 +21,7 @@ from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
 from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
@@ -42,12 +42,14 @@ from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, ch
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
 from spikingtorch.spikingnet.recompute import Copies, Start, check_can_recompute, twice
+from spikingtorch.spikingnet.trail import Trail
 
 T = TypeVar("T")
 # the errors of a network that cannot fold. Not Exception: checkpoint ends its second run with an exception of its own,
 # and warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 _NOTHING = nullcontext()
+_TWICE = "SpikingNet: recompute=True has run the steps again for the backward pass"
 # ways to run a network besides stepping, which is 0: folded, and folded with batch norm in training by step
 _FOLDING, _NORMALISING = 1, 2
 
@@ -72,14 +74,17 @@ class SpikingNet(nn.Module):
             left out, the network may return any shape, or a tree of tensors, and Nout gives the shape after a call.
         mode: "auto"; "step", one call of net per step; or "fold", one call for all steps, without a proof.
         time_chunk: number of steps per chunk; the state is carried from chunk to chunk. Without gradients, the memory
-            is that of one chunk. "auto": about the square root of the number of steps.
+            is that of one chunk. "auto": the square root of the number of steps, or more for few neurons: so many that
+            a chunk takes longer to run than to begin. The first call begins with the square root, because it does not
+            know yet how many neurons there are.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         recompute: with time_chunk, keep only the states between chunks for the backward pass, which runs each chunk
             again, the last first. The gradient is the same, to the rounding of sums. The memory is that of one chunk
             and these states, and a call with its backward pass takes about half as long again. Random numbers
             repeat, those of generators that modules hold as well. The modules are, for each second run, as they were:
             running statistics and counters in Python count once. Anything else that ``forward`` changes, such as a
-            global variable or a list of a hook, changes twice.
+            global variable or a list of a hook, changes twice. If the second run computes other numbers than the first
+            one, ``backward`` raises.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next call, with
             ``init=False``, differentiates through it. By default, a call detaches the state.
         statistics: the statistics of batch norm in training. "step": separate for each step, as with one call of net
@@ -349,8 +354,9 @@ class SpikingNet(nn.Module):
             self._note_start(frame, parts)
             init = init.clone() if isinstance(init, Tensor) else init  # the caller may write on it
         outputs: list[Any] = []
-        copies, pieces = Copies(), [*chunks(x, init, running, self.time_chunk)]
-        for chunk in pieces:
+        copies = Copies()
+        numbers = (lambda: 0) if self.truncate else partial(_numbers, parts, frame)
+        for chunk in chunks(x, init, running, self.time_chunk, numbers):
             if outputs and self.truncate:
                 frame.detach()
             if chunk.x.shape[1] < x.shape[1] and self._needs_sequence(parts):
@@ -361,7 +367,7 @@ class SpikingNet(nn.Module):
                 )
             way = self._choose(chunk, parts, frame, None if outputs else known)
             # the backward pass begins with the last chunk, unless the next call goes on with the graph
-            if recomputes and (frame.keeps_graph or len(outputs) < len(pieces) - 1):
+            if recomputes and (frame.keeps_graph or not chunk.last):
                 outputs.append(self._run_twice(chunk, parts, frame, way, copies))
             else:
                 outputs.append(self._run(chunk, parts, frame, way))
@@ -393,19 +399,28 @@ class SpikingNet(nn.Module):
 
     def _run_twice(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, copies: Copies) -> Any:
         """Run a chunk now, and again in the backward pass, which needs what it computes."""
-        start = Start(parts, frame, chunk.x.device, copies, (self, OPTIONS))
+        start, trail = Start(parts, frame, chunk.x.device, copies, (self, OPTIONS)), Trail()
 
         def now() -> Any:
-            outputs = self._run(chunk, parts, frame, way)
+            frame.trail = trail
+            try:
+                outputs = self._run(chunk, parts, frame, way)
+                trail.end(parts.layers, frame.memories, outputs)
+            finally:
+                frame.trail = None
             start.skips_zeros = self._skipping is not None
             return outputs
 
         def again(x: Tensor) -> Any:
             repeated, notes = start.frame(), self._policy.notes
+            repeated.trail = Trail()
             self._lock.undo_by(repeated.leave)
             try:
                 with NetworkCall(), start.restored(), repeated:
-                    return self._run(chunk._replace(x=x), parts, repeated, way)
+                    outputs = self._run(chunk._replace(x=x), parts, repeated, way)
+                    repeated.trail.end(parts.layers, repeated.memories, outputs)
+                    trail.check(repeated.trail, self.net, _TWICE)
+                    return outputs
             finally:
                 self._policy.notes = notes
 
@@ -484,7 +499,7 @@ class SpikingNet(nn.Module):
 
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
         """Run all steps of a chunk in one call of the network."""
-        x, init, running, complete = chunk
+        x, init, running, complete, _ = chunk
         N, T = x.shape[:2]
         detaches_state = complete and not (frame.keeps_graph or frame.compiles)
         fold = FoldToken(N, T, init, detaches_state, complete, running, frame.eager)
@@ -558,7 +573,7 @@ class SpikingNet(nn.Module):
 
     def _run_steps(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
         """Run the steps of a chunk, with one call of the network for each step."""
-        x, init, running, _ = chunk
+        x, init, running, *_ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
         self._begin_skipping(parts, frame, None)
@@ -714,3 +729,11 @@ class SpikingNet(nn.Module):
         chosen += [f"{name}=True" for name in ("truncate", "recompute", "carry_graph") if getattr(self, name)]
         chosen += [] if self.batch_first else ["batch_first=False"]
         return ", ".join([f"Nout={self.Nout}", *chosen])
+
+
+def _numbers(parts: Parts, frame: Frame) -> int:
+    """Return how many numbers the states of a sample have, in this call or else in the last one; 0 if unknown."""
+    memories = [frame.memories.get(layer) or layer._memory for layer in parts.layers]
+    leaves = leaves_of([None if memory is None else memory.state for memory in memories])
+    known = all(memories) and all(len(leaf) for leaf in leaves)
+    return sum(leaf.numel() // len(leaf) for leaf in leaves) if known else 0

@@ -68,7 +68,8 @@ def twice(first: Callable[[], Any], again: Callable[[Tensor], Any], x: Tensor) -
         with torch.inference_mode(False):  # the backward pass may run in it
             return again(x)
 
-    return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)  # ``Start`` has it
+    # ``Start`` has the random numbers; the second run goes on to its end, where it is compared with the first
+    return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False, early_stop=False)
 
 
 class _Kept(NamedTuple):

@@ -1,6 +1,9 @@
 """Calls of an online learner: what changes between them, what fails, what is saved, 16 bits, and memory."""
 
+import copy
 import gc
+import itertools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +265,45 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
         del out
         found.append(held(others))
     assert found[1] == found[0]
+
+
+class Keeps(nn.Module):
+    """Scales its input by a number that differs from call to call, kept by the module or outside of it."""
+
+    steps = itertools.count()
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.count, self.line, self.random = kind, 0, [1.0], random.Random(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "a counter":
+            self.count += 1
+            return x * (1 + 0.1 * self.count)
+        if self.kind == "a list":
+            self.line.append(1 + 0.1 * len(self.line))
+            return x * self.line[-1]
+        if self.kind == "a generator":
+            return x * self.random.random()
+        return x * (1 + 0.1 * next(Keeps.steps))
+
+
+@pytest.mark.parametrize("kind", ["a counter", "a list", "a generator"])
+@pytest.mark.parametrize("rule", RULES)
+def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
+    (x, y), model = (
+        data(),
+        louder(nn.Sequential(nn.Linear(4, 5), NEURONS["LIF, detached subtraction"](), Keeps(kind), nn.Linear(5, 3))),
+    )
+    true, learner = by_bptt(copy.deepcopy(model), x, y), learning.online(copy.deepcopy(model), rule)
+    learner.explain(x[:, 0])
+    outs = torch.stack([learner.step(each).detach() for each in x.unbind(1)], 1)
+    assert torch.equal(outs, copy.deepcopy(model)(x))
+    found = errors(online_gradients(learning.online(model, rule), x, y), true)
+    assert rule != "exact" or max(found.values()) < EXACT
+
+
+def test_a_number_from_elsewhere_is_an_error() -> None:
+    model = louder(nn.Sequential(nn.Linear(4, 5), Keeps("an iterator"), st.LIF(tau=4.0), nn.Linear(5, 3)))
+    with pytest.raises(RuntimeError, match=r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"):
+        learning.online(model, "diagonal").step(data()[0][:, 0])

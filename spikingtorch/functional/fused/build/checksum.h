@@ -1,0 +1,33 @@
+// A checksum of bytes in their order. With w[i, k] the 64-bit words, 32 in a row, and P an odd number, lane k computes
+//
+//     a[k] = P * rotate(a[k] xor w[i, k])          modulo 2^64, i = 0, 1, ...
+//
+// Each step has an inverse, so one changed word always changes its lane. The rotation brings high bits, such as the
+// exponents of floats, down to where a product spreads them.
+
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 32
+#define FACTOR 0x9E3779B97F4A7C15u
+
+static uint64_t checksum_step(uint64_t a, uint64_t w) {
+    a ^= w;
+    return ((a << 29) | (a >> 35)) * FACTOR;
+}
+
+uint64_t checksum(const unsigned char *bytes, int64_t number) {
+    uint64_t lanes[LANES], words[LANES];
+    for (int k = 0; k < LANES; k++) lanes[k] = (uint64_t)k;
+    while (number > 0) {
+        int64_t here = number < (int64_t)sizeof words ? number : (int64_t)sizeof words;
+        if (here < (int64_t)sizeof words) memset(words, 0, sizeof words);
+        memcpy(words, bytes, (size_t)here);
+        for (int k = 0; k < LANES; k++) lanes[k] = checksum_step(lanes[k], words[k]);
+        bytes += here;
+        number -= here;
+    }
+    uint64_t all = 0;
+    for (int k = 0; k < LANES; k++) all = checksum_step(all, lanes[k]);
+    return all ^ (all >> 32);
+}

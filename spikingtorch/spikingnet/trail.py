@@ -1,0 +1,78 @@
+"""Checksums of what the layers of a network got and gave, by which two runs of the same steps are compared."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikingtorch.functional.checksum import checksum
+from spikingtorch.functional.core.tree import leaves_of
+
+_THEMSELVES = (type, FunctionType, BuiltinFunctionType, MethodType, nn.Module)
+
+
+@dataclass
+class Trail:
+    """The checksums of a run, in the order of its calls.
+
+    Attributes:
+        notes: for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the
+            network.
+    """
+
+    notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
+
+    def note(self, layer: Any, what: str, *trees: Any) -> None:
+        """Note the values of some trees. Objects count with their attributes."""
+        self.notes.append((layer, what, [_content(leaf) for tree in trees for leaf in leaves_of(tree)]))
+
+    def end(self, layers: Iterable[Any], memories: Mapping[Any, Any], outputs: Any) -> None:
+        """Note the states of the layers after the run, and the outputs of the network."""
+        for layer in layers:
+            if (memory := memories.get(layer)) is not None:
+                self.note(layer, "states", memory.state, memory.act)
+        self.note(None, "outputs", outputs)
+
+    def mark(self) -> int:
+        """Return a mark: the number of notes."""
+        return len(self.notes)
+
+    def rewind(self, mark: int) -> None:
+        """Forget the notes after a mark."""
+        del self.notes[mark:]
+
+    def check(self, again: "Trail", net: nn.Module, why: str) -> None:
+        """Raise unless a second run has left the same trail.
+
+        Args:
+            again: the trail of the second run.
+            net: the network.
+            why: who runs its steps twice, for the message.
+
+        Raises:
+            RuntimeError: it has not.
+        """
+        notes, others = self.notes, again.notes
+        at = next((at for at, (one, other) in enumerate(zip(notes, others, strict=False)) if one != other), None)
+        if at is None and len(notes) == len(others):
+            return
+        longer = max(notes, others, key=len)
+        layer, what, _ = longer[min(len(notes), len(others))] if at is None else notes[at]
+        path = next((path for path, module in net.named_modules() if module is layer), "")
+        who = f"{path} ({type(layer).__name__})" if path else type(net if layer is None else layer).__name__
+        raise RuntimeError(
+            f"{why}, and the {what} of {who} are not those of the first run. The network depends on something that is "
+            "not put back for the second run: a global variable, a generator or an iterator outside of its modules, or "
+            "memory written through .data. Keep it in a buffer or an attribute of a module"
+        )
+
+
+def _content(leaf: Any, depth: int = 3) -> Any:
+    """Return something hashable that tells a leaf from others; attributes of attributes count down to a depth."""
+    if isinstance(leaf, Tensor):
+        return checksum(leaf)
+    if depth and hasattr(leaf, "__dict__") and not isinstance(leaf, _THEMSELVES):
+        return type(leaf), *vars(leaf), *(_content(each, depth - 1) for each in leaves_of(vars(leaf)))
+    return leaf if isinstance(leaf, Hashable) else id(leaf)
