@@ -4,24 +4,25 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
 
 
-def noting(constructor: Callable[P, None]) -> Callable[P, None]:
+def noting(constructor: Constructor) -> Constructor:
     """Let a constructor note its one argument without a name, if that may be meant as a number of neurons."""
     first = [*inspect.signature(constructor).parameters.values()][1]
 
     @wraps(constructor)
-    def noted(*args: P.args, **kwargs: P.kwargs) -> None:
+    def noted(*args: Any, **kwargs: Any) -> None:
         layer: Any = args[0]
         given: Any = args[1] if len(args) == 2 else None
         if type(layer).__init__ is noted and isinstance(given, Integral) and given != first.default:
             object.__setattr__(layer, "_unnamed", (first.name, int(given)))
         constructor(*args, **kwargs)
 
-    return noted
+    return cast(Constructor, noted)
 
 
 def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:

@@ -149,13 +149,17 @@ class Stepper:
         """
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         contents = Contents(self._parts.modules, (self.model, ()))
-        trails = Trail(), Trail()
-        for trail in trails:
+
+        def trial(trail: Trail) -> Tape:
             tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward, trail))
             contents.put_back([])
             with torch.no_grad():
                 for buffer, value in before:
                     buffer.data.copy_(value)  # graphs that hold the buffer stay valid
+            return tape
+
+        trails = Trail(), Trail()
+        tape = [trial(trail) for trail in trails][1]
         trails[0].check(
             trails[1], self.net, "learning.online: it has run a step twice to find what leads to each layer"
         )

@@ -276,6 +276,7 @@ def test_what_a_wrapper_hands_its_step_is_not_missing() -> None:
 
 
 @pytest.mark.parametrize("message", ERRORS, ids=range(len(ERRORS)))
+@pytest.mark.filterwarnings("ignore:.*not above the membrane at rest")
 def test_error(message: str) -> None:
     error, *uses = ERRORS[message]
     for use in uses:
