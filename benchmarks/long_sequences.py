@@ -2,9 +2,11 @@
 
 .venv/bin/python -m benchmarks.long_sequences                  six ways; three layers of 256 LIF, T = 4000, B = 16
 .venv/bin/python -m benchmarks.long_sequences 100000           the one that fits a sequence of so many steps
-.venv/bin/python -m benchmarks.long_sequences turns           recompute and one call in turns: the ratio of their times
+.venv/bin/python -m benchmarks.long_sequences turns            recompute and one call in turns: the ratio of their times
+.venv/bin/python -m benchmarks.long_sequences auto             the same ratio for chunks of an automatic size
 """
 
+import copy
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from spikingtorch import LIF, SpikingNet, run
 
 T, K, N, HIDDEN = 4_000, 64, 16, 256
 REPEATS = 5
+SIZES = (36, 256, 2_048)
 
 
 def network(**options: Any) -> SpikingNet:
@@ -109,9 +112,30 @@ def turns(first: str = "one call", second: str = "time_chunk and recompute") -> 
     print(f"{second} / {first}: {median(ratios):.2f} times as long, {min(ratios):.2f} to {max(ratios):.2f}")
 
 
+def auto(neurons: int, steps: int, recurrent: bool) -> float:
+    """Return how many times as long a training step takes with recompute and automatic chunks as in one call."""
+    x, weight = sequence(steps), nn.Linear(neurons, neurons, bias=False) if recurrent else None
+    net = nn.Sequential(nn.Linear(16, neurons), LIF(tau=8.0, threshold=0.3, recurrent=weight), nn.Linear(neurons, 4))
+    models = [SpikingNet(net), SpikingNet(copy.deepcopy(net), time_chunk="auto", recompute=True)]
+    ways = {str(k): step_of(model, model, x) for k, model in enumerate(models)}
+    one, other = in_turns(ways, REPEATS, 2, time.process_time).values()
+    return median([b / a for a, b in zip(one, other, strict=True)])
+
+
+def table() -> None:
+    """Print the ratios for few and many neurons, without and with recurrent weights."""
+    print(f"| T | {' | '.join(f'{size} | {size}, recurrent' for size in SIZES)} |")
+    print("|---" * (2 * len(SIZES) + 1) + "|")
+    for steps in (100, 1_300, 10_000):
+        cells = (f"{auto(size, steps, recurrent):.2f}" for size in SIZES for recurrent in (False, True))
+        print(f"| {steps} |", " | ".join(cells), "|")
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["turns"]:
         turns()
+    elif sys.argv[1:] == ["auto"]:
+        table()
     elif len(sys.argv) == 3:
         measure(sys.argv[1], int(sys.argv[2]))
     else:

@@ -32,7 +32,8 @@ def checksum(tensor: Tensor) -> int:
         return 0
     if part.is_cpu and (function := _function()) is not None:
         part = part if part.is_contiguous() else part.contiguous()
-        return hash((function(part.data_ptr(), part.numel() * part.itemsize), tensor.shape, tensor.dtype))
+        found = function(part.data_ptr(), part.numel() * part.itemsize, torch.get_num_threads())
+        return hash((found, tensor.shape, tensor.dtype))
     part = torch.view_as_real(part) if part.is_complex() else part
     with torch.no_grad():
         words = part.reshape(-1).view(_WORDS.get(part.itemsize, torch.int32)).to(torch.int32)
@@ -58,5 +59,5 @@ def _function() -> Any:
         found = library(source).checksum
     except (NoCompiler, CompileError):
         return None
-    found.argtypes, found.restype = (ctypes.c_void_p, ctypes.c_int64), ctypes.c_uint64
+    found.argtypes, found.restype = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64), ctypes.c_uint64
     return found
