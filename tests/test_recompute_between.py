@@ -306,3 +306,20 @@ def test_a_slope_that_has_changed_is_an_error() -> None:
     GLOBAL["slope"] = 4.0
     with pytest.raises(RuntimeError, match=r"the parameters of 1 \(Annealed\) are not those"):
         out.sum().backward()
+
+
+class Anew(st.LIF):
+    """Makes its surrogate anew in each step."""
+
+    def step_params(self) -> dict[str, Any]:
+        slope = 5.0
+        return {**super().step_params(), "surrogate": F.FromDerivative(lambda u: 1 / (1 + slope * u * u))}
+
+
+def test_a_function_that_is_made_anew_is_no_difference() -> None:
+    agree(lambda again: slopes(*_called(lambda: Anew(tau=3.0, threshold=0.3), again)))
+
+
+def _called(make: Callable[[], nn.Module], again: bool) -> tuple[Tensor, list[Tensor]]:
+    model, x = network(make, recompute=again, mode="step")
+    return model(x), [x, *model.parameters()]

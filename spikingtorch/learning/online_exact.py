@@ -112,11 +112,18 @@ class Exact:
             self.names = tuple(name for name, each in known.items() if each.requires_grad)
         before, self.before, self.now = self.before, self.now, None
         if self.names and any(each.is_floating_point() for each in tape.after.values()):
+            weights: list[Any] = [known[name] for name in self.names]
+            hooks = [weight._backward_hooks for weight in weights]
             try:
-                self.now = self._after(tape, [known[name] for name in self.names])
+                for weight in weights:
+                    weight._backward_hooks = None  # they see the gradient, and not what it is computed from
+                self.now = self._after(tape, weights)
             except BaseException:
                 self.before, self.now = before, self.before  # a step that fails changes nothing
                 raise
+            finally:
+                for weight, own in zip(weights, hooks, strict=True):
+                    weight._backward_hooks = own
         self.memories, self._tape = tape.memories, tape
         return tape.out
 

@@ -145,17 +145,26 @@ class Stepper:
         """Run a step at rest that changes neither random numbers nor what the modules hold; a second one is compared.
 
         Raises:
-            RuntimeError: the second one computes other numbers.
+            RuntimeError: the second one computes other numbers, or a step writes on a tensor that is no buffer.
         """
-        before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        entries = [(module._buffers, dict(module._buffers)) for module in self._parts.modules]
         contents = Contents(self._parts.modules, (self.model, ()))
 
         def trial(trail: Trail) -> Tape:
             tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward, trail))
             contents.put_back([])
+            for held, before in entries:
+                held.clear()
+                held.update(before)
             with torch.no_grad():
-                for buffer, value in before:
+                for buffer, value in buffers:
                     buffer.data.copy_(value)  # graphs that hold the buffer stay valid
+            if (found := contents.overwritten()) is not None:
+                raise RuntimeError(
+                    f"learning.online: a step writes on {found[0]}, a tensor of shape {tuple(found[1].shape)} that is "
+                    f"no buffer, and trial steps changed it. Register it: self.register_buffer({found[0]!r}, tensor)"
+                )
             return tape
 
         trails = Trail(), Trail()

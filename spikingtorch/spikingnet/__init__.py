@@ -735,5 +735,5 @@ def _numbers(parts: Parts, frame: Frame) -> int:
     """Return how many numbers the states of a sample have, in this call or else in the last one; 0 if unknown."""
     memories = [frame.memories.get(layer) or layer._memory for layer in parts.layers]
     leaves = leaves_of([None if memory is None else memory.state for memory in memories])
-    known = all(memories) and all(len(leaf) for leaf in leaves)
+    known = all(memories) and all(leaf.ndim and len(leaf) for leaf in leaves)
     return sum(leaf.numel() // len(leaf) for leaf in leaves) if known else 0

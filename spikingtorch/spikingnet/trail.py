@@ -73,6 +73,9 @@ def _content(leaf: Any, depth: int = 3) -> Any:
     """Return something hashable that tells a leaf from others; attributes of attributes count down to a depth."""
     if isinstance(leaf, Tensor):
         return checksum(leaf)
+    if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
+        cells = [cell.cell_contents for cell in leaf.__closure__ or ()]
+        return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of([leaf.__defaults__ or (), cells]))
     if depth and hasattr(leaf, "__dict__") and not isinstance(leaf, _THEMSELVES):
         return type(leaf), *vars(leaf), *(_content(each, depth - 1) for each in leaves_of(vars(leaf)))
     return leaf if isinstance(leaf, Hashable) else id(leaf)

@@ -270,13 +270,22 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
 class Keeps(nn.Module):
     """Scales its input by a number that differs from call to call, kept by the module or outside of it."""
 
+    buffer: Tensor
     steps = itertools.count()
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind, self.count, self.line, self.random = kind, 0, [1.0], random.Random(0)
+        self.tensor = torch.zeros(())
+        self.register_buffer("buffer", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "a buffer assigned anew":
+            self.buffer = self.buffer + 0.1
+            return x * (1 + self.buffer)
+        if self.kind == "a tensor":
+            self.tensor += 0.1
+            return x
         if self.kind == "a counter":
             self.count += 1
             return x * (1 + 0.1 * self.count)
@@ -288,7 +297,7 @@ class Keeps(nn.Module):
         return x * (1 + 0.1 * next(Keeps.steps))
 
 
-@pytest.mark.parametrize("kind", ["a counter", "a list", "a generator"])
+@pytest.mark.parametrize("kind", ["a counter", "a list", "a generator", "a buffer assigned anew"])
 @pytest.mark.parametrize("rule", RULES)
 def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
     (x, y), model = (
@@ -303,7 +312,21 @@ def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
     assert rule != "exact" or max(found.values()) < EXACT
 
 
-def test_a_number_from_elsewhere_is_an_error() -> None:
-    model = louder(nn.Sequential(nn.Linear(4, 5), Keeps("an iterator"), st.LIF(tau=4.0), nn.Linear(5, 3)))
-    with pytest.raises(RuntimeError, match=r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"):
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("an iterator", r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"),
+        ("a tensor", r"writes on tensor, a tensor of shape \(\) .*register_buffer\('tensor', tensor\)"),
+    ],
+)
+def test_a_number_that_is_not_put_back_is_an_error(kind: str, message: str) -> None:
+    model = louder(nn.Sequential(nn.Linear(4, 5), Keeps(kind), st.LIF(tau=4.0), nn.Linear(5, 3)))
+    with pytest.raises(RuntimeError, match=message):
         learning.online(model, "diagonal").step(data()[0][:, 0])
+
+
+def test_a_hook_on_a_weight_sees_the_gradient_once() -> None:
+    (x, y), model = data(), network(NEURONS["LIF"])
+    net: Any = model.net
+    net[0].weight.register_hook(lambda grad: 0.5 * grad)
+    assert max(errors(online_gradients(learning.online(model, "exact"), x, y), by_bptt(model, x, y)).values()) < EXACT
