@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,8 +74,15 @@ def _content(leaf: Any, depth: int = 3) -> Any:
     if isinstance(leaf, Tensor):
         return checksum(leaf)
     if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
-        cells = [cell.cell_contents for cell in leaf.__closure__ or ()]
-        return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of([leaf.__defaults__ or (), cells]))
+        held = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
+        return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of(held))
     if depth and hasattr(leaf, "__dict__") and not isinstance(leaf, _THEMSELVES):
         return type(leaf), *vars(leaf), *(_content(each, depth - 1) for each in leaves_of(vars(leaf)))
     return leaf if isinstance(leaf, Hashable) else id(leaf)
+
+
+def _cell(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable without a value yet
+        return None
