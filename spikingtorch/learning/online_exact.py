@@ -131,7 +131,8 @@ class Exact:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
         tape = self._tape
         assert tape is not None
-        outs = [(out, grad) for out, grad in zip(leaves_of(tape.out), grads, strict=True) if out.requires_grad]
+        floats = [out for out in leaves_of(tape.out) if out.is_floating_point()]
+        outs = [(out, grad) for out, grad in zip(floats, grads, strict=True) if out.requires_grad]
         if not outs:
             return
         torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)

@@ -96,7 +96,8 @@ class Layerwise:
                 self._backward(grads)
 
     def _backward(self, grads: list[Tensor]) -> None:
-        outs = [(out, grad) for out, grad in zip(leaves_of(self._out), grads, strict=True) if out.requires_grad]
+        floats = [out for out in leaves_of(self._out) if out.is_floating_point()]
+        outs = [(out, grad) for out, grad in zip(floats, grads, strict=True) if out.requires_grad]
         pass_on(outs)
         whole = None if self.feedback is None else torch.cat([grad.flatten(1) for grad in grads], dim=1)
         last = self.structure.units[-1].layer if self.structure.units else None

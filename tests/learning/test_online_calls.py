@@ -330,3 +330,28 @@ def test_a_hook_on_a_weight_sees_the_gradient_once() -> None:
     net: Any = model.net
     net[0].weight.register_hook(lambda grad: 0.5 * grad)
     assert max(errors(online_gradients(learning.online(model, "exact"), x, y), by_bptt(model, x, y)).values()) < EXACT
+
+
+class Counted(nn.Module):
+    """Returns which output is largest as well, a whole number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network(NEURONS["LIF"]).net
+
+    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
+        out = self.net(x)
+        return out.argmax(1), out
+
+
+@pytest.mark.parametrize("rule", ["exact", "diagonal", "last_step"])
+def test_outputs_of_whole_numbers_have_no_gradient(rule: Any) -> None:
+    torch.manual_seed(0)
+    model, x = st.SpikingNet(Counted(), mode="step").double(), data()[0][:, 0]
+    learner = learning.online(model, rule)
+    place, out = learner.step(x)
+    learner.backward(out.square().sum())
+    assert torch.equal(place, out.argmax(1))
+    true = torch.autograd.grad(model(x.unsqueeze(1))[1].square().sum(), [*model.parameters()])
+    for weight, wanted in zip(model.parameters(), true, strict=True):
+        torch.testing.assert_close(weight.grad, wanted)
