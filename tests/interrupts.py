@@ -5,7 +5,8 @@ import dis
 import gc
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -46,11 +47,20 @@ def _fuse() -> Any:
     return type("Fuse", (), {"burns": property(burn), "_as_parameter_": None})()
 
 
-def points_of(work: Callable[[], Any]) -> dict[Point, int]:
-    """Return the instructions of all Python code that a call runs, and how often it runs each of them.
+@contextmanager
+def _collector_rests() -> Iterator[None]:
+    """Leave cycles alone: what the collector calls, JAX's callback say, belongs to no call, and comes when it likes."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
-    The collector of garbage rests, for what it calls belongs to no call, and comes when it likes.
-    """
+
+def points_of(work: Callable[[], Any]) -> dict[Point, int]:
+    """Return the instructions of all Python code that a call runs, and how often it runs each of them."""
     found: dict[Point, int] = {}
     looks: dict[CodeType, set[int]] = {}
 
@@ -71,22 +81,20 @@ def points_of(work: Callable[[], Any]) -> dict[Point, int]:
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return inside
 
-    before, collects = sys.gettrace(), gc.isenabled()
-    gc.disable()
-    sys.settrace(begin)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-        if collects:
-            gc.enable()
+    before = sys.gettrace()
+    with _collector_rests():
+        sys.settrace(begin)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
     return {point: times for point, times in found.items() if point.code not in _OWN}
 
 
 def interrupted(work: Callable[[], Any], point: Point) -> bool:
     """Run a call that is interrupted at a point, and say whether it was: it may not come there.
 
-    In a callback of a weak reference, of the collector of garbage or of an object that dies, an interrupt ends there.
+    In a callback of a weak reference or of an object that dies, an interrupt ends there.
     """
     fuse, left, before, hook = _fuse(), [point.time], sys.gettrace(), sys.unraisablehook
     in_a_callback: list[bool] = []
@@ -125,15 +133,16 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
             hook(unraisable)
 
     sys.unraisablehook = ended
-    try:
-        sys.settrace(begin)
-        work()
-        sys.settrace(None)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-        sys.unraisablehook = hook
+    with _collector_rests():
+        try:
+            sys.settrace(begin)
+            work()
+            sys.settrace(None)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+            sys.unraisablehook = hook
     return bool(in_a_callback)
 
 
