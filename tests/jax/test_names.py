@@ -30,15 +30,13 @@ METHODS_OF_TORCH_ALONE = {
 ARGUMENTS_OF_TORCH_ALONE = {"recompute": "jax.checkpoint and jax.lax.scan of it do that in JAX"}
 # what spikingtorch.jax has of its own, in place of the twin's
 OF_ITS_OWN = {"Backend", "Explanation", "explain_scan", "scan"}
-# names of the twin alone: types for annotations, and a norm
-TWIN_ALONE = {"Parameter", "Smooth", "SpikeFunction", "time_batch_norm"}
 SHARED = sorted({*F.__all__} - {*TORCH_ALONE})
 CALLABLE = [name for name in SHARED if inspect.isclass(getattr(F, name)) or inspect.isroutine(getattr(F, name))]
 
 
 def test_the_names_are_those_of_functional() -> None:
     assert {*SJ.__all__} == {*SHARED}
-    assert {*J.__all__} == {*SHARED} - OF_ITS_OWN | {"scan"} | TWIN_ALONE
+    assert {*J.__all__} == {*SHARED} - OF_ITS_OWN
 
 
 def test_the_equations_are_those_of_the_twin() -> None:

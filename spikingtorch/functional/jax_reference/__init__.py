@@ -15,7 +15,8 @@ from spikingtorch.functional.jax_reference.closed_forms import (
     Triangular,
 )
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step, delayed, empty_delay
-from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
+from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire
+from spikingtorch.functional.jax_reference.firing import SpikeFunction as SpikeFunction
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.jax_reference.neurons.chips import (
     LoihiLIFState,
@@ -90,7 +91,7 @@ from spikingtorch.functional.jax_reference.neurons.synaptic import (
     biolif_step,
     cuba_lif_step,
 )
-from spikingtorch.functional.jax_reference.norms import time_batch_norm
+from spikingtorch.functional.jax_reference.norms import time_batch_norm as time_batch_norm
 from spikingtorch.functional.jax_reference.plasticity import (
     EligibilityTraces,
     HardBounds,
@@ -130,15 +131,12 @@ from spikingtorch.functional.jax_reference.rounding import (
     saturate,
     wrap,
 )
-from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, scan, zeros_state
-from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
-from spikingtorch.functional.jax_reference.surrogate import (
-    FromDerivative,
-    FromPrimitive,
-    Smooth,
-    StraightThrough,
-    Surrogate,
-)
+from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, zeros_state
+from spikingtorch.functional.jax_reference.scan import scan as scan
+from spikingtorch.functional.jax_reference.spike import Parameter as Parameter
+from spikingtorch.functional.jax_reference.spike import heaviside
+from spikingtorch.functional.jax_reference.surrogate import FromDerivative, FromPrimitive, StraightThrough, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Smooth as Smooth
 from spikingtorch.functional.jax_reference.synapses import (
     AlphaSynapseState,
     ExponentialSynapseState,
@@ -161,6 +159,7 @@ from spikingtorch.functional.jax_reference.wrappers import (
     per_channel,
 )
 
+# names of jax: those imported as themselves are the twin's alone, scan among them, of which jax has its own
 __all__ = [
     "ALIFState",
     "AdExState",
@@ -201,7 +200,6 @@ __all__ = [
     "MultiSpike",
     "Overflow",
     "PairTraces",
-    "Parameter",
     "PiecewiseExponential",
     "QuadraticIFState",
     "Recorded",
@@ -219,10 +217,8 @@ __all__ = [
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",
-    "Smooth",
     "SoftBounds",
     "SpeckIAFState",
-    "SpikeFunction",
     "SpikingDecayState",
     "Step",
     "StochasticInput",
@@ -287,13 +283,11 @@ __all__ = [
     "round_trunc",
     "saturate",
     "scale_weight",
-    "scan",
     "short_term_plasticity_step",
     "sigma_delta_step",
     "speck_iaf_step",
     "spiking_decay_step",
     "stochastic_lif_step",
-    "time_batch_norm",
     "time_map",
     "to_value",
     "to_zero",
