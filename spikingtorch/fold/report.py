@@ -13,7 +13,6 @@ from spikingtorch.axes import counted
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision, Inputs
 from spikingtorch.fold.unsharded import copied, whole_weights
-from spikingtorch.fold.whole_numbers import whole_numbers
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
@@ -22,7 +21,9 @@ from spikingtorch.functional.core.torch_private import is_shard, pytree
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
+from spikingtorch.layers.rounded import rounded_in
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.whole_numbers import FixedPointLayer
 from spikingtorch.units import quantity
 
 
@@ -225,3 +226,26 @@ def _layer(
         explain = explain_one_step if steps else explain_scan
         backend = explain(step, state, pytree.tree_unflatten(sequences, form), params=params, dim=1)
     return LayerReport(path, type(layer).__name__, shapes[0], backend)
+
+
+def whole_numbers(net: nn.Module) -> str:
+    """Return in words which neurons and weights are whole numbers; empty if there are none.
+
+    >>> from spikingtorch import LIF, FixedPointIF
+    >>> whole_numbers(nn.Sequential(FixedPointIF(threshold=0.5, fraction_bits=4, membrane_bits=8), LIF()))
+    'neurons of 0, not those of 1'
+    """
+    weights: dict[int, list[str]] = {}
+    whole: list[str] = []
+    others: list[str] = []
+    for path, module in net.named_modules():
+        for each in rounded_in(module):
+            weights.setdefault(each.bits, []).append(path or "net")
+        if isinstance(module, StepLayer):
+            (whole if isinstance(module, FixedPointLayer) else others).append(path or "net")
+    of_weights = [f"weights of {', '.join(paths)} in {bits} bits" for bits, paths in sorted(weights.items())]
+    of_neurons = [f"neurons of {', '.join(whole)}"] if whole else []
+    if not (of_weights or of_neurons):
+        return ""
+    rest = [f"not {'those' if whole else 'the neurons'} of {', '.join(others)}"] if others else []
+    return ", ".join([*of_weights, *of_neurons, *rest])

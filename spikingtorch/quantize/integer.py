@@ -1,7 +1,8 @@
 """A network in whole numbers: a chain of weights, sums and fixed-point neurons, and its reference in NumPy's int64."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikingtorch.quantize.arithmetic import Whole, advance, at_rest
-from spikingtorch.quantize.nodes import Flatten, Neuron, Node, Shape
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, Node, Shape, SumPool2d
 
 if TYPE_CHECKING:
     from spikingtorch.quantize.c.header import CSource
     from spikingtorch.quantize.report import Report
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Conv2d, Diagonal, Flatten, Linear, Neuron, SumPool2d)}
+# tells files of this library from others, and later forms from this one
+_FORMAT = "spikingtorch.quantize 1"
 
 
 class Record(NamedTuple):
@@ -134,16 +139,28 @@ class IntegerModel:
 
     def save(self, path: str | Path) -> None:
         """Write the network to a file, an npz of NumPy, which ``IntegerModel.load`` reads."""
-        from spikingtorch.quantize.files import save
-
-        save(self, path)
+        arrays: dict[str, Any] = {}
+        text = {each.name: _packed(getattr(self, each.name), arrays) for each in fields(self) if each.init}
+        with Path(path).open("wb") as file:
+            np.savez(file, network=np.array(json.dumps({"format": _FORMAT, **text})), **arrays)
 
     @staticmethod
     def load(path: str | Path) -> "IntegerModel":
-        """Return the network of a file that ``save`` has written; nothing in the file is run."""
-        from spikingtorch.quantize.files import load
+        """Return the network of a file that ``save`` has written; nothing in the file is run.
 
-        return load(path)
+        Raises:
+            ValueError: the file is none of ``save``, or its nodes do not fit.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as found:
+                text = json.loads(str(found["network"]))
+                if text.pop("format") == _FORMAT:
+                    return IntegerModel(**{name: _unpacked(value, found) for name, value in text.items()})
+        except OSError:
+            raise
+        except Exception as error:  # any error of zipfile, NumPy, json or a node for what stands in the file
+            raise ValueError(f"{path} is damaged, or no network of IntegerModel.save ({error})") from error
+        raise ValueError(f"{path} is a network of a newer spikingtorch")
 
     def run(self, x: Any, record: bool = False) -> Run:
         """Return what the network gives for sequences from rest, computed in NumPy's int64.
@@ -216,3 +233,27 @@ def _with_zero(low: int, high: int) -> tuple[int, int]:
     if low > high:
         raise ValueError(f"input_range is ({low}, {high}), expected the smallest number first")
     return min(low, 0), max(high, 0)
+
+
+def _packed(value: Any, arrays: dict[str, Any]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, tuple):
+        return [_packed(each, arrays) for each in value]
+    if type(value).__name__ in _KINDS:
+        own = {each.name: _packed(getattr(value, each.name), arrays) for each in fields(value)}
+        return {"node": type(value).__name__, **own}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unpacked(value: Any, arrays: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpacked(each, arrays) for each in value)
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    own = {name: _unpacked(each, arrays) for name, each in value.items() if name != "node"}
+    return _KINDS[value["node"]](**own)

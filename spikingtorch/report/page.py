@@ -4,7 +4,6 @@ from spikingtorch.report import network_sections as network
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.firing_sections import layer_by_layer, overview, silent_and_saturated
 from spikingtorch.report.html import Html, element, paragraph
-from spikingtorch.report.integer_section import whole_numbers
 from spikingtorch.report.style import STYLE
 from spikingtorch.report.words import joules
 from spikingtorch.units import abbreviated, counted, percent
@@ -17,7 +16,7 @@ def page(content: Content) -> str:
         network.rates_over_epochs(content),
         network.summary_table(content),
         network.explanation(content),
-        *([] if content.integers is None else [whole_numbers(content, content.integers)]),
+        *([] if content.integers is None else [network.whole_numbers(content, content.integers)]),
         overview(content),
         layer_by_layer(content),
         silent_and_saturated(content),

@@ -7,12 +7,11 @@ decoders work on (T, N, ...), time first, as ``SpikingNet(net, batch_first=False
 """
 
 from spikingtorch.spikeio.collate import pad_sequences
-from spikingtorch.spikeio.constant import ConstantEncoder
 from spikingtorch.spikeio.decoders import FirstSpikeDecoder, MaxMembraneDecoder, RateDecoder, SumDecoder
 from spikingtorch.spikeio.delta import DeltaEncoder
 from spikingtorch.spikeio.events import events_to_sequence, sequence_to_events
 from spikingtorch.spikeio.latency import LatencyEncoder
-from spikingtorch.spikeio.periodic import PeriodicEncoder
+from spikingtorch.spikeio.periodic import ConstantEncoder, PeriodicEncoder
 from spikingtorch.spikeio.poisson import Poisson2D, PoissonEncoder, markov_spikes, poisson_spikes, poisson_spikes2d
 from spikingtorch.spikeio.population import PopulationEncoder
 

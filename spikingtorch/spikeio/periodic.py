@@ -1,4 +1,4 @@
-"""Regular spikes."""
+"""Regular spikes, and the input itself at each step."""
 
 import torch
 from torch import Tensor
@@ -70,3 +70,22 @@ class PeriodicEncoder(Encoder):
     def described(self) -> list[str]:
         """Return the number of steps, the scale and the reset for the repr."""
         return [*super().described(), f"reset={getattr(self.reset, '__name__', self.reset)}"]
+
+
+class ConstantEncoder(Encoder):
+    """The input itself, repeated at each step.
+
+    Args:
+        nsteps: number of steps T.
+        batch_first: False for sequences (T, N, ...), time first.
+    """
+
+    _shown = ("nsteps={0.nsteps}",)
+
+    def __init__(self, nsteps: int, *, batch_first: bool = True) -> None:
+        super().__init__(nsteps, batch_first=batch_first)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return x (N, ...) repeated, (N, T, ...)."""
+        check_batch("ConstantEncoder", x)
+        return over_time(x, self.nsteps).contiguous()

@@ -131,7 +131,7 @@ from spikingtorch.functional.jax_reference.rounding import (
     saturate,
     wrap,
 )
-from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, zeros_state
+from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, time_map, zeros_state
 from spikingtorch.functional.jax_reference.scan import scan as scan
 from spikingtorch.functional.jax_reference.spike import Parameter as Parameter
 from spikingtorch.functional.jax_reference.spike import heaviside
@@ -145,7 +145,6 @@ from spikingtorch.functional.jax_reference.synapses import (
     exponential_synapse_step,
     short_term_plasticity_step,
 )
-from spikingtorch.functional.jax_reference.time_map import time_map
 from spikingtorch.functional.jax_reference.wrappers import (
     Masked,
     Recurrent,

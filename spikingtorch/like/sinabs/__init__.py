@@ -9,8 +9,7 @@ trained, as in Sinabs.
 [1.0, 2.0, 1.0, 2.0]
 """
 
-from spikingtorch.like.sinabs.layers import ALIF, IAF, LIF, ExpLeak
-from spikingtorch.like.sinabs.pool import SumPool2d
+from spikingtorch.like.sinabs.layers import ALIF, IAF, LIF, ExpLeak, SumPool2d
 from spikingtorch.like.sinabs.recurrent import ALIFRecurrent, IAFRecurrent, LIFRecurrent
 from spikingtorch.like.sinabs.spike_fn import (
     Gaussian,

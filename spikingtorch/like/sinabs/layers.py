@@ -1,9 +1,10 @@
-"""LIF, IAF, ALIF and ExpLeak."""
+"""LIF, IAF, ALIF, ExpLeak and SumPool2d."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch
+from torch import nn
 
 from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, tensor
@@ -240,3 +241,29 @@ class ExpLeak(_Layer):
         times = _times("ExpLeak", train_alphas, tau_mem=tau_mem)
         own: dict[str, Any] = {"min_v_mem": min_v_mem, "norm_input": _NORMALISED if norm_input else None}
         super().__init__(steps.exp_leak_step, steps.MembraneState, times, **own, options=options)
+
+
+class SumPool2d(nn.LPPool2d):
+    """Sum over the windows of an image, as Sinabs' SumPool2d does.
+
+        y = sum over a window of x,  dy/dx = 1 where y is not 0, else 0
+
+    A window whose entries sum to zero, for instance without spikes, gets no gradient.
+
+    Args:
+        kernel_size: size of a window.
+        stride: distance between windows; None for the size.
+        ceil_mode: keep windows that reach beyond the edge.
+
+    >>> import torch
+    >>> SumPool2d(2)(torch.ones(1, 1, 2, 4))
+    tensor([[[[4., 4.]]]])
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(1, kernel_size, stride, ceil_mode)
