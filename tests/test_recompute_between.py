@@ -4,6 +4,7 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -291,19 +292,53 @@ def test_a_second_run_after_an_edit_of_memory_is_an_error() -> None:
             out.sum().backward()
 
 
+class Slotted:
+    """A surrogate without a ``__dict__``, whose slope an array holds."""
+
+    __slots__ = ("slope",)
+
+    def __init__(self) -> None:
+        self.slope = np.array([5.0])
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return sloped(u, SimpleNamespace(slope=self.slope.item()))
+
+
+def sloped(u: Tensor, settings: Any) -> Tensor:
+    return F.FastSigmoid(settings.slope)(u)
+
+
+SLOTTED, SETTINGS = Slotted(), SimpleNamespace(slope=5.0)
+# where a slope is, and how it changes
+SLOPES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "a global": (lambda: F.Sigmoid(GLOBAL["slope"]), lambda: GLOBAL.__setitem__("slope", GLOBAL["slope"] - 1)),
+    "an array in a slot": (lambda: SLOTTED, lambda: SLOTTED.slope.__isub__(1.0)),
+    "a partial": (
+        lambda: F.FromDerivative(partial(sloped, settings=SETTINGS)),
+        lambda: setattr(SETTINGS, "slope", SETTINGS.slope - 1),
+    ),
+    "a method": (
+        lambda: F.FromDerivative(SLOTTED.__call__),
+        lambda: SLOTTED.slope.__isub__(1.0),
+    ),
+}
+
+
 class Annealed(st.LIF):
-    """Reads the slope of its surrogate from a global variable: outputs are equal, gradients are not."""
+    """Reads the slope of its surrogate from elsewhere: outputs are equal, gradients are not."""
 
     def step_params(self) -> dict[str, Any]:
-        return {**super().step_params(), "surrogate": F.Sigmoid(GLOBAL["slope"])}
+        return {**super().step_params(), "surrogate": SLOPES[self.kind][0]()}
 
 
-def test_a_slope_that_has_changed_is_an_error() -> None:
-    model, x = network(lambda: Annealed(tau=3.0, threshold=0.3), recompute=True, mode="step")
+@pytest.mark.parametrize("kind", SLOPES)
+def test_a_slope_that_has_changed_is_an_error(kind: str) -> None:
     GLOBAL["slope"] = 5.0
+    model, x = network(lambda: Annealed(tau=3.0, threshold=0.3), recompute=True, mode="step")
+    model.net[1].kind = kind
     out = model(x)
     model(x).sum().backward()
-    GLOBAL["slope"] = 4.0
+    SLOPES[kind][1]()
     with pytest.raises(RuntimeError, match=r"the parameters of 1 \(Annealed\) are not those"):
         out.sum().backward()
 

@@ -1,8 +1,8 @@
 """Checksums of what the layers of a network got and gave, by which two runs of the same steps are compared."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, FunctionType, NoneType
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch.functional.checksum import checksum
 from spikingtorch.functional.core.tree import leaves_of
 
-_THEMSELVES = (type, FunctionType, BuiltinFunctionType, MethodType, nn.Module)
+_THEMSELVES = (bool, int, float, complex, str, bytes, NoneType, type, FunctionType, BuiltinFunctionType, nn.Module)
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Trail:
     notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
 
     def note(self, layer: Any, what: str, *trees: Any) -> None:
-        """Note the values of some trees. Objects count with their attributes."""
+        """Note the values of some trees. Objects count with what they hold."""
         self.notes.append((layer, what, [_content(leaf) for tree in trees for leaf in leaves_of(tree)]))
 
     def end(self, layers: Iterable[Any], memories: Mapping[Any, Any], outputs: Any) -> None:
@@ -70,15 +70,24 @@ class Trail:
 
 
 def _content(leaf: Any, depth: int = 3) -> Any:
-    """Return something hashable that tells a leaf from others; attributes of attributes count down to a depth."""
+    """Return something hashable that tells a leaf from others; what objects in objects hold counts down to a depth."""
     if isinstance(leaf, Tensor):
         return checksum(leaf)
     if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
         held = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
         return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of(held))
-    if depth and hasattr(leaf, "__dict__") and not isinstance(leaf, _THEMSELVES):
-        return type(leaf), *vars(leaf), *(_content(each, depth - 1) for each in leaves_of(vars(leaf)))
+    if depth and not isinstance(leaf, _THEMSELVES) and (held := _held(leaf)) is not None:
+        return type(leaf), *(_content(each, depth - 1) for each in leaves_of(held))
     return leaf if isinstance(leaf, Hashable) else id(leaf)
+
+
+def _held(thing: Any) -> list[Any] | None:
+    """Return what pickle would keep of an object: its attributes, arguments and entries; None where it refuses."""
+    try:
+        kept = thing.__reduce_ex__(4)
+    except Exception:  # any error of the object's class
+        return None
+    return [[*each] if isinstance(each, Iterator) else each for each in kept]
 
 
 def _cell(cell: CellType) -> Any:
