@@ -143,6 +143,20 @@ class Writes(nn.Module):
         return x
 
 
+class Averages(nn.Module):
+    """Writes on a buffer through ``.data``, and does not read it."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean.data.mul_(0.9).add_(x.detach().mean())
+        return x
+
+
 class Reads(nn.Module):
     """Writes on the buffer of another module, and reads it."""
 
@@ -165,6 +179,7 @@ OWN: dict[str, Callable[[], nn.Module]] = {
         for kind in ("own", "list", "numpy", "old", "python")
     },
     "a buffer of two modules": Reads,
+    "a statistic through .data": Averages,
     "a lazy layer": lambda: nn.LazyLinear(6),
 }
 
@@ -326,6 +341,8 @@ SLOPES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 
 class Annealed(st.LIF):
     """Reads the slope of its surrogate from elsewhere: outputs are equal, gradients are not."""
+
+    kind: str
 
     def step_params(self) -> dict[str, Any]:
         return {**super().step_params(), "surrogate": SLOPES[self.kind][0]()}

@@ -11,13 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.surroundings import RandomNumbers
-from spikingtorch.functional.core.torch_private import (
-    AnyBatchNorm,
-    cached_parametrizations,
-    forward_level,
-    fsdp_state,
-    part_of,
-)
+from spikingtorch.functional.core.torch_private import cached_parametrizations, forward_level, fsdp_state, part_of
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
 from spikingtorch.layers.frame import Frame
@@ -188,7 +182,9 @@ class Start:
             if kept.tensor.requires_grad is not kept.trained:
                 puts.append(partial(kept.tensor.requires_grad_, kept.tensor.requires_grad))
                 kept.tensor.requires_grad_(kept.trained)
-            if kept.tensor is not now or kept.version != version_of(kept.tensor):
+            # always another buffer: the second run may write on it, and through .data its version does not show that
+            apart = kept.value is not None and not kept.trained
+            if apart or kept.tensor is not now or kept.version != version_of(kept.tensor):
                 value = kept.tensor if kept.value is None else values.setdefault(id(kept.tensor), kept.value.clone())
                 puts.append(partial(_put, kept.place, kept.name, *([now] if kept.name in kept.place else [])))
                 kept.place[kept.name] = value
@@ -232,10 +228,8 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
         for name, buffer in module._buffers.items():
             if buffer is None or is_lazy(buffer):
                 continue
-            # a batch norm in training writes its statistics and does not read them: any copy will do, and always one
-            counts = isinstance(module, AnyBatchNorm) and module.training
-            version = -1 if counts else version_of(buffer)
-            yield _Kept(module._buffers, name, buffer, version, buffer.requires_grad, 0, copies.of(buffer))
+            version, trained = version_of(buffer), buffer.requires_grad
+            yield _Kept(module._buffers, name, buffer, version, trained, 0, copies.of(buffer))
 
 
 def _address(tensor: Tensor) -> int:

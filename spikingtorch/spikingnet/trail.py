@@ -74,7 +74,7 @@ def _content(leaf: Any, depth: int = 3) -> Any:
     if isinstance(leaf, Tensor):
         return checksum(leaf)
     if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
-        held = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
+        held: Any = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
         return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of(held))
     if depth and not isinstance(leaf, _THEMSELVES) and (held := _held(leaf)) is not None:
         return type(leaf), *(_content(each, depth - 1) for each in leaves_of(held))
