@@ -126,8 +126,13 @@ class OnlineLearner:
                 the first call starts a sequence and others continue it.
 
         Raises:
-            ValueError: the rule does not fit the network, or the network's errors.
+            ValueError: the rule does not fit the network, x has a graph, or the network's errors.
         """
+        if isinstance(x, Tensor) and x.requires_grad:
+            raise ValueError(
+                "learning.online: x requires a gradient, which no rule passes back to what has computed it. Make that "
+                "a part of the network, or pass x.detach()"
+            )
         way = self._way_of(x, init is True)
         if self._next is not None:
             state, past = self._next

@@ -140,6 +140,8 @@ def test_wrong_arguments_are_named() -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             learning.online(model, **options)
+    with pytest.raises(ValueError, match=r"x requires a gradient.*pass x.detach\(\)"):
+        learning.online(model).step(data()[0][:, 0].requires_grad_())
     with pytest.raises(ValueError, match="has seen no step"):
         learning.online(model).explain()
 
