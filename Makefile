@@ -28,6 +28,8 @@ ARGS ?=
 # versions that the tests have passed with
 TESTED := --constraint constraints.txt
 WORKERS ?= 2
+# Python compiles the modules that it imports, few of those that are installed
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 BIN := .venv/bin
 
 .PHONY: help train test coverage check test-long test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
@@ -151,7 +153,7 @@ bench: .venv-bench/.installed
 
 lock: | .venv
 	@echo "== installing the newest versions that pyproject.toml allows into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	@$(BIN)/python $(INSTALL) --upgrade --upgrade-strategy eager \
 	--editable '.[dev,release]'
 	@cp constraints.txt constraints.old
 	@$(BIN)/python -m release.lock > constraints.new && mv constraints.new constraints.txt && touch .venv/.dev
@@ -170,7 +172,7 @@ release: .venv/.release
 	@$(BIN)/check-wheel-contents dist/*.whl
 	@echo "== the tutorial with the wheel, in an empty environment outside of this folder"
 	@outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && $(BIN)/python -m venv "$$outside/venv" && \
-	"$$outside/venv/bin/python" -m pip install --quiet --disable-pip-version-check $(TESTED) dist/*.whl && \
+	"$$outside/venv/bin/python" $(INSTALL) $(TESTED) dist/*.whl && \
 	cp examples/tutorial.py "$$outside" && cd "$$outside" && venv/bin/python -W error tutorial.py > said || { cat said; exit 1; }
 	@ls -l dist
 
@@ -194,22 +196,22 @@ clean:
 # One stamp for each set of packages: it is made anew when pyproject.toml or constraints.txt changes.
 .venv/.%: pyproject.toml constraints.txt | .venv
 	@echo "== installing spikingtorch[$*] and PyTorch into .venv; the first time takes a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[$*]'
+	@$(BIN)/python $(INSTALL) $(TESTED) --editable '.[$*]'
 	@touch $@
 
 .venv-bench/.installed: pyproject.toml benchmarks/requirements.txt | .venv-bench
 	@echo "== installing the other libraries into .venv-bench; the first time takes some minutes"
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
+	@.venv-bench/bin/python $(INSTALL) -r benchmarks/requirements.txt --editable .
 	@touch $@
 
 # The older spikingtorch has the name of ours: it lies in a folder of its own, from which the tests load it. Sinabs pins
 # nir to 1.0.4, which spikingtorch and SpikingJelly cannot work with; its reader works with 1.0.8.
 .venv-bench/.peers: .venv-bench/.installed
 	@echo "== installing pytest, DCLS, xylosim and the older spikingtorch into .venv-bench"
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist DCLS==0.1.1 xylosim==0.1.3
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+	@.venv-bench/bin/python $(INSTALL) pytest pytest-timeout pytest-xdist DCLS==0.1.1 xylosim==0.1.3
+	@.venv-bench/bin/python $(INSTALL) --upgrade --no-deps \
 	--target .venv-bench/older spikingtorch==0.1.3
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nir==1.0.8 nirtorch==2.6
+	@.venv-bench/bin/python $(INSTALL) --no-deps nir==1.0.8 nirtorch==2.6
 	@touch $@
 
 # Each range of [project] dependencies and of the extra jax, by its lower end.
@@ -218,12 +220,12 @@ OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["projec
 .venv-oldest/.installed: pyproject.toml | .venv-oldest
 	@echo "== installing the oldest versions into .venv-oldest; the first time takes some minutes"
 	@.venv-oldest/bin/python -c '$(OLDEST)' > .venv-oldest/oldest.txt
-	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/oldest.txt --editable '.[dev]'
+	@.venv-oldest/bin/python $(INSTALL) -c .venv-oldest/oldest.txt --editable '.[dev]'
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml | .venv-newest
 	@echo "== installing the newest versions into .venv-newest; the first time takes some minutes"
-	@.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	@.venv-newest/bin/python $(INSTALL) --upgrade --upgrade-strategy eager \
 	--editable '.[dev]'
 	@touch $@
 
@@ -243,25 +245,25 @@ NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do
 # The release of Triton that pairs with the torch of constraints.txt: pip takes it with a torch for GPUs alone.
 .venv-triton/.installed: pyproject.toml constraints.txt | .venv-triton
 	@echo "== installing Triton into .venv-triton"
-	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) triton==3.7.1
+	@.venv-triton/bin/python $(INSTALL) $(TESTED) triton==3.7.1
 	@touch $@
 
 .venv-cross/.installed: pyproject.toml constraints.txt | .venv-cross
 	@echo "== installing a compiler and an emulator into .venv-cross"
-	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[cross]'
+	@.venv-cross/bin/python $(INSTALL) $(TESTED) --editable '.[cross]'
 	@touch $@
 
 # docutils is an older one than twine takes
 .venv-docs/.installed: pyproject.toml constraints.txt docs/constraints.txt | .venv-docs
 	@echo "== installing spikingtorch[docs], with Sphinx, into .venv-docs"
 	@grep -v "^docutils=" constraints.txt > .venv-docs/tested.txt
-	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-docs/tested.txt -c docs/constraints.txt \
+	@.venv-docs/bin/python $(INSTALL) -c .venv-docs/tested.txt -c docs/constraints.txt \
 	--editable '.[docs]'
 	@touch $@
 
 .venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu
 	@echo "== installing spikingtorch[jax], PyTorch for CUDA and the other libraries into .venv-gpu; it takes a while"
-	@.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt \
+	@.venv-gpu/bin/python $(INSTALL) -r benchmarks/requirements.txt \
 	--editable '.[jax]' pytest pytest-timeout
 	@touch $@
 
