@@ -2,7 +2,8 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: long tests, more of the long tables, fuzzers, AddressSanitizer, docs, test-gpu-text, test-cross, other versions
+# make test-long    what is long by nature: long tests, more of the long tables, fuzzers; then, two at a time, docs, test-gpu-text, test-cross, test-sanitizer, a sample of test-oldest and test-newest
+# make test-sanitizer    kernels under AddressSanitizer, which sees every read and write beside an array
 # make test-night    the rest of every long table, and what is longer still
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
@@ -32,7 +33,7 @@ WORKERS ?= 2
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
+.PHONY: help train test coverage check test-long test-sanitizer test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -65,13 +66,15 @@ test-long: .venv/.dev
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.jax_scan --minutes 2 --seed 900 & jax=$$!; \
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan && wait $$jax
+	@$(MAKE) --no-print-directory --jobs 2 $(IN_WHOLE) WORKERS=1 ARGS= SAMPLE='-m "not (long or night)" $(OF_VERSIONS)' \
+	docs test-gpu-text test-cross test-newest test-sanitizer test-oldest
+
+# two at a time, of which each shows its output when it has ended, where make can do that
+IN_WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+test-sanitizer: .venv/.dev
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
-	@$(MAKE) --no-print-directory docs
-	@$(MAKE) --no-print-directory test-gpu-text
-	@$(MAKE) --no-print-directory test-cross
-	@$(MAKE) --no-print-directory test-oldest ARGS='-m "not (long or night)" $(OF_VERSIONS)'
-	@$(MAKE) --no-print-directory test-newest ARGS='-m "not (long or night)" $(OF_VERSIONS)'
 
 test-night: .venv/.dev
 	@echo "== pytest: the rest of long tables, and what is longer still"
@@ -85,11 +88,11 @@ OF_VERSIONS := $(addprefix tests/,functional/core functional/test_transforms.py 
 
 test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
-	@.venv-oldest/bin/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+	@.venv-oldest/bin/python -m pytest -n $(WORKERS) $(or $(SAMPLE),-m "") $(ARGS)
 
 test-newest: .venv-newest/.installed
 	@echo "== pytest with the newest versions:" $$(.venv-newest/bin/python -c '$(VERSIONS)')
-	@.venv-newest/bin/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+	@.venv-newest/bin/python -m pytest -n $(WORKERS) $(or $(SAMPLE),-m "") $(ARGS)
 
 VERSIONS := import platform; from importlib.metadata import version; \
 	print("Python", platform.python_version(), *[f"{name} {version(name)}" for name in ("torch", "numpy", "jax")])
