@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -16,13 +17,13 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 import spikingtorch
 from spikingtorch.checkpoints.document import leaves, packed, unpacked
-from spikingtorch.checkpoints.own import Stateful, layers_said, own_state, take_own_state
+from spikingtorch.checkpoints.own import Stateful, layers_said, own_state, take_own_state, tensors_of
 from spikingtorch.checkpoints.owner import Owner
 from spikingtorch.checkpoints.storage import (
     FORMAT,
@@ -70,6 +71,7 @@ class Checkpoints:
 
     Raises:
         CheckpointError: the processes have other networks, or other versions of Python, torch or spikingtorch.
+        ValueError: a parameter of an optimizer is not in the model, or in two optimizers.
 
     >>> import tempfile
     >>> from spikingtorch import LIF, SpikingNet
@@ -99,7 +101,7 @@ class Checkpoints:
     ) -> None:
         if keep < 1:
             raise ValueError(f"Checkpoints: keep is {keep}, expected at least 1")
-        self.folder, self.keep = Path(folder), keep
+        self.folder, self.keep, self._damaged = Path(folder).absolute(), keep, list[int]()
         self.model, self.own, self.shared = model, dict(own or {}), shared
         self.optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
         self._writing: tuple[int, Future[Any]] | None = None
@@ -111,6 +113,7 @@ class Checkpoints:
         for rank, other in enumerate(others, 1):
             if differ := difference(other, first):
                 raise CheckpointError(f"Process {rank} differs from process 0: {differ}. Start the same code on all.")
+        self._names()
         self._newest, self._owner = 0, Owner(self.folder)
         self._of_first(lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
@@ -137,10 +140,12 @@ class Checkpoints:
                 )
             found = [each for each in self._gather(damage(path, self._rank, self._size)) if each]
             if not found:
-                self._load(path)
+                with torch.inference_mode(False):  # whose tensors cannot be trained
+                    self._load(path)
                 self._newest = step
                 return step
             damaged.append(f"{path} is damaged ({found[0]})")
+            self._damaged.append(step)
             warnings.warn(f"{damaged[-1]}. The checkpoint before it takes its place.", stacklevel=level_of_user())
         if damaged:
             raise CheckpointError(f"{', '.join(damaged)}. Put a copy in its place, or begin in another folder.")
@@ -157,7 +162,7 @@ class Checkpoints:
                 earlier run, or belongs to another one; or a state holds a value that is not stored.
             ValueError: ``step`` is not positive, or not above that of the checkpoint before.
         """
-        if step < 1:  # an optimizer that has not stepped is stepped by torch, to see what it will hold
+        if step != int(step) or step < 1:
             raise ValueError(f"Checkpoints: step is {step}, expected how many steps the optimizer has taken, from 1 on")
         self.wait()
         if step <= self._newest:
@@ -170,6 +175,7 @@ class Checkpoints:
         path, tensors = named(self.folder, step), dict[str, torch.Tensor]()
         files = self._of_all(lambda: self._documents(tensors), f"{path} could not be written", step)
         writer = Writer(path, self._part(path), files, self.keep, self._owner.refused)
+        writer.damaged = self._damaged
         # what is not sharded and differs is that of the first process
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
         write: Any = save if self._group is None else async_save
@@ -250,8 +256,22 @@ class Checkpoints:
         return path.with_suffix(f".{self._owner.mine}.part")
 
     def _states(self) -> dict[str, Any]:
-        model, optimizer = get_state_dict(self.model, self.optimizers)
-        return {"model": model, "optimizer": optimizer}
+        # torch's get_state_dict would take a step with an optimizer that has not begun
+        state, groups = dict[str, Any](), list[dict[str, Any]]()
+        for optimizer, names in zip(self.optimizers, self._names(), strict=True):
+            given = optimizer.state_dict()
+            state |= {names[number]: each for number, each in given["state"].items()}
+            groups += [{**each, "params": [names[k] for k in each["params"]]} for each in given["param_groups"]]
+        return {"model": get_model_state_dict(self.model), "optimizer": {"state": state, "param_groups": groups}}
+
+    def _names(self) -> list[list[str]]:
+        """Return the names of the parameters of each optimizer, for each the first that it has, or raise."""
+        of = {id(each): name for name, each in reversed(tensors_of(self.model, "parameters").items())}
+        found = [[of.get(id(p), "") for each in it.param_groups for p in each["params"]] for it in self.optimizers]
+        every = [name for names in found for name in names]
+        if "" in every or len({*every}) < len(every):
+            raise ValueError("Checkpoints: expected optimizers of parameters of the model, and each in one optimizer")
+        return found
 
     def _documents(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Return what this process writes as JSON, and put the tensors in it into ``tensors``."""
@@ -263,7 +283,7 @@ class Checkpoints:
     def _load(self, path: Path) -> None:
         """Take up a checkpoint that is complete."""
         for optimizer in self.optimizers:
-            optimizer.zero_grad()  # torch sets up the state of an optimizer that has no gradients alone
+            optimizer.zero_grad()  # a checkpoint holds no gradients
         reader, saved = HuggingFaceStorageReader(str(path)), json.loads((path / STATE).read_bytes())
         if saved["format"] != FORMAT:
             raise CheckpointError(f"{path} has another format: {saved['format']}. Use the spikingtorch that wrote it.")
@@ -271,28 +291,29 @@ class Checkpoints:
         ranks = [self._rank] if as_many else range(saved["processes"])
         own = {rank: json.loads((path / f"process-{rank}.json").read_bytes()) for rank in ranks}
         states, ours = self._states(), dict[str, Any]()
-        self._leave_out(states["optimizer"].get("state", {}), saved)
         here = {name: packed(dict(each), name, ours) for name, each in states.items()}
         self._compare(path, saved, leaves(here, ours), leaves({name: saved[name] for name in here}, stored))
         like = dict[str, Any]()  # shards and devices of today
         packed({name: each.state_dict() for name, each in self.shared.items()}, "shared", like)
+        for name, parameter in tensors_of(self.model, "parameters").items():
+            of = leaves(saved["optimizer"].get("state", {}).get(name), stored)
+            like |= {key: parameter.to(each.properties.dtype) for key, each in of.items() if key in stored}
         ours |= {name: torch.empty_like(each) for name, each in like.items()}
         tensors = self._read(path, reader, leaves([saved, *own.values()], stored), ours)
         state = {name: unpacked(saved[name], tensors) for name in ("model", "optimizer", "shared")}
         saved_own = {rank: unpacked(each, tensors) for rank, each in own.items()}
-        differ = [_names_differ(self.own, saved_own[self._rank]["own"]) if self._rank in saved_own else ""]
-        if differ := [each for each in self._gather(*differ) if each]:
+        mine, has = saved_own.get(self._rank), dict.fromkeys(self.own, "") | layout(tensors_of(self.model, "buffers"))
+        differ = difference(has, dict.fromkeys(mine["own"], "") | layout(mine["buffers"])) if mine else ""
+        if found := [each for each in self._gather(differ) if each]:
             raise CheckpointError(
-                f"{path} was saved with another own=. Here: {differ[0]}. Pass what it was saved with."
+                f"{path} was saved with another own= or other buffers. Here: {found[0]}. Pass what it was saved with."
             )
         states["model"].update(state["model"])  # torch keeps the versions of its modules at that dict
-        set_state_dict(
-            self.model,
-            self.optimizers,
-            model_state_dict=states["model"],
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(strict=False),  # _compare has been strict
-        )
+        set_model_state_dict(self.model, states["model"])
+        of_parameters, groups = state["optimizer"].get("state", {}), iter(state["optimizer"].get("param_groups", []))
+        for optimizer, names in zip(self.optimizers, self._names(), strict=True):
+            theirs = {name: of_parameters[name] for name in names if name in of_parameters}
+            optimizer.load_state_dict({"state": theirs, "param_groups": [next(groups) for _ in optimizer.param_groups]})
         for name, each in self.shared.items():
             each.load_state_dict(state["shared"].get(name, {}))
         take_own_state(self.model, self.own, saved_own, self._rank, None if as_many else self._size)
@@ -310,20 +331,17 @@ class Checkpoints:
             raise CheckpointError(f"{path} cannot be read: {told(error)}") from error
         return found
 
-    @staticmethod
-    def _leave_out(of_parameters: dict[str, Any], saved: Mapping[str, Any]) -> None:
-        """Leave out parameters that had no gradient before the checkpoint: torch has set up a state for them here."""
-        stored = {name for name, each in saved["optimizer"].get("state", {}).items() if each}
-        for name in [*of_parameters] if stored else []:
-            if name not in stored and name in saved["model"]:
-                del of_parameters[name]
-
     def _compare(self, path: Path, saved: dict[str, Any], here: dict[str, Any], there: dict[str, Any]) -> None:
         """Raise unless a checkpoint is of this network and its optimizer; warn if other versions have written it."""
         kinds = {name: saved["versions"].pop(name, kind) for name, kind in self._kinds().items()}
         versions = {name: each for name, each in saved["versions"].items() if not name.startswith("optimizer ")}
         other = difference(_versions(), versions)
-        if differ := difference(layout(here), layout(there)) or difference(self._kinds(), kinds):
+        # 1.0.0rc1 has not stored objects without a state
+        objects = [name for name, each in self.shared.items() if name in saved["shared"] or each.state_dict()]
+        free = re.compile(r"optimizer\.state\.|.*\._extra_state")  # of another form in each checkpoint
+        here, there = ({name: it for name, it in each.items() if not free.match(name)} for each in (here, there))
+        here, there = layout(here) | dict.fromkeys(objects, ""), layout(there) | dict.fromkeys(saved["shared"], "")
+        if differ := difference(self._kinds(), kinds) or difference(here, there):
             raise CheckpointError(
                 f"{path} is not of this model and optimizer. Here: {differ}. "
                 + (f"Its versions are others, too. Here: {other}. " if other else "")
@@ -339,10 +357,6 @@ class Checkpoints:
         if self._rank == 0:
             remove(self._part(path))
         return CheckpointError(f"{path} could not be written: {told(error)}. Earlier checkpoints are complete.")
-
-
-def _names_differ(one: Iterable[str], other: Iterable[str]) -> str:
-    return difference(dict.fromkeys(one, ""), dict.fromkeys(other, ""))
 
 
 def _versions() -> dict[str, str]:

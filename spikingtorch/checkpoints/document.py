@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -51,8 +51,8 @@ def packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
     raise TypeError(
         f"{name} is a {kind.__module__}.{kind.__qualname__}{dtype}. A checkpoint holds None, bool, int, float, str, "
-        "list, tuple, set, dict, OrderedDict, Counter, and dense tensors and arrays of numbers. Let state_dict() give "
-        "these, and load_state_dict() make the object from them"
+        "list, tuple, set, dict, OrderedDict, Counter, and dense tensors without a gradient and arrays of numbers. Let "
+        "state_dict() give these, and load_state_dict() make the object from them"
     )
 
 
@@ -62,8 +62,8 @@ def _stored(value: Any) -> Any:
         if type(value) is np.ndarray or isinstance(value, np.generic):
             value = torch.from_numpy(np.array(value))
         if type(value) in (Tensor, nn.Parameter, DTensor) and value.layout is torch.strided and not value.is_meta:
-            save({"": torch.empty(0, dtype=value.dtype)})
-            return value.detach()
+            load(save({"": torch.empty(0, dtype=value.dtype)}))
+            return None if value.requires_grad else value.detach()
     except (KeyError, TypeError, ValueError):  # a dtype that NumPy, torch or safetensors does not have
         pass
     return None

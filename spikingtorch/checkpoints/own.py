@@ -11,6 +11,7 @@ from spikingtorch import StepLayer
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import plain_class
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.parts import layers_of
 
 
 class Stateful(Protocol):
@@ -35,7 +36,7 @@ def own_state(model: nn.Module, own: Mapping[str, Stateful | torch.Generator]) -
         path: {name: each.detach().cpu() for name, each in net.get_state().items()}
         for path, net in _nets(model).items()
     }
-    buffers = {name: each.cpu().clone() for name, each in _buffers(model).items()}
+    buffers = {name: each.cpu().clone() for name, each in tensors_of(model, "buffers").items()}
     users = {name: _state(each) for name, each in own.items()}
     return {"random": [of_python, of_numpy, of_torch], "streams": streams, "buffers": buffers, "own": users}
 
@@ -48,15 +49,7 @@ def take_own_state(
     rank: int,
     new_size: int | None,
 ) -> None:
-    """Go on from what processes had of their own.
-
-    Args:
-        model: the network.
-        own: the user's.
-        saved: by rank: that of this process, or those of all processes if there were more or fewer.
-        rank: number of this process.
-        new_size: how many processes there are now, if there were more or fewer.
-    """
+    """Go on from what this process had of its own, or from that of all if there were not ``new_size``, but others."""
     streams = [each["streams"] for each in saved.values()]
     for path, net in _nets(model).items():
         parts = [part for each in streams if (part := each.get(path))]  # a process without samples may have none
@@ -74,7 +67,7 @@ def take_own_state(
         else:
             each.load_state_dict(mine["own"][name])
     if new_size is None:
-        for name, buffer in _buffers(model).items():
+        for name, buffer in tensors_of(model, "buffers").items():
             buffer.copy_(mine["buffers"][name])
     # last, because what came before may draw
     device = _device(model) if len(of_torch) > 1 else of_torch[0].device
@@ -90,16 +83,21 @@ def _resharded(parts: list[dict[str, Tensor]], rank: int, size: int) -> dict[str
 
 
 def _nets(model: nn.Module) -> dict[str, SpikingNet]:
-    return {path: each for path, each in modules_by_name(model).items() if isinstance(each, SpikingNet)}
+    """Return the networks, and layers outside of them as networks."""
+    layers, modules = {*layers_of(model.modules())}, modules_by_name(model)
+    found = {path: each for path, each in modules.items() if isinstance(each, SpikingNet) or each in layers}
+    inside = {part for each in found.values() for part in each.modules() if part is not each}
+    outside = {path: each for path, each in found.items() if each not in inside}
+    return {path: each if isinstance(each, SpikingNet) else SpikingNet(each) for path, each in outside.items()}
 
 
-def _buffers(model: nn.Module) -> dict[str, Tensor]:
-    """Return the buffers that are not sharded."""
+def tensors_of(model: nn.Module, kind: str) -> dict[str, Any]:
+    """Return the "parameters", or the "buffers" that are not sharded, by all of their names."""
     return {
-        f"{path}.{name}": each
+        f"{path}.{name}".removeprefix("."): each
         for path, module in modules_by_name(model).items()
-        for name, each in module.named_buffers(recurse=False)
-        if type(each) is Tensor
+        for name, each in getattr(module, f"named_{kind}")(recurse=False)
+        if kind == "parameters" or type(each) is Tensor
     }
 
 

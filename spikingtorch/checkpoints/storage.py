@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ def is_pickled(path: Path) -> bool:
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of all complete checkpoints, the newest last."""
-    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.iterdir()]
-    return sorted(int(each[1]) for each in found if each)
+    found = {int(path.name[5:]): path for path in folder.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)}
+    return sorted(step for step, path in found.items() if named(folder, step) == path)
 
 
 def remove(path: Path) -> None:
@@ -60,8 +60,10 @@ def remove(path: Path) -> None:
 class Writer(HuggingFaceStorageWriter):
     """Writes a checkpoint and files of JSON under the name ``part``, and names it ``path`` when all processes have.
 
-    The ``keep`` newest stay. ``refused`` returns why this run may not name it.
+    The ``keep`` newest stay, besides those in ``damaged``. ``refused`` returns why this run may not name it.
     """
+
+    damaged: Collection[int] = ()
 
     def __init__(
         self, path: Path, part: Path, documents: Mapping[str, Any], keep: int, refused: Callable[[], str] = str
@@ -75,7 +77,8 @@ class Writer(HuggingFaceStorageWriter):
             raise NotImplementedError("a process has several parts of one tensor, of which torch would write the last")
         names = {each.storage_data.relative_path for each in super().write_data(plan, planner).wait()}
         for name, document in self.documents.items():
-            _write(Path(self.path, name), json.dumps(document, allow_nan=False).encode())
+            text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+            _write(Path(self.path, name), text.encode(errors="surrogatepass"))  # as json.loads decodes
         done: TorchFuture[list[WriteResult]] = TorchFuture()
         sums = {name: _sum(Path(self.path, name)) for name in [*names, *self.documents]}
         done.set_result([WriteResult(MetadataIndex(name), 0, each) for name, each in sums.items()])
@@ -95,9 +98,10 @@ class Writer(HuggingFaceStorageWriter):
             shutil.rmtree(self.complete)
         os.replace(self.path, self.complete)
         _sync(self.complete.parent)
-        # those after this one are damaged: they do not count
-        until = [step for step in steps(self.complete.parent) if named(self.complete.parent, step) <= self.complete]
-        for step in until[: -self.keep]:
+        # those after this one are damaged, too: they do not count
+        there, mine = steps(self.complete.parent), int(self.complete.name[5:])
+        whole = sorted({step for step in there if step < mine} - {*self.damaged} | {mine})
+        for step in [each for each in there if each < whole[-self.keep :][0]]:
             remove(named(self.complete.parent, step))
 
 
@@ -139,7 +143,7 @@ def damage(path: Path, rank: int, size: int) -> str | None:
         sums = {line[66:]: line[:64] for line in content.decode().splitlines() if line[:1] != "#"}
         if content != _manifest(path.name, sums):
             return f"{SUMS} has changed, or is that of another checkpoint"
-        names = {each.name for each in path.iterdir() if each.suffix in (".json", ".safetensors")}
+        names = {each.name for each in path.iterdir() if each.name.endswith((".json", ".safetensors"))}
         if names != {*sums}:
             return f"of {', '.join(sorted(names ^ {*sums}))}, there is a file or a checksum alone"
         wrong = [name for name in sorted(names)[rank::size] if _sum(path / name) != sums[name]]

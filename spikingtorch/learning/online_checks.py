@@ -50,7 +50,7 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
         ValueError: a layer delays its input, weights reach a layer in a way that has no trace, or a step has none.
     """
     if rule != "last_step":
-        _check_hooks(rule, stepper)
+        _check_tensors(rule, stepper, tape)
     if rule == "exact":
         return frozenset()
     for path, layer in stepper.layers.items():
@@ -104,7 +104,11 @@ def _check_own(unit: Unit, seen: Moment) -> None:
             )
 
 
-def _check_hooks(rule: str, stepper: Stepper) -> None:
+def _check_tensors(rule: str, stepper: Stepper, tape: Tape) -> None:
+    tensors = {**tape.after, **dict(stepper.model.named_parameters())}
+    found = [name.removeprefix("net.") for name, each in tensors.items() if each.is_complex() and each.requires_grad]
+    if found:
+        raise ValueError(f"learning.online: {found[0]} is complex, and rule={rule!r} takes floats. Make it two")
     for name, each in stepper.model.named_parameters():
         if each.requires_grad and getattr(each, "_post_accumulate_grad_hooks", None):
             raise ValueError(

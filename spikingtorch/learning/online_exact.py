@@ -23,6 +23,10 @@ from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
 _TOGETHER = 512
+_NOT_LINEAR = (
+    "learning.online: within a step, a backward pass is not linear in its gradient, as one that clamps it, and "
+    "rule='exact' adds up the rows of a Jacobian. Change the gradients of the weights instead, after backward()"
+)
 
 
 class _Rows(NamedTuple):
@@ -158,14 +162,20 @@ class Exact:
         after = {name: each for name, each in tape.after.items() if each.is_floating_point()}
         moving = {name: (tape.state or {})[name] for name in (self.before.rows.shapes if self.before else ())}
         rows = _Rows.of(after, len(tape.x))
-        each_entry = torch.eye(sum(map(Tensor.numel, after.values())), device=tape.x.device)
-        parts = [
-            _rows(after, rows.split(part, after), [*moving.values(), *weights]) for part in each_entry.split(_TOGETHER)
-        ]
+        size = sum(map(Tensor.numel, after.values()))
+        mix = 100.0 * torch.arange(size, device=tape.x.device).cos()  # large, so that a limit is met
+        asked = torch.cat([torch.eye(size, device=tape.x.device), mix.unsqueeze(0)])
+        parts = [_rows(after, rows.split(part, after), [*moving.values(), *weights]) for part in asked.split(_TOGETHER)]
         found = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
         del parts
+        if not torch.is_autocast_enabled(mix.device.type) and all(each.dtype.itemsize > 2 for each in found):
+            noise = 0.001 * sum(each[:-1].norm() for each in found)  # of sums that cancel; 16 bits have more
+            sums = [mix.to(each.dtype) @ each[:-1].reshape(size, -1) - each[-1].flatten() for each in found]
+            if any(off.norm() > 100 * (0.03 * each[:-1].norm() + noise) for off, each in zip(sums, found, strict=True)):
+                raise ValueError(_NOT_LINEAR)
+        found = [each[:-1] for each in found]
         dtype = rows.join(after).dtype
-        M = torch.cat([each.reshape(len(each_entry), -1) for each in found[len(moving) :]], 1).to(dtype)
+        M = torch.cat([each.reshape(size, -1) for each in found[len(moving) :]], 1).to(dtype)
         if self.before is not None:
             of_state = dict(zip(moving, found, strict=False))
             with without_autocast(M.device):

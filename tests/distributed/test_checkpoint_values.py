@@ -27,7 +27,7 @@ from tests.distributed.training import Run, steps
 COMES_BACK: list[Any] = [
     *([None, True, 0, -1, 2**53, -(2**200), 10**400, 0.1, -0.0, 5e-324, math.inf, -math.inf, math.nan, "\ud800\0é"]),
     *([(), (1, (2.5,)), [], [[]], {}, {"#": 1}, {"a": {}, "a.b": 1}, {1: "a", (2, None): [3], "1": 4, None: 0}]),
-    *({1, 2}, frozenset("a"), Counter({3: 1, 7: 2}), OrderedDict([("b", 1), ("a", 2)])),
+    *("\ud83d\ude00", {1, 2}, frozenset("a"), Counter({3: 1, 7: 2}), OrderedDict([("b", 1), ("a", 2)])),
     *({"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}, [torch.tensor(1.5), torch.arange(6).view(2, 3).T]),
     *(torch.zeros(0, 2), torch.ones(3).bfloat16(), torch.tensor([True]), torch.tensor([2**63 - 1])),
     *(np.float32(0.1), np.arange(6.0).reshape(2, 3).T, np.array(3), np.random.PCG64(1).state, np.zeros(0, np.uint32)),
@@ -36,6 +36,7 @@ IS_REFUSED: list[tuple[Any, str]] = [
     *((print, "builtins.builtin_function"), (b"", "builtins.bytes"), (1j, "builtins.complex")),
     *((torch.float32, "torch.dtype"), (torch.eye(2).to_sparse(), "torch.Tensor of torch.float32")),
     *((np.array([None]), "ndarray of object"), (torch.zeros(1, dtype=torch.cdouble), "Tensor of torch.complex128")),
+    *((nn.Parameter(torch.ones(1)), "Parameter"), (torch.zeros(1).to(torch.float8_e8m0fnu), "float8_e8m0fnu")),
 ]
 
 

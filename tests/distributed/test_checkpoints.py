@@ -40,7 +40,17 @@ def test_a_run_that_goes_on_ends_with_the_bits_of_a_whole_one(ranks: Ranks, tmp_
         assert same([whole], [parts])
 
 
-def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], list[torch.optim.Optimizer]]] = {
+    "one": Run.optimizers_of,
+    "without states": lambda it: [torch.optim.SGD(each, lr=0.1) for each in (it[:2], it[2:])],
+    "one begins later": lambda it: [torch.optim.Adam(each) for each in (it[:2], it[2:])],
+    "a state that grows": lambda it: [torch.optim.LBFGS(it, lr=0.1, max_iter=1)],
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "optimizers_of", staticmethod(OPTIMIZERS[kind]))
     went_on, whole, parts = at_once_and_in_parts(tmp_path, "plain")
     assert went_on == [4]
     assert same([whole], [parts])
@@ -144,25 +154,18 @@ def test_states_that_came_after_a_checkpoint_without_any_are_left(tmp_path: Path
     assert model.get_state() == {}
 
 
-def test_gradients_of_before_and_parameters_without_a_state(tmp_path: Path) -> None:
-    def run() -> tuple[nn.Module, torch.optim.Optimizer, Checkpoints]:
-        model = SpikingNet(nn.Sequential(nn.Linear(4, 3), LIF(v0=0.1)))
-        model.unused = nn.Parameter(torch.ones(2))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        model(torch.rand(2, 3, 4)).mean().backward()
-        return model, optimizer, Checkpoints(tmp_path, model, optimizer)
-
-    model, optimizer, checkpoints = run()
-    optimizer.step()
-    checkpoints.save(1)
-    other, again, checkpoints = run()
-    assert checkpoints.resume() == 1
-    assert all(map(torch.equal, model.parameters(), other.parameters()))
-    momentum = [each["momentum_buffer"] for each in again.state.values()]
-    grads: list[Any] = [each.grad for each in model.parameters() if each.grad is not None]
-    assert len(grads) == len(again.state) == 2
-    assert all(map(torch.equal, momentum, grads))
-    assert again.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+def test_layers_without_a_network_and_extra_states_that_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list[list[float]]()
+    monkeypatch.setattr(nn.Linear, "set_extra_state", lambda _, state: found.append(state))
+    nets = [nn.Sequential(nn.Linear(4, 3), LIF(tau=9.0)) for _ in range(2)]
+    nets[0](torch.ones(2, 4))
+    for net, state in zip(nets, ([1.5], [1.5, 2.5]), strict=True):
+        monkeypatch.setattr(nn.Linear, "get_extra_state", lambda _, state=state: state)
+        checkpoints = Checkpoints(tmp_path, net)
+        if checkpoints.resume() == 0:
+            checkpoints.save(1)
+    assert found == [[1.5]]
+    assert nets[0](batch(1)[:2, 0]).equal(nets[1](batch(1)[:2, 0]))
 
 
 # --- which checkpoint is the newest, whatever a run saves and takes up, and in what order -------------------------
@@ -172,8 +175,10 @@ def test_a_second_resume_goes_back_to_what_a_run_has_saved(tmp_path: Path) -> No
     run = Run(tmp_path, "plain").train(2)
     saved = run.model.get_parameter("net.0.weight").detach().clone()
     run.step(3)
+    run.model.get_parameter("net.0.weight").grad = saved
     assert [run.checkpoints.resume(), run.checkpoints.resume()] == [2, 2]
     assert run.model.get_parameter("net.0.weight").equal(saved)
+    assert run.model.get_parameter("net.0.weight").grad is None
 
 
 def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_new_one(tmp_path: Path) -> None:
@@ -182,8 +187,10 @@ def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_new_one(tmp_path: Path) 
     with pytest.warns(UserWarning, match="step-00000004 is damaged"):
         Run(tmp_path, "plain", keep=1).train(3)
     assert "step-00000003" in steps(tmp_path)
+    (tmp_path / "step-5").mkdir()
     with pytest.warns(UserWarning, match="step-00000004 is damaged"):
-        assert Run(tmp_path, "plain", keep=1).checkpoints.resume() == 3
+        assert Run(tmp_path, "plain", keep=2).train(5, every=5).losses.keys() == {4, 5}
+    assert steps(tmp_path) == ["step-00000003", "step-00000004", "step-00000005", "step-5"]
 
 
 def test_what_could_not_be_removed_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class Run:
         losses: the mean loss of all ranks by step.
     """
 
+    # of which number k begins after 3 k steps
+    optimizers_of: Callable[..., list[Any]] = staticmethod(lambda given: [torch.optim.AdamW(given, lr=0.01)])
+
     def __init__(self, folder: Path, wrap: str, draws: bool = True, hidden: int = 8, keep: int = 2) -> None:
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         torch.manual_seed(0)
@@ -49,17 +52,19 @@ class Run:
         torch.manual_seed(self.rank)
         np.random.seed(self.rank)
         random.seed(self.rank)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.optimizer, *_ = self.optimizers = self.optimizers_of([*self.model.parameters()])
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 3, 0.7)
         self.checkpoints = Checkpoints(
-            folder, self.wrapped, self.optimizer, own={"encoder": generator}, keep=keep, scheduler=self.scheduler
+            folder, self.wrapped, self.optimizers, own={"encoder": generator}, keep=keep, scheduler=self.scheduler
         )
         self.losses: dict[int, float] = {}
 
     def train(self, until: int, every: int = 1, after: Callable[[int], None] = lambda step: None) -> "Run":
         """Train from the newest checkpoint to a step, and save every so many steps."""
         with self.checkpoints:
-            for step in range(self.checkpoints.resume() + 1, until + 1):
+            with torch.inference_mode():  # whose tensors could not be trained
+                before = self.checkpoints.resume()
+            for step in range(before + 1, until + 1):
                 self.step(step)
                 if step % every == 0:
                     self.checkpoints.save(step)
@@ -75,9 +80,11 @@ class Run:
         else:
             sequence = 2 * x[:, None].expand(-1, T, -1)
         loss = (self.wrapped(sequence.double(), init=step % 2 == 1) - 0.3).square().mean()
-        self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for number, optimizer in enumerate(self.optimizers):
+            if step > 3 * number:
+                optimizer.step(lambda: loss)
+        self.model.zero_grad()
         self.scheduler.step()
         mean = loss.detach() / self.size
         if self.size > 1:

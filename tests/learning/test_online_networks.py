@@ -139,8 +139,14 @@ def mixing_step(state: OwnState, x: Tensor, *, decay: Tensor | float) -> tuple[O
     return own_step(state, x.roll(1, -1), decay=decay)
 
 
-def of_step(step: Any) -> nn.Module:
+def of_step(step: Any) -> Any:
     return chain(neurons=st.StepLayer(step, OwnState, decay=0.8, learnable="decay"))
+
+
+def of_complex_states() -> nn.Module:
+    _, layer, _ = net = of_step(own_step)
+    layer.rest_state = lambda x: OwnState(0j * x)
+    return nn.Sequential(net[0], nn.Sequential(layer, Through(torch.real)), net[2])
 
 
 def delayed() -> nn.Module:
@@ -167,6 +173,12 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
     "hooked": (lambda: hooked(lambda _, given, out: 2.0 * out), ("exact",), PRODUCT),
     "looked at": (lambda: hooked(lambda _, given, out: None), ("diagonal",), {}),
     "watched": (watched, (), {"exact": HOOK, "diagonal": HOOK}),
+    "clamped": (
+        lambda: chain(Through(lambda x: x.register_hook(lambda g: g.clamp(-1, 1)) and x if x.requires_grad else x)),
+        (),
+        {"exact": "a backward pass is not linear in its gradient"},
+    ),
+    "complex": (of_complex_states, (), {"exact": r"1\.0\.v is complex, and rule='exact' takes floats"}),
     "a norm between": (lambda: chain(nn.BatchNorm1d(5)), (), {"diagonal": "0.weight, 0.bias, 1.weight, 1.bias reach"}),
     "a norm of states": (lambda: stack(nn.Linear(6, 5, bias=False), nn.BatchNorm1d(5)), ("exact",), {}),
     "dropout": (lambda: stack(nn.Dropout(0.3), nn.Linear(6, 5)), ("exact",), {}),
