@@ -24,10 +24,10 @@ from torch.distributed.checkpoint.state_dict_saver import async_save, save
 import spikingtorch
 from spikingtorch.checkpoints.document import leaves, packed, unpacked
 from spikingtorch.checkpoints.own import Stateful, layers_said, own_state, take_own_state, tensors_of
-from spikingtorch.checkpoints.owner import Owner
 from spikingtorch.checkpoints.storage import (
     FORMAT,
     STATE,
+    Owner,
     Writer,
     damage,
     difference,

@@ -6,8 +6,7 @@ The files:
     layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
     graph           the graph of an ANN, with nodes of known kinds
     kinds           the known kinds of nodes, and advice on other nodes
-    thresholds      thresholds from the activations of an ANN
-    scaling         moving thresholds into the weights
+    thresholds      thresholds from the activations of an ANN, and how they move into the weights
 """
 
 from typing import Any
@@ -18,8 +17,7 @@ from spikingtorch.convert.clip_floor import ClipFloor
 from spikingtorch.convert.graph import Graph, graph_of
 from spikingtorch.convert.kinds import Kind
 from spikingtorch.convert.layers import CountMaxPool, Scale, ShiftedIF
-from spikingtorch.convert.scaling import scale_weights
-from spikingtorch.convert.thresholds import METHODS, Batches, Method, thresholds_of
+from spikingtorch.convert.thresholds import METHODS, Batches, Method, scale_weights, thresholds_of
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_count
 

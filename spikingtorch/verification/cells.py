@@ -1,14 +1,15 @@
-"""The cells of the verification table, and their measurement."""
+"""The cells of the verification table, a pairwise cover of them, and their measurement."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+import heapq
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from spikingtorch import functional as F
 from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, Case, by_name
 from spikingtorch.verification.functions import surrogate_errors
-from spikingtorch.verification.pairwise import pairwise
 from spikingtorch.verification.trial import TOLERANCE, Way, errors_by_backend
 from spikingtorch.verification.wrapped import WRAPPED
 
@@ -147,3 +148,34 @@ def _largest(errors: Iterable[dict[str, float]]) -> dict[str, float]:
         for name, error in each.items():
             merged[name] = max(error, merged.get(name, 0.0))
     return merged
+
+
+Row = TypeVar("Row", bound=tuple[Hashable, ...])
+
+
+def pairwise(rows: Sequence[Row]) -> list[Row]:
+    """Return some of the rows, in their order, that contain every pair of values of different columns.
+
+    Rows are taken greedily: each time the first row with the most new pairs. The count of a row only shrinks while
+    others are taken. So a row whose count is up to date and still the highest is the best one.
+
+    Args:
+        rows: the table, all rows of one length. Combinations that do not exist are left out of it.
+
+    >>> pairwise([(a, b, c) for a in "xy" for b in "uv" for c in "st"])
+    [('x', 'u', 's'), ('x', 'v', 't'), ('y', 'u', 't'), ('y', 'v', 's')]
+    """
+    pairs = [set(combinations(enumerate(row), 2)) for row in rows]
+    missing = set().union(*pairs)
+    queue = [(-len(found), index) for index, found in enumerate(pairs)]
+    heapq.heapify(queue)
+    taken = []
+    while missing:
+        _, index = heapq.heappop(queue)
+        new = len(pairs[index] & missing)
+        if new and queue and (-new, index) > queue[0]:
+            heapq.heappush(queue, (-new, index))
+        elif new:
+            taken.append(index)
+            missing -= pairs[index]
+    return [rows[index] for index in sorted(taken)]

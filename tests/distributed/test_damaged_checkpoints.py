@@ -344,6 +344,8 @@ def test_one_run_saves_in_a_folder_and_readers_change_nothing(tmp_path: Path) ->
     second.train(4)
     with pytest.raises(CheckpointError, match="belongs to another run"):
         first.checkpoints.save(4)
+    with mock.patch("os.getpid", return_value=1), pytest.raises(CheckpointError, match="belongs to another run"):
+        second.checkpoints.save(5)  # in a fork
     assert steps(tmp_path) == ["step-00000003", "step-00000004"]
     assert [path.name for path in tmp_path.glob("owner-*")] == ["owner-00000002"]
 

@@ -27,10 +27,18 @@ from spikingtorch.verification.cases import (
     Case,
     by_name,
 )
-from spikingtorch.verification.cells import BACKENDS, Cell, Choice, choices, every_choice, measured, surrogates
+from spikingtorch.verification.cells import (
+    BACKENDS,
+    Cell,
+    Choice,
+    choices,
+    every_choice,
+    measured,
+    pairwise,
+    surrogates,
+)
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
 from spikingtorch.verification.page import Line
-from spikingtorch.verification.pairwise import pairwise
 from spikingtorch.verification.wrapped import WRAPPED
 from tests.processes import ROOT
 

@@ -1,8 +1,6 @@
-"""Compute torch's layers in a network by kernels that skip zeros, where these are faster.
+"""Compute torch's layers and max pooling by kernels that skip zeros, where these are faster."""
 
-And max pooling.
-"""
-
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -15,14 +13,13 @@ from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.core.torch_private import DeviceContext, function_mode_at, number_of_function_modes
 from spikingtorch.functional.sparse.autograd import marked, marked_support, run
-from spikingtorch.functional.sparse.c_abi import Shape
+from spikingtorch.functional.sparse.c_abi import Shape, failure
 from spikingtorch.functional.sparse.choose import choose, objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events, most_sampled
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import convolution, linear
 from spikingtorch.functional.sparse.operations import Layer
 from spikingtorch.functional.sparse.pooling import LEAST, max_pool2d, pooled_support
-from spikingtorch.functional.sparse.supports import Supports
 
 # torch's functions of layers, and the functions that read their arguments
 _LAYERS: dict[Any, Callable[..., Layer | None]] = {
@@ -56,6 +53,43 @@ class _Decision(NamedTuple):
     events: Events | None  # the places where its input is not zero, if kernels compute the outputs
     runs: bool  # whether kernels compute the outputs or a gradient
     wanted: Events | None = None  # the places where the gradient of its input is wanted; None if everywhere
+
+
+# autograd's names of operations that keep all numbers in order: views, and copies to other memory
+_SAME = ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "CloneBackward0")
+
+
+class Supports:
+    """The spikes of one call of a network whose derivative is zero at some places.
+
+    Spikes are identified by their node in the autograd graph: results computed from them, and in-place writes, have
+    another node.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Any, tuple[weakref.ref[Tensor], Tensor]] = {}
+
+    @property
+    def has_readers(self) -> bool:
+        """Return True if there are kernels that use this."""
+        return failure() is None
+
+    def note(self, spikes: Tensor, support: Tensor) -> None:
+        """Record where the derivative of spikes is not zero, as long as their memory is alive."""
+        node, base = spikes.grad_fn, spikes if spikes._base is None else spikes._base
+        if node is not None:
+            self._of[node] = weakref.ref(base, lambda _: self._of.pop(node, None)), support
+
+    def of(self, x: Tensor) -> Tensor | None:
+        """Return where the gradient of a tensor is wanted, if it is a view or copy of spikes; None if everywhere."""
+        node: Any = x.grad_fn
+        while (found := self._of.get(node)) is None and type(node).__name__ in _SAME:
+            node = node.next_functions[0][0]
+        return None if found is None else found[1].reshape(x.shape)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._of.clear()
 
 
 class Automatic(NetworkMode):

@@ -11,8 +11,12 @@ equal here.
 [0.0, 1.0, 0.0, 1.0]
 """
 
-from spikingtorch.like.spikingjelly.containers import ElementWiseRecurrentContainer, LinearRecurrentContainer
-from spikingtorch.like.spikingjelly.layers import SynapseFilter, VotingLayer
+from spikingtorch.like.spikingjelly.layers import (
+    ElementWiseRecurrentContainer,
+    LinearRecurrentContainer,
+    SynapseFilter,
+    VotingLayer,
+)
 from spikingtorch.like.spikingjelly.nodes import CUBALIFNode, IFNode, KLIFNode, LIAFNode, LIFNode, ParametricLIFNode
 from spikingtorch.like.spikingjelly.nonlinear import EIFNode, IzhikevichNode, QIFNode
 from spikingtorch.like.spikingjelly.replace import replace_nodes_

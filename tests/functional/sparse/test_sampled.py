@@ -11,8 +11,8 @@ from torch import Tensor
 
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.autograd import marked_support, run
+from spikingtorch.functional.sparse.automatic import Supports
 from spikingtorch.functional.sparse.operations import Layer, Linear
-from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
