@@ -59,8 +59,7 @@ def test_resumed_run_equals_one_without_a_stop(out: Path, tmp_path: Path, capsys
     assert run(out, "--epochs", "2", "--resume") == 0
     whole, parts = (checkpoint.load(folder / "checkpoint.pt", KEYS) for folder in (tmp_path / "whole", out))
     assert whole["history"] == parts["history"]
-    for name, weight in whole["model"].items():
-        assert torch.equal(weight, parts["model"][name])
+    assert all(torch.equal(weight, parts["model"][name]) for name, weight in whole["model"].items())
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in ("curves.png", "overview.png"))
     text = capsys.readouterr().out
     assert "epoch  2/2   loss" in text

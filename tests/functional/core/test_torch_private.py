@@ -107,8 +107,7 @@ def test_a_missing_name_is_said_in_words(monkeypatch: pytest.MonkeyPatch, place:
 
 
 def test_versions_are_those_of_the_package() -> None:
-    with open(ROOT / "pyproject.toml", "rb") as file:
-        ranges = tomllib.load(file)["project"]["dependencies"]
+    ranges = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     lowest, highest = torch_private.SEEN
     torch_range = next(each for each in ranges if each.startswith("torch"))
     assert torch_range == f"torch>={lowest},<{'.'.join([highest.split('.')[0], str(int(highest.split('.')[1]) + 1)])}"
