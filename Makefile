@@ -189,7 +189,8 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	@echo "== mypy"
-	@said=$$(mktemp); PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings > $$said 2>&1 & pyright=$$!; \
+	@said=$$(mktemp); NODE_OPTIONS=--max-semi-space-size=64 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
+	$(BIN)/pyright --warnings > $$said 2>&1 & pyright=$$!; \
 	$(BIN)/mypy; mypy=$$?; wait $$pyright; pyright=$$?; \
 	echo "== pyright"; cat $$said; rm $$said; test $$mypy = 0 -a $$pyright = 0
 

@@ -1,7 +1,6 @@
 """Private names of torch stand in one file, which says which is missing."""
 
 import ast
-import functools
 import importlib.util
 import re
 import sys
@@ -23,16 +22,16 @@ _OF_PYTHON |= {"_GeneratorContextManager", "_handle"}
 _OPERATIONS = {"_unsafe_view"}
 
 
-@functools.cache
+@pytest.fixture(scope="module")  # and no longer, because the garbage collector goes through all of them
 def nodes() -> list[tuple[Path, ast.AST]]:
     """Return what the files of the library consist of, but the one with the private names."""
     files = [path for path in sorted((ROOT / "spikingtorch").rglob("*.py")) if path != FILE]
     return [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
 
 
-def test_no_other_file_reaches_into_torch() -> None:
+def test_no_other_file_reaches_into_torch(nodes: list[tuple[Path, ast.AST]]) -> None:
     found = []
-    for path, node in nodes():
+    for path, node in nodes:
         names = []
         if isinstance(node, ast.Attribute) and node.attr[:1] == "_":
             names = [ast.unparse(node)]
@@ -45,11 +44,11 @@ def test_no_other_file_reaches_into_torch() -> None:
     assert not found
 
 
-def test_all_private_attributes_are_listed() -> None:
+def test_all_private_attributes_are_listed(nodes: list[tuple[Path, ast.AST]]) -> None:
     """Whatever private attribute the library reads it has defined itself, or the list says that torch has it."""
     read: dict[str, str] = {}
     own: set[str] = set()
-    for path, node in nodes():
+    for path, node in nodes:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             own.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -98,9 +97,7 @@ def test_objects_of_torch_have_the_attributes() -> None:
 def test_a_missing_name_is_said_in_words(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> None:
     monkeypatch.delattr(place, name)
     monkeypatch.setitem(sys.modules, f"torch.utils.{name}", None)
-    spec = importlib.util.spec_from_file_location("another_torch_private", FILE)
-    assert spec is not None
-    assert spec.loader is not None
+    spec: Any = importlib.util.spec_from_file_location("another_torch_private", FILE)
     with pytest.raises(
         ImportError, match=rf"torch {re.escape(torch.__version__)} does not have.*{name}.*2\.12 to 2\.1"
     ):
@@ -108,8 +105,7 @@ def test_a_missing_name_is_said_in_words(monkeypatch: pytest.MonkeyPatch, place:
 
 
 def test_versions_are_those_of_the_package() -> None:
-    with open(ROOT / "pyproject.toml", "rb") as file:
-        ranges = tomllib.load(file)["project"]["dependencies"]
+    ranges = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     lowest, highest = torch_private.SEEN
     torch_range = next(each for each in ranges if each.startswith("torch"))
     assert torch_range == f"torch>={lowest},<{'.'.join([highest.split('.')[0], str(int(highest.split('.')[1]) + 1)])}"
