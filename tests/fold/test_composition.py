@@ -74,7 +74,7 @@ def test_a_graph_grows_with_time_step_by_step_alone(name: str, called: bool, mod
 def test_compiled_chunks(options: dict[str, Any]) -> None:
     model = network("LIF, learning", time_chunk=3, **options)
     twin = network("LIF, learning", mode="step", time_chunk=3, **options)
-    x = train(model, 3, 7)
+    x = train(model, 3, 5)
     assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
 
 
