@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from examples import data, own_neurons, training, vowels
+from examples import data, own_neurons, pictures, training, vowels
 from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -70,6 +70,7 @@ def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "aeon", types.ModuleType("aeon"))
         monkeypatch.setitem(sys.modules, "aeon.datasets", aeon)
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(pictures, "WIDTH", 400)
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, ["--epochs", "1", "--batches", "2"])])
     monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
     runpy.run_module(f"examples.{name}", run_name="__main__")

@@ -85,7 +85,8 @@ def test_torchrun_starts_ranks_anew_and_they_end_with_the_same_bits(
     wholes: Callable[[str], list[Any]], tmp_path: Path, wrap: str, seed: int
 ) -> None:
     expected = wholes(wrap)
-    command = [*TORCHRUN, "--max-restarts", "1", "--monitor-interval", "0.1", *killed(tmp_path, wrap)]
+    starts = [sys.executable] if wrap == "fsdp" else [*TORCHRUN, "--max-restarts", "1", "--monitor-interval", "0.1"]
+    command = [*starts, *killed(tmp_path, wrap), *["--forks"] * (wrap == "fsdp")]
     ended = run_and_kill(tmp_path, command, 2, seed)
     assert ended == 0, (tmp_path / "said").read_text()[-5000:]
     ends = [json.loads((tmp_path / f"trained-{rank}-1").read_text()) for rank in range(2)]  # of the second start
