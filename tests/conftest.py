@@ -2,10 +2,8 @@
 
 import os
 
-# before torch and JAX: several processes share the cores, where a thread that waits in a loop takes them from others,
-# and a program of JAX runs once, so that it is compiled in one part and without optimization
+# before torch: several processes share the cores, where a thread that waits in a loop takes them from others
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1")
 
 import copy
 import gc
@@ -16,6 +14,7 @@ from zlib import crc32
 import pytest
 
 import spikingtorch as st
+import tests.xla  # noqa: F401 - before JAX compiles
 from tests.caches import forget
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took
