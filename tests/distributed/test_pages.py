@@ -18,7 +18,6 @@ import spikingtorch as st
 from examples import distributed
 from tests.distributed.ranks import Ranks
 from tests.folded_layer import Coded
-from tests.processes import python
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 
@@ -84,13 +83,9 @@ def example(*arguments: str) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["--ddp", "--fsdp"])
 def test_the_example_has_the_gradient_of_one_process_and_goes_on(ranks: Ranks, tmp_path: Path, kind: str) -> None:
-    ends, torchrun = [], ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    ends = []
     for processes, batches in ((1, "3"), (2, "6"), (1, "9"), (1, "9")):
-        given = (kind, "--batches", batches, "--out", str(tmp_path))
-        if processes == 2 and kind == "--fsdp":
-            said = python(*torchrun, "-m", "examples.distributed", *given, OMP_NUM_THREADS="1")
-        else:
-            said = ranks.run(processes, example, *given)[0]
+        said = ranks.run(processes, example, kind, "--batches", batches, "--out", str(tmp_path))[0]
         assert f"gradient of {processes} processes: that of one" in said
         assert "test accuracy" in said
         ends += re.findall(r"^(\d batches: .*) at most", said, re.MULTILINE)
