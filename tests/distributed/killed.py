@@ -2,7 +2,7 @@
 
 torchrun --nproc-per-node 2 --max-restarts 3 -m tests.distributed.killed FOLDER WRAP STEPS
 
-By itself it runs on one rank; ``--forks`` behind the steps has torchrun's agent start two, which have imported all.
+By itself it runs on one rank; with "fsdp", torchrun's agent starts two in forks, which have imported all of it.
 """
 
 import json
@@ -46,4 +46,4 @@ def note(path: Path, content: Any) -> None:
 if __name__ == "__main__":
     restarts: Any = {"max_restarts": 1, "monitor_interval": 0.1, "start_method": "fork"}
     agent = LaunchConfig(1, 1, 2, rdzv_endpoint="localhost:0", rdzv_backend="c10d", **restarts)
-    elastic_launch(agent, main)() if "--forks" in sys.argv else main()
+    elastic_launch(agent, main)() if sys.argv[2] == "fsdp" else main()

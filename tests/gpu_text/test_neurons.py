@@ -29,8 +29,7 @@ both_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron(agrees: Agrees, case: Case, dtype: torch.dtype, dim: int) -> None:
     for T in LENGTHS:
-        scan = of_case(case, T, dtype, dim)
-        agrees(scan, exact=case.name not in TRANSCENDENTAL, well_posed=case.name not in ILL)
+        agrees(of_case(case, T, dtype, dim), exact=case.name not in TRANSCENDENTAL, well_posed=case.name not in ILL)
 
 
 @pytest.mark.parametrize("turn", range(3))
