@@ -70,7 +70,7 @@ def scaled(value: Whole, exponent: int, fraction_bits: int, rounding: str) -> Wh
 
 def limited(value: Whole, node: Neuron) -> tuple[Whole, int]:
     """Return what a membrane of some bits holds, and how many numbers overflow."""
-    outside = np.count_nonzero((value < node.low) | (value > node.high))
+    outside = int(np.count_nonzero((value < node.low) | (value > node.high)))
     if not outside:
         return value, 0
     if node.overflow == "saturate":
