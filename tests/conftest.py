@@ -1,13 +1,9 @@
 """Fixtures of the tests."""
 
 import os
-from importlib.metadata import version
 
-# before torch and JAX: several processes share the cores, where a thread that waits in a loop takes them from others,
-# and a program of JAX runs once, so that it is compiled in one part, without optimization, and by the quicker emitters
-EMITTERS = "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")) else ""
-QUICK = f"--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 {EMITTERS}"
-os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "XLA_FLAGS": QUICK} | os.environ
+# before torch: several processes share the cores, where a thread that waits in a loop takes them from others
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import copy
 import gc
@@ -18,6 +14,7 @@ from zlib import crc32
 import pytest
 
 import spikingtorch as st
+import tests.xla  # noqa: F401 - before JAX compiles
 from tests.caches import forget
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from examples import data, own_neurons, training, vowels
+from examples import data, own_neurons, pictures, training, vowels
 from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -70,6 +70,7 @@ def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "aeon", types.ModuleType("aeon"))
         monkeypatch.setitem(sys.modules, "aeon.datasets", aeon)
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(pictures, "WIDTH", 400)
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, ["--epochs", "1", "--batches", "2"])])
     monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
     runpy.run_module(f"examples.{name}", run_name="__main__")
@@ -106,22 +107,6 @@ def test_vowels_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit, match=r"pip install 'spikingtorch\[vowels\]'"):
         vowels.load("TRAIN")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("kind", ["--ddp", "--fsdp"])
-def test_processes_have_the_gradient_of_one_and_go_on_from_its_checkpoint(tmp_path: Path, kind: str) -> None:
-    ends = []
-    for processes, batches in (("1", "3"), ("2", "6"), ("1", "9"), ("1", "9")):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
-        command = [*torchrun, "-m", "examples.distributed", kind, "--batches", batches, "--out", str(tmp_path)]
-        done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
-        assert f"gradient of {processes} processes: that of one" in done.stdout, done.stdout + done.stderr
-        assert "test accuracy" in done.stdout
-        ends += re.findall(r"^(\d batches: .*) at most", done.stdout, re.MULTILINE)
-    assert [end[:9] for end in ends] == ["3 batches"] * 3 + ["0 batches"]
-    assert "sequences a second" in ends[0]
-    assert "no batch was left" in ends[3]
 
 
 def test_the_neuron_with_dendrites_passes_its_checks(capsys: pytest.CaptureFixture[str]) -> None:

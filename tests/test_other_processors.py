@@ -1,5 +1,7 @@
 """A sample of the tests as they run on other processors: torch, oneDNN and MKL are told to take fewer instructions.
 
+``make test`` runs them with all that there is, on all threads.
+
 The same with tests of your choice: ATEN_CPU_CAPABILITY=default .venv/bin/python -m pytest tests/layers
 """
 
@@ -21,7 +23,6 @@ ATEN, ONEDNN, MKL, THREADS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_C
 PROCESSORS = {
     "no vectors": {ATEN: "default", ONEDNN: "SSE41", MKL: "COMPATIBLE", THREADS: "1"},
     "AVX2": {ATEN: "avx2", ONEDNN: "AVX2", MKL: "AVX2", THREADS: "1"},
-    "all that there is, two threads": {THREADS: "2"},
 }
 
 

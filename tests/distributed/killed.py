@@ -1,6 +1,8 @@
 """A script that tests kill: trains to a step, and writes down how it ended.
 
 torchrun --nproc-per-node 2 --max-restarts 3 -m tests.distributed.killed FOLDER WRAP STEPS
+
+By itself it runs on one rank; with "fsdp", torchrun's agent starts two in forks, which have imported all of it.
 """
 
 import json
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # which an optimizer and fully_shard import
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from examples.processes import together
 from tests.distributed.training import Run
@@ -40,4 +44,6 @@ def note(path: Path, content: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    restarts: Any = {"max_restarts": 1, "monitor_interval": 0.1, "start_method": "fork"}
+    agent = LaunchConfig(1, 1, 2, rdzv_endpoint="localhost:0", rdzv_backend="c10d", **restarts)
+    elastic_launch(agent, main)() if sys.argv[2] == "fsdp" else main()

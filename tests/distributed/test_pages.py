@@ -1,16 +1,21 @@
-"""The code of the pages about several processes, on several processes."""
+"""The code of the pages about several processes, and of the example, on several processes."""
 
+import contextlib
+import io
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 import spikingtorch as st
+from examples import distributed
 from tests.distributed.ranks import Ranks
 from tests.folded_layer import Coded
 
@@ -64,3 +69,26 @@ def test_the_page_about_shared_batches(ranks: Ranks) -> None:
     one, other = ranks.run(2, shared)
     assert one == other
     assert one[-1] == [2, 2]
+
+
+def example(*arguments: str) -> str:
+    """Return what the example prints in processes that have joined already."""
+    device, said = contextlib.nullcontext(torch.device("cpu")), io.StringIO()
+    argv, joined = mock.patch.object(sys, "argv", ["", *arguments]), mock.Mock(return_value=device)
+    with argv, mock.patch.object(distributed, "together", joined), contextlib.redirect_stdout(said):
+        distributed.main()
+    return said.getvalue()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["--ddp", "--fsdp"])
+def test_the_example_has_the_gradient_of_one_process_and_goes_on(ranks: Ranks, tmp_path: Path, kind: str) -> None:
+    ends = []
+    for processes, batches in ((1, "3"), (2, "6"), (1, "9"), (1, "9")):
+        said = ranks.run(processes, example, kind, "--batches", batches, "--out", str(tmp_path))[0]
+        assert f"gradient of {processes} processes: that of one" in said
+        assert "test accuracy" in said
+        ends += re.findall(r"^(\d batches: .*) at most", said, re.MULTILINE)
+    assert [end[:9] for end in ends] == ["3 batches"] * 3 + ["0 batches"]
+    assert "sequences a second" in ends[0]
+    assert "no batch was left" in ends[3]

@@ -74,14 +74,16 @@ def test_a_graph_grows_with_time_step_by_step_alone(name: str, called: bool, mod
 def test_compiled_chunks(options: dict[str, Any]) -> None:
     model = network("LIF, learning", time_chunk=3, **options)
     twin = network("LIF, learning", mode="step", time_chunk=3, **options)
-    x = train(model, 3, 7)
+    x = train(model, 3, 5)
     assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_compiled_for_many_lengths_and_batches() -> None:
-    model, twin = network("linear"), network("linear")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), st.LIF()).double()
+    model, twin = (st.SpikingNet(copy.deepcopy(net), warn_silent=False) for _ in range(2))
     run = compiled(model)
     for N, T in ((3, 5), (3, 6), (2, 6), (4, 9), (3, 1), (1, 4)):
         x = train(model, N, T)

@@ -9,12 +9,7 @@ steady: if noise on each line of the step, a thousand times what rounding does, 
 A spike that is about to flip does not.
 """
 
-import os
 import sys
-
-# a program of JAX runs once
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1")
-
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
+import tests.xla  # noqa: F401 - before JAX compiles
 from spikingtorch import jax as snn
 from tests.fuzz.driver import Fuzzer, main
 from tests.fuzz.jax_steps import JaxStep, space_of, steps

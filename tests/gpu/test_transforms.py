@@ -14,7 +14,7 @@ from tests.fused import draw
 from tests.gpu.device import DEVICE, placed
 from tests.ways import LOOP, MAPS, SCANS, WAYS
 
-T, N = 20, 13
+T, N = 11, 13
 Run = Callable[..., Any]
 
 

@@ -28,15 +28,14 @@ both_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("dtype", "dim"), [(torch.float32, 0), (torch.float64, 1)], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron(agrees: Agrees, case: Case, dtype: torch.dtype, dim: int) -> None:
-    for T in (*LENGTHS, 33):
-        scan = of_case(case, T, dtype, dim)
-        agrees(scan, exact=case.name not in TRANSCENDENTAL, well_posed=case.name not in ILL)
+    for T in LENGTHS:
+        agrees(of_case(case, T, dtype, dim), exact=case.name not in TRANSCENDENTAL, well_posed=case.name not in ILL)
 
 
 @pytest.mark.parametrize("turn", range(3))
 @pytest.mark.parametrize("surrogate", EVERY_SPIKE, ids=by_name)
 def test_every_surrogate_and_reset(agrees: Agrees, surrogate: Any, turn: int) -> None:
-    agrees(of_surrogate(surrogate, turn, 17), exact=not isinstance(surrogate, INEXACT))
+    agrees(of_surrogate(surrogate, turn, 9), exact=not isinstance(surrogate, INEXACT))
 
 
 class Three(NamedTuple):
@@ -61,6 +60,6 @@ def three_states(state: Three, x: Tensor, *, decay: Any, adapt: Any, gain: Any) 
 def test_a_step_of_a_user(agrees: Agrees, dtype: torch.dtype, dim: int) -> None:
     state = Three(*(draw(3, 7, dtype=dtype, high=0.5, seed=k) for k in range(3)))
     params = {"decay": 0.9, "adapt": draw(7, dtype=dtype, low=0.7, high=0.9), "gain": torch.tensor(0.8, dtype=dtype)}
-    for T in (*LENGTHS, 33):
+    for T in LENGTHS:
         x = draw(T, 3, 7, dtype=dtype, low=-0.2, high=1.4)
         agrees(Scan(three_states, state, x.movedim(0, dim).contiguous(), params, dim), exact=False)

@@ -246,5 +246,5 @@ def of_torch_in_jax(v: Any, xs: Any) -> Any:
     return found[0]
 
 
-if __name__ == "__main__":
+def main() -> None:
     print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

@@ -8,13 +8,13 @@ import pytest
 
 from spikingtorch.functional.core.threads import SERIAL
 from tests.jax import process as work
-from tests.processes import python
+from tests.processes import child
 
 FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 
 def process(*command: object, **variables: Any) -> Any:
-    return json.loads(python("-m", "tests.jax.process", *command, **variables).splitlines()[-1])
+    return json.loads(child("from tests.jax import process; process.main()", *command, **variables).splitlines()[-1])
 
 
 @pytest.mark.long

@@ -70,14 +70,14 @@ def scaled(value: Whole, exponent: int, fraction_bits: int, rounding: str) -> Wh
 
 def limited(value: Whole, node: Neuron) -> tuple[Whole, int]:
     """Return what a membrane of some bits holds, and how many numbers overflow."""
-    outside = int(((value < node.low) | (value > node.high)).sum())
+    outside = int(np.count_nonzero((value < node.low) | (value > node.high)))
+    if not outside:
+        return value, 0
     if node.overflow == "saturate":
         return np.clip(value, node.low, node.high), outside
     if node.overflow == "wrap":
         return (value - node.low) % 2**node.membrane_bits + node.low, outside
-    if outside:
-        raise OverflowError(f"{outside} numbers are outside of {node.low} to {node.high}")
-    return value, 0
+    raise OverflowError(f"{outside} numbers are outside of {node.low} to {node.high}")
 
 
 def after_reset(u: Whole, spike: Whole, node: Neuron) -> Whole:
@@ -152,11 +152,12 @@ def convolved(node: Conv2d, x: Whole) -> Whole:
     outputs, C, kh, kw = node.weight.shape
     H, W = places(x.shape[2], kh, sh, dh), places(x.shape[3], kw, sw, dw)
     out = np.zeros((len(x), outputs, H, W), np.int64)
-    for channel in range(outputs):
-        first = channel // (outputs // groups) * C
+    for group in range(groups):
+        own = slice(group * (outputs // groups), (group + 1) * (outputs // groups))
         for c, a, b in np.ndindex(C, kh, kw):
-            patch = x[:, first + c, a * dh : a * dh + (H - 1) * sh + 1 : sh, b * dw : b * dw + (W - 1) * sw + 1 : sw]
-            out[:, channel] += node.weight[channel, c, a, b] * patch
+            rows, columns = a * dh + sh * np.arange(H), b * dw + sw * np.arange(W)
+            patch = x[:, group * C + c, rows[:, None], columns]
+            out[:, own] += node.weight[own, c, a, b][:, None, None] * patch[:, None]
     return out if node.bias is None else out + node.bias[:, None, None]
 
 

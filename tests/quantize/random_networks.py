@@ -110,11 +110,10 @@ def extend(rng: Generator, form: Form, nodes: list[Node], signal: Signal, larges
     if signal.values.ndim == 5 and rng.random() < 0.3:
         append(pool(rng, signal))
     layer, finer = fitting(rng, form, signal, stage, largest)
-    layer = livelier(rng, layer, Signal(signal.values, signal.exponent + finer))
+    layer, spikes = livelier(rng, layer, Signal(signal.values, signal.exponent + finer))
     nodes += [replace(node, exponent=finer) if isinstance(node, (Linear, Conv2d)) else node for node in stage]
     nodes.append(layer)
-    signal = Signal(signal.values, signal.exponent + finer)
-    return Signal(neurons(replace(layer, overflow="saturate"), signal).spikes, 0)
+    return Signal(spikes, 0)
 
 
 def pool(rng: Generator, signal: Signal) -> SumPool2d:
@@ -194,13 +193,14 @@ def fitting(rng: Generator, form: Form, signal: Signal, stage: list[Node], large
     return layer, exponent - signal.exponent
 
 
-def livelier(rng: Generator, layer: Neuron, signal: Signal) -> Neuron:
-    """Return the neurons, whose threshold is lowered in most cases if none of them fires."""
+def livelier(rng: Generator, layer: Neuron, signal: Signal) -> tuple[Neuron, Whole]:
+    """Return the neurons, whose threshold is lowered in most cases if none of them fires, and their spikes."""
     trace = neurons(replace(layer, overflow="saturate"), signal)
     if trace.spikes.any() or trace.u.max() < 1 or rng.random() < 0.15:
-        return layer
+        return layer, trace.spikes
     lower = max(1, int(trace.u.max() * rng.uniform(0.2, 1.0)))
-    return replace(layer, threshold=np.minimum(layer.threshold, lower))
+    layer = replace(layer, threshold=np.minimum(layer.threshold, lower))
+    return layer, neurons(replace(layer, overflow="saturate"), signal).spikes
 
 
 def neuron(

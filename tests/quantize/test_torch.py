@@ -33,12 +33,11 @@ def gradients(model: Any) -> list[Tensor]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
 @each_way
-def test_compiled_it_has_the_same_results_and_gradients(way: dict[str, Any], backend: str) -> None:
+def test_compiled_it_has_the_same_results_and_gradients(way: dict[str, Any]) -> None:
     model, x = prepared(way), batch()
     other = copy.deepcopy(model)
-    compiled: Any = torch.compile(other, backend=backend)
+    compiled: Any = torch.compile(other)
     out = model(x)
     cotangent = torch.randn(out.shape)
     out.backward(cotangent)

@@ -110,7 +110,7 @@ CHANGES: list[tuple[str, Any]] = [
 def test_a_change_of_a_layer_takes_effect() -> None:
     layer: Any = st.IF(v0=0.7)
     run, seen = compiled(over_time(layer)), set()
-    x = 2 * torch.rand(3, 5, generator=torch.Generator().manual_seed(0))
+    x = 2 * torch.rand(2, 5, generator=torch.Generator().manual_seed(0))
     for name, to in CHANGES:
         setattr(layer, name, to)
         want = both(over_time(st.IF(layer.v0, surrogate=layer.surrogate, reset=layer.reset_rule)), *x)
