@@ -323,19 +323,12 @@ def sloped(u: Tensor, settings: Any) -> Tensor:
     return F.FastSigmoid(settings.slope)(u)
 
 
-SLOTTED, SETTINGS = Slotted(), SimpleNamespace(slope=5.0)
-# where a slope is, and how it changes
-SLOPES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-    "a global": (lambda: F.Sigmoid(GLOBAL["slope"]), lambda: GLOBAL.__setitem__("slope", GLOBAL["slope"] - 1)),
+SLOTTED, GIVEN = Slotted(), SimpleNamespace(slope=5.0)
+SLOPES: dict[str, tuple[Any, Any]] = {  # the surrogate, and what changes its slope
+    "a global": (lambda: F.Sigmoid(GLOBAL["slope"]), lambda: GLOBAL.update(slope=4.0)),
     "an array in a slot": (lambda: SLOTTED, lambda: SLOTTED.slope.__isub__(1.0)),
-    "a partial": (
-        lambda: F.FromDerivative(partial(sloped, settings=SETTINGS)),
-        lambda: setattr(SETTINGS, "slope", SETTINGS.slope - 1),
-    ),
-    "a method": (
-        lambda: F.FromDerivative(SLOTTED.__call__),
-        lambda: SLOTTED.slope.__isub__(1.0),
-    ),
+    "a partial": (lambda: F.FromDerivative(partial(sloped, settings=GIVEN)), lambda: setattr(GIVEN, "slope", 4.0)),
+    "a method": (lambda: F.FromDerivative(SLOTTED.__call__), lambda: SLOTTED.slope.__isub__(1.0)),
 }
 
 

@@ -1,13 +1,16 @@
 """What the interpreter alone can be asked: programs of few lanes, other chunks, and which kernels are printed."""
 
 import pytest
+import torch
 
 from tests.folded_layer import Took, learning, over_time, repeat
 from tests.folded_layer import draw as folded_draw
+from tests.functional.fused.lower import test_operations as operations
 from tests.fused import draw
 from tests.gpu_text.compare import Agrees, agree
 from tests.gpu_text.launch import Interpreter
 from tests.gpu_text.test_layouts import T, lif
+from tests.verification.kernels import KERNELS, WHOLE
 
 
 @pytest.mark.parametrize("block", [16, 64])
@@ -32,3 +35,20 @@ def test_a_folded_layer_that_has_the_outputs_of_the_last_step_once_more(
     model = over_time(learning())
     repeat(model, took, lambda seed: folded_draw(seed, 3, steps, 6).requires_grad_())
     assert target.launches > 0
+
+
+# stores of bfloat16 truncate in the interpreter
+RIGHT = [name for name in (*KERNELS, *WHOLE) if name != "halves"]
+
+
+@pytest.mark.parametrize("dtype", operations.FLOATS, ids=str)
+@pytest.mark.parametrize("names", operations.GROUPS, ids=lambda names: f"{names[0]} to {names[-1]}")
+def test_values(target: Interpreter, names: list[str], dtype: torch.dtype) -> None:
+    operations.test_values_and_gradients(names, dtype)
+    assert target.launches > 0
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_kernels(target: Interpreter, name: str) -> None:
+    (KERNELS | WHOLE)[name]()
+    assert target.launches > 0 or name == "exactness"

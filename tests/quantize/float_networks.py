@@ -23,12 +23,12 @@ from tests.quantize.descriptions import (
     Node,
     Speck,
     SumPool2d,
+    Trace,
     Whole,
     dense,
     images,
 )
 from tests.quantize.oracle import run
-from tests.quantize.traces import Trace
 
 F32, F64 = torch.float32, torch.float64
 RESETS = {"zero": to_zero, "subtraction": by_subtraction, "none": none}

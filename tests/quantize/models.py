@@ -1,6 +1,9 @@
-"""Random networks in whole numbers, of every kind of node, by way of networks in torch."""
+"""Networks for integers: layers on a grid, and random networks of every kind of node, by way of networks in torch."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
 
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
 from tests.quantize.float_networks import F32, build, real
@@ -21,3 +24,16 @@ def random_model(seed: int) -> tuple[IntegerModel, Any]:
     except (IntegerError, ValueError, OverflowError):
         return random_model(seed + 1000)
     return integer, integer.whole_input(x)
+
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def on_grid(layer: Layer, bits: int, scaled: bool = True) -> Layer:
+    """Return a layer with weights of so many bits, which are enlarged first so that neurons fire."""
+    with torch.no_grad():
+        for each in layer.parameters():
+            each.mul_(3.0 if scaled else 1.0)
+            unit = 2.0 ** torch.ceil(torch.log2(layer.weight.abs().max())) / 2 ** (bits - 1)
+            each.copy_((each / unit).round().clamp(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1) * unit)
+    return layer

@@ -21,13 +21,13 @@ from tests.quantize.descriptions import (
     Neuron,
     Node,
     SumPool2d,
+    Trace,
     Whole,
     Xylo,
     dense,
     images,
 )
 from tests.quantize.oracle_chips import loihi, speck, trunc, xylo
-from tests.quantize.traces import Trace
 
 
 class Signal(NamedTuple):

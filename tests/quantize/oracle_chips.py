@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.quantize.descriptions import Loihi, Speck, Whole, Xylo
-from tests.quantize.traces import Trace
+from tests.quantize.descriptions import Loihi, Speck, Trace, Whole, Xylo
 
 
 def trunc(value: Whole, bits: int) -> Whole:

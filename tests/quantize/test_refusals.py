@@ -15,7 +15,7 @@ from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.nodes import Linear
-from tests.quantize.networks import on_grid
+from tests.quantize.models import on_grid
 
 
 def spikes(*shape: int) -> Tensor:
