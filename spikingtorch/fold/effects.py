@@ -1,12 +1,14 @@
-"""Actions that prevent code from running once for all steps: printing, changing files, using up an iterator."""
+"""What code says: actions that have to happen at each step, such as printing; attributes that torch's modules read."""
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from spikingtorch.functional.core.bytecode import Reads, module_of
+from spikingtorch.functional.core.bytecode import Reads, module_of, reads_of
+from spikingtorch.functional.core.torch_private import AnyDropout, AnyNorm
 
 # actions that must happen at each step
 _EFFECTS = {
@@ -63,3 +65,36 @@ def _effects_of_system(reads: Reads, value: Any) -> set[str]:
         return {*reads.attributes} & _EFFECTS_OF_SYSTEM if value.__name__ in _SYSTEM else set()
     own = isinstance(value, types.FunctionType | types.BuiltinFunctionType) and module_of(value) in _SYSTEM
     return {value.__name__} & _EFFECTS_OF_SYSTEM if own else set()
+
+
+# numbers of torch's modules, and the part that decides which operations run: dropout with p = 0 or 1 draws nothing
+_SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (AnyDropout, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
+    (AnyNorm, "momentum", type),
+    (AnyNorm, "eps", type),
+)
+
+
+@lru_cache(maxsize=256)
+def attributes_read_by(kind: type) -> frozenset[str] | None:
+    """Return the attributes that the forward of a torch class reads; None if they are not known."""
+    if not kind.__module__.startswith("torch.nn.modules."):
+        return None
+    bases = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    found: set[str] = set()
+    ahead = {"forward", "__iter__", "__len__", "__getitem__"}
+    while ahead - found:
+        name = min(ahead - found)
+        found.add(name)
+        item = next((vars(base)[name] for base in bases if name in vars(base)), None)
+        for member in (item.fget,) if isinstance(item, property) else (getattr(item, "__func__", item),):
+            reads = reads_of(member.__code__) if isinstance(member, types.FunctionType) else None
+            if reads is not None and reads.computes_names:
+                return None
+            ahead.update((*reads.attributes, *reads.texts) if reads is not None else ())
+    return frozenset(found)
+
+
+def settings_of(module: nn.Module) -> dict[str, Callable[[Any], Any]]:
+    """Return the functions that give the relevant parts of a torch module's numbers, by attribute."""
+    return {name: form for base, name, form in _SETTINGS if isinstance(module, base)}

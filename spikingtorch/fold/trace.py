@@ -14,6 +14,7 @@ import sys
 import weakref
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from traceback import walk_stack
 from typing import Any, NamedTuple
@@ -24,8 +25,8 @@ from torch.nn import functional as F
 
 from spikingtorch.functional.core.modes import HOST, Modes
 from spikingtorch.functional.core.surroundings import random_state
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_dispatch_mode, pytree, top_saving_hooks
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_dispatch_mode, top_saving_hooks
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.fold_token import FoldError
 
 # names of operations that are no torch functions: a spiking layer, its parameters, batch norm, the network's output
@@ -174,7 +175,8 @@ class Trace(TorchDispatchMode):
         return out
 
     def _note(self, func: Any, given: Any, made: Any) -> None:
-        pytree.tree_map_(self._number, made)
+        for leaf in leaves_of(made):
+            self._number(leaf)
         self.calls.append(TracedCall(func, given, self._noted(made), _place(), torch.is_grad_enabled()))
 
     def _number(self, x: Any) -> None:
@@ -198,7 +200,7 @@ class Trace(TorchDispatchMode):
             constant = self._constant(x) if number is None else None
             return Noted(number, tuple(x.shape), storage, x.dtype, strides, constant)
 
-        return pytree.tree_map(note, tree)
+        return tree_map(note, tree)
 
     def _constant(self, x: Tensor) -> object:
         """Return what identifies a tensor that no operation made, such as a weight or torch.tensor(...)."""
@@ -247,7 +249,7 @@ class Trace(TorchDispatchMode):
             raise Objection("sets the seed of its random numbers anew", "set seeds outside of the network")
 
     def _check_generator(self, args: Any, kwargs: Any) -> None:
-        leaves = pytree.tree_leaves((args, kwargs))
+        leaves = leaves_of((args, kwargs))
         devices = {leaf.type for leaf in leaves if isinstance(leaf, torch.device)}
         devices |= {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
         if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self.device.type, HOST.type}:
@@ -316,7 +318,7 @@ def called(func: Any) -> str:
 
 def noted_in(tree: Any) -> list[Noted]:
     """Return the ``Noted`` tensors of a tree."""
-    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
+    return [x for x in leaves_of(tree) if isinstance(x, Noted)]
 
 
 def written_by(func: Any) -> list[str]:
@@ -364,5 +366,12 @@ def _in_the_making() -> str | None:
 
 def _place() -> tuple[str, int]:
     """Return the file and the number of the running line of the user's code."""
-    lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(sys._getframe()))
-    return next(((file, line) for file, line in lines if not file.startswith(LIBRARIES)), ("", 0))
+    frame: Any = sys._getframe()
+    while frame is not None and _is_of_a_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+@lru_cache(maxsize=1024)
+def _is_of_a_library(file: str) -> bool:
+    return file.startswith(LIBRARIES)

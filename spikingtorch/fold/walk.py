@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.effects import objections_to_code
-from spikingtorch.fold.forms import attributes_read_by, settings_of
+from spikingtorch.fold.effects import attributes_read_by, objections_to_code, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes, is_hooked_everywhere, kind_of
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
