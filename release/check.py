@@ -156,7 +156,7 @@ def packages() -> Iterator[str]:
     seen = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--show-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    linted = {Path(path).relative_to(ROOT).as_posix() for path in seen.stdout.split()}
+    linted = {Path(path).relative_to(ROOT).as_posix() for path in seen.stdout.splitlines()}
     if unseen := {name for name in files if name.endswith(".py")} - linted:
         yield f"ruff does not see {sorted(unseen)}"
 
