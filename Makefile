@@ -66,10 +66,12 @@ test-long: .venv/.dev
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.jax_scan --minutes 2 --seed 900 & jax=$$!; \
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan && wait $$jax
+	@$(MAKE) --no-print-directory --silent $(foreach each,docs triton cross newest oldest,.venv-$(each)/.installed)
 	@$(MAKE) --no-print-directory --jobs 2 $(IN_WHOLE) WORKERS=1 ARGS= SAMPLE='-m "not (long or night)" $(OF_VERSIONS)' \
 	docs test-gpu-text test-cross test-newest test-sanitizer test-oldest
 
-# two at a time, of which each shows its output when it has ended, where make can do that
+# two at a time, of which each shows its output when it has ended, where make can do that; installed one after the other,
+# because each builds the same package in this folder
 IN_WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test-sanitizer: .venv/.dev
