@@ -174,8 +174,7 @@ class Checkpoints:
             raise CheckpointError(refused)
         path, tensors = named(self.folder, step), dict[str, torch.Tensor]()
         files = self._of_all(lambda: self._documents(tensors), f"{path} could not be written", step)
-        writer = Writer(path, self._part(path), files, self.keep, self._owner.refused)
-        writer.damaged = self._damaged
+        writer = Writer(path, self._part(path), files, self.keep, self._owner.refused, self._damaged)
         # what is not sharded and differs is that of the first process
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
         write: Any = save if self._group is None else async_save

@@ -27,7 +27,7 @@ STATE, SUMS = "state.json", "SHA256SUMS"
 
 def named(folder: Path, step: int) -> Path:
     """Return the folder of the checkpoint of a step."""
-    return folder / f"step-{step:08}"
+    return folder / f"step-{int(step):08}"
 
 
 def documents(
@@ -114,13 +114,18 @@ class Writer(HuggingFaceStorageWriter):
     The ``keep`` newest stay, besides those in ``damaged``. ``refused`` returns why this run may not name it.
     """
 
-    damaged: Collection[int] = ()
-
     def __init__(
-        self, path: Path, part: Path, documents: Mapping[str, Any], keep: int, refused: Callable[[], str] = str
+        self,
+        path: Path,
+        part: Path,
+        documents: Mapping[str, Any],
+        keep: int,
+        refused: Callable[[], str] = str,
+        damaged: Collection[int] = (),
     ) -> None:
         super().__init__(str(part), save_distributed=True)
         self.complete, self.documents, self.keep, self.refused = path, documents, keep, refused
+        self.damaged = damaged
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
         """Write the part of this process: its tensors into one file, and its documents; return their checksums."""

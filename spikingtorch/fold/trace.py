@@ -37,6 +37,7 @@ _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_stride
 # the folders of library code, which the user has not written
 _FOLDERS = [str(folder) + os.sep for folder in (Path(torch.__file__).parent, Path(__file__).parents[1])]
 LIBRARIES = (*_FOLDERS, contextlib.__file__, "<frozen")
+_is_of_a_library = lru_cache(maxsize=1024)(lambda file: file.startswith(LIBRARIES))
 
 
 class Objection(FoldError):  # noqa: N818
@@ -370,8 +371,3 @@ def _place() -> tuple[str, int]:
     while frame is not None and _is_of_a_library(frame.f_code.co_filename):
         frame = frame.f_back
     return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-
-
-@lru_cache(maxsize=1024)
-def _is_of_a_library(file: str) -> bool:
-    return file.startswith(LIBRARIES)

@@ -82,12 +82,13 @@ def _content(leaf: Any, depth: int = 3) -> Any:
 
 
 def _held(thing: Any) -> list[Any] | None:
-    """Return what pickle would keep of an object: its attributes, arguments and entries; None where it refuses."""
+    """Return the attributes of an object, and what pickle would keep of it; None where there is neither."""
+    attributes = getattr(thing, "__dict__", None)
     try:
         kept = thing.__reduce_ex__(4)
     except Exception:  # any error of the object's class
-        return None
-    return [[*each] if isinstance(each, Iterator) else each for each in kept]
+        return None if attributes is None else [attributes]
+    return [attributes, *([*each] if isinstance(each, Iterator) else each for each in kept)]
 
 
 def _cell(cell: CellType) -> Any:
