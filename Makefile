@@ -1,8 +1,9 @@
 # make train    train the tutorial's network on handwritten digits
-# make test     everything that has to pass: linters, type checkers, doctests, tests, examples
+# make test     everything that has to pass: linters, mypy, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: long tests, more of the long tables, fuzzers; then, two at a time, docs, test-gpu-text, test-cross, test-sanitizer, a sample of test-oldest and test-newest
+# make test-long    what is long by nature: long tests, more of the long tables, fuzzers; then, two at a time, docs, test-gpu-text, test-cross, test-sanitizer, pyright, a sample of test-oldest and test-newest
+# make pyright  the second type checker, which is the one of many editors
 # make test-sanitizer    kernels under AddressSanitizer, which sees every read and write beside an array
 # make test-night    the rest of every long table, and what is longer still
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
@@ -33,7 +34,7 @@ WORKERS ?= 2
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-sanitizer test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
+.PHONY: help train test coverage check test-long pyright test-sanitizer test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint ruff pages clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -41,12 +42,12 @@ help:
 train: .venv/.examples
 	@$(BIN)/python -m examples.train $(ARGS)
 
-# a type checker has one process, so that beside it a core would be idle
-test: lint
-	@said=$$(mktemp); $(MAKE) --no-print-directory types > $$said 2>&1 & types=$$!; \
+# what reads pages and types has one process each, so that beside it a core would be idle
+test: ruff
+	@said=$$(mktemp); { $(MAKE) --no-print-directory pages && echo "== mypy" && $(BIN)/mypy; } > $$said 2>&1 & read=$$!; \
 	echo "== pytest: doctests, tests, examples"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS); tested=$$?; \
-	wait $$types; types=$$?; cat $$said; rm $$said; test $$tested = 0 -a $$types = 0
+	wait $$read; read=$$?; cat $$said; rm $$said; test $$tested = 0 -a $$read = 0
 
 coverage: .venv/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "" --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)
@@ -60,19 +61,25 @@ check: lint
 
 MINUTES ?= 7
 test-long: .venv/.dev
-	@echo "== pytest: long tests, and more cases of long tables"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "long and not night" --durations=10 $(ARGS)
+	@said=$$(mktemp); $(MAKE) --no-print-directory --silent $(foreach each,docs triton cross newest oldest,.venv-$(each)/.installed) \
+	> $$said 2>&1 & installed=$$!; \
+	echo "== pytest: long tests, and more cases of long tables"; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "long and not night" --durations=10 $(ARGS); tested=$$?; \
+	wait $$installed; installed=$$?; cat $$said; rm $$said; test $$tested = 0 -a $$installed = 0
 	@echo "== $(MINUTES) minutes of each fuzzer"
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.jax_scan --minutes 2 --seed 900 & jax=$$!; \
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan && wait $$jax
-	@$(MAKE) --no-print-directory --silent $(foreach each,docs triton cross newest oldest,.venv-$(each)/.installed)
 	@$(MAKE) --no-print-directory --jobs 2 $(IN_WHOLE) WORKERS=1 ARGS= SAMPLE='-m "not (long or night)" $(OF_VERSIONS)' \
-	docs test-gpu-text test-cross test-newest test-sanitizer test-oldest
+	docs test-gpu-text test-cross test-newest test-sanitizer pyright test-oldest
 
-# two at a time, of which each shows its output when it has ended, where make can do that; installed one after the other,
-# because each builds the same package in this folder
+# two at a time, of which each shows its output when it has ended, where make can do that; installed beside the long
+# tests, and one after the other, because each builds the same package in this folder
 IN_WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+pyright: .venv/.dev
+	@echo "== pyright"
+	@NODE_OPTIONS=--max-semi-space-size=64 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 test-sanitizer: .venv/.dev
 	@echo "== kernels under AddressSanitizer"
@@ -181,20 +188,17 @@ release: .venv/.release
 	cp examples/tutorial.py "$$outside" && cd "$$outside" && venv/bin/python -W error tutorial.py > said || { cat said; exit 1; }
 	@ls -l dist
 
-lint: .venv/.dev
+lint: ruff pages
+
+ruff: .venv/.dev
 	@echo "== ruff"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
+
+pages: .venv/.dev
 	@echo "== pages, and what describes the project"
 	@$(BIN)/python docs/_site/lint.py & pages=$$!; $(BIN)/python -m release.check; project=$$?; \
 	wait $$pages; pages=$$?; test $$pages = 0 -a $$project = 0
-
-types: .venv/.dev
-	@echo "== mypy"
-	@said=$$(mktemp); NODE_OPTIONS=--max-semi-space-size=64 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
-	$(BIN)/pyright --warnings > $$said 2>&1 & pyright=$$!; \
-	$(BIN)/mypy; mypy=$$?; wait $$pyright; pyright=$$?; \
-	echo "== pyright"; cat $$said; rm $$said; test $$mypy = 0 -a $$pyright = 0
 
 clean:
 	rm -rf .venv .venv-bench .venv-docs .venv-oldest .venv-newest .venv-triton .venv-cross .venv-gpu docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,7 +21,7 @@ def test_the_page_has_every_cell() -> None:
     assert ROWS.keys() == {(neuron, depth) for neuron in NEURONS for depth in DEPTHS}
 
 
-@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("slope", [SLOPES[0], *(pytest.param(each, marks=pytest.mark.long) for each in SLOPES[1:])])
 @pytest.mark.parametrize(
     ("rule", "neuron", "depth"),
     [
