@@ -1,5 +1,7 @@
 """A process that is forked while another thread is inside a call: its child computes what it would have computed."""
 
+import pytest
+
 from tests.processes import child
 
 # a thread is held in a layer of the network while another one forks; what the child does has a time limit. Each case
@@ -79,6 +81,7 @@ os._exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.long
 def test_a_child_is_right_whose_parent_was_inside_a_call() -> None:
     said = child(HELD).splitlines()
     assert len(said) == 8

@@ -56,6 +56,7 @@ def test_a_process_alone_goes_on_with_the_same_bits(tmp_path: Path, kind: str, m
     assert same([whole], [parts])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_two_processes_go_on_as_one_and_that_as_two(ranks: Ranks, tmp_path: Path, wrap: str) -> None:
     whole, found = ranks.run(2, train, tmp_path / "whole", wrap, 7, False)[0][0], dict[int, float]()

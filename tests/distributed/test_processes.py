@@ -102,6 +102,7 @@ def test_a_rank_that_raises_is_named_by_the_others(ranks: Ranks) -> None:
         assert said in found.value.errors[rank]
 
 
+@pytest.mark.long
 def test_a_rank_that_hangs_ends_the_others_at_the_timeout(ranks: Ranks) -> None:
     begin = time.monotonic()
     with pytest.raises(RankError, match=r"(?i)timed out|connection closed") as found:
