@@ -13,7 +13,7 @@ from spikingtorch.functional import lift
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
-from spikingtorch.layers.sharded import is_borrowed
+from spikingtorch.layers.split import is_borrowed
 
 # options that are given in the constructor or never, because other attributes may depend on them
 _CHECKED = ("dt", "refractory", "longest")

@@ -166,7 +166,7 @@ def _batch_norm(
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
     out = out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
-    return out.clone() if mode.is_sharded else out  # fully_shard takes no views, see layers/sharded
+    return out.clone() if mode.is_sharded else out  # fully_shard takes no views, see layers/split
 
 
 def _of_running(

@@ -1,4 +1,4 @@
-"""Padded batches: sequences of different lengths, padded at their ends to the length of the longest."""
+"""Padded batches, whose sequences are padded at their ends to the length of the longest: x, the step, what it keeps."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikingtorch import functional as F
+from spikingtorch.functional.recorded import records_inside
+from spikingtorch.layers.base import Memory
 from spikingtorch.layers.batch_norm import scripted_norm, takes_statistics
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.validation import check_lengths, has_values
@@ -48,3 +51,27 @@ def check_norms_of_padded(net: nn.Module) -> None:
             f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, because this "
             "batch norm cannot leave it out. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
         )
+
+
+def masked(step: Any) -> Any:
+    """Return the step for a batch in which some samples have ended."""
+    step = records_inside(step)
+    if isinstance(step, F.Recurrent):
+        neuron: Any = F.Masked(step.step)
+        return F.Recurrent(neuron, step.synapse)
+    return F.Masked(step)
+
+
+def held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
+    """Return state and last output after some steps; samples without a step keep those from before.
+
+    Args:
+        memory: before the steps.
+        state: after them.
+        output: output of each sample's last step.
+        s: the same, in full precision.
+        running: which samples had a step, (N,).
+    """
+    if isinstance(state, F.RecurrentState):
+        state = state._replace(s=F.reset_where(running, memory.state.s, s))
+    return state, output if memory.output is None else F.reset_where(running, memory.output, output)

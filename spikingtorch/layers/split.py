@@ -2,19 +2,21 @@
 
 The input is then a DTensor of ``torch.distributed.tensor``. Neurons are independent of each other, so the kernel runs
 on the local part of the input, with the parts of the parameters that belong to it, and nothing is sent. The gradient of
-a parameter that several processes use is the sum of theirs.
+a parameter that several processes use is the sum of theirs. At the end is what ``fully_shard`` takes from modules that
+it has sharded, and what it lends them.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import per_channel
-from spikingtorch.functional.core.torch_private import is_pending, is_shard
+from spikingtorch.functional.core.torch_private import fsdp_state, is_pending, is_shard
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.dispatch.eligibility import not_pointwise
@@ -169,3 +171,31 @@ def _check_independent(layer: Any, inputs: Any) -> None:
         mixes = None if found is None else f"its step {found}"
     if mixes is not None:
         raise ValueError(f"{owner}: its neurons are split over processes, and {mixes}. {_GATHER}")
+
+
+def without_views(module: nn.Module, outputs: Any) -> Any:
+    """Return the outputs of a module; if it is sharded, copies of them.
+
+    ``fully_shard`` hangs a hook on the outputs, which gathers the weights for the backward pass. A write in place on a
+    view would lose the hook.
+    """
+    return outputs if fsdp_state(module) is None else tree_map(torch.clone, outputs)
+
+
+def let_gather(modules: Iterable[nn.Module], inside: Any) -> None:
+    """Let the backward pass that begins at tensors from inside of modules gather weights, and share gradients.
+
+    ``fully_shard`` begins it at the outputs of a module. A loss may depend on what is inside without them.
+    """
+    for state in filter(None, map(fsdp_state, modules)):
+        for tensor in leaves_of(inside):
+            if tensor.requires_grad:
+                tensor.register_hook(state._pre_backward)
+
+
+def is_borrowed(module: nn.Module, parameter: Tensor) -> bool:
+    """Return True if a parameter is a gathered copy that belongs to a sharded module around this one.
+
+    A write on the copy would be lost. A module that is sharded itself has its own part at the start of a call.
+    """
+    return "_is_fsdp_managed_module" in vars(module) and fsdp_state(module) is None and not is_shard(parameter)

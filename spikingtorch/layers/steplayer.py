@@ -10,12 +10,13 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.core.bytecode import module_of
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
-from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map, types_of
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
 from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
@@ -30,15 +31,15 @@ from spikingtorch.layers.checkpoint import Region, region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.limits import THRESHOLD, limits_of
-from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_shape, warn_of_tau, warn_of_threshold
+from spikingtorch.layers.padding import held, masked
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.prepared_scan import PreparedScan
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
-from spikingtorch.layers.sharded import without_views
+from spikingtorch.layers.split import without_views
 from spikingtorch.layers.threads import this_thread
 
 # a step and its keyword arguments
@@ -296,7 +297,7 @@ class StepLayer(Attributes):
             output = advance(inputs, False if init is None else init, running)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
-        if frame is not None and frame.trail is not None:
+        if frame is not None and frame.trail is not None and not self._is_ours:
             frame.trail.note(self, "outputs", output)
         if monitor is not None:
             monitor.note(self, self._spikes(output), given, frame, before)
@@ -486,6 +487,13 @@ class StepLayer(Attributes):
         """True if the layer is known to keep its neurons apart, but for recurrent weights."""
         ours = getattr(self.step, "__module__", "").startswith("spikingtorch.functional.")
         return ours and not self.runs_own_step and type(self).whole_step is StepLayer.whole_step
+
+    @property
+    def _is_ours(self) -> bool:
+        """True if only code of this library computes outputs: from the inputs, the states and the parameters."""
+        leaves, form = flatten([self.step, *self._stored_params().values()])
+        makers = {module_of(each) for each in (type(self), *types_of(form), *leaves)}
+        return self.is_pointwise and makers <= {"spikingtorch", "torch", "builtins", ""}
 
     @property
     def runs_own_step(self) -> bool:

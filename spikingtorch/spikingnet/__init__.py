@@ -32,7 +32,7 @@ from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
 from spikingtorch.layers.passed_init import call, pass_init_on
-from spikingtorch.layers.sharded import without_views
+from spikingtorch.layers.split import without_views
 from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, TimeChunk, chunks

@@ -9,7 +9,7 @@ from torch.nn import Module
 
 from spikingtorch.axes import samples_first, sizes
 from spikingtorch.layers.recorder import SPIKES, Budget, Recorder
-from spikingtorch.layers.sharded import let_gather
+from spikingtorch.layers.split import let_gather
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.watching.network import Network, check_network

@@ -1,4 +1,4 @@
-"""What single layers promise: refractory periods, delays, noise, levels of spikes."""
+"""What single layers promise: refractory periods, delays, noise, levels of spikes, dropout."""
 
 import copy
 import math
@@ -162,3 +162,22 @@ def test_levels_in_layers() -> None:
             st.IF(surrogate=nested)
     with pytest.raises(ValueError, match="GradedLIF: beta"):
         st.GradedLIF(beta=3.0)  # type: ignore[call-arg]
+
+
+# --- dropout; tests/fold/corpus has it in a network ------------------------------------------------------------------
+
+
+def test_drops_the_same_neurons_at_all_steps() -> None:
+    layer = st.SequenceDropout(0.25)
+    steps = torch.stack([layer(torch.ones(50, 40), init=t == 0) for t in range(4)])
+    assert all(torch.equal(step, steps[0]) for step in steps)
+    assert set(steps.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs(float((steps[0] == 0).float().mean()) - 0.25) < 0.05
+    assert not torch.equal(layer(torch.ones(50, 40), init=True), steps[0])
+    assert torch.equal(layer.eval()(torch.ones(50, 40), init=True), torch.ones(50, 40))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+def test_bad_probability(p: float) -> None:
+    with pytest.raises(ValueError, match="expected a probability of at least 0 and below 1"):
+        st.SequenceDropout(p)

@@ -19,17 +19,20 @@ static uint64_t checksum_step(uint64_t a, uint64_t w) {
     return ((a << 29) | (a >> 35)) * FACTOR;
 }
 
+static void checksum_row(uint64_t *lanes, const unsigned char *row) {
+    uint64_t words[LANES];
+    memcpy(words, row, sizeof words);  // of a fixed size, so that it is compiled to loads
+    for (int k = 0; k < LANES; k++) lanes[k] = checksum_step(lanes[k], words[k]);
+}
+
 static uint64_t checksum_block(const unsigned char *bytes, int64_t number, uint64_t start) {
-    uint64_t lanes[LANES], words[LANES];
+    uint64_t lanes[LANES];
+    unsigned char last[sizeof lanes] = {0};
+    int64_t rest = number % (int64_t)sizeof last;
     for (int k = 0; k < LANES; k++) lanes[k] = start + (uint64_t)k;
-    while (number > 0) {
-        int64_t here = number < (int64_t)sizeof words ? number : (int64_t)sizeof words;
-        if (here < (int64_t)sizeof words) memset(words, 0, sizeof words);
-        memcpy(words, bytes, (size_t)here);
-        for (int k = 0; k < LANES; k++) lanes[k] = checksum_step(lanes[k], words[k]);
-        bytes += here;
-        number -= here;
-    }
+    for (int64_t at = 0; at < number - rest; at += sizeof last) checksum_row(lanes, bytes + at);
+    memcpy(last, bytes + number - rest, (size_t)rest);
+    if (rest) checksum_row(lanes, last);
     uint64_t all = start;
     for (int k = 0; k < LANES; k++) all = checksum_step(all, lanes[k]);
     return all ^ (all >> 32);
