@@ -107,14 +107,14 @@ class Frame:
 
     def mark(self) -> tuple[dict[Any, Any], int]:
         """Return a mark: the memories as they are now, and the number of checksums."""
-        return dict(self.memories), 0 if self.trail is None else self.trail.mark()
+        return dict(self.memories), 0 if self.trail is None else len(self.trail.notes)
 
     def rewind(self, mark: tuple[dict[Any, Any], int]) -> None:
         """Go back to the memories and the checksums of a mark."""
         memories, noted = mark
         self.memories = dict(memories)
         if self.trail is not None:
-            self.trail.rewind(noted)
+            del self.trail.notes[noted:]
 
     def detach(self) -> None:
         """Cut the memories of the layers from their graph."""

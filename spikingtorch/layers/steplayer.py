@@ -10,13 +10,12 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.core.bytecode import module_of
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
-from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map, types_of
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
 from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
@@ -297,7 +296,7 @@ class StepLayer(Attributes):
             output = advance(inputs, False if init is None else init, running)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
-        if frame is not None and frame.trail is not None and not self._is_ours:
+        if frame is not None and frame.trail is not None and not frame.trail.implied.get(self):
             frame.trail.note(self, "outputs", output)
         if monitor is not None:
             monitor.note(self, self._spikes(output), given, frame, before)
@@ -313,7 +312,7 @@ class StepLayer(Attributes):
         names = fields(self._returns)
         step = step if names is None else cached_step(returning, step, names)
         if (frame := frame_of(self)) is not None and frame.trail is not None:
-            frame.trail.note(self, "parameters", step, params)
+            frame.trail.note_step(self, step, params)
         return step, params
 
     def _rehearse(self, inputs: Any) -> Any:
@@ -487,13 +486,6 @@ class StepLayer(Attributes):
         """True if the layer is known to keep its neurons apart, but for recurrent weights."""
         ours = getattr(self.step, "__module__", "").startswith("spikingtorch.functional.")
         return ours and not self.runs_own_step and type(self).whole_step is StepLayer.whole_step
-
-    @property
-    def _is_ours(self) -> bool:
-        """True if only code of this library computes outputs: from the inputs, the states and the parameters."""
-        leaves, form = flatten([self.step, *self._stored_params().values()])
-        makers = {module_of(each) for each in (type(self), *types_of(form), *leaves)}
-        return self.is_pointwise and makers <= {"spikingtorch", "torch", "builtins", ""}
 
     @property
     def runs_own_step(self) -> bool:

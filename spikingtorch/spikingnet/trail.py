@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikingtorch.functional.checksum import checksum
-from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.core.bytecode import module_of
+from spikingtorch.functional.core.tree import flatten, leaves_of, types_of
 
+_OURS = {"spikingtorch", "torch", "builtins", ""}
 _THEMSELVES = (bool, int, float, complex, str, bytes, NoneType, type, FunctionType, BuiltinFunctionType, nn.Module)
 
 
@@ -20,28 +22,30 @@ class Trail:
     Attributes:
         notes: for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the
             network.
+        implied: for each layer, whether its outputs and states follow from what was noted, because code of this library
+            alone computes them; they then need no note.
     """
 
     notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
+    implied: dict[Any, bool] = field(default_factory=dict)
 
     def note(self, layer: Any, what: str, *trees: Any) -> None:
         """Note the values of some trees. Objects count with what they hold."""
         self.notes.append((layer, what, [_content(leaf) for tree in trees for leaf in leaves_of(tree)]))
 
+    def note_step(self, layer: Any, step: Any, params: Mapping[str, Any]) -> None:
+        """Note the step of a layer and its parameters."""
+        leaves, form = flatten((step, params))
+        self.notes.append((layer, "parameters", [*map(_content, leaves)]))
+        ours = layer.is_pointwise and {*map(module_of, (type(layer), *types_of(form), *leaves))} <= _OURS
+        self.implied[layer] = ours and self.implied.get(layer, True)
+
     def end(self, layers: Iterable[Any], memories: Mapping[Any, Any], outputs: Any) -> None:
         """Note the states of the layers after the run, and the outputs of the network."""
         for layer in layers:
-            if (memory := memories.get(layer)) is not None:
+            if (memory := memories.get(layer)) is not None and not self.implied.get(layer):
                 self.note(layer, "states", memory.state, memory.act)
         self.note(None, "outputs", outputs)
-
-    def mark(self) -> int:
-        """Return a mark: the number of notes."""
-        return len(self.notes)
-
-    def rewind(self, mark: int) -> None:
-        """Forget the notes after a mark."""
-        del self.notes[mark:]
 
     def check(self, again: "Trail", net: nn.Module, why: str) -> None:
         """Raise unless a second run has left the same trail.
@@ -73,6 +77,8 @@ def _content(leaf: Any, depth: int = 3) -> Any:
     """Return something hashable that tells a leaf from others; what objects in objects hold counts down to a depth."""
     if isinstance(leaf, Tensor):
         return checksum(leaf)
+    if isinstance(leaf, FunctionType) and leaf.__closure__ is None and module_of(leaf) == "spikingtorch":
+        return leaf
     if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
         held: Any = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
         return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of(held))
