@@ -115,7 +115,7 @@ class _Layers(nn.ModuleList):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         for layer in self:
-            x = layer(x, init)
+            x = layer(x, init) if isinstance(layer, StepLayer) else layer(x)
         return x
 
 
@@ -126,10 +126,23 @@ def by_scan(step: Step, size: Size, backend: str, learnable: bool = False) -> Su
     return torch_subject(Implementation(run), [torch.from_numpy(draw(size))], [decay] if learnable else [])
 
 
-def by_net(layers: Callable[[int], list[nn.Module]], size: Size, backend: str, mode: Any = "fold") -> Subject:
-    """Return a call of ``SpikingNet``, of layers for N neurons; with the loop as backend it steps."""
+def by_net(
+    layers: Callable[[int], list[nn.Module]], size: Size, backend: str, mode: Any = "fold", streams: bool = False
+) -> Subject:
+    """Return a call of ``SpikingNet``, of layers for N neurons, or a call for each step; the loop as backend steps."""
     net = SpikingNet(_Layers(layers(size.N)), size.N, mode="step" if backend == "loop" else mode)
-    return torch_subject(Implementation(net, time=1), [torch.from_numpy(draw(size))], list(net.parameters()))
+
+    def stream(x: Tensor) -> Tensor:
+        return torch.cat([net(each, t == 0) for t, each in enumerate(x.split(1, 1))], 1)
+
+    made = Implementation(stream if streams else net, time=1)
+    return torch_subject(made, [torch.from_numpy(draw(size))], list(net.parameters()))
+
+
+def three_linear(N: int) -> list[nn.Module]:
+    """Return three linear layers with IF neurons, the same ones each time."""
+    torch.manual_seed(0)
+    return [each for _ in range(3) for each in (nn.Linear(N, N), IF(THRESHOLD, BETA))]
 
 
 def one_more_layer(size: Size, backend: str) -> Subject:
@@ -154,6 +167,9 @@ CALLS: dict[str, Callable[[Size, str], Subject]] = {
     "one more folded layer": one_more_layer,
     "SpikingNet, LIF(decay)": partial(by_net, lambda _: [LIF(decay=DECAY)]),
     "SpikingNet in mode auto, LIF(decay)": partial(by_net, lambda _: [LIF(decay=DECAY)], mode="auto"),
+    "SpikingNet, three Linear, IF": partial(by_net, three_linear, mode="auto"),
+    "SpikingNet, LIF(decay), a call a step": partial(by_net, lambda _: [LIF(decay=DECAY)], mode="auto", streams=True),
+    "SpikingNet, three Linear, IF, a call a step": partial(by_net, three_linear, mode="auto", streams=True),
     "SpikingNet, StepLayer of own step": partial(by_net, lambda _: [OwnLayer(OWN_STEP, LIFState, decay=DECAY)]),
     "SpikingNet, StepLayer of lambda": partial(by_net, lambda _: [OwnLayer(OWN_LAMBDA, LIFState, decay=DECAY)]),
     "SpikingNet, LIF(tau)": partial(by_net, lambda _: [LIF(tau=TAU)]),
