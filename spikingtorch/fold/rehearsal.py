@@ -40,7 +40,7 @@ class Rehearsal(FoldToken):
 
     def call(self, layer: Any, inputs: Any, init: object) -> Any:
         """Note the inputs of a layer, and return outputs of the right form."""
-        with self.trace.looks_away():
+        with self.trace.looks_away(draws=False):
             self.admit(layer, inputs, self if init is self.given else init)
         params = pytree.tree_leaves(layer.whole_step()[1])
         leaves = pytree.tree_leaves(inputs)
@@ -93,7 +93,7 @@ def _run(net: nn.Module, takes_init: TakesInit, x: Tensor, rehearsal: Rehearsal)
         raise rehearsal.refusal
     if trace.refusal is not None:
         raise trace.refusal
-    with trace.looks_away():
+    with trace.looks_away(draws=False):
         rehearsal.check_saved()
     trace.add(RETURNED, out, ())
     return out

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from spikingtorch.functional.core.modes import HOST, Modes
 from spikingtorch.functional.core.surroundings import random_state
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_dispatch_mode, top_saving_hooks
+from spikingtorch.functional.core.torch_private import TorchDispatchMode, top_saving_hooks
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.fold_token import FoldError
 
@@ -106,10 +106,11 @@ class Trace(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # the wrapper for True imports the whole compiler
 
-    def looks_away(self) -> "_Quiet":
-        """Return a context for operations that do not belong to the network."""
-        self._check_seed()
-        return _Quiet(self, draws=True)
+    def looks_away(self, draws: bool = True) -> "_Quiet":
+        """Return a context for operations that do not belong to the network, and may draw random numbers."""
+        if draws:
+            self._check_seed()
+        return _Quiet(self, draws)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation and return its result."""
@@ -285,8 +286,8 @@ class _Quiet:
     def __enter__(self) -> None:
         self._before, self._modes = self._trace.is_quiet, Modes.now()
         self._trace.is_quiet = True
-        if self._modes.dispatch:  # and no operation is running
-            pop_dispatch_mode()
+        functions = [each for each in self._modes.functions if getattr(each, "trace", None) is not self._trace]
+        self._modes._replace(functions=functions, dispatch=self._modes.dispatch[:-1]).put_back()
 
     def __exit__(self, kind: object, *error: object) -> None:
         self._modes.put_back()
