@@ -172,7 +172,7 @@ def _remembered(net: nn.Module) -> dict[str, Inputs]:
     """Return the inputs of each layer at the last call, as its output tells them: they have the same neurons."""
     found = {}
     for path, layer in net.named_modules():
-        memory = layer._memory if isinstance(layer, StepLayer) else None
+        memory = layer._cell.memory if isinstance(layer, StepLayer) else None
         if memory is not None and memory.output is not None:
             names = [*inspect.signature(layer.forward).parameters]
             count = names.index("init") if "init" in names else 1

@@ -19,7 +19,8 @@ from spikingtorch.fold.hooks import HOOKS, computed_attributes, is_hooked_everyw
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.torch_private import plain_class
-from spikingtorch.layers.base import CHANGES, StatefulLayer
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.frame import CHANGES
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.steplayer import StepLayer
 

@@ -127,7 +127,7 @@ class Trial:
         def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
             output = spikes_of(layer, output)
             # in a fold, one call is all steps
-            fold = layer._frame.fold
+            fold = layer._cell.frame.fold
             size = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
             spikes[layer].append(output.view(*size, *output.shape[1:]) != 0)
             for key, x in inputs_of(args, kwargs).items() if keep else ():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
-from spikingtorch.layers.base import CHANGES, StatefulLayer
+from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 from spikingtorch.layers.split import is_borrowed
@@ -69,9 +69,6 @@ class Attributes(StatefulLayer):
         return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in CHANGES:  # nn.Module would look for parameters and modules first
-            object.__setattr__(self, name, value)
-            return
         if name in ("recurrent", self._recurrent_name):
             name, value = self._recurrent_name, self._accepted_recurrent(value)
         if (name in _CHECKED or name in self.limits) and "_attributes" in self.__dict__:

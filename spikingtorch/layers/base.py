@@ -17,7 +17,7 @@ from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.constants import WithConstants
-from spikingtorch.layers.frame import Frame, commit, frame_of
+from spikingtorch.layers.frame import Cell, commit, frame_of
 from spikingtorch.layers.threads import this_thread
 
 T = TypeVar("T")
@@ -34,10 +34,6 @@ class Memory(NamedTuple):
     spiked: Tensor | None = None  # the time of each neuron's last spike, for a SpikeMonitor of intervals
 
 
-# attributes that change at every call
-CHANGES = frozenset(
-    ("_memory", "_frame", "_monitor", "_recorder", "_overtaken", "_dropped", "_prepared_scan", "_seen_shape")
-)
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -61,19 +57,10 @@ class StatefulLayer(WithConstants):
     track_act = False
     keeps_state = True
     memoryless = False  # True if the layer keeps nothing from step to step
-    _seen_shape: torch.Size | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._memory: Memory | None = None
-        self._frame: Frame | None = None  # the call of the network that is running
-        self._monitor: Any = None  # the SpikeMonitor that counts the outputs, if any
-        self._recorder: Any = None  # the Recorder of this call, if any
-        # the threads whose sequences were replaced by another thread
-        self._overtaken: frozenset[threading.Thread] = frozenset()
-        self._dropped = -1  # the number of the last backward pass that called the layer outside of a network
-        self._prepared_scan: Any = None  # the step and its parameters, kept for later folds
-        self._seen_shape = None  # of the last sample for which arguments were looked at
+        self._cell = Cell()
 
     def _put_back(self) -> None:
         """Clamp the parameters that an optimizer has moved out of their limits."""
@@ -119,19 +106,19 @@ class StatefulLayer(WithConstants):
         if (frame := frame_of(self)) is not None:
             frame.memories[self] = self._cut(frame.memories.get(self))
         elif backward_pass() == -1:
-            self._memory = self._cut(self._own_memory())
+            self._cell.memory = self._cut(self._own_memory())
 
     def _remembered(self) -> Memory | None:
         """Return the current memory of the layer, for code that observes a call from inside."""
         frame = frame_of(self)
-        return self._memory if frame is None else frame.memories.get(self)
+        return self._cell.memory if frame is None else frame.memories.get(self)
 
     def _recorder_here(self) -> Any:
         """Return the recorder of this call; in the second run of ``checkpoint``, the recorder of the first run."""
         here = region()
         if here is not None and here.repeats and here.knows((self, "recorder")):
             return here.repeated((self, "recorder"))
-        return self._recorder
+        return self._cell.recorder
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for code outside of the layer."""
@@ -144,7 +131,7 @@ class StatefulLayer(WithConstants):
             if name in frame.hides:
                 raise ValueError(frame.hides[name].format(type(self).__name__))
             return _live(frame.memories.get(self))
-        if self._dropped == backward_pass() != -1:
+        if self._cell.dropped == backward_pass() != -1:
             raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
         return self._own_memory(goes_on=False)
 
@@ -190,7 +177,7 @@ class StatefulLayer(WithConstants):
         elif backward_pass() == -1:
             commit({self: memory})
         else:
-            self._dropped = backward_pass()
+            self._cell.dropped = backward_pass()
 
     def _resume(self, x: Tensor, init: bool | Tensor, shared: bool) -> Memory:
         """Return the memory that the step starts from; at rest, it has no output yet."""
@@ -225,14 +212,14 @@ class StatefulLayer(WithConstants):
                     "places of a network has one state for both: make a layer for each"
                 )
 
-    def _overtaking(self) -> dict[str, frozenset[threading.Thread]]:
+    def _overtaking(self) -> dict[str, Any]:
         """Return the threads that lose their sequences when this thread stores its own."""
-        memory, me = self._memory, threading.current_thread()
+        memory, me = self._cell.memory, threading.current_thread()
         other = None if memory is None else memory.thread
         if self.memoryless:
             return {}
-        others = self._overtaken if other is None else self._overtaken | {other}
-        return {"_overtaken": frozenset([each for each in others if each is not me and each.is_alive()])}
+        others = self._cell.overtaken if other is None else self._cell.overtaken | {other}
+        return {"overtaken": frozenset([each for each in others if each is not me and each.is_alive()])}
 
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread that asks.
@@ -241,11 +228,12 @@ class StatefulLayer(WithConstants):
             RuntimeError: another thread has begun a sequence after this thread did; or a sequence is continued that
                 belongs to another thread, which is still alive.
         """
-        memory = self._memory  # read first: a thread that replaces the memory notes its owner before
+        # read first: a thread that replaces the memory notes its owner before
+        memory: Memory | None = self._cell.memory
         if torch.compiler.is_compiling():
             return memory
         me, other = threading.current_thread(), None if memory is None else memory.thread
-        if me in self._overtaken or (goes_on and other is not None and other is not me and other.is_alive()):
+        if me in self._cell.overtaken or (goes_on and other is not None and other is not me and other.is_alive()):
             raise RuntimeError(
                 f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "
                 "this thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
@@ -271,15 +259,19 @@ class StatefulLayer(WithConstants):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # .type() converts counters and flags as well
-        memory = _mapped(lambda x: fn(x) if x.is_floating_point() else fn(x).to(x.dtype), _live(self._memory))
-        self._memory = None if memory is None else memory._replace(state=lift(memory.state))
+        memory = _mapped(lambda x: fn(x) if x.is_floating_point() else fn(x).to(x.dtype), _live(self._cell.memory))
+        self._cell.memory = None if memory is None else memory._replace(state=lift(memory.state))
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        memory = _mapped(Tensor.detach, _live(self._memory))
+        memory = _mapped(Tensor.detach, _live(self._cell.memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to the thread that makes it
-        fresh = dict.fromkeys(("_frame", "_monitor", "_recorder", "_prepared_scan"))
-        return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
+        return self.__dict__ | {"_cell": Cell(free, self._cell.seen_shape)}
+
+    def _replicate_for_data_parallel(self) -> "StatefulLayer":
+        replica: StatefulLayer = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica._cell = copy.copy(self._cell)
+        return replica
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "StatefulLayer":
         # the class that torch gives a parametrized layer raises in __getstate__; without it, it would copy locks

@@ -1,7 +1,7 @@
 """Frame: one call of a network, with the arguments and the memories of its layers until it ends."""
 
 from collections.abc import Mapping, Sequence
-from threading import current_thread, get_ident
+from threading import Thread, current_thread, get_ident
 from typing import Any
 
 import torch
@@ -10,6 +10,33 @@ from torch import Tensor
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import functorch_active
+
+# the attribute of a layer that changes at its calls; all others stand still
+CHANGES = frozenset(("_cell",))
+
+
+class Cell:
+    """What changes at the calls of a layer, or of a hook that passes init on.
+
+    Attributes:
+        memory: the ``Memory`` between two calls.
+        frame: the call of the network that is running.
+        monitor: the ``SpikeMonitor`` that counts the outputs, if any.
+        recorder: the ``Recorder`` of this call, if any.
+        overtaken: the threads whose sequences were replaced by another thread.
+        dropped: the number of the last backward pass that called the layer outside of a network.
+        prepared: the step and its parameters, kept for later folds.
+        seen_shape: shape of the last sample for which arguments were looked at.
+    """
+
+    def __init__(self, memory: Any = None, seen_shape: torch.Size | None = None) -> None:
+        self.memory, self.seen_shape = memory, seen_shape
+        self.frame: Frame | None = None
+        self.monitor: Any = None
+        self.recorder: Any = None
+        self.overtaken: frozenset[Thread] = frozenset()
+        self.dropped = -1
+        self.prepared: Any = None
 
 
 class Frame:
@@ -56,7 +83,7 @@ class Frame:
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
         # the frames of outer networks that the layers and hooks are in already
-        self._around: list[Frame | None] = [place._frame for place in self._places]
+        self._around: list[Frame | None] = [place._cell.frame for place in self._places]
         self.is_pure = is_pure
         if any(self._around):
             self._around = [frame_of(place) for place in self._places]
@@ -81,10 +108,10 @@ class Frame:
 
     def __enter__(self) -> None:
         for place in self._places:
-            object.__setattr__(place, "_frame", self)  # nn.Module's would look for parameters and modules first
+            place._cell.frame = self
 
     def __exit__(self, kind: Any, *error: object) -> None:
-        replaced = kind is None and any([place._frame is not self for place in self._places])
+        replaced = kind is None and any([place._cell.frame is not self for place in self._places])
         self.leave()
         if replaced:
             raise RuntimeError(
@@ -95,7 +122,7 @@ class Frame:
     def leave(self) -> None:
         """Give the layers back the frames of the outer networks, if there are any."""
         for place, around in zip(self._places, self._around, strict=True):
-            object.__setattr__(place, "_frame", around)
+            place._cell.frame = around
 
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
         """Set the arguments for the step that follows, or for all steps."""
@@ -139,15 +166,15 @@ def commit(memories: Mapping[Any, Any]) -> None:
     """Store these memories in their layers: all of them, or none if this is interrupted."""
     if torch.compiler.is_compiling():
         for layer, memory in memories.items():
-            layer._memory = memory
+            layer._cell.memory = memory
         return
     owners, entries, replaced, me = [], [], [], current_thread()
     for layer, memory in memories.items():
-        before = layer._memory
+        before = layer._cell.memory
         whose = None if before is None else before.thread
-        owners.append(layer.__dict__)
-        is_mine = not layer._overtaken and (whose is None or whose is me)
-        entries.append({"_memory": memory} if is_mine else {"_memory": memory, **layer._overtaking()})
+        owners.append(layer._cell.__dict__)
+        is_mine = not layer._cell.overtaken and (whose is None or whose is me)
+        entries.append({"memory": memory} if is_mine else {"memory": memory, **layer._overtaking()})
         replaced.append(before)  # freed only after the next line, because its destructor may run code
     # one instruction, which Python does not interrupt
     list(map(dict.update, owners, entries))
@@ -155,7 +182,7 @@ def commit(memories: Mapping[Any, Any]) -> None:
 
 def frame_of(place: Any) -> Frame | None:
     """Return the frame of the call that runs in this thread, found from a layer or a hook."""
-    frame: Frame | None = place._frame
+    frame: Frame | None = place._cell.frame
     if frame is None or frame.thread is None or torch.compiler.is_dynamo_compiling() or frame.thread == get_ident():
         return frame
     return None
@@ -173,7 +200,7 @@ def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, T
         *now, recorder = here.next(owner)
         here.repeat((place, "recorder"), recorder)
     elif here is not None and not here.repeats:
-        recorder = getattr(place, "_recorder", None)
+        recorder = place._cell.recorder
         # a copy: the token itself would keep the graph alive
         copied = now[0].copy() if isinstance(now[0], FoldToken) else now[0]
         here.note(owner, (copied, now[1], None if recorder is None else recorder.again()))

@@ -139,7 +139,7 @@ class Merged(FoldToken):
         if not fits or torch.is_grad_enabled() or region() is not None or not in_eager():
             return None
         # without a state, a sequence starts
-        fresh = layer._memory is None and not layer._overtaken and backward_pass() == -1
+        fresh = layer._cell.memory is None and not layer._cell.overtaken and backward_pass() == -1
         return cls(N, T, bool(init) or fresh)
 
 
@@ -174,7 +174,7 @@ def over_time(
     T, N = x.shape[:2]
     if T == 0:
         raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, which has no steps; (T, N, ...) has one or more")
-    if layer._monitor is not None:
+    if layer._cell.monitor is not None:
         raise RuntimeError(
             f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"
         )

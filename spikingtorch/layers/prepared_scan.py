@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.reparametrized import Reparametrized
-from spikingtorch.layers.base import CHANGES
+from spikingtorch.layers.frame import CHANGES
 
 # attributes that no parameter of a step depends on; those of nn.Module hold its tensors, hooks and submodules
 _UNREAD = CHANGES | vars(nn.Module()).keys()

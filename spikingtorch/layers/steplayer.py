@@ -272,7 +272,7 @@ class StepLayer(Attributes):
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
         """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""
-        monitor, frame = self._monitor, frame_of(self)
+        monitor, frame = self._cell.monitor, frame_of(self)
         if frame is not None and frame.trail is not None:
             frame.trail.note(self, "inputs", inputs)
         before = None if monitor is None else self._remembered()
@@ -316,7 +316,7 @@ class StepLayer(Attributes):
         return step, params
 
     def _rehearse(self, inputs: Any) -> Any:
-        self._seen_shape = leaves_of(inputs)[0].shape[1:]  # of a copy, which does not warn
+        self._cell.seen_shape = leaves_of(inputs)[0].shape[1:]  # of a copy, which does not warn
         return self.without_effects(partial(self._advance_one, inputs, True))
 
     def _advance_one(
@@ -351,7 +351,7 @@ class StepLayer(Attributes):
         tells = self._tells_support(fold, leaves, region())
         # both runs of checkpoint take the same path, and the second one starts from a noted state: no stored scan
         signed = None if tells or runs_twice() else self._signature(leaves, fold)
-        monitor = self._monitor
+        monitor = self._cell.monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
@@ -389,13 +389,13 @@ class StepLayer(Attributes):
 
     def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
         """Return the signature that finds an earlier scan; None if states have a gradient, or are returned."""
-        alone = fold.plain and self._recorder is None and self._returns == SPIKES
+        alone = fold.plain and self._cell.recorder is None and self._returns == SPIKES
         # the network may be compiled although the call around it is not
         if not alone or torch.compiler.is_dynamo_compiling():
             return None
         if not fold.detaches_state and torch.is_grad_enabled():
             return None
-        ready = self._prepared_scan
+        ready = self._cell.prepared
         scan: FoldedStep | None = (None if ready is None else ready.again(self)) or self._prepared(fold)
         if scan is None:
             return None
@@ -412,14 +412,14 @@ class StepLayer(Attributes):
         stored, mapped, params = self._of_all(fold, self._mapped)
         found = FoldedStep.of(mapped.step, self.state_type, params)
         if found is not None and self._never_draws:
-            self._prepared_scan = PreparedScan.of(self, found, mapped, stored)
+            self._cell.prepared = PreparedScan.of(self, found, mapped, stored)
         return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
         """Return True if the scan should also report where the derivatives of the spikes are not zero."""
         if fold.supports is None:
             return False
-        plain = fold.running is None and self._recorder is None and here is None
+        plain = fold.running is None and self._cell.recorder is None and here is None
         narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
         return bool(narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers)
 
@@ -528,9 +528,9 @@ class StepLayer(Attributes):
 
     def _look_at_arguments(self, x: Tensor) -> None:
         """Warn of arguments that may be meant otherwise, at the first input of a shape."""
-        if torch.compiler.is_compiling() or x.shape[1:] == self._seen_shape:
+        if torch.compiler.is_compiling() or x.shape[1:] == self._cell.seen_shape:
             return
-        unnamed, self._seen_shape = self._unnamed if self._seen_shape is None else None, x.shape[1:]
+        unnamed, self._cell.seen_shape = self._unnamed if self._cell.seen_shape is None else None, x.shape[1:]
         values = {self._name(name): getattr(self, name) for name in (*self._names(), self._recurrent_name)}
         warn_of_shape(type(self).__name__, unnamed, values, tuple(x.shape[1:]))
 

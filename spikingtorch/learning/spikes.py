@@ -124,7 +124,7 @@ def watch(
 def _check_order(owner: str, net: Any, synapses: Mapping[str, str], N: int, path: str, parts: list[Tensor]) -> None:
     """Raise if a spiking layer has already taken the step for which a linear layer is called."""
     behind = synapses[path]
-    recorder = net.get_submodule(behind)._recorder
+    recorder = net.get_submodule(behind)._cell.recorder
     if recorder is not None and recorder.steps * N > sum(part.shape[0] for part in parts):
         raise ValueError(
             f"{owner}: {behind!r} comes behind {path!r} in the order of modules, but the network calls it before. Name "

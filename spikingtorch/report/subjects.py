@@ -147,12 +147,12 @@ def subjects_of(model: Any, x: Tensor) -> list[Subject]:
     taps = {name: _Tap() for name in layers}
     try:
         for name, layer in layers.items():
-            layer._recorder = taps[name]
+            layer._cell.recorder = taps[name]
         with torch.no_grad():
             model(x[:1, :LENGTH].cpu().double())
     finally:
         for layer in layers.values():
-            layer._recorder = None
+            layer._cell.recorder = None
     groups: dict[Any, list[str]] = {}
     for name in layers:
         if taps[name].seen:

@@ -453,7 +453,7 @@ class SpikingNet(nn.Module):
         plan, device = (None if frame.repeats else self._policy.plan), chunk.x.device
         # if no call of this form draws random numbers, the random state needs no copy
         drawn = random_state(device) if plan is None or plan.draws else None
-        takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
+        takers: list[Any] = [layer._cell.recorder for layer in parts.layers if layer._cell.recorder is not None]
         takers += [frame, *frame.monitors, *([] if self._watching is None else [self._watching])]
         marks, handled = [taker.mark() for taker in takers], sys.exception()
         try:
@@ -733,7 +733,7 @@ class SpikingNet(nn.Module):
 
 def _numbers(parts: Parts, frame: Frame) -> int:
     """Return how many numbers the states of a sample have, in this call or else in the last one; 0 if unknown."""
-    memories = [frame.memories.get(layer) or layer._memory for layer in parts.layers]
+    memories = [frame.memories.get(layer) or layer._cell.memory for layer in parts.layers]
     leaves = leaves_of([None if memory is None else memory.state for memory in memories])
     known = all(memories) and all(leaf.ndim and len(leaf) for leaf in leaves)
     return sum(leaf.numel() // len(leaf) for leaf in leaves) if known else 0

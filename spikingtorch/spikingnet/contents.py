@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from spikingtorch.functional.core.surroundings import rewind_of
-from spikingtorch.layers.base import CHANGES, StatefulLayer
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.frame import CHANGES
 
 # tables of torch's modules whose entries a call can read, and those that it cannot or that have rules of their own
 _READ = ("_modules", "_forward_hooks", "_forward_pre_hooks")

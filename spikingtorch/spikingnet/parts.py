@@ -37,5 +37,5 @@ def layers_of(modules: Iterable[nn.Module]) -> list[StatefulLayer]:
 
 def monitors_of(layers: Sequence[StatefulLayer]) -> list[Any]:
     """Return the monitors that count the outputs of layers, each once."""
-    found = [layer._monitor for layer in layers if layer._monitor is not None]
+    found = [layer._cell.monitor for layer in layers if layer._cell.monitor is not None]
     return [*dict.fromkeys(found)] if found else found

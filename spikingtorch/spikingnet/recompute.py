@@ -128,7 +128,8 @@ class Start:
         self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager
         # without their graph, so that the second run ends at the border; they require a gradient if they did before
         self._memories = {layer: tree_map(without_graph, frame.memories.get(layer)) for layer in parts.layers}
-        self._recorders = [(layer, layer._recorder.again()) for layer in parts.layers if layer._recorder is not None]
+        cells = [layer._cell for layer in parts.layers if layer._cell.recorder is not None]
+        self._recorders = [(cell, cell.recorder.again()) for cell in cells]
         found = [leaf for leaf in leaves_of([*self._memories.values()]) if isinstance(leaf, Tensor)]
         self._states = [(leaf, version_of(leaf)) for leaf in found]
         self._random = copies.random(device)
@@ -188,9 +189,9 @@ class Start:
                 value = kept.tensor if kept.value is None else values.setdefault(id(kept.tensor), kept.value.clone())
                 puts.append(partial(_put, kept.place, kept.name, *([now] if kept.name in kept.place else [])))
                 kept.place[kept.name] = value
-        for layer, recorder in self._recorders:
-            puts.append(partial(setattr, layer, "_recorder", layer._recorder))
-            layer._recorder = recorder.again()
+        for cell, recorder in self._recorders:
+            puts.append(partial(setattr, cell, "recorder", cell.recorder))
+            cell.recorder = recorder.again()
         puts.append(RandomNumbers.now(self._random.device).put_back)
         self._random.put_back()
 

@@ -90,13 +90,13 @@ class SpikeMonitor:
             self._at = 0, 0
 
     def __enter__(self) -> "SpikeMonitor":
-        before = [(layer, layer._monitor) for layer in self._names]
+        before = [(layer, layer._cell.monitor) for layer in self._names]
         if any(monitor not in (None, self) for _, monitor in before):
             raise RuntimeError("SpikeMonitor: another monitor is open on this network; leave it first")
 
         def undo() -> None:
             for layer, monitor in before:
-                layer._monitor = monitor
+                layer._cell.monitor = monitor
 
         self._model.alone(partial(self._watch, self), undo)
         return self
@@ -108,7 +108,7 @@ class SpikeMonitor:
 
     def _watch(self, monitor: "SpikeMonitor | None") -> None:
         for layer in self._names:
-            layer._monitor = monitor
+            layer._cell.monitor = monitor
 
     def begin(self, init: Any) -> None:
         """Record that a call of a network begins in this thread, with its init; None for a single layer."""

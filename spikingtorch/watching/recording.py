@@ -124,7 +124,7 @@ def record(
 
     def attach(recorders: Mapping[str, Recorder]) -> None:
         for path, layer in chosen.items():
-            layer._recorder = recorders.get(path)
+            layer._cell.recorder = recorders.get(path)
 
     def run() -> Any:
         attach(recorders)
