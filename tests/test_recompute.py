@@ -5,11 +5,13 @@ What a caller may change between a call and its backward pass stands in ``test_r
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 import spikingtorch as st
 from spikingtorch import functional as F
@@ -259,3 +261,59 @@ def test_without_gradients_it_changes_nothing() -> None:
         assert_close(torch.func.vmap(model, randomness="different")(x[None]), twin(x)[None])
         assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), twin(x))
     assert repr(model).startswith("SpikingNet(\n  Nout=(2,), time_chunk=3, recompute=True\n")
+
+
+GLOBAL: dict[str, int] = {}
+
+
+def moving(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+    """A LIF neuron whose spikes change places, which no state shows."""
+    GLOBAL["count"] += 1
+    state, s = F.lif_step(state, x, decay=0.5, threshold=0.3)
+    return state, s.roll(GLOBAL["count"], -1)
+
+
+class Resting(st.LIF):
+    """Rests where a global variable says."""
+
+    def rest_state(self, x: Tensor) -> F.LIFState:
+        return F.LIFState(torch.full_like(x, 0.1 * GLOBAL["count"]))
+
+
+class Starting(nn.ModuleList):  # anew where a global variable says
+    def forward(self, x: Tensor, init: Any) -> Any:
+        GLOBAL["count"] += 1
+        return self[0](x, init or GLOBAL["count"] % 5 == 0)
+
+
+def with_rest(layer: Any) -> Any:
+    vars(layer)["rest_state"] = partial(Resting.rest_state, layer)
+    return layer
+
+
+class Kinds(st.LIF):
+    """Takes a surrogate of another kind, with the same number."""
+
+    def step_params(self) -> dict[str, Any]:
+        return {**super().step_params(), "surrogate": (F.Sigmoid, F.Arctan)[GLOBAL["count"] % 2](2.0)}
+
+
+by_global: Any = torch.compiler.disable(lambda u, s, threshold: u - s * threshold * GLOBAL["count"])
+UNSEEN: dict[str, Callable[[], Any]] = {  # what no argument of a step of this library shows
+    "spikes that change places": lambda: st.StepLayer(moving, F.LIFState),
+    "where a sequence starts": lambda: Starting([st.LIF(threshold=0.3)]),
+    "a reset rule inside a function of torch": lambda: st.LIF(threshold=0.3, reset=by_global),
+    "rest of a class": lambda: parametrize.register_parametrization(Resting(learnable="tau"), "tau", nn.Identity()),
+    "rest of an object": lambda: with_rest(st.LIF()),
+    "the kind of a surrogate": lambda: Kinds(threshold=0.3),
+}
+
+
+def test_what_reaches_a_layer_by_other_ways_is_an_error() -> None:
+    for make in UNSEEN.values():
+        model, x = of(around(), recompute=True, mode="step")
+        net: Any = model.net
+        net[1], GLOBAL["count"] = make().double(), 1
+        out, GLOBAL["count"] = model(x), 2
+        with pytest.raises(RuntimeError, match=r"of 1\S* .* are not those of the first run"):
+            out.sum().backward()

@@ -292,21 +292,6 @@ def test_a_second_run_that_differs_is_an_error(kind: str, place: int) -> None:
         model(x).sum().backward()
 
 
-def moving(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
-    """A LIF neuron whose spikes change places, which no state shows."""
-    GLOBAL["count"] += 1
-    state, s = F.lif_step(state, x, decay=0.5, threshold=0.3)
-    return state, s.roll(GLOBAL["count"] // (T + 1), -1)
-
-
-def test_spikes_that_change_places_where_their_sum_is_equal_are_an_error() -> None:
-    model, x = network(recompute=True, mode="step")
-    model.net[1], GLOBAL["count"] = st.StepLayer(moving, F.LIFState), 0
-    nn.init.ones_(model.net[2].weight)
-    with pytest.raises(RuntimeError, match=r"the outputs of 1 \(StepLayer\) are not those of the first run"):
-        model(x).sum().backward()
-
-
 def test_a_second_run_after_an_edit_of_memory_is_an_error() -> None:
     edits: dict[str, Callable[[Any], Any]] = {
         r"inputs of 1 \(LIF\)": lambda model: model.net[0].weight.data.mul_(2.0),

@@ -28,7 +28,7 @@ RUN |= {
     "docs/howto/split_neurons.md": "tests/distributed/test_pages.py",
     "docs/howto/export.md": "tests/peers/test_nir.py",
 }
-RUN |= {"docs/quantize.md": "tests/quantize/test_page.py", SCALING: "docs/_site/blocks.py"}
+RUN |= {"docs/quantize.md": "tests/quantize/test_command.py", SCALING: "docs/_site/blocks.py"}
 # pages with commands: why nothing runs them. What they name is looked up all the same
 COMMANDS = {
     "README.md": "they clone, install, train and test; make release runs the tutorial in an empty environment",

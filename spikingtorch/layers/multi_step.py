@@ -13,8 +13,8 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of
-from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.time_norm import WithInnerKeys
 
 
 class MultiStep(WithInnerKeys):

@@ -273,10 +273,10 @@ class StepLayer(Attributes):
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
         """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""
         monitor, frame = self._cell.monitor, frame_of(self)
-        if frame is not None and frame.trail is not None:
-            frame.trail.note(self, "inputs", inputs)
         before = None if monitor is None else self._remembered()
         init, running = init_and_running(self, frame, given)
+        if frame is not None and frame.trail is not None:
+            frame.trail.note(self, "inputs", inputs, init.init if isinstance(init, FoldToken) else init)
         if frame is not None and frame.fold is not None:
             output = frame.fold.call(self, inputs, init)
         elif isinstance(init, FoldToken):

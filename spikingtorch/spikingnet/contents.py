@@ -15,7 +15,8 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.frame import CHANGES
 
 # tables of torch's modules whose entries a call can read, and those that it cannot or that have rules of their own
-_READ = ("_modules", "_forward_hooks", "_forward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_READ = ("_modules", *_HOOKS, *(f"{each}_with_kwargs" for each in _HOOKS), "_forward_hooks_always_called")
 _UNREAD = frozenset(vars(nn.Module())) - {*_READ, "training"}
 _NOTHING: frozenset[str] = frozenset()
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.checksum import checksum
 from spikingtorch.functional.core.bytecode import module_of
-from spikingtorch.functional.core.tree import flatten, leaves_of, types_of
+from spikingtorch.functional.core.tree import flatten, types_of
 
-_OURS = {"spikingtorch", "torch", "builtins", ""}
+_PLAIN = {tuple, list, dict, Tensor, nn.Parameter, bool, int, float, str, NoneType}
+_METHODS = {"rest_state", "initial_state", "step_params", "whole_step", "param_map"}
 _THEMSELVES = (bool, int, float, complex, str, bytes, NoneType, type, FunctionType, BuiltinFunctionType, nn.Module)
 
 
@@ -22,8 +23,8 @@ class Trail:
     Attributes:
         notes: for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the
             network.
-        implied: for each layer, whether its outputs and states follow from what was noted, because code of this library
-            alone computes them; they then need no note.
+        implied: for each layer, whether its outputs follow from what was noted, because code of this library alone
+            computes them; they then need no note.
     """
 
     notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
@@ -31,19 +32,22 @@ class Trail:
 
     def note(self, layer: Any, what: str, *trees: Any) -> None:
         """Note the values of some trees. Objects count with what they hold."""
-        self.notes.append((layer, what, [_content(leaf) for tree in trees for leaf in leaves_of(tree)]))
+        self.notes.append((layer, what, _contents(trees)))
 
     def note_step(self, layer: Any, step: Any, params: Mapping[str, Any]) -> None:
         """Note the step of a layer and its parameters."""
         leaves, form = flatten((step, params))
-        self.notes.append((layer, "parameters", [*map(_content, leaves)]))
-        ours = layer.is_pointwise and {*map(module_of, (type(layer), *types_of(form), *leaves))} <= _OURS
+        self.notes.append((layer, "parameters", [form, *map(_content, leaves)]))
+        kinds = [each for each in type(layer).__mro__ if issubclass(each, nn.Module) and each is not nn.Module]
+        codes = [each if isinstance(each, FunctionType) and not each.__closure__ else type(each) for each in leaves]
+        ours = all(each in _PLAIN or module_of(each) == "spikingtorch" for each in (*kinds, *types_of(form), *codes))
+        ours = ours and layer.is_pointwise and not _METHODS & vars(layer).keys()
         self.implied[layer] = ours and self.implied.get(layer, True)
 
     def end(self, layers: Iterable[Any], memories: Mapping[Any, Any], outputs: Any) -> None:
         """Note the states of the layers after the run, and the outputs of the network."""
         for layer in layers:
-            if (memory := memories.get(layer)) is not None and not self.implied.get(layer):
+            if (memory := memories.get(layer)) is not None:
                 self.note(layer, "states", memory.state, memory.act)
         self.note(None, "outputs", outputs)
 
@@ -73,17 +77,23 @@ class Trail:
         )
 
 
+def _contents(tree: Any, depth: int = 3) -> list[Any]:
+    """Return the form of a tree, and the contents of its leaves."""
+    leaves, form = flatten(tree)
+    return [form, *(_content(leaf, depth) for leaf in leaves)]
+
+
 def _content(leaf: Any, depth: int = 3) -> Any:
-    """Return something hashable that tells a leaf from others; what objects in objects hold counts down to a depth."""
+    """Return what tells a leaf from others; what objects in objects hold counts down to a depth."""
     if isinstance(leaf, Tensor):
         return checksum(leaf)
     if isinstance(leaf, FunctionType) and leaf.__closure__ is None and module_of(leaf) == "spikingtorch":
         return leaf
     if isinstance(leaf, FunctionType) and depth:  # one that each call makes anew is the same if it holds the same
         held: Any = [leaf.__defaults__, leaf.__kwdefaults__, [*map(_cell, leaf.__closure__ or ())]]
-        return leaf.__code__, *(_content(each, depth - 1) for each in leaves_of(held))
+        return leaf.__code__, _contents(held, depth - 1)
     if depth and not isinstance(leaf, _THEMSELVES) and (held := _held(leaf)) is not None:
-        return type(leaf), *(_content(each, depth - 1) for each in leaves_of(held))
+        return type(leaf), _contents(held, depth - 1)
     return leaf if isinstance(leaf, Hashable) else id(leaf)
 
 
