@@ -15,10 +15,9 @@ import pytest
 
 import spikingtorch as st
 import tests.xla  # noqa: F401 - before JAX compiles
-from tests.caches import forget
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took
-from tests.torch_threads import on_threads
+from tests.surroundings import forget, on_threads
 
 # make test runs one in so many cases of a long table, and make test-long one in so many of the others
 EVERY, EVERY_LONG = 64, 5

@@ -96,7 +96,7 @@ class StepLayer(Attributes):
     # whether recurrent weights may have a bias, which the layer then adds to its input by itself
     biased: ClassVar[bool] = False
     _returns: str | tuple[str, ...] = SPIKES
-    _unnamed: tuple[str, int] | None = None  # the argument that a constructor has noted (``constructor.noting``)
+    _unnamed: tuple[str, int] | None = None  # the argument that a constructor has noted (``options.noting``)
 
     def __init__(
         self,

@@ -27,7 +27,8 @@ class Product(NamedTuple):
     @classmethod
     def of(cls, module: Any, x: Tensor, out: Tensor) -> "Product":
         """Return the product of a call of a module."""
-        return cls(module, x, out, (x._version, module.weight._version), out._version)
+        weight = module._parameters.get("weight")  # a parametrized one is not computed again
+        return cls(module, x, out, (x._version, getattr(weight, "_version", -1)), out._version)
 
     def is_given(self, z: Any) -> bool:
         """Return True if z is this product, as the module computed it."""
@@ -36,9 +37,10 @@ class Product(NamedTuple):
     def is_plain(self, z: Any) -> bool:
         """Return True if ``pull`` passes on the gradient of z, because z is this product."""
         module = self.module
-        hooks = module._backward_hooks or module._backward_pre_hooks
-        plain = type(module) is nn.Linear and type(module.weight) is nn.Parameter and not hooks
-        return plain and self.is_given(z) and self.out.dtype == self.x.dtype == module.weight.dtype
+        weight, out = module._parameters.get("weight"), self.out
+        hooks = module._backward_hooks or module._backward_pre_hooks or out._backward_hooks or out.retains_grad
+        plain = type(module) is nn.Linear and type(weight) is nn.Parameter and not hooks
+        return plain and self.is_given(z) and out.dtype == self.x.dtype == weight.dtype
 
     def pull(self, grad: Tensor) -> None:
         """Add the gradients of weight and bias to ``.grad``, and pass on that of the input.

@@ -100,6 +100,11 @@ class LayerSteps:
             )
         frame = frame_of(layer)
         assert frame is not None
+        if init is not frame.init:
+            raise ValueError(
+                f"learning.online: the network hands a {type(layer).__name__} another init than the step got, and its "
+                "traces do not follow it. Pass init on as it is, or take rule='exact'"
+            )
         starts = init is True or frame.memories.get(layer) is None
         if layer in self.elementwise and not any([each.requires_grad for each in layer.parameters()]):
             return self._linearized(layer, inputs, init, starts)
@@ -151,7 +156,7 @@ def _first(leaf: Tensor) -> Tensor:
 
 def _leaf(value: Tensor) -> Tensor:
     leaf = value.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
+    return leaf.requires_grad_(torch.is_grad_enabled()) if leaf.is_floating_point() else leaf
 
 
 def _cut(memory: Memory) -> Memory:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.fold.guard import modules_of
+from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.streams import memories_of
 from spikingtorch.learning.online_checks import check_arguments, check_units, elementwise_layers
@@ -17,6 +18,7 @@ from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
 from spikingtorch.learning.online_step import Memories, Stepper
 from spikingtorch.learning.online_units import Structure, structure_of
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.contents import Contents
 
 Rule = Literal["exact", "diagonal", "presynaptic", "last_step"]
 Feedback = Literal["symmetric", "random"]
@@ -251,8 +253,10 @@ class OnlineLearner:
             )
         if self._way is None or look != self._look:
             self._look, self._stepper = look, Stepper(self.model)
+            contents = Contents(modules_of(self.model.net), (self.model, ()))
             with torch.enable_grad():
-                self._way = self._made(x)
+                self._way = same_random_numbers(x.device, partial(self._made, x))
+            contents.put_back([])
         return self._way
 
     def _made(self, x: Tensor) -> _Way:

@@ -125,14 +125,15 @@ class Stepper:
             x: input of one step, shape (N, ...).
             init: as in a call of the network.
             advance: see ``Frame.advance``.
-            products: takes the products of these modules; None for one that has not been called, or twice.
+            products: takes the products of these modules; None for one that has not been called once, with gradients.
         """
         met, me = list[Any](), get_ident()
 
         def multiply(module: Any, args: Any, out: Any) -> None:
             if get_ident() == me:
                 met.append(module)
-                products[module] = Product.of(module, args[0], out) if met.count(module) == 1 else None
+                once = met.count(module) == 1 and torch.is_grad_enabled()
+                products[module] = Product.of(module, args[0], out) if once else None
 
         hooks = [module.register_forward_hook(multiply, prepend=True) for module in products]
         try:

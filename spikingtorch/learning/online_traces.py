@@ -198,10 +198,9 @@ def per_synapse(unit: Unit) -> list[Traced]:
         if module.weight.requires_grad:
             add = partial(_add_summed, synapses)
             found.append(Traced(_named(fed, "weight"), partial(_dense, synapses, fed), add))
-        if fed and module.bias is not None and module.bias.requires_grad:
-            found.append(Traced("bias", partial(_elementwise, _one), partial(_add_to_bias, synapses)))
-    recurrent: Any = getattr(unit.layer, "recurrent", None)
-    if isinstance(recurrent, Tensor) and recurrent.requires_grad:
+        if module.bias is not None and module.bias.requires_grad:
+            found.append(Traced(_named(fed, "bias"), partial(_elementwise, _one), partial(_add_to_bias, synapses)))
+    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
         found.append(Traced("recurrent", partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
     return found
 
@@ -214,8 +213,11 @@ def per_input(unit: Unit) -> list[Traced]:
         if module.weight.requires_grad:
             advance = partial(_common, partial(_arriving, fed))
             found.append(Traced(_named(fed, "weight"), advance, partial(_add_outer, synapses)))
-        if fed and module.bias is not None and module.bias.requires_grad:
-            found.append(Traced("bias", partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
+        if module.bias is not None and module.bias.requires_grad:
+            found.append(Traced(_named(fed, "bias"), partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
+    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
+        advance = partial(_common, partial(_arriving, False))
+        found.append(Traced("recurrent", advance, partial(_add_contracted, recurrent)))
     return found
 
 

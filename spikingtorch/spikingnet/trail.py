@@ -38,7 +38,7 @@ class Trail:
         """Note the step of a layer and its parameters."""
         leaves, form = flatten((step, params))
         self.notes.append((layer, "parameters", [form, *map(_content, leaves)]))
-        kinds = [each for each in type(layer).__mro__ if issubclass(each, nn.Module) and each is not nn.Module]
+        kinds = {each for each in type(layer).__mro__ if issubclass(each, nn.Module)} - {nn.Module}
         codes = [each if isinstance(each, FunctionType) and not each.__closure__ else type(each) for each in leaves]
         ours = all(each in _PLAIN or module_of(each) == "spikingtorch" for each in (*kinds, *types_of(form), *codes))
         ours = ours and layer.is_pointwise and not _METHODS & vars(layer).keys()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from spikingtorch.functional.sparse import crossover
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 
 @pytest.fixture(autouse=True)

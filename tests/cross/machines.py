@@ -17,11 +17,10 @@ from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.functional.sparse import kernels
-from tests.caches import forget
 from tests.cross.build import ZIG, library_of
 from tests.cross.emulator import Library, Processor
 from tests.fused import assert_same_bits
-from tests.torch_threads import on_threads
+from tests.surroundings import forget, on_threads
 
 # vectors of 16 bytes on this machine too, and a product and a sum that are rounded once
 AS_AARCH64 = """

@@ -21,7 +21,7 @@ from tests.distributed.ranks import Ranks
 from tests.distributed.training import Run, same
 from tests.distributed.training import steps as saved
 from tests.processes import ROOT
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 RESTARTS = ["--max-restarts", "1", "--monitor-interval", "0.1"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch.functional import checksum as file
 from spikingtorch.functional.checksum import checksum
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 DTYPES = [
     torch.float64,

@@ -14,7 +14,7 @@ from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.performance import clear_caches
-from tests.caches import forget
+from tests.surroundings import forget
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
 BACKENDS: list[Any] = ["loop", "fused", "auto", "parallel", pytest.param("compile", marks=pytest.mark.long)]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.build import triton_kernel
-from tests.caches import forget
 from tests.functional.fused.runtime.recorder import forget_kernels
 from tests.fused import assert_same_bits, draw
 from tests.gpu.device import DEVICE, only_on_a_card
 from tests.noted import calls_of
+from tests.surroundings import forget
 
 pytestmark = only_on_a_card
 two_cards = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs in one process")

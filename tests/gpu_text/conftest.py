@@ -7,7 +7,7 @@ import pytest
 from tests.fused import Scan
 from tests.gpu_text.compare import Agrees, agree
 from tests.gpu_text.launch import Interpreter, interpreted
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 
 @pytest.fixture

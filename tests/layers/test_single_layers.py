@@ -164,9 +164,6 @@ def test_levels_in_layers() -> None:
         st.GradedLIF(beta=3.0)  # type: ignore[call-arg]
 
 
-# --- dropout; tests/fold/corpus has it in a network ------------------------------------------------------------------
-
-
 def test_drops_the_same_neurons_at_all_steps() -> None:
     layer = st.SequenceDropout(0.25)
     steps = torch.stack([layer(torch.ones(50, 40), init=t == 0) for t in range(4)])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import spikingtorch as st
-from spikingtorch import learning
+from spikingtorch import learning, like
 from tests.learning.online_nets import (
     CONSTANT,
     EXACT,
@@ -332,6 +332,26 @@ def test_a_hook_on_a_weight_sees_the_gradient_once() -> None:
     net: Any = model.net
     net[0].weight.register_hook(lambda grad: 0.5 * grad)
     assert max(errors(online_gradients(learning.online(model, "exact"), x, y), by_bptt(model, x, y)).values()) < EXACT
+
+
+def test_what_autograd_leaves_out_or_scales_is_left_out_or_scaled() -> None:
+    (x, y), model = data(steps=1), st.SpikingNet(network(NEURONS["LIF"], 2).net, mode="step")
+    first: Any = model.get_submodule("net.0")
+    hook = first.register_forward_hook(lambda _, given, z: z.register_hook(lambda grad: 0.5 * grad) and None)
+    found = online_gradients(learning.online(model, "diagonal"), x, y)
+    assert max(errors(found, by_bptt(model, x, y)).values()) < EXACT
+    hook.remove()
+    first.forward = torch.no_grad()(first.forward)
+    assert "net.0.weight" not in online_gradients(learning.online(model, "last_step"), x, y)
+
+
+@pytest.mark.parametrize("rule", RULES[1:3])
+def test_a_bias_of_recurrent_weights_learns_like_that_of_the_inputs(rule: Any) -> None:
+    torch.manual_seed(0)
+    (x, y), layer = data(), like.snntorch.RLeaky(0.9, linear_features=5, threshold=0.3)
+    model = louder(nn.Sequential(nn.Linear(4, 5), layer, nn.Linear(5, 3)))
+    found = online_gradients(learning.online(model, rule), x, y)
+    torch.testing.assert_close(found["net.1.recurrent.bias"], found["net.0.bias"], rtol=1e-10, atol=0)
 
 
 class Counted(nn.Module):

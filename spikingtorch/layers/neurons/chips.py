@@ -9,9 +9,8 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import shown
-from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import POSITIVE, Kind, Limits
-from spikingtorch.layers.options import StepOptions, Value
+from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.whole_numbers import Decay, FixedPointLayer, check_whole, check_whole_numbers
 from spikingtorch.validation import check_parameter, check_plain
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
-from spikingtorch.layers.options import Options, StepOptions, Value
+from spikingtorch.layers.options import Options, StepOptions, Value, constructor_of, noting
 from spikingtorch.layers.param_maps import leaks
 from spikingtorch.layers.rest import RestingLayer, filled
 from spikingtorch.layers.steplayer import StepLayer

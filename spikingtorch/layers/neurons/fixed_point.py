@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
-from spikingtorch.layers.options import StepOptions, Value
+from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.whole_numbers import Decay, FixedPointLayer
 
 # exp(-1 / 8) and exp(-1 / 4), to the nearest multiple of 2^-8

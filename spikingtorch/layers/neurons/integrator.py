@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Kind
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, constructor_of, noting
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_plain
 

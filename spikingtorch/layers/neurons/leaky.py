@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import TAU, Options, Value, tau_or_decay, warn_of_beta
+from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
 from spikingtorch.layers.param_maps import decay_and_gain, decay_and_gains, synaptic_decays
 from spikingtorch.layers.steplayer import StepLayer
 

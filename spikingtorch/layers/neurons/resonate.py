@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD, Limits
-from spikingtorch.layers.options import StepOptions, Value
+from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.constructor import noting
 from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, noting
 from spikingtorch.layers.param_maps import decay_and_gain
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_escape, check_floating, check_reset

@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Unpack
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import POSITIVE, SHARE, Limits
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, constructor_of
 from spikingtorch.layers.param_maps import decays, filter_decays
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_count, check_parameter

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import chosen_names
-from spikingtorch.layers.constructor import constructor_of, noting
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, constructor_of, noting
 from spikingtorch.layers.param_maps import synaptic_decays
 from spikingtorch.layers.steplayer import StepLayer
 

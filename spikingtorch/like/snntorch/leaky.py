@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.options import constructor_of
 from spikingtorch.like.options import number, tensor
 from spikingtorch.like.snntorch.neuron import Neuron, clamped
 from spikingtorch.like.steps import snntorch as steps

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeAlias
 from torch import nn
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.options import constructor_of
 from spikingtorch.like.layer import Biased
 from spikingtorch.like.options import own_weights
 from spikingtorch.like.snntorch.neuron import Neuron

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.options import constructor_of
 from spikingtorch.like.options import Value, tensor
 from spikingtorch.like.spikingjelly.node import Firing, Node, above_one
 from spikingtorch.like.steps import spikingjelly as steps

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.layers.options import constructor_of
 from spikingtorch.like.options import Value, number
 from spikingtorch.like.spikingjelly.node import Firing, Node
 from spikingtorch.like.steps import spikingjelly as linear

@@ -13,7 +13,7 @@ from tests.functional.sparse import test_sampled
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
 from tests.fused import Placing
 from tests.guards import Guards
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 DRAWS = [(0.0, False), (0.2, False), (0.2, True), (1.0, False)]  # densities of inputs, and whether they are graded
 

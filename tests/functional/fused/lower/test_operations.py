@@ -17,8 +17,8 @@ from spikingtorch.functional.fused.lower.rules import COMPARISONS, RULES
 from spikingtorch.functional.fused.runtime.cpu import CPU
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.tracer import trace
-from tests.caches import forget
 from tests.fused import Scan, assert_same_bits, bits, draw, special, ulps
+from tests.surroundings import forget
 
 Function = Callable[[Tensor, Tensor, Tensor], Any]
 aten: Any = torch.ops.aten

@@ -18,7 +18,7 @@ from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent.cases import Recurrent, check, with_records
 from tests.fused import Scan
 from tests.noted import calls_of, saved_by
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 

@@ -229,9 +229,6 @@ def test_a_synapse_of_ones_own() -> None:
         assert_close(each, dense.run("loop"))
 
 
-# --- the gradient of recurrent weights from few spikes, by kernels that skip zeros -----------------------------------
-
-
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of spikes of each gradient by kernels."""

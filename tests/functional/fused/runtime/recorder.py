@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.build.triton_kernel import Loaded, Run, Sourc
 from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.gpu import TritonTarget
-from tests.caches import forget
+from tests.surroundings import forget
 
 
 class OnTheCPU(TritonTarget):

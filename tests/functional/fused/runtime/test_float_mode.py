@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from tests.fused import Scan
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 
 T, SIZE = 20, 4096  # so much that a team of threads works on it
 TINY = 1e-39  # subnormal in float32

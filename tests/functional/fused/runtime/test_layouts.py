@@ -16,7 +16,7 @@ from tests import folded_layer
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.noted import calls_of
-from tests.torch_threads import on_threads
+from tests.surroundings import on_threads
 from tests.widths import CASES, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself

@@ -12,11 +12,10 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.threads import Process, threads_for
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
-from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
 from tests.noted import calls_of
 from tests.processes import at_once, python
-from tests.torch_threads import on_threads
+from tests.surroundings import forget, on_threads
 
 T, SIZE = 20, 2048  # so much that a team of threads works on it
 

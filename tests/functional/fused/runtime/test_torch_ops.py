@@ -16,11 +16,11 @@ from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.testing import assert_close
 from tests import fused_steps
-from tests.caches import forget
 from tests.functional.fused.recurrent import cases
 from tests.fused import Scan
 from tests.fused_steps import N, loop, value
 from tests.processes import python
+from tests.surroundings import forget
 from tests.ways import scanned
 from tests.widths import drawn
 
