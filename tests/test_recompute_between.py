@@ -34,6 +34,7 @@ class Gain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.gain, self.drop = torch.linspace(0.5, 2.0, 6, dtype=torch.float64), nn.Dropout(0.3)
+        self.register_buffer("sparse", torch.eye(6).to_sparse())
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.drop(x * self.gain)

@@ -11,8 +11,7 @@ from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import functorch_active
 
-# the attribute of a layer that changes at its calls; all others stand still
-CHANGES = frozenset(("_cell",))
+CHANGES = frozenset(("_cell",))  # the attribute of a layer that changes at its calls; all others stand still
 
 
 class Cell:

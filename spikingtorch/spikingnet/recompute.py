@@ -96,7 +96,8 @@ class Copies:
     def of(self, buffer: Tensor) -> Tensor:
         """Return a copy of a buffer with its current value."""
         _, version, copy = self._of.get(id(buffer), (buffer, -1, buffer))
-        if version != version_of(buffer) or not torch.equal(copy, buffer):  # written through .data
+        compares = buffer.layout is torch.strided and not buffer.is_meta
+        if version != version_of(buffer) or not (compares and torch.equal(copy, buffer)):  # written through .data
             copy = buffer.detach().clone()
             self._of[id(buffer)] = buffer, version_of(buffer), copy
         return copy
