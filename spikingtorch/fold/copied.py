@@ -106,7 +106,6 @@ class Copied:
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
         frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
-        frame.thread = None  # valid in any thread, because only this code uses the copy
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
             record(self.net, x, rehearsal, self.call_form.merged)

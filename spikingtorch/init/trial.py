@@ -16,6 +16,7 @@ from spikingtorch.init.feeding import Inputs, call_all, feeding, inputs_of, name
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.dropout import SequenceDropout
+from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.padding import Lengths
 from spikingtorch.layers.time_norm import needs_sequence
 from spikingtorch.spikingnet import SpikingNet
@@ -127,7 +128,8 @@ class Trial:
         def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
             output = spikes_of(layer, output)
             # in a fold, one call is all steps
-            fold = layer._cell.frame.fold
+            frame = frame_of(layer)
+            fold = None if frame is None else frame.fold
             size = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
             spikes[layer].append(output.view(*size, *output.shape[1:]) != 0)
             for key, x in inputs_of(args, kwargs).items() if keep else ():

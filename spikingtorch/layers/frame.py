@@ -1,7 +1,7 @@
 """Frame: one call of a network, with the arguments and the memories of its layers until it ends."""
 
 from collections.abc import Mapping, Sequence
-from threading import Thread, current_thread, get_ident
+from threading import Thread, current_thread, get_ident, local
 from typing import Any
 
 import torch
@@ -15,13 +15,11 @@ CHANGES = frozenset(("_cell",))  # the attribute of a layer that changes at its 
 
 
 class Cell:
-    """What changes at the calls of a layer, or of a hook that passes init on.
+    """What changes at the calls of a layer.
 
     Attributes:
         memory: the ``Memory`` between two calls.
-        frame: the call of the network that is running.
         monitor: the ``SpikeMonitor`` that counts the outputs, if any.
-        recorder: the ``Recorder`` of this call, if any.
         overtaken: the threads whose sequences were replaced by another thread.
         dropped: the number of the last backward pass that called the layer outside of a network.
         prepared: the step and its parameters, kept for later folds.
@@ -30,20 +28,38 @@ class Cell:
 
     def __init__(self, memory: Any = None, seen_shape: torch.Size | None = None) -> None:
         self.memory, self.seen_shape = memory, seen_shape
-        self.frame: Frame | None = None
         self.monitor: Any = None
-        self.recorder: Any = None
+        self._recorder: tuple[Any, int] = (None, 0)
         self.overtaken: frozenset[Thread] = frozenset()
         self.dropped = -1
         self.prepared: Any = None
+
+    @property
+    def recorder(self) -> Any:
+        """The ``Recorder`` of the call that runs in this thread, if any."""
+        recorder, thread = self._recorder
+        return None if recorder is None or thread != get_ident() else recorder
+
+    @recorder.setter
+    def recorder(self, recorder: Any) -> None:
+        self._recorder = recorder, get_ident()
+
+
+class _Here(local):
+    """What runs in a thread."""
+
+    frame: "Frame | None" = None  # the innermost call
+
+
+_here = _Here()
 
 
 class Frame:
     """A call of a network.
 
-    While the call runs, its frame holds the memories of its layers. ``commit`` stores them in the layers when the call
-    has ended. A call that fails or is interrupted leaves the layers unchanged. So does a call that a backward pass
-    repeats. A network inside another network commits to the frame of the outer one.
+    While the call runs, its thread finds the frame, which holds the memories of the layers. ``commit`` stores them in
+    the layers when the call has ended. A call that fails or is interrupted leaves the layers unchanged. So does a call
+    that a backward pass repeats. A network inside another network commits to the frame of the outer one.
 
     Args:
         layers: the spiking layers of the network.
@@ -78,14 +94,13 @@ class Frame:
         self.hides: dict[str, str] = {}  # what code within the call may not ask layers for, and the error that says so
         self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
         self.trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
-        # the thread in which the layers find this frame; None for every thread
-        self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
-        self._layers, self._places = layers, [*layers, *hooks]
-        # the frames of outer networks that the layers and hooks are in already
-        self._around: list[Frame | None] = [place._cell.frame for place in self._places]
+        self._layers, self._places = layers, dict.fromkeys((*layers, *hooks))
+        # the call inside which this one runs, and the frames of outer networks that the layers are in already
+        self._outer: Frame | None = _here.frame
+        self._around: list[Frame | None] = [None] * len(layers)
         self.is_pure = is_pure
-        if any(self._around):
-            self._around = [frame_of(place) for place in self._places]
+        if self._outer is not None:
+            self._around = [frame_of(layer) for layer in layers]
             self.is_pure = is_pure or any([around is not None and around.is_pure for around in self._around])
             outer = next((around for around in self._around if around is not None), None)
             if outer is not None:
@@ -106,22 +121,10 @@ class Frame:
                 self.detach()
 
     def __enter__(self) -> None:
-        for place in self._places:
-            place._cell.frame = self
+        _here.frame = self
 
-    def __exit__(self, kind: Any, *error: object) -> None:
-        replaced = kind is None and any([place._cell.frame is not self for place in self._places])
-        self.leave()
-        if replaced:
-            raise RuntimeError(
-                "SpikingNet: another thread has run a network with a layer of this one meanwhile. Give each thread a "
-                "network of its own: copy.deepcopy(model)"
-            )
-
-    def leave(self) -> None:
-        """Give the layers back the frames of the outer networks, if there are any."""
-        for place, around in zip(self._places, self._around, strict=True):
-            place._cell.frame = around
+    def __exit__(self, *error: object) -> None:
+        _here.frame = self._outer
 
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
         """Set the arguments for the step that follows, or for all steps."""
@@ -130,17 +133,6 @@ class Frame:
     def knows(self, layer: Any) -> bool:
         """Return True if the memory of a layer is known; it can be unknown if a backward pass repeats a call."""
         return not self.repeats or self._starts or layer in self.memories
-
-    def mark(self) -> tuple[dict[Any, Any], int]:
-        """Return a mark: the memories as they are now, and the number of checksums."""
-        return dict(self.memories), 0 if self.trail is None else len(self.trail.notes)
-
-    def rewind(self, mark: tuple[dict[Any, Any], int]) -> None:
-        """Go back to the memories and the checksums of a mark."""
-        memories, noted = mark
-        self.memories = dict(memories)
-        if self.trail is not None:
-            del self.trail.notes[noted:]
 
     def detach(self) -> None:
         """Cut the memories of the layers from their graph."""
@@ -181,10 +173,20 @@ def commit(memories: Mapping[Any, Any]) -> None:
 
 def frame_of(place: Any) -> Frame | None:
     """Return the frame of the call that runs in this thread, found from a layer or a hook."""
-    frame: Frame | None = place._cell.frame
-    if frame is None or frame.thread is None or torch.compiler.is_dynamo_compiling() or frame.thread == get_ident():
-        return frame
-    return None
+    frame = _here.frame
+    while frame is not None and place not in frame._places:
+        frame = frame._outer
+    return frame
+
+
+def running() -> Frame | None:
+    """Return the innermost call that runs in this thread."""
+    return _here.frame
+
+
+def go_back_to(frame: Frame | None) -> None:
+    """Let a call be the innermost one again, after one inside it was interrupted."""
+    _here.frame = frame
 
 
 def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
@@ -199,7 +201,7 @@ def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, T
         *now, recorder = here.next(owner)
         here.repeat((place, "recorder"), recorder)
     elif here is not None and not here.repeats:
-        recorder = place._cell.recorder
+        recorder = place._cell.recorder if hasattr(place, "_cell") else None
         # a copy: the token itself would keep the graph alive
         copied = now[0].copy() if isinstance(now[0], FoldToken) else now[0]
         here.note(owner, (copied, now[1], None if recorder is None else recorder.again()))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.frame import Cell, frame_of, init_and_running
+from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.validation import TakesInit, signature_of
 
 
@@ -16,10 +16,7 @@ class InitHook:
     """A forward pre-hook that passes a module the init of the network if its caller passes none."""
 
     def __init__(self, place: int) -> None:
-        self._place, self._cell = place, Cell()  # the position of init among the arguments of forward
-
-    def __reduce__(self) -> Any:  # a copy belongs to no call
-        return InitHook, (self._place,)
+        self._place = place  # the position of init among the arguments of forward
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
         """Return the arguments of a call with init among them."""

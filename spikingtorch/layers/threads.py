@@ -10,6 +10,7 @@ import torch
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import Modes
 from spikingtorch.functional.core.undo import run_or_undo
+from spikingtorch.layers.frame import Frame, go_back_to, running
 
 T = TypeVar("T")
 
@@ -44,12 +45,12 @@ class CallLock(Lock):
 
     def run(self, work: Callable[[], T]) -> T:
         """Return the result of work while calls of other threads wait; if work raises, undo it."""
-        is_first, modes = not self.is_mine(), Modes.now()
+        is_first, before = not self.is_mine(), (Modes.now(), running())
         with self:
             if is_first and self._undos:
                 self._undo(0)
             start = len(self._undos)
-            return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, modes))
+            return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, before))
 
     def undo_by(self, *undos: Callable[[], object]) -> None:
         """Register functions that undo the next actions of the running work, the last first; they may run twice."""
@@ -60,9 +61,10 @@ class CallLock(Lock):
         del self._undos[start:]
         return found
 
-    def _undo(self, start: int, modes: Modes | None = None) -> None:
-        if modes is not None:
-            modes.put_back()
+    def _undo(self, start: int, before: tuple[Modes, Frame | None] | None = None) -> None:
+        if before is not None:
+            before[0].put_back()
+            go_back_to(before[1])
         while len(self._undos) > start:
             self._undos[-1]()
             self._undos.pop()

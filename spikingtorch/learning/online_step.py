@@ -113,7 +113,7 @@ class Stepper:
             now = tree_map(lambda leaf: leaf[:, 0], out)
             return Tape(state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped)
 
-        return model.alone(work, frame.leave)
+        return model.alone(work)
 
     def run_layers(
         self, memories: Memories | None, x: Tensor, init: bool | Tensor, advance: Advance, products: Products

@@ -59,9 +59,13 @@ def _watched(whole: SpikingNet, x: Tensor) -> list[Call]:
     hooks.append(net.register_forward_hook(watch.end))
     around = Frame(whole._layers(), is_pure=True)
     around.advance = _at_rest
-    try:
+
+    def run() -> None:
         with around:
             whole(torch.zeros_like(x[:1, :1]))
+
+    try:
+        whole.alone(run)
     finally:
         for hook in hooks:
             hook.remove()

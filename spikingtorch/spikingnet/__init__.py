@@ -304,7 +304,7 @@ class SpikingNet(nn.Module):
     def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> None:
         """Start the monitors and the activity check, and register how to undo the call."""
         frame.monitors = monitors_of(parts.layers)
-        self._lock.undo_by(frame.leave, self._policy.forget_change)
+        self._lock.undo_by(self._policy.forget_change)
         for monitor in frame.monitors:
             self._lock.undo_by(partial(monitor.leave, monitor.here()))
             monitor.begin(init)
@@ -414,7 +414,6 @@ class SpikingNet(nn.Module):
         def again(x: Tensor) -> Any:
             repeated, notes = start.frame(), self._policy.notes
             repeated.trail = Trail()
-            self._lock.undo_by(repeated.leave)
             try:
                 with NetworkCall(), start.restored(), repeated:
                     outputs = self._run(chunk._replace(x=x), parts, repeated, way)
@@ -454,8 +453,9 @@ class SpikingNet(nn.Module):
         # if no call of this form draws random numbers, the random state needs no copy
         drawn = random_state(device) if plan is None or plan.draws else None
         takers: list[Any] = [layer._cell.recorder for layer in parts.layers if layer._cell.recorder is not None]
-        takers += [frame, *frame.monitors, *([] if self._watching is None else [self._watching])]
+        takers += [each for each in (*frame.monitors, frame.trail, self._watching) if each is not None]
         marks, handled = [taker.mark() for taker in takers], sys.exception()
+        memories, frame.memories = frame.memories, dict(frame.memories)
         try:
             outputs = self._run_folded(chunk, parts, frame, way, plan)
         except _FAILURES as error:
@@ -469,6 +469,7 @@ class SpikingNet(nn.Module):
                 raise
             for taker, mark in zip(takers, marks, strict=True):
                 taker.rewind(mark)
+            frame.memories = memories
             if drawn is not None:
                 set_random_state(device, drawn)
             if not self._needs_sequence(parts):
@@ -637,11 +638,11 @@ class SpikingNet(nn.Module):
 
         return self.alone(run, stop)
 
-    def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
+    def alone(self, work: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
         """Return the result of work, while calls of other threads wait; undo it if it raises or is interrupted."""
 
         def run() -> T:
-            self._lock.undo_by(undo)
+            self._lock.undo_by(*([] if undo is None else [undo]))
             return work()
 
         return self._lock.run(run)

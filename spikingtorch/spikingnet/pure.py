@@ -113,7 +113,6 @@ class _Whole(nn.Module):
             return after, out
 
         def put_back() -> None:
-            frame.leave()
             for generator, before in generators.items():
                 generator.set_state(before)
 

@@ -44,6 +44,14 @@ class Trail:
         ours = ours and layer.is_pointwise and not _METHODS & vars(layer).keys()
         self.implied[layer] = ours and self.implied.get(layer, True)
 
+    def mark(self) -> int:
+        """Return a mark: the number of notes."""
+        return len(self.notes)
+
+    def rewind(self, mark: int) -> None:
+        """Forget the notes after a mark."""
+        del self.notes[mark:]
+
     def end(self, layers: Iterable[Any], memories: Mapping[Any, Any], outputs: Any) -> None:
         """Note the states of the layers after the run, and the outputs of the network."""
         for layer in layers:
