@@ -76,6 +76,7 @@ class Version:
     Attributes:
         found: the decisions, by the form of a call.
         plans: the plans, by form, numbers of samples and steps, and type of the input.
+        calls: the plans of whole calls, by form of the call and options of the network.
         unexamined: a decision to step that was made without a proof; the next call in this version gets one.
         is_stepped: whether a call has followed ``unexamined``.
     """
@@ -84,6 +85,7 @@ class Version:
         self.look, self.free = look, free
         self.found: list[tuple[CallForm, FoldDecision]] = []
         self.plans: dict[Hashable, Plan] = {}
+        self.calls: dict[Hashable, Any] = {}
         self.unexamined: FoldDecision | None = None
         self.is_stepped = False
 
@@ -99,11 +101,15 @@ class Version:
     def note(self, call_form: CallForm, decision: FoldDecision) -> None:
         """Store a decision; the newest one comes first."""
         self._put_first(call_form, decision)
-        self.plans = {}
+        self.plans, self.calls = {}, {}
 
     def _put_first(self, call_form: CallForm, decision: FoldDecision) -> None:
         others = [each for each in self.found if each[0] != call_form]
         self.found = [(call_form, decision), *others[: _KEPT - 1]]
+
+    def plan(self, form: Hashable, plan: Any) -> None:
+        """Keep the plan of whole calls of a form."""
+        self.calls = {**({} if len(self.calls) >= _KEPT else self.calls), form: plan}
 
     def keep(self, form: Hashable, plan: Plan) -> None:
         """Keep the plan of a form of calls."""
@@ -128,6 +134,7 @@ class FoldPolicy:
         plan: the plan of the running call, if the network provably folds; its operations then do not depend on the
             values of x.
         notes: how linear layers and convolutions were computed at the last call, by the id of their weights.
+        decides: why calls like the last one are decided each time; empty if they have a plan.
         warned: whether the warning that the network steps was given.
     """
 
@@ -146,7 +153,7 @@ class FoldPolicy:
         # whether a folded call has met batch norm in training; valid while the network does not change
         self._norms: tuple[Look, bool] | None = None
         self.notes: Mapping[int, Any] = {}
-        self.warned = False
+        self.decides, self.warned = "", False
 
     def __reduce__(self) -> Any:
         return FoldPolicy, (self._taught, self._hooks_look, self._must_fold)
@@ -227,6 +234,13 @@ class FoldPolicy:
         if self._norms is None or not self._norms[0].holds(net):
             self._norms = (Look(net), met)
 
+    def goes(self, plan: "Plan", version: Version, seen: torch.Size, call_form: CallForm) -> None:
+        """Note that a call goes by its plan."""
+        self.seen, self.call_form, self.plan, self._last = seen, call_form, plan, plan.decision
+        self.notes = {} if plan.small is None else plan.small[1]
+        self._keep(version)
+        self._calls += 1
+
     @property
     def talks(self) -> bool:
         """True if the network exchanges something with other processes, and so has to run as it does on them."""
@@ -287,10 +301,8 @@ class FoldPolicy:
     def forget_change(self) -> None:
         """Forget that a call changes the network, if the call has failed: the change may not have happened yet."""
         for version in self._versions[:1]:
-            version.found, version.plans = (
-                [each for each in version.found if not each[1].changing or each[1].settled],
-                {},
-            )
+            version.found = [each for each in version.found if not each[1].changing or each[1].settled]
+            version.plans, version.calls = {}, {}
 
     def _find_out(
         self, net: nn.Module, version: Version | None, call_form: CallForm, explains: bool

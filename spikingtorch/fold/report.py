@@ -92,6 +92,7 @@ class Report(NamedTuple):
         memory: how the memory of large tensors is handled; empty if no layer makes any.
         taken: how the axes of the input were read.
         whole: which weights are rounded, and which neurons compute with whole numbers; empty without any.
+        decides: why calls like the last one are decided each time, which takes longer; empty if they have a plan.
     """
 
     mode: str
@@ -101,6 +102,7 @@ class Report(NamedTuple):
     memory: str = ""
     taken: str = ""
     whole: str = ""
+    decides: str = ""
 
     def __str__(self) -> str:
         rows = [(line.path, line.kind, "x".join(map(str, line.shape)), str(line.backend)) for line in self.layers]
@@ -112,7 +114,8 @@ class Report(NamedTuple):
         advice = "quantize.to_integer(model, x) says whether the network has integers"
         whole = [f"whole numbers: {self.whole}; {advice}"] if self.whole else []
         lines = ["  " + "  ".join(row) for row in texts]
-        return "\n".join([f"{self.mode}: {self.reason}", *lines, *whole, *memory, *given])
+        decides = [f"calls: each decides anew, because {self.decides}"] if self.decides else []
+        return "\n".join([f"{self.mode}: {self.reason}", *lines, *whole, *memory, *given, *decides])
 
 
 def report(
@@ -165,7 +168,8 @@ def report(
     largest = max([steps * math.prod(layer.shape) * policy.call_form.dtype.itemsize for layer in layers], default=0)
     memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.call_form.device == HOST else ""
     given = counted(N, T, batch_first)
-    return Report(taken, reason, tuple(layers), tuple(products), memory, given, whole_numbers(net))
+    others = memory, given, whole_numbers(net), policy.decides if taken == "fold" else ""
+    return Report(taken, reason, tuple(layers), tuple(products), *others)
 
 
 def _remembered(net: nn.Module) -> dict[str, Inputs]:

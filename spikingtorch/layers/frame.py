@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from threading import Thread, current_thread, get_ident, local
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -72,6 +73,20 @@ class Frame:
         eager: whether nothing traces, compiles or transforms the call.
     """
 
+    init: Any = None  # of the step that runs; in a fold, its token
+    running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
+    fold: Any = None  # the token of all steps; None in a network that steps
+    skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
+    activity: Any = None  # the activity check of this call, if any
+    # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
+    advance: Any = None
+    hides: Mapping[str, str] = MappingProxyType({})  # what code within the call may not ask layers for, and the error
+    monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
+    trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
+    seats: Mapping[Any, Any] = MappingProxyType({})  # of the plan of this call, by layer
+    checked: Tensor | None = None  # the input of the first seat, whose kernel has looked for NaN
+    owns = False  # whether the outputs of a fold needed no copy
+
     def __init__(
         self,
         layers: Sequence[Any],
@@ -84,16 +99,7 @@ class Frame:
         eager: bool = False,
     ) -> None:
         self.compiles, self.eager = compiles, eager
-        self.init: Any = None  # of the step that runs; in a fold, its token
-        self.running: Tensor | None = None  # the samples that have not ended, (N,); a fold has its own mask
-        self.fold: Any = None  # the token of all steps; None in a network that steps
-        self.skips_zeros: bool | None = None  # whether torch's layers may skip zeros; None if the network decides
-        self.activity: Any = None  # the activity check of this call, if any
-        # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
-        self.advance: Any = None
-        self.hides: dict[str, str] = {}  # what code within the call may not ask layers for, and the error that says so
-        self.monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
-        self.trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
+        self.thread = None if torch.compiler.is_dynamo_compiling() else current_thread()  # which owns the memories
         self._layers, self._places = layers, dict.fromkeys((*layers, *hooks))
         # the call inside which this one runs, and the frames of outer networks that the layers are in already
         self._outer: Frame | None = _here.frame

@@ -33,11 +33,11 @@ from spikingtorch.layers.limits import THRESHOLD, limits_of
 from spikingtorch.layers.options import check_arguments, warn_of_shape, warn_of_tau, warn_of_threshold
 from spikingtorch.layers.padding import held, masked
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
-from spikingtorch.layers.prepared_scan import PreparedScan
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
+from spikingtorch.layers.seat import PreparedScan
 from spikingtorch.layers.split import without_views
 from spikingtorch.layers.threads import this_thread
 
@@ -264,6 +264,11 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        frame = frame_of(self)
+        if frame is not None and (seat := frame.seats.get(self)) is not None:
+            output = seat.run(frame, inputs, init)
+            if output is not None:
+                return output
         if not split.is_plain(inputs):
             inputs = split.arrived(inputs)
             if split.is_split(inputs):
@@ -354,6 +359,7 @@ class StepLayer(Attributes):
         monitor = self._cell.monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
+            fold.signed[self] = signed
             return self._take_over(found, monitor)
         step, params = self._of_all(fold, self._returning)
         self._check_inputs(inputs, looks=False)
@@ -362,6 +368,7 @@ class StepLayer(Attributes):
         memory = self._start(first, fold.init, shared=True)
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
+            fold.signed[self] = signed
             return self._take_over(found, monitor)
         recorder = self._recorder_here()
         plain = fold.running is None and recorder is None and not tells

@@ -41,6 +41,7 @@ from spikingtorch.spikingnet.inputs import check_form, check_input, check_start,
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
+from spikingtorch.spikingnet.plan import CallPlan, form_of_call, objection
 from spikingtorch.spikingnet.recompute import Copies, Start, check_can_recompute, twice
 from spikingtorch.spikingnet.trail import Trail
 
@@ -273,6 +274,11 @@ class SpikingNet(nn.Module):
         return self._named(work, x.unsqueeze(1))
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, compiles: bool) -> Any:
+        form = None if compiles else form_of_call(self, x, init, lengths)
+        known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
+        planned = None if form is None or known is None else known.calls.get(form)
+        if planned is not None and (out := planned.run(self, x, init)) is not None:
+            return out
         x, net = check_form(x, self.batch_first), self.net
         if type(init) is not bool:
             check_start(init, x)
@@ -280,7 +286,6 @@ class SpikingNet(nn.Module):
         if lengths is not None:
             check_norms_of_padded(net)
             x, running = without_padding(x, lengths)
-        known = None if compiles or self.mode != "auto" else self._policy.known(net)
         parts, eager = self._parts_now(known, compiles), not compiles and in_eager()
         check_input(x, parts.weighted, eager)
         for layer in parts.layers:
@@ -289,7 +294,7 @@ class SpikingNet(nn.Module):
         if not compiles:
             self._begin(parts, frame, x, init)
         with frame:
-            out = self._run_chunks(x, init, running, parts, frame, known)
+            outputs = out = self._run_chunks(x, init, running, parts, frame, known)
         for monitor in frame.monitors:
             monitor.end()
         if frame.activity is not None:
@@ -299,6 +304,11 @@ class SpikingNet(nn.Module):
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
         out = without_views(self, out)
         frame.commit()
+        if not compiles:
+            self._policy.decides = objection(self, frame, form is not None, outputs)
+            made = None if form is None or self._policy.decides else CallPlan.of(self, x, frame, outputs)
+            if made is not None:
+                made.version.plan(form, made)
         return out
 
     def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> None:
@@ -539,7 +549,8 @@ class SpikingNet(nn.Module):
             self._policy.note_norms(self.net, norms.met)
         if plan is not None and skipping is not None and not skipping.gains:
             plan.small = parts.weights(), dict(skipping.notes)
-        return tree_map(fold.split, unshared(out, x, frame.eager))
+        frame.owns = (found := unshared(out, x, frame.eager)) is out
+        return tree_map(fold.split, found)
 
     def _begin_skipping(self, parts: Parts, frame: Frame, small: SmallProducts | None) -> Automatic | None:
         """Start and return the mode that skips zeros in inputs; None if it is off or all layers are too small."""

@@ -1,6 +1,6 @@
 """From a signature to the executable that runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -32,28 +32,38 @@ class Bound(NamedTuple):
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
-        return self._grown(*self.launch(signature), signature)
+        return self._grown(*self.launch(*signature.numbers), signature)
 
     def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
         """Return the same as ``run``, or None if an input is NaN or infinite."""
-        launched, results = self.launch(signature)
+        launched, results = self.launch(*signature.numbers)
         return self._grown(launched, results, signature) if launched.finite else None
 
     def _grown(self, launched: Launched, results: Sequence[Tensor], signature: Signature) -> tuple[Any, Any]:
         states = len(launched.finals)
         return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
 
-    def launch(self, signature: Signature, counts: Sequence[Tensor] | None = None) -> tuple[Launched, Sequence[Tensor]]:
+    def scalars(self, floats: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the floats of the program, for the parameters that are floats."""
+        return floats + self.literals if self.floats_are_inputs else self.literals
+
+    def launch(
+        self,
+        step: Callable[..., Any],
+        tensors: list[Tensor],
+        floats: tuple[float, ...],
+        differentiates: bool,
+        counts: Sequence[Tensor] | None = None,
+    ) -> tuple[Launched, Sequence[Tensor]]:
         """Return what the kernel computed, and the results among it with their graph of autograd."""
-        tensors, run = signature.tensors, self.executable
+        run = self.executable
         if self.fits is not None:
             tensors = self.fits.aligned(tensors)
-        scalars = signature.floats + self.literals if self.floats_are_inputs else self.literals
-        keep = signature.differentiates and run.saves_states
-        launched = run.forward(tensors, scalars, keep=keep, counts=counts)
-        if not signature.differentiates:
+        scalars = self.scalars(floats)
+        launched = run.forward(tensors, scalars, keep=differentiates and run.saves_states, counts=counts)
+        if not differentiates:
             return launched, launched.results
-        reference = LoopReference(signature.step, self.arguments).gradients
+        reference = LoopReference(step, self.arguments).gradients
         return launched, differentiable(launched, scalars, reference, tensors)
 
 

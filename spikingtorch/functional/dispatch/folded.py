@@ -41,7 +41,7 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
     bound = bind.find(signature)
     if bound is None:
         return None
-    launched, outs = bound.launch(signature, counts)
+    launched, outs = bound.launch(*signature.numbers, counts)
     if not launched.finite:
         return None
     fired = None if counts is None else launched.fired[0]

@@ -41,6 +41,11 @@ class Signature(NamedTuple):
     differentiates: bool  # whether autograd records the scan
 
     @property
+    def numbers(self) -> tuple[Callable[..., Any], list[Tensor], tuple[float, ...], bool]:
+        """What a launch needs: the step, its tensors and floats, and whether autograd records the scan."""
+        return self.step, self.tensors, self.floats, self.differentiates
+
+    @property
     def key(self) -> Hashable:
         """The key of the lookup, wherever the step comes from."""
         return self.known.key, self.form

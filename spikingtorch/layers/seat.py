@@ -1,4 +1,4 @@
-"""PreparedScan: a layer's step with its parameters, kept between calls."""
+"""Seat: a layer in the plan of a call, with everything decided but the numbers."""
 
 from operator import is_
 from typing import Any, NamedTuple
@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.functional.dispatch.signature import FoldedStep
+from spikingtorch.functional.dispatch.prepared import PreparedLaunch
+from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
 from spikingtorch.functional.reparametrized import Reparametrized
-from spikingtorch.layers.frame import CHANGES
+from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.frame import CHANGES, Frame
 
 # attributes that no parameter of a step depends on; those of nn.Module hold its tensors, hooks and submodules
 _UNREAD = CHANGES | vars(nn.Module()).keys()
@@ -61,6 +63,51 @@ class PreparedScan(NamedTuple):
         if _forms(tensors) != self.forms:
             return None
         return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known)
+
+
+class Seat(NamedTuple):
+    """A layer of a folded network whose scan has run before, on tensors of the same form."""
+
+    layer: Any  # the layer
+    prepared: PreparedScan  # its step and parameters, and whether they are still the same
+    launch: PreparedLaunch  # of its scan
+    states: int  # the number of states that it continues from; 0 at rest
+
+    @classmethod
+    def of(cls, layer: Any, signature: Signature) -> "Seat | None":
+        """Return the seat of a layer whose scan has just run; None if it does more than that, or keeps no step."""
+        prepared, launch = layer._cell.prepared, PreparedLaunch.of(signature)
+        if prepared is None or launch is None or type(layer)._finish is not StatefulLayer._finish:
+            return None
+        if prepared.scan.known is not signature.known:
+            return None
+        return cls(layer, prepared, launch, len(signature.tensors) - 1 - len(signature.known.tensors))
+
+    def run(self, frame: Frame, x: Any, init: Any) -> Tensor | None:
+        """Return the outputs of all steps, (N T, ...); None if anything differs, and the layer has to look itself."""
+        fold, layer = frame.fold, self.layer
+        if (init is not None and init is not fold) or id(layer) in fold.called or type(x) is not Tensor:
+            return None
+        now = self.prepared.again(layer)
+        if now is None:
+            return None
+        tensors: list[Any] = [x, *[now.params[each] if type(each) is str else each for each in now.known.tensors]]
+        if self.states:
+            memory = frame.memories.get(layer)
+            if memory is None or not isinstance(memory.state, tuple):
+                return None
+            tensors = [*memory.state, *tensors]
+        found = self.launch.run(now.step, tensors)
+        if found is None:
+            return None
+        states, out, last = found
+        fold.called[id(layer)] = layer
+        if self.launch.differentiates:
+            fold.saved.append((layer, x, x._version))
+        if frame.checked is None:
+            frame.checked = x
+        frame.memories[layer] = Memory(layer.state_type(*states), last, (), plain=True, thread=frame.thread)
+        return out
 
 
 def _forms(tensors: list[Any]) -> list[Any]:

@@ -1,0 +1,171 @@
+"""CallPlan: what a call of a network decides, decided once for all later calls of the same form."""
+
+import os
+import sys
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.axes import samples_first
+from spikingtorch.fold.copied import CallForm
+from spikingtorch.fold.policy import Plan, Version
+from spikingtorch.functional.core.modes import HOST, in_eager, plain_keys
+from spikingtorch.functional.core.torch_private import (
+    any_autocast,
+    dispatch_keys,
+    number_of_function_modes,
+    top_saving_hooks,
+)
+from spikingtorch.functional.core.undo import raise_interrupt
+from spikingtorch.layers.checkpoint import backward_pass
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.frame import Frame, running
+from spikingtorch.layers.passed_init import call
+from spikingtorch.layers.seat import Seat
+from spikingtorch.layers.split import without_views
+from spikingtorch.spikingnet.outputs import unshared
+from spikingtorch.spikingnet.parts import Parts
+
+# a switch for tests, which compare both roads
+_USED = os.environ.get("SPIKINGTORCH_PLANS") != "0"
+# all that a call reads in the network around it
+OPTIONS = ("mode", "time_chunk", "recompute", "carry_graph", "statistics", "hooks", "event_driven", "batch_first")
+_options = attrgetter(*OPTIONS, "_finds_Nout", "_watching")
+_PLAIN = plain_keys(HOST.type)
+
+
+def form_of_call(model: Any, x: Any, init: Any, lengths: Any) -> tuple[Any, ...] | None:
+    """Return all that the plan of a call depends on besides the network inside; None if it is decided each time.
+
+    A plan serves plain tensors on the CPU, where nothing traces, transforms, records or repeats the call.
+    """
+    if type(x) is not Tensor or dispatch_keys(x).raw_repr() not in _PLAIN or lengths is not None:
+        return None
+    if type(init) is not bool or not _USED or not in_eager() or number_of_function_modes() or any_autocast():
+        return None
+    if top_saving_hooks(True) is not None or backward_pass() != -1 or running() is not None:
+        return None
+    now = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+    return init, x.shape, x.stride(), x.dtype, x.requires_grad, *now, *_options(model)
+
+
+def objection(model: Any, frame: Frame, known: bool, out: Any) -> str:
+    """Return why calls like the one that has just run are decided each time, as the end of "because "; "" if not.
+
+    Args:
+        model: the network.
+        frame: of the call.
+        known: whether it has a form that a plan can have.
+        out: the outputs.
+    """
+    plan = model._policy.plan
+    if not known:
+        return "of x, init, lengths or a mode of torch around it: a plan is for plain tensors on the CPU"
+    if model.mode != "auto" or plan is None or frame.fold is None:
+        return f"of mode={model.mode!r}" if model.mode != "auto" else "it steps"
+    merges = model.statistics == "sequence" and model.net.training
+    of_options = {"time_chunk": model.time_chunk is not None, "hooks": model.hooks == "sequence", "statistics": merges}
+    reasons = {
+        **{f"of {name}={getattr(model, name)!r}": there for name, there in of_options.items()},
+        "batch norm is in training": model._policy.normalises,
+        "it draws random numbers": plan.draws,
+        "its products may skip zeros": plan.small is None and model.event_driven != "off",
+        "its modules talk to other processes": model._policy.talks,
+        "it holds layers of another library": bool(model._others),
+        "something watches its layers": bool(frame.monitors) or model._watching is not None,
+        "it returns several tensors": not isinstance(out, Tensor),
+    }
+    return next((reason for reason, there in reasons.items() if there), "")
+
+
+class CallPlan(NamedTuple):
+    """How calls of one form run, while the network is in one version.
+
+    Attributes:
+        plan: the decision about such a call.
+        version: of the network.
+        call_form: the form of the call, for the reports.
+        seats: the layers whose scans have run before; the others look for themselves.
+        parts: of the network.
+        takes_init: how it takes init.
+        size: N samples and T steps.
+        shape: of the outputs of all steps, (N T, *Nout).
+        own: whether the outputs have memory of their own. A network that folds shares the same at each call.
+    """
+
+    plan: Plan
+    version: Version
+    call_form: CallForm
+    seats: dict[Any, Seat]
+    parts: Parts
+    takes_init: checks.TakesInit
+    size: tuple[int, int]
+    shape: torch.Size
+    own: bool
+
+    def run(self, model: Any, x: Tensor, init: bool) -> Tensor | None:
+        """Return the outputs of a call; None if it has to be decided anew, and nothing has happened."""
+        parts, (N, T) = self.parts, self.size
+        if not model._finds_Nout and model.Nout != self.shape[1:]:
+            return None
+        if model.net is not parts.net or (self.plan.small is not None and self.plan.small[0] != parts.weights()):
+            return None
+        xs = samples_first(x, model.batch_first)
+        for layer in parts.layers:
+            layer._put_back()
+            if layer._cell.monitor is not None or layer._cell.recorder is not None:
+                return None
+        frame = Frame(parts.layers, parts.hooks, init, model.carry_graph, eager=True)
+        fold = FoldToken(N, T, init, init and not frame.keeps_graph, init, None, True)
+        if model.warn_silent and model.training and model._activity.begin(xs):
+            frame.activity = model._activity
+        else:
+            frame.seats = self.seats
+        frame.tell(fold, fold=fold)
+        flat, handled = xs.flatten(0, 1), sys.exception()
+        try:
+            with frame:
+                out = call(parts.net, self.takes_init, flat, fold)
+            fold.check_saved()
+        except Exception as error:  # the general road raises it again, with the names of layers and axes, or steps
+            raise_interrupt(error, handled)
+            return None
+        if fold.refusal is not None or type(out) is not Tensor or out.shape != self.shape:
+            return None
+        if frame.checked is not flat:
+            checks.check_finite("SpikingNet", "x", x, True)
+        if frame.activity is not None:
+            model._activity.end(model.net)
+        out = out if self.own else unshared(out, x, True)
+        found = without_views(model, samples_first(out.view(N, T, *self.shape[1:]), model.batch_first))
+        model._policy.goes(self.plan, self.version, xs.shape, self.call_form)
+        self.seats.update(_seats(fold))
+        frame.commit()
+        return found
+
+    @classmethod
+    def of(cls, model: Any, x: Tensor, frame: Frame, out: Tensor) -> "CallPlan | None":
+        """Return the plan of a call that has just run; None if the network has changed meanwhile.
+
+        Args:
+            model: the network.
+            x: the input, (N, T, ...).
+            frame: of the call.
+            out: the outputs, (N, T, *Nout).
+        """
+        policy = model._policy
+        if (version := policy.known(model.net)) is None:
+            return None
+        shape = torch.Size((out.shape[0] * out.shape[1], *out.shape[2:]))
+        size, parts = (x.shape[0], x.shape[1]), model._parts
+        form, takes = policy.call_form, model._takes_init
+        return cls(policy.plan, version, form, _seats(frame.fold), parts, takes, size, shape, frame.owns)
+
+
+def _seats(fold: FoldToken) -> dict[Any, Seat]:
+    """Return the seats of the layers that have looked for themselves in a fold."""
+    found = {layer: Seat.of(layer, signature) for layer, signature in fold.signed.items()}
+    return {layer: seat for layer, seat in found.items() if seat is not None}
