@@ -205,10 +205,7 @@ OTHERS: dict[str, tuple[Small, str]] = {
         *(Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),),
         "Here: has model.net.2.weight, has model.net.2.bias, .*more",
     ),
-    "SGD": (
-        *(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),),
-        "Here: optimizer 0 is SGD and not Adam",
-    ),
+    "SGD": (*(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),), "Here: optimizer 0 is SGD and not Adam"),
     "other groups": (
         *(Small(nn.Linear(4, 3), LIF(), kind=lambda it: torch.optim.Adam([{"params": each} for each in [*it][::-1]])),),
         "Here: optimizer.param_groups.0.params.0 is net.0.bias and not net.0.weight, lacks ",
