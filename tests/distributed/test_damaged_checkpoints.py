@@ -227,6 +227,14 @@ def test_a_checkpoint_of_another_network_says_what_differs(tmp_path: Path, name:
     assert steps(tmp_path) == ["step-00000001"]
 
 
+def test_a_checkpoint_of_another_format_names_it(tmp_path: Path) -> None:
+    small = Small(nn.Linear(4, 3), LIF())
+    with mock.patch("spikingtorch.checkpoints.storage.FORMAT", 3):
+        Checkpoints(tmp_path, small.model, small.optimizer).save(1)
+    with pytest.raises(CheckpointError, match=r"step-00000001 has another format: 3\. Use the spikingtorch that wrote"):
+        Checkpoints(tmp_path, small.model, small.optimizer).resume()
+
+
 def of_other_versions() -> Any:
     """Return a context in which Python and the library have other versions."""
     found = contextlib.ExitStack()
