@@ -351,6 +351,10 @@ def test_bad_arguments_raise(case: str) -> None:
         make()
 
 
+def test_a_container_leaves_the_text_to_the_layer_inside() -> None:
+    assert jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, step_mode="m").extra_repr() == ""
+
+
 def test_inputs_that_do_not_fit_name_the_argument() -> None:
     with pytest.raises(ValueError, match=r"LIFRecurrent: rec_connect leads back to 4 features, the last axis"):
         sinabs.LIFRecurrent(5.0, nn.Linear(4, 4, bias=False))(torch.rand(2, 3))
