@@ -2,7 +2,7 @@
 # make test     everything that has to pass: linters, mypy, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: long tests, more of the long tables, fuzzers; then, two at a time, docs, test-gpu-text, test-cross, test-sanitizer, pyright, a sample of test-oldest and test-newest
+# make test-long    what is long by nature: long tests, more of the long tables, fuzzers; then, two at a time, test-gpu-text, test-cross, docs, a sample of test-oldest and test-newest, test-sanitizer, pyright
 # make pyright  the second type checker, which is the one of many editors
 # make test-sanitizer    kernels under AddressSanitizer, which sees every read and write beside an array
 # make test-night    the rest of every long table, and what is longer still
@@ -70,11 +70,11 @@ test-long: .venv/.dev
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.jax_scan --minutes 2 --seed 900 & jax=$$!; \
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan && wait $$jax
-	@$(MAKE) --no-print-directory --jobs 2 $(IN_WHOLE) WORKERS=1 ARGS= SAMPLE='-m "not (long or night)" $(OF_VERSIONS)' \
-	docs test-gpu-text test-cross test-newest test-sanitizer pyright test-oldest
+	@$(MAKE) --no-print-directory --jobs 2 $(IN_WHOLE) WORKERS=0 ARGS= SAMPLE='-m "not (long or night)" $(OF_VERSIONS)' \
+	test-gpu-text test-cross docs test-oldest test-newest test-sanitizer pyright
 
-# two at a time, of which each shows its output when it has ended, where make can do that; installed beside the long
-# tests, and one after the other, because each builds the same package in this folder
+# two at a time, the longest first, in one process each, whose output is shown when it has ended, where make can do that;
+# installed beside the long tests, and one after the other, because each builds the same package in this folder
 IN_WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 pyright: .venv/.dev
@@ -147,7 +147,7 @@ docs: .venv-docs/.installed
 	@echo "== building the site: notebooks, gallery, reference; beside it, the explorer and the benchmarks at small sizes"
 	@said=$$(mktemp); { .venv-docs/bin/python docs/_site/explorer.py && .venv-docs/bin/python -W ignore -m benchmarks.rehearsal; } \
 	> $$said 2>&1 & tried=$$!; \
-	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(or $(FRESH),--write-all) --jobs $(WORKERS) --conf-dir docs/_site \
+	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(or $(FRESH),--write-all) --jobs $(WORKERS:0=1) --conf-dir docs/_site \
 	--doctree-dir docs/_build/doctrees docs/_build/source docs/_build/html; built=$$?; wait $$tried; tried=$$?; \
 	cat $$said; rm $$said; test $$built = 0 -a $$tried = 0
 	@.venv-docs/bin/python docs/_site/check.py docs/_build/html

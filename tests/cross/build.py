@@ -23,6 +23,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 PRINTED = ("-Wno-unused", "-Wno-unused-parameter", "-Wno-tautological-compare")
 # without OpenMP nothing reads the number of threads, and a loop that calls C's mathematics has no vectors
 SERIAL, CALLING = ("-Wno-unused-parameter", "-Wno-unknown-pragmas"), ("-Wno-pass-failed",)
+# all that a library takes of mingw, which zig would compile for two minutes
+OF_MINGW = ("_tls_index", "___chkstk_ms", "memcpy", "memset", "DllMainCRTStartup")
 
 
 class CompilerError(Exception):
@@ -58,6 +60,15 @@ def _compile(source: str, target: Path, arguments: Sequence[str]) -> None:
     text = target.with_suffix(".c")
     text.write_text(source)
     _zig(["cc", *arguments, "-g0", str(text), "-o", str(target)])
+
+
+def dll_of(source: str, target: Path, cpu: str) -> None:
+    """Compile a text to a library for Windows, in which places stand for the functions of mingw."""
+    part, places = target.with_suffix(".o"), target.with_suffix(".s")
+    object_of(with_runtime(source), part, cpu, OF_TORCH, WINDOWS)
+    places.write_text("".join(f".globl {name}\n{name}:\n" for name in OF_MINGW))
+    linked = ["-shared", "-nostdlib", "-lapi-ms-win-crt-math-l1-1-0", str(part), str(places)]
+    _zig(["cc", "-target", WINDOWS, *linked, "-o", str(target)])
 
 
 def library_of(source: str, target: Path, cpu: str) -> None:

@@ -12,7 +12,8 @@ from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.verification.cases import CASES, Case, by_name
-from tests.cross.build import LINUX, MACOS, OF_TORCH, PRINTED, SERIAL, WINDOWS, CompilerError, object_of, program_of
+from tests.cross import build
+from tests.cross.build import LINUX, MACOS, OF_TORCH, PRINTED, SERIAL, WINDOWS, CompilerError, object_of
 from tests.programs import of_neuron
 
 LIF = next(case for case in CASES if case.name == "lif")
@@ -36,6 +37,10 @@ TARGETS = {
     "macos": Target("apple_m1", MACOS, OF_TORCH),
     "macos, one thread": Target("apple_m1", MACOS, SERIAL),
     "windows": Target("x86_64_v3", WINDOWS, OF_TORCH),
+}
+LIBRARIES: dict[str, Any] = {
+    "macos": lambda text, path: build.program_of(text, path, "apple_m1", MACOS, "-shared"),
+    "windows": lambda text, path: build.dll_of(text, path, "x86_64_v3"),
 }
 TEXTS = {
     "sparse": sparse.source,
@@ -70,14 +75,14 @@ def test_other_dtypes(dtype: torch.dtype, target: Target, tmp_path: Path) -> Non
     check_program(of_neuron(LIF, torch.float64 if half is None else torch.float32, half), target, tmp_path)
 
 
-@pytest.mark.parametrize("target", [TARGETS["macos"], TARGETS["windows"]], ids=["macos", "windows"])
+@pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
-def test_libraries_lack_nothing(text: Any, target: Target, tmp_path: Path) -> None:
+def test_libraries_lack_nothing(text: Any, make: Any, tmp_path: Path) -> None:
     """All that clang calls for OpenMP is in the library itself: these linkers refuse one that calls anything else."""
-    program_of(text(), tmp_path / "library", target.cpu, target.system, "-shared")
+    make(text(), tmp_path / "library")
     incomplete = "int missing(void);\nint answer(void) { return missing(); }"
     with pytest.raises(CompilerError, match="missing"):
-        program_of(incomplete, tmp_path / "incomplete", target.cpu, target.system, "-shared")
+        make(incomplete, tmp_path / "incomplete")
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))

@@ -205,10 +205,7 @@ OTHERS: dict[str, tuple[Small, str]] = {
         *(Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),),
         "Here: has model.net.2.weight, has model.net.2.bias, .*more",
     ),
-    "SGD": (
-        *(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),),
-        "Here: optimizer 0 is SGD and not Adam",
-    ),
+    "SGD": (*(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),), "Here: optimizer 0 is SGD and not Adam"),
     "other groups": (
         *(Small(nn.Linear(4, 3), LIF(), kind=lambda it: torch.optim.Adam([{"params": each} for each in [*it][::-1]])),),
         "Here: optimizer.param_groups.0.params.0 is net.0.bias and not net.0.weight, lacks ",
@@ -228,6 +225,14 @@ def test_a_checkpoint_of_another_network_says_what_differs(tmp_path: Path, name:
         Checkpoints(tmp_path, other.model, other.optimizer).resume()
     assert all(map(torch.equal, before, other.model.parameters()))
     assert steps(tmp_path) == ["step-00000001"]
+
+
+def test_a_checkpoint_of_another_format_names_it(tmp_path: Path) -> None:
+    small = Small(nn.Linear(4, 3), LIF())
+    with mock.patch("spikingtorch.checkpoints.storage.FORMAT", 3):
+        Checkpoints(tmp_path, small.model, small.optimizer).save(1)
+    with pytest.raises(CheckpointError, match=r"step-00000001 has another format: 3\. Use the spikingtorch that wrote"):
+        Checkpoints(tmp_path, small.model, small.optimizer).resume()
 
 
 def of_other_versions() -> Any:

@@ -19,16 +19,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, parallelize_module
 from torch.utils.checkpoint import checkpoint
 
-from spikingtorch import (
-    LIF,
-    SequenceDropout,
-    SpikeMonitor,
-    SpikingNet,
-    StochasticLIF,
-    losses,
-    record,
-    summary,
-)
+from spikingtorch import LIF, SequenceDropout, SpikeMonitor, SpikingNet, StochasticLIF, losses, record, summary
 from spikingtorch.init import to_rate_
 from tests.distributed.ranks import Ranks, refusal
 from tests.distributed.test_tensor_parallel import CASES, HIDDEN, IN, OUT, RIGHT, N, T, full, furthest, on_mesh, pair

@@ -71,8 +71,7 @@ CASES = {
     "plain tensors": Case(partial(LIF, threshold=0.4), pair(use_local_output=True)),
     "gathered": Case(recurrent, GATHERED),
     "gathered DTensor": Case(
-        recurrent,
-        {"0": ColwiseParallel(output_layouts=Replicate(), use_local_output=False), "2": RowwiseParallel()},
+        recurrent, {"0": ColwiseParallel(output_layouts=Replicate(), use_local_output=False), "2": RowwiseParallel()}
     ),
     "constants": Case(per_neuron, pair()),
     "learnable": Case(partial(per_neuron, learnable=True), pair()),

@@ -328,6 +328,14 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "LinearRecurrentContainer: in_features=3 and out_features=4 do not fit to sub_module=IFNode",
     ),
+    "inside of a chain": (
+        lambda: jelly.ElementWiseRecurrentContainer(nn.Sequential(nn.Linear(3, 3), jelly.IFNode()), torch.add),
+        *(TypeError, "ElementWiseRecurrentContainer: sub_module is a Sequential, expected a spiking layer"),
+    ),
+    "no function": (
+        lambda: jelly.ElementWiseRecurrentContainer(jelly.IFNode(), 1.0),
+        *(TypeError, r"ElementWiseRecurrentContainer: element_wise_function=1\.0 cannot be called"),
+    ),
     "inside twice": (
         lambda: jelly.ElementWiseRecurrentContainer(jelly.IFNode(recurrent=torch.ones(3)), torch.add),
         ValueError,
@@ -341,6 +349,10 @@ def test_bad_arguments_raise(case: str) -> None:
     make, kind, message = WRONG[case]
     with pytest.raises(kind, match=f"(?s){message}"):
         make()
+
+
+def test_a_container_leaves_the_text_to_the_layer_inside() -> None:
+    assert jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, step_mode="m").extra_repr() == ""
 
 
 def test_inputs_that_do_not_fit_name_the_argument() -> None:

@@ -11,16 +11,7 @@ from matplotlib.figure import Figure
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.plot import (
-    animation,
-    overview_of,
-    phase_plane,
-    raster,
-    rates,
-    surrogates,
-    traces,
-    weights,
-)
+from spikingtorch.plot import animation, overview_of, phase_plane, raster, rates, surrogates, traces, weights
 
 ONES = torch.ones(2, 5, 4)
 NAN = torch.full((1, 2, 3), torch.nan)

@@ -131,9 +131,7 @@ OF_NETWORKS: dict[str, Entry] = {
         then="all samples share",
     ),
     "a parameter in place of None": asks(
-        lambda net: net.w is not None,
-        put("w", nn.Parameter(torch.ones(1).double())),
-        w=lambda: None,
+        lambda net: net.w is not None, put("w", nn.Parameter(torch.ones(1).double())), w=lambda: None
     ),
     "a first parameter of a module": asks(
         lambda net: net.part._parameters,

@@ -9,17 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize, spectral_norm
 from torch.utils.checkpoint import checkpoint
 
-from tests.fold.corpus.entry import (
-    SEQUENCE,
-    Entry,
-    folds,
-    hides,
-    linear,
-    module,
-    parametrized,
-    steps,
-    weight,
-)
+from tests.fold.corpus.entry import SEQUENCE, Entry, folds, hides, linear, module, parametrized, steps, weight
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
@@ -94,11 +84,7 @@ VECTORS: dict[str, Entry] = {
 
 TOKENS, WIDTH = SEQUENCE
 # of one sample, torch copies less
-SINGLE: dict[str, Any] = {
-    "shape": SEQUENCE,
-    "batches": (1, 3, 1),
-    "each_time": True,
-}
+SINGLE: dict[str, Any] = {"shape": SEQUENCE, "batches": (1, 3, 1), "each_time": True}
 
 
 def attention(**options: Any) -> Callable[[], nn.Module]:

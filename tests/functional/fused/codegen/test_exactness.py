@@ -89,11 +89,11 @@ def test_learnable_slope() -> None:
 
 
 def with_a_float(decay: Any) -> Scan:
-    """Return a scan with (1 - d) v: other bits in float32 if d = 0.9 is rounded before the subtraction."""
+    """Return a scan with (1 - d) v and d / v: other bits in float32 if d = 0.9 is rounded first, or divided at once."""
 
     def step(state: Tensor, x: Tensor, *, decay: Any) -> tuple[Tensor, Tensor]:
         v = state + (1 - decay) * (x - state)
-        return v, v
+        return v, decay / (1.0 + v * v)
 
     return Scan(step, draw(50, dtype=torch.float32), draw(17, 50, dtype=torch.float32), {"decay": decay})
 
