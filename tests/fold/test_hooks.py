@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules import module as torch_module
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
@@ -96,15 +96,19 @@ def test_operations_are_counted_and_modules_tracked_in_a_fold() -> None:
     assert flops[0] == flops[1] > 0
 
 
-def test_a_hook_of_the_users_on_all_modules_steps() -> None:
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_hook_of_the_users_on_all_modules_steps_while_it_is_there(kind: str) -> None:
     model, seen = network(), []
-    handle = register_module_forward_hook(lambda module, args, out: seen.append(module))
+    model(X)
+    handle = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: seen.append(1))
     try:
         with pytest.warns(RuntimeWarning, match="hooks of all modules"), FlopCounterMode(display=False):
             model(X)
     finally:
         handle.remove()
-    assert len(seen) > 7
+    assert len(seen) == (5 * 7 + 1 if "forward" in kind else 0)
+    model(X)
+    assert model.explain().mode == "fold"
 
 
 def observed(observer: str, mode: str) -> tuple[st.SpikingNet, Tensor, dict[str, Tensor]]:

@@ -287,11 +287,12 @@ HISTORIES: dict[str, History] = {
 
 
 @pytest.mark.sampled
+@pytest.mark.parametrize("mode", ["fold", "auto"])
 @pytest.mark.parametrize("name", HISTORIES)
 @pytest.mark.filterwarnings("ignore:scan.*ran on the Python loop")
-def test_history(name: str) -> None:
+def test_history(name: str, mode: str) -> None:
     make, change, x, wanted, pull, calls, options = HISTORIES[name]
-    model = over_time(make(), *x(0).shape[2:], **options)
+    model = over_time(make(), *x(0).shape[2:], **{"mode": mode} | options)
     for k in range(calls):
         change(held(model), k)
         folds(model, x(k).detach().requires_grad_(wanted(k)), pull(k))
