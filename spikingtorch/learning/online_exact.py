@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.learning.online_gradients import leaves_behind
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
@@ -90,7 +91,7 @@ class Exact:
         """Return a copy of the influence on the state after the last step."""
         return {} if self.now is None else {"influence": self.now.P.clone()}
 
-    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor], samples: int) -> None:
         """Continue from memories, and from the influence of the weights that are trained now."""
         self.reset()
         trained = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
@@ -104,31 +105,28 @@ class Exact:
             )
         self.memories, self.names = memories, tuple(trained)
         if expected:
-            samples = len(next(iter(state.values())))
             self.now = _Influence(_Rows.of(state, samples), past["influence"].detach().clone())
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""
         with torch.enable_grad():
-            tape = self.stepper.run(self.memories, x, init, None)
-        known = dict(self.stepper.model.named_parameters())
+            tape = self.stepper.run(None if init is True else self.memories, x, init, None)
+        known, names = dict(self.stepper.model.named_parameters()), self.names
         if tape.state is None:
-            self.names = tuple(name for name, each in known.items() if each.requires_grad)
-        before, self.before, self.now = self.before, self.now, None
-        if self.names and any(each.is_floating_point() for each in tape.after.values()):
-            weights: list[Any] = [known[name] for name in self.names]
+            names = tuple(name for name, each in known.items() if each.requires_grad)
+        before, now = None if tape.state is None else self.now, None
+        weights: list[Any] = [known[name] for name in names]
+        _check_leaves(tape, weights)
+        if names and any(each.is_floating_point() for each in tape.after.values()):
             hooks = [weight._backward_hooks for weight in weights]
             try:
                 for weight in weights:
                     weight._backward_hooks = None  # they see the gradient, and not what it is computed from
-                self.now = self._after(tape, weights)
-            except BaseException:
-                self.before, self.now = before, self.before  # a step that fails changes nothing
-                raise
+                now = self._after(tape, weights, before)
             finally:
                 for weight, own in zip(weights, hooks, strict=True):
                     weight._backward_hooks = own
-        self.memories, self._tape = tape.memories, tape
+        self.names, self.before, self.now, self.memories, self._tape = names, before, now, tape.memories, tape
         return tape.out
 
     def backward(self, grads: list[Tensor]) -> None:
@@ -157,10 +155,10 @@ class Exact:
             if weight.requires_grad:
                 torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
-    def _after(self, tape: Tape, weights: list[Tensor]) -> _Influence:
+    def _after(self, tape: Tape, weights: list[Tensor], before: _Influence | None) -> _Influence:
         """Return the influence on the state after a step, by the graph of the step."""
         after = {name: each for name, each in tape.after.items() if each.is_floating_point()}
-        moving = {name: (tape.state or {})[name] for name in (self.before.rows.shapes if self.before else ())}
+        moving = {name: (tape.state or {})[name] for name in (before.rows.shapes if before else ())}
         rows = _Rows.of(after, len(tape.x))
         size = sum(map(Tensor.numel, after.values()))
         mix = 100.0 * torch.arange(size, device=tape.x.device).cos()  # large, so that a limit is met
@@ -176,11 +174,21 @@ class Exact:
         found = [each[:-1] for each in found]
         dtype = rows.join(after).dtype
         M = torch.cat([each.reshape(size, -1) for each in found[len(moving) :]], 1).to(dtype)
-        if self.before is not None:
+        if before is not None:
             of_state = dict(zip(moving, found, strict=False))
             with without_autocast(M.device):
-                _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
+                _advance(M, before.rows.join(of_state).to(dtype), before.P, rows.samples)
         return _Influence(rows, M)
+
+
+def _check_leaves(tape: Tape, weights: list[Tensor]) -> None:
+    """Raise if the state depends on something trained that is no parameter."""
+    known = {*map(id, weights), *map(id, (tape.state or {}).values())}
+    if other := [each for each in leaves_behind(tape.after) if id(each) not in known]:
+        raise ValueError(
+            f"learning.online: a tensor of shape {tuple(other[0].shape)} requires a gradient and reaches the state of "
+            "the layers, but it is no parameter of the network. Make it an nn.Parameter of a module, or detach it"
+        )
 
 
 def _rows(after: dict[str, Tensor], cotangents: dict[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.tree import leaves_of
+
 
 class Product(NamedTuple):
     """A product of a module in one step.
@@ -65,6 +67,23 @@ class Product(NamedTuple):
             add_gradient(bias, flat.sum(0))
         if x.requires_grad:
             pass_on([(x, (flat @ weight.detach()).view(x.shape))])
+
+
+def leaves_behind(tree: Any) -> list[Tensor]:
+    """Return the leaves of the graph that tensors depend on, and that require a gradient."""
+    tensors = [each for each in leaves_of(tree) if isinstance(each, Tensor) and each.requires_grad]
+    found = [each for each in tensors if each.grad_fn is None]
+    ahead: list[Any] = [each.grad_fn for each in tensors if each.grad_fn is not None]
+    seen = {*ahead}
+    while ahead:
+        node = ahead.pop()
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found.append(leaf)
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                ahead.append(below)
+    return found
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor:

@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.streams import _named
 from spikingtorch.learning.online_gradients import Product
 from spikingtorch.learning.online_synapses import synapses_of
+from spikingtorch.learning.online_trial import Before
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.spikingnet.contents import Contents
 from spikingtorch.spikingnet.parts import Parts
 from spikingtorch.spikingnet.trail import Trail
 
@@ -36,6 +35,9 @@ _HIDDEN = {
         ("state", "Make the layer with returns=, which names fields of the state, or take rule='exact'"),
         ("s", "Make the layer recurrent"),
     )
+} | {
+    "detach_": "learning.online: the network calls detach_() of a {} within a step, and traces do not follow it. Start "
+    "a new sequence there with init=True, or take rule='exact'"
 }
 
 
@@ -74,6 +76,11 @@ class Stepper:
 
     def __init__(self, model: SpikingNet) -> None:
         self.net = model.net
+        if inner := [name for name, each in self.net.named_modules() if isinstance(each, SpikingNet)]:
+            raise ValueError(
+                f"learning.online: {inner[0]} is a SpikingNet within a network, which runs over time by itself. Hand "
+                f"its net over: {inner[0]}.net"
+            )
         self.model = SpikingNet(model.net, mode="step", event_driven=model.event_driven, warn_silent=False)
         found = self.net.named_modules()
         # the layers with a state, by their paths in the network
@@ -102,7 +109,7 @@ class Stepper:
         model, parts = self.model, self._parts
         frame = Frame(parts.layers, parts.hooks, is_pure=True)
         frame.hides, frame.trail = {"s": _HIDDEN["s"]}, trail  # an output is no part of the state
-        frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
+        frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items() if each is not None})
         state = None if memories is None else self.named(frame.memories)
 
         def work() -> Tape:
@@ -116,12 +123,12 @@ class Stepper:
         return model.alone(work, frame.leave)
 
     def run_layers(
-        self, memories: Memories | None, x: Tensor, init: bool | Tensor, advance: Advance, products: Products
+        self, memories: Memories, x: Tensor, init: bool | Tensor, advance: Advance, products: Products
     ) -> tuple[Any, Memories]:
         """Run one step, in which a function advances the layers; return the output and the memories.
 
         Args:
-            memories: the memories to start from; None at rest.
+            memories: the memories to start from.
             x: input of one step, shape (N, ...).
             init: as in a call of the network.
             advance: see ``Frame.advance``.
@@ -137,31 +144,22 @@ class Stepper:
 
         hooks = [module.register_forward_hook(multiply, prepend=True) for module in products]
         try:
-            return self.model._advance_layers(x, init, memories or {}, advance, _HIDDEN)
+            return self.model._advance_layers(x, init, memories, advance, _HIDDEN)
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def rehearse(self, x: Tensor, outward: Outward) -> Tape:
-        """Run a step at rest that changes neither random numbers nor what the modules hold; a second one is compared.
+    def rehearse(self, x: Tensor, outward: Outward, before: Before) -> Tape:
+        """Run a step at rest, twice from the same network, which is left as it was.
 
         Raises:
             RuntimeError: the second one computes other numbers, or a step writes on a tensor that is no buffer.
         """
-        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
-        entries = [(module._buffers, dict(module._buffers)) for module in self._parts.modules]
-        contents = Contents(self._parts.modules, (self.model, ()))
 
         def trial(trail: Trail) -> Tape:
-            tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward, trail))
-            contents.put_back([])
-            for held, before in entries:
-                held.clear()
-                held.update(before)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.data.copy_(value)  # graphs that hold the buffer stay valid
-            if (found := contents.overwritten()) is not None:
+            tape = self.run(None, x, True, outward, trail)
+            before.put_back()
+            if (found := before.contents.overwritten()) is not None:
                 raise RuntimeError(
                     f"learning.online: a step writes on {found[0]}, a tensor of shape {tuple(found[1].shape)} that is "
                     f"no buffer, and trial steps changed it. Register it: self.register_buffer({found[0]!r}, tensor)"

@@ -71,6 +71,10 @@ class Contents:
         """Return the name of a tensor that has been written on since, and the tensor; None if there is none."""
         return next(((name, each) for name, each, version in self._tensors if version_of(each) != version), None)
 
+    def changed(self) -> bool:
+        """Return True if modules or containers have other entries now."""
+        return any(not _same(_entries(held, passed_over), entries) for held, entries, passed_over in self._held)
+
     def put_back(self, puts: list[Callable[[], object]]) -> None:
         """Put the contents back, and add what undoes this to a list."""
         for module, kind in self._classes:
