@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.compare import cached_step
-from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons.synapses import Delay
@@ -155,19 +155,15 @@ def check_repeats(
     for unit in structure.units if rule != "last_step" else ():
         layer: Any = unit.layer
         linearized = rule == "diagonal" and layer in elementwise and not unit.own
-        if not unit.is_trained:
-            continue
-
-        def again(layer: Any = layer, unit: Unit = unit, linearized: bool = linearized) -> Any:
-            weights = [(each.module.weight, each.module.bias) for each, _ in unit.all_synapses]
-            z = leaves_of(tape.inputs[layer])[0]
-            return weights, () if linearized else (layer.whole_step()[1], layer.initial_state(z))
-
         trail = Trail()
-        trail.note(layer, "", again())
-        contents = Contents(modules_of(stepper.net), (stepper.model, ()))
-        trail.note(layer, "", again())
-        if trail.notes[0] != trail.notes[1] or contents.changed():
+        for _ in range(2 if unit.is_trained else 0):
+            contents = Contents(modules_of(stepper.net), (stepper.model, ()))
+            trail.note(layer, "weights", [(each.module.weight, each.module.bias) for each, _ in unit.all_synapses])
+            if not linearized:
+                seen = moment_at_rest(layer, tape)
+                trail.note(layer, "neurons", layer.whole_step()[1], seen.state, seen.step(seen.state, seen.z))
+        half = len(trail.notes) // 2
+        if trail.notes[:half] != trail.notes[half:] or (half and contents.changed()):
             raise ValueError(
                 f"learning.online: parameters or weights of layer {unit} draw random numbers or count their calls, and "
                 f"rule={rule!r} computes them again after a step. {_OTHERS}"

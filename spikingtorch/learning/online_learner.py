@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.streams import memories_of
+from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.learning.online_checks import check_arguments, check_repeats, check_units, elementwise_layers
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
@@ -212,10 +212,11 @@ class OnlineLearner:
         """
         if self._next is not None:
             return {"state": {**self._next[0]}, "traces": {**self._next[1]}}
-        if self._way is None or self.state is None:
-            return {"state": {}, "traces": {}}
-        state = {name: each.clone() for name, each in self.state.items()}
-        return {"state": state, "traces": self._way.get_past()}
+        state = self.state
+        return {
+            "state": {**(state or {})},
+            "traces": {} if self._way is None or state is None else self._way.get_past(),
+        }
 
     def set_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the next step continue a sequence from a state that ``get_state`` returned, possibly in another process.
@@ -245,10 +246,10 @@ class OnlineLearner:
 
     @property
     def state(self) -> Mapping[str, Tensor] | None:
-        """The state of the network after the last step, as ``model.set_state`` takes it; None before the first step."""
+        """A copy of the state after the last step, as ``model.set_state`` takes it; None before the first step."""
         if self._way is None or self._way.memories is None:
             return None
-        return {name: leaf.detach() for name, leaf in self._stepper.named(self._way.memories).items()}
+        return state_of(self._stepper.net, False, self._way.memories)
 
     def _way_of(self, x: Tensor, starts: bool = True) -> _Way:
         """Return the rule at work; a new one for a network that has changed since its last sequence.
