@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.compare import cached_step
-from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons.synapses import Delay
@@ -79,7 +78,7 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
         check_ways(unit, unit.others, stepper.model)
     seen = {unit: moment_at_rest(unit.layer, tape) for unit in structure.units if unit.is_trained}
     for unit, each in seen.items():
-        if not _is_elementwise(each):
+        if not is_elementwise(each.step, each.state, each.z):
             raise ValueError(
                 f"learning.online: the step of layer {unit} mixes neurons, and rule={rule!r} has traces for each "
                 "neuron's own state alone. Use rule='exact' or rule='last_step'"
@@ -134,20 +133,6 @@ def moment_at_rest(layer: Any, tape: Tape) -> Moment:
         return Moment.of(layer, layer.initial_state(z), z, True, True)
 
 
-def _is_elementwise(seen: Moment) -> bool:
-    """Return True if no neuron depends on another one or on another sample, at rest and where rest hides nothing."""
-    if not is_elementwise(seen.step, seen.state, seen.z):
-        return False
-    numbers = torch.Generator(seen.z.device).manual_seed(0)
-
-    def moved(leaf: Tensor) -> Tensor:
-        leaf = torch.cat([leaf, leaf]) if len(seen.z) == 1 else leaf
-        noise = torch.rand(leaf.shape, generator=numbers, device=leaf.device)
-        return leaf + noise.to(leaf.dtype) if leaf.is_floating_point() else leaf
-
-    return is_elementwise(seen.step, tree_map(moved, seen.state), moved(seen.z))
-
-
 def check_repeats(
     rule: str, structure: Structure, tape: Tape, elementwise: frozenset[StatefulLayer], stepper: Stepper
 ) -> None:
@@ -187,7 +172,7 @@ def elementwise_layers(structure: Structure, tape: Tape, *, of_states: bool) -> 
         seen = moment_at_rest(layer, tape)
         step, params = layer._returning()
         xs, linearized = seen.z.unsqueeze(0), cached_step(Linearized, step, of_states)
-        if not (layer.is_pointwise or _is_elementwise(seen)):
+        if not (layer.is_pointwise or is_elementwise(seen.step, seen.state, seen.z)):
             continue
         with torch.no_grad():
             if F.explain_scan(linearized, seen.state, xs, params=params).backend == "fused":

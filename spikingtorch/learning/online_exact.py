@@ -110,7 +110,7 @@ class Exact:
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""
         with torch.enable_grad():
-            tape = self.stepper.run(None if init is True else self.memories, x, init, None)
+            tape = self.stepper.run(None if init is True else self.memories, x, init, lambda *_: None)
         known, names = dict(self.stepper.model.named_parameters()), self.names
         if tape.state is None:
             names = tuple(name for name, each in known.items() if each.requires_grad)

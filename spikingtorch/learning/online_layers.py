@@ -25,7 +25,7 @@ from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_moment import Moment
-from spikingtorch.learning.online_step import Memories
+from spikingtorch.learning.online_step import TWICE, Memories
 
 
 class Local(NamedTuple):
@@ -102,10 +102,7 @@ class LayerSteps:
         if layer.memoryless:
             return layer._advance_one(inputs, init, running)
         if layer in self.found:
-            raise ValueError(
-                f"learning.online: the network calls a {type(layer).__name__} twice in a step, and both calls share "
-                "one state. Make a layer for each place"
-            )
+            raise ValueError(TWICE.format(f"a {type(layer).__name__}"))
         frame = frame_of(layer)
         assert frame is not None
         if init is not frame.init:

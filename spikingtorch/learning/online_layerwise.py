@@ -1,6 +1,7 @@
 """Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step"."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_layers import LayerSteps, Local
 from spikingtorch.learning.online_step import Memories, Products, Stepper
-from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, per_input, per_synapse
+from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, traced_weights
 from spikingtorch.learning.online_units import Structure, Unit
 
 
@@ -44,10 +45,10 @@ class Layerwise:
         self.memories: Memories | None = None
         self.steps = LayerSteps(elementwise, rule)
         self.traces: Traces | None = None
-        if rule == "diagonal":
-            self.traces = Traces(stepper.model, structure.units, per_synapse, own_partials)
-        elif rule == "presynaptic":
-            self.traces = Traces(stepper.model, structure.units, per_input, LeakAtRest(approximate))
+        if rule != "last_step":
+            dense = rule == "diagonal"
+            of_neurons = own_partials if dense else LeakAtRest(approximate)
+            self.traces = Traces(stepper.model, structure.units, partial(traced_weights, dense), of_neurons)
         self._out: Any = None
         self._products: Products = {}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from operator import is_
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,35 +17,14 @@ from spikingtorch.learning.online_checks import check_arguments, check_repeats, 
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
 from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
-from spikingtorch.learning.online_step import Memories, Stepper
+from spikingtorch.learning.online_step import Stepper
 from spikingtorch.learning.online_trial import Before, undone
 from spikingtorch.learning.online_units import Structure, structure_of
 from spikingtorch.spikingnet import SpikingNet
 
 Rule = Literal["exact", "diagonal", "presynaptic", "last_step"]
 Feedback = Literal["symmetric", "random"]
-
-
-class _Way(Protocol):
-    """A rule at work: it runs the steps of a network, and adds gradients to ``.grad``."""
-
-    memories: Memories | None  # of the layers after the last step; None at rest
-
-    def reset(self) -> None:
-        """Forget the past."""
-
-    def get_past(self) -> dict[str, Tensor]:
-        """Return copies of what is known of the past after the last step, but for the state of the network."""
-        ...
-
-    def set_past(self, memories: Memories, past: Mapping[str, Tensor], samples: int) -> None:
-        """Continue from memories of the layers, and from what ``get_past`` returned."""
-
-    def step(self, x: Tensor, init: bool | Tensor) -> Any:
-        """Advance one step and return the output, with its graph; a step that fails changes nothing."""
-
-    def backward(self, grads: list[Tensor]) -> None:
-        """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
+_Way = Exact | Layerwise
 
 
 def online(

@@ -220,33 +220,20 @@ def _named(fed: bool, name: str) -> str:
     return name if fed else f"recurrent.{name}"
 
 
-def per_synapse(unit: Unit) -> list[Traced]:
-    """Return the weights of a unit, each with a trace for every synapse."""
-    found = [_parameter(name, each) for name, each in unit.own.items()]
+def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
+    """Return the weights of a unit, each with a trace for every synapse (dense) or for every input."""
+    found = [_parameter(name, each) for name, each in unit.own.items()] if dense else []
     for synapses, fed in unit.all_synapses:
         module: Any = synapses.module
         if module.weight.requires_grad:
-            add = partial(_add_summed, synapses)
-            found.append(Traced(_named(fed, "weight"), partial(_dense, synapses, fed), add))
+            advance: Any = partial(_dense, synapses, fed) if dense else partial(_elementwise, partial(_arriving, fed))
+            add = partial(_add_summed if dense else _add_outer, synapses)
+            found.append(Traced(_named(fed, "weight"), advance, add))
         if module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(_named(fed, "bias"), partial(_elementwise, _one), partial(_add_to_bias, synapses)))
+            advance = partial(_elementwise, _one if dense else _one_for_all)
+            found.append(Traced(_named(fed, "bias"), advance, partial(_add_to_bias, synapses)))
     if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        found.append(Traced("recurrent", partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
-    return found
-
-
-def per_input(unit: Unit) -> list[Traced]:
-    """Return the weights of a unit, each with a trace for every input."""
-    found = []
-    for synapses, fed in unit.all_synapses:
-        module: Any = synapses.module
-        if module.weight.requires_grad:
-            advance = partial(_common, partial(_arriving, fed))
-            found.append(Traced(_named(fed, "weight"), advance, partial(_add_outer, synapses)))
-        if module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(_named(fed, "bias"), partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
-    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        advance = partial(_common, partial(_arriving, False))
+        advance = partial(_elementwise, partial(_arriving, False))
         found.append(Traced("recurrent", advance, partial(_add_contracted, recurrent)))
     return found
 
@@ -294,15 +281,9 @@ def own_partials(_: Unit, local: Local) -> Partials:
 
 
 def _arriving(fed: bool, seen: Seen) -> Tensor:
-    if not fed:
-        return _spikes(seen)
-    assert seen.x is not None
-    return seen.x
-
-
-def _spikes(seen: Seen) -> Tensor:
-    assert seen.moment.s is not None
-    return seen.moment.s
+    found = seen.x if fed else seen.moment.s
+    assert found is not None
+    return found
 
 
 def _one(seen: Seen) -> Tensor:
@@ -332,10 +313,6 @@ def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Seen) -> Tr
 
 def _elementwise(x: Callable[[Seen], Tensor], trace: Trace | None, seen: Seen) -> Trace:
     return _advanced(trace, seen.found.of_state, seen.found.of_input, x(seen))
-
-
-# the derivatives are those of one neuron
-_common = _elementwise
 
 
 def _parameter(name: str, value: nn.Parameter) -> Traced:
