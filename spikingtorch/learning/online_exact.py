@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.learning.online_gradients import leaves_behind
+from spikingtorch.learning.online_gradients import check_leaves
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
@@ -116,13 +116,13 @@ class Exact:
             names = tuple(name for name, each in known.items() if each.requires_grad)
         before, now = None if tape.state is None else self.now, None
         weights: list[Any] = [known[name] for name in names]
-        _check_leaves(tape, weights)
+        check_leaves("the state of the layers", tape.after, (*weights, *(tape.state or {}).values()))
         if names and any(each.is_floating_point() for each in tape.after.values()):
             hooks = [weight._backward_hooks for weight in weights]
             try:
                 for weight in weights:
                     weight._backward_hooks = None  # they see the gradient, and not what it is computed from
-                now = self._after(tape, weights, before)
+                now = self._after(x, tape, weights, before)
             finally:
                 for weight, own in zip(weights, hooks, strict=True):
                     weight._backward_hooks = own
@@ -155,14 +155,14 @@ class Exact:
             if weight.requires_grad:
                 torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
-    def _after(self, tape: Tape, weights: list[Tensor], before: _Influence | None) -> _Influence:
+    def _after(self, x: Tensor, tape: Tape, weights: list[Tensor], before: _Influence | None) -> _Influence:
         """Return the influence on the state after a step, by the graph of the step."""
         after = {name: each for name, each in tape.after.items() if each.is_floating_point()}
         moving = {name: (tape.state or {})[name] for name in (before.rows.shapes if before else ())}
-        rows = _Rows.of(after, len(tape.x))
+        rows = _Rows.of(after, len(x))
         size = sum(map(Tensor.numel, after.values()))
-        mix = 100.0 * torch.arange(size, device=tape.x.device).cos()  # large, so that a limit is met
-        asked = torch.cat([torch.eye(size, device=tape.x.device), mix.unsqueeze(0)])
+        mix = 100.0 * torch.arange(size, device=x.device).cos()  # large, so that a limit is met
+        asked = torch.cat([torch.eye(size, device=x.device), mix.unsqueeze(0)])
         parts = [_rows(after, rows.split(part, after), [*moving.values(), *weights]) for part in asked.split(_TOGETHER)]
         found = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
         del parts
@@ -179,16 +179,6 @@ class Exact:
             with without_autocast(M.device):
                 _advance(M, before.rows.join(of_state).to(dtype), before.P, rows.samples)
         return _Influence(rows, M)
-
-
-def _check_leaves(tape: Tape, weights: list[Tensor]) -> None:
-    """Raise if the state depends on something trained that is no parameter."""
-    known = {*map(id, weights), *map(id, (tape.state or {}).values())}
-    if other := [each for each in leaves_behind(tape.after) if id(each) not in known]:
-        raise ValueError(
-            f"learning.online: a tensor of shape {tuple(other[0].shape)} requires a gradient and reaches the state of "
-            "the layers, but it is no parameter of the network. Make it an nn.Parameter of a module, or detach it"
-        )
 
 
 def _rows(after: dict[str, Tensor], cotangents: dict[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Add gradients to ``.grad`` of weights, and pass them on through an ``nn.Linear``, as autograd does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +84,16 @@ def leaves_behind(tree: Any) -> list[Tensor]:
                 seen.add(below)
                 ahead.append(below)
     return found
+
+
+def check_leaves(what: str, tree: Any, known: Iterable[Tensor]) -> None:
+    """Raise if tensors depend on something trained that is not known."""
+    ids = {*map(id, known)}
+    if other := [each for each in leaves_behind(tree) if id(each) not in ids]:
+        raise ValueError(
+            f"learning.online: {what} depends on a tensor of shape {tuple(other[0].shape)} that requires a gradient "
+            "and is no parameter there. Make it an nn.Parameter of the module that takes it, or detach it"
+        )
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor:

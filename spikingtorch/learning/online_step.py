@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.streams import _named
 from spikingtorch.learning.online_gradients import Product
@@ -46,7 +46,6 @@ class Tape(NamedTuple):
 
     Attributes:
         state: the state before the step, leaves of the graph; None at the start of a sequence.
-        x: the input, shape (N, ...).
         after: the state after the step, with its graph.
         memories: the same as the layers keep it.
         out: the output of the network, with its graph.
@@ -55,7 +54,6 @@ class Tape(NamedTuple):
     """
 
     state: dict[str, Tensor] | None
-    x: Tensor
     after: dict[str, Tensor]
     memories: Memories
     out: Any
@@ -82,7 +80,6 @@ class Stepper:
         # the layers with a state, by their paths in the network
         self.layers = {path: each for path, each in found if isinstance(each, StatefulLayer) and not each.memoryless}
         self._multiplying = [each for each in self.net.modules() if synapses_of(each)]
-        self._names: dict[StatefulLayer, list[str]] = {}
 
     def run(
         self, memories: Memories | None, x: Tensor, init: bool | Tensor, outward: Outward, trail: Trail | None = None
@@ -118,7 +115,7 @@ class Stepper:
         if trail is not None:
             trail.end(self.layers.values(), after, out)
         state = None if memories is None else self.named(before)
-        return Tape(state, x, self.named(after), after, out, inputs, products)
+        return Tape(state, self.named(after), after, out, inputs, products)
 
     def run_layers(
         self,
@@ -185,13 +182,8 @@ class Stepper:
         """Return the tensors of memories by the names of ``model.get_state()``."""
         found: dict[str, Tensor] = {}
         for path, layer in self.layers.items():
-            memory = memories.get(layer)
-            if memory is None:
-                continue
-            leaves = leaves_of(memory.state)
-            if layer not in self._names:
-                self._names[layer] = _named(path, (memory.state, {}))[0]
-            found |= dict(zip(self._names[layer], leaves, strict=True))
+            if (memory := memories.get(layer)) is not None:
+                found |= dict(zip(*_named(path, (memory.state, {})), strict=True))
         return found
 
 

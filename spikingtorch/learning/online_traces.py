@@ -20,7 +20,14 @@ from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest, leak_is_constant
 from spikingtorch.functional.state import reset_where
 from spikingtorch.learning.online_checks import NO_LEAK, check_ways
-from spikingtorch.learning.online_gradients import Product, add_gradient, add_product, leaves_behind, parameter_of
+from spikingtorch.learning.online_gradients import (
+    Product,
+    add_gradient,
+    add_product,
+    check_leaves,
+    leaves_behind,
+    parameter_of,
+)
 from spikingtorch.learning.online_layers import Local
 from spikingtorch.learning.online_moment import Moment
 from spikingtorch.learning.online_synapses import Linear, Synapses
@@ -193,14 +200,9 @@ def _check_local(unit: Unit, local: Local, product: Product | None) -> None:
             f"learning.online: the input of layer {unit}, or of the weights that lead to it, was overwritten within "
             "the step, while traces need it. Write on a copy: x.clone()"
         )
-    if not local.made:
-        return
-    known = {*map(id, leaves_behind(local.z)), *map(id, local.before), *map(id, unit.layer.parameters())}
-    if other := [each for each in leaves_behind(local.made) if id(each) not in known]:
-        raise ValueError(
-            f"learning.online: layer {unit} depends on a tensor of shape {tuple(other[0].shape)} that requires a "
-            "gradient and is no parameter of it. Make it an nn.Parameter of the layer, or detach it"
-        )
+    if local.made:
+        known = *leaves_behind(local.z), *local.before, *unit.layer.parameters()
+        check_leaves(f"layer {unit}", local.made, known)
 
 
 def _key(path: str, name: str, k: int) -> str:

@@ -104,16 +104,6 @@ def test_a_step_that_fails_changes_nothing(rule: Any) -> None:
     assert max(errors(gradients(model), true).values()) < EXACT
 
 
-def test_a_weight_that_is_overwritten_between_step_and_backward_is_an_error() -> None:
-    model, (x, y) = network(NEURONS["LIF"], 2), data()
-    learner = learning.online(model, "last_step")
-    out = learner.step(x[:, 0])
-    with torch.no_grad():
-        model.net[2].weight.mul_(2.0)  # type: ignore[index]
-    with pytest.raises(RuntimeError, match=r"overwritten between step\(\) and backward\(\)"):
-        learner.backward(loss_of(out, y[:, 0]))
-
-
 def test_the_model_keeps_its_own_state() -> None:
     model, (x, y) = network(NEURONS["LIF"]), data()
     model(x)
