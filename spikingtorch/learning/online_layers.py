@@ -25,7 +25,7 @@ from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_moment import Moment
-from spikingtorch.learning.online_step import TWICE, Memories
+from spikingtorch.learning.online_step import TWICE, Memories, leaf_of
 
 
 class Local(NamedTuple):
@@ -132,9 +132,9 @@ class LayerSteps:
             linearized = cached_step(Linearized, step, self.of_states)
             xs = lift(first).unsqueeze(0)
             state, (out, of_out, of_state) = F.scan(linearized, memory.state, xs, params=params)
-            out = tree_map(_first, out)
+            out = tree_map(lambda leaf: leaf.squeeze(0), out)
             layer._remember(memory, state, layer._spikes(out), layer._spikes(out))
-        handed = tree_map(_leaf, rounded(out, first.dtype))
+        handed = tree_map(leaf_of, rounded(out, first.dtype))
         moment = Moment(layer, memory.state, first, None, init, starts, params)
         self.found[layer] = Local(moment, x, leaves_of(handed), [], [], of_out, of_state, x._version)
         return handed
@@ -147,7 +147,7 @@ class LayerSteps:
         leaves: list[Tensor] = []
         if not starts:
             known: Memory = frame.memories[layer]
-            state = tree_map(_leaf, known.state)
+            state = tree_map(leaf_of, known.state)
             if getattr(layer, "synapse", None) is not None:
                 state = state._replace(s=state.s.detach())  # the past through recurrent spikes is left out
             leaves = [leaf for leaf in floating(state)[0] if leaf.requires_grad]
@@ -159,27 +159,10 @@ class LayerSteps:
             out = layer._advance_one(inputs, False, running)
         else:
             out = layer._advance_one(inputs, init, running)
-        frame.memories[layer] = _cut(frame.memories[layer])
-        handed = tree_map(_leaf, out)
+        frame.memories[layer] = layer._cut(frame.memories[layer])
+        handed = tree_map(leaf_of, out)
         self.found[layer] = Local(moment, inputs, floating(handed)[0], floating(out)[0], leaves, version=version)
         return handed
-
-
-def _first(leaf: Tensor) -> Tensor:
-    return leaf.squeeze(0)
-
-
-def _leaf(value: Tensor) -> Tensor:
-    leaf = value.detach()
-    return leaf.requires_grad_(torch.is_grad_enabled()) if leaf.is_floating_point() else leaf
-
-
-def _cut(memory: Memory) -> Memory:
-    return memory._replace(**{name: tree_map(_detached, getattr(memory, name)) for name in ("state", "output", "act")})
-
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _summed(parts: list[Tensor]) -> Tensor:

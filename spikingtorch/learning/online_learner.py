@@ -191,11 +191,8 @@ class OnlineLearner:
         """
         if self._next is not None:
             return {"state": {**self._next[0]}, "traces": {**self._next[1]}}
-        state = self.state
-        return {
-            "state": {**(state or {})},
-            "traces": {} if self._way is None or state is None else self._way.get_past(),
-        }
+        state = self.state or {}
+        return {"state": {**state}, "traces": self._way.get_past() if self._way is not None and state else {}}
 
     def set_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the next step continue a sequence from a state that ``get_state`` returned, possibly in another process.

@@ -190,9 +190,10 @@ class Stepper:
 def _leaves(memory: Memory) -> Memory:
     """Return a memory whose state has no graph and requires gradients."""
     act = tree_map(torch.Tensor.detach, memory.act)
-    return memory._replace(state=tree_map(_leaf, memory.state), output=None, act=act, plain=False)
+    return memory._replace(state=tree_map(leaf_of, memory.state), output=None, act=act, plain=False)
 
 
-def _leaf(value: Tensor) -> Tensor:
+def leaf_of(value: Tensor) -> Tensor:
+    """Return a value without its graph; a floating one requires a gradient if gradients are recorded."""
     leaf = value.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
+    return leaf.requires_grad_(torch.is_grad_enabled()) if leaf.is_floating_point() else leaf

@@ -21,7 +21,7 @@ class Unit(NamedTuple):
         path: path of the layer in the network.
         layer: the layer.
         synapses: the ``nn.Linear`` or convolution whose product is the input of the layer; None if there is none.
-        weights: names of the weights between the layers below and this one.
+        is_fed: whether weights between the layers below and this one are trained.
         others: trained tensors that lead to this one in another way than as the weights of its synapses.
         above: paths of the layers with a state whose input depends on this layer's output at the same step.
     """
@@ -29,7 +29,7 @@ class Unit(NamedTuple):
     path: str
     layer: StatefulLayer
     synapses: Synapses | None
-    weights: tuple[str, ...]
+    is_fed: bool
     others: tuple[Tensor, ...]
     above: tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Unit(NamedTuple):
     @property
     def is_trained(self) -> bool:
         """Whether weights that lead to the layer, or its own parameters, are trained."""
-        return bool(self.weights) or any(each.requires_grad for each in self.layer.parameters())
+        return self.is_fed or any(each.requires_grad for each in self.layer.parameters())
 
     @property
     def own(self) -> dict[str, nn.Parameter]:
@@ -86,21 +86,19 @@ def structure_of(stepper: Stepper, x: Tensor, before: Before) -> tuple[Structure
 
     with torch.enable_grad():
         tape = stepper.rehearse(x, outward, before)
-    names: dict[Any, str] = {each: name for name, each in stepper.model.named_parameters() if each.requires_grad}
     cut = {id(leaf): layer for layer, leaves in handed.items() for leaf in leaves}
     behind = {layer: leaves_behind(z) for layer, z in tape.inputs.items()}
 
     def of(layer: StatefulLayer, z: Any) -> Unit:
         product = next((each for each in tape.products.values() if each and each.is_given(z)), None)
-        weights = [name for each, name in names.items() if any(each is leaf for leaf in behind[layer])]
+        is_fed = any(id(leaf) not in cut for leaf in behind[layer])
         above = [paths[up] for up, leaves in behind.items() if any(cut.get(id(leaf)) is layer for leaf in leaves)]
-        others = others_behind(z, product, cut)
         synapses = None if product is None else synapses_of(product.module)
-        return Unit(paths[layer], layer, synapses, tuple(weights), others, tuple(above))
+        return Unit(paths[layer], layer, synapses, is_fed, others_behind(z, product, cut), tuple(above))
 
     readout = {*map(id, leaves_behind(tape.out))}
-    units = tuple(of(layer, z) for layer, z in tape.inputs.items())
-    return Structure(units, tuple(name for each, name in names.items() if id(each) in readout)), tape
+    names = tuple(name for name, each in stepper.model.named_parameters() if id(each) in readout)
+    return Structure(tuple(of(layer, z) for layer, z in tape.inputs.items()), names), tape
 
 
 def others_behind(z: Any, product: Product | None, known: Container[int]) -> tuple[Tensor, ...]:
