@@ -96,7 +96,8 @@ def test_a_step_that_fails_changes_nothing(rule: Any) -> None:
     true, learner = by_bptt(model, x, y), learning.online(model, rule)
     for t in range(x.shape[1]):
         learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
-        for wrong, init in ((x[:, t] * float("nan"), None), (x[:, t], torch.ones(2, dtype=torch.bool))):
+        nan = x[:, t] * float("nan")
+        for wrong, init in ((nan, None), (nan, True), (x[:, t], torch.ones(2, dtype=torch.bool))):
             with pytest.raises(ValueError, match=r"holds NaN|one for each sample"):
                 learner.step(wrong, init)
         with pytest.raises(RuntimeError, match="before step"):
