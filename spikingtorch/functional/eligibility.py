@@ -191,7 +191,7 @@ def is_elementwise(step: StepFunction, state: Any, x: Tensor, *, params: Mapping
     """
     leaves, rebuild = floating(state)
     numbers = torch.Generator(x.device).manual_seed(0)
-    twice = bool(leaves) and len(x) == 1 and all(each.shape == x.shape for each in leaves)
+    twice = bool(leaves) and x.shape[:1] == (1,) and all(each.shape == x.shape for each in leaves)
 
     def moved(leaf: Tensor) -> Tensor:
         leaf = torch.cat([leaf, leaf]) if twice else leaf  # one sample alone mixes with no other

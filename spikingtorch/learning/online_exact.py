@@ -76,16 +76,15 @@ class Exact:
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
         self.memories: Memories | None = None
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
         self.before: _Influence | None = None
         self.now: _Influence | None = None
         self._tape: Tape | None = None
-
-    def reset(self) -> None:
-        """Forget the past."""
-        self.memories = self._tape = None
-        self.names, self.before, self.now = (), None, None
 
     def get_past(self) -> dict[str, Tensor]:
         """Return a copy of the influence on the state after the last step."""

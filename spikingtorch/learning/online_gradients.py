@@ -16,25 +16,23 @@ class Product(NamedTuple):
         module: an ``nn.Linear`` or a convolution.
         x: its input.
         out: its output.
-        versions: of the input and the weight.
-        version: of the output.
+        versions: of the input, the weight and the output.
     """
 
     module: Any
     x: Tensor
     out: Tensor
-    versions: tuple[int, int]
-    version: int
+    versions: tuple[int, int, int]
 
     @classmethod
     def of(cls, module: Any, x: Tensor, out: Tensor) -> "Product":
         """Return the product of a call of a module."""
         weight = module._parameters.get("weight")  # a parametrized one is not computed again
-        return cls(module, x, out, (x._version, getattr(weight, "_version", -1)), out._version)
+        return cls(module, x, out, (x._version, getattr(weight, "_version", -1), out._version))
 
     def is_given(self, z: Any) -> bool:
         """Return True if z is this product, as the module computed it."""
-        return self.out is z and z._version == self.version
+        return self.out is z and z._version == self.versions[2]
 
     def is_plain(self, z: Any) -> bool:
         """Return True if ``pull`` passes on the gradient of z, because z is this product."""
@@ -55,7 +53,7 @@ class Product(NamedTuple):
         """
         module, x = self.module, self.x
         weight, bias = module.weight, module.bias
-        if (x._version, weight._version) != self.versions:
+        if (x._version, weight._version) != self.versions[:2]:
             raise RuntimeError(
                 "learning.online: the weight or the input of an nn.Linear was overwritten between step() and "
                 "backward(). Call optimizer.step() after the last backward() of a step"

@@ -85,7 +85,6 @@ class LayerSteps:
     def __init__(self, elementwise: frozenset[StatefulLayer], rule: str) -> None:
         self.elementwise = elementwise
         self.of_states, self.traced = rule == "diagonal", rule != "last_step"
-        self.begin({})
 
     def begin(self, before: Memories) -> None:
         """Begin a step from these memories."""

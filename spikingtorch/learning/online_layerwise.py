@@ -42,20 +42,19 @@ class Layerwise:
         self.structure = structure
         self.feedback = feedback
         self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
-        self.memories: Memories | None = None
         self.steps = LayerSteps(elementwise, rule)
         self.traces: Traces | None = None
         if rule != "last_step":
             dense = rule == "diagonal"
             of_neurons = own_partials if dense else LeakAtRest(approximate)
             self.traces = Traces(stepper.model, structure.units, partial(traced_weights, dense), of_neurons)
-        self._out: Any = None
-        self._products: Products = {}
+        self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self.memories = self._out = None
-        self._products = {}
+        self.memories: Memories | None = None
+        self._out: Any = None
+        self._products: Products = {}
         self.steps.begin({})
         if self.traces is not None:
             self.traces.reset()

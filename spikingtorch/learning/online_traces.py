@@ -90,14 +90,14 @@ class Traces:
     ) -> None:
         self.units = {unit.path: (unit, weights) for unit in units if (weights := traced(unit))}
         self.model, self.of_neurons = model, of_neurons
-        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
-        self._seen: dict[str, Seen] = {}
-        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
         self._units = {unit.layer: unit for unit in units}
+        self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self.before, self._seen, self._versions = {}, {}, {}
+        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
+        self._seen: dict[str, Seen] = {}
+        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
 
     def advance(self) -> None:
         """Advance the traces by the last step, if that has not been done yet."""
