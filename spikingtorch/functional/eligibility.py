@@ -184,14 +184,23 @@ def eligibility(
 
 
 def is_elementwise(step: StepFunction, state: Any, x: Tensor, *, params: Mapping[str, Any] | None = None) -> bool:
-    """Return True if the next state of each neuron depends on this neuron alone, as far as two random halves show.
+    """Return True if the next state of each neuron depends on this neuron alone.
 
+    Two random halves show this, at the given state and at a random one, because rest may hide a product of two states.
     The arguments are those of ``partials``.
     """
+    leaves, rebuild = floating(state)
     numbers = torch.Generator(x.device).manual_seed(0)
-    half = torch.rand(x.shape, generator=numbers, device=x.device) < 0.5
-    for moved in (half, ~half):
-        rows = _rows(step, state, x, dict(params or {}), moved.to(x.dtype))
-        if any(each.shape != x.shape or each[~moved].any() for row in rows for each in row):
-            return False
+    twice = bool(leaves) and x.shape[:1] == (1,) and all(each.shape == x.shape for each in leaves)
+
+    def moved(leaf: Tensor) -> Tensor:
+        leaf = torch.cat([leaf, leaf]) if twice else leaf  # one sample alone mixes with no other
+        return leaf + torch.rand(leaf.shape, generator=numbers, device=leaf.device).to(leaf.dtype)
+
+    for there, given in ((state, x), (rebuild([moved(each) for each in leaves]), moved(x))):
+        half = torch.rand(given.shape, generator=numbers, device=x.device) < 0.5
+        for part in (half, ~half):
+            rows = _rows(step, there, given, dict(params or {}), part.to(x.dtype))
+            if any(each.shape != given.shape or each[~part].any() for row in rows for each in row):
+                return False
     return True

@@ -104,6 +104,8 @@ class StatefulLayer(WithConstants):
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
         self._refuse_in_fold("detach_()")
         if (frame := frame_of(self)) is not None:
+            if "detach_" in frame.hides:
+                raise ValueError(frame.hides["detach_"].format(type(self).__name__))
             frame.memories[self] = self._cut(frame.memories.get(self))
         elif backward_pass() == -1:
             self._cell.memory = self._cut(self._own_memory())

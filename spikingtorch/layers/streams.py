@@ -1,5 +1,6 @@
 """The state of a whole network between two calls, as a flat dict of tensors."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,17 @@ from spikingtorch.layers.threads import this_thread
 _HINT = "Give it a state of the same network: model.get_state()"
 
 
-def state_of(net: nn.Module, with_graph: bool) -> dict[str, Tensor]:
-    """Return copies of the tensors of all states, by path and field; layers not called yet have empty ones, (N, 0)."""
+def state_of(net: nn.Module, with_graph: bool, given: Mapping[Any, Memory | None] | None = None) -> dict[str, Tensor]:
+    """Return copies of the tensors of all states, by path and field; layers not called yet have empty ones, (N, 0).
+
+    Args:
+        net: the network.
+        with_graph: whether the copies have the graph of the states.
+        given: memories of the layers in place of their own.
+    """
     found: dict[str, Tensor] = {}
     layers = _layers(net)
-    memories = {path: layer._shown("get_state()") for path, layer in layers.items()}
+    memories = {path: each._shown("get_state()") if given is None else given.get(each) for path, each in layers.items()}
     for path, memory in memories.items():
         if memory is not None:
             names, leaves = _named(path, _kept(layers[path], memory))

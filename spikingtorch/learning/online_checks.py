@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch import functional as F
+from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
 from spikingtorch.layers.base import StatefulLayer
@@ -15,9 +16,16 @@ from spikingtorch.learning.online_moment import Moment
 from spikingtorch.learning.online_step import Stepper, Tape
 from spikingtorch.learning.online_units import Structure, Unit
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.contents import Contents
+from spikingtorch.spikingnet.trail import Trail
 
 RULES = ("exact", "diagonal", "presynaptic", "last_step")
 FEEDBACKS = ("symmetric", "random")
+NO_LEAK = (
+    "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, and that "
+    "of layer {} depends on its state or on the neuron. Take reset=detached(by_subtraction) and one time constant, or "
+    "rule='diagonal', or pass approximate=True"
+)
 _OTHERS = "Use rule='exact', or train with back-propagation through time"
 
 
@@ -62,7 +70,12 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
     if rule == "last_step":
         return frozenset()
     for unit in structure.units:
-        _check_weights(rule, unit, stepper)
+        if unit.is_trained and type(unit.layer).forward is not StepLayer.forward:
+            raise ValueError(
+                f"learning.online: layer {unit} has a forward of its own, and rule={rule!r} derives traces from a step "
+                f"with one input. {_OTHERS}"
+            )
+        check_ways(unit, unit.others, stepper.model)
     seen = {unit: moment_at_rest(unit.layer, tape) for unit in structure.units if unit.is_trained}
     for unit, each in seen.items():
         if not is_elementwise(each.step, each.state, each.z):
@@ -82,11 +95,7 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
         if unit in drifting or not leak_is_constant(each.step, each.state, each.z, {})
     ]
     if changing and not approximate:
-        raise ValueError(
-            "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, "
-            f"and that of layer {changing[0]} depends on its state or on the neuron. Take "
-            "reset=detached(by_subtraction) and one time constant, or rule='diagonal', or pass approximate=True"
-        )
+        raise ValueError(NO_LEAK.format(changing[0]))
     return frozenset(unit.path for unit in changing)
 
 
@@ -124,6 +133,28 @@ def moment_at_rest(layer: Any, tape: Tape) -> Moment:
         return Moment.of(layer, layer.initial_state(z), z, True, True)
 
 
+def check_repeats(
+    rule: str, structure: Structure, tape: Tape, elementwise: frozenset[StatefulLayer], stepper: Stepper
+) -> None:
+    """Raise unless what traces compute again after a step is what the step has computed."""
+    for unit in structure.units if rule != "last_step" else ():
+        layer: Any = unit.layer
+        linearized = rule == "diagonal" and layer in elementwise and not unit.own
+        trail = Trail()
+        for _ in range(2 if unit.is_trained else 0):
+            contents = Contents(modules_of(stepper.net), (stepper.model, ()))
+            trail.note(layer, "weights", [(each.module.weight, each.module.bias) for each, _ in unit.all_synapses])
+            if not linearized:
+                seen = moment_at_rest(layer, tape)
+                trail.note(layer, "neurons", layer.whole_step()[1], seen.state, seen.step(seen.state, seen.z))
+        half = len(trail.notes) // 2
+        if trail.notes[:half] != trail.notes[half:] or (half and contents.changed()):
+            raise ValueError(
+                f"learning.online: parameters or weights of layer {unit} draw random numbers or count their calls, and "
+                f"rule={rule!r} computes them again after a step. {_OTHERS}"
+            )
+
+
 def elementwise_layers(structure: Structure, tape: Tape, *, of_states: bool) -> frozenset[StatefulLayer]:
     """Return the layers without recurrence whose derivatives a kernel computes along with their step.
 
@@ -149,20 +180,14 @@ def elementwise_layers(structure: Structure, tape: Tape, *, of_states: bool) -> 
     return frozenset(found)
 
 
-def _check_weights(rule: str, unit: Unit, stepper: Stepper) -> None:
-    """Raise unless the weights that lead to a layer have traces."""
-    if unit.is_trained and type(unit.layer).forward is not StepLayer.forward:
+def check_ways(unit: Unit, others: tuple[Tensor, ...], model: nn.Module) -> None:
+    """Raise if anything trained leads to a layer in a way that has no trace."""
+    if others:
+        ids = {*map(id, others)}
+        names = [name.removeprefix("net.") for name, each in model.named_parameters() if id(each) in ids]
+        names = names or [f"a tensor of shape {tuple(each.shape)} that is no parameter" for each in others]
         raise ValueError(
-            f"learning.online: layer {unit} has a forward of its own, and rule={rule!r} derives traces from a step "
-            f"with one input. {_OTHERS}"
-        )
-    known: set[str] = set()
-    if unit.synapses is not None:
-        own = {id(each) for each in unit.synapses.module.parameters()}
-        known = {name for name, each in stepper.model.named_parameters() if id(each) in own}
-    if others := [name.removeprefix("net.") for name in unit.weights if name not in known]:
-        raise ValueError(
-            f"learning.online: rule={rule!r} has traces for an nn.Linear or a convolution whose result goes straight "
-            f"into a layer, and {', '.join(others)} reach layer {unit} in another way. Use rule='exact' or "
-            "rule='last_step', or freeze them with requires_grad_(False)"
+            "learning.online: rules 'diagonal' and 'presynaptic' have traces for an nn.Linear or a convolution whose "
+            f"result goes straight into a layer, and {', '.join(names)} reach layer {unit} in another way. Use "
+            "rule='exact' or rule='last_step', or freeze them with requires_grad_(False)"
         )

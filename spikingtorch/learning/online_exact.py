@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.learning.online_gradients import check_leaves
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
@@ -75,22 +76,21 @@ class Exact:
 
     def __init__(self, stepper: Stepper) -> None:
         self.stepper = stepper
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
         self.memories: Memories | None = None
         self.names: tuple[str, ...] = ()  # the weights, in the order of the columns
         self.before: _Influence | None = None
         self.now: _Influence | None = None
         self._tape: Tape | None = None
 
-    def reset(self) -> None:
-        """Forget the past."""
-        self.memories = self._tape = None
-        self.names, self.before, self.now = (), None, None
-
     def get_past(self) -> dict[str, Tensor]:
         """Return a copy of the influence on the state after the last step."""
         return {} if self.now is None else {"influence": self.now.P.clone()}
 
-    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor], samples: int) -> None:
         """Continue from memories, and from the influence of the weights that are trained now."""
         self.reset()
         trained = {name: each for name, each in self.stepper.model.named_parameters() if each.requires_grad}
@@ -104,31 +104,28 @@ class Exact:
             )
         self.memories, self.names = memories, tuple(trained)
         if expected:
-            samples = len(next(iter(state.values())))
             self.now = _Influence(_Rows.of(state, samples), past["influence"].detach().clone())
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""
         with torch.enable_grad():
-            tape = self.stepper.run(self.memories, x, init, None)
-        known = dict(self.stepper.model.named_parameters())
+            tape = self.stepper.run(None if init is True else self.memories, x, init, lambda *_: None)
+        known, names = dict(self.stepper.model.named_parameters()), self.names
         if tape.state is None:
-            self.names = tuple(name for name, each in known.items() if each.requires_grad)
-        before, self.before, self.now = self.before, self.now, None
-        if self.names and any(each.is_floating_point() for each in tape.after.values()):
-            weights: list[Any] = [known[name] for name in self.names]
+            names = tuple(name for name, each in known.items() if each.requires_grad)
+        before, now = None if tape.state is None else self.now, None
+        weights: list[Any] = [known[name] for name in names]
+        check_leaves("the state of the layers", tape.after, (*weights, *(tape.state or {}).values()))
+        if names and any(each.is_floating_point() for each in tape.after.values()):
             hooks = [weight._backward_hooks for weight in weights]
             try:
                 for weight in weights:
                     weight._backward_hooks = None  # they see the gradient, and not what it is computed from
-                self.now = self._after(tape, weights)
-            except BaseException:
-                self.before, self.now = before, self.before  # a step that fails changes nothing
-                raise
+                now = self._after(x, tape, weights, before)
             finally:
                 for weight, own in zip(weights, hooks, strict=True):
                     weight._backward_hooks = own
-        self.memories, self._tape = tape.memories, tape
+        self.names, self.before, self.now, self.memories, self._tape = names, before, now, tape.memories, tape
         return tape.out
 
     def backward(self, grads: list[Tensor]) -> None:
@@ -157,14 +154,14 @@ class Exact:
             if weight.requires_grad:
                 torch.autograd.backward([weight], [part.reshape(weight.shape).to(weight.dtype)])
 
-    def _after(self, tape: Tape, weights: list[Tensor]) -> _Influence:
+    def _after(self, x: Tensor, tape: Tape, weights: list[Tensor], before: _Influence | None) -> _Influence:
         """Return the influence on the state after a step, by the graph of the step."""
         after = {name: each for name, each in tape.after.items() if each.is_floating_point()}
-        moving = {name: (tape.state or {})[name] for name in (self.before.rows.shapes if self.before else ())}
-        rows = _Rows.of(after, len(tape.x))
+        moving = {name: (tape.state or {})[name] for name in (before.rows.shapes if before else ())}
+        rows = _Rows.of(after, len(x))
         size = sum(map(Tensor.numel, after.values()))
-        mix = 100.0 * torch.arange(size, device=tape.x.device).cos()  # large, so that a limit is met
-        asked = torch.cat([torch.eye(size, device=tape.x.device), mix.unsqueeze(0)])
+        mix = 100.0 * torch.arange(size, device=x.device).cos()  # large, so that a limit is met
+        asked = torch.cat([torch.eye(size, device=x.device), mix.unsqueeze(0)])
         parts = [_rows(after, rows.split(part, after), [*moving.values(), *weights]) for part in asked.split(_TOGETHER)]
         found = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
         del parts
@@ -176,10 +173,10 @@ class Exact:
         found = [each[:-1] for each in found]
         dtype = rows.join(after).dtype
         M = torch.cat([each.reshape(size, -1) for each in found[len(moving) :]], 1).to(dtype)
-        if self.before is not None:
+        if before is not None:
             of_state = dict(zip(moving, found, strict=False))
             with without_autocast(M.device):
-                _advance(M, self.before.rows.join(of_state).to(dtype), self.before.P, rows.samples)
+                _advance(M, before.rows.join(of_state).to(dtype), before.P, rows.samples)
         return _Influence(rows, M)
 
 

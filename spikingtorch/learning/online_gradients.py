@@ -1,10 +1,12 @@
 """Add gradients to ``.grad`` of weights, and pass them on through an ``nn.Linear``, as autograd does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from spikingtorch.functional.core.tree import leaves_of
 
 
 class Product(NamedTuple):
@@ -14,25 +16,23 @@ class Product(NamedTuple):
         module: an ``nn.Linear`` or a convolution.
         x: its input.
         out: its output.
-        versions: of the input and the weight.
-        version: of the output.
+        versions: of the input, the weight and the output.
     """
 
     module: Any
     x: Tensor
     out: Tensor
-    versions: tuple[int, int]
-    version: int
+    versions: tuple[int, int, int]
 
     @classmethod
     def of(cls, module: Any, x: Tensor, out: Tensor) -> "Product":
         """Return the product of a call of a module."""
         weight = module._parameters.get("weight")  # a parametrized one is not computed again
-        return cls(module, x, out, (x._version, getattr(weight, "_version", -1)), out._version)
+        return cls(module, x, out, (x._version, getattr(weight, "_version", -1), out._version))
 
     def is_given(self, z: Any) -> bool:
         """Return True if z is this product, as the module computed it."""
-        return self.out is z and z._version == self.version
+        return self.out is z and z._version == self.versions[2]
 
     def is_plain(self, z: Any) -> bool:
         """Return True if ``pull`` passes on the gradient of z, because z is this product."""
@@ -53,7 +53,7 @@ class Product(NamedTuple):
         """
         module, x = self.module, self.x
         weight, bias = module.weight, module.bias
-        if (x._version, weight._version) != self.versions:
+        if (x._version, weight._version) != self.versions[:2]:
             raise RuntimeError(
                 "learning.online: the weight or the input of an nn.Linear was overwritten between step() and "
                 "backward(). Call optimizer.step() after the last backward() of a step"
@@ -65,6 +65,33 @@ class Product(NamedTuple):
             add_gradient(bias, flat.sum(0))
         if x.requires_grad:
             pass_on([(x, (flat @ weight.detach()).view(x.shape))])
+
+
+def leaves_behind(tree: Any) -> list[Tensor]:
+    """Return the leaves of the graph that tensors depend on, and that require a gradient."""
+    tensors = [each for each in leaves_of(tree) if isinstance(each, Tensor) and each.requires_grad]
+    found = [each for each in tensors if each.grad_fn is None]
+    ahead: list[Any] = [each.grad_fn for each in tensors if each.grad_fn is not None]
+    seen = {*ahead}
+    while ahead:
+        node = ahead.pop()
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found.append(leaf)
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                ahead.append(below)
+    return found
+
+
+def check_leaves(what: str, tree: Any, known: Iterable[Tensor]) -> None:
+    """Raise if tensors depend on something trained that is not known."""
+    ids = {*map(id, known)}
+    if other := [each for each in leaves_behind(tree) if id(each) not in ids]:
+        raise ValueError(
+            f"learning.online: {what} depends on a tensor of shape {tuple(other[0].shape)} that requires a gradient "
+            "and is no parameter there. Make it an nn.Parameter of the module that takes it, or detach it"
+        )
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor:

@@ -25,6 +25,7 @@ from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_moment import Moment
+from spikingtorch.learning.online_step import TWICE, Memories, leaf_of
 
 
 class Local(NamedTuple):
@@ -38,6 +39,7 @@ class Local(NamedTuple):
         before: the floating tensors of the neurons' state before the step, leaves of this graph.
         of_out: derivatives of the outputs by state and input, (1, N, ...), if the step has computed them.
         of_state: the same for the next state.
+        version: of a tensor z as the layer got it.
     """
 
     moment: Moment
@@ -47,6 +49,7 @@ class Local(NamedTuple):
     before: list[Tensor]
     of_out: Partials | None = None
     of_state: Partials | None = None
+    version: int = 0
 
     def pull(self, grads: list[Tensor | None]) -> tuple[Tensor | None, list[Tensor] | None]:
         """Turn the gradients of the outputs into those of the input and of the state before the step.
@@ -76,12 +79,16 @@ class LayerSteps:
 
     Args:
         elementwise: the layers whose neurons are known to depend on themselves alone.
-        of_states: whether the derivatives of the next states are needed.
+        rule: whose traces need to know what the neurons saw.
     """
 
-    def __init__(self, elementwise: frozenset[StatefulLayer], *, of_states: bool) -> None:
+    def __init__(self, elementwise: frozenset[StatefulLayer], rule: str) -> None:
         self.elementwise = elementwise
-        self.of_states = of_states
+        self.of_states, self.traced = rule == "diagonal", rule != "last_step"
+
+    def begin(self, before: Memories) -> None:
+        """Begin a step from these memories."""
+        self.before = before
         self.found: dict[StatefulLayer, Local] = {}
 
     def advance(self, layer: Any, inputs: Any, init: bool | Tensor, running: Tensor | None) -> Any:
@@ -94,10 +101,7 @@ class LayerSteps:
         if layer.memoryless:
             return layer._advance_one(inputs, init, running)
         if layer in self.found:
-            raise ValueError(
-                f"learning.online: the network calls a {type(layer).__name__} twice in a step, and both calls share "
-                "one state. Make a layer for each place"
-            )
+            raise ValueError(TWICE.format(f"a {type(layer).__name__}"))
         frame = frame_of(layer)
         assert frame is not None
         if init is not frame.init:
@@ -106,65 +110,58 @@ class LayerSteps:
                 "traces do not follow it. Pass init on as it is, or take rule='exact'"
             )
         starts = init is True or frame.memories.get(layer) is None
+        if not starts and frame.memories[layer] is not self.before.get(layer):
+            raise ValueError(
+                f"learning.online: the network sets the state of a {type(layer).__name__} within a step, and its "
+                "traces do not follow it. Start a new sequence there, or take rule='exact'"
+            )
         if layer in self.elementwise and not any([each.requires_grad for each in layer.parameters()]):
             return self._linearized(layer, inputs, init, starts)
         return self._recorded(layer, inputs, init, running, starts)
 
     def _linearized(self, layer: Any, x: Tensor, init: bool | Tensor, starts: bool) -> Any:
         """Advance a layer whose derivatives come with its step."""
+        step, params = layer._returning()
+        if any([isinstance(each, Tensor) and each.requires_grad for each in params.values()]):
+            return self._recorded(layer, x, init, None, starts)  # trained, and yet no parameter of the layer
         with torch.no_grad():
             first = layer._check_inputs(x.detach())
-            step, params = layer._returning()
             memory = layer._start(first, init)
             layer._starts(memory, params, first)
             linearized = cached_step(Linearized, step, self.of_states)
             xs = lift(first).unsqueeze(0)
             state, (out, of_out, of_state) = F.scan(linearized, memory.state, xs, params=params)
-            out = tree_map(_first, out)
+            out = tree_map(lambda leaf: leaf.squeeze(0), out)
             layer._remember(memory, state, layer._spikes(out), layer._spikes(out))
-        handed = tree_map(_leaf, rounded(out, first.dtype))
+        handed = tree_map(leaf_of, rounded(out, first.dtype))
         moment = Moment(layer, memory.state, first, None, init, starts, params)
-        self.found[layer] = Local(moment, x, leaves_of(handed), [], [], of_out, of_state)
+        self.found[layer] = Local(moment, x, leaves_of(handed), [], [], of_out, of_state, x._version)
         return handed
 
     def _recorded(self, layer: Any, inputs: Any, init: bool | Tensor, running: Tensor | None, starts: bool) -> Any:
         """Advance a layer that autograd differentiates, from a state that requires gradients."""
         first, frame = leaves_of(inputs)[0], frame_of(layer)
+        moment, version = Moment(layer, None, first, None, init, starts), first._version
         assert frame is not None
         leaves: list[Tensor] = []
         if not starts:
             known: Memory = frame.memories[layer]
-            state = tree_map(_leaf, known.state)
-            leaves = floating(getattr(state, "neuron", state) if layer.synapse is not None else state)[0]
+            state = tree_map(leaf_of, known.state)
+            if getattr(layer, "synapse", None) is not None:
+                state = state._replace(s=state.s.detach())  # the past through recurrent spikes is left out
+            leaves = [leaf for leaf in floating(state)[0] if leaf.requires_grad]
             frame.memories[layer] = known._replace(state=state)
         if isinstance(layer, StepLayer) and not layer.runs_own_step:
             memory = frame.memories[layer] = layer._start(first, init)
-            moment = Moment.of(layer, memory.state, first, init, starts)
+            if self.traced:
+                moment = Moment.of(layer, memory.state, first, init, starts)
             out = layer._advance_one(inputs, False, running)
         else:
-            moment = Moment(layer, None, first, None, init, starts)
             out = layer._advance_one(inputs, init, running)
-        frame.memories[layer] = _cut(frame.memories[layer])
-        handed = tree_map(_leaf, out)
-        self.found[layer] = Local(moment, inputs, floating(handed)[0], floating(out)[0], leaves)
+        frame.memories[layer] = layer._cut(frame.memories[layer])
+        handed = tree_map(leaf_of, out)
+        self.found[layer] = Local(moment, inputs, floating(handed)[0], floating(out)[0], leaves, version=version)
         return handed
-
-
-def _first(leaf: Tensor) -> Tensor:
-    return leaf.squeeze(0)
-
-
-def _leaf(value: Tensor) -> Tensor:
-    leaf = value.detach()
-    return leaf.requires_grad_(torch.is_grad_enabled()) if leaf.is_floating_point() else leaf
-
-
-def _cut(memory: Memory) -> Memory:
-    return memory._replace(**{name: tree_map(_detached, getattr(memory, name)) for name in ("state", "output", "act")})
-
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _summed(parts: list[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step"."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.learning.online_gradients import pass_on
 from spikingtorch.learning.online_layers import LayerSteps, Local
 from spikingtorch.learning.online_step import Memories, Products, Stepper
-from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, per_input, per_synapse
+from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, traced_weights
 from spikingtorch.learning.online_units import Structure, Unit
 
 
@@ -25,6 +26,7 @@ class Layerwise:
         rule: "diagonal", "presynaptic" or "last_step".
         elementwise: the layers whose derivatives a kernel computes.
         feedback: random weights from the output to the layers below the last one; None for symmetric feedback.
+        approximate: whether the leak of "presynaptic" may be no constant.
     """
 
     def __init__(
@@ -34,25 +36,26 @@ class Layerwise:
         rule: str,
         elementwise: frozenset[StatefulLayer],
         feedback: "RandomFeedback | None",
+        approximate: bool,
     ) -> None:
         self.stepper = stepper
         self.structure = structure
         self.feedback = feedback
         self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
-        self.memories: Memories | None = None
-        self.steps = LayerSteps(elementwise, of_states=rule == "diagonal")
+        self.steps = LayerSteps(elementwise, rule)
         self.traces: Traces | None = None
-        if rule == "diagonal":
-            self.traces = Traces(structure.units, per_synapse, own_partials)
-        elif rule == "presynaptic":
-            self.traces = Traces(structure.units, per_input, LeakAtRest())
-        self._out: Any = None
-        self._products: Products = {}
+        if rule != "last_step":
+            dense = rule == "diagonal"
+            of_neurons = own_partials if dense else LeakAtRest(approximate)
+            self.traces = Traces(stepper.model, structure.units, partial(traced_weights, dense), of_neurons)
+        self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self.memories = self._out = None
-        self._products, self.steps.found = {}, {}
+        self.memories: Memories | None = None
+        self._out: Any = None
+        self._products: Products = {}
+        self.steps.begin({})
         if self.traces is not None:
             self.traces.reset()
 
@@ -61,7 +64,7 @@ class Layerwise:
         with torch.no_grad():
             return {} if self.traces is None else self.traces.get()
 
-    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
+    def set_past(self, memories: Memories, past: Mapping[str, Tensor], samples: int) -> None:  # noqa: ARG002
         """Continue from memories and traces."""
         self.reset()
         if self.traces is not None:
@@ -72,22 +75,26 @@ class Layerwise:
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step and return the output, with its graph from the last layers."""
-        if self.traces is not None:
+        before = {} if init is True else self.memories or {}
+        if self.traces is not None and before:
             with torch.no_grad(), without_autocast(x.device):
                 self.traces.advance()
-        self.steps.found = {}
+        self.steps.begin(before)
         products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
         with torch.enable_grad():
-            self._out, memories = self.stepper.run_layers(self.memories, x, init, self.steps.advance, products)
+            out, memories = self.stepper.run_layers(before, x, init, self.steps.advance, products)
         found = self.steps.found
-        self.memories = {layer: each if layer in found else layer._cut(each) for layer, each in memories.items()}
-        self._products = products
+        if new := [layer for layer in found if layer not in self.units]:
+            raise ValueError(
+                f"learning.online: the network calls a {type(new[0]).__name__} that it did not call in the first step, "
+                "and nothing is known of it. Call all layers at each step, or take rule='exact'"
+            )
         if self.traces is not None:
             with torch.no_grad(), without_autocast(x.device):
-                if isinstance(init, Tensor):
-                    self.traces.forget(init)
-                self.traces.note(self.steps.found, products)
-        return self._out
+                self.traces.note(found, products, fresh=init is True)
+        self._out, self._products = out, products  # a step that fails does not come here
+        self.memories = {layer: each if layer in found else layer._cut(each) for layer, each in memories.items()}
+        return out
 
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""

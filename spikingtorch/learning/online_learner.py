@@ -2,48 +2,29 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, Protocol
+from operator import is_
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.guard import modules_of
-from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.layers.streams import memories_of
-from spikingtorch.learning.online_checks import check_arguments, check_units, elementwise_layers
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.streams import memories_of, state_of
+from spikingtorch.learning.online_checks import check_arguments, check_repeats, check_units, elementwise_layers
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_explain import OnlineExplanation, explained
 from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
-from spikingtorch.learning.online_step import Memories, Stepper
+from spikingtorch.learning.online_step import Stepper
+from spikingtorch.learning.online_trial import Before, undone
 from spikingtorch.learning.online_units import Structure, structure_of
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.spikingnet.contents import Contents
 
 Rule = Literal["exact", "diagonal", "presynaptic", "last_step"]
 Feedback = Literal["symmetric", "random"]
-
-
-class _Way(Protocol):
-    """A rule at work: it runs the steps of a network, and adds gradients to ``.grad``."""
-
-    memories: Memories | None  # of the layers after the last step; None at rest
-
-    def reset(self) -> None:
-        """Forget the past."""
-
-    def get_past(self) -> dict[str, Tensor]:
-        """Return copies of what is known of the past after the last step, but for the state of the network."""
-        ...
-
-    def set_past(self, memories: Memories, past: Mapping[str, Tensor]) -> None:
-        """Continue from memories of the layers, and from what ``get_past`` returned."""
-
-    def step(self, x: Tensor, init: bool | Tensor) -> Any:
-        """Advance one step and return the output, with its graph."""
-
-    def backward(self, grads: list[Tensor]) -> None:
-        """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
+_Way = Exact | Layerwise
 
 
 def online(
@@ -138,11 +119,9 @@ class OnlineLearner:
         way = self._way_of(x, init is True)
         if self._next is not None:
             state, past = self._next
-            way.set_past(memories_of(self._stepper.net, dict(state)), past)
+            way.set_past(memories_of(self._stepper.net, dict(state)), past, len(x))
             self._next = None
         start = True if way.memories is None else (False if init is None else init)
-        if start is True:
-            self.reset()
         self._given = None  # a step that fails has no outputs
         # a copy: you may write on x before the next step, when its trace is needed
         out = way.step(x.detach().clone() if isinstance(x, Tensor) else x, start)
@@ -157,18 +136,29 @@ class OnlineLearner:
         Several losses of one step add up. Weights outside of the network that the loss depends on get theirs as well.
 
         Raises:
-            RuntimeError: there has been no step, or the loss depends on the output of an earlier step.
+            RuntimeError: there has been no step, weights have changed since, or the loss depends on the output of an
+                earlier step.
         """
         given = self._given
         if given is None or self._way is None:
-            raise RuntimeError("learning.online: backward() came before step(); call out = learner.step(x) first")
+            raise RuntimeError(
+                "learning.online: backward() came before step(), or after one of both that has failed; call "
+                "out = learner.step(x) first"
+            )
+        if not self._looks_same():
+            raise RuntimeError(
+                "learning.online: modules, weights or steps of the network were replaced, frozen or unfrozen between "
+                "step() and backward(). Change them after the last backward() of a step"
+            )
         try:
             loss.backward()
             grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in given]
         finally:
             for leaf in given:
                 leaf.grad = None
+        self._given = None  # a backward pass that fails has added a part, and is not to add it twice
         self._way.backward(grads)
+        self._given = given
 
     def reset(self) -> None:
         """Forget state and traces: the next step starts a new sequence."""
@@ -201,10 +191,8 @@ class OnlineLearner:
         """
         if self._next is not None:
             return {"state": {**self._next[0]}, "traces": {**self._next[1]}}
-        if self._way is None or self.state is None:
-            return {"state": {}, "traces": {}}
-        state = {name: each.clone() for name, each in self.state.items()}
-        return {"state": state, "traces": self._way.get_past()}
+        state = self.state or {}
+        return {"state": {**state}, "traces": self._way.get_past() if self._way is not None and state else {}}
 
     def set_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the next step continue a sequence from a state that ``get_state`` returned, possibly in another process.
@@ -234,10 +222,10 @@ class OnlineLearner:
 
     @property
     def state(self) -> Mapping[str, Tensor] | None:
-        """The state of the network after the last step, as ``model.set_state`` takes it; None before the first step."""
+        """A copy of the state after the last step, as ``model.set_state`` takes it; None before the first step."""
         if self._way is None or self._way.memories is None:
             return None
-        return {name: leaf.detach() for name, leaf in self._stepper.named(self._way.memories).items()}
+        return state_of(self._stepper.net, False, self._way.memories)
 
     def _way_of(self, x: Tensor, starts: bool = True) -> _Way:
         """Return the rule at work; a new one for a network that has changed since its last sequence.
@@ -245,34 +233,43 @@ class OnlineLearner:
         Raises:
             ValueError: the network has changed within a sequence.
         """
-        look = _look_at(self.model.net)
-        if self._way is not None and look != self._look and not starts and self._way.memories is not None:
+        same = self._looks_same()
+        if self._way is not None and not same and not starts and self._way.memories is not None:
             raise ValueError(
-                "learning.online: modules or weights of the network were replaced, frozen or unfrozen within a "
+                "learning.online: modules, weights or steps of the network were replaced, frozen or unfrozen within a "
                 "sequence, so that traces are missing. Start a new one: step(x, init=True)"
             )
-        if self._way is None or look != self._look:
-            self._look, self._stepper = look, Stepper(self.model)
-            contents = Contents(modules_of(self.model.net), (self.model, ()))
-            with torch.enable_grad():
-                self._way = same_random_numbers(x.device, partial(self._made, x))
-            contents.put_back([])
+        if self._way is None or not same:
+            lazy = next((name for name, each in self.model.net.named_parameters() if is_lazy(each)), None)
+            if lazy is not None:
+                raise ValueError(
+                    f"learning.online: {lazy} has no shape yet, and is drawn in the first call of its module. Run the "
+                    "model once before the first step"
+                )
+            self._look, self._stepper, self._way = _look_at(self.model.net), Stepper(self.model), None
+            with torch.enable_grad(), undone(self.model, x.device) as before:
+                self._way = self._made(x, before)
         return self._way
 
-    def _made(self, x: Tensor) -> _Way:
+    def _looks_same(self) -> bool:
+        look = _look_at(self.model.net)
+        return len(look) == len(self._look) and all(map(is_, look, self._look))
+
+    def _made(self, x: Tensor, before: Before) -> _Way:
         """Return the rule at work on the network as it is now."""
-        structure, tape = structure_of(self._stepper, x)
+        structure, tape = structure_of(self._stepper, x, before)
         self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
         self._structure = structure
         if self.rule == "exact":
             return Exact(self._stepper)
         feedback = None if self.feedback == "symmetric" else RandomFeedback(self.seed)
         elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
-        return Layerwise(self._stepper, structure, self.rule, elementwise, feedback)
+        check_repeats(self.rule, structure, tape, elementwise, self._stepper)
+        return Layerwise(self._stepper, structure, self.rule, elementwise, feedback, self.approximate)
 
     def _boundary(self, given: list[Tensor], out: Tensor) -> Tensor:
         """Return an output as a leaf, which says so if a later loss looks back at it."""
-        leaf = out.detach()
+        leaf = out.detach().clone()  # which you may write on
         if not leaf.is_floating_point():
             return leaf
         leaf.requires_grad_()
@@ -290,10 +287,12 @@ class OnlineLearner:
 
 
 def _look_at(net: nn.Module) -> list[Any]:
-    """Return the modules and parameters of a network, and which of them are trained."""
+    """Return the modules and parameters of a network, which of them are trained, and the functions in its layers."""
     found: list[Any] = []
     for module in modules_of(net):
         found.append(module)
         for each in module._parameters.values():
-            found += (id(each), each is not None and each.requires_grad)
+            found += (each, each is not None and each.requires_grad)
+        if isinstance(module, StatefulLayer):
+            found += [each for each in vars(module).values() if callable(each)]
     return found

@@ -1,7 +1,6 @@
 """One step of a network with a state that requires gradients, and what each layer got in this step."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -9,21 +8,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.surroundings import same_random_numbers
-from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import Memory, StatefulLayer
-from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.streams import _named
 from spikingtorch.learning.online_gradients import Product
 from spikingtorch.learning.online_synapses import synapses_of
+from spikingtorch.learning.online_trial import Before
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.spikingnet.contents import Contents
-from spikingtorch.spikingnet.parts import Parts
 from spikingtorch.spikingnet.trail import Trail
 
 Memories = dict[StatefulLayer, Any]
 # a function that a layer's output passes through on its way to the layers above
 Outward = Callable[[StatefulLayer, Any], Any]
+TWICE = (
+    "learning.online: the network calls {} twice in a step, and both calls share one state. Make a layer for each place"
+)
 Advance = Callable[[Any, Any, bool | Tensor, Tensor | None], Any]
 Products = dict[Any, Product | None]
 
@@ -36,6 +35,9 @@ _HIDDEN = {
         ("state", "Make the layer with returns=, which names fields of the state, or take rule='exact'"),
         ("s", "Make the layer recurrent"),
     )
+} | {
+    "detach_": "learning.online: the network calls detach_() of a {} within a step, and traces do not follow it. Start "
+    "a new sequence there with init=True, or take rule='exact'"
 }
 
 
@@ -44,24 +46,18 @@ class Tape(NamedTuple):
 
     Attributes:
         state: the state before the step, leaves of the graph; None at the start of a sequence.
-        init: as the call took it.
-        x: the input, shape (N, ...).
         after: the state after the step, with its graph.
         memories: the same as the layers keep it.
         out: the output of the network, with its graph.
         inputs: the input of each layer with a state, in the order of the calls.
-        outputs: their outputs, with their graph.
         products: those of each ``nn.Linear`` and convolution; None for one that has been called twice.
     """
 
     state: dict[str, Tensor] | None
-    init: bool | Tensor
-    x: Tensor
     after: dict[str, Tensor]
     memories: Memories
     out: Any
     inputs: dict[StatefulLayer, Any]
-    outputs: dict[StatefulLayer, Any]
     products: Products
 
 
@@ -74,58 +70,73 @@ class Stepper:
 
     def __init__(self, model: SpikingNet) -> None:
         self.net = model.net
+        if inner := [name for name, each in self.net.named_modules() if isinstance(each, SpikingNet)]:
+            raise ValueError(
+                f"learning.online: {inner[0]} is a SpikingNet within a network, which runs over time by itself. Hand "
+                f"its net over: {inner[0]}.net"
+            )
         self.model = SpikingNet(model.net, mode="step", event_driven=model.event_driven, warn_silent=False)
         found = self.net.named_modules()
         # the layers with a state, by their paths in the network
         self.layers = {path: each for path, each in found if isinstance(each, StatefulLayer) and not each.memoryless}
         self._multiplying = [each for each in self.net.modules() if synapses_of(each)]
-        self._parts = Parts.of(self.net)
-        self._names: dict[StatefulLayer, list[str]] = {}
 
     def run(
-        self,
-        memories: Memories | None,
-        x: Tensor,
-        init: bool | Tensor,
-        outward: Outward | None,
-        trail: Trail | None = None,
+        self, memories: Memories | None, x: Tensor, init: bool | Tensor, outward: Outward, trail: Trail | None = None
     ) -> Tape:
-        """Run one step.
+        """Run one step from a state that requires gradients.
 
         Args:
             memories: the memories to start from; None at rest.
             x: input of one step, shape (N, ...).
             init: as in a call of the network.
-            outward: a function of a layer and its output, whose result the layers above get instead.
+            outward: a function of a layer and its output, whose result the layers above get, unless it is None.
             trail: takes checksums of the step.
         """
-        model, parts = self.model, self._parts
-        frame = Frame(parts.layers, parts.hooks, is_pure=True)
-        frame.hides, frame.trail = {"s": _HIDDEN["s"]}, trail  # an output is no part of the state
-        frame.memories.update({layer: _leaves(each) for layer, each in (memories or {}).items()})
-        state = None if memories is None else self.named(frame.memories)
+        inputs: dict[StatefulLayer, Any] = {}
 
-        def work() -> Tape:
-            with self._tapped(outward) as tapped, frame:
-                out = model(x.unsqueeze(1), init)
-            if trail is not None:
-                trail.end(parts.layers, frame.memories, out)
-            now = tree_map(lambda leaf: leaf[:, 0], out)
-            return Tape(state, init, x, self.named(frame.memories), dict(frame.memories), now, *tapped)
+        def arrive(path: str, layer: Any, args: Any, kwargs: Any) -> None:
+            if layer in inputs:
+                raise ValueError(TWICE.format(f"layer {path}"))
+            inputs[layer] = args[0] if args else kwargs["x"]
 
-        return model.alone(work)
+        hooks: list[Any] = []
+        for path, layer in self.layers.items():
+            hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
+            hooks.append(layer.register_forward_hook(lambda layer, _, out: outward(layer, out)))
+        before = {layer: _leaves(each) for layer, each in (memories or {}).items() if each is not None}
+        products: Products = dict.fromkeys(self._multiplying)
+        try:
+            # an output is no part of the state
+            out, after = self.run_layers(before, x, init, None, products, {"s": _HIDDEN["s"]}, trail)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if trail is not None:
+            trail.end(self.layers.values(), after, out)
+        state = None if memories is None else self.named(before)
+        return Tape(state, self.named(after), after, out, inputs, products)
 
     def run_layers(
-        self, memories: Memories | None, x: Tensor, init: bool | Tensor, advance: Advance, products: Products
+        self,
+        memories: Memories,
+        x: Tensor,
+        init: bool | Tensor,
+        advance: Advance | None,
+        products: Products,
+        hides: dict[str, str] = _HIDDEN,
+        trail: Trail | None = None,
     ) -> tuple[Any, Memories]:
-        """Run one step, in which a function advances the layers; return the output and the memories.
+        """Run one step; return the output and the memories.
 
         Args:
-            memories: the memories to start from; None at rest.
+            memories: the memories to start from.
             x: input of one step, shape (N, ...).
             init: as in a call of the network.
-            advance: see ``Frame.advance``.
+            advance: see ``Frame.advance``; None for the layers' own way.
             products: takes the products of these modules; None for one that has not been called once, with gradients.
+            hides: see ``Frame``.
+            trail: takes checksums of the step.
         """
         met, me = list[Any](), get_ident()
 
@@ -135,33 +146,25 @@ class Stepper:
                 once = met.count(module) == 1 and torch.is_grad_enabled()
                 products[module] = Product.of(module, args[0], out) if once else None
 
+        # before the module's own hooks, which may return something else
         hooks = [module.register_forward_hook(multiply, prepend=True) for module in products]
         try:
-            return self.model._advance_layers(x, init, memories or {}, advance, _HIDDEN)
+            return self.model._advance_layers(x, init, memories, advance, hides, trail)
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def rehearse(self, x: Tensor, outward: Outward) -> Tape:
-        """Run a step at rest that changes neither random numbers nor what the modules hold; a second one is compared.
+    def rehearse(self, x: Tensor, outward: Outward, before: Before) -> Tape:
+        """Run a step at rest, twice from the same network, which is left as it was.
 
         Raises:
             RuntimeError: the second one computes other numbers, or a step writes on a tensor that is no buffer.
         """
-        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
-        entries = [(module._buffers, dict(module._buffers)) for module in self._parts.modules]
-        contents = Contents(self._parts.modules, (self.model, ()))
 
         def trial(trail: Trail) -> Tape:
-            tape = same_random_numbers(x.device, partial(self.run, None, x, True, outward, trail))
-            contents.put_back([])
-            for held, before in entries:
-                held.clear()
-                held.update(before)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.data.copy_(value)  # graphs that hold the buffer stay valid
-            if (found := contents.overwritten()) is not None:
+            tape = self.run(None, x, True, outward, trail)
+            before.put_back()
+            if (found := before.contents.overwritten()) is not None:
                 raise RuntimeError(
                     f"learning.online: a step writes on {found[0]}, a tensor of shape {tuple(found[1].shape)} that is "
                     f"no buffer, and trial steps changed it. Register it: self.register_buffer({found[0]!r}, tensor)"
@@ -179,56 +182,18 @@ class Stepper:
         """Return the tensors of memories by the names of ``model.get_state()``."""
         found: dict[str, Tensor] = {}
         for path, layer in self.layers.items():
-            memory = memories.get(layer)
-            if memory is None:
-                continue
-            leaves = leaves_of(memory.state)
-            if layer not in self._names:
-                self._names[layer] = _named(path, (memory.state, {}))[0]
-            found |= dict(zip(self._names[layer], leaves, strict=True))
+            if (memory := memories.get(layer)) is not None:
+                found |= dict(zip(*_named(path, (memory.state, {})), strict=True))
         return found
-
-    @contextmanager
-    def _tapped(self, outward: Outward | None) -> Iterator[tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]]:
-        inputs: dict[Any, Any] = {}
-        outputs: dict[Any, Any] = {}
-        products: dict[Any, Any] = {}
-
-        def arrive(path: str, layer: Any, args: Any, kwargs: Any) -> None:
-            if layer in inputs:
-                raise ValueError(
-                    f"learning.online: the network calls layer {path} twice in a step, and both calls share one state. "
-                    "Make a layer for each place"
-                )
-            inputs[layer] = args[0] if args else kwargs["x"]
-
-        def leave(layer: Any, _args: Any, out: Any) -> Any:
-            outputs[layer] = out
-            return None if outward is None else outward(layer, out)
-
-        def multiply(module: Any, args: Any, out: Any) -> None:
-            # a module that is called twice has no one input
-            products[module] = None if module in products else Product.of(module, args[0], out)
-
-        hooks: list[Any] = []
-        for path, layer in self.layers.items():
-            hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
-            hooks.append(layer.register_forward_hook(leave))
-        # before the module's own hooks, which may return something else
-        hooks += [each.register_forward_hook(multiply, prepend=True) for each in self._multiplying]
-        try:
-            yield inputs, outputs, products
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 def _leaves(memory: Memory) -> Memory:
     """Return a memory whose state has no graph and requires gradients."""
     act = tree_map(torch.Tensor.detach, memory.act)
-    return memory._replace(state=tree_map(_leaf, memory.state), output=None, act=act, plain=False)
+    return memory._replace(state=tree_map(leaf_of, memory.state), output=None, act=act, plain=False)
 
 
-def _leaf(value: Tensor) -> Tensor:
+def leaf_of(value: Tensor) -> Tensor:
+    """Return a value without its graph; a floating one requires a gradient if gradients are recorded."""
     leaf = value.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
+    return leaf.requires_grad_(torch.is_grad_enabled()) if leaf.is_floating_point() else leaf

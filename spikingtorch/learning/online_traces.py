@@ -16,13 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest, leak_is_constant
 from spikingtorch.functional.state import reset_where
-from spikingtorch.learning.online_gradients import Product, add_gradient, add_product, parameter_of
+from spikingtorch.learning.online_checks import NO_LEAK, check_ways
+from spikingtorch.learning.online_gradients import (
+    Product,
+    add_gradient,
+    add_product,
+    check_leaves,
+    leaves_behind,
+    parameter_of,
+)
 from spikingtorch.learning.online_layers import Local
 from spikingtorch.learning.online_moment import Moment
-from spikingtorch.learning.online_synapses import Linear, Synapses, synapses_of
-from spikingtorch.learning.online_units import Unit
+from spikingtorch.learning.online_synapses import Linear, Synapses
+from spikingtorch.learning.online_units import Unit, others_behind
 
 _HINT = "Hand over what get_state() of a learner with the same rule and network returned"
 Trace = tuple[Tensor, ...]
@@ -66,30 +75,29 @@ class Traces:
     The traces before a step are needed until its last ``add``. So they advance when the next step begins.
 
     Args:
-        units: the units of the network.
+        model: the network.
+        units: its units.
         traced: the weights of a unit that have traces.
         of_neurons: returns the derivatives that traces are computed from.
     """
 
     def __init__(
         self,
+        model: nn.Module,
         units: tuple[Unit, ...],
         traced: Callable[[Unit], list[Traced]],
         of_neurons: Callable[[Unit, Local], Partials],
     ) -> None:
         self.units = {unit.path: (unit, weights) for unit in units if (weights := traced(unit))}
-        self.of_neurons = of_neurons
-        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
-        self._seen: dict[str, Seen] = {}
-        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
+        self.model, self.of_neurons = model, of_neurons
+        self._units = {unit.layer: unit for unit in units}
+        self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self.before, self._seen, self._versions = {}, {}, {}
-
-    def forget(self, starts: Tensor) -> None:
-        """Forget the past of samples that start again."""
-        self.before = {path: [reset_where(starts, each) for each in traces] for path, traces in self.before.items()}
+        self.before: dict[str, list[Trace]] = {}  # a unit at rest has none
+        self._seen: dict[str, Seen] = {}
+        self._versions: dict[str, list[int]] = {}  # of computed weights, since the traces began
 
     def advance(self) -> None:
         """Advance the traces by the last step, if that has not been done yet."""
@@ -129,37 +137,48 @@ class Traces:
         if rest:
             raise ValueError(f"learning.online: this learner has no traces {', '.join(rest)}. {_HINT}")
 
-    def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None]) -> None:
-        """Note what each unit saw in a step."""
-        for path, (unit, weights) in self.units.items():
-            local = locals_.get(unit.layer)
-            if local is None:
-                continue
+    def note(self, locals_: dict[Any, Local], products: Mapping[Any, Product | None], *, fresh: bool) -> None:
+        """Note what each unit saw in a step, once all of them are known to be right; ``fresh`` forgets the past."""
+        seen, known = dict[str, Seen](), set[int]()  # what layers have handed on
+        versions = {} if fresh else {**self._versions}
+        for layer, local in locals_.items():
+            unit = self._units[layer]
             product = None if unit.synapses is None else products[unit.synapses.module]
             if unit.synapses is not None and (product is None or not product.is_given(local.z)):
                 raise ValueError(
                     f"learning.online: the input of layer {unit} was the product of its weights in the first step, and "
                     "is something else now. Make a new learner, or let the network do the same at each step"
                 )
-            self._check_versions(path, unit, local.moment.starts)
+            check_ways(unit, others_behind(local.z, product, known), self.model)
+            known |= {id(leaf) for leaf in local.outs}
+            _check_local(unit, local, product)
+            if unit.path not in self.units:
+                continue
+            self._check_versions(unit, local.moment.starts, versions)
             x = None if product is None else lift(product.x.detach())
-            named = {each.name for each in weights}
+            named = {each.name for each in self.units[unit.path][1]}
             # now, because these parameters may change before the traces advance
             own = {name: local.moment.of_parameter(name, each) for name, each in unit.own.items() if name in named}
-            self._seen[path] = Seen(local.moment, self.of_neurons(unit, local), x, own)
+            seen[unit.path] = Seen(local.moment, self.of_neurons(unit, local), x, own)
+        if fresh:
+            self.before = {}
+        for path, each in seen.items():
+            if isinstance(starts := each.moment.init, Tensor) and path in self.before:
+                self.before[path] = [reset_where(starts, trace) for trace in self.before[path]]
+        self._seen, self._versions = seen, versions
 
-    def _check_versions(self, path: str, unit: Unit, starts: bool) -> None:
+    def _check_versions(self, unit: Unit, starts: bool, known: dict[str, list[int]]) -> None:
         """Raise if a weight that is computed from others was changed since its trace began.
 
         The trace is that of the computed weight. What it is computed from has a trace only while it does not change.
         """
-        computed = [each.module for each, _ in _synapses(unit) if each.module._parameters.get("weight") is None]
+        computed = [each.module for each, _ in unit.all_synapses if each.module._parameters.get("weight") is None]
         if not computed:
             return
         versions = [each._version for module in computed for each in (*module.parameters(), *module.buffers())]
-        if starts or path not in self._versions:
-            self._versions[path] = versions
-        elif self._versions[path] != versions:
+        if starts or unit.path not in known:
+            known[unit.path] = versions
+        elif known[unit.path] != versions:
             raise ValueError(
                 f"learning.online: a weight that leads to layer {unit} is computed from others, as by a "
                 "parametrization, and these were changed within a sequence, while the traces belong to their earlier "
@@ -171,6 +190,19 @@ class Traces:
         if unit.path in self.before:
             for each, trace in zip(self.units[unit.path][1], self.before[unit.path], strict=True):
                 each.add(signals, trace)
+
+
+def _check_local(unit: Unit, local: Local, product: Product | None) -> None:
+    """Raise if what a layer saw was overwritten, or depends on something trained that is no parameter."""
+    given = leaves_of(local.z)[0]._version != local.version
+    if given or (product is not None and product.x._version != product.versions[0]):
+        raise ValueError(
+            f"learning.online: the input of layer {unit}, or of the weights that lead to it, was overwritten within "
+            "the step, while traces need it. Write on a copy: x.clone()"
+        )
+    if local.made:
+        known = *leaves_behind(local.z), *local.before, *unit.layer.parameters()
+        check_leaves(f"layer {unit}", local.made, known)
 
 
 def _key(path: str, name: str, k: int) -> str:
@@ -190,41 +222,33 @@ def _named(fed: bool, name: str) -> str:
     return name if fed else f"recurrent.{name}"
 
 
-def per_synapse(unit: Unit) -> list[Traced]:
-    """Return the weights of a unit, each with a trace for every synapse."""
-    found = [_parameter(name, each) for name, each in unit.own.items()]
-    for synapses, fed in _synapses(unit):
+def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
+    """Return the weights of a unit, each with a trace for every synapse (dense) or for every input."""
+    found = [_parameter(name, each) for name, each in unit.own.items()] if dense else []
+    for synapses, fed in unit.all_synapses:
         module: Any = synapses.module
         if module.weight.requires_grad:
-            add = partial(_add_summed, synapses)
-            found.append(Traced(_named(fed, "weight"), partial(_dense, synapses, fed), add))
+            advance: Any = partial(_dense, synapses, fed) if dense else partial(_elementwise, partial(_arriving, fed))
+            add = partial(_add_summed if dense else _add_outer, synapses)
+            found.append(Traced(_named(fed, "weight"), advance, add))
         if module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(_named(fed, "bias"), partial(_elementwise, _one), partial(_add_to_bias, synapses)))
+            advance = partial(_elementwise, _one if dense else _one_for_all)
+            found.append(Traced(_named(fed, "bias"), advance, partial(_add_to_bias, synapses)))
     if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        found.append(Traced("recurrent", partial(_elementwise, _spikes), partial(_add_contracted, recurrent)))
-    return found
-
-
-def per_input(unit: Unit) -> list[Traced]:
-    """Return the weights of a unit, each with a trace for every input."""
-    found = []
-    for synapses, fed in _synapses(unit):
-        module: Any = synapses.module
-        if module.weight.requires_grad:
-            advance = partial(_common, partial(_arriving, fed))
-            found.append(Traced(_named(fed, "weight"), advance, partial(_add_outer, synapses)))
-        if module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(_named(fed, "bias"), partial(_common, _one_for_all), partial(_add_to_bias, synapses)))
-    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        advance = partial(_common, partial(_arriving, False))
+        advance = partial(_elementwise, partial(_arriving, False))
         found.append(Traced("recurrent", advance, partial(_add_contracted, recurrent)))
     return found
 
 
 class LeakAtRest:
-    """The derivatives of neurons at rest; they are computed again if a parameter or the form of the input changes."""
+    """The derivatives of neurons at rest; they are computed again if a parameter or the form of the input changes.
 
-    def __init__(self) -> None:
+    Args:
+        approximate: whether the derivatives may differ from neuron to neuron and with the state.
+    """
+
+    def __init__(self, approximate: bool) -> None:
+        self.approximate = approximate
         self._known: dict[str, tuple[Any, Partials]] = {}
 
     def __call__(self, unit: Unit, local: Local) -> Partials:
@@ -232,11 +256,17 @@ class LeakAtRest:
         layer, seen = unit.layer, local.moment
         found: Any = seen.params if seen.params is not None else layer.whole_step()[1]  # type: ignore[operator]
         params = [each for name, each in found.items() if name != "recurrent_weight"]
-        key = (params, seen.z.shape, seen.z.dtype, seen.z.device)
+        fixed = [each for each in params if not isinstance(each, Tensor)]
+        key = (fixed, seen.z.shape, seen.z.dtype, seen.z.device)
         known = self._known.get(unit.path)
         # a tensor may be written on
-        if known is None or any([isinstance(each, Tensor) for each in params]) or known[0] != key:
+        if known is None or len(fixed) < len(params) or known[0] != key:
             of_state, of_input = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
+            if not self.approximate:
+                same = all([torch.allclose(each, each.flatten()[0]) for each in leaves_of((of_state, of_input))])
+                changed = known is None or known[0] != key
+                if not same or (changed and not leak_is_constant(seen.step, seen.state, lift(seen.z), {})):
+                    raise ValueError(NO_LEAK.format(unit))
             rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
             known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
         return known[1]
@@ -252,25 +282,10 @@ def own_partials(_: Unit, local: Local) -> Partials:
     )
 
 
-def _synapses(unit: Unit) -> list[tuple[Synapses, bool]]:
-    """Return the synapses that lead to a unit, and whether its input feeds them; else its own spikes do."""
-    found = [] if unit.synapses is None else [(unit.synapses, True)]
-    recurrent = getattr(unit.layer, "recurrent", None)
-    if isinstance(recurrent, nn.Module) and (synapses := synapses_of(recurrent)) is not None:
-        found.append((synapses, False))
-    return found
-
-
 def _arriving(fed: bool, seen: Seen) -> Tensor:
-    if not fed:
-        return _spikes(seen)
-    assert seen.x is not None
-    return seen.x
-
-
-def _spikes(seen: Seen) -> Tensor:
-    assert seen.moment.s is not None
-    return seen.moment.s
+    found = seen.x if fed else seen.moment.s
+    assert found is not None
+    return found
 
 
 def _one(seen: Seen) -> Tensor:
@@ -300,10 +315,6 @@ def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Seen) -> Tr
 
 def _elementwise(x: Callable[[Seen], Tensor], trace: Trace | None, seen: Seen) -> Trace:
     return _advanced(trace, seen.found.of_state, seen.found.of_input, x(seen))
-
-
-# the derivatives are those of one neuron
-_common = _elementwise
 
 
 def _parameter(name: str, value: nn.Parameter) -> Traced:

@@ -1,5 +1,6 @@
 """Units of a network for online rules: a layer with a state, and the synapses that lead to it."""
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -7,8 +8,10 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.learning.online_gradients import Product, leaves_behind
 from spikingtorch.learning.online_step import Stepper, Tape
 from spikingtorch.learning.online_synapses import Synapses, synapses_of
+from spikingtorch.learning.online_trial import Before
 
 
 class Unit(NamedTuple):
@@ -18,14 +21,16 @@ class Unit(NamedTuple):
         path: path of the layer in the network.
         layer: the layer.
         synapses: the ``nn.Linear`` or convolution whose product is the input of the layer; None if there is none.
-        weights: names of the weights between the layers below and this one.
+        is_fed: whether weights between the layers below and this one are trained.
+        others: trained tensors that lead to this one in another way than as the weights of its synapses.
         above: paths of the layers with a state whose input depends on this layer's output at the same step.
     """
 
     path: str
     layer: StatefulLayer
     synapses: Synapses | None
-    weights: tuple[str, ...]
+    is_fed: bool
+    others: tuple[Tensor, ...]
     above: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -34,13 +39,22 @@ class Unit(NamedTuple):
     @property
     def is_trained(self) -> bool:
         """Whether weights that lead to the layer, or its own parameters, are trained."""
-        return bool(self.weights) or any(each.requires_grad for each in self.layer.parameters())
+        return self.is_fed or any(each.requires_grad for each in self.layer.parameters())
 
     @property
     def own(self) -> dict[str, nn.Parameter]:
         """The trained parameters of the neurons, such as time constants; recurrent weights are not among them."""
         found = self.layer.named_parameters()
         return {name: each for name, each in found if each.requires_grad and name.split(".")[0] != "recurrent"}
+
+    @property
+    def all_synapses(self) -> list[tuple[Synapses, bool]]:
+        """The synapses that lead to the layer, and whether its input feeds them; else its own spikes do."""
+        found = [] if self.synapses is None else [(self.synapses, True)]
+        recurrent = getattr(self.layer, "recurrent", None)
+        if isinstance(recurrent, nn.Module) and (synapses := synapses_of(recurrent)) is not None:
+            found.append((synapses, False))
+        return found
 
     @property
     def is_recurrent(self) -> bool:
@@ -60,51 +74,39 @@ class Structure(NamedTuple):
     readout: tuple[str, ...]
 
 
-def structure_of(stepper: Stepper, x: Tensor) -> tuple[Structure, Tape]:
+def structure_of(stepper: Stepper, x: Tensor, before: Before) -> tuple[Structure, Tape]:
     """Return the structure of a network, and the step that shows it: at rest, and no layer passes gradients on."""
-    cut: dict[StatefulLayer, list[Tensor]] = {}
+    handed: dict[StatefulLayer, list[Tensor]] = {}
+    paths = {layer: path for path, layer in stepper.layers.items()}
 
     def outward(layer: StatefulLayer, out: Any) -> Any:
         passed = tree_map(lambda leaf: leaf.detach().requires_grad_(), out)
-        cut[layer] = leaves_of(passed)
+        handed[layer] = leaves_of(passed)
         return passed
 
     with torch.enable_grad():
-        tape = stepper.rehearse(x, outward)
-    names = {each: name for name, each in stepper.model.named_parameters() if each.requires_grad}
-    paths = {layer: path for path, layer in stepper.layers.items()}
-    feeds: dict[StatefulLayer, list[StatefulLayer]] = {}
-    found: dict[StatefulLayer, tuple[str, ...]] = {}
-    for layer, z in tape.inputs.items():
-        below = [each for each in cut if each is not layer]
-        weights, layers = _behind(z, list(names), {each: cut[each] for each in below})
-        found[layer] = tuple(names[each] for each in weights)
-        for each in layers:
-            feeds.setdefault(each, []).append(layer)
+        tape = stepper.rehearse(x, outward, before)
+    cut = {id(leaf): layer for layer, leaves in handed.items() for leaf in leaves}
+    behind = {layer: leaves_behind(z) for layer, z in tape.inputs.items()}
 
-    def leading_to(z: Any) -> Synapses | None:
-        return next((synapses_of(each.module) for each in tape.products.values() if each and each.is_given(z)), None)
+    def of(layer: StatefulLayer, z: Any) -> Unit:
+        product = next((each for each in tape.products.values() if each and each.is_given(z)), None)
+        is_fed = any(id(leaf) not in cut for leaf in behind[layer])
+        above = [paths[up] for up, leaves in behind.items() if any(cut.get(id(leaf)) is layer for leaf in leaves)]
+        synapses = None if product is None else synapses_of(product.module)
+        return Unit(paths[layer], layer, synapses, is_fed, others_behind(z, product, cut), tuple(above))
 
-    units = tuple(
-        Unit(paths[layer], layer, leading_to(z), found[layer], tuple(paths[up] for up in feeds.get(layer, ())))
-        for layer, z in tape.inputs.items()
-    )
-    readout, _ = _behind(tape.out, list(names), {})
-    return Structure(units, tuple(names[each] for each in readout)), tape
+    readout = {*map(id, leaves_behind(tape.out))}
+    names = tuple(name for name, each in stepper.model.named_parameters() if id(each) in readout)
+    return Structure(tuple(of(layer, z) for layer, z in tape.inputs.items()), names), tape
 
 
-def _behind(
-    result: Any, weights: list[nn.Parameter], cut: dict[StatefulLayer, list[Tensor]]
-) -> tuple[list[nn.Parameter], list[StatefulLayer]]:
-    """Return the weights and the layers that a result depends on."""
-    total = torch.zeros(())
-    for leaf in leaves_of(result):
-        total = total + (leaf.sum().cpu() if leaf.is_floating_point() else 0.0)
-    outputs = [(layer, leaf) for layer, leaves in cut.items() for leaf in leaves]
-    if not total.requires_grad:
-        return [], []
-    asked = [*weights, *[leaf for _, leaf in outputs]]
-    grads = torch.autograd.grad(total, asked, retain_graph=True, allow_unused=True)
-    used = [each for each, grad in zip(weights, grads, strict=False) if grad is not None]
-    layers = [layer for (layer, _), grad in zip(outputs, grads[len(weights) :], strict=True) if grad is not None]
-    return used, list(dict.fromkeys(layers))
+def others_behind(z: Any, product: Product | None, known: Container[int]) -> tuple[Tensor, ...]:
+    """Return the trained tensors that lead to a layer in another way than as the weights of its synapses.
+
+    Args:
+        z: the input of the layer.
+        product: of its synapses, if it has any.
+        known: the ids of what the layers below have handed on.
+    """
+    return tuple(each for each in leaves_behind(z if product is None else product.x) if id(each) not in known)

@@ -233,8 +233,9 @@ class SpikingNet(nn.Module):
         x: Tensor,
         init: bool | Tensor,
         memories: Mapping[Any, Any],
-        advance: Callable[..., Any],
+        advance: Callable[..., Any] | None,
         hides: dict[str, str],
+        trail: Trail | None = None,
     ) -> tuple[Any, dict[Any, Any]]:
         """Run one step in which a function advances the layers, for rules of learning; the network keeps its own state.
 
@@ -244,6 +245,7 @@ class SpikingNet(nn.Module):
             memories: the memories of the layers before the step; those of layers at rest are missing.
             advance: a function of a layer and the arguments of its ``_advance_one``.
             hides: see ``Frame``.
+            trail: see ``Frame``.
 
         Returns:
             The output of the step, and the memories after it.
@@ -257,7 +259,7 @@ class SpikingNet(nn.Module):
             for layer in parts.layers:
                 layer._put_back()
             frame = Frame(parts.layers, parts.hooks, is_pure=True, eager=in_eager())
-            frame.advance, frame.hides = advance, hides
+            frame.advance, frame.hides, frame.trail = advance, hides, trail
             frame.memories.update(memories)
             self._begin(parts, frame, xs, init)
             form = (x.shape, x.dtype, x.device, torch.is_grad_enabled())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from operator import is_
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _READ = ("_modules", *_HOOKS, *(f"{each}_with_kwargs" for each in _HOOKS), "_forward_hooks_always_called")
 _UNREAD = frozenset(vars(nn.Module())) - {*_READ, "training"}
 _NOTHING: frozenset[str] = frozenset()
+_CONTAINERS = (dict, list, set, deque)  # a tuple, because a union takes twice as long
 
 
 class Contents:
@@ -52,7 +54,7 @@ class Contents:
             if id(value) not in seen:
                 seen.add(id(value))
                 self._tensors.append((name, value, version_of(value)))
-        elif isinstance(value, dict | list | set | deque):
+        elif isinstance(value, _CONTAINERS):
             if id(value) in seen:
                 return
             seen.add(id(value))
@@ -71,6 +73,10 @@ class Contents:
         """Return the name of a tensor that has been written on since, and the tensor; None if there is none."""
         return next(((name, each) for name, each, version in self._tensors if version_of(each) != version), None)
 
+    def changed(self) -> bool:
+        """Return True if modules or containers have other entries now."""
+        return any(not _same(_entries(held, passed_over), entries) for held, entries, passed_over in self._held)
+
     def put_back(self, puts: list[Callable[[], object]]) -> None:
         """Put the contents back, and add what undoes this to a list."""
         for module, kind in self._classes:
@@ -78,8 +84,9 @@ class Contents:
                 puts.append(partial(setattr, module, "__class__", type(module)))
                 module.__class__ = kind
         for container, entries, passed_over in self._held:
-            now = _entries(container, passed_over)
+            now = _entries(container, passed_over) if passed_over else container
             if not _same(now, entries):
+                now = now if passed_over else _entries(container, passed_over)
                 puts.append(partial(_write, container, now, passed_over))
                 _write(container, entries, passed_over)
         for generator, rewind in self._generators:
@@ -89,7 +96,7 @@ class Contents:
             rewind()
 
 
-_PLAIN = frozenset((type(None), bool, int, float, str))
+_PLAIN = frozenset((type(None), bool, int, float, str, type, FunctionType))
 
 
 def version_of(tensor: Tensor) -> int:
@@ -101,7 +108,7 @@ def _entries(container: Any, passed_over: frozenset[str]) -> Any:
     """Return a shallow copy of a container, without the names that do not matter."""
     if not isinstance(container, dict):
         return container.copy()
-    return {name: value for name, value in container.items() if name not in passed_over}
+    return {name: container[name] for name in container if name not in passed_over} if passed_over else {**container}
 
 
 def _named(name: str, entries: Any) -> Iterator[tuple[str, Any]]:
@@ -117,8 +124,10 @@ def _values(entries: Any) -> Any:
 def _same(now: Any, entries: Any) -> bool:
     if isinstance(now, set):  # whose order is not known
         return {*map(id, now)} == {*map(id, entries)}
-    keys = not isinstance(now, dict) or [*now] == [*entries]
-    return keys and len(now) == len(entries) and all(map(is_, _values(now), _values(entries)))
+    if len(now) != len(entries):
+        return False
+    keys = not (now and isinstance(now, dict)) or [*now] == [*entries]
+    return keys and all(map(is_, _values(now), _values(entries)))
 
 
 def _write(container: Any, entries: Any, passed_over: frozenset[str]) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.bytecode import content_of
-from spikingtorch.functional.core.torch_private import is_note_of_compiler
+from spikingtorch.functional.core.torch_private import dict_version, is_note_of_compiler
 
 _MISSING = object()
 _END = (object(),)  # behind the last object, so that a container that has grown differs
@@ -72,6 +72,10 @@ class Guard:
         # places that are compared by identity, in a row: one pass over them is the cheapest check at each call
         self._looks: list[Callable[[], Any]] = []
         self._held: list[Any] = []
+        # the same for entries of dicts, which are compared when a dict has been written into
+        self._dicts: dict[int, Any] = {}  # by id
+        self._entries: list[_Place] = []
+        self._versions: list[int] = []
         # attributes, which C code reads for all owners at once
         self._owners: list[Callable[[], Any]] = []
         self._getters: list[Callable[[Any], Any]] = []
@@ -126,11 +130,15 @@ class Guard:
 
         names = tuple(names)
         look: Any = partial(map, space.get, names, repeat(_MISSING))
-        self._note(_place_of("a variable", names, partial(_entry, space), put, look))
+        self._note(_place_of("a variable", names, partial(_entry, space), put, look), space)
 
-    def _note(self, place: _Place) -> None:
+    def _note(self, place: _Place, mapping: Any = None) -> None:
         self._places.append(place)
-        if place.same is _identical:
+        if type(mapping) is dict:  # those of classes, and subclasses, have no version
+            self._dicts[id(mapping)] = mapping
+            self._entries.append(place)
+            self._versions = []
+        elif place.same is _identical:
             self._looks.append(place.look)
             self._held += place.held
         else:
@@ -152,7 +160,7 @@ class Guard:
 
         name = name if owner is None else f"the class {owner.__name__}"
         look = partial(chain, mapping, mapping.values(), _END)
-        self._note(_Place(name, look, [*held, *held.values(), *_END], _identical, put_back))
+        self._note(_Place(name, look, [*held, *held.values(), *_END], _identical, put_back), mapping)
 
     def watch_entries(self, mapping: dict[str, Any], forms: Mapping[str, Callable[[Any], Any] | None]) -> None:
         """Watch the keys of a mapping, some of its entries by identity, and others by their form.
@@ -162,7 +170,7 @@ class Guard:
             forms: for each key that matters, the function whose value must stay equal for the entry; None if the entry
                 must stay the same object.
         """
-        self.watch_value(lambda: [*mapping])
+        self._note(_Place("a dict", lambda: [*mapping], [*mapping], eq, _nothing), mapping)
         self.watch_names(mapping, [name for name, form in forms.items() if form is None])
         looked_at = [(name, form) for name, form in forms.items() if form is not None]
         if looked_at:
@@ -238,6 +246,12 @@ class Guard:
         if self._is_blind or not self._places:  # a step of this library has none
             return not self._is_blind
         try:
+            versions = list(map(dict_version, self._dicts.values()))  # before the dicts are read
+            if versions != self._versions:
+                for place in self._entries:
+                    if not place.same(place.look(), place.held):
+                        return False
+                self._versions = versions
             attributes = chain.from_iterable(map(_call, self._getters, map(call, self._owners)))
             if not all(map(is_, attributes, self._attributes)):
                 return False

@@ -33,6 +33,10 @@ def _explained() -> Iterator[None]:
 with _explained():
     empty_strided_cpu: Any = torch._C._dynamo.guards._empty_strided_cpu  # type: ignore[attr-defined]
 
+# a number that changes with each write into a dict, for any Python
+with _explained():
+    dict_version: Any = torch._C._dynamo.guards.dict_version  # type: ignore[attr-defined]
+
 # the stacks of modes of torch functions and of operations: to see who intercepts a call, and to restore them after an
 # interrupt
 with _explained():
