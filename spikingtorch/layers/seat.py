@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.torch_private import dict_version
 from spikingtorch.functional.dispatch.prepared import PreparedLaunch
 from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
 from spikingtorch.functional.reparametrized import Reparametrized
@@ -28,6 +29,7 @@ class PreparedScan(NamedTuple):
     size: int  # number of all attributes
     tensors: list[Any]  # parameters and buffers
     forms: list[Any]  # of the tensors
+    versions: list[tuple[int, ...]]  # of the dicts of the layer when they were last compared; empty before
 
     @classmethod
     def of(
@@ -41,9 +43,8 @@ class PreparedScan(NamedTuple):
         if not all([id(value) in known for value in stored.values() if isinstance(value, Tensor)]):
             return None
         kept = {name: value for name, value in own.items() if name not in _UNREAD}
-        return cls(
-            scan, mapped, stored, type(layer), tuple(kept), tuple(kept.values()), len(own), tensors, _forms(tensors)
-        )
+        attributes = type(layer), tuple(kept), tuple(kept.values()), len(own)
+        return cls(scan, mapped, stored, *attributes, tensors, _forms(tensors), [])
 
     def again(self, layer: nn.Module) -> FoldedStep | None:
         """Return the scan with the current numbers of the tensors.
@@ -51,18 +52,24 @@ class PreparedScan(NamedTuple):
         Return None if anything else has changed in the layer, or in the variables that its step reads.
         """
         own = layer.__dict__
-        if type(layer) is not self.kind or len(own) != self.size:
+        now = dict_version(own), dict_version(own["_parameters"]), dict_version(own["_buffers"])
+        if type(layer) is not self.kind or (now not in self.versions and not self._same(own)):
             return None
-        if not all(map(is_, map(own.get, self.names), self.values)) or not self.scan.known.guard.unchanged():
+        self.versions[:] = [now]
+        if not self.scan.known.guard.unchanged():
             return None
-        tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
-        if len(tensors) != len(self.tensors) or not all(map(is_, tensors, self.tensors)):
-            return None
-        if not tensors:
+        if not self.tensors:
             return self.scan
-        if _forms(tensors) != self.forms:
+        if _forms(self.tensors) != self.forms:
             return None
         return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known)
+
+    def _same(self, own: dict[str, Any]) -> bool:
+        """Return True if the attributes of the layer are the same objects, and so are its tensors."""
+        tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
+        if len(own) != self.size or len(tensors) != len(self.tensors):
+            return False
+        return all(map(is_, map(own.get, self.names), self.values)) and all(map(is_, tensors, self.tensors))
 
 
 class Seat(NamedTuple):

@@ -140,7 +140,7 @@ class CallPlan(NamedTuple):
         if frame.activity is not None:
             model._activity.end(model.net)
         out = out if self.own else unshared(out, x, True)
-        found = without_views(model, samples_first(out.view(N, T, *self.shape[1:]), model.batch_first))
+        found: Tensor = without_views(model, samples_first(out.view(N, T, *self.shape[1:]), model.batch_first))
         model._policy.goes(self.plan, self.version, xs.shape, self.call_form)
         self.seats.update(_seats(fold))
         frame.commit()
