@@ -15,12 +15,12 @@ from spikingtorch.fold.policy import Plan, Version
 from spikingtorch.functional.core.modes import HOST, in_eager, plain_keys
 from spikingtorch.functional.core.torch_private import (
     any_autocast,
+    backward_id,
     dispatch_keys,
     number_of_function_modes,
     top_saving_hooks,
 )
 from spikingtorch.functional.core.undo import raise_interrupt
-from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.frame import Frame, running
 from spikingtorch.layers.passed_init import call
@@ -46,7 +46,7 @@ def form_of_call(model: Any, x: Any, init: Any, lengths: Any) -> tuple[Any, ...]
         return None
     if type(init) is not bool or not _USED or not in_eager() or number_of_function_modes() or any_autocast():
         return None
-    if top_saving_hooks(True) is not None or backward_pass() != -1 or running() is not None:
+    if top_saving_hooks(True) is not None or backward_id() != -1 or running() is not None:
         return None
     now = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
     return init, x.shape, x.stride(), x.dtype, x.requires_grad, *now, *_options(model)
@@ -142,7 +142,8 @@ class CallPlan(NamedTuple):
         out = out if self.own else unshared(out, x, True)
         found: Tensor = without_views(model, samples_first(out.view(N, T, *self.shape[1:]), model.batch_first))
         model._policy.goes(self.plan, self.version, xs.shape, self.call_form)
-        self.seats.update(_seats(fold))
+        if fold.signed:
+            self.seats.update(_seats(fold))
         frame.commit()
         return found
 
