@@ -276,7 +276,7 @@ class SpikingNet(nn.Module):
         return self._named(work, x.unsqueeze(1))
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, compiles: bool) -> Any:
-        form = None if compiles else form_of_call(self, x, init, lengths)
+        form = None if compiles or self.mode != "auto" else form_of_call(self, x, init, lengths)
         known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
         planned = None if form is None or known is None else known.calls.get(form)
         if planned is not None and (out := planned.run(self, x, init)) is not None:

@@ -61,24 +61,31 @@ def objection(model: Any, frame: Frame, known: bool, out: Any) -> str:
         known: whether it has a form that a plan can have.
         out: the outputs.
     """
-    plan = model._policy.plan
+    policy = model._policy
+    if model.mode != "auto":
+        return f"of mode={model.mode!r}"
     if not known:
         return "of x, init, lengths or a mode of torch around it: a plan is for plain tensors on the CPU"
-    if model.mode != "auto" or plan is None or frame.fold is None:
-        return f"of mode={model.mode!r}" if model.mode != "auto" else "it steps"
-    merges = model.statistics == "sequence" and model.net.training
-    of_options = {"time_chunk": model.time_chunk is not None, "hooks": model.hooks == "sequence", "statistics": merges}
-    reasons = {
-        **{f"of {name}={getattr(model, name)!r}": there for name, there in of_options.items()},
-        "batch norm is in training": model._policy.normalises,
-        "it draws random numbers": plan.draws,
-        "its products may skip zeros": plan.small is None and model.event_driven != "off",
-        "its modules talk to other processes": model._policy.talks,
-        "it holds layers of another library": bool(model._others),
-        "something watches its layers": bool(frame.monitors) or model._watching is not None,
-        "it returns several tensors": not isinstance(out, Tensor),
-    }
-    return next((reason for reason, there in reasons.items() if there), "")
+    if policy.plan is None or frame.fold is None:
+        return "it steps"
+    if policy.plan.draws:
+        return "it draws random numbers"
+    if policy.plan.small is None and model.event_driven != "off":
+        return "its products may skip zeros"
+    if policy.normalises:
+        return "batch norm is in training"
+    if model.statistics == "sequence" and model.net.training:
+        return "of statistics='sequence' in training"
+    for name, usual in (("time_chunk", None), ("hooks", "step")):
+        if getattr(model, name) != usual:
+            return f"of {name}={getattr(model, name)!r}"
+    if policy.talks:
+        return "its modules talk to other processes"
+    if model._others:
+        return "it holds layers of another library"
+    if frame.monitors or model._watching is not None:
+        return "something watches its layers"
+    return "" if isinstance(out, Tensor) else "it returns several tensors"
 
 
 class CallPlan(NamedTuple):
