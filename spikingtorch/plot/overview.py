@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.activity import Activity, activity_of, draw_rates, draw_shares
 from spikingtorch.plot.canvas import axes_for, new_figure
 from spikingtorch.plot.palette import ink
 from spikingtorch.plot.panels import Layers, Sample, draw_input, draw_membranes, draw_output
 from spikingtorch.plot.raster import raster
+from spikingtorch.plot.rates import Activity, activity_of, draw_rates, draw_shares
 from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.recording import Recording, record
