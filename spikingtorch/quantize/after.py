@@ -216,17 +216,15 @@ def _changes(model: SpikingNet, rounded: SpikingNet, batches: list[Tensor]) -> C
         w, s = weight.original, weight.rounding.scale(weight.original)
         error = float((weight.rounding(w) - w).norm() / w.norm().clamp_min(1e-30))
         k = torch.log2(s).round().int()
-        layers[_within_net(weight)] = LayerChange(weight.rounding.bits, (int(k.min()), int(k.max())), error)
+        layers[weight.path.removeprefix("net.") or "net"] = LayerChange(
+            weight.rounding.bits, (int(k.min()), int(k.max())), error
+        )
     before, after = [_rates(each, batches) for each in (model, rounded)]
     difference, size = 0.0, 0.0
     for y, z in zip(before[1], after[1], strict=True):
         difference, size = difference + float((z - y).square().sum()), size + float(y.square().sum())
     rates = {path: (rate, after[0].get(path, 0.0)) for path, rate in before[0].items()}
     return Changes(layers, rates, (difference / max(size, 1e-30)) ** 0.5)
-
-
-def _within_net(weight: Weight) -> str:
-    return weight.path.removeprefix("net.") or "net"
 
 
 def _rates(model: SpikingNet, batches: list[Tensor]) -> tuple[dict[str, float], list[Tensor]]:
