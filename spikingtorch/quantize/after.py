@@ -13,7 +13,7 @@ from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.quantize.inputs import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
 from spikingtorch.quantize.qat import prepare_qat
-from spikingtorch.quantize.rounded_layers import Weight, rounded_weights
+from spikingtorch.quantize.rounded_layers import rounded_weights
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_floating
 from spikingtorch.watching.monitor import SpikeMonitor
@@ -192,7 +192,8 @@ def _judge(found: SpikingNet, expected: list[Tensor], batches: list[Tensor]) -> 
         return sum([float((_sums(found, x) - y).square().sum()) for x, y in pairs])
 
     least = error()
-    for log2 in {id(each): each for each in map(_log2_of, rounded_weights(found))}.values():
+    roundings: list[Any] = [weight.rounding for weight in rounded_weights(found)]
+    for log2 in {id(each.log2_scale): each.log2_scale for each in roundings}.values():
         start, best = log2.detach().clone(), 0.0
         for step in (1.0, -1.0):
             with torch.no_grad():
@@ -201,12 +202,6 @@ def _judge(found: SpikingNet, expected: list[Tensor], batches: list[Tensor]) -> 
                 least, best = other, step
         with torch.no_grad():
             log2.copy_(start + best)
-
-
-def _log2_of(weight: Weight) -> Tensor:
-    rounding: Any = weight.rounding
-    log2: Tensor = rounding.log2_scale
-    return log2
 
 
 @torch.no_grad()
