@@ -50,13 +50,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def in_columns(rows: Sequence[Sequence[str]], left: int) -> tuple[list[str], str]:
-    """Return the lines of a table, its first columns flush left and the others right, and a rule of its width."""
+def in_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return the lines of a table, its first columns flush left and the others right, with rules after head and end."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust] * left + [str.rjust] * (len(widths) - left)
     aligned = [list(zip(sides, row, widths, strict=True)) for row in rows]
-    lines = ["  ".join(side(cell, width) for side, cell, width in row).rstrip() for row in aligned]
-    return lines, "-" * (sum(widths) + 2 * (len(widths) - 1))
+    head, *lines = ["  ".join(side(cell, width) for side, cell, width in row).rstrip() for row in aligned]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [head, rule, *lines, rule]
 
 
 def _scaled(value: float, lowest: int) -> tuple[str, str]:

@@ -15,8 +15,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.jax.rules import RULES
 from spikingtorch.testing import assert_close, check_smooth, check_twin, relative_error
-from spikingtorch.verification.cases import CASES, Case, by_name
-from spikingtorch.verification.wrapped import WRAPPED
+from spikingtorch.verification.cases import CASES, WRAPPED, Case, by_name
 
 
 class State(NamedTuple):

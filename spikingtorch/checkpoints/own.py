@@ -55,7 +55,9 @@ def take_own_state(
         parts = [part for each in streams if (part := each.get(path))]  # a process without samples may have none
         net.reset()
         if parts:
-            state = parts[0] if new_size is None else _resharded(parts, rank, new_size)
+            state = parts[0]
+            if new_size is not None:
+                state = {name: torch.cat([each[name] for each in parts]).tensor_split(new_size)[rank] for name in state}
             net.set_state({name: each.to(_device(model)) for name, each in state.items()})
     if rank not in saved:
         return
@@ -76,10 +78,6 @@ def take_own_state(
 
 def _state(own: Stateful | torch.Generator) -> Any:
     return own.get_state() if isinstance(own, torch.Generator) else own.state_dict()
-
-
-def _resharded(parts: list[dict[str, Tensor]], rank: int, size: int) -> dict[str, Tensor]:
-    return {name: torch.cat([each[name] for each in parts]).tensor_split(size)[rank] for name in parts[0]}
 
 
 def _nets(model: nn.Module) -> dict[str, SpikingNet]:

@@ -79,8 +79,7 @@ def _table(plan: Plan) -> str:
         (name, type(node).__name__, shape_text(node), ", ".join(map(_edge, plan.incoming[name])), _parameters(node))
         for name, node in plan.nodes.items()
     ]
-    lines, rule = in_columns([head, *rows], left=len(head))
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return "\n".join(in_columns([head, *rows], left=len(head))[:-1])
 
 
 def _edge(edge: Any) -> str:

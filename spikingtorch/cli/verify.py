@@ -8,7 +8,7 @@ from spikingtorch.cli import CommandError
 from spikingtorch.cli.own_step import verify_step
 from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir, open_folder
 from spikingtorch.functional.fused.build.private_dir import FolderError
-from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, by_name
+from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, WRAPPED, by_name
 from spikingtorch.verification.cells import (
     ALLOWED,
     ALONE,
@@ -23,7 +23,6 @@ from spikingtorch.verification.cells import (
 )
 from spikingtorch.verification.functions import coefficient_errors
 from spikingtorch.verification.page import HEAD, Line, lines, markdown
-from spikingtorch.verification.wrapped import WRAPPED
 
 LENGTH = 17
 # the largest size of compiled twins on disk, in megabytes; the twins of one table take five

@@ -7,7 +7,13 @@ from spikingtorch.functional.eligibility import Linearized, Partials
 from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
-from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.neurons.adaptive import (
+    ALIFState,
+    CoarseLIFState,
+    alif_step,
+    coarse_lif_step,
+    refractory_gain_from_tau,
+)
 from spikingtorch.functional.neurons.chips import (
     LoihiLIFState,
     SpeckIAFState,
@@ -57,7 +63,6 @@ from spikingtorch.functional.neurons.nonlinear import (
     izhikevich_step,
     quadratic_if_step,
 )
-from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
 from spikingtorch.functional.neurons.resonate import (
     BalancedResonateAndFireState,
     ResonateAndFireState,

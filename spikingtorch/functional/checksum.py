@@ -37,12 +37,9 @@ def checksum(tensor: Tensor) -> int:
     part = torch.view_as_real(part) if part.is_complex() else part
     with torch.no_grad():
         words = part.reshape(-1).view(_WORDS.get(part.itemsize, torch.int32)).to(torch.int32)
-        sums = [_weighted(block) for block in words.split(_BLOCK)]
+        weights = _weights(words.device)
+        sums = [((block ^ (block >> 16)) * weights[: len(block)]).sum() for block in words.split(_BLOCK)]
         return hash((tensor.shape, tensor.dtype, *torch.stack(sums).tolist())) if len(words) else 0
-
-
-def _weighted(words: Tensor) -> Tensor:
-    return ((words ^ (words >> 16)) * _weights(words.device)[: len(words)]).sum()
 
 
 @lru_cache(maxsize=8)

@@ -17,17 +17,8 @@ NAMES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bo
 NAMES |= {"int8": "i8", "int16": "i16", "uint8": "u8", "float16": "f16", "bfloat16": "bf16"}
 # the primitives that hold a jaxpr which runs once on their operands, and the parameter that it is
 _INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_CALLS: tuple[str, ...] = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "checkpoint",
-    "remat",
-    "remat2",
-    "custom_jvp_call",
-)
-_CALLS += ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin")
+_CALLS: tuple[str, ...] = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
+_CALLS += ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin")
 # primitives that have the same numbers in other axes
 _VIEWS = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose")
 

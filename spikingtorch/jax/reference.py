@@ -5,6 +5,7 @@ These are what the kernels compute, for platforms without a kernel, and what is 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ Arrays = Sequence[jax.Array]
 
 def forward(spec: ScanSpec, operands: Arrays, *, keep: bool = False) -> list[jax.Array]:
     """Return final states and outputs and, with ``keep``, the state before each chunk but the first."""
-    return _over_batch(spec, lambda *each: _forward(spec, each, keep), operands)
+    return _over_batch(spec, partial(_forward, spec, keep=keep), operands)
 
 
 def tangent(spec: ScanSpec, operands: Arrays, tangents: Arrays, given: tuple[bool, ...]) -> list[jax.Array]:
@@ -31,11 +32,7 @@ def tangent(spec: ScanSpec, operands: Arrays, tangents: Arrays, given: tuple[boo
         tangents: the direction, for the floating operands that have one.
         given: for each floating operand, whether it has one.
     """
-
-    def of(*each: jax.Array) -> list[jax.Array]:
-        return _tangent(spec, each[: len(operands)], each[len(operands) :], given)
-
-    return _over_batch(spec, of, [*operands, *tangents])
+    return _over_batch(spec, partial(_tangent, spec, given=given), operands, tangents)
 
 
 def backward(
@@ -50,16 +47,12 @@ def backward(
         given: for each of these, whether it has one.
         wanted: for each floating operand, whether its gradient is wanted.
     """
-
-    def of(*each: jax.Array) -> list[jax.Array]:
-        return _backward(spec, each[: len(operands)], each[len(operands) :], given, wanted)
-
-    return _over_batch(spec, of, [*operands, *cotangents])
+    return _over_batch(spec, partial(_backward, spec, given=given, wanted=wanted), operands, cotangents)
 
 
-def _over_batch(spec: ScanSpec, function: Callable[..., list[jax.Array]], arrays: Arrays) -> list[jax.Array]:
-    batch = spec.batch_of(arrays)
-    whole = [jnp.broadcast_to(x, (*batch, *x.shape[spec.batch :])) for x in arrays]
+def _over_batch(spec: ScanSpec, function: Callable[..., list[jax.Array]], *groups: Arrays) -> list[jax.Array]:
+    batch = spec.batch_of([x for group in groups for x in group])
+    whole = [[jnp.broadcast_to(x, (*batch, *x.shape[spec.batch :])) for x in group] for group in groups]
     for _ in range(spec.batch):
         function = jax.vmap(function)
     return function(*whole)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.activity import Activity, activity_of, draw_rates, draw_shares
 from spikingtorch.plot.canvas import axes_for, new_figure
 from spikingtorch.plot.palette import ink
 from spikingtorch.plot.panels import Layers, Sample, draw_input, draw_membranes, draw_output
 from spikingtorch.plot.raster import raster
+from spikingtorch.plot.rates import Activity, activity_of, draw_rates, draw_shares
 from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.recording import Recording, record
@@ -134,7 +134,8 @@ def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, uni
     raster(spikes, ax=panels["raster"], sample=of.sample, most=128, dt=dt, unit=unit)
     draw_shares(panels["share"], activity, dt, unit)
     draw_rates(panels["rates"], activity, 25, dt, unit)
-    over = _number_of_samples(activity)
+    most = max(layer.samples for layer in activity.values())
+    over = "this sample" if most == 1 else f"all {most:,} samples"
     legend: Any = panels["rates"].get_legend()
     legend.set_title(f"firing rates, {over}", {"size": "medium", "weight": "bold"})
     legend.set_alignment("left")
@@ -193,9 +194,3 @@ def _class_of(targets: Tensor | None, out: Tensor, sample: int) -> int | None:
             f"{classes} {'number' if classes == 1 else 'numbers'} a step. Leave targets out if they are no classes"
         )
     return int(found[index])
-
-
-def _number_of_samples(activity: Mapping[str, Activity]) -> str:
-    """Return the number of samples of the rates, for a title."""
-    most = max(layer.samples for layer in activity.values())
-    return "this sample" if most == 1 else f"all {most:,} samples"

@@ -1,14 +1,71 @@
-"""Histograms of firing rates, which show silent and saturated layers."""
+"""Firing rates: of each neuron over all steps, and of all neurons at each step."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.activity import activity_of, draw_rates
-from spikingtorch.plot.canvas import axes_for
-from spikingtorch.plot.inputs import Recordings
+from spikingtorch.plot.canvas import axes_for, label_time, legend_above, legend_text, time_unit
+from spikingtorch.plot.inputs import Array, Recordings
+from spikingtorch.plot.palette import colors
+from spikingtorch.units import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+class Activity(NamedTuple):
+    """The firing rates of the neurons of one layer.
+
+    Attributes:
+        rates: the share of the steps of all samples at which each neuron spikes, shape (neurons,).
+        shares: the share of neurons that spike at each step, over all samples, shape (T,).
+        samples: number of samples.
+    """
+
+    rates: Array
+    shares: Array
+    samples: int
+
+
+def activity_of(owner: str, name: str, spikes: Tensor) -> Activity:
+    """Return the firing rates of a recording (N, T, *neurons); owner and the layer's name are for messages."""
+    flat = spikes.detach().flatten(2)
+    fired = flat != 0
+    if not bool(flat.isfinite().all()):
+        inputs.check_finite(owner, f"spikes[{name!r}]" if name else "spikes", inputs.as_array(flat))
+    samples, steps, neurons = flat.shape
+    # counts in doubles are exact, so that a rate of 1 is 1
+    rates = inputs.as_array(fired.sum((0, 1))) / (samples * steps)
+    return Activity(rates, inputs.as_array(fired.sum((0, 2))) / (samples * neurons), samples)
+
+
+def draw_rates(ax: "Axes", layers: Mapping[str, Activity], bins: int, dt: float, unit: str | None) -> None:
+    """Draw a histogram of each layer's firing rates; the legend names the shares of silent and saturated neurons."""
+    highest = max(float(layer.rates.max()) for layer in layers.values()) or 1.0
+    edges = np.linspace(0.0, highest, bins + 1)
+    for (name, (rates, *_)), color in zip(layers.items(), colors(len(layers), ax), strict=True):
+        shares = 100 * np.histogram(rates, edges)[0] / len(rates)
+        silent, saturated = float((rates == 0).mean()), float((rates == 1).mean())
+        text = f"{percent(silent)} silent, {percent(saturated)} saturated"
+        ax.stairs(
+            shares, edges / dt, color=color, linewidth=1.5, label=legend_text(f"{name}: {text}" if name else text)
+        )
+        ax.stairs(shares, edges / dt, color=color, fill=True, alpha=0.12)
+    legend_above(ax)
+    ax.set(xlim=(0.0, highest / dt), ylim=(0.0, None), ylabel="neurons (%)")
+    ax.set_xlabel(f"firing rate (spikes per {time_unit(dt, unit, 'step')})")
+
+
+def draw_shares(ax: "Axes", layers: Mapping[str, Activity], dt: float, unit: str | None) -> None:
+    """Draw for each layer the share of its neurons that fire, over time."""
+    for color, layer in zip(colors(len(layers), ax), layers.values(), strict=True):
+        steps = len(layer.shares)
+        ax.plot(np.arange(steps) * dt, 100 * layer.shares, color=color, linewidth=1.5, marker="o" if steps == 1 else "")
+    label_time(ax, dt, unit)
+    ax.set(ylabel="neurons (%)", ylim=(0.0, None))
 
 
 def rates(

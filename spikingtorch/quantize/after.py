@@ -13,7 +13,7 @@ from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.quantize.inputs import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
 from spikingtorch.quantize.qat import prepare_qat
-from spikingtorch.quantize.rounded_layers import Weight, rounded_weights
+from spikingtorch.quantize.rounded_layers import rounded_weights
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_floating
 from spikingtorch.watching.monitor import SpikeMonitor
@@ -192,7 +192,8 @@ def _judge(found: SpikingNet, expected: list[Tensor], batches: list[Tensor]) -> 
         return sum([float((_sums(found, x) - y).square().sum()) for x, y in pairs])
 
     least = error()
-    for log2 in {id(each): each for each in map(_log2_of, rounded_weights(found))}.values():
+    roundings: list[Any] = [weight.rounding for weight in rounded_weights(found)]
+    for log2 in {id(each.log2_scale): each.log2_scale for each in roundings}.values():
         start, best = log2.detach().clone(), 0.0
         for step in (1.0, -1.0):
             with torch.no_grad():
@@ -203,12 +204,6 @@ def _judge(found: SpikingNet, expected: list[Tensor], batches: list[Tensor]) -> 
             log2.copy_(start + best)
 
 
-def _log2_of(weight: Weight) -> Tensor:
-    rounding: Any = weight.rounding
-    log2: Tensor = rounding.log2_scale
-    return log2
-
-
 @torch.no_grad()
 def _changes(model: SpikingNet, rounded: SpikingNet, batches: list[Tensor]) -> Changes:
     layers = {}
@@ -216,17 +211,15 @@ def _changes(model: SpikingNet, rounded: SpikingNet, batches: list[Tensor]) -> C
         w, s = weight.original, weight.rounding.scale(weight.original)
         error = float((weight.rounding(w) - w).norm() / w.norm().clamp_min(1e-30))
         k = torch.log2(s).round().int()
-        layers[_within_net(weight)] = LayerChange(weight.rounding.bits, (int(k.min()), int(k.max())), error)
+        layers[weight.path.removeprefix("net.") or "net"] = LayerChange(
+            weight.rounding.bits, (int(k.min()), int(k.max())), error
+        )
     before, after = [_rates(each, batches) for each in (model, rounded)]
     difference, size = 0.0, 0.0
     for y, z in zip(before[1], after[1], strict=True):
         difference, size = difference + float((z - y).square().sum()), size + float(y.square().sum())
     rates = {path: (rate, after[0].get(path, 0.0)) for path, rate in before[0].items()}
     return Changes(layers, rates, (difference / max(size, 1e-30)) ** 0.5)
-
-
-def _within_net(weight: Weight) -> str:
-    return weight.path.removeprefix("net.") or "net"
 
 
 def _rates(model: SpikingNet, batches: list[Tensor]) -> tuple[dict[str, float], list[Tensor]]:

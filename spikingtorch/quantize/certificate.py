@@ -101,9 +101,9 @@ class Certificate(NamedTuple):
         return (*row[:2], *numbers, f"{row.bound:,}", f"{row.bound / LIMIT:.2%}")
 
     def __str__(self) -> str:
-        lines, rule = in_columns([HEAD, *map(self.cells, self.rows)], left=2)
+        lines = in_columns([HEAD, *map(self.cells, self.rows)], left=2)
         ran = f"{self.samples} samples of {self.steps} steps; {self.settings}"
-        return "\n".join([lines[0], rule, *lines[1:], rule, f"{self.verdict} ({ran})"])
+        return "\n".join([*lines, f"{self.verdict} ({ran})"])
 
     @property
     def verdict(self) -> str:

@@ -208,15 +208,18 @@ def _neurons(node: Neuron, x: Whole) -> Record:
 def _checked(model: IntegerModel) -> list[tuple[int, int]]:
     """Return the smallest and the largest number that each node can give out; raise if the chain does not fit."""
     shape, exponent = model.input_shape, model.input_exponent
-    low, high = (np.full(shape, bound, np.int64) for bound in _with_zero(*model.input_range))
+    least, largest = model.input_range
+    if least > largest:
+        raise ValueError(f"input_range is ({least}, {largest}), expected the smallest number first")
+    low, high = (np.full(shape, bound, np.int64) for bound in (min(least, 0), max(largest, 0)))
     reaches = []
     for node in model.nodes:
         after = node.output_shape_of(shape)
         if isinstance(node, Neuron):
-            largest = int(max(-low.min(), high.max()))
-            if node.exponent != exponent or largest > node.bound:
+            most = int(max(-low.min(), high.max()))
+            if node.exponent != exponent or most > node.bound:
                 raise ValueError(
-                    f"{node.name}: sums of up to {largest} in units of 2**-{exponent} arrive, and the node is for "
+                    f"{node.name}: sums of up to {most} in units of 2**-{exponent} arrive, and the node is for "
                     f"{node.bound} in units of 2**-{node.exponent}"
                 )
             low, high, exponent = np.zeros(after, np.int64), np.full(after, node.most_spikes, np.int64), 0
@@ -227,12 +230,6 @@ def _checked(model: IntegerModel) -> list[tuple[int, int]]:
         shape = after
         reaches.append((int(low.min()), int(high.max())))
     return reaches
-
-
-def _with_zero(low: int, high: int) -> tuple[int, int]:
-    if low > high:
-        raise ValueError(f"input_range is ({low}, {high}), expected the smallest number first")
-    return min(low, 0), max(high, 0)
 
 
 def _packed(value: Any, arrays: dict[str, Any]) -> Any:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from spikingtorch.quantize.arithmetic import OVERFLOWS, ROUNDINGS, Whole, aligned
-from spikingtorch.quantize.sums import convolution, pooled, reach_of
+from spikingtorch.quantize.arithmetic import OVERFLOWS, ROUNDINGS, Whole, aligned, convolution, reach_of
 
 Ints: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -134,7 +134,9 @@ class SumPool2d(_Node):
 
     def sums(self, s: Whole) -> Whole:
         """Return the sums of images (N, C, H, W)."""
-        return pooled(self, s)
+        seen = sliding_window_view(s, self.kernel, axis=(2, 3))
+        sums: Whole = seen[:, :, :: self.stride[0], :: self.stride[1]].sum((4, 5))
+        return sums
 
     def reach(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
         """Return the bounds of each sum for inputs between bounds."""

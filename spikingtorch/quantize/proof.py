@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.arithmetic import Whole
+from spikingtorch.quantize.arithmetic import Whole, convolution
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, Node, SumPool2d, Synapses
-from spikingtorch.quantize.sums import convolution
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24

@@ -66,8 +66,7 @@ class Report(NamedTuple):
         )
 
     def __str__(self) -> str:
-        lines, rule = in_columns([HEAD, *map(self.cells, self.rows)], left=3)
-        return "\n".join([lines[0], rule, *lines[1:], rule, *self.needed])
+        return "\n".join([*in_columns([HEAD, *map(self.cells, self.rows)], left=3), *self.needed])
 
 
 def report_of(integer: IntegerModel) -> Report:

@@ -54,11 +54,8 @@ def is_rounded(layer: nn.Module, name: str) -> bool:
 
 def rounded_weights(model: nn.Module) -> list[Weight]:
     """Return the rounded weights of a prepared model, in the order of its modules."""
-    return [weight for path, layer in model.named_modules() for weight in _of_layer(path, layer) if _rounds(weight)]
-
-
-def _rounds(weight: Weight) -> bool:
-    return is_rounded(weight.layer, weight.name)
+    found = [weight for path, layer in model.named_modules() for weight in _of_layer(path, layer)]
+    return [weight for weight in found if is_rounded(weight.layer, weight.name)]
 
 
 def weights_to_round(owner: str, model: nn.Module) -> list[Weight]:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.plot.activity import Activity
 from spikingtorch.plot.canvas import axes_for, legend_above, whole_ticks
 from spikingtorch.plot.overview import draw_page
 from spikingtorch.plot.palette import colors
 from spikingtorch.plot.panels import Sample
 from spikingtorch.plot.raster import raster
+from spikingtorch.plot.rates import Activity
 from spikingtorch.plot.traces import traces
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Firing

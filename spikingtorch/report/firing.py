@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.plot.activity import Activity
+from spikingtorch.plot.rates import Activity
 from spikingtorch.watching.fires import fires
 
 

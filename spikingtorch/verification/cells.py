@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, Case, by_name
+from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, WRAPPED, Case, by_name
 from spikingtorch.verification.functions import surrogate_errors
 from spikingtorch.verification.trial import TOLERANCE, Way, errors_by_backend
-from spikingtorch.verification.wrapped import WRAPPED
 
 ALLOWED = TOLERANCE[torch.float64]
 BACKENDS: tuple[Way, ...] = ("loop", "fused", "jax")

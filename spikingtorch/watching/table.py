@@ -135,7 +135,7 @@ class Summary(NamedTuple):
         return f"Weights: {self.weight_bytes:,} bytes; rounded ones take their bits."
 
     def __str__(self) -> str:
-        lines, rule = in_columns([HEAD, *map(self.cells, self.rows), self.last], left=3)
+        *lines, last, rule = in_columns([HEAD, *map(self.cells, self.rows), self.last], left=3)
         ratio = f"; the spiking network takes {self.beside_ann} as much" if self.beside_ann else ""
         notes = [
             self.in_memory,
@@ -143,7 +143,7 @@ class Summary(NamedTuple):
             f"multiply-adds for graded inputs (MACs) at {self.mac:g} pJ (45 nm).",
             f"An ANN of this shape: {abbreviated(self.dense / self.steps)} MACs, {_joules(self.energy_of_ann)}{ratio}.",
         ]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", *notes, self.not_counted])
+        return "\n".join([*lines, rule, last, "", *notes, self.not_counted])
 
     def cells(self, row: Row) -> tuple[str, ...]:
         """Return the texts of a row of the table, under ``HEAD``."""

@@ -11,8 +11,8 @@ import torch
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.testing import assert_close
-from spikingtorch.verification.cases import CASES, LENGTHS, MARGIN, ORACLE_RESETS, SPIKING, WITH_RESETS, Case, by_name
-from spikingtorch.verification.wrapped import WRAPPED
+from spikingtorch.verification.case import MARGIN, ORACLE_RESETS
+from spikingtorch.verification.cases import CASES, LENGTHS, SPIKING, WITH_RESETS, WRAPPED, Case, by_name
 
 NAMED = {case.name: case for case in CASES}
 Row = tuple[str, Any, list[float], Any, list[float]]

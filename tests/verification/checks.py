@@ -17,10 +17,9 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.verification import functions, trial
-from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS, TWINS, by_name
+from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS, TWINS, WRAPPED, by_name
 from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
 from spikingtorch.verification.trial import relative_error
-from spikingtorch.verification.wrapped import WRAPPED
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
 from tests.functional.test_neurons import HAND, check_by_hand
 from tests.verification.edges import EDGES, TORCH_ALONE

@@ -76,7 +76,7 @@ SAME: dict[str, dict[str, str]] = {
     },
     "jax_reference.firing.Strict.__call__": {"1.0: + 1": _POSITIVE},
     "jax_reference.neurons.nonlinear._upswing": {"z > 20: compares with GtE": _MEET},
-    "jax_reference.neurons.refractory.refractory_gain_from_tau": {
+    "jax_reference.neurons.adaptive.refractory_gain_from_tau": {
         "18: + 1": "a term of the series below rounding",
         "1: + 1": _UNUSED,
         "h < 1: compares with LtE": _MEET,

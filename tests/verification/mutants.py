@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tests.verification.changes import changed, changes, table_changes
 
 CORE = "spikingtorch.functional"
-NEURONS = ("adaptive", "integrator", "leaky", "nonlinear", "refractory", "resonate", "stochastic", "synaptic")
+NEURONS = ("adaptive", "integrator", "leaky", "nonlinear", "resonate", "stochastic", "synaptic")
 COMMON = ("firing", "reset", "spike", "surrogate")
 # side of the comparison, and the modules whose functions are changed there
 MODULES: dict[str, tuple[str, ...]] = {

@@ -24,6 +24,7 @@ from spikingtorch.verification.cases import (
     RECURRENT,
     RESETS,
     TWINS,
+    WRAPPED,
     Case,
     by_name,
 )
@@ -39,7 +40,6 @@ from spikingtorch.verification.cells import (
 )
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
 from spikingtorch.verification.page import Line
-from spikingtorch.verification.wrapped import WRAPPED
 from tests.processes import ROOT
 
 ALLOWED = TOLERANCE[torch.float64]

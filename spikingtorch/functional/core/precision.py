@@ -26,17 +26,15 @@ def lift(tree: S) -> S:
         return tree
     for leaf in leaves_of(tree):
         if isinstance(leaf, Tensor) and leaf.dtype in HALF:
-            return tree_map(_lift_leaf, tree)
+            return tree_map(
+                lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf, tree
+            )
     return tree
 
 
 def lifted_dtype(tensor: Tensor) -> torch.dtype:
     """Return the dtype that a tensor is computed in."""
     return torch.float32 if tensor.dtype in HALF else tensor.dtype
-
-
-def _lift_leaf(leaf: Any) -> Any:
-    return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf
 
 
 def rounded(outputs: S, dtype: torch.dtype) -> S:

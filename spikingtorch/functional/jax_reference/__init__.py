@@ -17,7 +17,13 @@ from spikingtorch.functional.jax_reference.closed_forms import (
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.firing import SpikeFunction as SpikeFunction
-from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
+from spikingtorch.functional.jax_reference.neurons.adaptive import (
+    ALIFState,
+    CoarseLIFState,
+    alif_step,
+    coarse_lif_step,
+    refractory_gain_from_tau,
+)
 from spikingtorch.functional.jax_reference.neurons.chips import (
     LoihiLIFState,
     SpeckIAFState,
@@ -65,11 +71,6 @@ from spikingtorch.functional.jax_reference.neurons.nonlinear import (
     exponential_if_step,
     izhikevich_step,
     quadratic_if_step,
-)
-from spikingtorch.functional.jax_reference.neurons.refractory import (
-    CoarseLIFState,
-    coarse_lif_step,
-    refractory_gain_from_tau,
 )
 from spikingtorch.functional.jax_reference.neurons.resonate import (
     BalancedResonateAndFireState,

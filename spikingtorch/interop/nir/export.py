@@ -16,10 +16,9 @@ from spikingtorch.interop.nir.builder import plain_name
 from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.maps_for_reader import map_for_reader
 from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of, check_hooks, copied_model
 from spikingtorch.interop.nir.targets import check_steps, target_of
-from spikingtorch.interop.nir.to_maps import node_of, recurrence_of
+from spikingtorch.interop.nir.to_maps import map_for_reader, node_of, recurrence_of
 from spikingtorch.interop.nir.to_neurons import neuron_of
 from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.steplayer import StepLayer

@@ -14,16 +14,7 @@ import nir
 import numpy as np
 
 from spikingtorch.interop.nir.reference_maps import MAPS
-from spikingtorch.interop.nir.reference_types import (
-    Array,
-    Build,
-    Cell,
-    Equation,
-    Given,
-    Grid,
-    Shape,
-    array_of,
-)
+from spikingtorch.interop.nir.reference_types import Array, Build, Cell, Equation, Given, Grid, Shape, array_of
 
 __all__ = ["Array", "Cell", "Given", "Grid", "build", "is_known", "is_neuron"]
 

@@ -179,15 +179,10 @@ def _name(rule: Any) -> str:
     return getattr(rule, "__name__", repr(rule))
 
 
-def _euler(params: dict[str, Any]) -> _Membrane:
-    leak = params["leak"]
-    return _Membrane(1.0 - leak, leak, leak * params["v_rest"])
-
-
 _NODES: dict[Any, Callable[[dict[str, Any], Writing], Any]] = {
     F.if_step: lambda p, w: _lif(_Membrane(1.0, 1.0), p, w),
     F.lif_step: lambda p, w: _lif(_Membrane(p["decay"], p["gain"]), p, w),
-    F.euler_lif_step: lambda p, w: _lif(_euler(p), p, w),
+    F.euler_lif_step: lambda p, w: _lif(_Membrane(1.0 - p["leak"], p["leak"], p["leak"] * p["v_rest"]), p, w),
     F.spiking_decay_step: lambda p, w: _lif(_Membrane(1.0 / p["tau"], 1.0), p, w),
     neurons.leaky_step: lambda p, w: _lif(_Membrane(p["decay"], p["gain"], p["offset"]), p, w),
     F.li_step: lambda p, w: _li(_Membrane(p["decay"], p["gain"]), w),

@@ -124,11 +124,10 @@ class Certificate(NamedTuple):
             )
             for row in self.rows
         ]
-        lines, rule = in_columns([head, *body], left=2)
         dtype = str(self.dtype).removeprefix("torch.")
         ran = f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, "
         ran += f"network in {dtype}, sample taken as {axes.named(self.batch_first)}"
-        return "\n".join([lines[0], rule, *lines[1:], rule, f"{self._verdict()} ({ran})"])
+        return "\n".join([*in_columns([head, *body], left=2), f"{self._verdict()} ({ran})"])
 
     def _verdict(self) -> str:
         row = self.first

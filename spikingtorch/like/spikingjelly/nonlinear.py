@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Unpack
 from spikingtorch.layers.options import constructor_of
 from spikingtorch.like.options import Value, number
 from spikingtorch.like.spikingjelly.node import Firing, Node
-from spikingtorch.like.steps import spikingjelly as linear
-from spikingtorch.like.steps import spikingjelly_nonlinear as steps
+from spikingtorch.like.steps import spikingjelly as steps
 
 
 class QIFNode(Node):
@@ -30,7 +29,7 @@ class QIFNode(Node):
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": -0.1}
     above: ClassVar[Mapping[str, float]] = {"tau": 1.0, "a0": 0.0}
 
-    @constructor_of(steps.qif_node_step, linear.NodeState)
+    @constructor_of(steps.qif_node_step, steps.NodeState)
     def __init__(
         self,
         tau: Value = 2.0,
@@ -60,7 +59,7 @@ class EIFNode(Node):
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": -0.1}
     above: ClassVar[Mapping[str, float]] = {"tau": 1.0, "delta_T": 0.0}
 
-    @constructor_of(steps.eif_node_step, linear.NodeState)
+    @constructor_of(steps.eif_node_step, steps.NodeState)
     def __init__(
         self,
         tau: Value = 2.0,

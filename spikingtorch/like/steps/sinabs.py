@@ -14,7 +14,7 @@ In all of them H(0) = 1, no gradient reaches the threshold through the spikes n,
 Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, each of shape (*N,).
 """
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -166,25 +166,15 @@ def lif_layer_step(
 
 
 def lif_current_layer_step(
-    state: SynapseState,
-    x: Tensor,
-    *,
-    decay: Value,
-    decay_syn: Value,
-    spike_fn: SpikeFunction,
-    reset_fn: ResetFunction,
-    gain: Value = 1.0,
-    spike_threshold: Value = 1.0,
-    min_v_mem: Value | None = None,
+    state: SynapseState, x: Tensor, *, decay_syn: Value, **params: Any
 ) -> tuple[SynapseState, Tensor]:
-    """Advance a LIF with a decaying current by one step.
+    """Advance a LIF with a decaying current by one step; ``**params`` are those of ``lif_layer_step``.
 
     i[t] = decay_syn (i[t-1] + x[t]),  u[t] = decay v[t-1] + gain i[t]
     """
     i = decay_syn * (state.i + x)
-    u = decay * state.v + gain * i
-    n = spike_fn(u, spike_threshold)
-    return SynapseState(v=_limited(reset_fn(n, u, spike_threshold), min_v_mem), i=i), n
+    after, n = lif_layer_step(MembraneState(state.v), i, **params)
+    return SynapseState(v=after.v, i=i), n
 
 
 def alif_layer_step(

@@ -53,7 +53,7 @@ class AlphaState(NamedTuple):
     n: Tensor
 
 
-def reset_due(v: Tensor, threshold: Value = 1.0, surrogate: Surrogate = ATAN, **_: Any) -> Tensor:
+def reset_due(v: Tensor, threshold: Value, surrogate: Surrogate) -> Tensor:
     """Return r[t], 1 where the membrane was above the threshold one step before; no gradient."""
     return surrogate(v - threshold).detach()
 
@@ -66,17 +66,17 @@ def delayed_reset(u: Tensor, r: Tensor, threshold: Value, reset_mechanism: Mecha
 
 
 def fired(
+    before: Tensor,
     u: Tensor,
-    r: Tensor,
     threshold: Value = 1.0,
     surrogate: Surrogate = ATAN,
     reset_mechanism: Mechanism = "subtract",
 ) -> tuple[Tensor, Tensor]:
-    """Return the membrane u with the delayed reset, v[t], and its spikes s[t].
+    """Return the membrane u with the reset that v[t-1], before, makes due, v[t], and its spikes s[t].
 
     subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
-    v = delayed_reset(u, r, threshold, reset_mechanism)
+    v = delayed_reset(u, reset_due(before, threshold, surrogate), threshold, reset_mechanism)
     return v, surrogate(v - threshold)
 
 
@@ -127,8 +127,7 @@ def lapicque_step(
         time_step: length of a step.
         keep: share of the membrane kept over a step.
     """
-    due = reset_due(state.v, **firing)
-    v, s = fired(x * r * inverse * time_step + keep * state.v, due, **firing)
+    v, s = fired(state.v, x * r * inverse * time_step + keep * state.v, **firing)
     return LeakyState(v), s
 
 
@@ -139,9 +138,8 @@ def synaptic_step(
 
     i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
     """
-    r = reset_due(state.v, **firing)
     i = alpha * state.i + x
-    v, s = fired(beta * state.v + i, r, **firing)
+    v, s = fired(state.v, beta * state.v + i, **firing)
     return SynapticState(v, i), s
 
 
@@ -201,8 +199,7 @@ def fed_leaky_step(state: LeakyState, x: Tensor, *, beta: Value, **firing: Any) 
 
     It differs from ``leaky_step`` in the reset to zero, which removes the input as well.
     """
-    r = reset_due(state.v, **firing)
-    v, s = fired(beta * state.v + x, r, **firing)
+    v, s = fired(state.v, beta * state.v + x, **firing)
     return LeakyState(v), s
 
 
@@ -213,8 +210,7 @@ def rleaky_step(
 
     u = beta v[t-1] + x[t] + weight s[t-1]
     """
-    r = reset_due(state.v, **firing)
-    v, s = fired(beta * state.v + x + state.s * weight, r, **firing)
+    v, s = fired(state.v, beta * state.v + x + state.s * weight, **firing)
     return RLeakyState(v, s), s
 
 
@@ -225,9 +221,8 @@ def rsynaptic_step(
 
     i[t] = alpha i[t-1] + x[t] + weight s[t-1],  u = beta v[t-1] + i[t]
     """
-    r = reset_due(state.v, **firing)
     i = alpha * state.i + x + state.s * weight
-    v, s = fired(beta * state.v + i, r, **firing)
+    v, s = fired(state.v, beta * state.v + i, **firing)
     return RSynapticState(v, i, s), s
 
 

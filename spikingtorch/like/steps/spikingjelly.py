@@ -1,4 +1,4 @@
-"""Steps in SpikingJelly 2.0.0's order of operations, which divides by time constants: linear neurons.
+"""Steps in SpikingJelly 2.0.0's order of operations, which divides by time constants.
 
 In all of them H(0) = 1, the gradient flows through the reset unless the rule is detached, and
 
@@ -8,6 +8,7 @@ In all of them H(0) = 1, the gradient flows through the reset unless the rule is
     tau           time constant of the membrane in steps
     charge        ``decayed_input`` or ``whole_input``, or these by a rate
     v_rest        membrane without input
+    v_c, a0       membrane above which it grows by itself, and the curvature there
     threshold     membrane at which the neuron fires
     surrogate     spike function
     reset         what a spike does to the membrane
@@ -186,3 +187,80 @@ class Combined(NamedTuple):
         """Advance one step."""
         neuron, out = self.step(state.neuron, self.rule(state.y, x), **params)
         return CombinedState(neuron, out), out
+
+
+class AdaptiveNodeState(NamedTuple):
+    """State of ``izhikevich_node_step``: v, the membrane after the reset, and w, the recovery."""
+
+    v: Tensor
+    w: Tensor
+
+
+def qif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    v_c: Value = 0.8,
+    a0: Value = 1.0,
+    v_rest: Value = 0.0,
+    **firing: Any,
+) -> tuple[NodeState, Tensor]:
+    """Advance a QIFNode, a quadratic integrate-and-fire neuron, by one step.
+
+    u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
+    """
+    return fired(state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau, **firing)
+
+
+def eif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    delta_T: Value = 1.0,
+    theta_rh: Value = 0.8,
+    v_rest: Value = 0.0,
+    **firing: Any,
+) -> tuple[NodeState, Tensor]:
+    """Advance an EIFNode, an exponential integrate-and-fire neuron, by one step.
+
+        u[t] = v[t-1] + (x[t] + v_rest - v[t-1] + delta_T exp((v[t-1] - theta_rh) / delta_T)) / tau
+
+    Its own parameters:
+        delta_T: sharpness of the exponential.
+        theta_rh: membrane where it begins.
+    """
+    growth = delta_T * torch.exp((state.v - theta_rh) / delta_T)
+    return fired(state.v + (x + v_rest - state.v + growth) / tau, **firing)
+
+
+def izhikevich_node_step(
+    state: AdaptiveNodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    tau_w: Value,
+    a: Value,
+    b: Value,
+    v_c: Value = 0.8,
+    a0: Value = 1.0,
+    v_rest: Value = -0.1,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = to_zero,
+) -> tuple[AdaptiveNodeState, Tensor]:
+    """Advance an IzhikevichNode, a quadratic neuron with a recovery, by one step.
+
+        u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c) - w[t-1]) / tau
+        w[t] = w[t-1] + (a (u[t] - v_rest) - w[t-1]) / tau_w + b s[t]
+
+    Its own parameters:
+        tau_w: time constant of the recovery in steps.
+        a: recovery per unit of the membrane.
+        b: recovery per spike.
+    """
+    u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c) - state.w) / tau
+    v, out, count, _ = fire(u, threshold, surrogate, reset)
+    w = state.w + (a * (u - v_rest) - state.w) / tau_w + b * count
+    return AdaptiveNodeState(v=v, w=w), out

@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikingtorch.quantize.c.cost import Cost, neuron_cost, sums_cost
-from spikingtorch.quantize.c.neurons import (
-    HELPERS,
-    Sum,
-    count_type,
-    current_type,
-    membrane_type,
-    updated,
-)
+from spikingtorch.quantize.c.neurons import HELPERS, Sum, count_type, current_type, membrane_type, updated
 from spikingtorch.quantize.c.sums import Source, Target, added, size_of, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
 from spikingtorch.quantize.integer import IntegerModel

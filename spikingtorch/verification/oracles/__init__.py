@@ -5,26 +5,43 @@ the reset (w) and the last spike (s), as in the older package and the papers. Th
 reset, so the two share no line of thought. For a linear recurrence they sum its closed form instead.
 """
 
-from spikingtorch.verification.oracles.chips import loihi_lif, speck_iaf, xylo_lif
-from spikingtorch.verification.oracles.fixed_point import fixed_point_cuba_lif, fixed_point_if, fixed_point_lif
+from spikingtorch.verification.oracles.fixed_point import (
+    fixed_point_cuba_lif,
+    fixed_point_if,
+    fixed_point_lif,
+    loihi_lif,
+    speck_iaf,
+    xylo_lif,
+)
 from spikingtorch.verification.oracles.leaky import (
     adaptive_leaky,
+    balanced_resonate_and_fire,
     biolif,
+    coarse_lif,
     euler,
     integrate_and_fire,
     leaky,
     leaky_integrator,
     mcpitts,
+    refractory_leaky,
+    relative_refractory_leaky,
+    resonate_and_fire,
     sigma_delta,
     spiking_decay,
     stochastic_leaky,
 )
 from spikingtorch.verification.oracles.nonlinear import adex, exponential_if, izhikevich, quadratic_if
 from spikingtorch.verification.oracles.plasticity import reward_modulated_stdp, stdp
-from spikingtorch.verification.oracles.refractory import coarse_lif, refractory_leaky, relative_refractory_leaky
-from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, none, to_value, to_zero
-from spikingtorch.verification.oracles.resonate import balanced_resonate_and_fire, resonate_and_fire
-from spikingtorch.verification.oracles.spikes import Levels
+from spikingtorch.verification.oracles.spikes import (
+    Array,
+    Levels,
+    Reset,
+    Result,
+    by_subtraction,
+    none,
+    to_value,
+    to_zero,
+)
 from spikingtorch.verification.oracles.synaptic import (
     alpha_lif,
     alpha_synapse,

@@ -1,12 +1,28 @@
-"""Neurons with a linear membrane, leaky or not, and neurons without one: McCulloch-Pitts and sigma-delta."""
+"""Neurons with a linear membrane, and neurons without one: McCulloch-Pitts and sigma-delta.
+
+Those with a membrane leak or not, rest or spike less after a spike, or resonate: then it is the real part of a complex
+number.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, to_zero
-from spikingtorch.verification.oracles.spikes import Levels, after, output, over_time, spikes, trace
+from spikingtorch.verification.oracles.spikes import (
+    Array,
+    Levels,
+    Reset,
+    Result,
+    after,
+    by_subtraction,
+    none,
+    output,
+    over_time,
+    spikes,
+    to_zero,
+    trace,
+)
 
 
 def integrate_and_fire(x: Array, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:
@@ -118,3 +134,81 @@ def sigma_delta(x: Array, threshold: Any = 0.1) -> Result:
     for target in np.maximum(sums, 0.0):
         known.append(np.where(np.abs(target - known[-1]) >= threshold, target, known[-1]))
     return np.diff(np.array(known), axis=0), {"v": sums[-1], "sent": known[-1]}
+
+
+def coarse_lif(
+    x: Array, decay: Any, gain: Any, refractory_gain: Any, threshold: Any = 1.0, reset: Reset = to_zero
+) -> Result:
+    """W = decay w + gain x, and after a spike decay reset(w) + refractory_gain x."""
+    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = np.where(s > 0, decay * reset(w, s, threshold) + refractory_gain * x_t, decay * w + gain * x_t)
+        s = spikes(w, threshold)
+        out.append(s)
+    return np.array(out), {"v": reset(w, s, threshold), "s": s}
+
+
+def refractory_leaky(
+    x: Array, steps: Any, decay: Any, gain: Any = 1.0, threshold: Any = 1.0, reset: Reset = to_zero
+) -> Result:
+    """W = decay reset(w, s) + gain x once more than the given steps have passed since the last spike, else held."""
+    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    last = np.full(x[0].shape, -np.inf)
+    for t, x_t in enumerate(x):
+        awake = t - last > steps
+        w = np.where(awake, decay * reset(w, s, threshold) + gain * x_t, w)
+        fires = awake & (w >= threshold)
+        # The spike before the rest is kept for the reset after it.
+        s = np.where(awake, np.where(fires, 1.0, 0.0), s)
+        last = np.where(fires, t, last)
+        out.append(np.where(fires, 1.0, 0.0))
+    left = np.maximum(0.0, steps - (len(x) - 1 - last))
+    return np.array(out), {"v": reset(w, s, threshold), "left": left}
+
+
+def relative_refractory_leaky(
+    x: Array,
+    jump: Any,
+    decay_threshold: Any,
+    decay: Any,
+    gain: Any = 1.0,
+    threshold: Any = 1.0,
+    reset: Reset = to_zero,
+) -> Result:
+    """W = decay reset(w, s) + gain x, with a threshold that is raised by jump decay_threshold^k at k + 1 steps."""
+    w, s, theta, out = np.zeros_like(x[0]), np.zeros_like(x[0]), threshold, [np.zeros_like(x[0])]
+    for x_t in x:
+        w = decay * reset(w, s, theta) + gain * x_t
+        theta = threshold + jump * trace(np.array(out), decay_threshold)[-1]
+        s = spikes(w, theta)
+        out.append(s)
+    return np.array(out[1:]), {"v": reset(w, s, theta), "r": jump * trace(np.array(out), decay_threshold)[-1]}
+
+
+def resonate_and_fire(
+    x: Array, omega: Any, damping: Any, dt: Any = 0.01, threshold: Any = 1.0, reset: Reset = none
+) -> Result:
+    """Z' = (damping + i omega) z + x, the real part of z being reset at a spike."""
+    z: Any = np.zeros(x[0].shape, complex)
+    s, out = np.zeros_like(x[0]), []
+    for x_t in x:
+        z = reset(z.real, s, threshold) + 1j * z.imag
+        z = (1 + dt * (damping + 1j * omega)) * z + dt * x_t
+        s = spikes(z.real, threshold)
+        out.append(s)
+    return np.array(out), {"v": reset(z.real, s, threshold), "w": z.imag}
+
+
+def balanced_resonate_and_fire(
+    x: Array, omega: Any, offset: Any, decay_refractory: Any = 0.9, dt: Any = 0.01, threshold: Any = 1.0
+) -> Result:
+    """Z' = (p - offset - q + i omega) z + x with |1 + dt (p + i omega)| = 1; q is a trace of the spikes."""
+    # 1 + dt (p + i omega) is the point of the unit circle whose imaginary part is dt omega.
+    p = (np.cos(np.arcsin(dt * omega)) - 1) / dt
+    z: Any = np.zeros(x[0].shape, complex)
+    out = [np.zeros_like(x[0])]
+    for x_t in x:
+        q = trace(np.array(out), decay_refractory)[-1]
+        z = z + dt * ((p - offset - q + 1j * omega) * z + x_t)
+        out.append(spikes(z.real, threshold + q))
+    return np.array(out[1:]), {"v": z.real, "w": z.imag, "q": trace(np.array(out), decay_refractory)[-1]}

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_value, to_zero
-from spikingtorch.verification.oracles.spikes import over_time, spikes
+from spikingtorch.verification.oracles.spikes import Array, Reset, Result, over_time, spikes, to_value, to_zero
 
 _TO_MINUS_65 = to_value(-65.0)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.reset import Array
+from spikingtorch.verification.oracles.spikes import Array
 
 
 class _Trace:

@@ -1,12 +1,14 @@
-"""Spikes of a membrane: one above the threshold, or the values of other spike functions."""
+"""Spikes of a membrane, one above the threshold or the values of other spike functions, and the reset rules."""
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikingtorch.verification.oracles.reset import Array, Reset, Result
-
+Array = NDArray[np.float64]
+Reset = Callable[[Array, Array, Any], Array]
+Result = tuple[Array, dict[str, Array]]
 Levels = Literal["plain", "strict", "graded", "ternary", "multi"]
 
 
@@ -49,3 +51,27 @@ def over_time(x: Array, advance: Callable[[Array, Array], Array], threshold: Any
 def trace(x: Array, decay: Any) -> Array:
     """Return the sum over k of decay^(t - k) x[k] for each t, the closed form of y[t] = decay y[t-1] + x[t]."""
     return np.array([sum(decay ** (t - k) * x[k] for k in range(t + 1)) for t in range(len(x))])
+
+
+def to_zero(w: Array, s: Array, threshold: Any) -> Array:
+    """Discharge the membrane at a spike."""
+    return np.where(s > 0, 0.0, w)
+
+
+def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
+    """Subtract one threshold at a spike."""
+    return np.where(s > 0, w - threshold, w)
+
+
+def none(w: Array, s: Array, threshold: Any) -> Array:
+    """Leave the membrane alone."""
+    return w
+
+
+def to_value(v_reset: Any) -> Reset:
+    """Return the rule that sets the membrane to v_reset at a spike."""
+
+    def rule(w: Array, s: Array, threshold: Any) -> Array:
+        return np.where(s > 0, v_reset, w)
+
+    return rule

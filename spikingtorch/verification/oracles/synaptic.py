@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from spikingtorch.verification.oracles.leaky import leaky
-from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_zero
-from spikingtorch.verification.oracles.spikes import trace
+from spikingtorch.verification.oracles.spikes import Array, Reset, Result, to_zero, trace
 
 
 def exponential_synapse(x: Array, decay: Any) -> Result:

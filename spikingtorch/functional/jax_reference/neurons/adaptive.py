@@ -1,12 +1,15 @@
-"""The leaky neuron whose threshold adapts to its spikes."""
+"""Leaky neurons that a spike changes for a while: its threshold rises, or it is at rest for part of the next step."""
 
+import functools
+import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
-from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction
+from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
 
 
@@ -46,3 +49,55 @@ def alif_step(
     fired = fire(u, theta, surrogate, reset)
     a = decay_adaptation * state.a + (1 - decay_adaptation) * fired.number
     return ALIFState(v=fired.v, a=a), fired.out
+
+
+class CoarseLIFState(NamedTuple):
+    """Membrane v after the reset and last spike s, each of shape (*N,)."""
+
+    v: jax.Array
+    s: jax.Array
+
+
+def refractory_gain_from_tau(tau: Parameter) -> jax.Array:
+    """Return tau (1 - gain_from_tau(tau)), the gain in the step after a spike; tau in steps.
+
+    With h = 1 / tau this is (h - 1 + exp(-h)) / h^2 = sum_k (-h)^k / (k + 2)!. The series is used for tau > 1, where
+    the quotient cancels.
+    """
+    h = 1 / jnp.asarray(tau)
+    slow = h < 1
+    # The unused branch is evaluated at h = 1, so that its gradient stays finite.
+    quick_h, slow_h = jnp.where(slow, 1, h), jnp.where(slow, h, 1)
+    quotient = (quick_h + jnp.expm1(-quick_h)) / quick_h**2
+    coefficients = [1 / math.factorial(k + 2) for k in reversed(range(18))]
+    series = functools.reduce(lambda total, coefficient: coefficient - slow_h * total, coefficients, jnp.zeros_like(h))
+    return jnp.where(slow, series, quotient)
+
+
+def coarse_lif_step(
+    state: CoarseLIFState,
+    x: jax.Array,
+    *,
+    decay: Parameter,
+    gain: Parameter,
+    refractory_gain: Parameter,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[CoarseLIFState, jax.Array]:
+    """Advance a coarse-grained LIF neuron by one step.
+
+    Published for the membrane w before the reset, with a = decay, b = gain, c = refractory_gain,
+
+        w[t] = (1 - s[t-1]) (a w[t-1] + b x[t]) + s[t-1] c x[t]
+        s[t] = H(w[t] - threshold)
+
+    and computed for the membrane after it, v = (1 - s) w:
+
+        w[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t]
+        s[t] = H(w[t] - threshold)
+        v[t] = reset(w[t], s[t], threshold), which is (1 - s[t]) w[t] as published
+    """
+    w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
+    fired = fire(w, threshold, surrogate, reset)
+    return CoarseLIFState(v=fired.v, s=fired.fired), fired.out

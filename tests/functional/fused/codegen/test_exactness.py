@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from spikingtorch import functional as F
 from spikingtorch.testing import relative_error
-from spikingtorch.verification.cases import CASES, LENGTHS, LEVELS, RESETS, TWINS, Case, by_name
-from spikingtorch.verification.wrapped import WRAPPED
+from spikingtorch.verification.cases import CASES, LENGTHS, LEVELS, RESETS, TWINS, WRAPPED, Case, by_name
 from tests.fused import Scan, assert_same_bits, check, draw, special
 from tests.gpu_text.compare import agree
 
