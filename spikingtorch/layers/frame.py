@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from threading import Thread, current_thread, get_ident, local
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,10 +79,8 @@ class Frame:
     activity: Any = None  # the activity check of this call, if any
     # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
     advance: Any = None
-    hides: Mapping[str, str] = MappingProxyType({})  # what code within the call may not ask layers for, and the error
     monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
     trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
-    seats: Mapping[Any, Any] = MappingProxyType({})  # of the plan of this call, by layer
     checked: Tensor | None = None  # the input of the first seat, whose kernel has looked for NaN
     owns = False  # whether the outputs of a fold needed no copy
 
@@ -99,6 +96,8 @@ class Frame:
         eager: bool = False,
     ) -> None:
         self.compiles, self.eager = compiles, eager
+        self.hides: Mapping[str, str] = {}  # what code within the call may not ask layers for, and the error
+        self.seats: Mapping[Any, Any] = {}  # of the plan of this call, by layer
         self.thread = None if torch.compiler.is_dynamo_compiling() else current_thread()  # which owns the memories
         self._layers, self._places = layers, dict.fromkeys((*layers, *hooks))
         # the call inside which this one runs, and the frames of outer networks that the layers are in already
