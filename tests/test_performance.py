@@ -200,7 +200,7 @@ print(resident() - start < 60 + 4 * 64, told())  # glibc does not shrink the hea
         """
 print(str(model.explain()).count("memory"))
 train()
-print(str(model.explain()).splitlines()[-2])
+print(next(line for line in str(model.explain()).splitlines() if line.startswith("memory")))
 keep_freed_memory(False)
 print(model.explain().memory)
 keep_freed_memory()
