@@ -141,6 +141,7 @@ def check_repeats(
         layer: Any = unit.layer
         linearized = rule == "diagonal" and layer in elementwise and not unit.own
         trail = Trail()
+        contents: Any = None
         for _ in range(2 if unit.is_trained else 0):
             contents = Contents(modules_of(stepper.net), (stepper.model, ()))
             trail.note(layer, "weights", [(each.module.weight, each.module.bias) for each, _ in unit.all_synapses])

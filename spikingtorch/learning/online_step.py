@@ -101,9 +101,10 @@ class Stepper:
             inputs[layer] = args[0] if args else kwargs["x"]
 
         hooks: list[Any] = []
+        handed: Any = outward
         for path, layer in self.layers.items():
             hooks.append(layer.register_forward_pre_hook(partial(arrive, path), with_kwargs=True))
-            hooks.append(layer.register_forward_hook(lambda layer, _, out: outward(layer, out)))
+            hooks.append(layer.register_forward_hook(lambda layer, _, out: handed(layer, out)))
         before = {layer: _leaves(each) for layer, each in (memories or {}).items() if each is not None}
         products: Products = dict.fromkeys(self._multiplying)
         try:

@@ -35,7 +35,7 @@ with _explained():
 
 # a number that changes with each write into a dict, for any Python
 with _explained():
-    dict_version: Any = torch._C._dynamo.guards.dict_version
+    from torch._C._dynamo.guards import dict_version
 
 # the stacks of modes of torch functions and of operations: to see who intercepts a call, and to restore them after an
 # interrupt
