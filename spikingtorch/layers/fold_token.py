@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of
 
@@ -73,7 +74,7 @@ class FoldToken:
         leaves = self.admit(layer, inputs, init)
         if not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return layer._advance_all(inputs, self)
-        versions = [(layer, x, _version(x)) for x in leaves]
+        versions = [(layer, x, version_of(x)) for x in leaves]
         output = layer._advance_all(inputs, self)
         if any([out.requires_grad for out in leaves_of(output)]):
             self.saved += versions
@@ -82,7 +83,7 @@ class FoldToken:
     def check_saved(self) -> None:
         """Raise if the network has overwritten the input of a layer, whose old values the gradient needs."""
         for layer, x, version in self.saved:
-            if _version(x) != version:
+            if version_of(x) != version:
                 self.refuse(
                     f"writes in place on the input of {self.name(layer)}, which the gradient of all steps needs as it "
                     "was (write h = h + layer(h, init), not h += layer(h, init))"
@@ -134,11 +135,6 @@ class FoldToken:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
         fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, FoldToken))
         fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}", _INIT)
-
-
-def _version(tensor: Tensor) -> int:
-    """Return the version counter of a tensor; 0 for inference tensors, which have no counter and no gradient."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _refusing(reason: str) -> Any:

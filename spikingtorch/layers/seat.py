@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.torch_private import dict_version
 from spikingtorch.functional.dispatch.prepared import PreparedLaunch
 from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
@@ -110,7 +111,7 @@ class Seat(NamedTuple):
         states, out, last = found
         fold.called[id(layer)] = layer
         if self.launch.differentiates:
-            fold.saved.append((layer, x, x._version))
+            fold.saved.append((layer, x, version_of(x)))
         if frame.checked is None:
             frame.checked = x
         frame.memories[layer] = Memory(layer.state_type(*states), last, (), plain=True, thread=frame.thread)

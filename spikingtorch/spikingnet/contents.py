@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.surroundings import rewind_of
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.frame import CHANGES
@@ -97,11 +98,6 @@ class Contents:
 
 
 _PLAIN = frozenset((type(None), bool, int, float, str, type, FunctionType))
-
-
-def version_of(tensor: Tensor) -> int:
-    """Return the version counter of a tensor; 0 for inference tensors, which have no counter."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _entries(container: Any, passed_over: frozenset[str]) -> Any:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
+from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import cached_parametrizations, forward_level, fsdp_state, part_of
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
 from spikingtorch.layers.frame import Frame
-from spikingtorch.spikingnet.contents import Contents, version_of
+from spikingtorch.spikingnet.contents import Contents
 from spikingtorch.spikingnet.parts import Parts
 from spikingtorch.validation import functorch_active
 

@@ -51,3 +51,8 @@ def copied(module: Copied) -> Copied:
     """
     values = [value for each in module.modules() for value in leaves_of(vars(each)) if isinstance(value, Tensor)]
     return copy.deepcopy(module, {id(value): value.detach().clone() for value in values if value.grad_fn is not None})
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return the version counter of a tensor; 0 for inference tensors, which have no counter."""
+    return 0 if tensor.is_inference() else tensor._version

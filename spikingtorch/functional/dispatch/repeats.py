@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from spikingtorch.functional.core.names import step_name
+from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.snapshot import SideEffect, snapshot
 
@@ -26,11 +25,11 @@ def check_repeats(step: Any, params: Mapping[str, Any]) -> Callable[[], None]:
         ) from None
     except NotFusible:  # its code asks what only a trace answers differently
         return _nothing
-    tensors = [(each, _version(each)) for each in found.tensors]
+    tensors = [(each, version_of(each)) for each in found.tensors]
 
     def check() -> None:
         changed = found.guard.changed()
-        if changed is None and any(version != _version(each) for each, version in tensors):
+        if changed is None and any(version != version_of(each) for each, version in tensors):
             changed = "a tensor"
         if changed is not None:
             raise RuntimeError(
@@ -43,7 +42,3 @@ def check_repeats(step: Any, params: Mapping[str, Any]) -> Callable[[], None]:
 
 def _nothing() -> None:
     """Check nothing."""
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version

@@ -41,22 +41,16 @@ class CLaunch(Launch):
         self._neuron_steps = neuron_steps
         self._kind = ctypes.c_int64 * len(records)
         self.run, self.fields, self.pointers = run, self._kind(*records), tuple(pointers)
-        self._floats: tuple[Any, Any] = (), c_doubles(())  # the last floats, and the argument that they became
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
         fields = self._fields()
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
-        same, floats = self._floats
-        if same is not scalars:
-            floats = c_doubles(scalars)
-            if type(scalars) is tuple:  # which cannot change
-                self._floats = scalars, floats
         if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
-                return not self.run(fields, floats)
-        return not self.run(fields, floats)
+                return not self.run(fields, c_doubles(scalars))
+        return not self.run(fields, c_doubles(scalars))
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number."""
