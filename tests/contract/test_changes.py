@@ -3,7 +3,7 @@
 import copy
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import FunctionType
@@ -117,7 +117,9 @@ CHANGES: dict[str, Change] = {
     "trained decay in place": lambda model, _: model.net.s2.decay.data.fill_(0.125),
     "trained decay out of its limits": lambda model, _: model.net.s2.decay.data.fill_(-3.0),
     "buffer in place": lambda model, _: model.net.s2.threshold.fill_(0.0625),
-    "buffer.data with gaps": lambda model, _: setattr(model.net.s2.threshold, "data", torch.full((8, 2), 0.0625)[:, 0]),
+    "buffer.data with gaps": lambda model, _: setattr(
+        model.net.s2.threshold, "data", torch.arange(16.0).view(8, 2)[:, 0] / 32
+    ),
     "buffer.data of another shape": lambda model, _: setattr(model.net.s2.threshold, "data", torch.ones(3)),
     "returns": sets("net.s2", "returns", ("spikes", "v")),
     "forward hook": lambda model, _: model.net.l1.register_forward_hook(lambda _m, _x, out: out * 2),
@@ -141,6 +143,9 @@ CHANGES: dict[str, Change] = {
     "double()": lambda model, _: model.double(),
     "reset()": lambda model, _: model.reset(),
     "set_state()": lambda model, _: model.set_state({k: v * 0 + 0.25 for k, v in model.get_state().items()}),
+    "set_state() in another layout": lambda model, _: model.set_state(
+        {name: each.t().contiguous().t() for name, each in model.get_state().items()}
+    ),
     "detach_()": lambda model, _: model.detach_(),
     "a layer by itself": lambda model, _: model.net.s1(X[:, 0], init=True),
     "another batch in between": lambda model, _: model(X[:2]),
@@ -149,7 +154,15 @@ CHANGES: dict[str, Change] = {
 UNSEEN = {
     *("option event_driven", "option carry_graph", "option statistics", "option hooks", "option warn_silent"),
     *("option recompute", "option truncate", "option time_chunk", "option mode", "training", "training of a module"),
-    *("reset()", "detach_()", "frozen", "set_state()", "a layer by itself", "another batch in between"),
+    *(
+        "reset()",
+        "detach_()",
+        "frozen",
+        "set_state()",
+        "set_state() in another layout",
+        "a layer by itself",
+        "another batch in between",
+    ),
 }
 
 
@@ -261,9 +274,12 @@ def alike(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> tuple[st.SpikingNet, st.SpikingNet]:
-    """Return a network whose calls have a plan, and the same one that steps."""
+@pytest.fixture(params=[True, False], ids=["graph", "no graph"])
+def models(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st.SpikingNet, st.SpikingNet]]:
+    """Yield a network whose calls have a plan, those that go on as well without gradients, and the same one that steps.
+
+    Gradients are recorded meanwhile, or not.
+    """
     runs, run = [], CallPlan.run
 
     def counted(*args: Any) -> Tensor | None:
@@ -272,15 +288,14 @@ def models(monkeypatch: pytest.MonkeyPatch) -> tuple[st.SpikingNet, st.SpikingNe
 
     monkeypatch.setattr(CallPlan, "run", counted)
     made = fresh("auto"), fresh("step")
-    for model in made:
-        before = [model(X) for _ in range(4)]
-        model(X, False)
-        assert alike(before[0], before[3])
-        assert before[0].any()
-    assert len(runs) == 3
-    assert all(out is not None for out in runs)
-    assert not made[0].explain().decides
-    return made
+    with torch.set_grad_enabled(request.param):
+        for model in made:
+            before = [model(X, init) for init in (True, True, True, False, False, False)]
+            assert alike(before[0], before[2])
+            assert before[0].any()
+        assert [out is not None for out in runs] == [True] * 4
+        assert not made[0].explain().decides
+        yield made
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -312,6 +327,16 @@ def test_call(name: str, models: tuple[st.SpikingNet, st.SpikingNet]) -> None:
         found, wanted = [outcome(partial(CALLS[name], model)) for model in models]
         assert alike(found, wanted), (name, found, wanted)
     assert alike(*[model(X) for model in models])
+
+
+def test_a_nan_that_no_layer_gets_is_found() -> None:
+    net: Any = nn.Sequential(st.LIF(decay=0.5))
+    net.forward = lambda x: net[0]((x > 0).to(x.dtype))
+    model = st.SpikingNet(net)
+    for _ in range(3):
+        model(X)
+    with pytest.raises(ValueError, match="SpikingNet: x holds NaN"):
+        model(X.clone().index_fill_(1, torch.tensor([3]), float("nan")))
 
 
 def test_each_option_has_a_row() -> None:
