@@ -65,6 +65,11 @@ def new_weight() -> nn.Parameter:
     return nn.Parameter(torch.eye(8))
 
 
+class Above(nn.Identity):
+    def forward(self, input: Tensor) -> Tensor:
+        return (input > 0).to(input.dtype)
+
+
 class Doubles(nn.Identity):
     def forward(self, input: Tensor) -> Tensor:
         return input * 2
@@ -330,11 +335,10 @@ def test_call(name: str, models: tuple[st.SpikingNet, st.SpikingNet]) -> None:
 
 
 def test_a_nan_that_no_layer_gets_is_found() -> None:
-    net: Any = nn.Sequential(st.LIF(decay=0.5))
-    net.forward = lambda x: net[0]((x > 0).to(x.dtype))
-    model = st.SpikingNet(net)
+    model = st.SpikingNet(nn.Sequential(Above(), st.LIF(decay=0.5)))
     for _ in range(3):
         model(X)
+    assert not model.explain().decides
     with pytest.raises(ValueError, match="SpikingNet: x holds NaN"):
         model(X.clone().index_fill_(1, torch.tensor([3]), float("nan")))
 
