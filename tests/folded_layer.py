@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.functional.dispatch import folded
+from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.testing import assert_close
 from tests.every_layer import call
 from tests.fold_nets import span, states
@@ -65,15 +65,17 @@ class Took:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scans = self.trains = 0
-        run = folded.run
+        for name in ("run", "first"):
+            monkeypatch.setattr(FoldedStep, name, self._counting(getattr(FoldedStep, name)))
 
-        def counted(signature: Any, counts: Any) -> Any:
-            found = run(signature, counts)
+    def _counting(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any) -> Any:
+            found = run(*given)
             self.scans += found is not None
-            self.trains += found is not None and signature.differentiates
+            self.trains += found is not None and found.outs[0].requires_grad
             return found
 
-        monkeypatch.setattr(folded, "run", counted)
+        return counted
 
 
 def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:

@@ -13,8 +13,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import flatten
-from spikingtorch.functional.dispatch import bind, folded
-from spikingtorch.functional.dispatch.signature import FoldedStep
+from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.runtime.executable import Executable
 from tests.fused import Placing, Scan, agree, assert_close_gradients, assert_same_bits
@@ -290,15 +289,12 @@ def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     x = scan.xs.flatten(0, 1)
     taken = FoldedStep.of(scan.step, type(scan.state), dict(scan.params))
     assert taken is not None
-    signed = taken.signature([x], scan.xs.shape[:2])
-    assert signed is not None
-    signed = signed._replace(
-        known=signed.known._replace(state_form=flatten(scan.state)[1])
-    )  # a layer's is no tree of trees
-    assert folded.first(signed, scan.state, scan.xs, scan.xs.shape[:2]) is not None
-    bound = bind.find(signed)
+    known = taken.known._replace(state_form=flatten(scan.state)[1])  # a layer's is no tree of trees
+    fold, tensors = scan.xs.shape[:2], [x, *known.tensors_of(taken.params)]
+    assert taken._replace(known=known).first(scan.state, x, fold, False) is not None
+    bound = known.bounds.get(taken._form(fold, 0, tensors))
     assert bound is not None
-    return bound.executable, signed.tensors, (*signed.floats, *bound.literals)
+    return bound.executable, tensors, (*taken.floats, *bound.literals)
 
 
 def mapped_case(shape: tuple[int, ...], members: int, learns: bool, dtype: torch.dtype, place: Placing) -> None:

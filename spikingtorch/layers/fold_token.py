@@ -62,7 +62,6 @@ class FoldToken:
         self.supports: Any = None  # collects the places where the derivatives of spikes are not zero, if needed
         self.called: dict[int, Any] = {}  # the layers that have been called, by their identity
         self.saved: list[tuple[Any, Tensor, int]] = []  # inputs that the backward pass reads, each with its version
-        self.signed: dict[Any, Any] = {}  # by layer: the signature of the scan that has run
         self.refusal: FoldError | None = None  # the reason why the fold has ended
 
     def copy(self) -> "FoldToken":

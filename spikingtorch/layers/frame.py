@@ -22,7 +22,7 @@ class Cell:
         monitor: the ``SpikeMonitor`` that counts the outputs, if any.
         overtaken: the threads whose sequences were replaced by another thread.
         dropped: the number of the last backward pass that called the layer outside of a network.
-        prepared: the step and its parameters, kept for later folds.
+        seat: the step and its parameters, kept for later folds.
         seen_shape: shape of the last sample for which arguments were looked at.
     """
 
@@ -32,7 +32,7 @@ class Cell:
         self._recorder: tuple[Any, int] = (None, 0)
         self.overtaken: frozenset[Thread] = frozenset()
         self.dropped = -1
-        self.prepared: Any = None
+        self.seat: Any = None
 
     @property
     def recorder(self) -> Any:
@@ -83,6 +83,7 @@ class Frame:
     trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
     checked: Tensor | None = None  # the input of the first seat, whose kernel has looked for NaN
     owns = False  # whether the outputs of a fold needed no copy
+    planned = False  # whether a plan runs the call, so that layers go by their seats
 
     def __init__(
         self,
@@ -97,7 +98,6 @@ class Frame:
     ) -> None:
         self.compiles, self.eager = compiles, eager
         self.hides: Mapping[str, str] = {}  # what code within the call may not ask layers for, and the error
-        self.seats: Mapping[Any, Any] = {}  # of the plan of this call, by layer
         self.thread = None if torch.compiler.is_dynamo_compiling() else current_thread()  # which owns the memories
         self._layers, self._places = layers, dict.fromkeys((*layers, *hooks))
         # the call inside which this one runs, and the frames of outer networks that the layers are in already

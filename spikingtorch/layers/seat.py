@@ -1,4 +1,4 @@
-"""Seat: a layer in the plan of a call, with everything decided but the numbers."""
+"""Seat: a layer in a folded network, with everything decided but the numbers."""
 
 from operator import is_
 from typing import Any, NamedTuple
@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.torch_private import dict_version
-from spikingtorch.functional.dispatch.prepared import PreparedLaunch
-from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
+from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import CHANGES, Frame
@@ -18,7 +17,7 @@ from spikingtorch.layers.frame import CHANGES, Frame
 _UNREAD = CHANGES | vars(nn.Module()).keys()
 
 
-class PreparedScan(NamedTuple):
+class Seat(NamedTuple):
     """A layer's step with its parameters, valid while each attribute that matters is the same object."""
 
     scan: FoldedStep
@@ -33,10 +32,8 @@ class PreparedScan(NamedTuple):
     versions: list[tuple[int, ...]]  # of the dicts of the layer when they were last compared; empty before
 
     @classmethod
-    def of(
-        cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]
-    ) -> "PreparedScan | None":
-        """Return the prepared scan of a layer, or None if a parameter is not the one that the layer stores."""
+    def of(cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]) -> "Seat | None":
+        """Return the seat of a layer, or None if a parameter is not the one that the layer stores."""
         own = layer.__dict__
         tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
         # no computed values, as of parametrizations or in another precision: their graph would be kept alive
@@ -63,7 +60,32 @@ class PreparedScan(NamedTuple):
             return self.scan
         if _forms(self.tensors) != self.forms:
             return None
-        return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known)
+        return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known, self.scan.floats)
+
+    def run(self, layer: Any, frame: Frame, x: Any, init: Any) -> Tensor | None:
+        """Return the outputs of all steps in a planned call, (N T, ...); None if the layer has to look for itself."""
+        fold = frame.fold
+        if (init is not None and init is not fold) or id(layer) in fold.called or type(x) is not Tensor:
+            return None
+        if type(layer)._finish is not StatefulLayer._finish or (now := self.again(layer)) is None:
+            return None
+        states: Any = ()
+        if fold.init is not True:
+            memory = frame.memories.get(layer)
+            if memory is None or not isinstance(memory.state, tuple):
+                return None
+            states = memory.state
+        launched = now.run((x,), (fold.N, fold.T), states)
+        if launched is None:
+            return None
+        (out,), (last,) = launched.outs, launched.lasts
+        fold.called[id(layer)] = layer
+        if out.requires_grad:
+            fold.saved.append((layer, x, version_of(x)))
+        if frame.checked is None:
+            frame.checked = x
+        frame.memories[layer] = Memory(layer.state_type(*launched.finals), last, (), True, frame.thread)
+        return out
 
     def _same(self, own: dict[str, Any]) -> bool:
         """Return True if the attributes of the layer are the same objects, and so are its tensors."""
@@ -71,51 +93,6 @@ class PreparedScan(NamedTuple):
         if len(own) != self.size or len(tensors) != len(self.tensors):
             return False
         return all(map(is_, map(own.get, self.names), self.values)) and all(map(is_, tensors, self.tensors))
-
-
-class Seat(NamedTuple):
-    """A layer of a folded network whose scan has run before, on tensors of the same form."""
-
-    layer: Any  # the layer
-    prepared: PreparedScan  # its step and parameters, and whether they are still the same
-    launch: PreparedLaunch  # of its scan
-    states: int  # the number of states that it continues from; 0 at rest
-
-    @classmethod
-    def of(cls, layer: Any, signature: Signature) -> "Seat | None":
-        """Return the seat of a layer whose scan has just run; None if it does more than that, or keeps no step."""
-        prepared, launch = layer._cell.prepared, PreparedLaunch.of(signature)
-        if prepared is None or launch is None or type(layer)._finish is not StatefulLayer._finish:
-            return None
-        if prepared.scan.known is not signature.known:
-            return None
-        return cls(layer, prepared, launch, len(signature.tensors) - 1 - len(signature.known.tensors))
-
-    def run(self, frame: Frame, x: Any, init: Any) -> Tensor | None:
-        """Return the outputs of all steps, (N T, ...); None if anything differs, and the layer has to look itself."""
-        fold, layer = frame.fold, self.layer
-        if (init is not None and init is not fold) or id(layer) in fold.called or type(x) is not Tensor:
-            return None
-        now = self.prepared.again(layer)
-        if now is None:
-            return None
-        tensors: list[Any] = [x, *[now.params[each] if type(each) is str else each for each in now.known.tensors]]
-        if self.states:
-            memory = frame.memories.get(layer)
-            if memory is None or not isinstance(memory.state, tuple):
-                return None
-            tensors = [*memory.state, *tensors]
-        found = self.launch.run(now.step, tensors)
-        if found is None:
-            return None
-        states, out, last = found
-        fold.called[id(layer)] = layer
-        if self.launch.differentiates:
-            fold.saved.append((layer, x, version_of(x)))
-        if frame.checked is None:
-            frame.checked = x
-        frame.memories[layer] = Memory(layer.state_type(*states), last, (), plain=True, thread=frame.thread)
-        return out
 
 
 def _forms(tensors: list[Any]) -> list[Any]:

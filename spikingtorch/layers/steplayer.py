@@ -16,9 +16,8 @@ from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
-from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
+from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
@@ -37,7 +36,7 @@ from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
-from spikingtorch.layers.seat import PreparedScan
+from spikingtorch.layers.seat import Seat
 from spikingtorch.layers.split import without_views
 from spikingtorch.layers.threads import this_thread
 
@@ -265,8 +264,8 @@ class StepLayer(Attributes):
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         frame = frame_of(self)
-        if frame is not None and (seat := frame.seats.get(self)) is not None:
-            output = seat.run(frame, inputs, init)
+        if frame is not None and frame.planned and self._cell.seat is not None:
+            output = self._cell.seat.run(self, frame, inputs, init)
             if output is not None:
                 return output
         if not split.is_plain(inputs):
@@ -355,11 +354,12 @@ class StepLayer(Attributes):
         self._look_at_arguments(leaves[0])
         tells = self._tells_support(fold, leaves, region())
         # both runs of checkpoint take the same path, and the second one starts from a noted state: no stored scan
-        signed = None if tells or runs_twice() else self._signature(leaves, fold)
+        ready = None if tells or runs_twice() else self._ready(fold)
         monitor = self._cell.monitor
         counts = None if monitor is None else monitor.counts_of(self)
-        if signed is not None and (found := folded.run(signed, counts)) is not None:
-            fold.signed[self] = signed
+        goes_on = ready is not None and fold.init is not True
+        states = leaves_of(self._start(leaves[0][: fold.N], fold.init).state) if goes_on else []
+        if ready is not None and (found := ready.run(leaves, size, states, counts)) is not None:
             return self._take_over(found, monitor)
         step, params = self._of_all(fold, self._returning)
         self._check_inputs(inputs, looks=False)
@@ -367,8 +367,7 @@ class StepLayer(Attributes):
         first = leaves_of(xs)[0].select(fold.dim, 0)
         memory = self._start(first, fold.init, shared=True)
         self._starts(memory, params, first)
-        if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
-            fold.signed[self] = signed
+        if ready is not None and (found := ready.first(memory.state, inputs, size, goes_on, counts)) is not None:
             return self._take_over(found, monitor)
         recorder = self._recorder_here()
         plain = fold.running is None and recorder is None and not tells
@@ -394,20 +393,16 @@ class StepLayer(Attributes):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
 
-    def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
-        """Return the signature that finds an earlier scan; None if states have a gradient, or are returned."""
+    def _ready(self, fold: FoldToken) -> FoldedStep | None:
+        """Return the step with its parameters for a folded scan; None if states have a gradient, or are returned."""
         alone = fold.plain and self._cell.recorder is None and self._returns == SPIKES
         # the network may be compiled although the call around it is not
         if not alone or torch.compiler.is_dynamo_compiling():
             return None
         if not fold.detaches_state and torch.is_grad_enabled():
             return None
-        ready = self._cell.prepared
-        scan: FoldedStep | None = (None if ready is None else ready.again(self)) or self._prepared(fold)
-        if scan is None:
-            return None
-        states = [] if fold.init is True else leaves_of(self._start(inputs[0][: fold.N], fold.init).state)
-        return scan.signature(inputs, (fold.N, fold.T), states)
+        seat = self._cell.seat
+        return (None if seat is None else seat.again(self)) or self._prepared(fold)
 
     def _prepared(self, fold: FoldToken) -> FoldedStep | None:
         """Return the step with its parameters, and keep it for later folds with the same parameters."""
@@ -419,7 +414,7 @@ class StepLayer(Attributes):
         stored, mapped, params = self._of_all(fold, self._mapped)
         found = FoldedStep.of(mapped.step, self.state_type, params)
         if found is not None and self._never_draws:
-            self._cell.prepared = PreparedScan.of(self, found, mapped, stored)
+            self._cell.seat = Seat.of(self, found, mapped, stored)
         return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
@@ -448,11 +443,13 @@ class StepLayer(Attributes):
         """Run all steps of a fold, with time at axis dim."""
         return scan(step, state, xs, params=params, dim=dim)
 
-    def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
-        self._finish(Memory(self.state_type(*found.finals), found.last, (), plain=True, thread=this_thread()))
-        if found.fired is not None:
-            monitor.counted(found.outs, found.fired, found.added)
-        return found.outs
+    def _take_over(self, found: Any, monitor: Any) -> Tensor:
+        outs: Tensor = found.outs[0]
+        last = found.lasts[0]
+        self._finish(Memory(self.state_type(*found.finals), last, (), plain=True, thread=this_thread()))
+        if found.counts:
+            monitor.counted(outs, found.fired[0], found.added)
+        return outs
 
     @property
     def _maps_stored(self) -> bool:

@@ -24,7 +24,6 @@ from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.frame import Frame, running
 from spikingtorch.layers.passed_init import call
-from spikingtorch.layers.seat import Seat
 from spikingtorch.layers.split import without_views
 from spikingtorch.spikingnet.outputs import unshared
 from spikingtorch.spikingnet.parts import Parts
@@ -95,7 +94,6 @@ class CallPlan(NamedTuple):
         plan: the decision about such a call.
         version: of the network.
         call_form: the form of the call, for the reports.
-        seats: the layers whose scans have run before; the others look for themselves.
         parts: of the network.
         takes_init: how it takes init.
         size: N samples and T steps.
@@ -106,7 +104,6 @@ class CallPlan(NamedTuple):
     plan: Plan
     version: Version
     call_form: CallForm
-    seats: dict[Any, Seat]
     parts: Parts
     takes_init: checks.TakesInit
     size: tuple[int, int]
@@ -129,8 +126,8 @@ class CallPlan(NamedTuple):
         fold = FoldToken(N, T, init, init and not frame.keeps_graph, init, None, True)
         if model.warn_silent and model.training and model._activity.begin(xs):
             frame.activity = model._activity
-        else:
-            frame.seats = self.seats
+        else:  # a seat's states have no gradient
+            frame.planned = fold.detaches_state or not torch.is_grad_enabled()
         frame.tell(fold, fold=fold)
         flat, handled = xs.flatten(0, 1), sys.exception()
         try:
@@ -149,8 +146,6 @@ class CallPlan(NamedTuple):
         out = out if self.own else unshared(out, x, True)
         found: Tensor = without_views(model, samples_first(out.view(N, T, *self.shape[1:]), model.batch_first))
         model._policy.goes(self.plan, self.version, xs.shape, self.call_form)
-        if fold.signed:
-            self.seats.update(_seats(fold))
         frame.commit()
         return found
 
@@ -170,10 +165,4 @@ class CallPlan(NamedTuple):
         shape = torch.Size((out.shape[0] * out.shape[1], *out.shape[2:]))
         size, parts = (x.shape[0], x.shape[1]), model._parts
         form, takes = policy.call_form, model._takes_init
-        return cls(policy.plan, version, form, _seats(frame.fold), parts, takes, size, shape, frame.owns)
-
-
-def _seats(fold: FoldToken) -> dict[Any, Seat]:
-    """Return the seats of the layers that have looked for themselves in a fold."""
-    found = {layer: Seat.of(layer, signature) for layer, signature in fold.signed.items()}
-    return {layer: seat for layer, seat in found.items() if seat is not None}
+        return cls(policy.plan, version, form, parts, takes, size, shape, frame.owns)

@@ -10,7 +10,7 @@ from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Form, flatten, unflatten
 from spikingtorch.functional.dispatch.call import ScanCall, Streams
 from spikingtorch.functional.dispatch.reference import LoopReference, reference_of
-from spikingtorch.functional.dispatch.signature import Signature
+from spikingtorch.functional.dispatch.signature import Signature, differentiates
 from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
@@ -29,19 +29,28 @@ class Bound(NamedTuple):
     form: Form  # structure of the outputs
     arguments: Arguments  # of the step, without their numbers
     fits: Streams | None  # how to make its tensors fit the kernel; None if they already fit
+    differentiates: bool  # whether autograd records it
+
+    @classmethod
+    def of(
+        cls, traced: TracedStep, call: ScanCall, run: Executable, fits: Streams | None, tensors: Sequence[Tensor]
+    ) -> "Bound":
+        """Return how scans like a call on tensors run."""
+        form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
+        known = run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits
+        return cls(*known, differentiates(tensors))
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
-        return self._grown(*self.launch(*signature.numbers), signature)
+        return self._grown(self.launch(*signature.numbers), signature)
 
     def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
         """Return the same as ``run``, or None if an input is NaN or infinite."""
-        launched, results = self.launch(*signature.numbers)
-        return self._grown(launched, results, signature) if launched.finite else None
+        launched = self.launch(*signature.numbers)
+        return self._grown(launched, signature) if launched.finite else None
 
-    def _grown(self, launched: Launched, results: Sequence[Tensor], signature: Signature) -> tuple[Any, Any]:
-        states = len(launched.finals)
-        return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
+    def _grown(self, launched: Launched, signature: Signature) -> tuple[Any, Any]:
+        return unflatten(launched.finals, signature.state_form), unflatten(launched.outs, self.form)
 
     def scalars(self, floats: tuple[float, ...]) -> tuple[float, ...]:
         """Return the floats of the program, for the parameters that are floats."""
@@ -52,19 +61,18 @@ class Bound(NamedTuple):
         step: Callable[..., Any],
         tensors: list[Tensor],
         floats: tuple[float, ...],
-        differentiates: bool,
         counts: Sequence[Tensor] | None = None,
-    ) -> tuple[Launched, Sequence[Tensor]]:
-        """Return what the kernel computed, and the results among it with their graph of autograd."""
+    ) -> Launched:
+        """Return what the kernel computed, with the graph of autograd if it records the scan."""
         run = self.executable
         if self.fits is not None:
             tensors = self.fits.aligned(tensors)
         scalars = self.scalars(floats)
-        launched = run.forward(tensors, scalars, keep=differentiates and run.saves_states, counts=counts)
-        if not differentiates:
-            return launched, launched.results
-        reference = LoopReference(step, self.arguments).gradients
-        return launched, differentiable(launched, scalars, reference, tensors)
+        launched = run.forward(tensors, scalars, keep=self.differentiates and run.saves_states, counts=counts)
+        if self.differentiates:
+            reference = LoopReference(step, self.arguments).gradients
+            launched.found[run.results] = differentiable(launched, scalars, reference, tensors)
+        return launched
 
 
 # by signature. BY_VALUE: the program depends on the values of the floats, so the key includes them as well. LOOP: a
@@ -112,18 +120,11 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
         )
     tensors = streams.aligned(signature.tensors)
     fits = None if streams.fit(signature.tensors) else streams
-    bound = keep(signature, traced, call, executable(spec, tensors, keeps_format=True), fits)
-    return bound.run(signature)
-
-
-def keep(signature: Signature, traced: TracedStep, call: ScanCall, run: Executable, fits: Streams | None) -> Bound:
-    """Store how the scans of a signature run."""
-    form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
-    bound = Bound(run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits)
+    bound = Bound.of(traced, call, executable(spec, tensors, keeps_format=True), fits, signature.tensors)
     if not traced.floats_are_inputs:
         _bound.keep(signature.key, BY_VALUE)
     _bound.keep(signature.key if traced.floats_are_inputs else signature.valued, bound)
-    return bound
+    return bound.run(signature)
 
 
 def spec_of(traced: TracedStep, call: ScanCall, dim: int) -> ScanSpec:

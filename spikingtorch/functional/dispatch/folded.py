@@ -3,77 +3,104 @@
 The states before the first step and after the last step have no gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
-from spikingtorch.functional.core.tree import flatten
+from spikingtorch.functional.core.tree import LEAF, flatten, tree_map
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import choose
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
-from spikingtorch.functional.dispatch.signature import Signature
-from spikingtorch.functional.fused.runtime.executable import executable
+from spikingtorch.functional.dispatch.signature import Parameters, known_parameters
+from spikingtorch.functional.fused.runtime.executable import Launched, executable
+from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
-class Folded(NamedTuple):
-    """The results of a folded scan."""
+class FoldedStep(NamedTuple):
+    """A step with its parameters, for folded scans that nothing traces or transforms."""
 
-    finals: Sequence[Tensor]  # the tensors of the state after the last step, without a gradient
-    last: Tensor  # the output of the last step, without a gradient and in its own memory
-    outs: Tensor  # folded outputs
-    # the number of steps at which each neuron's output was not zero, (N, ...), if the scan counted
-    fired: Tensor | None
-    added: bool  # whether ``fired`` includes the earlier counts
+    step: Callable[..., Any]  # the step
+    params: dict[str, Any]  # its keyword arguments
+    known: Parameters  # all that such a scan depends on except tensors and top-level floats
+    floats: tuple[float, ...]  # the parameters that are floats
 
+    @classmethod
+    def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
+        """Return a step with its parameters, or None if each of its scans has to be examined anew.
 
-def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded | None:
-    """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite.
+        Args:
+            step: the step.
+            state_type: NamedTuple of the state's tensors, all of which are zero at first.
+            params: keyword arguments of the step.
+        """
+        form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
+        known = known_parameters(step, params, (form, LEAF))
+        return None if known is None else cls(step, params, known, known.floats_of(params))
 
-    Args:
-        signature: of the scan.
-        counts: ``fired`` of an earlier scan, from which this one continues if it fits, and memory for the new counts;
-            each may be missing. None to not count.
-    """
-    bound = bind.find(signature)
-    if bound is None:
-        return None
-    launched, outs = bound.launch(*signature.numbers, counts)
-    if not launched.finite:
-        return None
-    fired = None if counts is None else launched.fired[0]
-    return Folded(launched.finals, launched.lasts[0], outs[0], fired, launched.added)
+    def run(
+        self,
+        xs: Sequence[Tensor],
+        fold: tuple[int, int],
+        states: Sequence[Tensor] = (),
+        counts: Sequence[Tensor] | None = None,
+    ) -> Launched | None:
+        """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite.
 
+        Its outputs have their graph of autograd; its states and its last output have none.
 
-def first(
-    signature: Signature, state: Any, xs: Any, fold: tuple[int, int], counts: Sequence[Tensor] | None = None
-) -> Folded | None:
-    """Run the first folded scan of a signature. Return None if it cannot run folded.
+        Args:
+            xs: the inputs, (N T, ...).
+            fold: N samples and T steps.
+            states: the leaves of the first state; none for a scan from rest.
+            counts: ``fired`` of an earlier scan, from which this one continues if it fits, and memory for the new
+                counts; each may be missing. None to not count.
+        """
+        tensors = [*states, *xs, *self.known.tensors_of(self.params)]
+        bound = self.known.bounds.get(self._form(fold, len(states), tensors))
+        if bound is None:
+            return None
+        found = bound.launch(self.step, tensors, self.floats, counts)
+        return found if found.finite else None
 
-    Args:
-        signature: of the scan.
-        state: the state before the first step.
-        xs: unfolded inputs, (N, T, ...).
-        fold: N samples and T steps.
-        counts: as in ``run``.
-    """
-    contract.check_inputs(state, xs, signature.params, 1)
-    if not signature.is_plain:
-        return None
-    call = ScanCall.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
-    traced = choose(call, "auto")
-    if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
-        return None
-    streams = call.streams()
-    if flatten(state)[1] != signature.state_form or not streams.fit(call.tensors):
-        return None
-    goes_on = len(signature.tensors) > len(call.xs) + len(call.tensor_params)
-    spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold, goes_on=goes_on)
-    bind.keep(signature, traced, call, executable(spec, signature.tensors, keeps_format=True), None)
-    found = run(signature, counts)
-    if found is not None:  # the program describes each path of any length, so only the states matter here
-        warn_without_gradient(signature.step, (state, xs, signature.params), (found.finals, found.outs), fold[1])
-    return found
+    def first(
+        self, state: Any, inputs: Any, fold: tuple[int, int], goes_on: bool, counts: Sequence[Tensor] | None = None
+    ) -> Launched | None:
+        """Run the first folded scan of its form. Return None if it cannot run folded.
+
+        Args:
+            state: the state before the first step.
+            inputs: tree of inputs, (N T, ...).
+            fold: N samples and T steps.
+            goes_on: whether the scan does not start at rest.
+            counts: as in ``run``.
+        """
+        xs = tree_map(lambda x: x.unflatten(0, fold), inputs)
+        contract.check_inputs(state, xs, self.params, 1)
+        call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
+        states = flatten(state)[0] if goes_on else []
+        tensors = [*states, *flatten(inputs)[0], *self.known.tensors_of(self.params)]
+        form = self._form(fold, len(states), tensors)
+        if form is None or target_of(tensors) is None:
+            return None
+        traced = choose(call, "auto")
+        if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
+            return None
+        streams = call.streams()
+        if flatten(state)[1] != self.known.state_form or not streams.fit(call.tensors):
+            return None
+        spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold, goes_on=goes_on)
+        bound = bind.Bound.of(traced, call, executable(spec, tensors, keeps_format=True), None, tensors)
+        self.known.bounds.keep(form, bound)
+        found = bound.launch(self.step, tensors, self.floats, counts)
+        if not found.finite:
+            return None
+        # the program describes each path of any length, so only the states matter here
+        warn_without_gradient(self.step, (state, xs, self.params), (found.finals, found.outs), fold[1])
+        return found
+
+    def _form(self, fold: tuple[int, int], states: int, tensors: list[Tensor]) -> Any:
+        return self.known.form((fold, states), self.floats, tensors)

@@ -7,7 +7,7 @@ values that the step reads; the forms of the trees; the dtype and the memory lay
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -32,18 +32,17 @@ _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.n
 class Signature(NamedTuple):
     """A scan of tensors, flattened once."""
 
-    known: "_Parameters"  # all that it depends on except tensors and top-level floats
+    known: "Parameters"  # all that it depends on except tensors and top-level floats
     form: Hashable  # the rest of the key
     step: Callable[..., Any]  # the step
     params: dict[str, Any]  # its keyword arguments
     tensors: list[Tensor]  # the tensors of the inputs, of the parameters, and of the state unless it is at rest
     floats: tuple[float, ...]  # the parameters that are floats
-    differentiates: bool  # whether autograd records the scan
 
     @property
-    def numbers(self) -> tuple[Callable[..., Any], list[Tensor], tuple[float, ...], bool]:
-        """What a launch needs: the step, its tensors and floats, and whether autograd records the scan."""
-        return self.step, self.tensors, self.floats, self.differentiates
+    def numbers(self) -> tuple[Callable[..., Any], list[Tensor], tuple[float, ...]]:
+        """What a launch needs: the step, its tensors and its floats."""
+        return self.step, self.tensors, self.floats
 
     @property
     def key(self) -> Hashable:
@@ -74,65 +73,35 @@ def signature(
         return None
     tensors, state_form = flatten(state)
     streams, xs_form = flatten(xs)
-    known = _known(step, params, (state_form, xs_form))
+    known = known_parameters(step, params, (state_form, xs_form))
     if known is None:
         return None
-    return _signed(known, step, params, [*tensors, *streams], (len(tensors), dim, backend))
+    floats = known.floats_of(params)
+    numbers = [*tensors, *streams, *known.tensors_of(params)]
+    form = known.form((len(tensors), dim, backend), floats, numbers)
+    return None if form is None else Signature(known, form, step, params, numbers, floats)
 
 
-class FoldedStep(NamedTuple):
-    """A step with its parameters, for folded scans that nothing traces or transforms."""
+def known_parameters(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> "Parameters | None":
+    """Return what a scan depends on besides tensors and floats; None if each such scan has to be examined anew.
 
-    step: Callable[..., Any]  # the step
-    params: dict[str, Any]  # its keyword arguments
-    known: "_Parameters"  # all that such a scan depends on except tensors and top-level floats
-
-    @classmethod
-    def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
-        """Return a step with its parameters, or None if each of its scans has to be examined anew.
-
-        Args:
-            step: the step.
-            state_type: NamedTuple of the state's tensors, all of which are zero at first.
-            params: keyword arguments of the step.
-        """
-        form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
-        known = _known(step, params, (form, LEAF))
-        return None if known is None else cls(step, params, known)
-
-    def signature(self, xs: Sequence[Tensor], fold: tuple[int, int], states: Sequence[Tensor] = ()) -> Signature | None:
-        """Return the signature of a scan over inputs (N T, ...), or None if these are not plain tensors.
-
-        Args:
-            xs: the inputs.
-            fold: N samples and T steps.
-            states: the leaves of the first state; none for a scan from rest.
-        """
-        return _signed(self.known, self.step, self.params, [*states, *xs], (len(states), len(xs), fold))
-
-
-def _known(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Any, ...]) -> "_Parameters | None":
+    Args:
+        step: the step.
+        params: its keyword arguments.
+        forms: of the trees of the state and of the inputs.
+    """
     try:
         return _parameters_of(step, params, forms)
     except NotFusible:
         return None
 
 
-def _signed(
-    known: "_Parameters", step: Callable[..., Any], params: dict[str, Any], tensors: list[Any], options: Hashable
-) -> Signature | None:
-    floats: Any = tuple([params[each] if type(each) is str else each for each in known.floats])
-    tensors += [params[each] if type(each) is str else each for each in known.tensors]
-    forms = described(tensors)
-    if forms is None or None in forms:
-        return None
-    differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
-    zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # a step may divide by zero
-    form = (options, zeros, differentiates, torch.get_default_dtype(), *forms)
-    return Signature(known, form, step, params, tensors, floats, differentiates)
+def differentiates(tensors: Sequence[Tensor]) -> bool:
+    """Return whether autograd records a scan of tensors."""
+    return torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
 
 
-class _Parameters(NamedTuple):
+class Parameters(NamedTuple):
     """All that a scan depends on except tensors and top-level floats."""
 
     # the values that the step, its parameters and the types of all trees can read; and the forms of the trees
@@ -146,11 +115,29 @@ class _Parameters(NamedTuple):
     # the objects of the key, so that another object of the same id is not mistaken for one of them
     alive: tuple[Any, ...]
 
+    def floats_of(self, params: Mapping[str, Any]) -> tuple[float, ...]:
+        """Return the floats of a scan."""
+        found: Any = [params[each] if type(each) is str else each for each in self.floats]
+        return tuple(found)
 
-_parameters: LRUCache[_Parameters] = LRUCache(_LIMIT)
+    def tensors_of(self, params: Mapping[str, Any]) -> list[Tensor]:
+        """Return the tensors among the parameters of a scan."""
+        found: Any = [params[each] if type(each) is str else each for each in self.tensors]
+        return list(found)
+
+    def form(self, options: Hashable, floats: tuple[float, ...], tensors: list[Any]) -> Hashable | None:
+        """Return the form of a scan, for ``bounds``; None if a tensor is no plain one."""
+        forms = described(tensors)
+        if forms is None or None in forms:
+            return None
+        zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # a step may divide by zero
+        return (options, zeros, differentiates(tensors), torch.get_default_dtype(), *forms)
 
 
-def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
+_parameters: LRUCache[Parameters] = LRUCache(_LIMIT)
+
+
+def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> Parameters:
     """Return what a scan depends on, looked up by the identity of the objects while a guard sees no change.
 
     Raises:
@@ -173,7 +160,7 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     return known
 
 
-def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
+def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> Parameters:
     function, given = unbound(step, params)
     leaves, form = flatten(given)
     kinds = [_TENSOR if isinstance(leaf, Tensor) else _FLOAT if isinstance(leaf, float) else "" for leaf in leaves]
@@ -193,9 +180,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
                 # numpy's float64 is a subclass of float, and no signature takes it
                 (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
-    return _Parameters(
-        (read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, Memo(_OWN), ()
-    )
+    return Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, Memo(_OWN), ())
 
 
 def _has_other_nodes(form: Form) -> bool:

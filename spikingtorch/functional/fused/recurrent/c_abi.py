@@ -12,7 +12,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
-from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch, c_doubles
+from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 
 CHUNK = CPU.chunk
@@ -95,12 +95,12 @@ def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -
     """Return the kernel of a step, with the places of its arrays."""
     launch = ready.launch
     assert isinstance(launch, CLaunch), "a kernel in C"
-    found = list(places)
+    found, floats = list(places), list(scalars)
     assert len(found) == len(launch.pointers), "one place for each array"
     return CKernel(
         ctypes.cast(launch.run, ctypes.c_void_p),
         launch.fields,
-        c_doubles(list(scalars)),
+        (ctypes.c_double * (len(floats) + 1))(*floats),
         len(launch.fields),
         len(found),
         (ctypes.c_int64 * len(found))(*launch.pointers),

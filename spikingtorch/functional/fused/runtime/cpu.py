@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -49,12 +50,12 @@ class CLaunch(Launch):
             fields[position] = array.data_ptr()
         if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
-                return not self.run(fields, c_doubles(scalars))
-        return not self.run(fields, c_doubles(scalars))
+                return not self.run(fields, _doubles(scalars))
+        return not self.run(fields, _doubles(scalars))
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number."""
-        run, fields, floats = self.run, self._fields(), c_doubles(scalars)
+        run, fields, floats = self.run, self._fields(), _doubles(scalars)
         moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
 
         def step(index: int) -> None:
@@ -173,6 +174,6 @@ def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
     threading.Thread(target=compile_backward, name=BACKGROUND, daemon=True).start()
 
 
-def c_doubles(scalars: Sequence[float]) -> Any:
+def _doubles(scalars: Sequence[float]) -> bytes:
     """Return floats as an argument of a kernel."""
-    return (ctypes.c_double * (len(scalars) + 1))(*scalars)
+    return struct.pack(f"{len(scalars)}d", *scalars)

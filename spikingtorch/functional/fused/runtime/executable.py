@@ -26,18 +26,41 @@ class Launched(NamedTuple):
     """The results of a forward pass, without autograd."""
 
     executable: "Executable"  # the executable
-    finals: list[Tensor]  # states after the last step
-    outs: list[Tensor]  # outputs
-    lasts: list[Tensor]  # the outputs of the last step of a folded scan, in their own memory
-    fired: list[Tensor]  # the number of steps at which each output of a neuron was not zero, if the scan counted
-    added: bool  # whether these counts include the earlier ones
-    kept: list[Tensor]  # states that the backward pass starts from
+    found: list[Tensor]  # the tensors that follow, in this order
     finite: bool  # whether all inputs are
+    counts: bool = False  # whether the scan counted
+    added: bool = False  # whether its counts include the earlier ones
+
+    @property
+    def finals(self) -> list[Tensor]:
+        """States after the last step."""
+        return self.found[: self.executable.ends[0]]
+
+    @property
+    def outs(self) -> list[Tensor]:
+        """Outputs."""
+        return self.found[self.executable.ends[0] : self.executable.ends[1]]
+
+    @property
+    def lasts(self) -> list[Tensor]:
+        """The outputs of the last step of a folded scan, in their own memory."""
+        return self.found[self.executable.ends[1] : self.executable.ends[2]]
+
+    @property
+    def fired(self) -> list[Tensor]:
+        """The number of steps at which each output of a neuron was not zero, if the scan counted."""
+        first = self.executable.ends[2]
+        return self.found[first : first + self.counts * self.executable.spec.counts[3]]
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """States that the backward pass starts from."""
+        return self.found[self.executable.ends[2] + self.counts * self.executable.spec.counts[3] :]
 
     @property
     def results(self) -> list[Tensor]:
         """The results for autograd."""
-        return self.outs if self.executable.spec.fold else [*self.finals, *self.outs]
+        return self.found[self.executable.results]
 
 
 class Executable:
@@ -78,6 +101,9 @@ class Executable:
         self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self._constant: dict[tuple[bool, ...], tuple[int, ...]] = {}  # results without a gradient
+        outs = spec.counts[0] + spec.counts[3]
+        self.ends = spec.counts[0], outs, outs + (spec.counts[3] if fold else 0)  # of states, outputs, last outputs
+        self.results = slice(spec.counts[0] if fold else 0, outs)  # those with a gradient
         self._of_fired: list[Any] = []  # the layout of its counts
         self.forms: list[checks.Form] = []  # of the tensors saved for the backward pass
 
@@ -96,20 +122,20 @@ class Executable:
         count = counts is not None
         before, spare = self._going_on_from(counts) if counts else ((), ())
         given = (*self.rest, *tensors, *before)
-        launcher = self.forward_launcher(given, keep, count)
-        found, finite = launcher(given, scalars, spare)
-        states, outs = self.spec.counts[0], self.spec.counts[0] + self.spec.counts[3]
-        lasts = outs + self.spec.counts[3] if self.spec.fold else outs
-        fired = lasts + self.spec.counts[3] if count else lasts
-        kept = found[fired:]
+        found, finite = self.forward_launcher(given, keep, count)(given, scalars, spare)
+        launched = Launched(self, found, finite, count, len(before) > 0)
         if not self.forms and keep == self.saves_states:
-            self.forms = checks.forms((*tensors, *kept))
-        counted = found[lasts:fired]
+            self.forms = checks.forms((*tensors, *launched.kept))
         if count and not self._of_fired:
-            self._of_fired = layouts_of(counted)
-        return Launched(
-            self, found[:states], found[states:outs], found[outs:lasts], counted, len(before) > 0, kept, finite
-        )
+            self._of_fired = layouts_of(launched.fired)
+        return launched
+
+    def forward_launcher(self, given: Tensors, keep: bool, count: bool = False) -> Launcher:
+        """Return the launcher of the forward pass."""
+        launcher = self._forward.get(key := (keep, count, len(given)))
+        if launcher is None:
+            launcher = self._forward[key] = self.assembly.forward(given, keep, count)
+        return launcher
 
     def _going_on_from(self, counts: Tensors) -> tuple[Tensors, Tensors]:
         """Return the counts of an earlier call, and memory for new ones, if all have the layout of new counts."""
@@ -176,14 +202,6 @@ class Executable:
         if known is None:
             known = self._constant[needed] = self.spec.without_gradient(needed)
         return known
-
-    def forward_launcher(self, given: Tensors, keep: bool, count: bool = False) -> Launcher:
-        """Return the launcher of the forward pass."""
-        key = keep, count, len(given)
-        launcher = self._forward.get(key)
-        if launcher is None:
-            launcher = self._forward[key] = self.assembly.forward(given, keep, count)
-        return launcher
 
 
 _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
