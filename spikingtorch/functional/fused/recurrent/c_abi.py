@@ -13,7 +13,7 @@ from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch
-from spikingtorch.functional.fused.runtime.launcher import Launcher
+from spikingtorch.functional.fused.runtime.executable import Launcher
 
 CHUNK = CPU.chunk
 ROWS = 64  # as in dense_product.h

@@ -13,7 +13,7 @@ from spikingtorch.functional.fused.recurrent.steps import Neuron, RecurrentArgs,
 from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.checks import check_count, check_tensor, check_wanted
-from spikingtorch.functional.fused.runtime.launcher import layouts_of
+from spikingtorch.functional.fused.runtime.layout import layouts_of
 from spikingtorch.functional.recurrent import convolution, dense, misfit
 
 _LIMIT = 1024

@@ -22,7 +22,7 @@ from spikingtorch.functional.fused.recurrent import c_loop, torch_loop
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved, flat
 from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES, LinearMap
 from spikingtorch.functional.fused.runtime import torch_ops
-from spikingtorch.functional.fused.runtime.placement import sum_to
+from spikingtorch.functional.fused.runtime.layout import sum_to
 
 
 def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], list[Tensor], Saved]:

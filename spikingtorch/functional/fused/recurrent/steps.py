@@ -10,8 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
-from spikingtorch.functional.fused.runtime.executable import Executable, executable
-from spikingtorch.functional.fused.runtime.launcher import Launcher
+from spikingtorch.functional.fused.runtime.executable import Executable, Launcher, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 
 
@@ -123,7 +122,7 @@ def backward_step(
         *(None if g is None else _row(g) for g in of_states),
         *(None if g is None else _line(g) for g in of_outs),
     ]
-    return _executable(neuron, groups).assembly.backward((*chain(*groups), *cotangents), 0, wants)
+    return _executable(neuron, groups).assemble_backward((*chain(*groups), *cotangents), 0, wants)
 
 
 def flat(params: Tensors, shape: torch.Size) -> list[Tensor]:

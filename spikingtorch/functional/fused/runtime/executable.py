@@ -1,25 +1,98 @@
 """A program that is ready to run on tensors with the same layout in memory."""
 
+import itertools
+import math
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import described
 from spikingtorch.functional.core.tree import Gradients, Tensors
+from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks
-from spikingtorch.functional.fused.runtime.assembly import Assembly
-from spikingtorch.functional.fused.runtime.launcher import Launcher, layouts_of
-from spikingtorch.functional.fused.runtime.memory_format import memory_format_of
-from spikingtorch.functional.fused.runtime.placement import Placement
+from spikingtorch.functional.fused.runtime.layout import (
+    Change,
+    Layout,
+    Placement,
+    TensorSpec,
+    layouts_of,
+    memory_format_of,
+    summed,
+)
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.target import Kernel, Launch
 from spikingtorch.functional.fused.runtime.targets import target_on
 
 _EXECUTABLES, _LAUNCHERS = 1024, 8
+_NOTHING = [0] * (3 + AXES)  # the record of a missing array
+
+
+class Launcher:
+    """A launch with its results, for tensors of a known layout in memory: only the pointers differ.
+
+    Args:
+        launch: the launch of the kernel; None if there are no neurons.
+        device: where the results are.
+        copies: for each given tensor, how to copy it into the layout; None if the kernel reads it in place.
+        results: the layout of each result in memory.
+        changes: for each result, the change afterwards; None for no change.
+        counts: the positions of the results for which a call may provide memory.
+    """
+
+    def __init__(
+        self,
+        launch: Launch | None,
+        device: torch.device,
+        copies: Sequence[Change],
+        results: Sequence[TensorSpec],
+        changes: Sequence[Change],
+        counts: Sequence[int] = (),
+    ) -> None:
+        self._launch, self._device, self._counts = launch, device, counts
+        self._copies = copies if any(copies) else None
+        self._changes = changes if any(changes) else None
+        self.results = results
+        sizes = [math.prod(shape) * dtype.itemsize for shape, _, dtype in results]
+        self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
+
+    def __call__(
+        self, given: Sequence[Tensor | None], scalars: Sequence[float], spare: Sequence[Tensor] = ()
+    ) -> tuple[list[Tensor], bool]:
+        """Return the results for tensors, and whether all inputs of a forward pass are finite.
+
+        Args:
+            given: the tensors.
+            scalars: floats of the program.
+            spare: memory for the counts, in their layout; empty for new memory.
+        """
+        results = memory.allocated(self.results, self._device)
+        for place in self._large:
+            memory.take_note(results[place])
+        for place, count in zip(self._counts, spare, strict=False):
+            results[place] = count
+        finite = True
+        if self._launch is not None:
+            if self._copies is not None:
+                pairs = zip(given, self._copies, strict=True)
+                # detached, so that autograd ignores the copies
+                given = [t if t is None or copy is None else copy(t.detach()) for t, copy in pairs]
+            finite = self._launch([tensor for tensor in (*given, *results) if tensor is not None], scalars)
+        if self._changes is not None:
+            pairs_of = zip(results, self._changes, strict=True)
+            results = [result if change is None else change(result) for result, change in pairs_of]
+        return results, finite
+
+    @property
+    def launch(self) -> Launch:
+        """The launch of the kernel, for arrays that need no copy."""
+        assert self._launch is not None, "there are neurons"
+        return self._launch
 
 
 class Launched(NamedTuple):
@@ -96,8 +169,7 @@ class Executable:
         self.saves_states = spec.saves_states and self.steps > self.target.chunk_of(self.program)
         uniform = [param for param, (_, single) in zip(params, self.program.params, strict=True) if single]
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
-        placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
-        self.assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
+        self._placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
         self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self._constant: dict[tuple[bool, ...], tuple[int, ...]] = {}  # results without a gradient
@@ -134,7 +206,7 @@ class Executable:
         """Return the launcher of the forward pass."""
         launcher = self._forward.get(key := (keep, count, len(given)))
         if launcher is None:
-            launcher = self._forward[key] = self.assembly.forward(given, keep, count)
+            launcher = self._forward[key] = self.assemble_forward(given, keep, count)
         return launcher
 
     def _going_on_from(self, counts: Tensors) -> tuple[Tensors, Tensors]:
@@ -190,7 +262,7 @@ class Executable:
         if self._keeps_format:  # otherwise an operator calls this, for which autograd has saved nothing
             first = len(self.rest)
             checks.check_saved(cast(Tensors, given[first : first + tensors + kept]), self.forms)
-        launcher = self.assembly.backward(given, kept, (*[False] * len(self.rest), *wanted))
+        launcher = self.assemble_backward(given, kept, (*[False] * len(self.rest), *wanted))
         if len(self._backward) >= _LAUNCHERS:  # cotangents whose layout in memory changes again and again
             self._backward.clear()
         self._backward[key] = launcher
@@ -203,6 +275,136 @@ class Executable:
             known = self._constant[needed] = self.spec.without_gradient(needed)
         return known
 
+    def assemble_forward(self, given: Sequence[Tensor], keep: bool, count: bool) -> Launcher:
+        """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""
+        place, program = self._placement, self.program
+        states, xs, params, before = self._groups(given)
+        layout, streams = place.layout([place.stream(place.unfold(x)) for x in xs])
+        dtypes, outs = [DTYPES[d] for d in program.states], [DTYPES[d] for d in program.outs]
+        kept = self.target.kept_steps(program, self.steps)
+        arrays: dict[str, Sequence[Tensor | None]] = {
+            "states": [layout.placed(place.static(state)) for state in states],
+            "xs": streams,
+            "params": [layout.placed(place.static(param)) for param in params],
+            "before": [layout.placed(place.static(each), shared=False) for each in before] or [None] * len(outs),
+            "finals": [layout.one_step(dtype) for dtype in dtypes],
+            "outs": [layout.stream(dtype) for dtype in outs],
+            "lasts": [layout.one_step(dtype) if self.spec.fold else None for dtype in outs],
+            "fired": [layout.one_step(torch.int32) if count else None for _ in outs],
+            "kept": [layout.stream(dtype, kept) if keep else None for dtype in dtypes],
+        }
+        results = [
+            place.result(found, over_time=group.over_time, folded=group.name == "outs")
+            for group in FORWARD
+            for found in arrays[group.name]
+            if group.written and found is not None
+        ]
+        kernel = self.target.forward(self.spec.program) if layout.neuron_steps else None
+        first = sum([len([a for a in arrays[name] if a is not None]) for name in ("finals", "outs", "lasts")])
+        counts = range(first, first + len(outs)) if count else range(0)
+        return self._launcher(kernel, layout, FORWARD, arrays, given, results, counts)
+
+    def assemble_backward(self, given: Gradients, kept: int, wanted: Sequence[bool]) -> Launcher:
+        """Return a launcher of the backward pass, for all tensors and the ones whose gradient is wanted."""
+        place, program, states = self._placement, self.program, self.spec.counts[0]
+        leaves, saved = [
+            cast(list[Tensor], given[a:b]) for a, b in ((0, len(wanted)), (len(wanted), len(wanted) + kept))
+        ]
+        cotangents = given[len(wanted) + kept :]
+        of_outs = [None if c is None else place.unfold(c) for c in cotangents[states:]]
+        coming = (*cotangents[:states], *of_outs)
+        form = self.shape, self.steps, self.spec.dim
+        checks.check_backward(self.target, program, form, saved, coming, wanted)
+        # a kernel reads one for each neuron; vmap passes one for all members of its batch
+        of_finals = [None if c is None else c.expand(self.shape) for c in cotangents[:states]]
+        groups = self._groups(leaves)
+        over_time_of_leaves = [states <= k < states + len(groups[1]) for k in range(len(leaves))]
+        over_time = [*map(place.unfold, groups[1]), *saved, *of_outs]
+        layout, placed = place.layout([place.stream(stream) for stream in over_time if stream is not None])
+        streams = iter(placed)
+        found = [None if stream is None else next(streams) for stream in over_time]
+        xs, ends = len(groups[1]), len(groups[1]) + kept
+        grads = [
+            None if not want else layout.stream(leaf.dtype) if stream else layout.one_step(leaf.dtype)
+            for leaf, want, stream in zip(leaves, wanted, over_time_of_leaves, strict=True)
+        ]
+        arrays: dict[str, Sequence[Tensor | None]] = {
+            "states": [layout.placed(place.static(state)) for state in groups[0]],
+            "xs": found[:xs],
+            "params": [layout.placed(place.static(param)) for param in groups[2]],
+            "kept": found[xs:ends] if kept else [None] * states,
+            "of_finals": [None if c is None else layout.placed(place.static(c), shared=False) for c in of_finals],
+            "of_outs": found[ends:],
+            "of_states": grads[:states],
+            "of_xs": grads[states : states + xs],
+            "of_params": grads[states + xs :],
+        }
+        results = []
+        for leaf, grad, stream in zip(leaves, grads, over_time_of_leaves, strict=True):
+            if grad is not None:
+                spec, change = place.result(grad, over_time=stream, folded=stream)
+                results.append((spec, summed(change, spec, leaf.shape)))
+        of_params = tuple(wanted[states + xs :])
+        kernel = self.target.backward(self.spec.program, of_params) if layout.neuron_steps else None
+        return self._launcher(kernel, layout, BACKWARD, arrays, given, results)
+
+    def _launcher(
+        self,
+        kernel: Kernel | None,
+        layout: Layout,
+        groups: tuple[Group, ...],
+        arrays: dict[str, Sequence[Tensor | None]],
+        given: Sequence[Tensor | None],
+        results: Sequence[tuple[TensorSpec, Change]],
+        counts: Sequence[int] = (),
+    ) -> Launcher:
+        records = layout.header()
+        pointers: list[int] = []
+        inputs: list[tuple[Tensor, Group]] = []
+        for group in groups:
+            for array in arrays[group.name]:
+                if array is None:
+                    records += _NOTHING
+                    continue
+                pointers.append(len(records))
+                records += layout.over_time(array) if group.over_time else layout.static(array)
+                if not group.written:
+                    inputs.append((array, group))
+        present = [tensor for tensor in given if tensor is not None]
+        copies = iter([self._copy(t, *into) for t, into in zip(present, inputs, strict=True)])
+        return Launcher(
+            None if kernel is None else kernel.launch(records, pointers, layout.neuron_steps, layout.device),
+            layout.device,
+            [None if tensor is None else next(copies) for tensor in given],
+            [spec for spec, _ in results],
+            [change for _, change in results],
+            counts,
+        )
+
+    def _copy(self, given: Tensor, array: Tensor, group: Group) -> Change:
+        """Return how to copy a tensor into the kernel's layout of a group; None if it already has that layout."""
+        if array.data_ptr() == given.data_ptr():
+            return None
+        place, folded = self._placement, group.name in ("xs", "of_outs")
+        if group.over_time:
+            fresh = memory.like(given)
+            if place.copy(place.unfold(fresh) if folded else fresh).data_ptr() == fresh.data_ptr():
+                return _rewritten  # the kernel reads any contiguous tensor in place
+            return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
+        whole = self.shape if group.name == "of_finals" else None
+        lies = array.shape, array.stride(), array.dtype, array.device
+
+        def copied(tensor: Tensor) -> Tensor:
+            into = memory.strided(*lies)
+            return into.copy_(place.static(tensor if whole is None else tensor.expand(whole)))
+
+        return copied
+
+    def _groups(self, given: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """Return states, inputs, parameters and the tensors after them."""
+        states, xs, params, _ = itertools.accumulate(self.spec.counts)
+        return [given[:states], given[states:xs], given[xs:params], given[params:]]
+
 
 _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
 
@@ -211,3 +413,7 @@ def executable(spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> Execu
     """Return the executable of a scan for tensors with this layout in memory; see ``Executable``."""
     key = (spec, keeps_format, *layouts_of(tensors))
     return _executables.get_or_make(key, partial(Executable, spec, tensors, keeps_format=keeps_format))
+
+
+def _rewritten(tensor: Tensor) -> Tensor:
+    return memory.like(tensor).copy_(tensor)

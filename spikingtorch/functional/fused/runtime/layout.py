@@ -1,8 +1,14 @@
-"""The layout of a scan's arrays in memory: (batch..., time, neurons) with strides, to avoid copies."""
+"""What a kernel needs of tensors: their layout in memory, (batch..., time, neurons) with strides, to avoid copies.
+
+Three things can differ between the caller's tensors and a kernel's arrays. Samples and steps may be one axis,
+(N T, ...). Channels-last images have their axes in another order in memory. If few neurons are adjacent in memory, time
+is moved to the front, so that a row of neurons fills a vector. The first two are views, whose strides are all that a
+kernel needs. The third is a copy.
+"""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +17,27 @@ from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.codegen.abi import AXES
 from spikingtorch.functional.fused.runtime.target import Target
+
+# from a tensor to another one, both in the layout of the caller
+Change: TypeAlias = Callable[[Tensor], Tensor] | None
+
+
+class TensorSpec(NamedTuple):
+    """The layout of a tensor in memory."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "TensorSpec":
+        """Return the layout of a tensor in memory."""
+        return cls(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def layouts_of(tensors: Iterable[Tensor | None]) -> list[Any]:
+    """Return the layout and the device of tensors, as part of a key."""
+    return [None if t is None else (t.dtype, t.shape, t.stride(), t.get_device()) for t in tensors]
 
 
 class Layout(NamedTuple):
@@ -136,3 +163,151 @@ def _is_run(sizes: Sequence[int], strides: Sequence[int], shape: Sequence[int], 
             return False
         expected *= sizes[axis]
     return True
+
+
+class MemoryFormat(NamedTuple):
+    """Channels-last images: neurons whose order in memory differs from the order of their axes.
+
+    An elementwise step treats all axes alike. So the kernel takes them in the order of memory, as views, and the
+    results return in the original order. Channels-last inputs give channels-last outputs, as with an operation of
+    torch. Convolutions on the CPU are faster in this format.
+    """
+
+    axes: tuple[int, ...]  # the axes of the neurons after time, in the order of memory, counted from the first of them
+    dim: int  # axis of time in inputs and outputs, and the number of axes of the neurons before it
+
+    def stream(self, tensor: Tensor) -> Tensor:
+        """Return an array over time with its axes in the order of memory."""
+        return _moved(tensor, self.axes, self.dim + 1)
+
+    def rest(self, tensor: Tensor) -> Tensor:
+        """Return an array without time with its axes in the order of memory; missing axes are added."""
+        missing = self.dim + len(self.axes) - tensor.ndim
+        return _moved(tensor[(None,) * missing] if missing else tensor, self.axes, self.dim)
+
+    def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the neurons in the order of memory."""
+        return (*shape[: self.dim], *[shape[self.dim + axis] for axis in self.axes])
+
+    def back(self) -> "MemoryFormat":
+        """Return the order that undoes this one."""
+        return MemoryFormat(tuple([self.axes.index(axis) for axis in range(len(self.axes))]), self.dim)
+
+
+def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None:
+    """Return the order of channels-last images in memory, or None for any other layout.
+
+    Args:
+        streams: inputs with all axes of the neurons, and time.
+        dim: axis of time in them.
+    """
+    if torch.compiler.is_compiling():
+        return None  # the compiler chooses the strides
+    first = streams[0]
+    sizes, strides = first.shape[dim + 1 :], first.stride()[dim + 1 :]
+    if any([stream.shape != first.shape for stream in streams]):
+        return None
+    # the channels of images are the first axis, or the second one after the axis of samples
+    found = [axes for lead in (0, 1) if (axes := _channels_last(sizes, strides, lead))]
+    return MemoryFormat(found[0], dim) if found else None
+
+
+def _channels_last(sizes: Sequence[int], strides: Sequence[int], lead: int) -> tuple[int, ...] | None:
+    """Return axes in the order of memory if the axis at ``lead`` is the last there and the others keep their order."""
+    if len(sizes) < lead + 3 or math.prod(sizes[lead + 1 :]) == 1 or sizes[lead] == 1:
+        return None  # not images, or equal in both formats
+    axes = (*range(lead), *range(lead + 1, len(sizes)), lead)
+    expected = 1
+    for axis in reversed(axes):
+        if sizes[axis] != 1 and strides[axis] != expected:
+            return None
+        expected *= sizes[axis]
+    return axes
+
+
+def _moved(tensor: Tensor, axes: tuple[int, ...], first: int) -> Tensor:
+    return tensor.permute(*range(first), *[first + axis for axis in axes])
+
+
+class Placement:
+    """The axes of a scan as its kernel has them.
+
+    Args:
+        target: where the scan runs.
+        shape: of the neurons of one step.
+        dim: axis of time in unfolded streams.
+        steps: T.
+        fold: N samples and T steps, if they are one axis of inputs and outputs.
+        memory_format: the order of axes in memory, if it differs from their own order.
+        uniform: parameters that the program takes as one number.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        shape: tuple[int, ...],
+        dim: int,
+        steps: int,
+        fold: tuple[int, int] | None,
+        memory_format: MemoryFormat | None,
+        uniform: Sequence[Tensor],
+    ) -> None:
+        self._target, self._fold, self._format = target, fold, memory_format
+        self._back = None if memory_format is None else memory_format.back()
+        # the original axis of time of a narrow scan; its parameters hold no number for each row, as under vmap
+        narrow = target.gathers_time(math.prod(shape[:dim]), math.prod(shape[dim:]), steps)
+        self._time = dim if narrow and all([param.numel() == 1 for param in uniform]) else None
+        self._shape = shape if memory_format is None else memory_format.shape(shape)
+        self._dim = dim if self._time is None else 0
+
+    def layout(self, streams: Sequence[Tensor]) -> tuple[Layout, list[Tensor]]:
+        """Return the layout of the kernel, and the streams of ``stream`` in it: themselves, or copies."""
+        return arrange(self._target, self._shape, streams, self._dim)
+
+    def unfold(self, stream: Tensor) -> Tensor:
+        """Return (N, T, ...) for a folded stream, and any other stream unchanged."""
+        return stream if self._fold is None else stream.unflatten(0, self._fold)
+
+    def stream(self, stream: Tensor) -> Tensor:
+        """Return an unfolded array over time with the kernel's axes."""
+        if self._time is not None:
+            return memory.contiguous(expanded(stream, self._shape, self._time).movedim(self._time, 0))
+        return stream if self._format is None else self._format.stream(stream)
+
+    def copy(self, stream: Tensor) -> Tensor:
+        """Return a copy of an array over time with the kernel's axes and a value for each neuron."""
+        return memory.contiguous(expanded(self.stream(stream), self._shape, self._dim))
+
+    def static(self, tensor: Tensor) -> Tensor:
+        """Return an array without time with the kernel's axes."""
+        return tensor if self._format is None else self._format.rest(tensor)
+
+    def result(self, found: Tensor, *, over_time: bool, folded: bool) -> tuple[TensorSpec, Change]:
+        """Return the layout of a result for the caller, and the change that produces it."""
+        if over_time and self._time is not None:
+            return TensorSpec.of(found), self._folded_from_front if folded and self._fold else self._from_front
+        if self._back is not None:
+            found = self._back.stream(found) if over_time else self._back.rest(found)
+        return TensorSpec.of(found.flatten(0, 1) if folded and self._fold else found), None
+
+    def _from_front(self, stream: Tensor) -> Tensor:
+        assert self._time is not None
+        return stream.movedim(0, self._time).contiguous()
+
+    def _folded_from_front(self, stream: Tensor) -> Tensor:
+        return self._from_front(stream).flatten(0, 1)
+
+
+def summed(change: Change, spec: TensorSpec, shape: torch.Size) -> Change:
+    """Return a change that sums a gradient over the axes along which its leaf, of the given shape, is broadcast."""
+    if change is None:
+        return None if torch.Size(spec.shape) == shape else lambda grad: sum_to(grad, shape)
+    return lambda grad: sum_to(change(grad), shape)
+
+
+def sum_to(grad: Tensor, shape: torch.Size) -> Tensor:
+    """Return a gradient in the shape of its leaf."""
+    if grad.shape == shape:
+        return grad
+    # sum_to_size takes four times as long as a sum over all numbers
+    return grad.sum().view(shape) if shape.numel() == 1 else grad.sum_to_size(shape)

@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikingtorch import LIF, SpikingNet
-from spikingtorch.functional.fused.runtime.launcher import layouts_of
+from spikingtorch.functional.fused.runtime.layout import layouts_of
 from tests.functional.fused.runtime.recorder import Recorder, executable, lif, recorded
 from tests.fused import draw
 
