@@ -20,6 +20,7 @@ class Cell:
     Attributes:
         memory: the ``Memory`` between two calls.
         monitor: the ``SpikeMonitor`` that counts the outputs, if any.
+        recording: the ``Recorder`` of a call that runs, and its thread.
         overtaken: the threads whose sequences were replaced by another thread.
         dropped: the number of the last backward pass that called the layer outside of a network.
         seat: the step and its parameters, kept for later folds.
@@ -29,7 +30,7 @@ class Cell:
     def __init__(self, memory: Any = None, seen_shape: torch.Size | None = None) -> None:
         self.memory, self.seen_shape = memory, seen_shape
         self.monitor: Any = None
-        self._recorder: tuple[Any, int] = (None, 0)
+        self.recording: tuple[Any, int] = (None, 0)
         self.overtaken: frozenset[Thread] = frozenset()
         self.dropped = -1
         self.seat: Any = None
@@ -37,12 +38,12 @@ class Cell:
     @property
     def recorder(self) -> Any:
         """The ``Recorder`` of the call that runs in this thread, if any."""
-        recorder, thread = self._recorder
+        recorder, thread = self.recording
         return None if recorder is None or thread != get_ident() else recorder
 
     @recorder.setter
     def recorder(self, recorder: Any) -> None:
-        self._recorder = recorder, get_ident()
+        self.recording = recorder, get_ident()
 
 
 class _Here(local):

@@ -45,12 +45,21 @@ class CallLock(Lock):
 
     def run(self, work: Callable[[], T]) -> T:
         """Return the result of work while calls of other threads wait; if work raises, undo it."""
-        is_first, before = not self.is_mine(), (Modes.now(), running())
+        is_first = not self.is_mine()
         with self:
             if is_first and self._undos:
                 self._undo(0)
-            start = len(self._undos)
-            return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, before))
+            return self.undone(partial(self._finish, work, len(self._undos)))
+
+    def undone(self, work: Callable[[], T]) -> T:
+        """Return the result of work in the thread of the lock; if work raises, undo it."""
+        before = Modes.now(), running()
+        return run_or_undo(work, partial(self._undo, len(self._undos), before))
+
+    @property
+    def has_to_undo(self) -> bool:
+        """Whether calls are running, or were interrupted while they were undone."""
+        return bool(self._undos)
 
     def undo_by(self, *undos: Callable[[], object]) -> None:
         """Register functions that undo the next actions of the running work, the last first; they may run twice."""

@@ -41,7 +41,7 @@ from spikingtorch.spikingnet.inputs import check_form, check_input, check_start,
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
-from spikingtorch.spikingnet.plan import CallPlan, form_of_call, objection
+from spikingtorch.spikingnet.plan import CallKey, CallPlan, key_of_call, objection
 from spikingtorch.spikingnet.recompute import Copies, Start, check_can_recompute, twice
 from spikingtorch.spikingnet.trail import Trail
 
@@ -212,8 +212,23 @@ class SpikingNet(nn.Module):
             RuntimeError: the call continues a sequence that another thread has begun.
         """
         if torch.compiler.is_compiling():
-            return self._call(x, init, lengths, True)
-        return self._named(partial(self._call, x, init, lengths, False), x)
+            return self._call(x, init, lengths, None, compiles=True)
+        key = key_of_call(self, x, init, lengths)
+        if key is not None and (out := self._by_plan(key, x, init)) is not None:
+            return out
+        return self._named(partial(self._call, x, init, lengths, key), x)
+
+    def _by_plan(self, key: CallKey, x: Tensor, init: Any) -> Tensor | None:
+        """Return the outputs of a call by the plan under its key; None if the call has to be decided anew."""
+        net: Any = self._modules["net"]  # in a third of the time of ``self.net``
+        with self._lock:
+            # a call that was interrupted has to be undone first
+            known = None if self._lock.has_to_undo else self._policy.known(net)
+            plan: CallPlan | None = None if known is None else known.calls.get(key)
+            if plan is None:
+                return None
+            with NetworkCall():
+                return self._lock.undone(partial(plan.run, self, x, init))
 
     def _named(self, work: Callable[[], T], x: Tensor) -> T:
         """Return the result of a call on x, one call at a time; an error names the layer and the axes."""
@@ -275,12 +290,11 @@ class SpikingNet(nn.Module):
 
         return self._named(work, x.unsqueeze(1))
 
-    def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, compiles: bool) -> Any:
-        form = None if compiles or self.mode != "auto" else form_of_call(self, x, init, lengths)
+    def _call(
+        self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, key: CallKey | None, compiles: bool = False
+    ) -> Any:
+        """Decide how to run a call, run it, and make a plan under its key, if it can have one."""
         known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
-        planned = None if form is None or known is None else known.calls.get(form)
-        if planned is not None and (out := planned.run(self, x, init)) is not None:
-            return out
         x, net = check_form(x, self.batch_first), self.net
         if type(init) is not bool:
             check_start(init, x)
@@ -307,10 +321,10 @@ class SpikingNet(nn.Module):
         out = without_views(self, out)
         frame.commit()
         if not compiles:
-            self._policy.decides = objection(self, frame, form is not None, outputs)
-            made = None if form is None or self._policy.decides else CallPlan.of(self, x, frame, outputs)
+            self._policy.decides = objection(self, frame, key is not None, outputs)
+            made = None if key is None or self._policy.decides else CallPlan.of(self, x, frame, outputs)
             if made is not None:
-                made.version.plan(form, made)
+                made.version.plan(key, made)
         return out
 
     def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -34,18 +34,21 @@ _USED = os.environ.get("SPIKINGTORCH_PLANS") != "0"
 OPTIONS = ("mode", "time_chunk", "recompute", "carry_graph", "statistics", "hooks", "event_driven", "batch_first")
 _options = attrgetter(*OPTIONS, "_finds_Nout", "_watching")
 _PLAIN = plain_keys(HOST.type)
+CallKey: TypeAlias = tuple[Any, ...]
 
 
-def form_of_call(model: Any, x: Any, init: Any, lengths: Any) -> tuple[Any, ...] | None:
+def key_of_call(model: Any, x: Any, init: Any, lengths: Any) -> CallKey | None:
     """Return all that the plan of a call depends on besides the network inside; None if it is decided each time.
 
     A plan serves plain tensors on the CPU, where nothing traces, transforms, records or repeats the call.
     """
-    if type(x) is not Tensor or dispatch_keys(x).raw_repr() not in _PLAIN or lengths is not None:
+    if model.mode != "auto" or type(x) is not Tensor or dispatch_keys(x).raw_repr() not in _PLAIN:
         return None
-    if type(init) is not bool or not _USED or not in_eager() or number_of_function_modes() or any_autocast():
+    if type(init) is not bool or lengths is not None or not _USED or running() is not None:
         return None
-    if top_saving_hooks(True) is not None or backward_id() != -1 or running() is not None:
+    if not in_eager() or number_of_function_modes() or any_autocast():
+        return None
+    if top_saving_hooks(True) is not None or backward_id() != -1:
         return None
     now = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
     return init, x.shape, x.stride(), x.dtype, x.requires_grad, *now, *_options(model)
@@ -115,12 +118,13 @@ class CallPlan(NamedTuple):
         parts, (N, T) = self.parts, self.size
         if not model._finds_Nout and model.Nout != self.shape[1:]:
             return None
-        if model.net is not parts.net or (self.plan.small is not None and self.plan.small[0] != parts.weights()):
+        small = self.plan.small
+        if model._modules["net"] is not parts.net or (small is not None and small[0] != parts.weights()):
             return None
         xs = samples_first(x, model.batch_first)
         for layer in parts.layers:
             layer._put_back()
-            if layer._cell.monitor is not None or layer._cell.recorder is not None:
+            if layer._cell.monitor is not None or layer._cell.recording[0] is not None:
                 return None
         frame = Frame(parts.layers, parts.hooks, init, model.carry_graph, eager=True)
         fold = FoldToken(N, T, init, init and not frame.keeps_graph, init, None, True)
