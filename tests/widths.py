@@ -292,7 +292,7 @@ def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     known = taken.known._replace(state_form=flatten(scan.state)[1])  # a layer's is no tree of trees
     fold, tensors = scan.xs.shape[:2], [x, *known.tensors_of(taken.params)]
     assert taken._replace(known=known).first(scan.state, x, fold, False) is not None
-    bound = known.bounds.get(taken._form(fold, 0, tensors))
+    bound = known.bounds.get(known.form((fold, 0), taken.floats, tensors))
     assert bound is not None
     return bound.executable, tensors, (*taken.floats, *bound.literals)
 

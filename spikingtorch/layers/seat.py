@@ -69,22 +69,23 @@ class Seat(NamedTuple):
             return None
         if type(layer)._finish is not StatefulLayer._finish or (now := self.again(layer)) is None:
             return None
-        states: Any = ()
+        before: Any = ()
         if fold.init is not True:
             memory = frame.memories.get(layer)
             if memory is None or not isinstance(memory.state, tuple):
                 return None
-            states = memory.state
-        launched = now.run((x,), (fold.N, fold.T), states)
+            before = memory.state
+        launched = now.run((x,), (fold.N, fold.T), before)
         if launched is None:
             return None
-        (out,), (last,) = launched.outs, launched.lasts
+        found, (states, outs, _) = launched.found, launched.executable.ends
+        out: Tensor = found[states]
         fold.called[id(layer)] = layer
         if out.requires_grad:
             fold.saved.append((layer, x, version_of(x)))
         if frame.checked is None:
             frame.checked = x
-        frame.memories[layer] = Memory(layer.state_type(*launched.finals), last, (), True, frame.thread)
+        frame.memories[layer] = Memory(layer.state_type(*found[:states]), found[outs], (), True, frame.thread)
         return out
 
     def _same(self, own: dict[str, Any]) -> bool:

@@ -105,14 +105,17 @@ def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
 def described(tensors: Sequence[Any]) -> list[Any] | None:
     """Return the kind and the memory layout of tensors, as part of a key; None if one is not strided.
 
-    Tensors with the description of plain tensors are plain, and on the same device. Some may be missing.
+    It says as well whether they are trained. Tensors with the description of plain tensors are plain, and on the same
+    device. Some may be missing.
     """
     if not _DESCRIBED.issuperset(map(type, tensors)):
         return None
     keys_of = dispatch_keys
     try:
         return [
-            None if t is None else (type(t), keys_of(t).raw_repr(), t.dtype, t.shape, t.stride(), t.get_device())
+            None
+            if t is None
+            else (type(t), keys_of(t).raw_repr(), t.dtype, t.shape, t.stride(), t.get_device(), t.requires_grad)
             for t in tensors
         ]
     except RuntimeError:  # a sparse one has no strides

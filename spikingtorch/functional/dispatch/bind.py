@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
@@ -10,7 +11,7 @@ from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Form, flatten, unflatten
 from spikingtorch.functional.dispatch.call import ScanCall, Streams
 from spikingtorch.functional.dispatch.reference import LoopReference, reference_of
-from spikingtorch.functional.dispatch.signature import Signature, differentiates
+from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
@@ -38,7 +39,7 @@ class Bound(NamedTuple):
         """Return how scans like a call on tensors run."""
         form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
         known = run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits
-        return cls(*known, differentiates(tensors))
+        return cls(*known, torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors]))
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""

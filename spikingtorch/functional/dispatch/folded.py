@@ -59,8 +59,10 @@ class FoldedStep(NamedTuple):
             counts: ``fired`` of an earlier scan, from which this one continues if it fits, and memory for the new
                 counts; each may be missing. None to not count.
         """
-        tensors = [*states, *xs, *self.known.tensors_of(self.params)]
-        bound = self.known.bounds.get(self._form(fold, len(states), tensors))
+        known, tensors = self.known, [*states, *xs]
+        if known.tensors:
+            tensors += known.tensors_of(self.params)
+        bound = known.bounds.get(known.form((fold, len(states)), self.floats, tensors))
         if bound is None:
             return None
         found = bound.launch(self.step, tensors, self.floats, counts)
@@ -83,7 +85,7 @@ class FoldedStep(NamedTuple):
         call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
         states = flatten(state)[0] if goes_on else []
         tensors = [*states, *flatten(inputs)[0], *self.known.tensors_of(self.params)]
-        form = self._form(fold, len(states), tensors)
+        form = self.known.form((fold, len(states)), self.floats, tensors)
         if form is None or target_of(tensors) is None:
             return None
         traced = choose(call, "auto")
@@ -101,6 +103,3 @@ class FoldedStep(NamedTuple):
         # the program describes each path of any length, so only the states matter here
         warn_without_gradient(self.step, (state, xs, self.params), (found.finals, found.outs), fold[1])
         return found
-
-    def _form(self, fold: tuple[int, int], states: int, tensors: list[Tensor]) -> Any:
-        return self.known.form((fold, states), self.floats, tensors)

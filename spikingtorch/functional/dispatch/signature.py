@@ -7,7 +7,7 @@ values that the step reads; the forms of the trees; the dtype and the memory lay
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -96,11 +96,6 @@ def known_parameters(step: Callable[..., Any], params: dict[str, Any], forms: tu
         return None
 
 
-def differentiates(tensors: Sequence[Tensor]) -> bool:
-    """Return whether autograd records a scan of tensors."""
-    return torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
-
-
 class Parameters(NamedTuple):
     """All that a scan depends on except tensors and top-level floats."""
 
@@ -131,7 +126,7 @@ class Parameters(NamedTuple):
         if forms is None or None in forms:
             return None
         zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # a step may divide by zero
-        return (options, zeros, differentiates(tensors), torch.get_default_dtype(), *forms)
+        return (options, zeros, torch.is_grad_enabled(), torch.get_default_dtype(), *forms)
 
 
 _parameters: LRUCache[Parameters] = LRUCache(_LIMIT)
