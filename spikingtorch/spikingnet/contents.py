@@ -13,6 +13,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.surroundings import rewind_of
+from spikingtorch.functional.core.torch_private import dict_version
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.frame import CHANGES
 
@@ -49,6 +50,8 @@ class Contents:
         for module in there:
             passed_over = _UNREAD | CHANGES if isinstance(module, StatefulLayer) else _UNREAD
             self._note("", vars(module), passed_over, seen)
+        self._versions = [*map(_version, self._held)]
+        self.draws = bool(self._generators)  # whether there are generators, whose states may change
 
     def _note(self, name: str, value: Any, passed_over: frozenset[str], seen: set[int]) -> None:
         if isinstance(value, Tensor):
@@ -75,8 +78,14 @@ class Contents:
         return next(((name, each) for name, each, version in self._tensors if version_of(each) != version), None)
 
     def changed(self) -> bool:
-        """Return True if modules or containers have other entries now."""
-        return any(not _same(_entries(held, passed_over), entries) for held, entries, passed_over in self._held)
+        """Return True if modules are of other classes now, or modules or containers have other entries."""
+        if any(type(module) is not kind for module, kind in self._classes):
+            return True
+        for place, before in zip(self._held, self._versions, strict=True):
+            held, entries, passed_over = place
+            if (before is None or _version(place) != before) and not _same(_entries(held, passed_over), entries):
+                return True
+        return False
 
     def put_back(self, puts: list[Callable[[], object]]) -> None:
         """Put the contents back, and add what undoes this to a list."""
@@ -98,6 +107,12 @@ class Contents:
 
 
 _PLAIN = frozenset((type(None), bool, int, float, str, type, FunctionType))
+
+
+def _version(place: tuple[Any, Any, frozenset[str]]) -> int | None:
+    """Return a number that changes with each write into a dict; None for another container."""
+    version: int | None = dict_version(place[0]) if type(place[0]) is dict else None
+    return version
 
 
 def _entries(container: Any, passed_over: frozenset[str]) -> Any:

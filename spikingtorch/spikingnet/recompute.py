@@ -80,12 +80,13 @@ class _Kept(NamedTuple):
 
 
 class Copies:
-    """Copies of buffers and of the states of random numbers, made anew when they have changed."""
+    """Copies of buffers, of random states and of the contents of modules, made anew when these have changed."""
 
     def __init__(self) -> None:
         # by the id of a buffer: the buffer, which keeps its id as long as it is here; its version; the copy
         self._of: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._random: RandomNumbers | None = None
+        self._contents: Contents | None = None
 
     def random(self, device: torch.device) -> RandomNumbers:
         """Return the states of all random numbers."""
@@ -93,6 +94,13 @@ class Copies:
         if self._random is None or not now.same_as(self._random):
             self._random = now
         return self._random
+
+    def contents(self, modules: list[nn.Module], options: tuple[nn.Module, Iterable[str]]) -> Contents:
+        """Return what the modules hold, the same for all chunks of a call."""
+        known = self._contents
+        if known is None or known.draws or known.changed() or known.overwritten():
+            known = self._contents = Contents(modules, options)
+        return known
 
     def of(self, buffer: Tensor) -> Tensor:
         """Return a copy of a buffer with its current value."""
@@ -111,7 +119,7 @@ class Start:
         parts: of the network.
         frame: the call.
         device: of the chunk.
-        copies: of the buffers, shared by the chunks of a call.
+        copies: shared by the chunks of a call.
         options: the SpikingNet, and the names of its options.
 
     Attributes:
@@ -136,7 +144,7 @@ class Start:
         self._states = [(leaf, version_of(leaf)) for leaf in found]
         self._random = copies.random(device)
         self._kept = list(_kept(parts.modules, copies))
-        self._contents = Contents(parts.modules, options)
+        self._contents = copies.contents(parts.modules, options)
 
     def frame(self) -> Frame:
         """Return a frame for the second run, which leaves the layers unchanged."""
