@@ -33,10 +33,8 @@ def pair(mode: Any = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingN
     torch.manual_seed(0)
     neurons = {"a": st.LIF(tau=3.0, v0=0.3), "b": st.LI(tau=3.0)}
     net = Coded(two, first=nn.Linear(4, M), second=nn.Linear(M, M), **neurons).double()
-    return (
-        st.SpikingNet(net, mode=mode, **options),
-        st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options),
-    )
+    late = st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options)
+    return st.SpikingNet(net, mode=mode, **options), late
 
 
 def swapped(tree: Any) -> Any:
@@ -240,9 +238,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(0, 3, 4\), which has no steps"):
         model(torch.rand(0, 3, 4))
     assert model(torch.rand(5, 0, 4)).shape == (5, 0, 2)
-    with pytest.raises(
-        ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0"
-    ):
+    with pytest.raises(ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\)"):
         model(torch.rand(T, N, 9))
     with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\).* batch_first= says so"):
         model(torch.rand(T, N, 4), lengths=[1] * T)

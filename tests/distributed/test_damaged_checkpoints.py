@@ -202,8 +202,8 @@ OTHERS: dict[str, tuple[Small, str]] = {
     ),
     "without bias": (Small(nn.Linear(4, 3, bias=False), LIF()), "Here: lacks model.net.0.bias, lacks optimizer"),
     "deeper": (
-        *(Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),),
-        "Here: has model.net.2.weight, has model.net.2.bias, .*more",
+        Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),
+        "Here: has model.net.2.weight, has model.net.2.bias, .*m",
     ),
     "SGD": (*(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),), "Here: optimizer 0 is SGD and not Adam"),
     "other groups": (
@@ -300,10 +300,7 @@ OF_ONE: list[tuple[Callable[[Path, int], Any], str]] = [
         lambda folder, rank: opened(folder, SpikingNet(nn.Sequential(nn.Linear(2, 2), LIF(tau=4.0 + rank)))),
         DIFFERS + "layer net.1 is LIF.*tau=5",
     ),
-    (
-        lambda folder, rank: opened(folder, nn.Linear(4, 8 + rank)),
-        DIFFERS + r"weight is torch.float32 \(9, 4\) and not",
-    ),
+    (lambda folder, rank: opened(folder, nn.Linear(4, 8 + rank)), DIFFERS + r"weight is torch.float32 \(9, 4\) and"),
     (open_with_other_optimizers, DIFFERS + "optimizer 0 is Adam and not SGD"),
     (open_with_other_versions, DIFFERS + "Python is 3.99 and not"),
     (

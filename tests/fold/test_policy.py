@@ -16,10 +16,7 @@ from spikingtorch.testing import assert_close
 from tests.fold.corpus.inits import homeostasis_no_grad, learned
 from tests.nets_that_step import Hole, Own, Two, centred, train
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = [pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning"), pytest.mark.usefixtures("one_thread")]
 
 
 def in_modes(net: nn.Module) -> tuple[Any, Any]:

@@ -111,10 +111,7 @@ POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "
 # what the error says and is, and what is done
 ERRORS: dict[str, tuple[Any, ...]] = {
     r"IF: x is a list, expected a torch\.Tensor": (TypeError, lambda: IF()([1.0])),
-    r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": (
-        TypeError,
-        lambda: IF()(np.ones(2)),
-    ),
+    r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy": (TypeError, lambda: IF()(np.ones(2))),
     r"IF: x has the layout torch\.sparse_coo, expected a dense one, x\.to_dense\(\)": (
         TypeError,
         lambda: IF()(torch.ones(2, 3).to_sparse()),
@@ -138,10 +135,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         *[partial(then, AGAIN, init) for init in (torch.tensor([True, False]), torch.tensor([1, 0, 0]), AGAIN > 0)],
         lambda: IF()(AGAIN, AGAIN),  # at the first call, too: a state in its place, as other libraries take it
     ),
-    r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (
-        TypeError,
-        lambda: IF(v0=torch.ones(3))(ONES.double()),
-    ),
+    r"IF: mixed dtypes: x is torch\.float64 and v0": (TypeError, lambda: IF(v0=torch.ones(3))(ONES.double())),
     r"mixed devices: .*'x': 'meta'.*'cpu'": (ValueError, lambda: IF(v0=torch.ones(3))(ONES.to("meta"))),
     r"(tau|nudt|beta)=(-1\.0|0\.0|nan), expected a finite value above 0": (
         ValueError,
@@ -157,15 +151,9 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     ),
     "IF: v0 is a list, expected a float, or a tensor that broadcasts": (TypeError, partial(IF, [1.0, 2.0])),
     r"IF: v0 has dtype torch\.int64": (TypeError, lambda: IF(v0=torch.tensor([1, 2]))),
-    r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
-        ValueError,
-        lambda: IF(v0=torch.ones(4))(ONES),
-    ),
+    r"v0 of shape \(4,\) does not broadcast to the input of shape": (ValueError, lambda: IF(v0=torch.ones(4))(ONES)),
     r"v0 of shape \(5, 1, 3\) does not broadcast": (ValueError, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
-    r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (
-        ValueError,
-        lambda: st.McPitts(ONES)(ONES[:1]),
-    ),
+    r"thr of shape \(2, 3\) does not broadcast to the input of": (ValueError, lambda: st.McPitts(ONES)(ONES[:1])),
     r"beta=3\.0 is the slope of the default surrogate, give it to Arctan": (
         ValueError,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
@@ -182,10 +170,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         TypeError,
         *[partial(make, surrogate=F.Arctan) for make in FIRING],
     ),
-    r"IF: surrogate=AtThreshold is a class; hand over AtThreshold\.apply": (
-        TypeError,
-        partial(IF, surrogate=AtThreshold),
-    ),
+    r"IF: surrogate=AtThreshold is a class; hand over AtThreshold": (TypeError, partial(IF, surrogate=AtThreshold)),
     r"maps -1, 0, 1 to \[0\.0, 0\.0, 1\.0\], expected the spikes 0, 1, 1\. Compare with u >= 0; Strict\(": (
         ValueError,
         partial(IF, surrogate=AboveThreshold.apply),
@@ -194,10 +179,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         partial(like.snntorch.Leaky, 0.9, spike_grad=AboveThreshold.apply),
     ),
-    "surrogate=5 cannot be called; for instance, take Arctan": (
-        TypeError,
-        *[partial(make, surrogate=5) for make in FIRING],
-    ),
+    "surrogate=5 cannot be called; for instance": (TypeError, *[partial(make, surrogate=5) for make in FIRING]),
     r"expected the spikes 0, 1, 1\. A smooth function becomes a surrogate with FromPrim": (
         ValueError,
         *[partial(make, surrogate=torch.sigmoid) for make in FIRING],
@@ -216,10 +198,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
         *[partial(st.BioLIF, 0.5, learnable=names) for names in ("nudt", ["v0", "nudt"], iter(["v0", "nudt"]))],
     ),
-    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (
-        ValueError,
-        lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
-    ),
+    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4": (ValueError, lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4))),
     r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, returns, dt$": (
         TypeError,
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],

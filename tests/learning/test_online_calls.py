@@ -169,10 +169,7 @@ def test_states_of_others_are_refused() -> None:
     learner.set_state(state)
     with pytest.raises(RuntimeError, match="before step"):
         learner.backward(torch.zeros((), requires_grad=True))
-    refused: tuple[tuple[Any, str], ...] = (
-        ("last_step", "has no traces, and the state"),
-        ("exact", "of other weights"),
-    )
+    refused: Any = (("last_step", "has no traces, and the state"), ("exact", "of other weights"))
     for rule, message in refused:
         other = learning.online(network(NEURONS["LIF"]), rule)
         other.set_state(state)

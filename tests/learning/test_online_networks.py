@@ -210,18 +210,10 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
         {},
     ),
     "a weight of two modules": (lambda: Shared(calls=False), ("exact",), {}),
-    "called twice": (
-        lambda: Shared(calls=True),
-        (),
-        {"diagonal": r"second.weight, .* reach layer below \(LIF\) in another way"},
-    ),
+    "called twice": (lambda: Shared(calls=True), (), {"diagonal": r"second.weight, .* reach layer below \(LIF\)"}),
     "sums its outputs": (adds_activity, ("diagonal",), {}),
     "a step of one's own": (lambda: of_step(own_step), ("diagonal",), {}),
-    "a step that mixes": (
-        lambda: of_step(mixing_step),
-        ("exact",),
-        {"diagonal": r"layer 1 \(StepLayer\) mixes neurons"},
-    ),
+    "a mixing step": (lambda: of_step(mixing_step), ("exact",), {"diagonal": r"layer 1 \(StepLayer\) mixes neurons"}),
     "delays": (
         delayed,
         ("exact",),

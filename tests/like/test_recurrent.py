@@ -159,9 +159,7 @@ OWN: dict[str, Own] = {
         _sinabs(lambda: sinabs.LIF(4.0, 3.0, norm_input=False)),
         (2, 4, 3),
     ),
-    "IAFRecurrent": Own(
-        lambda **o: sinabs.IAFRecurrent(nn.Linear(M, M, bias=False), **o), _sinabs(lambda: sinabs.IAF())
-    ),
+    "IAFRecurrent": Own(lambda **o: sinabs.IAFRecurrent(nn.Linear(M, M, bias=False), **o), _sinabs(sinabs.IAF)),
     "ALIFRecurrent": Own(
         lambda **o: sinabs.ALIFRecurrent(4.0, 6.0, nn.Linear(M, M), norm_input=False, **o),
         _sinabs(lambda: sinabs.ALIF(4.0, 6.0, norm_input=False)),
@@ -283,11 +281,7 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         r"RLeaky: all_to_all=True, with linear_features=None, .* expected linear_features=M for M neurons, or conv2d",
     ),
-    "both": (
-        lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3),
-        ValueError,
-        r"RSynaptic: all_to_all=True, with linear",
-    ),
+    "both": (lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3), ValueError, r"RSynaptic: all_to_all=True, with"),
     "one to one": (
         lambda: snn.RLeaky(0.9, all_to_all=False, linear_features=3),
         ValueError,

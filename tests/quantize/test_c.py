@@ -98,9 +98,7 @@ REFUSED = ['q"uote.c', "it's.c", "back\\slash.c", "new\nline.c", "??!.c"]
 @pytest.mark.parametrize("name", TAKEN + REFUSED)
 def test_a_name_that_c_cannot_include_is_refused(name: str, tmp_path: Path) -> None:
     if name in REFUSED:
-        with pytest.raises(
-            ValueError, match=r"to_c: the file's name is .*, expected one that C can include. Leave out"
-        ):
+        with pytest.raises(ValueError, match=r"to_c: the file's name is .*, expected one that C can include. Leave"):
             to_c(one_neuron(), tmp_path / name)
         return
     found = to_c(
@@ -121,7 +119,7 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
 
 def test_numbers_and_types_at_their_limits() -> None:
     assert [signed(-128, 127), signed(-129, 0), signed(0, 128), signed(0, 1 << 15)] == [
-        *("int8_t", "int16_t", "int16_t", "int32_t"),
+        *("int8_t", "int16_t", "int16_t", "int32_t")
     ]
     assert number(-(1 << 31)) == "(-2147483647 - 1)"
     assert number(1 << 31) == "2147483648LL"

@@ -35,12 +35,8 @@ from tests.fold.corpus.operations_forms import (
 from tests.fold.corpus.operations_oracle import Code
 
 aten = torch.ops.aten
-INDEX, ONES, HALF, ZERO = (
-    torch.tensor([2, 0, 1]),
-    torch.ones(6, dtype=D),
-    torch.tensor(0.5, dtype=D),
-    torch.zeros((), dtype=D),
-)
+INDEX, ONES = torch.tensor([2, 0, 1]), torch.ones(6, dtype=D)
+HALF, ZERO = torch.tensor(0.5, dtype=D), torch.zeros((), dtype=D)
 WEIGHTS = nn.Parameter(TABLE.clone())
 
 ENTRYWISE: dict[str, Function] = {
@@ -209,10 +205,7 @@ def _views() -> dict[str, Row]:
             lambda x: whole(aten._reshape_copy(halves(x).T, (3, -1, 1))[..., 0].T),
             joined(lambda y: aten._reshape_copy(y, (-1, 6))),
         ),
-        "unsqueeze": Row(
-            lambda x: whole(halves(x).unsqueeze(1)[:, 0]),
-            joined(lambda y: y.unsqueeze(1).view(-1, 6)),
-        ),
+        "unsqueeze": Row(lambda x: whole(halves(x).unsqueeze(1)[:, 0]), joined(lambda y: y.unsqueeze(1).view(-1, 6))),
         "squeeze": Row(
             lambda x: whole(halves(x).T[..., None].squeeze(2).T),
             lambda x: x[:, None].squeeze((0, 1)).softmax(0),
@@ -249,10 +242,7 @@ def _views() -> dict[str, Row]:
             lambda x: whole(halves(x)[:, ::2]),
             lambda x: x[:5].sum(0) + x,
             also={"of all samples": lambda x: aten.slice(x, 0, 0, len(x))},
-            nor={
-                "from the second on": lambda x: x[1:].sum(0) + x,
-                "every other one": lambda x: x[::2].sum(0) + x,
-            },
+            nor={"from the second on": lambda x: x[1:].sum(0) + x, "every other one": lambda x: x[::2].sum(0) + x},
         ),
         "cat": Row(
             lambda x: whole(torch.cat([halves(x), halves(x.flip(1)), torch.zeros(0)], 1)),
@@ -300,9 +290,7 @@ def _indexed() -> dict[str, Row]:
 
     frequent: Code = lambda x: F.embedding(few(x), WEIGHTS, scale_grad_by_freq=True).flatten(1)  # noqa: E731
     found = {name: by_index(name) for name in ("gather", "scatter", "scatter_add")}
-    found["gather"] = found["gather"]._replace(
-        nor={"of constants": lambda x: SQUARE.repeat(50, 1).gather(1, few(x)) + x}
-    )
+    found["gather"] = found["gather"]._replace(nor={"constants": lambda x: SQUARE.repeat(50, 1).gather(1, few(x)) + x})
     return found | {
         "scatter_reduce": by_index("scatter_reduce", "sum"),
         "slice_scatter": Row(
@@ -353,6 +341,4 @@ OPERATIONS: dict[str, Row] = {
     **_views(),
     **_indexed(),
 }
-OPERATIONS["normal"] = OPERATIONS["normal"]._replace(
-    also={"without a tensor": lambda x: x + torch.normal(0.0, 1.0, x.shape)}
-)
+OPERATIONS["normal"] = OPERATIONS["normal"]._replace(also={"no tensor": lambda x: x + torch.normal(0.0, 1.0, x.shape)})

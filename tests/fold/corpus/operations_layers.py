@@ -164,9 +164,7 @@ def _layers() -> dict[str, Row]:
             second(lambda x: F.group_norm(x, 1)),
             IMAGE,
             nor={
-                "of other channels": lambda x: aten.native_group_norm(x, None, None, len(x), 2, 128, 1, 1e-05)[
-                    0
-                ].cumsum(0)
+                "other channels": lambda x: aten.native_group_norm(x, None, None, len(x), 2, 128, 1, 1e-05)[0].cumsum(0)
             },
         ),
         "channel_shuffle": Row(

@@ -114,9 +114,7 @@ MANY: dict[str, Entry] = {
     "a constant for many": many(lambda net, x: x * torch.tensor(2.0 if len(x) > 20 else 1.0)),
 }
 OTHERS |= {
-    "a factor for some": folds(
-        asks_for_three, batches=(5, 3, 4, 3), then="for 3 samples than for a few|for 15 samples"
-    ),
+    "factors for some": folds(asks_for_three, batches=(5, 3, 4, 3), then="for 3 samples than for a few|for 15 samples"),
     # what it takes for a step's place in memory
     "a step of an input is no contiguous tensor": hides(
         reads_out(lambda net, x, init: x if x.is_contiguous() else x * 0.5), batches=(4, 2)

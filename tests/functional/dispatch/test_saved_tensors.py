@@ -28,9 +28,7 @@ HARMLESS: dict[str, Callable[[Tensor], Tensor]] = {
     "as it was": lambda saved: saved,
     "transposed": lambda saved: saved.mT.contiguous().mT if saved.ndim > 1 else saved,
 }
-MESSAGE = re.compile(
-    r"^scan: a tensor saved for the backward pass, torch.float32 of .* came back as torch.*The hooks of"
-)
+MESSAGE = re.compile(r"^scan: a tensor saved for the backward pass, torch.float32 of .* came back as torch.*The hooks")
 
 
 def numbers(*shape: int) -> Tensor:

@@ -32,9 +32,7 @@ def exported(*modules: nn.Module, target: str, x: Any = X, **options: Any) -> An
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("target", "name"), READ)
-def test_the_certificate_is_that_of_the_reader_and_the_file_the_same_network(
-    target: str, name: str, tmp_path: Path
-) -> None:
+def test_the_certificate_is_the_readers_and_the_file_the_same_network(target: str, name: str, tmp_path: Path) -> None:
     model, x = made(name)
     graph, how = to_nir(model, x, target=target), TARGETS[target]
     certificate = verify_nir(graph, x)
@@ -135,17 +133,9 @@ def test_a_network_in_double_precision_is_certified_for_readers_in_single() -> N
 
 
 LOSSY: dict[str, tuple[str, nn.Module, str]] = {
-    "soft": (
-        "snntorch",
-        st.LIF(reset=F.by_subtraction),
-        r"resets by_subtraction, and not to a value, which the reader",
-    ),
+    "soft": ("snntorch", st.LIF(reset=F.by_subtraction), r"resets by_subtraction, and not to a value, which the"),
     "value": ("norse", st.LIF(reset=F.to_value(-0.3)), r"starts at 0 and is reset to -0.3, which the reader of Norse"),
-    "leak": (
-        "spikingjelly",
-        st.ParametricLIF(3.0, v_rest=0.2),
-        r"(does not start at zero|leaks towards 0.2), which the",
-    ),
+    "leak": ("spikingjelly", st.ParametricLIF(3.0, v_rest=0.2), r"(does not start at zero|leaks towards 0.2), which"),
     "hard": ("sinabs", st.LIF(surrogate=F.MultiSpike()), r"resets to_zero, which the reader of Sinabs 3.1.3 does not"),
     "once": ("sinabs", st.LIF(reset=F.by_subtraction), r"fires once in a step at most, which the reader of Sinabs"),
 }

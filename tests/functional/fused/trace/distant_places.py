@@ -124,11 +124,7 @@ DISTANT: dict[str, tuple[Any, ...]] = {
         lambda number: setattr(Member.SOFT, "kept", [number]),
         lambda s, x: advance(s, x, Member.HARD.scaled() + Member.SOFT.kept[0]),
     ),
-    "what a member of an Enum reads": (
-        set_number,
-        lambda s, x, kind: advance(s, x, kind.scaled()),
-        {"kind": Member.SOFT},
-    ),
+    "what an Enum's member reads": (set_number, lambda s, x, kind: advance(s, x, kind.scaled()), {"kind": Member.SOFT}),
     "the method of an Enum": (
         lambda number: setattr(Member, "scaled", lambda self: number),
         lambda s, x: advance(s, x, Member.HARD.scaled()),
