@@ -2,8 +2,6 @@
 
 import copy
 import gc
-import itertools
-import random
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from tests.learning.online_nets import (
     online_gradients,
     run,
 )
+from tests.test_recompute import Counts
+from tests.test_recompute_between import OWN, Outside, Writes
 
 RULES: Any = ("exact", "diagonal", "presynaptic", "last_step")
 
@@ -257,42 +257,16 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
     assert found[1] == found[0]
 
 
-class Keeps(nn.Module):
-    """Scales its input by a number that differs from call to call, kept by the module or outside of it."""
-
-    buffer: Tensor
-    steps = itertools.count()
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind, self.count, self.line, self.random = kind, 0, [1.0], random.Random(0)
-        self.tensor = torch.zeros(())
-        self.register_buffer("buffer", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.kind == "a buffer assigned anew":
-            self.buffer = self.buffer + 0.1
-            return x * (1 + self.buffer)
-        if self.kind == "a tensor":
-            self.tensor += 0.1
-            return x
-        if self.kind == "a counter":
-            self.count += 1
-            return x * (1 + 0.1 * self.count)
-        if self.kind == "a list":
-            self.line.append(1 + 0.1 * len(self.line))
-            return x * self.line[-1]
-        if self.kind == "a generator":
-            return x * self.random.random()
-        return x * (1 + 0.1 * next(Keeps.steps))
+# modules that scale their input by a number of their own, which differs from call to call
+KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": Counts}
 
 
-@pytest.mark.parametrize("kind", ["a counter", "a list", "a generator", "a buffer assigned anew"])
+@pytest.mark.parametrize("kind", KEEP)
 @pytest.mark.parametrize("rule", RULES)
 def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
     (x, y), model = (
         data(),
-        louder(nn.Sequential(nn.Linear(4, 5), NEURONS["LIF, detached subtraction"](), Keeps(kind), nn.Linear(5, 3))),
+        louder(nn.Sequential(nn.Linear(4, 5), NEURONS["LIF, detached subtraction"](), KEEP[kind](), nn.Linear(5, 3))),
     )
     true, learner = by_bptt(copy.deepcopy(model), x, y), learning.online(copy.deepcopy(model), rule)
     learner.explain(x[:, 0])
@@ -303,14 +277,15 @@ def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("module", "message"),
     [
-        ("an iterator", r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"),
-        ("a tensor", r"writes on tensor, a tensor of shape \(\) .*register_buffer\('tensor', tensor\)"),
+        (Outside("an iterator"), r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"),
+        (Writes(apart=True), r"writes on counted, a tensor of shape \(1,\) .*register_buffer\('counted', tensor\)"),
     ],
+    ids=["an iterator", "a tensor"],
 )
-def test_a_number_that_is_not_put_back_is_an_error(kind: str, message: str) -> None:
-    model = louder(nn.Sequential(nn.Linear(4, 5), Keeps(kind), st.LIF(tau=4.0), nn.Linear(5, 3)))
+def test_a_number_that_is_not_put_back_is_an_error(module: nn.Module, message: str) -> None:
+    model = louder(nn.Sequential(nn.Linear(4, 5), module, st.LIF(tau=4.0), nn.Linear(5, 3)))
     with pytest.raises(RuntimeError, match=message):
         learning.online(model, "diagonal").step(data()[0][:, 0])
 

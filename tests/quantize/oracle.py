@@ -5,7 +5,8 @@ U  = O(R(k V / 2**m) + x')                  "cuba": I = O(R(ks I / 2**ms) + x') 
 s  = U >= TH,  V = O(reset(U, s))
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def half_even(value: Whole, bits: int) -> Whole:
     return found
 
 
-ROUND: dict[str, Any] = {"floor": floor, "trunc": trunc, "half_up": half_up, "half_even": half_even}
+ROUND: dict[str, Callable[..., Whole]] = {"floor": floor, "trunc": trunc, "half_up": half_up, "half_even": half_even}
 
 
 def scaled(value: Whole, exponent: int, fraction_bits: int, rounding: str) -> Whole:
