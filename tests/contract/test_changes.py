@@ -155,15 +155,8 @@ CHANGES: dict[str, Change] = {
 UNSEEN = {
     *("option event_driven", "option carry_graph", "option statistics", "option hooks", "option warn_silent"),
     *("option recompute", "option truncate", "option time_chunk", "option mode", "training", "training of a module"),
-    *(
-        "reset()",
-        "detach_()",
-        "frozen",
-        "set_state()",
-        "set_state() in another layout",
-        "a layer by itself",
-        "another batch in between",
-    ),
+    *("reset()", "detach_()", "frozen", "set_state()", "set_state() in another layout", "a layer by itself"),
+    "another batch in between",
 }
 
 

@@ -201,10 +201,7 @@ OTHERS: dict[str, tuple[Small, str]] = {
         r".*model.net.0.weight is torch.float64 \(3, 4\) and not torch.float32 \(3, 4\)",
     ),
     "without bias": (Small(nn.Linear(4, 3, bias=False), LIF()), "Here: lacks model.net.0.bias, lacks optimizer"),
-    "deeper": (
-        Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),
-        "Here: has model.net.2.weight, has model.net.2.bias, .*m",
-    ),
+    "deeper": (Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)), "Here: has model.net.2.weight, has model.net.2.bias"),
     "SGD": (*(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),), "Here: optimizer 0 is SGD and not Adam"),
     "other groups": (
         *(Small(nn.Linear(4, 3), LIF(), kind=lambda it: torch.optim.Adam([{"params": each} for each in [*it][::-1]])),),

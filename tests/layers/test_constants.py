@@ -73,10 +73,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "dropout": (lambda: st.SequenceDropout(0.1), lambda: st.SequenceDropout(0.4)),
     "whole numbers": (lambda: st.IF(v0=1, beta=3), lambda: st.IF(beta=10)),
     "a whole slope": (lambda: st.IF(surrogate=F.Arctan(9)), lambda: st.IF(surrogate=F.Arctan(2))),
-    "numbers of numpy": (
-        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(3))),
-        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(10))),
-    ),
+    "of numpy": (lambda: st.IF(surrogate=F.Sigmoid(of_numpy(3))), lambda: st.IF(surrogate=F.Sigmoid(of_numpy(10)))),
     "norm": (
         lambda: st.ThresholdDependentBatchNorm(2, 0.5).eval(),
         lambda: st.ThresholdDependentBatchNorm(2, 1.0).eval(),
@@ -131,22 +128,14 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
         lambda: st.LIF(),
         "tau is learnable in the checkpoint and 8.0 in the layer",
     ),
-    "fixed": (
-        lambda: st.LIF(tau=2.0),
-        lambda: st.LIF(learnable="tau"),
-        "tau is 2.0 in the checkpoint and learnable in the layer",
-    ),
+    "fixed": (lambda: st.LIF(tau=2.0), lambda: st.LIF(learnable="tau"), "tau is 2.0 in the checkpoint and learnable"),
     "per neuron": (lambda: st.LIF(tau=torch.ones(2)), lambda: st.LIF(), "tau is a tensor in the checkpoint and 8.0 in"),
     "frozen": (
         lambda: st.LIF(tau=torch.ones(2)),
         lambda: st.LIF(tau=torch.ones(2), learnable="tau"),
         "tau is a tensor in the checkpoint and learnable in the layer",
     ),
-    "names": (
-        lambda: st.LIF(decay=0.5),
-        lambda: st.LIF(),
-        "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau",
-    ),
+    "names": (lambda: st.LIF(decay=0.5), lambda: st.LIF(), "the checkpoint has decay, v0, surrogate, reset_rule,"),
     "a rule of other numbers": (
         lambda: st.IF(reset=partial(my_reset, share=0.5)),
         lambda: st.IF(reset=partial(my_reset, share=0.9)),

@@ -141,10 +141,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         *[partial(make, **{name: value}) for make, name in POSITIVE.items() for value in (-1.0, 0.0, torch.nan)],
     ),
-    r"LIF: tau has values from -8 to 8, expected a finite value above 0": (
-        ValueError,
-        lambda: st.LIF(tau=torch.tensor([8.0, -8.0])),
-    ),
+    r"LIF: tau has values from -8 to 8, expected a": (ValueError, lambda: st.LIF(tau=torch.tensor([8.0, -8.0]))),
     "expected a finite value at least 0 and at most 1": (
         ValueError,
         *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],
@@ -166,10 +163,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         *[partial(make, tau=2.0, decay=0.9) for make in (st.LIF, st.LI)],
     ),
-    r"surrogate=Arctan is a class; make one of it: Arctan\(\)": (
-        TypeError,
-        *[partial(make, surrogate=F.Arctan) for make in FIRING],
-    ),
+    r"surrogate=Arctan is a class; make one of": (TypeError, *[partial(make, surrogate=F.Arctan) for make in FIRING]),
     r"IF: surrogate=AtThreshold is a class; hand over AtThreshold": (TypeError, partial(IF, surrogate=AtThreshold)),
     r"maps -1, 0, 1 to \[0\.0, 0\.0, 1\.0\], expected the spikes 0, 1, 1\. Compare with u >= 0; Strict\(": (
         ValueError,
@@ -204,10 +198,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
     ),
     "IF: there is no argument 'tau'; it takes v0, ": (TypeError, partial(IF, tau=8.0)),
-    "ALIF: there is no argument 'tau_adapt'; it takes tau, threshold, tau_adaptation, ": (
-        TypeError,
-        partial(ALIF, tau_adapt=8.0),
-    ),
+    "ALIF: there is no argument 'tau_adapt'; it takes tau, threshold": (TypeError, partial(ALIF, tau_adapt=8.0)),
     r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": (
         TypeError,
         partial(st.StepLayer, F.lif_step, F.LIFState, dekay=0.9),

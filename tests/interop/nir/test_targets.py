@@ -191,11 +191,7 @@ def test_readers_that_are_told_another_dt(target: str) -> None:
 
 
 REFUSING: dict[str, tuple[str, Any, str]] = {
-    "v_leak": (
-        "snntorch",
-        lif(v_leak=np.full(3, 0.2)),
-        r"node 'n0' \(LIF\): not computed by the reader of snnTorch 1.0.0: v_leak",
-    ),
+    "v_leak": ("snntorch", lif(v_leak=np.full(3, 0.2)), r"not computed by the reader of snnTorch 1.0.0: v_leak"),
     "IF": ("snntorch", nir.IF(r=np.ones(3), v_threshold=np.ones(3)), r"it leaves such a node out, or fails on it"),
     "LI": ("norse", nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.zeros(3)), r"it leaves such a node out, or fails"),
     "Linear": ("sinabs", nir.Linear(weight=np.eye(3)), r"it leaves such a node out, or fails on it"),

@@ -110,10 +110,7 @@ DISTANT: dict[str, tuple[Any, ...]] = {
         come_or_go,
         lambda s, x: advance(s, x, 0.9 if hasattr(COMING, "".join(["GO", "NE"])) else 0.1),
     ),
-    "modules that hold each other": (
-        partial(setattr, OUTER, "gain"),
-        lambda s, x: advance(s, x, OUTER.inner.outer.inner.outer.gain),
-    ),
+    "module rings": (partial(setattr, OUTER, "gain"), lambda s, x: advance(s, x, OUTER.inner.outer.inner.outer.gain)),
     "what an object that is called holds": (set_held, CALLED),
     "what an object that is called reads": (set_number, CALLED),
     "what a module that is called holds": (set_held, MODULE),
