@@ -85,7 +85,9 @@ WRITE: dict[str, list[Callable[[], object]]] = {
         lambda: LIF(surrogate=FastSigmoid),
         lambda: LIF(surrogate=FastSigmoid.apply),
     ],
-    r"LIF: surrogate is SpikingJelly's ATan; write surrogate=like\.spikingjelly\.ATan\(": [lambda: LIF(surrogate=ATan)],
+    r"LIF: surrogate is SpikingJelly's ATan; write surrogate=like\.spikingjelly\.ATan\(\) \(from": [
+        lambda: LIF(surrogate=ATan)
+    ],
     r"LIFNode: surrogate_function is SpikingJelly's ATan; write surrogate_function=like\.spikingjelly\.ATan\(\) \(": [
         lambda: like.spikingjelly.LIFNode(surrogate_function=ATan)
     ],
@@ -229,7 +231,10 @@ class Own(IFNode):
         (IFNode, r"layer 1 is the IFNode of SpikingJelly, .* state \(v\) .* take like\.spikingjelly\.IFNode\(\.\.\.\)"),
         (Own, r"layer 1 is the IFNode of SpikingJelly, .* before each call: spikingjelly.*reset_net\(net\)$"),
         (Leaky, r"layer 1 is the Leaky of snnTorch, .* state \(mem\) .*snntorch\.utils\.reset\(net\)$"),
-        (Squeezed, r"the Squeezed of Sinabs, .* \(v_mem\) .* sequence from rest, reset it .*sinabs\.utils\.reset"),
+        (
+            Squeezed,
+            r"the Squeezed of Sinabs, .* \(v_mem\) .* sequence from rest, reset it .*sinabs\.utils\.reset_states",
+        ),
     ],
 )
 @pytest.mark.parametrize("mode", ["auto", "step"])

@@ -23,14 +23,14 @@ class SNN(LIFCell):
     """What makes a neuron of Norse run over time."""
 
 
-class LIFOverTime(SNN):
+class LIFs(SNN):
     """A neuron of Norse that takes all steps."""
 
 
 of("norse.torch.module.snn", SNN)
 of("norse.torch.module.lif", LIFCell)
-LIFOverTime.__name__ = "LIF"
-of("norse.torch.module.lif", LIFOverTime, "LIF")
+LIFs.__name__ = "LIF"
+of("norse.torch.module.lif", LIFs, "LIF")
 
 
 def first(neuron: nn.Module) -> nn.Module:
@@ -50,9 +50,17 @@ def test_a_neuron_of_norse_keeps_no_state() -> None:
 @pytest.mark.parametrize(
     ("theirs", "steps", "said"),
     [
-        (first(LIFOverTime()), 2, r"layer neuron is the LIF of Norse, .* \(T, N, \.\.\.\), .*; take like\.norse\.LIF"),
-        (nn.Sequential(IAF(), LIF()), 3, r"layer 0 is the IAF of Sinabs, .* \(N, T, \.\.\.\), .*; take like\.sinabs"),
-        (nn.Sequential(Squeezed(1), LIF()), 2, r"layer 0 is the Squeezed of Sinabs, which takes all steps, \(N T,"),
+        (first(LIFs()), 2, r"layer neuron is the LIF of Norse, .* \(T, N, \.\.\.\), .*; take like\.norse\.LIFCell\("),
+        (
+            nn.Sequential(IAF(), LIF()),
+            3,
+            r"layer 0 is the IAF of Sinabs, .* \(N, T, \.\.\.\), .*; take like\.sinabs\.IAF\(",
+        ),
+        (
+            nn.Sequential(Squeezed(1), LIF()),
+            2,
+            r"layer 0 is the Squeezed of Sinabs, which takes all steps, \(N T, \.\.\.\)",
+        ),
         (nn.Sequential(Squeezed(-1, 4), LIF()), 4, "layer 0 is the Squeezed of Sinabs"),
     ],
 )
@@ -79,5 +87,7 @@ def test_a_module_in_multi_step_mode_has_no_place_in_a_network() -> None:
     theirs: Any = IFNode()
     theirs.step_mode = "m"
     model = st.SpikingNet(nn.Sequential(theirs, LIF()))
-    with pytest.raises(ValueError, match=r"layer 0 is the IFNode of SpikingJelly in step mode 'm'.*set_step_mode"):
+    with pytest.raises(
+        ValueError, match=r"layer 0 is the IFNode of SpikingJelly in step mode 'm'.*set_step_mode\(net, 's'\)"
+    ):
         model(torch.rand(2, 5, 3))

@@ -137,7 +137,11 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "class": (lambda: like.snntorch.Leaky(0.9, spike_grad=F.Arctan), TypeError, "is a class"),
     "circuit": (lambda: like.snntorch.Lapicque(R=1.0), ValueError, "Lapicque: R given, expected beta, or two of"),
     "order": (lambda: like.snntorch.Alpha(0.5, 0.9), ValueError, "Alpha: alpha=0.5 is not greater than beta=0.9"),
-    "tau": (lambda: like.spikingjelly.LIFNode(tau=1.0), ValueError, "LIFNode: tau=1.0, expected a finite value above"),
+    "tau": (
+        lambda: like.spikingjelly.LIFNode(tau=1.0),
+        ValueError,
+        "LIFNode: tau=1.0, expected a finite value above 1",
+    ),
     "step mode": (
         lambda: like.spikingjelly.LIFNode(step_mode="multi"),
         ValueError,

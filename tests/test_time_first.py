@@ -238,7 +238,9 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(0, 3, 4\), which has no steps"):
         model(torch.rand(0, 3, 4))
     assert model(torch.rand(5, 0, 4)).shape == (5, 0, 2)
-    with pytest.raises(ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\)"):
+    with pytest.raises(
+        ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0"
+    ):
         model(torch.rand(T, N, 9))
     with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\).* batch_first= says so"):
         model(torch.rand(T, N, 4), lengths=[1] * T)

@@ -52,7 +52,9 @@ def test_a_value_comes_back_as_it_was_or_is_refused(tmp_path: Path) -> None:
     assert repr(own) == repr(shared) == repr(saved)
     for value, said in IS_REFUSED:
         saved["it"] = [value]
-        with pytest.raises(CheckpointError, match=rf"TypeError: shared\.shared\.it\.0 is a .*{said}.*A checkpoint"):
+        with pytest.raises(
+            CheckpointError, match=rf"TypeError: shared\.shared\.it\.0 is a .*{said}.*A checkpoint holds"
+        ):
             run.save(2)
     assert steps(tmp_path) == ["step-00000001"]
 

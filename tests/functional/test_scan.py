@@ -135,7 +135,7 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
         ({"step": raises}, KeyError, "some name"),
         ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
         ({"step": lambda s, x, decay: (s, 1.0)}, TypeError, "returned output = 1.0; outputs are tensors"),
-        ({"step": lambda s, x, decay: (s._replace(v=0.0), x)}, TypeError, r"returned state\.v = 0\.0, expected"),
+        ({"step": lambda s, x, **_: (s._replace(v=0.0), x)}, TypeError, r"returned state\.v = 0\.0, expected a tensor"),
     ],
 )
 def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:

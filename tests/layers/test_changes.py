@@ -237,7 +237,9 @@ HISTORIES: dict[str, History] = {
     "types": History(learning, lambda layer, k: layer.to(TYPES[k]), lambda k: draw(k, dtype=TYPES[k]), calls=13),
     "names of parameters": History(Renames, lambda layer, k: put("chosen", NAMES[k])(layer)),
     "which gradients": History(learning, freeze_in_turns, wanted=lambda k: k % 2 == 0, calls=16),
-    "later": History(lambda: learning().requires_grad_(False), wanted=lambda k: k // CALLS % 2 == 1, calls=4 * CALLS),
+    "a gradient, later": History(
+        lambda: learning().requires_grad_(False), wanted=lambda k: k // CALLS % 2 == 1, calls=4 * CALLS
+    ),
     "sizes": History(learning, x=lambda k: draw(k, *LENGTHS[k], M), calls=13),
     "many samples": History(st.IF, x=lambda k: draw(k, 4096, 5, 2), wanted=lambda k: False, calls=3),
     "many neurons": History(st.IF, x=lambda k: draw(k, 2, 5, 300), wanted=lambda k: False, calls=3),

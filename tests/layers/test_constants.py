@@ -43,7 +43,7 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
 
 
 PAIRS: dict[str, tuple[Any, Any]] = {
-    "IF": (lambda: st.IF(v0=0.3, beta=2.0), lambda: st.IF()),
+    "IF": (lambda: st.IF(v0=0.3, beta=2.0), st.IF),
     "LIF": (lambda: st.LIF(tau=4.0 / 3.0, v0=0.1), lambda: st.LIF(tau=8.0)),
     "decay": (
         lambda: st.LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
@@ -60,7 +60,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     ),
     "learnable": (lambda: st.LIF(tau=2.0, v0=0.25, learnable="tau"), lambda: st.LIF(tau=3.0, learnable="tau")),
     "buffer": (lambda: st.LIF(tau=torch.tensor([2.0, 3.0]), v0=0.5), lambda: st.LIF(tau=torch.ones(2))),
-    "LI": (lambda: st.LI(tau=3.0), lambda: st.LI()),
+    "LI": (lambda: st.LI(tau=3.0), st.LI),
     "CoarseLIF": (lambda: st.CoarseLIF(2.5, v0=0.7), lambda: st.CoarseLIF(4.0)),
     "SpikingDecay": (lambda: st.SpikingDecay(2.5, v0=0.7), lambda: st.SpikingDecay(4.0)),
     "McPitts": (lambda: st.McPitts(0.4), lambda: st.McPitts(0.9)),
@@ -105,17 +105,17 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
 OTHERS: dict[str, tuple[Any, Any, str]] = {
     "reset": (
         lambda: st.LIF(reset=F.by_subtraction),
-        lambda: st.LIF(),
+        st.LIF,
         "reset_rule is by_subtraction in the checkpoint and to_zero in the layer",
     ),
     "detached": (
         lambda: st.LIF(reset=F.detached(F.to_zero)),
-        lambda: st.LIF(),
+        st.LIF,
         r"reset_rule is Detached\(to_zero\) in the checkpoint and to_zero in the layer",
     ),
     "surrogate": (
         lambda: st.IF(surrogate=F.Arctan()),
-        lambda: st.IF(),
+        st.IF,
         r"surrogate is Arctan\(alpha=2.0\) in the checkpoint and Sigmoid\(beta=5.0\) in the layer",
     ),
     "primitive": (
@@ -125,17 +125,25 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
     ),
     "learnable": (
         lambda: st.LIF(tau=2.0, learnable="tau"),
-        lambda: st.LIF(),
+        st.LIF,
         "tau is learnable in the checkpoint and 8.0 in the layer",
     ),
-    "fixed": (lambda: st.LIF(tau=2.0), lambda: st.LIF(learnable="tau"), "tau is 2.0 in the checkpoint and learnable"),
-    "per neuron": (lambda: st.LIF(tau=torch.ones(2)), lambda: st.LIF(), "tau is a tensor in the checkpoint and 8.0 in"),
+    "fixed": (
+        lambda: st.LIF(tau=2.0),
+        lambda: st.LIF(learnable="tau"),
+        "tau is 2.0 in the checkpoint and learnable in the layer",
+    ),
+    "per neuron": (lambda: st.LIF(tau=torch.ones(2)), st.LIF, "tau is a tensor in the checkpoint and 8.0 in the layer"),
     "frozen": (
         lambda: st.LIF(tau=torch.ones(2)),
         lambda: st.LIF(tau=torch.ones(2), learnable="tau"),
         "tau is a tensor in the checkpoint and learnable in the layer",
     ),
-    "names": (lambda: st.LIF(decay=0.5), lambda: st.LIF(), "the checkpoint has decay, v0, surrogate, reset_rule,"),
+    "names": (
+        lambda: st.LIF(decay=0.5),
+        st.LIF,
+        "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau",
+    ),
     "a rule of other numbers": (
         lambda: st.IF(reset=partial(my_reset, share=0.5)),
         lambda: st.IF(reset=partial(my_reset, share=0.9)),

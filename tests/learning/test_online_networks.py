@@ -210,7 +210,11 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
         {},
     ),
     "a weight of two modules": (lambda: Shared(calls=False), ("exact",), {}),
-    "called twice": (lambda: Shared(calls=True), (), {"diagonal": r"second.weight, .* reach layer below \(LIF\)"}),
+    "called twice": (
+        lambda: Shared(calls=True),
+        (),
+        {"diagonal": r"second.weight, .* reach layer below \(LIF\) in another way"},
+    ),
     "sums its outputs": (adds_activity, ("diagonal",), {}),
     "a step of one's own": (lambda: of_step(own_step), ("diagonal",), {}),
     "a mixing step": (lambda: of_step(mixing_step), ("exact",), {"diagonal": r"layer 1 \(StepLayer\) mixes neurons"}),

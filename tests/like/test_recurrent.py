@@ -281,7 +281,11 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         r"RLeaky: all_to_all=True, with linear_features=None, .* expected linear_features=M for M neurons, or conv2d",
     ),
-    "both": (lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3), ValueError, r"RSynaptic: all_to_all=True, with"),
+    "both": (
+        lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3),
+        ValueError,
+        r"RSynaptic: all_to_all=True, with linear",
+    ),
     "one to one": (
         lambda: snn.RLeaky(0.9, all_to_all=False, linear_features=3),
         ValueError,
@@ -292,7 +296,11 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         TypeError,
         "LIFRecurrent: rec_connect is a Sequential, expected nn.Linear",
     ),
-    "sizes": (lambda: sinabs.IAFRecurrent(nn.Linear(3, 4)), ValueError, r"IAFRecurrent: rec_connect=Linear\(.* leads"),
+    "sizes": (
+        lambda: sinabs.IAFRecurrent(nn.Linear(3, 4)),
+        ValueError,
+        r"IAFRecurrent: rec_connect=Linear\(.* leads from 3 to 4",
+    ),
     "matrix": (
         lambda: norse.LSNNRecurrentCell(3, 4, recurrent_weights=torch.ones(3, 4)),
         ValueError,

@@ -57,9 +57,16 @@ def test_outputs_of_classes(name: str, call: Callable[..., Tensor]) -> None:
     says(lambda: call(X[..., None], Y), ValueError, "has shape (2, 4, 3, 1), expected (N, T, classes)")
     says(lambda: call(X[..., :0], Y), ValueError, "has shape (2, 4, 0), expected (N, T, classes)")
     of_one: Any = SpikingNet(nn.Sequential(LIF(returns=("v",))))(X)
-    says(lambda: call(of_one, Y), TypeError, f"{name}: ", "a tuple, expected a torch.Tensor", "returns=('v',)", "[0]")
+    says(
+        lambda: call(of_one, Y), TypeError, f"{name}: ", "is a tuple, expected a torch.Tensor", "returns=('v',)", "[0]"
+    )
     two: Any = (X, X)
-    says(lambda: call(two, Y), TypeError, "a tuple, expected a torch.Tensor; take ", "[0], or another of its 2 tensors")
+    says(
+        lambda: call(two, Y),
+        TypeError,
+        "is a tuple, expected a torch.Tensor; take ",
+        "[0], or another of its 2 tensors",
+    )
 
 
 @each_case

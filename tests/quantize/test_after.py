@@ -122,7 +122,9 @@ def test_a_layer_that_falls_silent_is_named() -> None:
         model.net[0].weight.fill_(0.1).view(-1)[0] = -60.0
         model.net[0].bias.zero_()
     x[..., 0] = 0.0
-    with pytest.warns(UserWarning, match=r"layer '1' fired on the data, and is silent with weights of 2 bits.*prepare"):
+    with pytest.warns(
+        UserWarning, match=r"layer '1' fired on the data, and is silent with weights of 2 bits.*prepare_qat"
+    ):
         found = quantize(model, x, 2)
     assert changes(model, found, x).silent[0] == "1"
     with warnings.catch_warnings():

@@ -98,7 +98,9 @@ REFUSED = ['q"uote.c', "it's.c", "back\\slash.c", "new\nline.c", "??!.c"]
 @pytest.mark.parametrize("name", TAKEN + REFUSED)
 def test_a_name_that_c_cannot_include_is_refused(name: str, tmp_path: Path) -> None:
     if name in REFUSED:
-        with pytest.raises(ValueError, match=r"to_c: the file's name is .*, expected one that C can include. Leave"):
+        with pytest.raises(
+            ValueError, match=r"to_c: the file's name is .*, expected one that C can include. Leave out"
+        ):
             to_c(one_neuron(), tmp_path / name)
         return
     found = to_c(

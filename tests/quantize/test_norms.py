@@ -148,7 +148,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "weights that are computed.*Merge it before prepare_qat",
     ),
     "weight norm": (lambda: chain(parametrizations.weight_norm(nn.Linear(4, 4)), nn.BatchNorm1d(4)), "are computed"),
-    "no statistics": (lambda: chain(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)), "has no running"),
+    "no statistics": (
+        lambda: chain(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+        "has no running statistics",
+    ),
     "other channels": (lambda: chain(nn.Linear(4, 4), nn.BatchNorm1d(3)), "normalises 3 channels.*has 4"),
 }
 

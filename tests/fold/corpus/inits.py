@@ -189,8 +189,10 @@ INITS: dict[str, Entry] = {
     "a parametrization draws a parameter of a layer": steps(
         two(), DRAWN, sl2=lambda: dropped(st.LIF(v0=torch.full((3,), 0.3), learnable="v0"), "", "v0")
     ),
-    "a generator of nobody": steps(two(), "reads sl2.*, a Generator whose content", sl2=lambda: OfNobody(decay=0.0)),
-    "a number of a layer grows": steps(two(between=besides(raise_threshold)), "computes other parameters of a spiking"),
+    "a generator of nobody": steps(
+        two(), "reads sl2.*, a Generator whose content is not in sight", sl2=lambda: OfNobody(decay=0.0)
+    ),
+    "a number grows": steps(two(between=besides(raise_threshold)), "computes other parameters of a spiking layer"),
     "a threshold is raised without a gradient": hides(two(homeostasis_no_grad), sl2=learned),
     # what is read of a layer, and done to it
     "v is read": steps(two(between=lambda net, x, init: x + net.sl1.v), r"uses LIF\.v"),

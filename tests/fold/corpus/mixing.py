@@ -76,7 +76,9 @@ def sent_to_an_expert(net: Any, x: Tensor) -> Any:
 
 MIXING: dict[str, Entry] = {
     # means, however they come about
-    "the mean is taken off": steps(lambda net, x: x - x.mean(0), r"works along the axis of the batch .mean, line \d+"),
+    "the mean is taken off": steps(
+        lambda net, x: x - x.mean(0), r"works along the axis of the batch .mean, line \d+ of mixing.py"
+    ),
     "... in training alone": steps(lambda net, x: x - x.mean(0) if net.training else x, "axis of the batch"),
     "... in training, evaluated": folds(lambda net, x: x - x.mean(0) if net.training else x, training=False),
     "... along an axis that torch chooses": steps(module, module=lambda: nn.Softmax(dim=None), shape=SEQUENCE),

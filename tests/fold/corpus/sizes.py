@@ -8,20 +8,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 import spikingtorch.functional as SF
-from tests.fold.corpus.entry import (
-    FOLDS,
-    Code,
-    Entry,
-    Whole,
-    each_time,
-    folds,
-    hides,
-    own,
-    reads_out,
-    steps,
-    two,
-    weight,
-)
+from tests.fold.corpus import entry
+from tests.fold.corpus.entry import FOLDS, Code, Entry, Whole, each_time, folds, hides, reads_out, steps, two, weight
 from tests.nets_that_step import Hole, parameter, readout, train
 
 # --- the size, and the place in the batch -----------------------------------------------------------------------------
@@ -246,7 +234,7 @@ ONE: dict[str, Entry] = {
     ),
     **{
         f"a copy that is made for some layouts alone ({code.__name__}, {N})": hides(
-            own(code), input=train(N), gradients=False, place=lambda: parameter(1, 1, 2, value=0.5)
+            entry.own(code), input=train(N), gradients=False, place=lambda: parameter(1, 1, 2, value=0.5)
         )
         for code in (contiguous, flattened, sequence_first)
         for N in (1, 3)

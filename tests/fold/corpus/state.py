@@ -9,20 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from tests.fold.corpus.entry import (
-    FOLDS,
-    SEQUENCE,
-    Between,
-    Code,
-    Entry,
-    Whole,
-    buffer,
-    folds,
-    hides,
-    module,
-    parametrized,
-    steps,
-)
+from tests.fold.corpus import entry
+from tests.fold.corpus.entry import FOLDS, SEQUENCE, Between, Code, Entry, Whole, buffer, folds, hides, module, steps
 
 # --- tensors that are kept, wherever ----------------------------------------------------------------------------------
 
@@ -130,7 +118,9 @@ KEPT: dict[str, Entry] = {
     "a module of torch's writes on its weight": steps(
         lambda net, x: net.module(x.long()).sum(1), module=lambda: nn.Embedding(5, 6, max_norm=1.0)
     ),
-    "an iteration goes on from the last": steps(module, OUTLIVES, module=parametrized(parametrizations.spectral_norm)),
+    "an iteration goes on from the last": steps(
+        module, OUTLIVES, module=entry.parametrized(parametrizations.spectral_norm)
+    ),
     "what is written is what was there": folds(kept_as("size", lambda x: tuple(x.shape[1:])), size=lambda: (6,)),
 }
 

@@ -91,7 +91,9 @@ def test_an_export_that_spikes_otherwise_is_never_handed_out(monkeypatch: pytest
         return node
 
     monkeypatch.setattr(export, "neuron_of", wrong)
-    with pytest.raises(NIRError, match=r"the network have different outputs(.|\n)*spikes differ first at [13]"):
+    with pytest.raises(
+        NIRError, match=r"the graph and the network have different outputs(.|\n)*spikes differ first at [13]"
+    ):
         to_nir(model, x)
     assert to_nir(model, x, certify=False) is not None
 

@@ -133,9 +133,17 @@ def test_a_network_in_double_precision_is_certified_for_readers_in_single() -> N
 
 
 LOSSY: dict[str, tuple[str, nn.Module, str]] = {
-    "soft": ("snntorch", st.LIF(reset=F.by_subtraction), r"resets by_subtraction, and not to a value, which the"),
+    "soft": (
+        "snntorch",
+        st.LIF(reset=F.by_subtraction),
+        r"resets by_subtraction, and not to a value, which the reader",
+    ),
     "value": ("norse", st.LIF(reset=F.to_value(-0.3)), r"starts at 0 and is reset to -0.3, which the reader of Norse"),
-    "leak": ("spikingjelly", st.ParametricLIF(3.0, v_rest=0.2), r"(does not start at zero|leaks towards 0.2), which"),
+    "leak": (
+        "spikingjelly",
+        st.ParametricLIF(3.0, v_rest=0.2),
+        r"(does not start at zero|leaks towards 0.2), which the",
+    ),
     "hard": ("sinabs", st.LIF(surrogate=F.MultiSpike()), r"resets to_zero, which the reader of Sinabs 3.1.3 does not"),
     "once": ("sinabs", st.LIF(reset=F.by_subtraction), r"fires once in a step at most, which the reader of Sinabs"),
 }
@@ -191,7 +199,11 @@ def test_readers_that_are_told_another_dt(target: str) -> None:
 
 
 REFUSING: dict[str, tuple[str, Any, str]] = {
-    "v_leak": ("snntorch", lif(v_leak=np.full(3, 0.2)), r"not computed by the reader of snnTorch 1.0.0: v_leak"),
+    "v_leak": (
+        "snntorch",
+        lif(v_leak=np.full(3, 0.2)),
+        r"node 'n0' \(LIF\): not computed by the reader of snnTorch 1.0.0: v_leak",
+    ),
     "IF": ("snntorch", nir.IF(r=np.ones(3), v_threshold=np.ones(3)), r"it leaves such a node out, or fails on it"),
     "LI": ("norse", nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.zeros(3)), r"it leaves such a node out, or fails"),
     "Linear": ("sinabs", nir.Linear(weight=np.eye(3)), r"it leaves such a node out, or fails on it"),
