@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "functional/fused/codegen": {"functional/fused/ir"},
     "functional/fused/lower": {"functional/fused/ir", "functional/fused/errors"},
     "functional/fused/trace": {
-        *("functional/core", "functional/fused/lower", "functional/fused/ir", "functional/fused/errors"),
+        *("functional/core", "functional/fused/lower", "functional/fused/ir", "functional/fused/errors")
     },
     "functional/fused/runtime": {
         *("functional/core", "functional/fused/codegen", "functional/fused/build"),

@@ -23,14 +23,14 @@ class SNN(LIFCell):
     """What makes a neuron of Norse run over time."""
 
 
-class LIFOverTime(SNN):
+class LIFs(SNN):
     """A neuron of Norse that takes all steps."""
 
 
 of("norse.torch.module.snn", SNN)
 of("norse.torch.module.lif", LIFCell)
-LIFOverTime.__name__ = "LIF"
-of("norse.torch.module.lif", LIFOverTime, "LIF")
+LIFs.__name__ = "LIF"
+of("norse.torch.module.lif", LIFs, "LIF")
 
 
 def first(neuron: nn.Module) -> nn.Module:
@@ -50,11 +50,7 @@ def test_a_neuron_of_norse_keeps_no_state() -> None:
 @pytest.mark.parametrize(
     ("theirs", "steps", "said"),
     [
-        (
-            first(LIFOverTime()),
-            2,
-            r"layer neuron is the LIF of Norse, .* \(T, N, \.\.\.\), .*; take like\.norse\.LIFCell\(",
-        ),
+        (first(LIFs()), 2, r"layer neuron is the LIF of Norse, .* \(T, N, \.\.\.\), .*; take like\.norse\.LIFCell\("),
         (
             nn.Sequential(IAF(), LIF()),
             3,

@@ -53,9 +53,7 @@ def by_hand(pattern: Pattern, trace: Trace) -> list[float]:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
-def test_spikes_are_those_of_the_published_loop(
-    pattern: Pattern, traces: dict[str, Trace], fired: dict[str, list[float]]
-) -> None:
+def test_spikes_are_as_published(pattern: Pattern, traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
     assert fired[pattern.name] == pytest.approx(by_hand(pattern, traces[pattern.name]), abs=1.01 * pattern.dt)
 
 

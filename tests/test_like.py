@@ -10,44 +10,33 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
 
+AS_THEY_ARE: dict[str, tuple[str, ...]] = {
+    "spikingjelly": ("IFNode", "ParametricLIFNode", "QIFNode", "EIFNode", "KLIFNode", "CUBALIFNode"),
+    "norse": (
+        *("LIFCell", "LIFRefracCell", "LIFBoxCell", "IAFCell", "LICell", "LIBoxCell"),
+        *("LSNNCell", "LIFExCell", "LIFAdExCell", "LIFAdExRefracCell"),
+    ),
+    "sinabs": ("IAF",),
+    "older": ("IF", "LIF"),
+}
 MAKERS: dict[str, Callable[..., st.StepLayer]] = {
+    **{f"{each}.{name}": getattr(getattr(like, each), name) for each, names in AS_THEY_ARE.items() for name in names},
     "snntorch.Leaky": lambda **o: like.snntorch.Leaky(beta=0.9, **o),
     "snntorch.Lapicque": lambda **o: like.snntorch.Lapicque(beta=0.9, **o),
     "snntorch.Synaptic": lambda **o: like.snntorch.Synaptic(alpha=0.8, beta=0.9, **o),
     "snntorch.Alpha": lambda **o: like.snntorch.Alpha(alpha=0.9, beta=0.8, **o),
     "snntorch.RLeaky": lambda **o: like.snntorch.RLeaky(beta=0.9, all_to_all=False, **o),
-    "snntorch.RSynaptic": lambda **o: like.snntorch.RSynaptic(
-        alpha=0.8, beta=0.9, all_to_all=False, reset_delay=False, **o
-    ),
-    "spikingjelly.IFNode": lambda **o: like.spikingjelly.IFNode(**o),
+    "snntorch.RSynaptic": lambda **o: like.snntorch.RSynaptic(0.8, 0.9, all_to_all=False, reset_delay=False, **o),
     "spikingjelly.LIFNode": lambda **o: like.spikingjelly.LIFNode(v_reset=-0.2, **o),
-    "spikingjelly.ParametricLIFNode": lambda **o: like.spikingjelly.ParametricLIFNode(**o),
-    "spikingjelly.QIFNode": lambda **o: like.spikingjelly.QIFNode(**o),
-    "spikingjelly.EIFNode": lambda **o: like.spikingjelly.EIFNode(**o),
     "spikingjelly.IzhikevichNode": lambda **o: like.spikingjelly.IzhikevichNode(w_rest=0.1, **o),
-    "spikingjelly.KLIFNode": lambda **o: like.spikingjelly.KLIFNode(**o),
     "spikingjelly.LIAFNode": lambda **o: like.spikingjelly.LIAFNode(torch.relu, True, **o),
-    "spikingjelly.CUBALIFNode": lambda **o: like.spikingjelly.CUBALIFNode(**o),
     "spikingjelly.SynapseFilter": lambda **o: like.spikingjelly.SynapseFilter(tau=5.0, **o),
-    "norse.LIFCell": lambda **o: like.norse.LIFCell(**o),
-    "norse.LIFRefracCell": lambda **o: like.norse.LIFRefracCell(**o),
-    "norse.LIFBoxCell": lambda **o: like.norse.LIFBoxCell(**o),
-    "norse.IAFCell": lambda **o: like.norse.IAFCell(**o),
-    "norse.LICell": lambda **o: like.norse.LICell(**o),
-    "norse.LIBoxCell": lambda **o: like.norse.LIBoxCell(**o),
-    "norse.LSNNCell": lambda **o: like.norse.LSNNCell(**o),
-    "norse.LIFExCell": lambda **o: like.norse.LIFExCell(**o),
-    "norse.LIFAdExCell": lambda **o: like.norse.LIFAdExCell(**o),
-    "norse.LIFAdExRefracCell": lambda **o: like.norse.LIFAdExRefracCell(**o),
     "norse.IzhikevichCell": lambda **o: like.norse.IzhikevichCell(
         like.norse.create_izhikevich_spiking_behavior(a=0.02, b=0.2, c=-65.0, d=6.0, v_rest=-70.0, u_rest=-70.0), **o
     ),
     "sinabs.LIF": lambda **o: like.sinabs.LIF(tau_mem=5.0, tau_syn=3.0, **o),
-    "sinabs.IAF": lambda **o: like.sinabs.IAF(**o),
     "sinabs.ALIF": lambda **o: like.sinabs.ALIF(tau_mem=5.0, tau_adapt=20.0, **o),
     "sinabs.ExpLeak": lambda **o: like.sinabs.ExpLeak(tau_mem=5.0, **o),
-    "older.IF": lambda **o: like.older.IF(**o),
-    "older.LIF": lambda **o: like.older.LIF(**o),
     "older.McPitts": lambda **o: like.older.McPitts(thr=0.5, **o),
     "older.SpikingDecay": lambda **o: like.older.SpikingDecay(tau=2.0, **o),
     "older.CoarseLIF": lambda **o: like.older.CoarseLIF(tau=4.0, **o),

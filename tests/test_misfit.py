@@ -103,11 +103,9 @@ def own_error(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
 
 
 def test_errors_of_a_step_and_of_other_kinds_are_left_alone() -> None:
-    with pytest.raises(
-        RuntimeError, match=r"^(\w+: )?mat1|^size mismatch|^The size|^1D tensors|^inconsistent"
-    ) as of_step:
+    with pytest.raises(RuntimeError, match=r"^(\w+: )?mat1|^size mismatch|^The size|^1D tensors|^inconsistent") as step:
         SpikingNet(StepLayer(own_error, F.LIFState))(torch.rand(8, 20, 3))
-    assert any("first step of own_error" in note for note in of_step.value.__notes__)
+    assert any("first step of own_error" in note for note in step.value.__notes__)
 
     class Failing(nn.Module):
         def forward(self, x: Tensor, init: Any) -> Tensor:

@@ -18,10 +18,7 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 
 T, N, FEATURES = 11, 4, 5
-pytestmark = [
-    pytest.mark.sampled,
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
 
 
 class Counts(nn.Module):

@@ -18,10 +18,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from tests.test_recompute import T, agree, around, of, slopes
 
-pytestmark = [
-    pytest.mark.sampled,
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
 
 
 def network(*middle: Any, **options: Any) -> tuple[Any, Tensor]:

@@ -138,9 +138,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("option", "message"), WRONG, ids=str)
-def test_options_are_checked_when_they_are_given_and_when_they_are_set_later(
-    option: dict[str, Any], message: str
-) -> None:
+def test_options_are_checked_when_given_and_when_set_later(option: dict[str, Any], message: str) -> None:
     ((name, value),) = option.items()
     model = st.SpikingNet(st.IF())
     before = getattr(model, name)

@@ -13,10 +13,8 @@ from tests.folded_layer import Coded, One, conducted
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    recurrent, bio = (
-        LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False)),
-        One(BioLIF(0.5, 0.2, track_act=True), conducted),
-    )
+    recurrent = LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False))
+    bio = One(BioLIF(0.5, 0.2, track_act=True), conducted)
     layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), bio, LI(tau=3.0)]
     return nn.Sequential(*layers, TimeBatchNorm1d(6).eval()).double()
 

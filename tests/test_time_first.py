@@ -33,10 +33,8 @@ def pair(mode: Any = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingN
     torch.manual_seed(0)
     neurons = {"a": st.LIF(tau=3.0, v0=0.3), "b": st.LI(tau=3.0)}
     net = Coded(two, first=nn.Linear(4, M), second=nn.Linear(M, M), **neurons).double()
-    return (
-        st.SpikingNet(net, mode=mode, **options),
-        st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options),
-    )
+    late = st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options)
+    return st.SpikingNet(net, mode=mode, **options), late
 
 
 def swapped(tree: Any) -> Any:

@@ -22,7 +22,7 @@ from spikingtorch.verification.cases import CASES as NEURONS
 from tests.fused_steps import N, Pair, counting, draw, flat, gradients, leaky, loop, stack, value, weights
 
 func: Any = torch.func  # its annotations follow the function that is mapped, which lambdas do not have
-grad, vmap, vjp, jvp, functional_call = func.grad, func.vmap, func.vjp, func.jvp, func.functional_call
+grad, vmap, vjp, jvp = func.grad, func.vmap, func.vjp, func.jvp
 hessian, jacrev, jacfwd = func.hessian, func.jacrev, func.jacfwd
 Function = Callable[..., Any]  # of the tensors of a scan
 Case = Callable[[Callable[..., Any]], Function]  # from what runs a scan

@@ -115,16 +115,12 @@ CHANGES: dict[str, Change] = {
     "forward of a class of torch": lambda _, patch: patch.setattr(nn.Linear, "forward", lambda _, x: x * 2),
     "forward of the network's class": lambda _, patch: patch.setattr(Net, "forward", lambda net, x, init: net.s1(x)),
     "function of torch": lambda _, patch: patch.setattr(nn.functional, "linear", lambda x, *_: x * 2),
-    "parametrization": lambda model, _: nn.utils.parametrize.register_parametrization(
-        model.net.l1, "weight", Doubles()
-    ),
+    "parametrized": lambda model, _: nn.utils.parametrize.register_parametrization(model.net.l1, "weight", Doubles()),
     "threshold": sets("net.s1", "threshold", 0.0625),
     "trained decay in place": lambda model, _: model.net.s2.decay.data.fill_(0.125),
     "trained decay out of its limits": lambda model, _: model.net.s2.decay.data.fill_(-3.0),
     "buffer in place": lambda model, _: model.net.s2.threshold.fill_(0.0625),
-    "buffer.data with gaps": lambda model, _: setattr(
-        model.net.s2.threshold, "data", torch.arange(16.0).view(8, 2)[:, 0] / 32
-    ),
+    "data of gaps": lambda model, _: setattr(model.net.s2.threshold, "data", torch.arange(16.0).view(8, 2)[:, 0] / 32),
     "buffer.data of another shape": lambda model, _: setattr(model.net.s2.threshold, "data", torch.ones(3)),
     "returns": sets("net.s2", "returns", ("spikes", "v")),
     "forward hook": lambda model, _: model.net.l1.register_forward_hook(lambda _m, _x, out: out * 2),
@@ -159,15 +155,8 @@ CHANGES: dict[str, Change] = {
 UNSEEN = {
     *("option event_driven", "option carry_graph", "option statistics", "option hooks", "option warn_silent"),
     *("option recompute", "option truncate", "option time_chunk", "option mode", "training", "training of a module"),
-    *(
-        "reset()",
-        "detach_()",
-        "frozen",
-        "set_state()",
-        "set_state() in another layout",
-        "a layer by itself",
-        "another batch in between",
-    ),
+    *("reset()", "detach_()", "frozen", "set_state()", "set_state() in another layout", "a layer by itself"),
+    "another batch in between",
 }
 
 

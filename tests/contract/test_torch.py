@@ -267,12 +267,7 @@ def unwrapped(tree: Any) -> Any:
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 AGAIN: dict[str, Any] = {"time_chunk": 2, "recompute": True}
-SECOND = [
-    *[("two", mode, {}) for mode in MODES],
-    ("recurrent", "fold", {}),
-    ("blocks", "auto", {}),
-    ("two", "step", AGAIN),
-]
+SECOND = [*[("two", m, {}) for m in MODES], ("recurrent", "fold", {}), ("blocks", "auto", {}), ("two", "step", AGAIN)]
 
 
 @pytest.mark.parametrize(("name", "mode", "options"), SECOND)

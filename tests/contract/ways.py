@@ -76,11 +76,11 @@ def layers_of(model: Any) -> list[Any]:
 # --- between two parts ------------------------------------------------------------------------------------------------
 
 
-def copied(copy_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def copied(way: str) -> Callable[[Any], Any]:
     """Return what copies a network; what happens to the original afterwards is nothing to the copy."""
 
     def between(model: Any) -> Any:
-        twin = copy_of(model)
+        twin = COPIES[way](model)
         model(draw(7), init=False)
         model.reset()
         return twin
@@ -320,13 +320,9 @@ WAYS: dict[str, Way] = {
     "truncated": Way("truncated back-propagation", whole, (4,), {"time_chunk": 4, "truncate": True}),
     "truncated steps": Way("no gradient through time", whole, STEPS, {"time_chunk": 1, "truncate": True}),
     "carried chunks": Way("a graph through all", in_parts(), options={"time_chunk": 3, "carry_graph": True}),
-    "carried, truncated": Way(
-        "it is cut between chunks", in_parts(), (3,), {"time_chunk": 3, "truncate": True, "carry_graph": True}
-    ),
+    "carried, truncated": Way("it is cut", in_parts(), (3,), {"time_chunk": 3, "truncate": True, "carry_graph": True}),
     "run again": Way("chunks run twice", whole, options={"time_chunk": 2, "recompute": True}),
-    "run again, in parts": Way(
-        "and streams of them", in_parts(), (MIDDLE,), {"time_chunk": 3, "truncate": False, "recompute": True}
-    ),
+    "run again, in parts": Way("parts", in_parts(), (MIDDLE,), {"time_chunk": 3, "truncate": False, "recompute": True}),
     "run again, carried": Way(
         "through all parts", in_parts(), options={"time_chunk": "auto", "carry_graph": True, "recompute": True}
     ),
@@ -351,15 +347,9 @@ WAYS: dict[str, Way] = {
     "time first, truncated": Way(
         "in chunks", looking(by_time), (3, MIDDLE), {"batch_first": False, "time_chunk": 3, "truncate": True}
     ),
-    "deepcopy": Way("copies carry the numbers", in_parts(copied(COPIES["deepcopy"])), (MIDDLE,), since=MIDDLE),
-    "pickle": Way(
-        "so does a pickle",
-        in_parts(copied(COPIES["pickle"])),
-        (MIDDLE,),
-        {"carry_graph": True, "time_chunk": 3},
-        MIDDLE,
-    ),
-    "file": Way("and a file", in_parts(copied(COPIES["torch.save"])), (MIDDLE,), since=MIDDLE),
+    "deepcopy": Way("copies carry the numbers", in_parts(copied("deepcopy")), (MIDDLE,), since=MIDDLE),
+    "pickle": Way("so does it", in_parts(copied("pickle")), (MIDDLE,), {"carry_graph": True, "time_chunk": 3}, MIDDLE),
+    "file": Way("and a file", in_parts(copied("torch.save")), (MIDDLE,), since=MIDDLE),
     "put aside": Way("get_state and set_state", in_parts(put_aside), (MIDDLE,)),
     "handed over": Way("another model goes on", in_parts(handed_over), (MIDDLE,), since=MIDDLE),
     "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),

@@ -251,10 +251,7 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "twice": (lambda: Shared(False), r"'l1' \(Linear\) is called twice"),
     "tied": (lambda: Shared(True), r"'l1' \(Linear\) and 'l2' \(Linear\) share a parameter"),
     "no relu": (lambda: nn.Sequential(nn.Linear(6, 6)), r"has no ReLU and no ClipFloor"),
-    "norm first": (
-        lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU()),
-        r"'0' \(BatchNorm1d\) does not directly follow",
-    ),
+    "at first": (lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU()), r"'0' \(BatchNorm1d\) does not directly follow"),
     "norm behind relu": (lambda: after(nn.BatchNorm1d(6)), r"'2' \(BatchNorm1d\) does not directly follow"),
     "norm of batches": (
         lambda: nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.ReLU()),

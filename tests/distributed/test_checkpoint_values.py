@@ -59,9 +59,7 @@ def test_a_value_comes_back_as_it_was_or_is_refused(tmp_path: Path) -> None:
     assert steps(tmp_path) == ["step-00000001"]
 
 
-def test_pickles_of_the_release_candidate_are_converted_after_a_question(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickles_of_the_candidate_are_converted_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new, run = tmp_path / "old", tmp_path / "new", Run(tmp_path / "run", "plain").train(2)
     model, optimizer = get_state_dict(run.model, run.optimizer)
     own = own_state(run.model, run.checkpoints.own)

@@ -202,7 +202,7 @@ OTHERS: dict[str, tuple[Small, str]] = {
     ),
     "without bias": (Small(nn.Linear(4, 3, bias=False), LIF()), "Here: lacks model.net.0.bias, lacks optimizer"),
     "deeper": (
-        *(Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),),
+        Small(nn.Linear(4, 3), LIF(), nn.Linear(3, 2)),
         "Here: has model.net.2.weight, has model.net.2.bias, .*more",
     ),
     "SGD": (*(Small(nn.Linear(4, 3), LIF(), kind=torch.optim.SGD),), "Here: optimizer 0 is SGD and not Adam"),
@@ -291,21 +291,18 @@ def open_with_other_versions(folder: Path, rank: int) -> None:
         opened(folder, nn.Linear(2, 2))
 
 
-DIFFERS = "Process 1 differs from process 0: "
+DIFFER = "Process 1 differs from process 0: "
 OF_ONE: list[tuple[Callable[[Path, int], Any], str]] = [
     (in_a_file, r"process 0: FileExistsError"),
     (resume_with_other_names, "saved with another own= or other buffers. Here: lacks encoder"),
     (lambda folder, _: opened(folder, nn.Linear(2, 2), loader=Differs()).save(1), "process 1: ValueError: no state"),
     (
         lambda folder, rank: opened(folder, SpikingNet(nn.Sequential(nn.Linear(2, 2), LIF(tau=4.0 + rank)))),
-        DIFFERS + "layer net.1 is LIF.*tau=5",
+        DIFFER + "layer net.1 is LIF.*tau=5",
     ),
-    (
-        lambda folder, rank: opened(folder, nn.Linear(4, 8 + rank)),
-        DIFFERS + r"weight is torch.float32 \(9, 4\) and not",
-    ),
-    (open_with_other_optimizers, DIFFERS + "optimizer 0 is Adam and not SGD"),
-    (open_with_other_versions, DIFFERS + "Python is 3.99 and not"),
+    (lambda folder, rank: opened(folder, nn.Linear(4, 8 + rank)), DIFFER + r"weight is torch.float32 \(9, 4\) and not"),
+    (open_with_other_optimizers, DIFFER + "optimizer 0 is Adam and not SGD"),
+    (open_with_other_versions, DIFFER + "Python is 3.99 and not"),
     (
         lambda folder, rank: opened(folder, nn.Linear(2, 2)).save(1 + rank),
         r"processes are at steps \[1, 2\]. Call save\(\) after equal steps",

@@ -131,9 +131,7 @@ def of_sizes(name: str, sizes: list[tuple[int, int]]) -> tuple[Tensor, list[Tens
 
 @pytest.mark.parametrize("sizes", [[(8, 5), (3, 5)], [(8, 5), (1, 5)], [(4, 3), (4, 7)], [(8, 5), (0, 5)]])
 @pytest.mark.parametrize("name", ["blocks", "recurrent"])
-def test_processes_with_other_numbers_of_samples_and_steps(
-    ranks: Ranks, name: str, sizes: list[tuple[int, int]]
-) -> None:
+def test_processes_of_other_numbers_of_samples_and_steps(ranks: Ranks, name: str, sizes: list[tuple[int, int]]) -> None:
     found, model = ranks.run(2, of_sizes, name, sizes), network(name)
     for rank, (N, T) in enumerate(sizes):
         x, _ = batch(rank, N=N, T=T)

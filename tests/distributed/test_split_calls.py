@@ -70,9 +70,7 @@ def split_net(name: str, plan: Plan | None = None) -> nn.Module:
     return parallelize_module(CASES[name].net(), init_device_mesh("cpu", (dist.get_world_size(),)), plan or pair())
 
 
-def both(
-    call: Callable[..., list[Tensor]], wrap: Callable[[Any], nn.Module] = lambda net: net, **options: Any
-) -> float:
+def both(call: Callable[..., list[Tensor]], wrap: Callable[[Any], nn.Module] = lambda n: n, **options: Any) -> float:
     """Return how far a call of a split network is from that of one process."""
     one = SpikingNet(wrap(CASES["learnable"].net()), OUT, mode="step", **options)
     other = SpikingNet(wrap(split_net("learnable")), OUT, **options)

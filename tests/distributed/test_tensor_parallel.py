@@ -81,9 +81,7 @@ CASES = {
         {"0": RowwiseParallel(input_layouts=Replicate(), use_local_output=False), "2": RowwiseParallel()},
     ),
     "to itself": Case(partial(per_neuron, learnable=True, recurrent=torch.linspace(-0.5, 0.5, HIDDEN)), pair()),
-    "parameters that are DTensors": Case(
-        partial(per_neuron, learnable=True), pair() | {"1": SequenceParallel(sequence_dim=1)}
-    ),
+    "DTensors": Case(partial(per_neuron, learnable=True), pair() | {"1": SequenceParallel(sequence_dim=1)}),
     "a step of the user": Case(
         lambda: WithTable(user_step, LIFState, decay=torch.linspace(0.5, 0.9, HIDDEN), learnable="decay"), pair()
     ),

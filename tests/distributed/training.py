@@ -105,9 +105,7 @@ def network(hidden: int, draws: bool) -> SpikingNet:
     """Return a network with a learnable time constant, and with dropout and a batch norm if it may draw."""
     neurons = LIF(tau=torch.full((hidden,), 4.0), v0=0.5, learnable="tau")
     between = [nn.BatchNorm1d(hidden), nn.Dropout(0.2)] if draws else []
-    return SpikingNet(
-        nn.Sequential(nn.Linear(5, hidden), *between, neurons, nn.Linear(hidden, 3), LI(tau=8.0))
-    ).double()
+    return SpikingNet(nn.Sequential(nn.Linear(5, hidden), *between, neurons, nn.Linear(hidden, 3), LI(8.0))).double()
 
 
 def same(ends: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> bool:

@@ -19,10 +19,7 @@ from spikingtorch.testing import assert_close
 from tests.fold.free import Compared, net_of
 from tests.nets_that_step import Hole, centred, put, train
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = [pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning"), pytest.mark.usefixtures("one_thread")]
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def test_warns_once_in_training_and_evaluation_and_for_inputs_of_several_sizes()
 
 
 def test_eight_refusals_in_training_leave_evaluation_alone() -> None:
-    model: Any = st.SpikingNet(Two(lambda net, x, init: centred(x) if net.training else x, temperature=1.0).double(), 3)
+    model, _ = in_modes(Two(lambda net, x, init: centred(x) if net.training else x, temperature=1.0).double())
     for epoch in range(9):
         model.net.temperature = 0.9**epoch
         model(train())

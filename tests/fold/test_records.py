@@ -81,12 +81,10 @@ def sets_up(net: Net, spikes: Tensor) -> Tensor:
 
 def test_what_is_set_up_at_the_first_call_alone_is_no_record_and_the_cure_folds() -> None:
     model = st.SpikingNet(Net(sets_up))
-    cured = st.SpikingNet(
-        nn.Sequential(Net(lambda net, spikes: spikes).linear, st.LIF(v0=0.3, returns=("spikes", "v")))
-    )
+    cure = st.SpikingNet(nn.Sequential(Net(lambda net, spikes: spikes).linear, st.LIF(v0=0.3, returns=("spikes", "v"))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = model(X)
         assert torch.equal(model(X), found)
-        torch.testing.assert_close(cured(X), st.SpikingNet(Net(CASES["v"][0]), mode="step")(X))
-    assert model.explain().mode == cured.explain().mode == "fold"
+        torch.testing.assert_close(cure(X), st.SpikingNet(Net(CASES["v"][0]), mode="step")(X))
+    assert model.explain().mode == cure.explain().mode == "fold"

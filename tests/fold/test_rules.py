@@ -9,23 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.fold.rules import FACTORIES, RULES
 from spikingtorch.fold.trace import Objection
+from tests.fold.corpus import operations_shapes
 from tests.fold.corpus.operations import OPERATIONS
 from tests.fold.corpus.operations_attacks import APART, HIDDEN, MIXED, SWAPPED, Attack
 from tests.fold.corpus.operations_forms import Row
 from tests.fold.corpus.operations_gradients import FOLDED, HIDDEN_SUMS, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.corpus.operations_layers import LAYERS
 from tests.fold.corpus.operations_oracle import SIZES, Code, Judged, mixing, noise
-from tests.fold.corpus.operations_shapes import (
-    KEPT,
-    MERGED,
-    MIXING,
-    TOLD_KEPT,
-    TOLD_MIXING,
-    judged,
-    merged,
-    outer_of,
-    told,
-)
+from tests.fold.corpus.operations_shapes import KEPT, MERGED, MIXING, TOLD_KEPT, TOLD_MIXING, judged, merged, outer_of
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -110,7 +101,7 @@ def test_shapes_mix_samples(call: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("call", [*TOLD_KEPT, *TOLD_MIXING], ids=lambda call: call[0])
 def test_what_is_no_operation(call: tuple[Any, ...]) -> None:
     with contextlib.nullcontext() if call in TOLD_KEPT else pytest.raises(Objection):
-        told(*call)
+        operations_shapes.told(*call)
 
 
 @pytest.mark.parametrize("sizes", MERGED)

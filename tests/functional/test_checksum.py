@@ -10,17 +10,9 @@ from torch import Tensor
 from spikingtorch.functional import checksum as file
 from spikingtorch.functional.checksum import checksum
 from tests.surroundings import on_threads
+from tests.widths import FLOATS
 
-DTYPES = [
-    torch.float64,
-    torch.float32,
-    torch.bfloat16,
-    torch.float16,
-    torch.int64,
-    torch.int8,
-    torch.bool,
-    torch.complex64,
-]
+DTYPES = [*FLOATS, torch.int64, torch.int8, torch.bool, torch.complex64]
 CHANGES: dict[str, Callable[[Tensor], Any]] = {
     "one number": lambda x: x[3, 5].copy_(~x[3, 5] if x.dtype == torch.bool else x[3, 5] + 1),
     "the last number": lambda x: x[-1, -1].copy_(~x[-1, -1] if x.dtype == torch.bool else x[-1, -1] + 1),

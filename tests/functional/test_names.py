@@ -27,7 +27,7 @@ NAMES: list[tuple[Any, str]] = [
     (partial(F.lif_step, decay=0.5), "lif_step"),
     (F.Recurrent(F.lif_step, F.dense), "Recurrent(lif_step)"),
     (F.recorded(RESTING, "v"), "Recorded(Refractory(Own))"),
-    (F.Refractory(lambda state, x: (state, x)), "Refractory(<lambda> (test_names.py:{line}))"),
+    (F.Refractory(lambda state, x: (state, x)), "Refractory(<lambda> (test_names.py:{n}))"),
 ]
 
 
@@ -35,9 +35,7 @@ NAMES: list[tuple[Any, str]] = [
 def test_a_message_names_the_step_inside(step: Any, name: str) -> None:
     lines = Path(__file__).read_text().splitlines()
     at = next(number for number, text in enumerate(lines, 1) if "lambda state, x" in text)
-    with pytest.raises(
-        ValueError, match=re.escape(f"scan: backend='parallel' cannot run {name.format(line=at)}, which")
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"scan: backend='parallel' cannot run {name.format(n=at)}, which")):
         F.scan(step, F.LIState(torch.zeros(4)), torch.rand(3, 4), backend="parallel")
 
 

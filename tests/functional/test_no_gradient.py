@@ -54,7 +54,7 @@ def flags(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
     return F.LIState(state.v + x), state.v > 1.0
 
 
-def with_two_states(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
+def paired(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
     v = 0.9 * state.v + x
     s = (v > 1.0).to(v.dtype)
     return Pair(v, state.n + s), s
@@ -112,9 +112,7 @@ def test_once_on_each_backend(backend: F.Backend) -> None:
 
 @pytest.mark.parametrize("neurons", [4, 2048], ids=["few", "many"])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    ("step", "state"), [(hard, F.LIState), (compare, Nothing), (flags, F.LIState), (with_two_states, Pair)]
-)
+@pytest.mark.parametrize(("step", "state"), [(hard, F.LIState), (compare, Nothing), (flags, F.LIState), (paired, Pair)])
 def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> None:
     class Floats(nn.Module):
         def __init__(self) -> None:

@@ -126,13 +126,8 @@ def test_the_twin_agrees_gradients_included(rule: str, pairing: str, bounds: str
         ours, theirs = F.RewardModulated(ours), SJ.RewardModulated(theirs)
         traces = F.EligibilityTraces(traces, torch.randn(O, I, dtype=torch.double, generator=draw))
         params = params | {"reward": 0.4, "decay_eligibility": 0.9}
-    inputs = (
-        traces,
-        pre,
-        post,
-        weight,
-        {name: torch.tensor(each, dtype=torch.double) for name, each in sorted(params.items())},
-    )
+    numbers = {name: torch.tensor(each, dtype=torch.double) for name, each in sorted(params.items())}
+    inputs = (traces, pre, post, weight, numbers)
     with jax.enable_x64(True):
         expected, pull = jax.vjp(lambda t, a, b, w, p: theirs(t, a, b, w, **p, **twins), *to_jax(inputs))
         found, back, *_ = torch.func.vjp(lambda t, a, b, w, p: ours(t, a, b, w, **p, **own), *inputs)

@@ -26,9 +26,7 @@ LAYERS: dict[str, Callable[[nn.Parameter], st.StepLayer]] = {
 
 @pytest.mark.parametrize("shape", [(), (1,), (M,)], ids=str)
 @pytest.mark.parametrize("name", LAYERS)
-def test_values_have_the_bits_of_torch_and_gradients_reach_the_source(
-    name: str, shape: tuple[int, ...], took: Took
-) -> None:
+def test_values_have_torchs_bits_and_gradients_reach_the_source(name: str, shape: tuple[int, ...], took: Took) -> None:
     model = over_time(LAYERS[name](learned(shape))).double()
     for seed in range(3):
         x = draw(seed).requires_grad_()

@@ -33,17 +33,8 @@ PARAMETERS = ["float", "0-d", "neurons", "full", "channel", "int"]
 # relative noise on what a line computes
 NOISE = {"float64": 1e-13, "float32": 1e-6}
 VALUES = ["eager", "jit", "vmap xs", "vmap state", "vmap params", "vmap arrays", "vmap", "vmap(vmap)", "scan around"]
-GRADIENTS = [
-    "vjp",
-    "jit(vjp)",
-    "vmap(vjp)",
-    "vmap(vjp) xs",
-    "vmap(vjp) params",
-    "grad(vmap)",
-    "checkpoint",
-    "cond around",
-]
-GRADIENTS += ["jacrev", "vjp of states"]
+SLOPES = ["vjp", "jit(vjp)", "vmap(vjp)", "vmap(vjp) xs", "vmap(vjp) params", "grad(vmap)", "checkpoint", "cond around"]
+SLOPES += ["jacrev", "vjp of states"]
 SECOND = ["grad(grad)", "jvp(grad)"]
 FORWARD = ["jvp", "jacfwd"]
 
@@ -300,7 +291,7 @@ def calls(pick: st.DrawFn) -> list[Call]:
         "numbers": st.sampled_from(["normal", "normal", "normal", "grid", "zeros", "special"]),
         "seed": st.integers(0, 99),
         "factor": st.sampled_from([1.0, 0.7]),
-        "mode": st.sampled_from(VALUES) | st.sampled_from(GRADIENTS) | st.sampled_from([*GRADIENTS, *FORWARD, *SECOND]),
+        "mode": st.sampled_from(VALUES) | st.sampled_from(SLOPES) | st.sampled_from([*SLOPES, *FORWARD, *SECOND]),
         "weak": st.sampled_from([False, False, False, True]),
         "x64": st.booleans(),
     }

@@ -34,12 +34,7 @@ INDICES, aten = [torch.tensor([1, 0]), torch.tensor([0])], torch.ops.aten
 
 # slots: an axis i or j, a constant c, a constant with one axis v, indices n, another tensor of the same shape o, a view
 # of what is called y, and names of the table
-OTHERS = [
-    "x * 0.5",
-    "x.transpose(0, -1).reshape(x.shape)",
-    "x.movedim({i}, {j}).reshape(x.shape)",
-    "torch.ones_like(x)",
-]
+OTHERS = ["x * 2", "x.transpose(0, -1).reshape(x.shape)", "x.movedim({i}, {j}).reshape(x.shape)", "torch.ones_like(x)"]
 MOVES = [
     *("{y}.flatten({i}, {i} + 1)", "{y}.unflatten({i}, (2, -1))", "{y}.unflatten({i}, (-1, 4))"),
     *("{y}.transpose({i}, {j})", "{y}.reshape(-1, 8)", "{y}.reshape(-1, 2, 4)", "{y}.reshape(2, -1, 4)"),

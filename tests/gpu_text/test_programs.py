@@ -28,9 +28,7 @@ def test_chunks_of_other_lengths(target: Interpreter, chunk: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 5, 17])
-def test_a_folded_layer_that_has_the_outputs_of_the_last_step_once_more(
-    target: Interpreter, took: Took, steps: int
-) -> None:
+def test_a_folded_layer_with_outputs_of_the_last_step_once_more(target: Interpreter, took: Took, steps: int) -> None:
     """Samples and steps are one axis there, and states begin at rest."""
     model = over_time(learning())
     repeat(model, took, lambda seed: folded_draw(seed, 3, steps, 6).requires_grad_())

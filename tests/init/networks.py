@@ -90,14 +90,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     ),
     "norms over time": (
         lambda: nn.Sequential(
-            *(
-                dense(),
-                st.TimeBatchNorm1d(M),
-                st.LIF(),
-                dense(),
-                st.ThresholdDependentBatchNorm(M, threshold=0.5),
-                st.LIF(),
-            )
+            *(dense(), st.TimeBatchNorm1d(M), st.LIF(), dense(), st.ThresholdDependentBatchNorm(M, 0.5), st.LIF())
         ),
         ("1.norm.", "4.norm."),
     ),
@@ -109,10 +102,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "skip": (lambda: coded(skip, "l1 l2 l3", n1=st.LIF(), n2=st.LIF(), n3=st.LIF()), ("l",)),
     "gated": (lambda: coded(gated, "l1 l2", neurons=st.LIF()), ("l1", "l2")),
     "loop": (lambda: coded(loop, "l1 l2 back", n1=st.LIF(), n2=st.LIF()), ("l", "back")),
-    "two inputs": (
-        lambda: coded(bio, "excite inhibit", neurons=st.BioLIF(nudt=0.4, v0=0.2)),
-        ("excite", "inhibit"),
-    ),
+    "two inputs": (lambda: coded(bio, "excite inhibit", neurons=st.BioLIF(nudt=0.4, v0=0.2)), ("excite", "inhibit")),
     "readout": (Readout, ("l1", "l2")),
 }
 

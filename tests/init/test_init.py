@@ -179,11 +179,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "lengths": (lambda: network("recurrent"), {"lengths": [3]}, ("SpikingNet: lengths has shape (1,)",)),
     "no spikes": (lambda: SpikingNet(nn.Sequential(dense(), LI())), {}, ("no layer of the network returns spikes",)),
     "no weight": (lambda: SpikingNet(nn.Sequential(LIF(), dense(), LIF())), {}, ("no weight feeds layer 0 (LIF)",)),
-    "no weight between": (
-        lambda: SpikingNet(nn.Sequential(dense(), LIF(), LIF())),
-        {},
-        ("no weight feeds layer 2 (LIF)",),
-    ),
+    "none between": (lambda: SpikingNet(nn.Sequential(dense(), LIF(), LIF())), {}, ("no weight feeds layer 2 (LIF)",)),
     "one layer": (lambda: SpikingNet(LIF()), {}, ("no weight feeds layer net (LIF)",)),
     "shared": (lambda: SpikingNet(tied()), {}, ("feed layer 3 (LIF)", "of 0 (Linear)", "also feed 1 (LIF)")),
     "computed": (lambda: SpikingNet(pruned()), {}, ("0 (Linear), which feeds layer 1 (LIF)", "prune")),
@@ -207,11 +203,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
         {},
         ("layer 1 (IF) reaches", "Smaller weights"),
     ),
-    "jumps": (
-        lambda: SpikingNet(positive()),
-        {"x": torch.ones(1, 3, M)},
-        ("rate of 0 by", "More samples or steps"),
-    ),
+    "jumps": (lambda: SpikingNet(positive()), {"x": torch.ones(1, 3, M)}, ("rate of 0 by", "More samples or steps")),
     "swallowed": (
         lambda: SpikingNet(nn.Sequential(dense(), IF(), dense(), nn.LayerNorm(M, 0.0, False), LIF(v0=9.0))),
         {},

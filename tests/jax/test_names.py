@@ -23,9 +23,7 @@ TORCH_ALONE = {
 # gradients that run forward in time, which JAX has by a jvp of the step, as jax_reference/influence.py does
 TORCH_ALONE |= dict.fromkeys(("Linearized", "Online", "OnlineState", "Partials", "online"), "jax.jvp of a step")
 # methods of torch's classes that JAX does not have, with the reason
-METHODS_OF_TORCH_ALONE = {
-    "Triangular.support": "it tells layers that skip zeros which gradients are zero",
-}
+METHODS_OF_TORCH_ALONE = {"Triangular.support": "it tells layers that skip zeros which gradients are zero"}
 # arguments likewise
 ARGUMENTS_OF_TORCH_ALONE = {"recompute": "jax.checkpoint and jax.lax.scan of it do that in JAX"}
 # what spikingtorch.jax has of its own, in place of the twin's

@@ -5,7 +5,6 @@ import gc
 import types
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial, singledispatch, wraps
 from typing import Any, NamedTuple
 
@@ -301,30 +300,12 @@ def test_history(name: str, mode: str) -> None:
 # --- what no row can say ----------------------------------------------------------------------------------------------
 
 
-def test_two_layers_of_one_kind_are_told_apart() -> None:
-    net: Any = nn.Module()
-    net.a, net.b = st.LIF(3.0, 0.3), st.LIF(9.0, 0.6, learnable=True).double()
-    net.forward = lambda x, init: net.b(net.a(x, init) + x, init)
-    model = st.SpikingNet(net, M, "fold")
-    for k in range(CALLS):
-        folds(model, draw(k).requires_grad_())
-
-
 def test_mixed_types_still_raise() -> None:
     model = over_time(learning())
     folds(model, draw(0))
     held(model).v0.data = held(model).v0.data.float()
     with pytest.raises(TypeError):
         model(draw(9))
-
-
-def test_training_and_evaluation_alternate() -> None:
-    model = over_time(learning())
-    for k in range(4):
-        folds(model, draw(k).requires_grad_())
-        for without in (torch.no_grad(), torch.inference_mode(), nullcontext()):
-            with without:
-                folds(model, draw(k + 20))
 
 
 @pytest.mark.parametrize("wanted", [(1.0, None), (None, 1.0), (1.0, 1.0), (None, None)])

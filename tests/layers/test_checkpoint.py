@@ -153,10 +153,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: one_call(repeated, lambda layer, x: layer(x * torch.sin(layer.v) * x)),
         "reads the state of a spiking layer before it calls the layer",
     ),
-    "calls only in the second run": (
-        lambda: one_call(repeated, in_the_second_run_only()),
-        "more often in the backward pass",
-    ),
+    "calls in the second": (lambda: one_call(repeated, in_the_second_run_only()), "more often in the backward pass"),
     "reads the state afterwards": (
         lambda: one_call(reentrant, lambda layer, x: layer(x, True) * torch.sin(layer.v)),
         r"LIF\.v: called in a backward pass",

@@ -43,7 +43,7 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
 
 
 PAIRS: dict[str, tuple[Any, Any]] = {
-    "IF": (lambda: st.IF(v0=0.3, beta=2.0), lambda: st.IF()),
+    "IF": (lambda: st.IF(v0=0.3, beta=2.0), st.IF),
     "LIF": (lambda: st.LIF(tau=4.0 / 3.0, v0=0.1), lambda: st.LIF(tau=8.0)),
     "decay": (
         lambda: st.LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
@@ -60,7 +60,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     ),
     "learnable": (lambda: st.LIF(tau=2.0, v0=0.25, learnable="tau"), lambda: st.LIF(tau=3.0, learnable="tau")),
     "buffer": (lambda: st.LIF(tau=torch.tensor([2.0, 3.0]), v0=0.5), lambda: st.LIF(tau=torch.ones(2))),
-    "LI": (lambda: st.LI(tau=3.0), lambda: st.LI()),
+    "LI": (lambda: st.LI(tau=3.0), st.LI),
     "CoarseLIF": (lambda: st.CoarseLIF(2.5, v0=0.7), lambda: st.CoarseLIF(4.0)),
     "SpikingDecay": (lambda: st.SpikingDecay(2.5, v0=0.7), lambda: st.SpikingDecay(4.0)),
     "McPitts": (lambda: st.McPitts(0.4), lambda: st.McPitts(0.9)),
@@ -73,10 +73,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "dropout": (lambda: st.SequenceDropout(0.1), lambda: st.SequenceDropout(0.4)),
     "whole numbers": (lambda: st.IF(v0=1, beta=3), lambda: st.IF(beta=10)),
     "a whole slope": (lambda: st.IF(surrogate=F.Arctan(9)), lambda: st.IF(surrogate=F.Arctan(2))),
-    "numbers of numpy": (
-        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(3))),
-        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(10))),
-    ),
+    "of numpy": (lambda: st.IF(surrogate=F.Sigmoid(of_numpy(3))), lambda: st.IF(surrogate=F.Sigmoid(of_numpy(10)))),
     "norm": (
         lambda: st.ThresholdDependentBatchNorm(2, 0.5).eval(),
         lambda: st.ThresholdDependentBatchNorm(2, 1.0).eval(),
@@ -108,17 +105,17 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
 OTHERS: dict[str, tuple[Any, Any, str]] = {
     "reset": (
         lambda: st.LIF(reset=F.by_subtraction),
-        lambda: st.LIF(),
+        st.LIF,
         "reset_rule is by_subtraction in the checkpoint and to_zero in the layer",
     ),
     "detached": (
         lambda: st.LIF(reset=F.detached(F.to_zero)),
-        lambda: st.LIF(),
+        st.LIF,
         r"reset_rule is Detached\(to_zero\) in the checkpoint and to_zero in the layer",
     ),
     "surrogate": (
         lambda: st.IF(surrogate=F.Arctan()),
-        lambda: st.IF(),
+        st.IF,
         r"surrogate is Arctan\(alpha=2.0\) in the checkpoint and Sigmoid\(beta=5.0\) in the layer",
     ),
     "primitive": (
@@ -128,7 +125,7 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
     ),
     "learnable": (
         lambda: st.LIF(tau=2.0, learnable="tau"),
-        lambda: st.LIF(),
+        st.LIF,
         "tau is learnable in the checkpoint and 8.0 in the layer",
     ),
     "fixed": (
@@ -136,11 +133,7 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
         lambda: st.LIF(learnable="tau"),
         "tau is 2.0 in the checkpoint and learnable in the layer",
     ),
-    "per neuron": (
-        lambda: st.LIF(tau=torch.ones(2)),
-        lambda: st.LIF(),
-        "tau is a tensor in the checkpoint and 8.0 in the layer",
-    ),
+    "per neuron": (lambda: st.LIF(tau=torch.ones(2)), st.LIF, "tau is a tensor in the checkpoint and 8.0 in the layer"),
     "frozen": (
         lambda: st.LIF(tau=torch.ones(2)),
         lambda: st.LIF(tau=torch.ones(2), learnable="tau"),
@@ -148,7 +141,7 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
     ),
     "names": (
         lambda: st.LIF(decay=0.5),
-        lambda: st.LIF(),
+        st.LIF,
         "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau",
     ),
     "a rule of other numbers": (
@@ -198,9 +191,7 @@ def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None
                 net.load_state_dict(other)
 
 
-@pytest.mark.parametrize(
-    "junk", [torch.zeros(3, dtype=torch.uint8), torch.ones(2, 2), "text"], ids=["bytes", "matrix", "text"]
-)
+@pytest.mark.parametrize("junk", [torch.zeros(3, dtype=torch.uint8), torch.ones(2, 2), "text"], ids=range(3))
 def test_what_is_no_constants(junk: Any) -> None:
     with pytest.raises(RuntimeError, match=r"the layer \(IF\): is not what a spiking layer has saved"):
         st.IF().load_state_dict({"_extra_state": junk})
@@ -295,11 +286,7 @@ def test_a_distributed_checkpoint_of_a_layer_over_all_steps() -> None:
         )
         for tau in (3.0, 5.0)
     ]
-    assert [key for key in nets[0].state_dict() if key.startswith("1.")] == [
-        "1.tau",
-        "1._extra_state",
-        "1.recurrent.weight",
-    ]
+    assert [k for k in nets[0].state_dict() if k.startswith("1.")] == ["1.tau", "1._extra_state", "1.recurrent.weight"]
     optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
     nets[0](torch.rand(5, 2, 3)).sum().backward()
     optimizers[0].step()

@@ -108,166 +108,146 @@ ANY_STEP: Any = st.StepLayer
 FIRING = [IF, partial(st.McPitts, 0.5)]
 POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
 
+V, T = ValueError, TypeError
 # what the error says and is, and what is done
 ERRORS: dict[str, tuple[Any, ...]] = {
-    r"IF: x is a list, expected a torch\.Tensor": (TypeError, lambda: IF()([1.0])),
-    r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": (
-        TypeError,
-        lambda: IF()(np.ones(2)),
-    ),
+    r"IF: x is a list, expected a torch\.Tensor": (T, lambda: IF()([1.0])),
+    r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": (T, lambda: IF()(np.ones(2))),
     r"IF: x has the layout torch\.sparse_coo, expected a dense one, x\.to_dense\(\)": (
-        TypeError,
+        T,
         lambda: IF()(torch.ones(2, 3).to_sparse()),
     ),
-    r"torch\.float32.*got.*torch\.float64.*Pass init=True": (ValueError, lambda: then(AGAIN.double())),
-    r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
+    r"torch\.float32.*got.*torch\.float64.*Pass init=True": (V, lambda: then(AGAIN.double())),
+    r"cpu\).*meta\).*Pass init=True": (V, lambda: then(AGAIN.to("meta"))),
     r"LIF: tau of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
-        ValueError,
+        V,
         lambda: st.LIF(tau=torch.full((4,), 8.0))(torch.ones(2, 3)),
     ),
     r"LIF: mixed dtypes: x is torch\.float32 and tau torch\.float64": (
-        TypeError,
+        T,
         lambda: st.LIF(tau=torch.full((3,), 8.0).double())(torch.ones(2, 3)),
     ),
     r"init=.*expected a bool, or a bool tensor with one value for each sample": (
-        TypeError,
+        T,
         *[partial(then, AGAIN, init) for init in ([True, False, True], 1, "yes")],
     ),
     r"init is a tensor of .* expected torch\.bool and shape \(3,\)": (
-        ValueError,
+        V,
         *[partial(then, AGAIN, init) for init in (torch.tensor([True, False]), torch.tensor([1, 0, 0]), AGAIN > 0)],
         lambda: IF()(AGAIN, AGAIN),  # at the first call, too: a state in its place, as other libraries take it
     ),
-    r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (
-        TypeError,
-        lambda: IF(v0=torch.ones(3))(ONES.double()),
-    ),
-    r"mixed devices: .*'x': 'meta'.*'cpu'": (ValueError, lambda: IF(v0=torch.ones(3))(ONES.to("meta"))),
+    r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (T, lambda: IF(v0=torch.ones(3))(ONES.double())),
+    r"mixed devices: .*'x': 'meta'.*'cpu'": (V, lambda: IF(v0=torch.ones(3))(ONES.to("meta"))),
     r"(tau|nudt|beta)=(-1\.0|0\.0|nan), expected a finite value above 0": (
-        ValueError,
+        V,
         *[partial(make, **{name: value}) for make, name in POSITIVE.items() for value in (-1.0, 0.0, torch.nan)],
     ),
     r"LIF: tau has values from -8 to 8, expected a finite value above 0": (
-        ValueError,
+        V,
         lambda: st.LIF(tau=torch.tensor([8.0, -8.0])),
     ),
     "expected a finite value at least 0 and at most 1": (
-        ValueError,
+        V,
         *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],
     ),
-    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (TypeError, partial(IF, [1.0, 2.0])),
-    r"IF: v0 has dtype torch\.int64": (TypeError, lambda: IF(v0=torch.tensor([1, 2]))),
-    r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
-        ValueError,
-        lambda: IF(v0=torch.ones(4))(ONES),
-    ),
-    r"v0 of shape \(5, 1, 3\) does not broadcast": (ValueError, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
-    r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (
-        ValueError,
-        lambda: st.McPitts(ONES)(ONES[:1]),
-    ),
+    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (T, partial(IF, [1.0, 2.0])),
+    r"IF: v0 has dtype torch\.int64": (T, lambda: IF(v0=torch.tensor([1, 2]))),
+    r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (V, lambda: IF(v0=torch.ones(4))(ONES)),
+    r"v0 of shape \(5, 1, 3\) does not broadcast": (V, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
+    r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (V, lambda: st.McPitts(ONES)(ONES[:1])),
     r"beta=3\.0 is the slope of the default surrogate, give it to Arctan": (
-        ValueError,
+        V,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
     ),
     r"Refractory\(pair_step\): the step inside returns a tuple, expected a tensor": (
-        TypeError,
+        T,
         lambda: st.StepLayer(pair_step, F.IFState, refractory=1)(ONES),
     ),
     r"tau=2\.0 and decay=0\.9 both say how much of the membrane is kept; give one of them": (
-        ValueError,
+        V,
         *[partial(make, tau=2.0, decay=0.9) for make in (st.LIF, st.LI)],
     ),
     r"surrogate=Arctan is a class; make one of it: Arctan\(\)": (
-        TypeError,
+        T,
         *[partial(make, surrogate=F.Arctan) for make in FIRING],
     ),
-    r"IF: surrogate=AtThreshold is a class; hand over AtThreshold\.apply": (
-        TypeError,
-        partial(IF, surrogate=AtThreshold),
-    ),
+    r"IF: surrogate=AtThreshold is a class; hand over AtThreshold\.apply": (T, partial(IF, surrogate=AtThreshold)),
     r"maps -1, 0, 1 to \[0\.0, 0\.0, 1\.0\], expected the spikes 0, 1, 1\. Compare with u >= 0; Strict\(": (
-        ValueError,
+        V,
         partial(IF, surrogate=AboveThreshold.apply),
     ),
     r"Leaky: spike_grad=.*AboveThreshold.* expected the spikes 0, 1, 1\. Compare with u >= 0": (
-        ValueError,
+        V,
         partial(like.snntorch.Leaky, 0.9, spike_grad=AboveThreshold.apply),
     ),
-    "surrogate=5 cannot be called; for instance, take Arctan": (
-        TypeError,
-        *[partial(make, surrogate=5) for make in FIRING],
-    ),
+    "surrogate=5 cannot be called; for instance, take Arctan": (T, *[partial(make, surrogate=5) for make in FIRING]),
     r"expected the spikes 0, 1, 1\. A smooth function becomes a surrogate with FromPrim": (
-        ValueError,
+        V,
         *[partial(make, surrogate=torch.sigmoid) for make in FIRING],
     ),
     r"IF: reset=.* expected a rule \(u, spike, threshold\) -> v, such as to_zero": (
-        TypeError,
+        T,
         *[partial(IF, reset=reset) for reset in (None, "to_zero", F.detached, F.Detached, lambda u: u)],
     ),
     r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'": (
-        ValueError,
+        V,
         lambda: IF(v0=torch.ones(3, requires_grad=True)),
     ),
-    r"learnable names \['tau'\]; choose from \['threshold'\]": (ValueError, lambda: IF(learnable="tau")),
+    r"learnable names \['tau'\]; choose from \['threshold'\]": (V, lambda: IF(learnable="tau")),
     "nudt cannot be learned": (
-        ValueError,
+        V,
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
         *[partial(st.BioLIF, 0.5, learnable=names) for names in ("nudt", ["v0", "nudt"], iter(["v0", "nudt"]))],
     ),
-    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (
-        ValueError,
-        lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
-    ),
+    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (V, lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4))),
     r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, returns, dt$": (
-        TypeError,
+        T,
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
     ),
-    "IF: there is no argument 'tau'; it takes v0, ": (TypeError, partial(IF, tau=8.0)),
+    "IF: there is no argument 'tau'; it takes v0, ": (T, partial(IF, tau=8.0)),
     "ALIF: there is no argument 'tau_adapt'; it takes tau, threshold, tau_adaptation, ": (
-        TypeError,
+        T,
         partial(ALIF, tau_adapt=8.0),
     ),
     r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": (
-        TypeError,
+        T,
         partial(st.StepLayer, F.lif_step, F.LIFState, dekay=0.9),
     ),
     r"StepLayer: lif_step needs decay; write StepLayer\(lif_step, LIFState, decay=\.\.\.\)$": (
-        TypeError,
+        T,
         *[
             partial(st.StepLayer, F.lif_step, F.LIFState, **more)
             for more in ({}, {"refractory": 2}, {"threshold": 0.5})
         ],
     ),
     r"StepLayer: Refractory\(lif_step\) needs decay; write StepLayer\(step, LIFState, decay=\.\.\.\)$": (
-        TypeError,
+        T,
         partial(ANY_STEP, F.Refractory(F.lif_step), F.LIFState),
     ),
-    r"Fixed: lif_step needs decay; write super\(\).__init__\(lif_step, LIFState, decay=\.\.\.\)$": (TypeError, Fixed),
+    r"Fixed: lif_step needs decay; write super\(\).__init__\(lif_step, LIFState, decay=\.\.\.\)$": (T, Fixed),
     r"StepLayer: two_rates needs fast and slow; write StepLayer\(two_rates, LIFState, fast=\.\.\., slow=\.\.\.\)$": (
-        TypeError,
+        T,
         partial(st.StepLayer, two_rates, F.LIFState),
     ),
-    r"refractory=-1\.0, expected a finite value at least 0": (ValueError, partial(st.LIF, refractory=-1.0)),
-    r"ParametricLIF: tau=1\.0, expected a finite value above 1": (ValueError, partial(st.ParametricLIF, tau=1.0)),
-    "McPitts: the threshold is missing": (TypeError, st.McPitts),
+    r"refractory=-1\.0, expected a finite value at least 0": (V, partial(st.LIF, refractory=-1.0)),
+    r"ParametricLIF: tau=1\.0, expected a finite value above 1": (V, partial(st.ParametricLIF, tau=1.0)),
+    "McPitts: the threshold is missing": (T, st.McPitts),
     "IF: v_reset.* finite|ExponentialIF: v_rest.* finite|Izhikevich: a.* finite|ALIF: adaptation.* infinite": (
-        ValueError,
+        V,
         lambda: IF(reset=F.to_value(torch.nan)),
         partial(st.ExponentialIF, v_rest=torch.nan),
         partial(st.Izhikevich, a=torch.inf),
         lambda: ALIF(adaptation=torch.tensor([1.0, torch.nan])),
     ),
     r"threshold=.*above 0": (
-        ValueError,
+        V,
         *[
             lambda low=low, levels=levels: IF(threshold=low, surrogate=levels)(ONES)
             for low in (0.0, -1.0)
             for levels in (F.MultiSpike(), F.Ternary())
         ],
     ),
-    "parameter 'forward' would hide": (ValueError, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
+    "parameter 'forward' would hide": (V, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
 }
 
 

@@ -66,22 +66,6 @@ def test_coefficients_of_a_half_precision_layer_are_float32(make: Callable[[Any]
     assert_close(half.v, of_float.v)
 
 
-def test_output_may_be_a_tree() -> None:
-    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, tuple[Tensor, Tensor]]:
-        u = state.v + x
-        return F.LIFState(v=u), (F.Sigmoid()(u - 1.0), u)
-
-    spike, membrane = st.StepLayer(step, F.LIFState)(torch.tensor([1.5], dtype=torch.bfloat16))
-    assert (spike.item(), membrane.item()) == (1.0, 1.5)
-    assert membrane.dtype == torch.bfloat16
-
-
-def test_tensors_per_channel() -> None:
-    layer = st.IF(v0=torch.tensor([0.5, 2.0]).reshape(2, 1, 1))
-    assert list(layer.state_dict()) == ["v0", "_extra_state"]
-    assert layer(torch.ones(1, 2, 3, 3)).mean((0, 2, 3)).tolist() == [1.0, 0.0]
-
-
 def leaking(state: F.LIFState, x: Tensor, *, leak: Tensor, reset: F.Reset) -> tuple[F.LIFState, Tensor]:
     u = state.v - leak + x
     spike = F.Triangular()(u - 1.0)

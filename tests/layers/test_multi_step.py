@@ -315,10 +315,7 @@ def test_one_step_or_one_sample_without_gradients(make: Make, sizes: tuple[int, 
     ("make", "message"),
     [
         (lambda: st.MultiStep(st.LIF()), r"MultiStep: it runs over time by itself.*take the layer.*LIF\(\.\.\.\)"),
-        (
-            lambda: spikingjelly.LIFNode(step_mode="m"),
-            r"LIFNode \(step_mode='m'\): it runs.* leave it at step",
-        ),
+        (lambda: spikingjelly.LIFNode(step_mode="m"), r"LIFNode \(step_mode='m'\): it runs.* leave it at step"),
     ],
     ids=["MultiStep", "step_mode"],
 )

@@ -57,11 +57,7 @@ def test_parametric_lif_learns_its_time_constant() -> None:
 
 def test_where_a_sequence_starts() -> None:
     x = torch.zeros(2, 3)
-    for layer, v in (
-        (st.AdEx(v_rest=-0.5), -0.5),
-        (st.Izhikevich(c=-50.0), -65.0),
-        (st.Izhikevich(v_rest=-70.0), -70.0),
-    ):
+    for layer, v in ((st.AdEx(v_rest=-0.5), -0.5), (st.Izhikevich(c=-50.0), -65.0), (st.Izhikevich(v_rest=-70.0), -70)):
         rest: Any = layer.initial_state(x)
         assert (rest.v == v).all()
     assert (rest.w == 0.2 * -70.0).all()

@@ -74,9 +74,7 @@ def test_shared_weights_are_refused() -> None:
 
 
 def test_a_call_refuses() -> None:
-    twice = Coded(
-        lambda net, x, init: net.lif(net.weights(net.weights(x)), init), weights=nn.Linear(4, 4), lif=LIF(tau=4.0)
-    )
+    twice = Coded(lambda net, x, i: net.lif(net.weights(net.weights(x)), i), weights=nn.Linear(4, 4), lif=LIF(tau=4.0))
     with pytest.raises(ValueError, match=r"uses the weight of 'weights' in 10 calls for 5 steps"):
         learning.STDP(SpikingNet(twice, mode="step"), layers={"weights": "lif"}, **PAIR)(torch.rand(2, 5, 4))
     with pytest.raises(ValueError, match=r"'0' gets inputs of shape \(10, 6, 4\), expected \(N, features\)"):

@@ -7,39 +7,28 @@ import torch
 
 import spikingtorch as st
 from spikingtorch import learning
-from tests.learning.online_nets import (
-    EXACT,
-    NEURONS,
-    RECURRENT,
-    assert_bptt,
-    by_bptt,
-    data,
-    errors,
-    gradients,
-    loss_of,
-    network,
-    online_gradients,
-)
+from tests.learning import online_nets
+from tests.learning.online_nets import EXACT, NEURONS, data, errors, gradients, loss_of, network, online_gradients
 
 pytestmark = pytest.mark.sampled
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("neuron", [*NEURONS, *RECURRENT])
+@pytest.mark.parametrize("neuron", [*NEURONS, *online_nets.RECURRENT])
 def test_exact_is_bptt(neuron: str, depth: int) -> None:
-    assert_bptt(network((NEURONS | RECURRENT)[neuron], depth), "exact", *data())
+    online_nets.assert_bptt(network((NEURONS | online_nets.RECURRENT)[neuron], depth), "exact", *data())
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_diagonal_is_bptt_for_one_layer_under_a_readout_without_memory(neuron: str) -> None:
-    learner = assert_bptt(network(NEURONS[neuron]), "diagonal", *data())
+    learner = online_nets.assert_bptt(network(NEURONS[neuron]), "diagonal", *data())
     assert all(each.exact for each in learner.explain().layers)
 
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_diagonal_is_bptt_for_the_last_layer_alone(depth: int) -> None:
     model, (x, y) = network(NEURONS["ALIF"], depth), data()
-    found = errors(online_gradients(learning.online(model, "diagonal"), x, y), by_bptt(model, x, y))
+    found = errors(online_gradients(learning.online(model, "diagonal"), x, y), online_nets.by_bptt(model, x, y))
     last = f"net.{2 * depth - 2}.weight"
     assert found[last] < EXACT
     assert found["net.0.weight"] > 0.05  # a whole window tells the rules apart
@@ -58,7 +47,7 @@ def test_presynaptic_is_refused_for_other_leaks_unless_asked_for(neuron: str) ->
     with pytest.raises(ValueError, match=r"leak of all neurons .* reset=detached.by_subtraction"):
         learning.online(model, "presynaptic").step(x[:, 0])
     learner = learning.online(model, "presynaptic", approximate=True)
-    assert errors(online_gradients(learner, x, y), by_bptt(model, x, y))["net.0.weight"] > 0.01
+    assert errors(online_gradients(learner, x, y), online_nets.by_bptt(model, x, y))["net.0.weight"] > 0.01
     assert "the change of the leak with the state" in str(learner.explain())
 
 

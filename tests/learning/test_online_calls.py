@@ -2,8 +2,6 @@
 
 import copy
 import gc
-import itertools
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,10 @@ from torch.nn.utils import parametrizations
 
 import spikingtorch as st
 from spikingtorch import learning, like
-from tests.learning.online_nets import (
-    CONSTANT,
-    EXACT,
-    NEURONS,
-    RECURRENT,
-    by_bptt,
-    data,
-    errors,
-    gradients,
-    loss_of,
-    louder,
-    network,
-    online_gradients,
-    run,
-)
+from tests.learning import online_nets
+from tests.learning.online_nets import EXACT, NEURONS, by_bptt, data, errors, gradients, network, online_gradients
+from tests.test_recompute import Counts
+from tests.test_recompute_between import OWN, Outside, Writes
 
 RULES: Any = ("exact", "diagonal", "presynaptic", "last_step")
 
@@ -57,13 +44,13 @@ def test_weights_that_are_unfrozen_or_replaced_between_sequences_learn(rule: Any
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.orthogonal])
 def test_computed_weights_that_change_within_a_sequence_are_refused(wrap: Any) -> None:
     torch.manual_seed(0)
-    (x, y), model = data(), louder(nn.Sequential(wrap(nn.Linear(4, 5)), st.LIF(tau=4.0), nn.Linear(5, 3)))
+    (x, y), model = data(), online_nets.louder(nn.Sequential(wrap(nn.Linear(4, 5)), st.LIF(tau=4.0), nn.Linear(5, 3)))
     learner, true = learning.online(model, "diagonal"), by_bptt(model, x, y)
     with torch.no_grad():
         learner.step(x[:, 0])
     learner.reset()
     for t in range(x.shape[1]):
-        loss = loss_of(learner.step(x[:, t]), y[:, t])
+        loss = online_nets.loss_of(learner.step(x[:, t]), y[:, t])
         with torch.no_grad():
             learner.backward(loss)
     assert max(errors(gradients(model), true).values()) < EXACT
@@ -82,11 +69,11 @@ def test_a_loss_that_looks_back_is_an_error_that_leaves_no_gradient_behind() -> 
     with pytest.raises(RuntimeError, match="earlier step"):
         learner.backward((first + second).sum())
     model.zero_grad()
-    learner.backward(loss_of(second, y[:, 1]))
+    learner.backward(online_nets.loss_of(second, y[:, 1]))
     found = gradients(model)
     learner.reset()
     learner.step(x[:, 0])
-    learner.backward(loss_of(learner.step(x[:, 1]), y[:, 1]))
+    learner.backward(online_nets.loss_of(learner.step(x[:, 1]), y[:, 1]))
     assert max(errors(gradients(model), found).values()) == 0.0
 
 
@@ -95,7 +82,7 @@ def test_a_step_that_fails_changes_nothing(rule: Any) -> None:
     model, (x, y) = network(NEURONS["LIF"]), data(steps=8)
     true, learner = by_bptt(model, x, y), learning.online(model, rule)
     for t in range(x.shape[1]):
-        learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
+        learner.backward(online_nets.loss_of(learner.step(x[:, t]), y[:, t]))
         nan = x[:, t] * float("nan")
         for wrong, init in ((nan, None), (nan, True), (x[:, t], torch.ones(2, dtype=torch.bool))):
             with pytest.raises(ValueError, match=r"holds NaN|one for each sample"):
@@ -144,35 +131,32 @@ def test_wrong_arguments_are_named() -> None:
 @pytest.mark.parametrize("neuron", ["LIF, detached subtraction", "LIF, learnable", "ALIF", "dense"])
 def test_a_stream_is_taken_up_again(rule: Any, neuron: str, tmp_path: Path) -> None:
     (x, y), options = data(steps=7), dict[str, Any](approximate=rule == "presynaptic")
-    model = network((NEURONS | RECURRENT)[neuron], 2)
+    model = network((NEURONS | online_nets.RECURRENT)[neuron], 2)
     learner: Any = learning.online(model, rule, **options)
-    run(learner, x[:, :3], y[:, :3])
+    online_nets.run(learner, x[:, :3], y[:, :3])
     out = learner.step(x[:, 3])
     torch.save(learner.get_state(), tmp_path / "state.pt")
-    learner.backward(loss_of(out, y[:, 3]))  # the state of a step does not disturb its gradient
+    learner.backward(online_nets.loss_of(out, y[:, 3]))  # the state of a step does not disturb its gradient
     gradients(model)
-    true = run(learner, x[:, 4:], y[:, 4:])
-    other: Any = learning.online(network((NEURONS | RECURRENT)[neuron], 2), rule, **options)
+    true = online_nets.run(learner, x[:, 4:], y[:, 4:])
+    other: Any = learning.online(network((NEURONS | online_nets.RECURRENT)[neuron], 2), rule, **options)
     other.set_state(torch.load(tmp_path / "state.pt"))
     assert other.get_state().keys() == {"state", "traces"}
-    assert max(errors(run(other, x[:, 4:], y[:, 4:]), true).values()) == 0.0
+    assert max(errors(online_nets.run(other, x[:, 4:], y[:, 4:]), true).values()) == 0.0
 
 
 def test_states_of_others_are_refused() -> None:
     x, y = data()
     learner = learning.online(network(NEURONS["LIF"]), "diagonal")
     assert learner.get_state() == {"state": {}, "traces": {}}
-    run(learner, x, y)
+    online_nets.run(learner, x, y)
     with pytest.raises(ValueError, match=r"has the parts \['v'\], expected 'state' and 'traces'"):
         learner.set_state({"v": {}})
     state = learner.get_state()
     learner.set_state(state)
     with pytest.raises(RuntimeError, match="before step"):
         learner.backward(torch.zeros((), requires_grad=True))
-    refused: tuple[tuple[Any, str], ...] = (
-        ("last_step", "has no traces, and the state"),
-        ("exact", "of other weights"),
-    )
+    refused: Any = (("last_step", "has no traces, and the state"), ("exact", "of other weights"))
     for rule, message in refused:
         other = learning.online(network(NEURONS["LIF"]), rule)
         other.set_state(state)
@@ -207,7 +191,7 @@ def test_sixteen_bits(rule: Any, way: str) -> None:
         learner = learning.online(model, rule)
         with torch.autocast("cpu", enabled=half and way == "autocast"):
             for t in range(x.shape[1]):
-                learner.backward(loss_of(learner.step(x[:, t].to(dtype)).float(), y[:, t]))
+                learner.backward(online_nets.loss_of(learner.step(x[:, t].to(dtype)).float(), y[:, t]))
         found.append({name: each.float() for name, each in gradients(model).items()})
         assert all(each.grad is None or each.grad.dtype == each.dtype for each in model.parameters())
     assert max(errors(found[1], found[0]).values()) < 0.05
@@ -247,7 +231,9 @@ def test_memory_does_not_grow_with_the_number_of_steps(rule: Any) -> None:
 @pytest.mark.parametrize("rule", ["presynaptic", "last_step"])
 def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -> None:
     others = tensors()
-    model = st.SpikingNet(nn.Sequential(nn.Linear(4, 5), st.LIF(tau=4.0, reset=CONSTANT)), warn_silent=False)
+    model = st.SpikingNet(
+        nn.Sequential(nn.Linear(4, 5), st.LIF(tau=4.0, reset=online_nets.CONSTANT)), warn_silent=False
+    )
     learner, x, found = learning.online(model, rule), torch.rand(2, 4), []
     for steps in (1_000, 99_000):
         out = learner.step(x)
@@ -260,42 +246,18 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
     assert found[1] == found[0]
 
 
-class Keeps(nn.Module):
-    """Scales its input by a number that differs from call to call, kept by the module or outside of it."""
-
-    buffer: Tensor
-    steps = itertools.count()
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind, self.count, self.line, self.random = kind, 0, [1.0], random.Random(0)
-        self.tensor = torch.zeros(())
-        self.register_buffer("buffer", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.kind == "a buffer assigned anew":
-            self.buffer = self.buffer + 0.1
-            return x * (1 + self.buffer)
-        if self.kind == "a tensor":
-            self.tensor += 0.1
-            return x
-        if self.kind == "a counter":
-            self.count += 1
-            return x * (1 + 0.1 * self.count)
-        if self.kind == "a list":
-            self.line.append(1 + 0.1 * len(self.line))
-            return x * self.line[-1]
-        if self.kind == "a generator":
-            return x * self.random.random()
-        return x * (1 + 0.1 * next(Keeps.steps))
+# modules that scale their input by a number of their own, which differs from call to call
+KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": Counts}
 
 
-@pytest.mark.parametrize("kind", ["a counter", "a list", "a generator", "a buffer assigned anew"])
+@pytest.mark.parametrize("kind", KEEP)
 @pytest.mark.parametrize("rule", RULES)
 def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
     (x, y), model = (
         data(),
-        louder(nn.Sequential(nn.Linear(4, 5), NEURONS["LIF, detached subtraction"](), Keeps(kind), nn.Linear(5, 3))),
+        online_nets.louder(
+            nn.Sequential(nn.Linear(4, 5), NEURONS["LIF, detached subtraction"](), KEEP[kind](), nn.Linear(5, 3))
+        ),
     )
     true, learner = by_bptt(copy.deepcopy(model), x, y), learning.online(copy.deepcopy(model), rule)
     learner.explain(x[:, 0])
@@ -306,14 +268,15 @@ def test_modules_run_once_a_step(rule: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("module", "message"),
     [
-        ("an iterator", r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"),
-        ("a tensor", r"writes on tensor, a tensor of shape \(\) .*register_buffer\('tensor', tensor\)"),
+        (Outside("an iterator"), r"learning\.online: .* twice .* the inputs of 2 \(LIF\) are not those"),
+        (Writes(apart=True), r"writes on counted, a tensor of shape \(1,\) .*register_buffer\('counted', tensor\)"),
     ],
+    ids=["an iterator", "a tensor"],
 )
-def test_a_number_that_is_not_put_back_is_an_error(kind: str, message: str) -> None:
-    model = louder(nn.Sequential(nn.Linear(4, 5), Keeps(kind), st.LIF(tau=4.0), nn.Linear(5, 3)))
+def test_a_number_that_is_not_put_back_is_an_error(module: nn.Module, message: str) -> None:
+    model = online_nets.louder(nn.Sequential(nn.Linear(4, 5), module, st.LIF(tau=4.0), nn.Linear(5, 3)))
     with pytest.raises(RuntimeError, match=message):
         learning.online(model, "diagonal").step(data()[0][:, 0])
 
@@ -340,7 +303,7 @@ def test_what_autograd_leaves_out_or_scales_is_left_out_or_scaled() -> None:
 def test_a_bias_of_recurrent_weights_learns_like_that_of_the_inputs(rule: Any) -> None:
     torch.manual_seed(0)
     (x, y), layer = data(), like.snntorch.RLeaky(0.9, linear_features=5, threshold=0.3)
-    model = louder(nn.Sequential(nn.Linear(4, 5), layer, nn.Linear(5, 3)))
+    model = online_nets.louder(nn.Sequential(nn.Linear(4, 5), layer, nn.Linear(5, 3)))
     found = online_gradients(learning.online(model, rule), x, y)
     torch.testing.assert_close(found["net.1.recurrent.bias"], found["net.0.bias"], rtol=1e-10, atol=0)
 

@@ -95,10 +95,7 @@ FREED = r"layer n \(LIF\) depends on a tensor of shape \(5,\) that requires a gr
 AGAIN = r"weights of layer n \(.*\) draw random numbers or count their calls"
 HIDDEN: dict[str, tuple[Callable[[], st.SpikingNet], str]] = {
     # networks, and the message of "diagonal" and of "presynaptic"
-    "mixes samples": (
-        lambda: coded(plain, st.StepLayer(mixing_step, OwnState, decay=0.8)),
-        r"layer n .* mixes neurons",
-    ),
+    "mixing": (lambda: coded(plain, st.StepLayer(mixing_step, OwnState, decay=0.8)), r"layer n .* mixes neurons"),
     "a noisy step": (lambda: coded(plain, st.StepLayer(noisy_step, OwnState, decay=0.8)), AGAIN),
     "a noisy decay": (lambda: coded(plain, Noisy(own_step, OwnState, decay=0.8, learnable="decay")), AGAIN),
     "a counted decay": (lambda: coded(plain, Counting(own_step, OwnState, decay=0.8, recurrent=torch.zeros(5))), AGAIN),

@@ -217,11 +217,7 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
     ),
     "sums its outputs": (adds_activity, ("diagonal",), {}),
     "a step of one's own": (lambda: of_step(own_step), ("diagonal",), {}),
-    "a step that mixes": (
-        lambda: of_step(mixing_step),
-        ("exact",),
-        {"diagonal": r"layer 1 \(StepLayer\) mixes neurons"},
-    ),
+    "a mixing step": (lambda: of_step(mixing_step), ("exact",), {"diagonal": r"layer 1 \(StepLayer\) mixes neurons"}),
     "delays": (
         delayed,
         ("exact",),

@@ -232,10 +232,7 @@ def test_one_reward_is_that_of_every_sample() -> None:
 
 
 def test_a_state_that_is_saved_goes_on() -> None:
-    made: list[tuple[type[Any], dict[str, Any]]] = [
-        (learning.STDP, {}),
-        (learning.RewardModulatedSTDP, {"decay_eligibility": 0.9}),
-    ]
+    made: list[Any] = [(learning.STDP, {}), (learning.RewardModulatedSTDP, {"decay_eligibility": 0.9})]
     for kind, options in made:
         model, x = network(), spikes()
         plastic = kind(model, **options, **PAIR)

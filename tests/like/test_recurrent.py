@@ -159,9 +159,7 @@ OWN: dict[str, Own] = {
         _sinabs(lambda: sinabs.LIF(4.0, 3.0, norm_input=False)),
         (2, 4, 3),
     ),
-    "IAFRecurrent": Own(
-        lambda **o: sinabs.IAFRecurrent(nn.Linear(M, M, bias=False), **o), _sinabs(lambda: sinabs.IAF())
-    ),
+    "IAFRecurrent": Own(lambda **o: sinabs.IAFRecurrent(nn.Linear(M, M, bias=False), **o), _sinabs(sinabs.IAF)),
     "ALIFRecurrent": Own(
         lambda **o: sinabs.ALIFRecurrent(4.0, 6.0, nn.Linear(M, M), norm_input=False, **o),
         _sinabs(lambda: sinabs.ALIF(4.0, 6.0, norm_input=False)),

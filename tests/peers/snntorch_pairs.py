@@ -124,10 +124,7 @@ SURROGATES: dict[str, tuple[Any, Any]] = {
     "atan": (like.snntorch.atan(3.0), surrogate.atan(3.0)),
     "fast_sigmoid": (like.snntorch.fast_sigmoid(7.0), surrogate.fast_sigmoid(7.0)),
     "sigmoid": (like.snntorch.sigmoid(5.0), surrogate.sigmoid(5.0)),
-    "straight_through_estimator": (
-        like.snntorch.straight_through_estimator(),
-        surrogate.straight_through_estimator(),
-    ),
+    "straight_through_estimator": (like.snntorch.straight_through_estimator(), surrogate.straight_through_estimator()),
     "triangular": (like.snntorch.triangular(0.7), surrogate.triangular(0.7)),
     "spike_rate_escape": (like.snntorch.spike_rate_escape(2.0, 3.0), surrogate.spike_rate_escape(2.0, 3.0)),
 }

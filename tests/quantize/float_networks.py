@@ -12,22 +12,8 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.reset import by_subtraction, none, to_value, to_zero
-from tests.quantize.descriptions import (
-    NEURONS,
-    Chip,
-    Conv2d,
-    Linear,
-    Loihi,
-    Network,
-    Neuron,
-    Node,
-    Speck,
-    SumPool2d,
-    Trace,
-    Whole,
-    dense,
-    images,
-)
+from tests.quantize import descriptions
+from tests.quantize.descriptions import NEURONS, Chip, Conv2d, Linear, Network, Neuron, Node, Speck, SumPool2d, Whole
 from tests.quantize.oracle import run
 
 F32, F64 = torch.float32, torch.float64
@@ -78,9 +64,9 @@ def neurons(node: Neuron, dtype: torch.dtype, surrogate: Any) -> st.StepLayer:
     if node.recurrent is not None:
         weight = real(node.recurrent, node.recurrent_exponent, dtype)
         M = node.shape[0]
-        convolves = images(node)
+        convolves = descriptions.images(node)
         back = nn.Conv2d(M, M, 3, padding=1, bias=False) if convolves else nn.Linear(M, M, bias=False)
-        options["recurrent"] = filled(back, weight) if convolves or dense(node) else weight
+        options["recurrent"] = filled(back, weight) if convolves or descriptions.dense(node) else weight
     if node.kind == "if":
         return st.FixedPointIF(**options)
     if node.kind == "lif":
@@ -92,7 +78,7 @@ def neurons(node: Neuron, dtype: torch.dtype, surrogate: Any) -> st.StepLayer:
 def of_chip(node: Chip, dtype: torch.dtype) -> st.StepLayer:
     """Return the layer that the library has for the neurons of a chip, whose unit is 2**-fraction_bits."""
     bits = node.fraction_bits
-    if isinstance(node, Loihi):
+    if isinstance(node, descriptions.Loihi):
         decays = torch.as_tensor(node.du), torch.as_tensor(node.dv)
         return st.LoihiLIF(*decays, real(node.vth, bits - 6, dtype), real(node.bias, bits, dtype), fraction_bits=bits)
     if isinstance(node, Speck):
@@ -188,7 +174,7 @@ def compare(network: Network, ways: Iterable[Way], counts: Counter[str]) -> None
             assert ("overflow" in raised) == (traces is None), f"seed {network.seed}: {raised!r}, {way}"
 
 
-def different(network: Network, traces: list[Trace] | None, way: Way) -> int:
+def different(network: Network, traces: list[descriptions.Trace] | None, way: Way) -> int:
     """Return how many numbers of a network differ from those of the oracle."""
     model = build(network, way.dtype, mode=way.mode, event_driven=way.event_driven)
     x = real(network.x, network.input_exponent, way.dtype)

@@ -10,23 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.quantize.descriptions import (
-    NEURONS,
-    Chip,
-    Conv2d,
-    Flatten,
-    Linear,
-    Loihi,
-    Network,
-    Neuron,
-    Node,
-    SumPool2d,
-    Trace,
-    Whole,
-    Xylo,
-    dense,
-    images,
-)
+from tests.quantize import descriptions
+from tests.quantize.descriptions import NEURONS, Chip, Conv2d, Flatten, Linear, Loihi, Neuron, SumPool2d, Trace, Whole
 from tests.quantize.oracle_chips import loihi, speck, trunc, xylo
 
 
@@ -53,12 +38,7 @@ def half_even(value: Whole, bits: int) -> Whole:
     return found
 
 
-ROUND: dict[str, Callable[[Whole, int], Whole]] = {
-    "floor": floor,
-    "trunc": trunc,
-    "half_up": half_up,
-    "half_even": half_even,
-}
+ROUND: dict[str, Callable[..., Whole]] = {"floor": floor, "trunc": trunc, "half_up": half_up, "half_even": half_even}
 
 
 def scaled(value: Whole, exponent: int, fraction_bits: int, rounding: str) -> Whole:
@@ -93,9 +73,9 @@ def after_reset(u: Whole, spike: Whole, node: Neuron) -> Whole:
 def fed_back(spike: Whole, node: Neuron) -> Whole:
     """Return the recurrent input that spikes cause."""
     assert node.recurrent is not None
-    if images(node):
+    if descriptions.images(node):
         return convolved(Conv2d(node.recurrent, None, 0, padding=(1, 1)), spike)
-    return spike @ node.recurrent.T if dense(node) else spike * node.recurrent
+    return spike @ node.recurrent.T if descriptions.dense(node) else spike * node.recurrent
 
 
 def neurons(node: Neuron, signal: Signal) -> Trace:
@@ -123,7 +103,7 @@ def neurons(node: Neuron, signal: Signal) -> Trace:
     return trace
 
 
-def summed(node: Node, signal: Signal) -> Signal:
+def summed(node: descriptions.Node, signal: Signal) -> Signal:
     """Run a layer without a state on all steps."""
     N, T, *shape = signal.values.shape
     x = signal.values.reshape(N * T, *shape)
@@ -171,7 +151,7 @@ def pooled(node: SumPool2d, x: Whole) -> Whole:
     return out
 
 
-def run(network: Network, x: Whole | None = None) -> list[Trace]:
+def run(network: descriptions.Network, x: Whole | None = None) -> list[Trace]:
     """Run a network on its input, or on another one of shape (N, T, *input_shape).
 
     Raises:
@@ -193,4 +173,4 @@ def fired(node: Neuron | Chip, signal: Signal) -> Trace:
         return neurons(node, signal)
     if isinstance(node, Loihi):
         return loihi(node, signal.values)
-    return xylo(node, signal.values) if isinstance(node, Xylo) else speck(node, signal.values)
+    return xylo(node, signal.values) if isinstance(node, descriptions.Xylo) else speck(node, signal.values)

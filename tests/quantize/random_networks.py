@@ -16,21 +16,8 @@ import numpy as np
 from numpy.random import Generator
 from tqdm import tqdm
 
-from tests.quantize.descriptions import (
-    OVERFLOWS,
-    RESETS,
-    ROUNDINGS,
-    Conv2d,
-    Flatten,
-    Linear,
-    Network,
-    Neuron,
-    Node,
-    SumPool2d,
-    Whole,
-    bound_of,
-    reach,
-)
+from tests.quantize import descriptions
+from tests.quantize.descriptions import OVERFLOWS, RESETS, Conv2d, Linear, Network, Neuron, Node, SumPool2d, Whole
 from tests.quantize.oracle import Signal, neurons, summed
 
 WEIGHT_BITS = (1, 2, 3, 4, 8, 8, 16)
@@ -56,7 +43,9 @@ def form(rng: Generator) -> Form:
     """Return the form of a layer."""
     overflow = str(rng.choice(["saturate", "saturate", "wrap", "error"]))
     feedback = str(rng.choice(["", "", "", "dense", "each"]))
-    kind, rounding, reset = (str(rng.choice(each)) for each in (["if", "lif", "lif", "cuba"], ROUNDINGS, RESETS))
+    kind, rounding, reset = (
+        str(rng.choice(each)) for each in (["if", "lif", "lif", "cuba"], descriptions.ROUNDINGS, RESETS)
+    )
     own, thresholds, first, second, flat = (rng.random(5) < (0.5, 0.3, 0.3, 0.3, 0.3)).tolist()
     strict = bool(rng.random() < 0.25)
     return Form(kind, rounding, overflow, reset, feedback, own, thresholds, (first, second), flat, strict)
@@ -105,7 +94,7 @@ def extend(rng: Generator, form: Form, nodes: list[Node], signal: Signal, larges
     if signal.values.ndim == 5 and rng.random() < 0.3:
         append(pool(rng, signal))
     if signal.values.ndim == 5 and form.flat:
-        append(Flatten())
+        append(descriptions.Flatten())
     append(weights(rng, signal))
     if signal.values.ndim == 5 and rng.random() < 0.3:
         append(pool(rng, signal))
@@ -176,12 +165,12 @@ def fitting(rng: Generator, form: Form, signal: Signal, stage: list[Node], large
     fraction = int(rng.integers(0, 13))
     seed = int(rng.integers(2**31))
     for node in stage:
-        _, largest = reach(node, 0, largest)
+        _, largest = descriptions.reach(node, 0, largest)
     while True:
         exponent = max(fraction + coarser, signal.exponent)
         own = np.random.default_rng(seed)
         layer = neuron(own, form, signal.values.shape[2:], bits, (exponent - coarser, exponent), level * 2.0**-coarser)
-        if careless or bound_of(layer, exponent, largest).holds or (bits == 2 and not coarser):
+        if careless or descriptions.bound_of(layer, exponent, largest).holds or (bits == 2 and not coarser):
             break
         if coarser:
             coarser -= int(np.sign(coarser))

@@ -121,7 +121,7 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
 
 def test_numbers_and_types_at_their_limits() -> None:
     assert [signed(-128, 127), signed(-129, 0), signed(0, 128), signed(0, 1 << 15)] == [
-        *("int8_t", "int16_t", "int16_t", "int32_t"),
+        *("int8_t", "int16_t", "int16_t", "int32_t")
     ]
     assert number(-(1 << 31)) == "(-2147483647 - 1)"
     assert number(1 << 31) == "2147483648LL"

@@ -176,12 +176,7 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
     "a function before": ("chain", "'fc': its input is not the input of the network", Calls(before), Calls(chain)),
     "a layer twice": ("chain", "'fc': it is called twice", Calls(twice), Calls(chain)),
     "a hook": ("chain", "'0': a forward hook changes its output", S(hooked(), neurons()), S(FC, neurons())),
-    "a forward of its own": (
-        "layers",
-        "'1': .* for Halved with a forward",
-        S(FC, Halved(), neurons()),
-        S(FC, neurons()),
-    ),
+    "own forward": ("layers", "'1': .* for Halved with a forward", S(FC, Halved(), neurons()), S(FC, neurons())),
     "autocast in forward": ("dtype", "'fc': .* returns torch.bfloat16", Calls(in_bfloat16, 10), Calls(readout, 10)),
 }
 

@@ -28,27 +28,24 @@ SAME: dict[str, dict[str, str]] = {
     "surrogate.PiecewiseExponential.primitive": {"0.5 * side: Div for Mult": _SIDE},
     "surrogate.StraightThrough.__call__": {"spike(u, self.primitive(u)): arguments 0 and 1 swapped": "phi is u"},
     "neurons.delay.delay_step": {"delay - k: operands swapped": "the share is symmetric but for its kinks"},
-    "neurons.delay._taps": {
-        "0: + 1": "the shape of every step is the same",
-        "delay.detach(): without detach": _STEPS,
-    },
+    "neurons.delay._taps": {"0: + 1": "the shape of every step is the same", "delay.detach(): without detach": _STEPS},
     "neurons.leaky.leak_from_w": {"w >= 0.0: compares with Gt": _MEET},
     "refractory_period.Refractory.__call__": {
-        "left.detach(): without detach": "the table starts from neurons that do not rest",
+        "left.detach(): without detach": "the table starts from neurons that do not rest"
     },
     "jax_reference.wrappers.Refractory.__call__": {
-        "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest",
+        "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest"
     },
     "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.delay.delayed": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.firing.Graded.fire": {
-        "Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e: keywords 2 and 3 swapped": _SAME_NUMBER,
+        "Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e: keywords 2 and 3 swapped": _SAME_NUMBER
     },
     "jax_reference.firing.Ternary.fire": {
-        "Fired(v=-reset(-v1, down, threshold), out=up - down, number=: keywords 2 and 3 swapped": _SAME_NUMBER,
+        "Fired(v=-reset(-v1, down, threshold), out=up - down, number=: keywords 2 and 3 swapped": _SAME_NUMBER
     },
     "jax_reference.firing.MultiSpike.fire": {
-        "Fired(v=reset(u, n if _counts(reset) else fired, threshold),: keywords 1 and 2 swapped": _SAME_NUMBER,
+        "Fired(v=reset(u, n if _counts(reset) else fired, threshold),: keywords 1 and 2 swapped": _SAME_NUMBER
     },
     "jax_reference.firing.fire": {
         "Fired(v=reset(u, s, threshold), out=s, number=s, fired=s): keywords 1 and 2 swapped": _SAME_NUMBER,
@@ -66,13 +63,13 @@ SAME: dict[str, dict[str, str]] = {
         "u < 0: compares with LtE": _MEET,
     },
     "jax_reference.closed_forms.Triangular.__call__": {
-        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER,
+        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER
     },
     "jax_reference.closed_forms.Triangular.derivative": {
-        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER,
+        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER
     },
     "jax_reference.closed_forms.Triangular.primitive": {
-        "jnp.clip(self.beta * u, -1, 1): arguments 0 and 1 swapped": _ORDER,
+        "jnp.clip(self.beta * u, -1, 1): arguments 0 and 1 swapped": _ORDER
     },
     "jax_reference.firing.Strict.__call__": {"1.0: + 1": _POSITIVE},
     "jax_reference.neurons.nonlinear._upswing": {"z > 20: compares with GtE": _MEET},
@@ -89,7 +86,7 @@ SAME: dict[str, dict[str, str]] = {
         "zip(slopes, wrt_dot, strict=True): arguments 0 and 1 swapped": "the factors of a product, in either order",
     },
     "fused.codegen.c_expressions.Body.before_time": {
-        "[*self.arrays_here(), 'EACH {', *neurons, *fills, '}'] if ne: always the body": "a loop with nothing in it",
+        "[*self.arrays_here(), 'EACH {', *neurons, *fills, '}'] if ne: always the body": "a loop with nothing in it"
     },
     "fused.codegen.c_expressions._operation": {
         "'f' if dtype == 'f32' else '': always the orelse": _DOUBLE,
@@ -97,13 +94,13 @@ SAME: dict[str, dict[str, str]] = {
         "f'{a} < 0 ? -{a} : {a}': ' < ' to ' <= '": "a whole zero has no sign",
     },
     "fused.codegen.c_expressions._cast": {
-        "f'{value} ? 1 : ({LOCAL[after]})0' if before == 'bool' else : always the orelse": _ZERO_OR_ONE,
+        "f'{value} ? 1 : ({LOCAL[after]})0' if before == 'bool' else : always the orelse": _ZERO_OR_ONE
     },
     "fused.lower.rules._mul": {
-        "'and' if dtype == 'bool' else 'mul': always the orelse": "of 0 and 1, the product is the conjunction",
+        "'and' if dtype == 'bool' else 'mul': always the orelse": "of 0 and 1, the product is the conjunction"
     },
     "fused.lower.rules._remainder": {
-        "'lt': le": "a divisor of zero leaves NaN, with zero added or not; a rest of zero is kept whatever its sign",
+        "'lt': le": "a divisor of zero leaves NaN, with zero added or not; a rest of zero is kept whatever its sign"
     },
     "fused.lower.rules._to_integer": {"b.cast(x, dtype): argument 0 alone": _WHOLE},
     "fused.lower.rules._heaviside": {
@@ -111,12 +108,10 @@ SAME: dict[str, dict[str, str]] = {
         "'gt': ge": "at zero, the other value is chosen",
     },
     "fused.lower.rules._clamp": {
-        "b.cast(_bounded(b, 'min', dtype, _bounded(b, 'max', dtype, x: argument 0 alone": _BOUNDED,
+        "b.cast(_bounded(b, 'min', dtype, _bounded(b, 'max', dtype, x: argument 0 alone": _BOUNDED
     },
     "fused.lower.rules._silu": {
-        "b.inexact(b.emit('mul', dtype, x, b.emit('sigmoid', dtype, x: argument 0 alone": _TOLD,
+        "b.inexact(b.emit('mul', dtype, x, b.emit('sigmoid', dtype, x: argument 0 alone": _TOLD
     },
-    "fused.lower.rules._lerp": {
-        "b.cast(weight, dtype): argument 0 alone": _CAST_LATER,
-    },
+    "fused.lower.rules._lerp": {"b.cast(weight, dtype): argument 0 alone": _CAST_LATER},
 }

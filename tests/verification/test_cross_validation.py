@@ -205,9 +205,7 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("what", ["twin", "kernel from jax"])
-def test_verify_fails_on_what_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
-) -> None:
+def test_verify_fails_if_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str) -> None:
     """A wrong twin differs from every backend, and a wrong rule of JAX makes its kernel differ alone."""
     li = next(case for case in CASES if case.name == "li")
     wrong = li._replace(twin=lambda state, x, *, decay, gain: J.li_step(state, x, decay=decay, gain=-gain))

@@ -80,10 +80,7 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "convolution": (nn.Conv2d(2, 4, 3, stride=2, padding=2, dilation=2, groups=2), (2, 7, 6)),
     "in one dimension": (nn.Conv1d(2, 3, 3, padding="same"), (2, 7)),
     "transposed": (nn.ConvTranspose2d(2, 3, 3), (2, 5, 4)),
-    "transposed, cut": (
-        *(nn.ConvTranspose2d(4, 6, 3, stride=3, padding=2, output_padding=2, groups=2, dilation=2),),
-        (4, 5, 4),
-    ),
+    "transposed, cut": (nn.ConvTranspose2d(4, 6, 3, 3, padding=2, output_padding=2, groups=2, dilation=2), (4, 5, 4)),
     "transposed, 1": (nn.ConvTranspose1d(2, 3, 4, stride=2, padding=1), (2, 6)),
     "transposed, 3": (nn.ConvTranspose3d(1, 2, 2, stride=2), (1, 3, 2, 2)),
     "mean": (nn.AvgPool2d(2), (2, 5, 5)),

@@ -60,11 +60,7 @@ def test_records(net: Deep, x: Tensor, options: Any) -> None:
     want = model(x)
     recording = st.record(model, x, ALL)
     assert torch.equal(recording.out, want)
-    assert {layer: tuple(records) for layer, records in recording.items()} == {
-        "l1": ALL,
-        "l2": ALL,
-        "li": ("spikes", "v"),
-    }
+    assert {k: tuple(v) for k, v in recording.items()} == {"l1": ALL, "l2": ALL, "li": ("spikes", "v")}
     first = recording["l1"]
     for name, steps in by_hand(net, x).items():
         close(first[name], torch.stack(steps, 1))

@@ -95,9 +95,7 @@ OF_NETWORKS: dict[str, Entry] = {
         then=FOLDS,
     ),
     "a norm loses its statistics": folds(module, module=norm, training=False, change=no_statistics, then=FOLDS),
-    "a module is replaced": folds(
-        module, module=lambda: nn.Softmax(1), change=put("module", nn.Softmax(0)), then=BATCH
-    ),
+    "another module": folds(module, module=lambda: nn.Softmax(1), change=put("module", nn.Softmax(0)), then=BATCH),
     "an axis of a module changes": folds(module, module=lambda: nn.Softmax(1), change=put("module.dim", 0), then=BATCH),
     "a module of a list is replaced": folds(
         module,
@@ -116,9 +114,7 @@ OF_NETWORKS: dict[str, Entry] = {
         lambda net: net.parts._modules.update(a=net.parts._modules.pop("a")),
         parts=lambda: nn.ModuleDict({"a": nn.Identity(), "b": nn.Identity()}),
     ),
-    "a module has a forward of its own": folds(
-        module, module=nn.ReLU, change=put("module.forward", mixing), then=BATCH
-    ),
+    "a module has its own forward": folds(module, module=nn.ReLU, change=put("module.forward", mixing), then=BATCH),
     "a layer has a forward of its own": folds(lambda net, x: x, change=put("spiking.forward", mixing), then=BATCH),
     "a module is of another class": folds(module, module=nn.ReLU, change=put("module.__class__", Mixes), then=BATCH),
     "a layer is of another class": folds(lambda net, x: x, change=put("spiking.__class__", Noisy), then="share"),

@@ -178,13 +178,9 @@ COUNTED: dict[str, Entry] = {
     "an attribute counts": steps(alternately(lambda net: one_more(net, "count")), "changes count", count=int),
     "an object counts": counts(Counter, increased, r"changes part\.n"),
     "a class counts": counts(lambda: type("Counter", (), {"n": 0}), increased),
-    "a dict, deep within, counts": counts(
-        lambda: {"a": [{"b": [{"n": 0}]}]}, lambda part: add_one(part["a"][0]["b"][0], "n")
-    ),
+    "a dict within counts": counts(lambda: {"a": [{"b": [{"n": 0}]}]}, lambda part: add_one(part["a"][0]["b"][0], "n")),
     "a look-up counts": hides(alternately(lambda net: net.part["n"]), part=Missing),
-    "reading an attribute counts": hides(
-        alternately(lambda net: net.part.n), part=lambda: type("Described", (), {"n": Reads()})()
-    ),
+    "reading counts": hides(alternately(lambda net: net.part.n), part=lambda: type("Described", (), {"n": Reads()})()),
     "a variable of a closure counts": counts(closure, called),
     "a default argument counts": counts(default_argument, called),
     "an argument that is given before counts": counts(lambda: partial(longer, []), called, r"changes part\.args"),

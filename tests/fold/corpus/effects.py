@@ -10,19 +10,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from tests.fold.corpus.entry import (
-    SEQUENCE,
-    Entry,
-    buffer,
-    folds,
-    hides,
-    linear,
-    module,
-    own,
-    parametrized,
-    steps,
-    weight,
-)
+from tests.fold.corpus import entry
+from tests.fold.corpus.entry import SEQUENCE, Entry, buffer, folds, hides, linear, module, own, steps, weight
 
 # --- gradients --------------------------------------------------------------------------------------------------------
 
@@ -179,7 +168,9 @@ MANY = torch.rand(400, 3, 6, generator=torch.Generator().manual_seed(1), dtype=t
 RANDOM: dict[str, Entry] = {
     "a draw of no shape": steps(lambda net, x: x * (torch.rand((), dtype=x.dtype) < 0.8), "all samples share"),
     "a draw for a weight": steps(
-        module, "all samples share", module=parametrized(parametrize.register_parametrization, "weight", NoisyWeight())
+        module,
+        "all samples share",
+        module=entry.parametrized(parametrize.register_parametrization, "weight", NoisyWeight()),
     ),
     "each step draws the same": steps(seeded_anew),
     "each step draws the same in a fork": hides(rarely_drawn_in_a_fork, input=MANY),

@@ -47,9 +47,7 @@ def attends() -> nn.Module:
 
 
 IMAGES: dict[str, Entry] = {
-    "two ways to the output": folds(
-        lambda net, x: x + net.module(x).relu(), module=conv(), precisions=True, shape=IMAGE
-    ),
+    "two ways to outputs": folds(lambda net, x: x + net.module(x).relu(), module=conv(), precisions=True, shape=IMAGE),
     "samples lie in memory in another order": folds(channels_last, module=conv(), shape=IMAGE),
     "torch sets the strides of a mean of one pixel, in place": folds(
         lambda net, x: x + F.adaptive_avg_pool2d(channels_last(net, x), 1), module=conv(), shape=IMAGE

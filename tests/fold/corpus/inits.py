@@ -192,9 +192,7 @@ INITS: dict[str, Entry] = {
     "a generator of nobody": steps(
         two(), "reads sl2.*, a Generator whose content is not in sight", sl2=lambda: OfNobody(decay=0.0)
     ),
-    "a number of a layer grows": steps(
-        two(between=besides(raise_threshold)), "computes other parameters of a spiking layer"
-    ),
+    "a number grows": steps(two(between=besides(raise_threshold)), "computes other parameters of a spiking layer"),
     "a threshold is raised without a gradient": hides(two(homeostasis_no_grad), sl2=learned),
     # what is read of a layer, and done to it
     "v is read": steps(two(between=lambda net, x, init: x + net.sl1.v), r"uses LIF\.v"),
@@ -218,9 +216,7 @@ INITS: dict[str, Entry] = {
     "the first axis of a layer's input is not the batch": steps(
         first_by(lambda net, x, init: net.sl1(x.T.contiguous(), init).T), "axis|batch|does not run"
     ),
-    "a layer is made anew": steps(
-        first_by(lambda net, x, init: st.LIF(v0=0.3).double()(x, init)), "makes a LIF while it runs"
-    ),
+    "a new layer": steps(first_by(lambda net, x, init: st.LIF(v0=0.3).double()(x, init)), "makes a LIF while it runs"),
     # hooks
     "a hook returns something": steps(hooked("register_forward_hook", lambda _, args, out: 2 * out), "hooks on l1"),
     "a hook on gradients": steps(

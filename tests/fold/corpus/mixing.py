@@ -115,18 +115,14 @@ MIXING: dict[str, Entry] = {
     "a slice of features, behind an ellipsis": folds(written((..., slice(-6, 3)))),
     # mixed, and nothing to be seen of it
     "hidden behind a condition": steps(lambda net, x: torch.where(x > 1e6, x.mean(0), x)),
-    "hidden behind a weight of zero": steps(
-        lambda net, x: x + net.gate * x.mean(0), gate=lambda: nn.Parameter(torch.zeros(6))
-    ),
+    "behind a weight of 0": steps(lambda net, x: x + net.gate * x.mean(0), gate=lambda: nn.Parameter(torch.zeros(6))),
     # gradients
     "a gradient by how often a row is used": steps(
         lambda net, x: net.module(x.long()).sum(1), module=lambda: nn.Embedding(5, 6, scale_grad_by_freq=True)
     ),
     # they could fold
     "samples are numbered": steps(nearest_of_all, r"computes with the number of samples.*arange"),
-    "parts of samples lie behind each other": steps(
-        heads_behind_each_other, r"computes with the number of samples.*split"
-    ),
+    "parts of samples in a row": steps(heads_behind_each_other, r"computes with the number of samples.*split"),
     "samples are sent to a layer": steps(sent_to_an_expert, r"reads the value of a tensor.*nonzero", module=linear()),
     "torch makes an offset for each sample": steps(
         lambda net, x: net.module(x.long()), r"number that c.*arange", module=lambda: nn.EmbeddingBag(5, 6)
@@ -209,9 +205,7 @@ NORMS: dict[str, Entry] = {
     "a norm that is not registered": once(lambda net, x: net.hidden[0](x), hidden=lambda: [norm().double()]),
     "a running mean is read": once(lambda net, x: net.module(x) - net.module.running_mean.clone()),
     "a counter of batches is read": once(lambda net, x: net.module(x) * (1 + net.module.num_batches_tracked % 2)),
-    "a norm, and samples that mix behind it": once(
-        lambda net, x: centred(net.module(x)), "along the axis of the batch"
-    ),
+    "a norm, and mixing behind it": once(lambda net, x: centred(net.module(x)), "along the axis of the batch"),
     "statistics that no operation writes in their place": steps(
         into_every_second_entry, "updates running statistics in a call that cannot be folded"
     ),

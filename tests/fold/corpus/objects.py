@@ -254,8 +254,6 @@ COPIES: dict[str, Entry] = {
     "a network that says what a copy has": steps(
         Whole(partial(Forgetful, mixing_if(lambda net: net.mix)), (6,)), "says by __getstate__", mix=lambda: True
     ),
-    "an object that says what a copy has": steps(
-        mixing_if(lambda net: net.box.mix), "says by __reduce_ex__", box=Unlike
-    ),
+    "it says what a copy has": steps(mixing_if(lambda net: net.box.mix), "says by __reduce_ex__", box=Unlike),
 }
 OBJECTS = BOXES | PLACED | COPIES

@@ -8,39 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.fold.corpus.operations_forms import (
-    ROW,
-    SQUARE,
-    TABLE,
-    THREE,
-    D,
-    Function,
-    Row,
-    by_index,
-    called,
-    drawn,
-    entrywise,
-    few,
-    halves,
-    last,
-    made,
-    made_at_random,
-    of_losses,
-    of_two,
-    reduced,
-    shaped,
-    turned,
-    whole,
-)
+from tests.fold.corpus import operations_forms
+from tests.fold.corpus.operations_forms import ROW, TABLE, THREE, D, Function, Row, few, halves, last, turned, whole
 from tests.fold.corpus.operations_oracle import Code
 
 aten = torch.ops.aten
-INDEX, ONES, HALF, ZERO = (
-    torch.tensor([2, 0, 1]),
-    torch.ones(6, dtype=D),
-    torch.tensor(0.5, dtype=D),
-    torch.zeros((), dtype=D),
-)
+INDEX, ONES = torch.tensor([2, 0, 1]), torch.ones(6, dtype=D)
+HALF, ZERO = torch.tensor(0.5, dtype=D), torch.zeros((), dtype=D)
 WEIGHTS = nn.Parameter(TABLE.clone())
 
 ENTRYWISE: dict[str, Function] = {
@@ -169,15 +143,17 @@ MADE: dict[str, Function] = {
 
 def _axes() -> dict[str, Row]:
     """Return operations along axes with calls of their own."""
-    found = {name: reduced(f) for name, f in REDUCED.items()}
-    found |= {name: shaped(f) for name, f in SHAPED.items()}
-    found |= {name: shaped(f, last) for name, f in SHAPED_LIKE.items()}
-    found["roll"] = found["roll"]._replace(nor={"along no axis": called(torch.roll, 1)})
+    found = {name: operations_forms.reduced(f) for name, f in REDUCED.items()}
+    found |= {name: operations_forms.shaped(f) for name, f in SHAPED.items()}
+    found |= {name: operations_forms.shaped(f, last) for name, f in SHAPED_LIKE.items()}
+    found["roll"] = found["roll"]._replace(nor={"along no axis": operations_forms.called(torch.roll, 1)})
     return found | {
         "_fft_r2c": Row(
             turned(lambda x: torch.fft.ihfft(x, dim=0)), lambda x: torch.fft.rfft(x, dim=0).abs().sum(0) + x
         ),
-        "rot90": Row(called(torch.rot90, 1, (1, 2)), called(torch.rot90, 2, (0, 1)), (4, 4)),
+        "rot90": Row(
+            operations_forms.called(torch.rot90, 1, (1, 2)), operations_forms.called(torch.rot90, 2, (0, 1)), (4, 4)
+        ),
         "unfold": Row(lambda x: x.unfold(1, 3, 2), lambda x: x.T.unfold(1, 2, 1)[:, :1, 0].T + x),
         "glu": Row(last(F.glu, 0), lambda x: F.glu(x.repeat(1, 2).view(-1, 6), 0)),
         "diagonal": Row(lambda x: x.diagonal(0, 1, 2), lambda x: x[:, :1, 0] + x.diagonal(0, 0, 1)[0, 0], (4, 4)),
@@ -209,10 +185,7 @@ def _views() -> dict[str, Row]:
             lambda x: whole(aten._reshape_copy(halves(x).T, (3, -1, 1))[..., 0].T),
             joined(lambda y: aten._reshape_copy(y, (-1, 6))),
         ),
-        "unsqueeze": Row(
-            lambda x: whole(halves(x).unsqueeze(1)[:, 0]),
-            joined(lambda y: y.unsqueeze(1).view(-1, 6)),
-        ),
+        "unsqueeze": Row(lambda x: whole(halves(x).unsqueeze(1)[:, 0]), joined(lambda y: y.unsqueeze(1).view(-1, 6))),
         "squeeze": Row(
             lambda x: whole(halves(x).T[..., None].squeeze(2).T),
             lambda x: x[:, None].squeeze((0, 1)).softmax(0),
@@ -249,10 +222,7 @@ def _views() -> dict[str, Row]:
             lambda x: whole(halves(x)[:, ::2]),
             lambda x: x[:5].sum(0) + x,
             also={"of all samples": lambda x: aten.slice(x, 0, 0, len(x))},
-            nor={
-                "from the second on": lambda x: x[1:].sum(0) + x,
-                "every other one": lambda x: x[::2].sum(0) + x,
-            },
+            nor={"from the second on": lambda x: x[1:].sum(0) + x, "every other one": lambda x: x[::2].sum(0) + x},
         ),
         "cat": Row(
             lambda x: whole(torch.cat([halves(x), halves(x.flip(1)), torch.zeros(0)], 1)),
@@ -273,7 +243,7 @@ def _indexed() -> dict[str, Row]:
     def chosen(name: str) -> Row:
         """Return calls of name(x, dim, index, other)."""
         f: Function = getattr(torch, name)
-        return Row(turned(lambda x: f(x, 0, INDEX, x * 2)), lambda x: f(x, 0, INDEX, SQUARE[:3]))
+        return Row(turned(lambda x: f(x, 0, INDEX, x * 2)), lambda x: f(x, 0, INDEX, operations_forms.SQUARE[:3]))
 
     def picked(f: Function) -> Row:
         return Row(
@@ -282,7 +252,7 @@ def _indexed() -> dict[str, Row]:
             also={"of a table": lambda x: whole(f(TABLE, [few(halves(x))]).flatten(1))},
             nor={
                 "by constants": lambda x: x + f(x, [INDEX * 0])[0],
-                "at other places": lambda x: f(SQUARE, [few(x)[:, None], few(x)[None, :, :1]])[0],
+                "at other places": lambda x: f(operations_forms.SQUARE, [few(x)[:, None], few(x)[None, :, :1]])[0],
             },
         )
 
@@ -299,12 +269,12 @@ def _indexed() -> dict[str, Row]:
         )
 
     frequent: Code = lambda x: F.embedding(few(x), WEIGHTS, scale_grad_by_freq=True).flatten(1)  # noqa: E731
-    found = {name: by_index(name) for name in ("gather", "scatter", "scatter_add")}
+    found = {name: operations_forms.by_index(name) for name in ("gather", "scatter", "scatter_add")}
     found["gather"] = found["gather"]._replace(
-        nor={"of constants": lambda x: SQUARE.repeat(50, 1).gather(1, few(x)) + x}
+        nor={"constants": lambda x: operations_forms.SQUARE.repeat(50, 1).gather(1, few(x)) + x}
     )
     return found | {
-        "scatter_reduce": by_index("scatter_reduce", "sum"),
+        "scatter_reduce": operations_forms.by_index("scatter_reduce", "sum"),
         "slice_scatter": Row(
             turned(lambda x: x.slice_scatter(x[:2] * 2, 0, 1, 3)),
             lambda x: x.slice_scatter(x.flip(1), 0) + x.slice_scatter(x.cumsum(0), 0),
@@ -336,15 +306,15 @@ def _indexed() -> dict[str, Row]:
 
 
 OPERATIONS: dict[str, Row] = {
-    **{name: entrywise(f) for name, f in ENTRYWISE.items()},
-    **{name: of_two(f) for name, f in OF_TWO.items()},
-    **{name: of_losses(f, getattr(F, name)) for name, f in LOSSES.items()},
-    **{name: drawn(f) for name, f in DRAWN.items()},
-    **{name: drawn(f, last) for name, f in DRAWN_LIKE.items()},
-    **{name: made(f) for name, f in MADE.items()},
-    "rand": made_at_random(torch.rand),
-    "randn": made_at_random(torch.randn),
-    "randint": made_at_random(lambda size, dtype: torch.randint(9, size, dtype=dtype)),
+    **{name: operations_forms.entrywise(f) for name, f in ENTRYWISE.items()},
+    **{name: operations_forms.of_two(f) for name, f in OF_TWO.items()},
+    **{name: operations_forms.of_losses(f, getattr(F, name)) for name, f in LOSSES.items()},
+    **{name: operations_forms.drawn(f) for name, f in DRAWN.items()},
+    **{name: operations_forms.drawn(f, last) for name, f in DRAWN_LIKE.items()},
+    **{name: operations_forms.made(f) for name, f in MADE.items()},
+    "rand": operations_forms.made_at_random(torch.rand),
+    "randn": operations_forms.made_at_random(torch.randn),
+    "randint": operations_forms.made_at_random(lambda size, dtype: torch.randint(9, size, dtype=dtype)),
     "scalar_tensor": Row(lambda x: x * aten.scalar_tensor(2.0), lambda x: x * aten.scalar_tensor(len(x))),
     "multinomial": Row(
         lambda x: x + torch.multinomial(x.softmax(-1), 6), lambda x: x * torch.multinomial(ROW, 6), draws=True
@@ -353,6 +323,4 @@ OPERATIONS: dict[str, Row] = {
     **_views(),
     **_indexed(),
 }
-OPERATIONS["normal"] = OPERATIONS["normal"]._replace(
-    also={"without a tensor": lambda x: x + torch.normal(0.0, 1.0, x.shape)}
-)
+OPERATIONS["normal"] = OPERATIONS["normal"]._replace(also={"no tensor": lambda x: x + torch.normal(0.0, 1.0, x.shape)})

@@ -94,12 +94,8 @@ def on_windows(x: Tensor) -> Tensor:
 APART: dict[str, Attack] = {
     "a convolution with a group for each sample": Attack(groups(lambda x: x[:, :4].flatten())),
     "a write on windows that overlap": Attack(on_windows),
-    "a norm that takes samples for channels, one group each": Attack(
-        lambda x: F.instance_norm(x.view(-1, 2, 3)).flatten(1)
-    ),
-    "constants that are no numbers equal themselves": Attack(
-        lambda x: x.masked_fill(x > 0.5, float("nan")).nan_to_num(0.3)
-    ),
+    "a norm of samples as channels, one group each": Attack(lambda x: F.instance_norm(x.view(-1, 2, 3)).flatten(1)),
+    "constants of NaN equal themselves": Attack(lambda x: x.masked_fill(x > 0.5, float("nan")).nan_to_num(0.3)),
     "what is mixed is not used": Attack(lambda x: (x.cumsum(0), x * 2)[1]),
     "a constant that a method of the batch makes": Attack(lambda x: x + x.new_ones(6)),
     "statistics of no entries": Attack(with_statistics),
@@ -292,9 +288,7 @@ HIDDEN: dict[str, Attack] = {
     "a group norm of half a sample with half another": Attack(groups_of_rows, (4, 3)),
     "a mask of other samples": Attack(other_mask, (2, 4, 8), gradients=False),
     "entries of a tensor that share memory": Attack(written_on_itself),
-    "a tensor that is new at each call, by size": Attack(
-        lambda x: x * torch.tensor(1.0 if len(x) < 50 else 2.0, dtype=x.dtype)
-    ),
+    "a new tensor each time, by size": Attack(lambda x: x * torch.tensor(1.0 if len(x) < 50 else 2.0, dtype=x.dtype)),
     "a constant by a size that no trace has": Attack(lambda x: x * (FOR_FEW if len(x) < 50 else FOR_MANY)),
     "an operation of a user's has the name of a factory": Attack(named_as_factory),
     "a gradient spreads a sum": Attack(lambda x: hands(x, lambda g: g.sum(0).expand_as(g))),
@@ -311,12 +305,8 @@ HIDDEN: dict[str, Attack] = {
     "a mask takes as many axes as it has; indices are of others": Attack(mask_of_two_axes, (4, 4)),
     "a slice of a constant may end at the size of the batch": Attack(lambda x: x * SQUARE[0][: len(x)].sum()),
     "a slice of another axis may end there": Attack(lambda x: x.T[: len(x)].sum(0)[:, None]),
-    "torch's own mistake in a median, where a stride is 0": Attack(
-        lambda x: x[:, None].expand(-1, 2, -1).median(1).values
-    ),
-    "is_same_size returns no tensor, and asks for a size": Attack(
-        lambda x: x * (2.0 if torch.is_same_size(x, TALL) else 1.0)
-    ),
+    "torch's mistake in a median, where a stride is 0": Attack(lambda x: x[:, None].expand(-1, 2, -1).median(1).values),
+    "is_same_size asks for a size": Attack(lambda x: x * (2.0 if torch.is_same_size(x, TALL) else 1.0)),
     "an operation that fails is not noted, and asks for a size": Attack(tried),
     "torch's backward passes read what a hook has saved": Attack(saved_otherwise),
     "gradients are not compared with what they are of": Attack(gradient_of_other_places),

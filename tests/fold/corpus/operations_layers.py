@@ -6,29 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.fold.corpus.operations_forms import (
-    ROW,
-    SQUARE,
-    THREE,
-    D,
-    Function,
-    Row,
-    called,
-    first,
-    halves,
-    last,
-    of_inner,
-    of_matrices,
-    of_space,
-    second,
-    turned,
-    whole,
-)
+from tests.fold.corpus import operations_forms
+from tests.fold.corpus.operations_forms import SQUARE, Function, Row, called, first, halves, of_matrices, second, whole
 from tests.fold.corpus.operations_oracle import Code, noise
 
 aten = torch.ops.aten
 IMAGE = (4, 8, 8)
-KERNEL = SQUARE[:, :4, None, None] * torch.ones(3, 3, dtype=D)
+KERNEL = SQUARE[:, :4, None, None] * torch.ones(3, 3, dtype=operations_forms.D)
 FOUR, EIGHT, WIDE = SQUARE[0, :4], noise(2, (8,), 4), noise(8, (8,), 3)
 FAR = SQUARE + 2
 # of attention with 8 features: weights and biases
@@ -87,7 +71,7 @@ def _products() -> dict[str, Row]:
     apart: Function = lambda a, b: torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # noqa: E731
     return {
         "mm": Row(
-            turned(SQUARE[:3, :3].mm),
+            operations_forms.turned(SQUARE[:3, :3].mm),
             lambda x: x + x.T.mm(x)[0],
             also={"from the right": lambda x: x.mm(SQUARE)},
             nor={"of all pairs": lambda x: x.mm(x.T).mm(x)},
@@ -118,8 +102,11 @@ def _products() -> dict[str, Row]:
             lambda x: torch.baddbmm(SQUARE[:2, :2], _three(x), _three(x).mT),
             lambda x: torch.baddbmm(halves(x)[..., None], x.view(-1, 3, 1), x.view(-1, 3, 1)[:, :1]).view(-1, 6),
         ),
-        "mv": Row(lambda x: whole(halves(x).mv(THREE)), lambda x: x + x.T.mv(x[:, 0])),
-        "addmv": Row(lambda x: torch.addmv(x[:, 0], x, ROW), lambda x: x + torch.addmv(ROW, x.T, x[:, 0])),
+        "mv": Row(lambda x: whole(halves(x).mv(operations_forms.THREE)), lambda x: x + x.T.mv(x[:, 0])),
+        "addmv": Row(
+            lambda x: torch.addmv(x[:, 0], x, operations_forms.ROW),
+            lambda x: x + torch.addmv(operations_forms.ROW, x.T, x[:, 0]),
+        ),
         "_cdist_forward": Row(
             lambda x: torch.cdist(_three(x), _three(x)),
             lambda x: torch.cdist(halves(x)[:, None], x.view(-1, 1, 3)).view(-1, 2),
@@ -155,7 +142,7 @@ def _layers() -> dict[str, Row]:
             lambda x: F.conv2d(x, x[:, :, :3, :3]).sum(1, True),
             IMAGE,
             nor={
-                "of pixels": last(F.conv2d, KERNEL.repeat(1, 2, 1, 1), padding=1),
+                "of pixels": operations_forms.last(F.conv2d, KERNEL.repeat(1, 2, 1, 1), padding=1),
                 "of channels": second(lambda x: F.conv2d(x, x[..., :1, :1]).mean((0, 1), True).expand_as(x)),
             },
         ),
@@ -164,9 +151,7 @@ def _layers() -> dict[str, Row]:
             second(lambda x: F.group_norm(x, 1)),
             IMAGE,
             nor={
-                "of other channels": lambda x: aten.native_group_norm(x, None, None, len(x), 2, 128, 1, 1e-05)[
-                    0
-                ].cumsum(0)
+                "other channels": lambda x: aten.native_group_norm(x, None, None, len(x), 2, 128, 1, 1e-05)[0].cumsum(0)
             },
         ),
         "channel_shuffle": Row(
@@ -229,7 +214,7 @@ def _space() -> dict[str, Row]:
     found: dict[str, Row] = {}
 
     def add(name: str, n: int, f: Function, *given: Any, **more: Any) -> None:
-        found[name] = of_space(lambda x: f(x, *given, **more), n)
+        found[name] = operations_forms.of_space(lambda x: f(x, *given, **more), n)
 
     for n in (1, 2, 3):
         add(f"upsample_nearest{n}d", n, F.interpolate, scale_factor=2)
@@ -263,7 +248,7 @@ def _space() -> dict[str, Row]:
 
 
 def _matrices() -> dict[str, Row]:
-    linalg, eye = torch.linalg, torch.eye(3, dtype=D)
+    linalg, eye = torch.linalg, torch.eye(3, dtype=operations_forms.D)
     inner: dict[str, Function] = {
         "linalg_inv_ex": linalg.inv,
         "_linalg_check_errors": linalg.inv,
@@ -277,7 +262,7 @@ def _matrices() -> dict[str, Row]:
     }
     triangular: Function = lambda x: linalg.solve_triangular(x.triu() + eye, x, upper=True)  # noqa: E731
     return {
-        **{name: of_inner(f) for name, f in inner.items()},
+        **{name: operations_forms.of_inner(f) for name, f in inner.items()},
         "tril": of_matrices(torch.tril),
         "triu": of_matrices(torch.triu),
         "linalg_matrix_exp": of_matrices(linalg.matrix_exp),

@@ -54,26 +54,16 @@ VECTORS: dict[str, Entry] = {
     "a module of the user's makes a weight": folds(
         module, module=parametrized(parametrize.register_parametrization, "weight", Square())
     ),
-    "a hook of torch's changes its state in training alone": folds(
-        module, module=parametrized(spectral_norm), training=False
-    ),
+    "torch's hook changes its state in training": folds(module, module=parametrized(spectral_norm), training=False),
     "functional_call in a step": folds(with_other_weights, module=linear(), w=weight(6, 6)),
-    "a compiled module is run as it was written": folds(
-        module, module=lambda: torch.compile(nn.Linear(6, 6), backend="eager")
-    ),
+    "a compiled module": folds(module, module=lambda: torch.compile(nn.Linear(6, 6), backend="eager")),
     "a weight of another class": hides(module, module=leveled),
-    "a network that runs in float32 alone": folds(
-        lambda net, x: x.float() @ net.w, w=lambda: torch.rand(6, 6), dtype=torch.float32
-    ),
-    "a gradient that is sparse": folds(
-        lambda net, x: net.module(x.long()).mean(1), module=lambda: nn.Embedding(5, 6, sparse=True)
-    ),
+    "in float32 alone": folds(lambda net, x: x.float() @ net.w, w=lambda: torch.rand(6, 6), dtype=torch.float32),
+    "sparse slopes": folds(lambda net, x: net.module(x.long()).mean(1), module=lambda: nn.Embedding(5, 6, sparse=True)),
     "a number of classes is given": folds(lambda net, x: F.one_hot((x + torch.arange(6) / 10).argmax(1), 6).to(x)),
     "a transform along the batch": folds(lambda net, x: torch.vmap(lambda one: one / (1.0 + one.sum()))(x)),
     "a module whose weights get no gradient": folds(quiet, module=linear()),
-    "the forward pass runs again": folds(
-        lambda net, x: checkpoint(net.module, x, use_reentrant=False), module=linear()
-    ),
+    "the forward pass again": folds(lambda net, x: checkpoint(net.module, x, use_reentrant=False), module=linear()),
     "copies of a sample stay beside it": folds(
         lambda net, x: net.module(x.repeat_interleave(2, 0)).view(-1, 2, 6).amax(1), module=linear()
     ),

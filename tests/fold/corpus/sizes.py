@@ -8,20 +8,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 import spikingtorch.functional as SF
-from tests.fold.corpus.entry import (
-    FOLDS,
-    Code,
-    Entry,
-    Whole,
-    each_time,
-    folds,
-    hides,
-    own,
-    reads_out,
-    steps,
-    two,
-    weight,
-)
+from tests.fold.corpus import entry
+from tests.fold.corpus.entry import FOLDS, Code, Entry, Whole, each_time, folds, hides, reads_out, steps, two, weight
 from tests.nets_that_step import Hole, parameter, readout, train
 
 # --- the size, and the place in the batch -----------------------------------------------------------------------------
@@ -114,9 +102,7 @@ MANY: dict[str, Entry] = {
     "a constant for many": many(lambda net, x: x * torch.tensor(2.0 if len(x) > 20 else 1.0)),
 }
 OTHERS |= {
-    "a factor for some": folds(
-        asks_for_three, batches=(5, 3, 4, 3), then="for 3 samples than for a few|for 15 samples"
-    ),
+    "factors for some": folds(asks_for_three, batches=(5, 3, 4, 3), then="for 3 samples than for a few|for 15 samples"),
     # what it takes for a step's place in memory
     "a step of an input is no contiguous tensor": hides(
         reads_out(lambda net, x, init: x if x.is_contiguous() else x * 0.5), batches=(4, 2)
@@ -248,7 +234,7 @@ ONE: dict[str, Entry] = {
     ),
     **{
         f"a copy that is made for some layouts alone ({code.__name__}, {N})": hides(
-            own(code), input=train(N), gradients=False, place=lambda: parameter(1, 1, 2, value=0.5)
+            entry.own(code), input=train(N), gradients=False, place=lambda: parameter(1, 1, 2, value=0.5)
         )
         for code in (contiguous, flattened, sequence_first)
         for N in (1, 3)

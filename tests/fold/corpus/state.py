@@ -9,20 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from tests.fold.corpus.entry import (
-    FOLDS,
-    SEQUENCE,
-    Between,
-    Code,
-    Entry,
-    Whole,
-    buffer,
-    folds,
-    hides,
-    module,
-    parametrized,
-    steps,
-)
+from tests.fold.corpus import entry
+from tests.fold.corpus.entry import FOLDS, SEQUENCE, Between, Code, Entry, Whole, buffer, folds, hides, module, steps
 
 # --- tensors that are kept, wherever ----------------------------------------------------------------------------------
 
@@ -126,14 +114,12 @@ KEPT: dict[str, Entry] = {
     ),
     "it mixes once a batch was large, as that of all steps is": hides(mixes_after_many, large=bool),
     "the network changes its code": steps(code_replaced),
-    "the network changes the mode of a module": steps(
-        training_switched, r"changes drop\.training", drop=lambda: nn.Dropout(0.0)
-    ),
+    "changes a module's mode": steps(training_switched, r"changes drop\.training", drop=lambda: nn.Dropout(0.0)),
     "a module of torch's writes on its weight": steps(
         lambda net, x: net.module(x.long()).sum(1), module=lambda: nn.Embedding(5, 6, max_norm=1.0)
     ),
-    "an iteration goes on from the last step": steps(
-        module, OUTLIVES, module=parametrized(parametrizations.spectral_norm)
+    "an iteration goes on from the last": steps(
+        module, OUTLIVES, module=entry.parametrized(parametrizations.spectral_norm)
     ),
     "what is written is what was there": folds(kept_as("size", lambda x: tuple(x.shape[1:])), size=lambda: (6,)),
 }

@@ -72,15 +72,8 @@ def test_objects_of_torch_have_the_attributes() -> None:
     out = Twice.apply(tensor)  # type: ignore[no-untyped-call]  # alive, for torch 2.12 tells nothing of other nodes
     state = importlib.import_module("torch.distributed.fsdp._fully_shard._fsdp_state").FSDPState()
     state.init((), torch.device("cpu"), importlib.import_module("torch.distributed.fsdp").MixedPrecisionPolicy(), True)
-    objects = (
-        nn.Identity(),
-        nn.Conv2d(1, 1, 1),
-        tensor,
-        tensor.untyped_storage(),
-        torch.ops.aten.add.Tensor,
-        out.grad_fn,
-        state,
-    )
+    of_torch = tensor.untyped_storage(), torch.ops.aten.add.Tensor, out.grad_fn, state
+    objects = (nn.Identity(), nn.Conv2d(1, 1, 1), tensor, *of_torch)
     for thing, names in zip(objects, torch_private.ATTRIBUTES.values(), strict=True):
         assert not [name for name in names if not hasattr(thing, name)]
 

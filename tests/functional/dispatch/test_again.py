@@ -42,11 +42,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "one more float": {"params": {"decay": 0.5, "threshold": 0.25}},
     "a tensor for a float": {"params": {"decay": draw(M)}},
     "time second": {"dim": 1},
-    "strides of all": {
-        "xs": draw(T, M, N).movedim(1, 2),
-        "state": F.IFState(draw(M, N).T),
-        "params": {"decay": draw(N, 1)},
-    },
+    "strides": {"xs": draw(T, M, N).movedim(1, 2), "state": F.IFState(draw(M, N).T), "params": {"decay": draw(N, 1)}},
 }
 
 

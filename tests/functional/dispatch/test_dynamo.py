@@ -66,8 +66,7 @@ TRANSFORMS = [
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(
-    ("name", "roles", "kind"),
-    [(name, roles, KINDS[(k + k // 3) % 3]) for k, (name, roles) in enumerate(TRANSFORMS)],
+    ("name", "roles", "kind"), [(name, roles, KINDS[(k + k // 3) % 3]) for k, (name, roles) in enumerate(TRANSFORMS)]
 )
 def test_a_transform(name: str, roles: str, kind: str) -> None:
     way, case = (MAPS if roles else WAYS)[name], neuron(kind, 2)

@@ -56,9 +56,7 @@ def cyclic() -> dict[str, Any]:
             {**two, **weights},
             [("input", "w1"), ("w1", "a"), ("a", "w2"), ("w2", "b"), ("b", "back"), ("back", "a"), ("b", "output")],
         ),
-        "shared weights": graph(
-            {"w": affine(3, 3), "a": lif()}, [("input", "w"), ("w", "a"), ("a", "w"), ("a", "output")]
-        ),
+        "shared": graph({"w": affine(3, 3), "a": lif()}, [("input", "w"), ("w", "a"), ("a", "w"), ("a", "output")]),
         "each other": graph(
             {**two, "ab": nir.Linear(weight=-np.eye(3)), "ba": nir.Linear(weight=-0.5 * np.eye(3))},
             [("input", "a"), ("input", "b"), ("a", "ab"), ("ab", "b"), ("b", "ba"), ("ba", "a"), ("b", "output")],

@@ -87,9 +87,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "images": (lambda: _images(st.LIF(tau=3.0), st.IF()), (2, 6, 6)),
     "sums": (lambda: _images(st.LIF(tau=3.0), st.IF(), pool=nn.AvgPool2d(2, divisor_override=1)), (2, 6, 6)),
     "padded pool, groups": (
-        lambda: _images(
-            st.LIF(tau=3.0), st.LIF(), pool=nn.AvgPool2d(3, 2, 1), entries=16, channels=4, groups=2, stride=2
-        ),
+        lambda: _images(st.LIF(3.0), st.LIF(), pool=nn.AvgPool2d(3, 2, 1), entries=16, channels=4, groups=2, stride=2),
         (2, 6, 6),
     ),
     "padding same, no bias": (lambda: _images(st.IF(), st.IF(), padding="same", bias=False), (2, 6, 6)),
@@ -111,10 +109,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "counts: lif": (lambda: dense(counting(st.LIF, tau=TAUS, threshold=0.73), counting(st.LIF, tau=2.2)), (6,)),
     "counts: if": (lambda: dense(counting(st.IF), counting(st.IF, threshold=0.7)), (6,)),
     "counts: recurrent": (lambda: dense(counting(st.LIF, recurrent=back()), counting(st.LIF)), (6,)),
-    "counts: recurrent, each by itself": (
-        lambda: dense(counting(st.IF, recurrent=0.3 * torch.randn(8)), counting(st.LIF)),
-        (6,),
-    ),
+    "counts: one by one": (lambda: dense(counting(st.IF, recurrent=0.3 * torch.randn(8)), counting(st.LIF)), (6,)),
     "counts: skip": (lambda: Skip(lambda: counting(st.LIF, tau=3.0)), (6,)),
     "counts: pool": (
         lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), scaled(nn.Linear(18, 6), 8.0), counting(st.LIF)),

@@ -201,9 +201,7 @@ READOUTS = [
 
 
 @pytest.mark.parametrize(("tau", "steps", "largest", "factors"), READOUTS)
-def test_a_readout_that_is_off_is_not_taken_for_rounding(
-    tau: float, steps: int, largest: list[float], factors: list[float]
-) -> None:
+def test_a_wrong_readout_is_no_rounding(tau: float, steps: int, largest: list[float], factors: list[float]) -> None:
     model = st.SpikingNet(nn.Sequential(st.LI(tau=tau)))
     x = torch.rand(1, steps, len(largest)) * torch.tensor(largest)
     graph: Any = to_nir(model, x)
@@ -211,12 +209,10 @@ def test_a_readout_that_is_off_is_not_taken_for_rounding(
     assert not certified(model, graph, x, {"0": "0"}, DT, "exponential").equal
 
 
-@pytest.mark.parametrize(
-    "sample", [np.zeros((1, 2, 3)), torch.zeros(3), torch.zeros(1, 0, 3), torch.zeros(1, 2, 3).half()]
-)
-def test_a_sample_that_says_nothing(sample: Any) -> None:
+@pytest.mark.parametrize("x", [np.zeros((1, 2, 3)), torch.zeros(3), torch.zeros(1, 0, 3), torch.zeros(1, 2, 3).half()])
+def test_a_sample_that_says_nothing(x: Any) -> None:
     with pytest.raises(NIRError, match=r"verify_nir: (the )?sample is"):
-        verify_nir(chain(lif()), sample, dt=DT)
+        verify_nir(chain(lif()), x, dt=DT)
 
 
 @pytest.mark.parametrize("way", ["euler", "exponential"])

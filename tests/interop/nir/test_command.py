@@ -35,9 +35,7 @@ def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.Capt
     assert drawn.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_file_for_one_reader_says_so_and_others_can_be_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_readers_file_says_so_and_others_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, x = made("lif", torch.float32)
     path = tmp_path / "network.nir"
     nir.write(path, to_nir(model, x, target="snntorch"))
@@ -142,8 +140,6 @@ def test_an_older_nir_is_refused_in_words(monkeypatch: pytest.MonkeyPatch, capsy
     )
 
 
-def test_a_nir_that_is_not_there_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_nir_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     message = "spikingtorch.interop.nir needs the package nir: pip install 'spikingtorch[nir]'"
     assert said(None, monkeypatch, capsys) == message

@@ -87,20 +87,12 @@ def test_nodes_that_a_library_does_not_write() -> None:
 
 CONTRADICTIONS: dict[str, tuple[Any, Any, str]] = {
     "snntorch": (lif(v_leak=np.full(3, 5.0)), "snntorch", r"v_leak is 5, where this library writes 0"),
-    "snntorch, dt": (
-        lif(r=np.full(3, 10.0)),
-        "snntorch",
-        r"r dt / tau is 100, where this library writes 1",
-    ),
+    "snntorch, dt": (lif(r=np.full(3, 10.0)), "snntorch", r"r dt / tau is 100, where this library writes 1"),
     "norse": (lif(r=np.full(3, 7.0)), "norse", r"r is 7, where this library writes 1"),
     "norse, reset": (lif(), dialects.Norse(reset="foo"), r"has a reset other than"),  # type: ignore[arg-type]
     "sinabs": (lif(v_leak=np.full(3, 5.0)), "sinabs", r"v_leak is 5, where this library writes 0"),
     "sinabs, spikes": (lif(), dialects.Sinabs(spikes="foo"), r"expected spikes 'multi' or 'single'"),  # type: ignore[arg-type]
-    "spikingjelly": (
-        lif(v_leak=np.full(3, 5.0)),
-        "spikingjelly",
-        r"v_leak - v_reset is 5, where",
-    ),
+    "spikingjelly": (lif(v_leak=np.full(3, 5.0)), "spikingjelly", r"v_leak - v_reset is 5, where"),
     "a negative time": (lif(tau=-1e-3), "norse", r"tau has the value -0.001, expected time constants above zero"),
 }
 

@@ -35,25 +35,13 @@ class Twice(st.LIF):
 
 
 LOSSY: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
-    "soft reset": (
-        lambda: st.LIF(reset=F.by_subtraction),
-        "resets by_subtraction, and not to a value",
-        "reset to zero",
-    ),
+    "soft": (lambda: st.LIF(reset=F.by_subtraction), "resets by_subtraction, and not to a value", "reset to zero"),
     "no reset": (lambda: st.LIF(reset=F.none), "resets none, and not to a value", "reset to zero"),
     "graded": (lambda: st.GradedLIF(), "fires by Graded, with other numbers than 0 and 1", "spikes of 0 and 1"),
     "ternary": (lambda: st.IF(surrogate=F.Ternary()), "fires by Ternary", "spikes of 0 and 1"),
     "rest": (lambda: st.LIF(refractory=2.0), "rests after its spikes", "the same neuron without rest"),
-    "adaptation": (
-        lambda: st.ALIF(reset=F.to_zero),
-        "is a neuron without a primitive (alif_step)",
-        "LIF without adaptation",
-    ),
-    "slow rise": (
-        lambda: st.AlphaLIF(),
-        "is a neuron without a primitive (alpha_lif_step)",
-        "CubaLIF, whose current rises",
-    ),
+    "ALIF": (lambda: st.ALIF(reset=F.to_zero), "is a neuron without a primitive (alif_step)", "LIF without adaptation"),
+    "slow rise": (st.AlphaLIF, "is a neuron without a primitive (alpha_lif_step)", "CubaLIF, whose current rises"),
     "two gains": (lambda: st.CoarseLIF(3.0), "is a neuron without a primitive (coarse_lif_step)", "LIF with one gain"),
     "half a step": (lambda: st.Delay(1.5), "delays by shares of a step", "whole steps"),
 }
@@ -77,18 +65,12 @@ def test_what_nir_cannot_say_is_refused_with_what_comes_nearest_or_exported_as_t
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "own step": (
-        lambda: st.StepLayer(own_step, F.LIFState),
-        r"layer '1' \(StepLayer, step own_step\) is a neuron without",
-    ),
+    "own": (lambda: st.StepLayer(own_step, F.LIFState), r"layer '1' \(StepLayer, step own_step\) is a neuron without"),
     "Izhikevich": (lambda: st.Izhikevich(), r"layer '1' \(Izhikevich, step izhikevich_step\) .* none is near to it"),
     "ReLU": (lambda: nn.ReLU(), r"'1' is a ReLU\(\), for which NIR has no node. There are Linear, Conv1d"),
     "norm": (lambda: nn.LayerNorm(4), r"'1' is a LayerNorm"),
     "lone batch norm": (lambda: nn.Sequential(nn.Identity(), st.IF(), nn.BatchNorm1d(4)), r"'1.2' is a batch norm"),
-    "membrane that grows": (
-        lambda: st.SpikingDecay(0.9),
-        r"layer '1': a membrane that keeps 1.11111 of itself at each",
-    ),
+    "growing membrane": (lambda: st.SpikingDecay(0.9), r"layer '1': a membrane that keeps 1.11111 of itself at each"),
     "a class of the user's": (lambda: Twice(), r"layer '1' is a Twice with a forward of its own"),
     "circular": (
         lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular")),
@@ -147,15 +129,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
         r"a call of dropout.*for which NIR has no node",
     ),
     "samples moved": (lambda n, x, i: n.neurons(n.fc(x), i).view(1, -1).view(-1, 4), r"a view that mixes samples"),
-    "a factor": (
-        lambda n, x, i: torch.add(n.fc(x), n.neurons(n.fc(x), i), alpha=0.5),
-        r"a call of add.*NIR has no node",
-    ),
+    "factor": (lambda n, x, i: torch.add(n.fc(x), n.neurons(n.fc(x), i), alpha=0.5), r"a call of add.*NIR has no node"),
     "a write in place": (lambda n, x, i: n.neurons(n.fc(x), i).add_(n.fc(x)), r"a call of add_.*NIR has no node"),
-    "a write through a name": (
-        written,
-        r"the graph and the network have different outputs. Possibly forward does something",
-    ),
+    "a write by name": (written, r"the graph and the network have different outputs. Possibly forward does something"),
     "a join": (lambda n, x, i: torch.cat([n.neurons(n.fc(x), i), n.fc(x)], 1), r"a call of cat.*NIR has no node"),
     "one more axis": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 4, 1), r"a view of \(4,\) to \(4, 1\)"),
 }
@@ -300,8 +276,7 @@ class TwoUses(nn.Module):
 
 def test_batch_norms_become_a_part_of_weights_where_that_is_the_same() -> None:
     with pytest.raises(
-        NIRError,
-        match=r"'norm' is a batch norm for which NIR has no node. It has running statistics, but does not",
+        NIRError, match=r"'norm' is a batch norm for which NIR has no node. It has running statistics, but does not"
     ):
         to_nir(st.SpikingNet(TwoUses()).eval(), X)
     with pytest.raises(
@@ -334,14 +309,7 @@ class Idioms(nn.Module):
 def test_idioms_of_forward_are_understood() -> None:
     model, x = st.SpikingNet(Idioms()).eval(), torch.rand(3, 20, 1, 5, 5)
     graph = to_nir(model, x)
-    assert [type(node).__name__ for node in graph.nodes.values()] == [
-        "Input",
-        "Conv2d",
-        "IF",
-        "Flatten",
-        "Affine",
-        "Output",
-    ]
+    assert [type(n).__name__ for n in graph.nodes.values()] == ["Input", "Conv2d", "IF", "Flatten", "Affine", "Output"]
     assert torch.equal(from_nir(graph, 1e-4)(x), model(x))
 
 

@@ -46,11 +46,7 @@ BY_HAND: dict[str, tuple[str, list[int], dict[str, list[int]]]] = {
     ),
     "in another order": ("high out, high w, w high, in w", [0, 1, 0, 0, -1, 0], {"out": [0, 1, 1, 1, 0, 0]}),
     # the bias of the map that brings it flows from the first step on, for before it all neurons have been silent
-    "at first, a map of nothing": (
-        "in v, v never, never back, back v, v out",
-        [0, 0, 0],
-        {"out": [1, 2, 3]},
-    ),
+    "at first, a map of nothing": ("in v, v never, never back, back v, v out", [0, 0, 0], {"out": [1, 2, 3]}),
     "a delay on a cycle adds to its step": ("in a, a late, late a, a out", [1, 0, 0, 0, 0], {"out": [1, 0, 0, 1, 0]}),
 }
 

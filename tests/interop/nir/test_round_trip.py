@@ -27,9 +27,7 @@ def by_file(graph: Any, folder: Path) -> Path:
 @pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
-    name: str, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_ours_to_nir_to_ours_has_its_bits_over_a_thousand_steps(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     model, x = made(name, dtype, N=2, T=1000)
     again = from_nir(by_file(to_nir(model, x, certify=False), tmp_path), DT)
     with torch.no_grad():
@@ -206,9 +204,7 @@ def test_dropout_and_batch_norms_over_time_are_as_in_evaluation(make: Any) -> No
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_the_order_of_the_axes_comes_back(
-    batch_first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_order_of_axes_comes_back(batch_first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 5), st.LIF(threshold=0.3))
     model, x = st.SpikingNet(net, batch_first=batch_first), torch.rand(40, 16, 4)
     path = by_file(graph := to_nir(model, x, target="snntorch"), tmp_path)

@@ -32,9 +32,7 @@ def exported(*modules: nn.Module, target: str, x: Any = X, **options: Any) -> An
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("target", "name"), READ)
-def test_the_certificate_is_that_of_the_reader_and_the_file_the_same_network(
-    target: str, name: str, tmp_path: Path
-) -> None:
+def test_the_certificate_is_the_readers_and_the_file_the_same_network(target: str, name: str, tmp_path: Path) -> None:
     model, x = made(name)
     graph, how = to_nir(model, x, target=target), TARGETS[target]
     certificate = verify_nir(graph, x)

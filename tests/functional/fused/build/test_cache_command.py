@@ -27,9 +27,7 @@ def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture
     assert cc.runs == 0
 
 
-def test_command_says_how_to_get_a_compiler(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_says_how_to_get_a_compiler(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     assert cache_command.main([]) == 0
     said = capsys.readouterr().out.splitlines()[0]

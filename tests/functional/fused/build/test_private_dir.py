@@ -64,9 +64,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], Any], str]] = {
 
 
 @pytest.mark.parametrize("why", UNUSABLE)
-def test_a_folder_that_is_not_used(
-    folder: Path, cc: Compiler, monkeypatch: pytest.MonkeyPatch, why: str, system: str
-) -> None:
+def test_a_folder_not_used(folder: Path, cc: Compiler, monkeypatch: pytest.MonkeyPatch, why: str, system: str) -> None:
     """One warning says why, and kernels are kept elsewhere."""
     if system and why != "file":
         pytest.skip("Windows has its own ways to keep a folder private")

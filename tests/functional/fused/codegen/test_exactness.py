@@ -241,9 +241,7 @@ def test_gradients_of_inputs_are_not_subnormal(dtype: torch.dtype) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 @pytest.mark.parametrize("case", CASES, ids=by_name)
-def test_an_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_not_used(
-    case: Case, value: float
-) -> None:
+def test_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_not_used(case: Case, value: float) -> None:
     for t in range(3):
         scan = of_case(case, 3, torch.float64)
         first = scan.xs[0] if isinstance(scan.xs, tuple) else scan.xs

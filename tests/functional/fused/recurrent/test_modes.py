@@ -11,19 +11,7 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests import ways
 from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import (
-    BACKENDS,
-    FEW,
-    LENGTHS,
-    NAMES,
-    Case,
-    Run,
-    draw,
-    on,
-    outcome,
-    unshared,
-    with_records,
-)
+from tests.functional.fused.recurrent.cases import BACKENDS, FEW, LENGTHS, Case, Run, draw, on, outcome, with_records
 from tests.fused import Scan
 from tests.fused_steps import loop
 from tests.ways import MAPS, WAYS
@@ -38,7 +26,7 @@ small_cases = cases.each_of(
         Case("convolution", F.convolution, (1, 2, 2, 1), (2, 1, 3, 3)),
     ]
 )
-recorded = pytest.mark.parametrize("names", [(), NAMES], ids=["plain", "with records"])
+recorded = pytest.mark.parametrize("names", [(), cases.NAMES], ids=["plain", "with records"])
 
 
 def over_draws(case: Case, *names: str) -> ways.Scan:
@@ -111,7 +99,7 @@ RUNS: dict[str, Run] = {
 @few_cases
 def test_every_run_is_the_loop(case: Case, names: tuple[str, ...], name: str) -> None:
     # products in half precision would differ: under autocast there are none
-    options = unshared(case, torch.float32 if "autocast" in name else torch.float64)
+    options = cases.unshared(case, torch.float32 if "autocast" in name else torch.float64)
     scan = with_records(draw(case, 7, **options), *names)
     assert_close(outcome(scan, RUNS[name]), outcome(scan, on("loop")))
 

@@ -16,20 +16,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import (
-    BACKENDS,
-    LENGTHS,
-    NAMES,
-    Case,
-    check,
-    draw,
-    on,
-    outcome,
-    slopes,
-    unrecorded,
-    unshared,
-    with_records,
-)
+from tests.functional.fused.recurrent.cases import BACKENDS, NAMES, Case, draw, on, outcome, slopes, with_records
 from tests.fused import Scan, assert_same_bits
 from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
@@ -42,7 +29,7 @@ every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
 @every_case
 def test_an_unrolled_network(case: Case) -> None:
     for step, reset in itertools.product((F.if_step, F.lif_step), (F.to_zero, F.by_subtraction)):
-        for steps in LENGTHS if np.prod(case.shape) < 20 else (7,):
+        for steps in cases.LENGTHS if np.prod(case.shape) < 20 else (7,):
             scan = draw(case, steps, step=step, reset=reset)
             want = outcome(scan, cases.unrolled)
             for backend in BACKENDS:
@@ -63,15 +50,15 @@ def test_synapses_by_hand() -> None:
 @every_case
 def test_every_dtype_and_length(case: Case, dtype: torch.dtype) -> None:
     """Records are the loop's as well, and change no bit of results and gradients."""
-    for steps in (*LENGTHS, 33):
-        scan = draw(case, steps, **unshared(case, dtype))
-        check(scan)
+    for steps in (*cases.LENGTHS, 33):
+        scan = draw(case, steps, **cases.unshared(case, dtype))
+        cases.check(scan)
         recorded, want = with_records(scan, *NAMES), outcome(scan, on("fused"))
-        check(recorded)
+        cases.check(recorded)
         for _ in range(2):
-            got = outcome(recorded, lambda given: unrecorded(given.run("fused")))
+            got = outcome(recorded, lambda given: cases.unrecorded(given.run("fused")))
             assert_same_bits(got, want)
-            assert_same_bits(unrecorded(recorded.run("fused")), want[0])
+            assert_same_bits(cases.unrecorded(recorded.run("fused")), want[0])
 
 
 @every_case
@@ -111,7 +98,7 @@ def forms(case: Case) -> Iterator[Scan]:
     shapes = SHAPES[case.name]
     for decay, threshold in [*zip(shapes, shapes[1:] + shapes[:1], strict=True), *((s, s) for s in shapes)]:
         yield draw(case, 3, decay=decay, threshold=threshold)
-    for steps, dim in itertools.product(LENGTHS, (1, -1)):
+    for steps, dim in itertools.product(cases.LENGTHS, (1, -1)):
         scan = draw(case, steps)
         moved = scan.xs.movedim(0, dim)
         for xs in (moved, moved.contiguous()):
@@ -127,7 +114,7 @@ def forms(case: Case) -> Iterator[Scan]:
 @few_cases
 def test_every_form_of_inputs(case: Case) -> None:
     for scan in forms(case):
-        check(scan)
+        cases.check(scan)
 
 
 @pytest.mark.sampled
@@ -162,7 +149,7 @@ def test_results_that_are_not_used(case: Case) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @few_cases
 def test_half_precision(case: Case, dtype: torch.dtype) -> None:
-    scan = draw(case, 8, **unshared(case, torch.float32))
+    scan = draw(case, 8, **cases.unshared(case, torch.float32))
     half = scan._replace(xs=scan.xs.to(dtype))
     full = half._replace(xs=half.xs.float())
     for backend in BACKENDS:

@@ -1,4 +1,4 @@
-"""The fused scan under vmap along every axis, in nested gradients, in modules, and the life of its graph."""
+"""The fused scan under vmap along every axis, in nested gradients, and the life of its graph."""
 
 import itertools
 import math
@@ -15,7 +15,6 @@ from spikingtorch import functional as F
 from spikingtorch.performance import clear_caches
 from spikingtorch.testing import assert_close
 from tests import ways
-from tests.functional.fused.runtime.test_torch_ops import Net
 from tests.fused_steps import N, T, draw, gradients, leaky, loop, rest, stack, value
 from tests.noted import saved_by
 from tests.ways import MAPS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
@@ -40,9 +39,6 @@ def of(*names: str, dim: int = 0, **fixed: Any) -> Case:
     return case
 
 
-OF_X = of("x")(scanned), of("x")(loop)
-
-
 # --- vmap -------------------------------------------------------------------------------------------------------------
 
 
@@ -61,21 +57,6 @@ def mapped() -> Iterator[Any]:
     yield pytest.param(one, (0,), [draw(B, 1)], id="one neuron")
     bare = of("x", decay=0.9, threshold=0.7, v=draw(1)[0])
     yield pytest.param(bare, (0,), [draw(B, T)], id="neurons without axes")
-    yield pytest.param(between_products, (None, 0), [draw(N, N), TENSORS["x"]], id="between products")
-    yield pytest.param(in_a_module, (None, None, 0), [draw(N, N), DECAY, TENSORS["x"]], id="in a module")
-
-
-def in_a_module(run: Callable[..., Any]) -> Function:
-    net = Net(run)
-    return lambda weight, decay, x: ways.functional_call(net, {"weight": weight, "decay": decay}, (x,))
-
-
-def between_products(run: Callable[..., Any]) -> Function:
-    def function(weight: Tensor, x: Tensor) -> Any:
-        params = {"decay": weight.mean(0), "threshold": THRESHOLD}
-        return run(leaky, rest(), x @ weight, params)[1] @ weight
-
-    return function
 
 
 @pytest.mark.sampled

@@ -96,9 +96,7 @@ assert "triton" not in sys.modules or torch.cuda.is_available()
     [("", ("no C compiler", EXTRA)), ("echo 'out of licences' >&2; exit 3", ("out of licences", "code 3"))],
     ids=["missing", "failing"],
 )
-def test_without_a_compiler_the_loop_runs_and_all_say_why(
-    compiler: str, reasons: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_without_a_compiler_loops_run_and_all_say_why(compiler: str, reasons: tuple[str, ...], tmp_path: Path) -> None:
     variables: dict[str, str | None] = {"CC": None, "SPIKINGTORCH_CACHE_DIR": str(tmp_path)}
     if compiler:
         script = tmp_path / "cc"

@@ -263,9 +263,8 @@ class Net(nn.Module):
         self.decay = nn.Parameter(fused_steps.draw(N, seed=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.run(
-            fused_steps.leaky, fused_steps.rest(), x @ self.weight, {"decay": self.decay, "threshold": 0.9}
-        )[1]
+        params = {"decay": self.decay, "threshold": 0.9}
+        out: Tensor = self.run(fused_steps.leaky, fused_steps.rest(), x @ self.weight, params)[1]
         return out
 
 

@@ -83,9 +83,7 @@ ODD: dict[str, Callable[[int], Scan]] = {
         draw(T, B, N),
         {"threshold": draw(N)},
     ),
-    "no state on the way of a surrogate": lambda T: Scan(
-        F.mcpitts_step, F.McPittsState(), draw(T, N), {"threshold": draw(N)}
-    ),
+    "no state, and a surrogate": lambda T: Scan(F.mcpitts_step, F.McPittsState(), draw(T, N), {"threshold": draw(N)}),
     "state that is handed on, and one that is forgotten": lambda T: Scan(
         lambda s, x: ((s[0], x, s[1] + s[2]), s[0] * x + s[1]), tuple(draw(N, seed=k) for k in range(3)), draw(T, N)
     ),
@@ -146,9 +144,7 @@ def test_half_and_float32_streams_give_float32() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(40, 4, 1), (40, 1, 1), (40, 1)], ids=str)
-def test_the_gradient_of_an_input_that_neurons_share_is_rounded_once(
-    shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
+def test_the_gradient_of_inputs_that_neurons_share_is_rounded_once(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(shape, generator=generator).to(dtype).requires_grad_()
     cotangent = torch.rand(40, 4, 300, generator=generator)

@@ -110,10 +110,7 @@ DISTANT: dict[str, tuple[Any, ...]] = {
         come_or_go,
         lambda s, x: advance(s, x, 0.9 if hasattr(COMING, "".join(["GO", "NE"])) else 0.1),
     ),
-    "modules that hold each other": (
-        partial(setattr, OUTER, "gain"),
-        lambda s, x: advance(s, x, OUTER.inner.outer.inner.outer.gain),
-    ),
+    "module rings": (partial(setattr, OUTER, "gain"), lambda s, x: advance(s, x, OUTER.inner.outer.inner.outer.gain)),
     "what an object that is called holds": (set_held, CALLED),
     "what an object that is called reads": (set_number, CALLED),
     "what a module that is called holds": (set_held, MODULE),
@@ -124,11 +121,7 @@ DISTANT: dict[str, tuple[Any, ...]] = {
         lambda number: setattr(Member.SOFT, "kept", [number]),
         lambda s, x: advance(s, x, Member.HARD.scaled() + Member.SOFT.kept[0]),
     ),
-    "what a member of an Enum reads": (
-        set_number,
-        lambda s, x, kind: advance(s, x, kind.scaled()),
-        {"kind": Member.SOFT},
-    ),
+    "what an Enum's member reads": (set_number, lambda s, x, kind: advance(s, x, kind.scaled()), {"kind": Member.SOFT}),
     "the method of an Enum": (
         lambda number: setattr(Member, "scaled", lambda self: number),
         lambda s, x: advance(s, x, Member.HARD.scaled()),

@@ -140,10 +140,7 @@ UNSEEN: dict[str, tuple[Make, Read]] = {
         lambda number: types.SimpleNamespace(number=number, beside=torch.ones(2, device="meta")),
         NUMBER,
     ),
-    "weak reference": (
-        lambda number: weakref.ref(ALIVE.setdefault(number, Plain(number))),
-        lambda content: content().number,
-    ),
+    "weakref": (lambda number: weakref.ref(ALIVE.setdefault(number, Plain(number))), lambda content: content().number),
 }
 
 
@@ -276,15 +273,9 @@ AROUND: dict[str, tuple[Any, ...]] = {
     "attribute of a module in a dict": (set_module, lambda state, x: advance(state, x, HOLDER["module"].DECAY)),
     "attribute of a module from a function": (set_module, lambda state, x: advance(state, x, module().DECAY)),
     "attribute of a module that is a default": (set_module, lambda s, x, m=fused_steps: advance(s, x, m.DECAY)),
-    "attribute of a module by a bound method": (
-        set_module,
-        lambda s, x: advance(s, x, GET("module", fused_steps).DECAY),
-    ),
+    "attribute of a module by bound method": (set_module, lambda s, x: advance(s, x, GET("module", fused_steps).DECAY)),
     "attribute of a module among the params": (set_module, of_module),
-    "class attribute of an abstract class": (
-        partial(setattr, Abstract, "number"),
-        lambda s, x: advance(s, x, Abstract.number),
-    ),
+    "abstract class attribute": (partial(setattr, Abstract, "number"), lambda s, x: advance(s, x, Abstract.number)),
     "class attribute": (set_class, lambda state, x: advance(state, x, Numbers.number)),
     "class attribute, inherited": (set_class, lambda state, x: advance(state, x, Inheriting.number)),
     "class attribute by an instance": (set_class, lambda state, x: advance(state, x, INSTANCE.number)),

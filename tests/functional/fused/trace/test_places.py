@@ -74,7 +74,7 @@ ON_THE_LOOP = {
     for name in (
         *("defaultdict", "Counter", "MappingProxy", "dict with an attribute", "integer of its own class"),
         *("string of its own class", "Fraction", "bound method", "numbers of a tensor"),
-        *("array", "bytearray", "weak reference", "object that hides what it has", "beside a sparse tensor"),
+        *("array", "bytearray", "weakref", "object that hides what it has", "beside a sparse tensor"),
     )
 } | {
     *("global by name", "global by a descriptor", "import in the step", "context variable"),
