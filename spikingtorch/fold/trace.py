@@ -55,6 +55,11 @@ class Noted:
     strides: tuple[int, ...] = ()  # empty if its layout has no strides
     constant: object = None  # identifies a tensor that existed before: its name in the network, or its content
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two traces of the same computation have in common."""
+        return self.number, self.shape, self.constant
+
 
 class TracedCall(NamedTuple):
     """One operation of a trace."""
