@@ -7,7 +7,7 @@ from spikingtorch import functional as F
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
-from spikingtorch.layers.param_maps import decay_and_gain, decay_and_gains, synaptic_decays
+from spikingtorch.layers.param_maps import decay_and_gains, decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -37,7 +37,7 @@ class LIF(OlderNames):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(
@@ -106,7 +106,7 @@ class LI(StepLayer):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
@@ -205,7 +205,7 @@ class ALIF(StepLayer):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.alif_step, F.ALIFState)
     def __init__(

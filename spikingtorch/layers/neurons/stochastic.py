@@ -11,7 +11,7 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
 from spikingtorch.layers.options import Options, Value, noting
-from spikingtorch.layers.param_maps import decay_and_gain
+from spikingtorch.layers.param_maps import decays
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_escape, check_floating, check_reset
 
@@ -46,7 +46,7 @@ class StochasticLIF(StepLayer):
         "reset_rule": Kind(check_reset),
     }
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(

@@ -10,7 +10,7 @@ from spikingtorch.layers.attributes import chosen_names
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value, constructor_of, noting
-from spikingtorch.layers.param_maps import synaptic_decays
+from spikingtorch.layers.param_maps import decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -30,7 +30,7 @@ class CubaLIF(StepLayer):
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.cuba_lif_step, F.CubaLIFState)
     def __init__(
@@ -66,7 +66,7 @@ class AlphaLIF(StepLayer):
         **KINDS,
     }
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.alpha_lif_step, F.AlphaLIFState)
     def __init__(
