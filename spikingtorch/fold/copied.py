@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import unseen
 from spikingtorch.fold.number import Number
-from spikingtorch.fold.rehearsal import Rehearsal, record
+from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.unsharded import copied, whole_weights
 from spikingtorch.functional.core import surroundings
@@ -89,12 +89,7 @@ class Copied:
         return () if self._before.holds(self.net) else self.look().changed_since(self._before)
 
     def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
-        """Run a step of N samples: the first step, a later step or, for None, the step of a fold.
-
-        Raises:
-            Objection: the network does something that no operation shows.
-            FoldError: the network uses init or a layer so that the steps could get different results.
-        """
+        """Run a step of N samples: the first step, a later step or, for None, the step of a fold; see ``Rehearsal``."""
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
         shape, dtype, device, (grad, differentiable) = self.call_form[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
@@ -108,7 +103,7 @@ class Copied:
         frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
-            record(self.net, x, rehearsal, self.call_form.merged)
+            rehearsal.run(self.net, x, self.call_form.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         return rehearsal
@@ -175,13 +170,10 @@ def kept_graph(net: nn.Module) -> str | None:
     for path, module in net.named_modules():
         for name, value in () if isinstance(module, StatefulLayer) else vars(module).items():
             contains = not isinstance(value, Tensor) and name not in ("_modules", "_parameters")
-            if contains and any(map(_is_computed, leaves_of(value))):
+            tensors = [leaf for leaf in leaves_of(value) if isinstance(leaf, Tensor)] if contains else []
+            if any(leaf.requires_grad and not leaf.is_leaf for leaf in tensors):
                 return f"{path}.{name}".removeprefix(".")
     return None
-
-
-def _is_computed(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf
 
 
 def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T]) -> T | FoldError:

@@ -100,7 +100,7 @@ class _Proof:
 
     def __init__(self, copied: Copied, taught: Mapping[str, Rule]) -> None:
         self.copied, self.taught = copied, taught
-        self.outer: dict[int, int] = {}
+        self.outer: dict[int | None, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors in which samples are mixed, with the objection to each
         self.sums: set[int] = set()  # gradients that are a sum over the batch
         self.asks = self.draws = False
@@ -147,16 +147,13 @@ class _Proof:
     def _judge_all(self, first: list[TracedCall], second: list[TracedCall]) -> None:
         backward = False
         for one, other in zip(first, second, strict=True):
-            merged = _merged_call(one, other)
+            merged = tree_map(self._placed, _merged_call(one, other))
             self.expected.append(merged)
-            tensors, outs = ([self._placed(each) for each in values_in(tree)] for tree in (merged.given, merged.made))
             backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
-            named = tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, merged.given)
-            self._judge(Operation(one, named, tensors, outs), backward)
+            self._judge(Operation(one, merged.given, values_in(merged.given), values_in(merged.made)), backward)
 
-    def _placed(self, value: Value) -> Value:
-        outer = 1 if value.number is None else self.outer.get(value.number, 1)
-        return replace(value, outer=outer)
+    def _placed(self, value: Any) -> Any:
+        return replace(value, outer=self.outer.get(value.number, 1)) if isinstance(value, Value) else value
 
     def _judge(self, op: Operation, backward: bool) -> None:
         """Judge an operation, and note the properties of its results."""
