@@ -58,11 +58,9 @@ class Limits(NamedTuple):
         """
         here = part_of(parameter)
         if not here.is_cpu:
-            if isinstance(parameter, nn.Parameter) and has_values(here):
+            if has_values(here):
                 here.data.clamp_(self.least, self.most)
-            return
-        bounds = value_range(owner, name, here)
-        if bounds is not None and not (self.least <= bounds[0] and bounds[1] <= self.most):
+        elif (bounds := value_range(owner, name, here)) and not (self.least <= bounds[0] and bounds[1] <= self.most):
             with torch.no_grad():
                 here.clamp_(self.least, self.most)
 
@@ -112,6 +110,7 @@ def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
 
 
 KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
+FIRES: dict[str, Any] = {"threshold": THRESHOLD, **KINDS}
 
 
 def may_write(value: Any) -> bool:

@@ -14,7 +14,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
-from spikingtorch.validation import check_parameter, value_range
+from spikingtorch.validation import value_range
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
@@ -36,15 +36,6 @@ class Options(StepOptions, total=False):
     """The options of a layer whose times are in steps, or in the unit of ``dt``, the length of a step."""
 
     dt: float
-
-
-def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
-    """Return the threshold that was given, by its name or by its older name."""
-    if threshold is not None and (isinstance(value, Tensor) or value != default):
-        raise ValueError(
-            f"{owner}: {older}={value!r} and threshold={threshold!r} are the same parameter; give one of them"
-        )
-    return value if threshold is None else threshold
 
 
 def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
@@ -121,18 +112,6 @@ def _warn(text: str) -> None:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0.0 < float(value) < 1.0
-
-
-def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
-    """Return the surrogate, or Sigmoid(beta) without one; raise if both were given."""
-    if surrogate is None:
-        check_parameter(owner, "beta", beta, above=0.0)
-        return F.Sigmoid(beta)
-    if beta != default:
-        raise ValueError(
-            f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
-        )
-    return surrogate
 
 
 def check_arguments(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
+from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, Limits
 from spikingtorch.layers.options import Options, StepOptions, Value, constructor_of, noting
 from spikingtorch.layers.param_maps import leaks
 from spikingtorch.layers.rest import RestingLayer, filled
@@ -41,7 +41,7 @@ class ParametricLIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"w": Limits(), "threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = {"w": Limits(), **FIRES}
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
     times: ClassVar[tuple[str, ...] | None] = ()
     param_map = staticmethod(_leak)
@@ -89,7 +89,7 @@ class QuadraticIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "curvature": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "curvature": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -125,7 +125,7 @@ class ExponentialIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "sharpness": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -159,13 +159,7 @@ class AdEx(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "tau_w": POSITIVE,
-        "threshold": THRESHOLD,
-        "sharpness": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_w": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 

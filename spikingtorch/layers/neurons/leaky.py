@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
 from spikingtorch.layers.param_maps import decay_and_gains, decays
@@ -203,7 +203,7 @@ class ALIF(StepLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_adaptation": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
     param_map = staticmethod(decays)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import chosen_names
-from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
+from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value, constructor_of, noting
 from spikingtorch.layers.param_maps import decays
@@ -28,7 +28,7 @@ class CubaLIF(StepLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
     param_map = staticmethod(decays)
 
@@ -58,13 +58,7 @@ class AlphaLIF(StepLayer):
         tau, threshold, surrogate, reset, **options: as in CubaLIF.
     """
 
-    limits: Mapping[str, Any] = {
-        "tau_rise": POSITIVE,
-        "tau_syn": POSITIVE,
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
     param_map = staticmethod(decays)
 
