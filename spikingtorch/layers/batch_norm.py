@@ -91,18 +91,14 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     def commit(self) -> None:
         """Update running statistics and counters, in the order of the steps."""
-        with torch.no_grad():
-            self._commit()
-        self._updates.clear()
-
-    def _commit(self) -> None:
-        T = self.sizes[1]
-        counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
-        calls = {key: sum([update.counter is counter for update in self._updates]) for key, counter in counted.items()}
+        updates, T = self._updates, self.sizes[1]
+        counted = {id(update.counter): update.counter for update in updates if update.counter is not None}
+        calls = {key: sum([update.counter is counter for update in updates]) for key, counter in counted.items()}
+        averaged = {id(update.counter) for update in updates if update.momentum is None}
         # torch has counted the call once; that is the first step
-        batches = {key: int(counter) - calls[key] for key, counter in counted.items() if self._averages(counter)}
-        for t in range(T):
-            for update in self._updates:
+        batches = {key: int(counter) - calls[key] for key, counter in counted.items() if key in averaged}
+        with torch.no_grad():
+            for t, update in [(t, update) for t in range(T) for update in updates]:
                 share = update.momentum
                 if share is None:
                     batches[id(update.counter)] += 1
@@ -111,11 +107,9 @@ class StatisticsOfSteps(TorchFunctionMode):
                     # .data, as in torch's own kernel: graphs that hold the buffer but do not read it stay valid
                     kept = running if checks.functorch_active() else running.data
                     kept.mul_(1.0 - share).add_(new[t], alpha=share)
-        for key, counter in counted.items():
-            counter.add_((T - 1) * calls[key])
-
-    def _averages(self, counter: Tensor) -> bool:
-        return any([update.momentum is None for update in self._updates if update.counter is counter])
+            for key, counter in counted.items():
+                counter.add_((T - 1) * calls[key])
+        updates.clear()
 
     def undo(self) -> None:
         """Reset the counters to their values before the call."""
