@@ -58,11 +58,8 @@ class CallForm(NamedTuple):
 class Copied:
     """A copy of a network that shares the network's weights; a trace never writes on them.
 
-    Args:
-        net: the network.
-        call_form: the form of the call.
-        numbers: names of attributes that are numbers. The copy has a tensor in place of each, so that the trace sees
-            every use of the number.
+    ``numbers`` names attributes that are numbers. The copy has a tensor in place of each, so that the trace sees every
+    use of the number.
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
@@ -122,10 +119,7 @@ def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
     """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
     In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
-
-    Args:
-        net: the network.
-        dtype: of its input.
+    ``dtype`` is that of the input of the network.
     """
     found: dict[int, Any] = {}
     for module in net.modules():

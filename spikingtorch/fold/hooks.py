@@ -55,9 +55,7 @@ _OBSERVERS = {f"torch.ao.quantization.observer.{name}Observer" for name in ("Min
 def kind_of(hook: Any, module: Any) -> Kind | None:
     """Return what a hook of torch's own does; None for other hooks, and for those of torch that need each step.
 
-    Args:
-        hook: the hook. If it calls a function of the user's, it counts as one of the user's.
-        module: the module that it is on; None for a hook of all modules.
+    A hook that calls a function of the user's counts as one of the user's. A hook of all modules has no ``module``.
     """
     kinds = {_kind_of_definer(name, module) for name in _definers(hook)}
     return kinds.pop() if len(kinds) == 1 else None

@@ -18,11 +18,7 @@ from spikingtorch.validation import TakesInit, check_takes_init
 class Rehearsal(FoldToken):
     """A fold of one step, whose layers return new tensors of the right form.
 
-    Args:
-        trace: where it is noted.
-        N: samples.
-        names: names of the layers, by id.
-        init: the ``init`` that the network gets; None for the fold itself.
+    ``names`` are those of the layers, by id. The network gets ``init``, or the fold itself for None.
     """
 
     def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
@@ -59,10 +55,7 @@ class Rehearsal(FoldToken):
     def run(self, net: nn.Module, x: Tensor, merged: bool) -> None:
         """Run one step of a network, and the parts of its backward pass that are not torch's own.
 
-        Args:
-            net: the network.
-            x: its input.
-            merged: whether batch norm takes one statistic over all steps; its running statistics then change once.
+        With ``merged``, batch norm takes one statistic over all steps, and its running statistics change once.
 
         Raises:
             Objection: the network does something that no operation shows.

@@ -24,11 +24,7 @@ CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 class Sizes:
     """The calls in the traces of a proof, which a network must make for any number of samples. No tensors.
 
-    Args:
-        copied: what was traced.
-        taught: names of operations for which the user has given rules.
-        expected: the calls, merged from both traces.
-        asks: whether the user's code has asked for a size.
+    ``expected`` are the calls, merged from both traces, and ``asks`` says whether the user's code has asked for a size.
     """
 
     def __init__(self, copied: Copied, taught: Container[str], expected: Sequence[TracedCall], asks: bool) -> None:
@@ -72,14 +68,7 @@ class Sizes:
 
 
 class _Replay(Trace):
-    """A trace that must equal a known trace.
-
-    Args:
-        device: of the network.
-        taught: names of operations for which the user has given rules.
-        expected: the operations, with their sizes for N samples.
-        N: samples.
-    """
+    """A trace that must equal a known one, with the sizes that it has for N samples."""
 
     computes = False
 

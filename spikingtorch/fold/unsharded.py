@@ -22,11 +22,8 @@ from spikingtorch.layers.passed_init import InitHook
 def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
     """Return stand-ins for the tensors of which a process has a part, by the id of the tensor.
 
-    They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes.
-
-    Args:
-        net: the network.
-        dtype: of its input, which is that of the weights if a module around the network is sharded with them.
+    They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes, or the one of the network's
+    input if a module around the network is sharded with them.
     """
     found, dtypes = dict[int, Tensor](), dict[str, torch.dtype | None]()
     for path, module in net.named_modules():
@@ -41,12 +38,7 @@ def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
 
 
 def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """Return a deep copy of a network; of its hooks, the copy has those alone that compute.
-
-    Args:
-        net: the network.
-        memo: what the copy holds in place of objects of the network, by their id.
-    """
+    """Return a deep copy of a network, with the ``memo`` of ``deepcopy``; it has those hooks alone that compute."""
     modules = [*net.modules()]
     plain = {module: kind for module in modules if (kind := plain_class(type(module))) is not type(module)}
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}

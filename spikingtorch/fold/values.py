@@ -55,14 +55,7 @@ def check_single(calls: Sequence[TracedCall], several: Sequence[TracedCall]) -> 
 
     A tensor of one sample can be contiguous where a tensor of several samples is not, so torch calls other operations.
     For one sample, ``reshape`` is a view instead of a copy and a view, and ``x @ w.T + b`` is one operation instead of
-    two. So two traces are compared by their values.
-
-    Args:
-        calls: the trace of one sample.
-        several: the trace of several samples, with the sizes that it would have for one.
-
-    Raises:
-        Objection: it computes something else.
+    two. So two traces are compared by their values. That of several samples has the sizes that it would have for one.
     """
     known: dict[Any, _Value] = {}
     theirs, ours = Graph(known, several).seen, Graph(known, calls).seen
@@ -95,22 +88,11 @@ def _first(values: set[_Value], default: TracedCall) -> TracedCall:
 
 
 class Graph:
-    """What a trace computes.
-
-    Args:
-        known: the values of both traces, by key; those of this trace are added.
-        calls: the trace.
-
-    Attributes:
-        seen: its visible effects, in order.
-
-    Raises:
-        Objection: it writes on a tensor whose entries share memory.
-    """
+    """What a trace computes; raises an objection to a write on a tensor whose entries share memory."""
 
     def __init__(self, known: dict[Any, _Value], calls: Sequence[TracedCall]) -> None:
-        self.seen: list[Seen] = []
-        self._known = known
+        self.seen: list[Seen] = []  # its visible effects, in order
+        self._known = known  # the values of both traces, by key
         self._now: dict[int | None, _Value] = {}  # the value of each tensor
         self._memory: dict[int, set[int]] = {}  # the tensors in each
         self._overlaps: set[int] = set()  # memory in which one entry stands for several entries of a tensor

@@ -47,11 +47,8 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     In a padded batch, samples that have ended do not count, and their outputs are zero.
 
-    Args:
-        fold: the fold.
-        modules: of the network.
-        merged: take one statistic for all steps. The running statistics are then updated in the call, as in torch,
-            because code may read them after it.
+    If ``merged``, it takes one statistic for all steps. The running statistics are then updated in the call, as in
+    torch, because code may read them after it.
     """
 
     def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool) -> None:

@@ -47,11 +47,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def taken_over(value: Any, saved: Any) -> Any:
-    """Return a constant with the numbers of a saved one of the same kind.
-
-    Args:
-        value: of the layer.
-        saved: as ``described`` returned it.
+    """Return a constant with the numbers of a saved one of the same kind, which ``described`` returned.
 
     Raises:
         TypeError: the saved one is of another kind, or its numbers differ and the library cannot build such a constant.

@@ -90,13 +90,7 @@ class Kind(NamedTuple):
 
 
 def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
-    """Return the limits of a parameter, or None if there are none; raise TypeError if they are no limits.
-
-    Args:
-        owner: the name of the layer, for messages.
-        limits: the attribute ``limits`` of the layer: a dict from names of parameters to limits.
-        name: of the parameter.
-    """
+    """Return the limits of a parameter in those of its layer, or None; raise TypeError if they are no limits."""
     instead = f"limits = {{{name!r}: Limits(least=0.0, most=1.0)}}"
     if not isinstance(limits, Mapping):
         raise TypeError(

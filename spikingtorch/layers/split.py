@@ -44,12 +44,9 @@ def arrived(inputs: T) -> T:
 
 
 def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
-    """Return the outputs of a layer as DTensors, placed like its inputs.
+    """Return the outputs of a layer as DTensors, placed like its inputs; plain inputs are the same on all processes.
 
-    Args:
-        layer: the layer. While ``work`` runs, its parameters and buffers are the local ones.
-        inputs: DTensors, and plain tensors that are the same on all processes.
-        work: takes the local inputs, and returns local outputs.
+    While ``work`` turns local inputs into local outputs, the parameters and buffers of the layer are the local ones.
 
     Raises:
         ValueError: the samples are split, the neurons of the layer depend on each other, or a parameter does not fit.
@@ -79,21 +76,13 @@ def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
 
 
 class _Shard(NamedTuple):
-    """The place of an input.
+    """The place of an input."""
 
-    Attributes:
-        owner: the class of the layer, for messages.
-        mesh: the processes.
-        placements: for each axis of the mesh: ``Shard`` of an axis of neurons, or ``Replicate``.
-        shape: of all neurons, (N, ...).
-        stride: of all neurons.
-    """
-
-    owner: str
-    mesh: Any
-    placements: tuple[Any, ...]
-    shape: Any
-    stride: tuple[int, ...]
+    owner: str  # the class of the layer, for messages
+    mesh: Any  # the processes
+    placements: tuple[Any, ...]  # for each axis of the mesh: ``Shard`` of an axis of neurons, or ``Replicate``
+    shape: Any  # of all neurons, (N, ...)
+    stride: tuple[int, ...]  # of all neurons
 
     @classmethod
     def of(cls, layer: Any, inputs: Any) -> "_Shard":
