@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -73,7 +73,10 @@ class Copied:
                 module.num_batches_tracked = None  # the counter is updated outside of the fold
         self.call_form, self.numbers = call_form, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
-        self._tensors = [*_tensors_of(self.net)]  # kept alive, so that no other object gets the same id
+        modules = self.net.named_modules()
+        places = [(path, own) for path, each in modules for own in (vars(each), each._buffers, each._parameters)]
+        held = [(f"{path}.{name}", value) for path, own in places for name, value in own.items()]
+        self._tensors = [pair for pair in held if isinstance(pair[1], Tensor)]  # kept alive, so that no id is reused
         self.names = {id(tensor): path for path, tensor in self._tensors}  # of its tensors, by identity
         self._before = self.look()
 
@@ -104,15 +107,6 @@ class Copied:
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         return rehearsal
-
-
-def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters, buffers and plain tensors of a network with their names."""
-    for path, module in net.named_modules():
-        for entries in (vars(module), module._buffers, module._parameters):
-            for name, value in entries.items():
-                if isinstance(value, Tensor):
-                    yield f"{path}.{name}", value
 
 
 def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:

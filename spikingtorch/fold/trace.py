@@ -12,7 +12,7 @@ import linecache
 import os
 import sys
 import weakref
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -111,11 +111,21 @@ class Trace(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # the wrapper for True imports the whole compiler
 
-    def looks_away(self, draws: bool = True) -> "_Quiet":
-        """Return a context for operations that do not belong to the network, and may draw random numbers."""
+    @contextlib.contextmanager
+    def looks_away(self, draws: bool = True) -> Iterator[None]:
+        """Return a context in which nothing is noted; with ``draws``, code inside it may draw random numbers."""
         if draws:
             self._check_seed()
-        return _Quiet(self, draws)
+        before, modes, self.is_quiet = self.is_quiet, Modes.now(), True
+        functions = [each for each in modes.functions if getattr(each, "trace", None) is not self]
+        modes._replace(functions=functions, dispatch=modes.dispatch[:-1]).put_back()
+        try:
+            yield
+        finally:
+            modes.put_back()
+            self.is_quiet = before
+        if draws:
+            self.forget_seed()
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation and return its result."""
@@ -132,12 +142,12 @@ class Trace(TorchDispatchMode):
 
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is no torch operation."""
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             self._note(func, self._noted(given), made)
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run a torch function that calls several operations, and note it as one operation."""
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
@@ -244,7 +254,7 @@ class Trace(TorchDispatchMode):
             )
 
     def _random_state(self) -> bytes:
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             return b"".join([state.numpy().tobytes() for state in random_state(self.device)])
 
     def forget_seed(self) -> None:
@@ -280,25 +290,6 @@ class Trace(TorchDispatchMode):
         if not is_view and self._blank & touched - written:
             raise Objection("reads memory that, as far as the trace shows, it has not written")
         self._blank -= written
-
-
-class _Quiet:
-    """A context in which a trace notes nothing; with ``draws``, code inside it may draw random numbers."""
-
-    def __init__(self, trace: Trace, draws: bool = False) -> None:
-        self._trace, self._draws = trace, draws
-
-    def __enter__(self) -> None:
-        self._before, self._modes = self._trace.is_quiet, Modes.now()
-        self._trace.is_quiet = True
-        functions = [each for each in self._modes.functions if getattr(each, "trace", None) is not self._trace]
-        self._modes._replace(functions=functions, dispatch=self._modes.dispatch[:-1]).put_back()
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        self._modes.put_back()
-        self._trace.is_quiet = self._before
-        if self._draws and kind is None:
-            self._trace.forget_seed()
 
 
 def _check_statistics(given: dict[str, Any]) -> None:

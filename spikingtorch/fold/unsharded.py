@@ -8,6 +8,7 @@ for them: they are ones, in the memory of a single number.
 
 import copy
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
     for module in modules:
         for hooks in (vars(module).get(name, {}) for name in HOOKS):
-            kept = {key: hook for key, hook in hooks.items() if _computes(hook, module)}
+            keeps = [isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES for hook in hooks.values()]
+            kept = dict(compress(hooks.items(), keeps))
             if len(kept) < len(hooks):
                 memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
     for module in plain:
@@ -56,10 +58,6 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
         if fsdp_state(module) is not None:
             _cast(memo[id(module)], fsdp_state(module)._mp_policy)
     return made
-
-
-def _computes(hook: Any, module: nn.Module) -> bool:
-    return isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES
 
 
 def _cast(module: nn.Module, policy: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of, may_write
+from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 from spikingtorch.layers.split import is_borrowed
 
@@ -165,8 +165,9 @@ class Attributes(StatefulLayer):
         for name, attribute in self._attributes.items():
             value = getattr(self, attribute)
             within = self._ranges.get(attribute)
-            if within is not None and (not may_write(value) or is_borrowed(self, value)):  # not clamped in place
-                value = within.within(value)
+            if within is not None:
+                clamped = isinstance(value, nn.Parameter) and checks.has_values(value) and not is_borrowed(self, value)
+                value = value if clamped else within.within(value)
             found[name] = value if type(value) is float else lift(value)
         return found
 

@@ -105,8 +105,3 @@ def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
 
 KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
 FIRES: dict[str, Any] = {"threshold": THRESHOLD, **KINDS}
-
-
-def may_write(value: Any) -> bool:
-    """Return True if a parameter can be clamped in place."""
-    return isinstance(value, nn.Parameter) and has_values(value)

@@ -106,9 +106,7 @@ class Steps(FoldToken):
         """Return the tensor as it is, because it is not folded."""
         return x
 
-    def merge(self, x: Tensor) -> Tensor:
-        """Return it as it is."""
-        return x
+    merge = split
 
 
 class Merged(FoldToken):
