@@ -55,11 +55,7 @@ class Value:
 
 
 def merged_size(a: int, b: int) -> int | Batch:
-    """Merge the sizes of both traces.
-
-    Raises:
-        Objection: the size depends on the batch, and is no multiple of it.
-    """
+    """Merge the sizes of both traces; raise an objection to one that depends on the batch and is no multiple of it."""
     if a == b:
         return a
     k = a // FEW

@@ -74,11 +74,6 @@ def expanded(op: Operation) -> int:
     return x.outer
 
 
-def permuted(op: Operation) -> int:
-    """Axes in another order: the axis of the batch is found by its size."""
-    return op.tensors[0].outer
-
-
 def along(op: Operation) -> int:
     """Compute each index separately along the axes that the operation does not work along; all tensors are alike."""
     for tensor in op.carrying:
@@ -322,7 +317,7 @@ RULES: dict[str, Rule] = _table(
     (of_second, "searchsorted"),
     (row_major, "view _unsafe_view _reshape_alias _reshape_copy unsqueeze squeeze view_as_real view_as_complex"),
     (expanded, "expand"),
-    (permuted, "permute transpose t"),
+    (lambda op: op.tensors[0].outer, "permute transpose t"),  # the axis of the batch is found by its size
     (
         along,
         """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max

@@ -7,7 +7,6 @@ for them: they are ones, in the memory of a single number.
 """
 
 import copy
-from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -63,17 +62,12 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
 def _cast(module: nn.Module, policy: Any) -> None:
     """Let a module cast what it takes and returns as a ``MixedPrecisionPolicy`` says."""
 
-    def cast_inputs(_: nn.Module, *given: Any) -> Any:
-        return tree_map(partial(_as, policy.param_dtype), given)
-
-    def cast_output(_: nn.Module, __: Any, output: Any) -> Any:
-        return tree_map(partial(_as, policy.output_dtype), output)
+    def cast(dtype: torch.dtype, tree: Any) -> Any:
+        return tree_map(lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x, tree)
 
     if policy.param_dtype is not None and policy.cast_forward_inputs:
-        module.register_forward_pre_hook(cast_inputs, with_kwargs=True, prepend=True)
+        module.register_forward_pre_hook(
+            lambda _, *given: cast(policy.param_dtype, given), with_kwargs=True, prepend=True
+        )
     if policy.output_dtype is not None:
-        module.register_forward_hook(cast_output)
-
-
-def _as(dtype: torch.dtype, leaf: Any) -> Any:
-    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+        module.register_forward_hook(lambda _, __, output: cast(policy.output_dtype, output))

@@ -7,7 +7,7 @@ in its memory get new values.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -37,13 +37,6 @@ class _Value:
         return source
 
 
-class Seen(NamedTuple):
-    """An effect of a trace that is visible from outside: a layer, random numbers, an output."""
-
-    call: TracedCall
-    key: Any
-
-
 def _differs(one: TracedCall, other: TracedCall) -> Objection:
     """Return the objection to one sample that is computed differently from several samples."""
     several = "" if one.name == other.name else f"; for several, {other.name}"
@@ -59,12 +52,12 @@ def check_single(calls: Sequence[TracedCall], several: Sequence[TracedCall]) -> 
     """
     known: dict[Any, _Value] = {}
     theirs, ours = Graph(known, several).seen, Graph(known, calls).seen
-    for one, other in zip(ours, theirs, strict=False):
-        if one.key != other.key:
-            mine, others = _behind(one.key), _behind(other.key)
-            raise _differs(_first(mine - others, one.call), _first(others - mine, other.call))
+    for (call, key), (other, other_key) in zip(ours, theirs, strict=False):
+        if key != other_key:
+            mine, others = _behind(key), _behind(other_key)
+            raise _differs(_first(mine - others, call), _first(others - mine, other))
     if len(ours) != len(theirs):
-        call = max(ours, theirs, key=len)[min(len(ours), len(theirs))].call
+        call, _ = max(ours, theirs, key=len)[min(len(ours), len(theirs))]
         raise _differs(call, call)
 
 
@@ -91,7 +84,8 @@ class Graph:
     """What a trace computes; raises an objection to a write on a tensor whose entries share memory."""
 
     def __init__(self, known: dict[Any, _Value], calls: Sequence[TracedCall]) -> None:
-        self.seen: list[Seen] = []  # its visible effects, in order
+        # its effects that are visible from outside, such as layers, random numbers and outputs, with their keys
+        self.seen: list[tuple[TracedCall, Any]] = []
         self._known = known  # the values of both traces, by key
         self._now: dict[int | None, _Value] = {}  # the value of each tensor
         self._memory: dict[int, set[int]] = {}  # the tensors in each
@@ -107,7 +101,7 @@ class Graph:
         before = [self._now.get(x.number) for x in written]
         shapes = [x.shape for x in (*written, *outs)]
         if isinstance(func, str) or torch.Tag.nondeterministic_seeded in func.tags:
-            self.seen.append(Seen(call, (func, call.records, key)))
+            self.seen.append((call, (func, call.records, key)))
             found = [self._value((len(self.seen), i), shape) for i, shape in enumerate(shapes)]
         else:
             found = self._computed(func, dict(key), shapes)

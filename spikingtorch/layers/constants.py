@@ -47,11 +47,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def taken_over(value: Any, saved: Any) -> Any:
-    """Return a constant with the numbers of a saved one of the same kind, which ``described`` returned.
-
-    Raises:
-        TypeError: the saved one is of another kind, or its numbers differ and the library cannot build such a constant.
-    """
+    """Return a constant with the numbers of a saved one, which ``described`` returned; raise TypeError if none fits."""
     if isinstance(value, Real) and not isinstance(value, bool) and type(saved) is float:
         return int(saved) if isinstance(value, int) and saved.is_integer() else saved
     if isinstance(value, Tensor) and isinstance(saved, Real | list):  # in a surrogate
@@ -84,11 +80,7 @@ def packed(constants: dict[str, Any]) -> Tensor:
 
 
 def unpacked(packed: Any) -> dict[str, Any]:
-    """Return the constants that a tensor holds.
-
-    Raises:
-        ValueError: it holds something else.
-    """
+    """Return the constants that a tensor holds; raise ValueError if it holds something else."""
     try:
         # an average of checkpoints, or a copy in another dtype, still holds whole numbers
         found = json.loads(bytes([int(each) for each in packed.cpu().tolist()]).decode())

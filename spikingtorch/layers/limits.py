@@ -51,10 +51,7 @@ class Limits(NamedTuple):
         On the CPU, a parameter within the limits is not written on, so that graphs that hold it stay valid. A graph
         that holds a clamped parameter raises in its backward pass, as after any write in place. On other devices, a
         check would make the host wait. So the parameter is always clamped, and autograd does not count the write. If
-        several processes have parts of a parameter, each clamps its own.
-
-        Raises:
-            ValueError: the parameter is NaN or infinite.
+        several processes have parts of a parameter, each clamps its own. NaN and infinities raise ValueError.
         """
         here = part_of(parameter)
         if not here.is_cpu:

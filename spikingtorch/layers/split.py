@@ -140,26 +140,21 @@ class _Shard(NamedTuple):
 
 def _check_independent(layer: Any, inputs: Any) -> None:
     """Raise ValueError unless each neuron of a layer depends on its own input alone."""
-    owner = type(layer).__name__
     if layer.synapse not in (None, per_channel):
-        raise ValueError(
-            f"{owner}: its neurons are split over processes, and recurrent= needs the spikes of all of them at each "
-            f"step. {_GATHER}"
-        )
-    if hasattr(layer, "parametrizations"):
-        raise ValueError(
-            f"{owner}: its neurons are split over processes, and it computes parameters from others "
-            f"(torch.nn.utils.parametrize), which are not split with them. {_GATHER}"
-        )
-    if layer.is_pointwise:
+        mixes = "recurrent= needs the spikes of all of them at each step"
+    elif hasattr(layer, "parametrizations"):
+        mixes = "it computes parameters from others (torch.nn.utils.parametrize), which are not split with them"
+    elif layer.is_pointwise:
         return
-    mixes = "it may mix them" if layer.runs_own_step else None
-    if mixes is None:
+    elif layer.runs_own_step:
+        mixes = "it may mix them"
+    else:
         step, params = layer.whole_step()
         found = not_pointwise(step, layer.initial_state(leaves_of(inputs)[0]), inputs, params)
-        mixes = None if found is None else f"its step {found}"
-    if mixes is not None:
-        raise ValueError(f"{owner}: its neurons are split over processes, and {mixes}. {_GATHER}")
+        if found is None:
+            return
+        mixes = f"its step {found}"
+    raise ValueError(f"{type(layer).__name__}: its neurons are split over processes, and {mixes}. {_GATHER}")
 
 
 def without_views(module: nn.Module, outputs: Any) -> Any:

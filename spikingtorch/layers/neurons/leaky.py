@@ -63,11 +63,9 @@ class GradedLIF(LIF):
         out[t] = s[t] u[t],  u, s and v as in LIF
 
     Args:
-        tau: membrane time constant in steps, positive, with ``dt`` in its unit.
+        tau, reset, **options: as in LIF.
         threshold: membrane at which the neuron fires.
         surrogate: a plain surrogate of s.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable, recurrent, constrain, refractory, returns and dt, as in LIF.
 
     >>> import torch
     >>> GradedLIF(tau=8.0)(torch.tensor([0.5, 2.0]), init=True)
@@ -122,11 +120,7 @@ class SpikingDecay(OlderNames):
 
     Args:
         tau: divisor of the membrane, positive.
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
-        threshold: the same as v0.
-        surrogate: another spike function in its place.
-        reset: what a spike does to the membrane, as in IF.
+        v0, beta, threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns
             and dt, as in StepLayer. A learnable tau is kept at 1 or above, so that the membrane decays.
     """
@@ -157,11 +151,7 @@ class CoarseLIF(OlderNames):
 
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
-        threshold: the same as v0.
-        surrogate: another spike function in its place.
-        reset: what a spike does to the membrane, as in IF.
+        v0, beta, threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory, returns and dt,
             as in StepLayer.
     """

@@ -86,13 +86,10 @@ class BioLIF(OlderNames):
 
     Args:
         nudt: leak rate times the length of a step, positive.
-        v0: threshold, in units of the excitatory reversal potential.
-        beta: slope of the default surrogate, Sigmoid(beta).
+        v0, threshold: both the threshold, in units of the excitatory reversal potential.
+        beta, surrogate, reset: as in IF.
         track_act: sum the spikes since the last ``init`` in ``act``. ``act`` keeps its graph, so that a loss can use
             it.
-        threshold: the same as v0.
-        surrogate: another spike function in place of the default.
-        reset: what a spike does to the membrane, as in IF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer. learnable is
             "threshold" or True; nudt cannot learn, because it enters only through a, which has no gradient.
     """
