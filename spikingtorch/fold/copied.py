@@ -95,9 +95,8 @@ class Copied:
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.call_form.masked else init
         drawn, trace.names = python_random_state(), self.names
-        for module in self.net.modules():
-            if isinstance(module, AnyBatchNorm):
-                trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
+        means = [module.running_mean for module in self.net.modules() if isinstance(module, AnyBatchNorm)]
+        trace.buffers = {id(mean): self.names.get(id(mean), "") for mean in means if mean is not None}
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
         frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))

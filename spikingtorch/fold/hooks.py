@@ -98,11 +98,12 @@ def hooks_on(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     """Return True if hooks of a module prevent folding."""
-    for name, hook in hooks_on(module):
-        known = isinstance(hook, InitHook) or (kind_of(hook, module) is not None and not name.startswith("_backward"))
-        if not (known or (name == "_forward_hooks" and allows_looking)):
-            return True
-    return False
+    return not all(
+        isinstance(hook, InitHook)
+        or (kind_of(hook, module) is not None and not name.startswith("_backward"))
+        or (name == "_forward_hooks" and allows_looking)
+        for name, hook in hooks_on(module)
+    )
 
 
 def talks(modules: Iterable[nn.Module]) -> bool:

@@ -95,8 +95,7 @@ class NetworkQueries(TorchFunctionMode):
             raise Objection(
                 "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
             )
-        mean = call.running_mean
-        known = None if mean is None else self.trace.buffers.get(id(mean))
+        mean, known = call.running_mean, self.trace.buffers.get(id(call.running_mean))
         if known is not None and not _asker(F.__file__).endswith("batchnorm.py"):
             raise Objection("calls F.batch_norm with the statistics of a module", "call the module")
         with self.trace.looks_away():

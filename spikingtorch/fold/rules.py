@@ -301,11 +301,7 @@ def padded(op: Operation) -> int:
     return x.outer
 
 
-def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
-    return {name: rule for rule, names in rows for name in names.split()}
-
-
-RULES: dict[str, Rule] = _table(
+_ROWS: tuple[tuple[Rule, str], ...] = (
     (
         pointwise,
         """_linalg_check_errors clone _to_copy copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill
@@ -376,6 +372,7 @@ RULES: dict[str, Rule] = _table(
     (repeated, "repeat"),
     (padded, "constant_pad_nd"),
 )
+RULES = {name: rule for rule, names in _ROWS for name in names.split()}
 # the result depends on no value of the arguments
 FACTORIES = {
     *("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor"),

@@ -129,8 +129,7 @@ class _Replay(Trace):
 
 
 def _agree(call: TracedCall, expected: TracedCall) -> bool:
-    leaves, form = flatten((call.given, call.made))
-    wanted, wanted_form = flatten((expected.given, expected.made))
+    (leaves, form), (wanted, wanted_form) = (flatten((each.given, each.made)) for each in (call, expected))
     same = (call.func, call.records, form) == (expected.func, expected.records, wanted_form)
     return same and all(map(_fits, leaves, wanted))
 

@@ -192,16 +192,13 @@ class Trace(TorchDispatchMode):
         return out
 
     def _note(self, func: Any, given: Any, made: Any) -> None:
-        for leaf in leaves_of(made):
-            self._number(leaf)
+        for x in leaves_of(made):
+            if isinstance(x, Tensor) and id(x) not in self._numbers:
+                self._alive.append(x)
+                self._numbers[id(x)] = len(self._numbers)
+                if storage_of(x) not in self._owned:
+                    self._memory.add(storage_of(x))
         self.calls.append(TracedCall(func, given, self._noted(made), _place(), torch.is_grad_enabled()))
-
-    def _number(self, x: Any) -> None:
-        if isinstance(x, Tensor) and id(x) not in self._numbers:
-            self._alive.append(x)
-            self._numbers[id(x)] = len(self._numbers)
-            if storage_of(x) not in self._owned:
-                self._memory.add(storage_of(x))
 
     def _noted(self, tree: Any) -> Any:
         def note(x: Any) -> Any:

@@ -97,7 +97,8 @@ class Graph:
     def _add(self, func: Any, records: bool) -> None:
         """Add the running call; ``records`` says whether the trace began with gradients."""
         call, key = self._call, self._frozen(self._call.given)
-        outs, written = noted_in(call.made), _written(call)
+        outs, writes = noted_in(call.made), not isinstance(func, str) and torch.Tag.inplace_view not in func.tags
+        written = noted_in([call.given[name] for name in written_by(func)]) if writes else []
         before = [self._now.get(x.number) for x in written]
         shapes = [x.shape for x in (*written, *outs)]
         if isinstance(func, str) or torch.Tag.nondeterministic_seeded in func.tags:
@@ -175,10 +176,3 @@ def _plain(x: Any) -> Any:
 
 
 _ONE = _plain(1)
-
-
-def _written(call: TracedCall) -> list[Noted]:
-    """Return the tensors that an operation writes on."""
-    if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
-        return []
-    return noted_in([call.given[name] for name in written_by(call.func)])
