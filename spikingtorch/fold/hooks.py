@@ -71,13 +71,13 @@ def _kind_of_definer(name: str, module: Any) -> Kind | None:
 def _definers(hook: Any) -> Iterator[str]:
     """Yield the modules that define a hook and the functions that it calls from its closure or as a partial."""
     function = getattr(hook, "__func__", hook)  # of a method
+    parts = cells_of(function)
     if isinstance(function, partial):
-        for each in (function.func, *function.args, *function.keywords.values()):
-            yield from _definers(each) if isinstance(each, _FUNCTIONS) else ()
-        return
-    yield str(function.__module__)
-    for cell in cells_of(function) if isinstance(function, FunctionType) else ():
-        yield from _definers(cell) if isinstance(cell, _FUNCTIONS) else ()
+        parts = [function.func, *function.args, *function.keywords.values()]
+    else:
+        yield str(function.__module__)
+    for each in parts:
+        yield from _definers(each) if isinstance(each, _FUNCTIONS) else ()
 
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
@@ -90,10 +90,8 @@ def computed_attributes(module: nn.Module) -> set[str]:
 
 
 def hooks_on(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the hooks on a module, each with the name of the attribute that holds it."""
-    for name in HOOKS:
-        for hook in getattr(module, name, {}).values():
-            yield name, hook
+    """Return the hooks on a module, each with the name of the attribute that holds it."""
+    return ((name, hook) for name in HOOKS for hook in getattr(module, name, {}).values())
 
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:

@@ -76,13 +76,9 @@ class FoldDecision(NamedTuple):
 def prove(
     net: nn.Module, call_form: CallForm, taught: Mapping[str, Rule], numbers: Collection[str] = ()
 ) -> FoldDecision:
-    """Decide whether a network can run all steps at once.
+    """Decide whether a network can run all steps at once, by a copy; the network and all random states stay unchanged.
 
-    Args:
-        net: the module inside a SpikingNet. A copy of it runs; the network and all random states stay unchanged.
-        call_form: the form of the call.
-        taught: rules of the user, by operation.
-        numbers: names of attributes that are numbers and may have any value.
+    ``taught`` are rules of the user, by operation, and ``numbers`` name attributes that may have any value.
     """
     inputs: dict[str, Inputs] = {}
     if (kept := kept_graph(net)) is not None:

@@ -55,11 +55,8 @@ class Rehearsal(FoldToken):
     def run(self, net: nn.Module, x: Tensor, merged: bool) -> None:
         """Run one step of a network, and the parts of its backward pass that are not torch's own.
 
-        With ``merged``, batch norm takes one statistic over all steps, and its running statistics change once.
-
-        Raises:
-            Objection: the network does something that no operation shows.
-            FoldError: the network uses init or a layer so that the steps could get different results.
+        With ``merged``, batch norm takes one statistic over all steps, and its running statistics change once. Raise an
+        Objection to what no operation shows, and a FoldError if init or a layer could give the steps other results.
         """
         trace = self.trace
         trace.add("the input", (), x)

@@ -59,9 +59,8 @@ def row_major(op: Operation) -> int:
     x, out = op.tensors[0], op.outs[0]
     a, b = x.axis, out.axis
     squeezed = op.call.func._opname.startswith("squeeze") and ("dim" not in op.named or a in op.dims())
-    if a is None or b is None or squeezed:  # this would drop the axis of a batch of one sample
-        op.need(False, "drops or moves the axis of the batch", _KEEP)
-        return 1
+    # squeezing would drop the axis of a batch of one sample
+    op.need(a is not None and b is not None and not squeezed, "drops or moves the axis of the batch", _KEEP)
     before, after = (math.prod(size for size in each if type(size) is int) for each in (x.shape[:a], out.shape[:b]))
     op.need(before * x.outer % after == 0 and out.k % (before * x.outer // after) == 0, _MOVES, _KEEP)
     return before * x.outer // after
@@ -92,7 +91,7 @@ def along_all(op: Operation) -> int:
     """Read or write entries by their index; every tensor must carry the samples."""
     plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
     op.need(not plain, "picks entries by the place of a sample in the batch", "expand what all samples share")
-    return along(op._replace(tensors=op.carrying, named=op.named))
+    return along(op._replace(tensors=op.carrying))
 
 
 def along_index(op: Operation) -> int:

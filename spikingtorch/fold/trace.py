@@ -80,12 +80,7 @@ class TracedCall(NamedTuple):
 
 
 class Trace(TorchDispatchMode):
-    """The operations that run within it.
-
-    Args:
-        device: of the network.
-        taught: names of operations for which the user has given rules.
-    """
+    """The operations that run within it; ``taught`` names operations for which the user has given rules."""
 
     computes = True  # whether tensors hold what operations make
 
@@ -280,22 +275,19 @@ class Trace(TorchDispatchMode):
                 raise Objection(f"writes on {whose} in place ({called(func)})", "make a new tensor in its place")
             if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
                 raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
-        if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
-            _check_statistics(given)
+        trains = given.get("training", given.get("train", True))
+        if trains and func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
+            statistics = noted_in([given["running_mean"], given["running_var"]])
+            if any(each.number is None or each.strides != (1,) for each in statistics):
+                raise Objection(
+                    "updates running statistics in a call that cannot be folded",
+                    "call torch.nn.functional.batch_norm, which takes the statistics of each step",
+                )
         written, touched = ({tensor.storage for tensor in each} for each in (tensors, noted_in(given)))
         is_view = any(each.alias_info is not None for each in func._schema.returns)
         if not is_view and self._blank & touched - written:
             raise Objection("reads memory that, as far as the trace shows, it has not written")
         self._blank -= written
-
-
-def _check_statistics(given: dict[str, Any]) -> None:
-    trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
-    if trains and any(each.number is None or each.strides != (1,) for each in noted_in(statistics)):
-        raise Objection(
-            "updates running statistics in a call that cannot be folded",
-            "call torch.nn.functional.batch_norm, which takes the statistics of each step",
-        )
 
 
 def unknown(func: Any, name: str) -> Objection:

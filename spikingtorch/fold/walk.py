@@ -48,14 +48,10 @@ _BYTES = 2**16  # of an array that is compared by value
 
 
 class Walk:
-    """One walk, over the attributes with some names.
+    """One walk, over the attributes with some ``names``, which the code reads; ``ignored`` ones do not matter.
 
-    Args:
-        names: names of attributes that the code reads.
-        ignored: names of attributes that do not matter.
-        free: names of numbers whose value does not matter.
-        exact: whether every replaced object is a change.
-        shares: ids of tensors that are in several places.
+    Of ``free`` numbers, the values do not matter. ``exact`` says whether every replaced object is a change, and
+    ``shares`` are ids of tensors that are in several places.
     """
 
     def __init__(

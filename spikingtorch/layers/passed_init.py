@@ -65,8 +65,7 @@ def hooks_of(modules: Iterable[nn.Module]) -> list[InitHook]:
 def pass_init_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
 
-    Raises:
-        TypeError: a module is scripted and takes no hook; or a layer passes a tuple to a module that takes a tensor.
+    Raise TypeError if a module is scripted and takes no hook; or if a layer passes a tuple to one that takes a tensor.
     """
     for path, parent in net.named_modules():
         if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):

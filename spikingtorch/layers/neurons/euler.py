@@ -40,7 +40,6 @@ class ParametricLIF(RestingLayer):
     ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset=to_zero)
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"w": Limits(), **FIRES}
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
     times: ClassVar[tuple[str, ...] | None] = ()
@@ -88,7 +87,6 @@ class QuadraticIF(RestingLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"tau": POSITIVE, "curvature": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
@@ -124,7 +122,6 @@ class ExponentialIF(RestingLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"tau": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
@@ -158,7 +155,6 @@ class AdEx(RestingLayer):
         tau, threshold, v_rest, v_rheobase, sharpness, surrogate, reset, **options: as in ExponentialIF.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_w": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
