@@ -120,9 +120,7 @@ class only_looking:  # noqa: N801
     def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
         self._fold = fold
         held = [(each, hooks) for each in modules if (hooks := getattr(each, "_forward_hooks", None))]
-        self._found = [
-            (hooks, {key: hook for key, hook in hooks.items() if kind_of(hook, each) is None}) for each, hooks in held
-        ]
+        self._found = [(own, {k: hook for k, hook in own.items() if kind_of(hook, each) is None}) for each, own in held]
 
     def __enter__(self) -> None:
         for hooks, before in self._found:

@@ -203,9 +203,8 @@ class Walk:
     def _attributes(self, prefix: str, module: nn.Module, own: dict[str, Any], kind: type) -> None:
         """Visit the attributes of a module: those that code reads, and all of them for modules of other libraries."""
         # the code of torch and other libraries is not analysed
-        foreign = any(
-            base is not nn.Module and _is_foreign(base) for base in kind.__mro__ if issubclass(base, nn.Module)
-        )
+        bases = [base for base in kind.__mro__ if issubclass(base, nn.Module)][:-1]  # without nn.Module itself
+        foreign = any(map(_is_foreign, bases))
         plain = module_of(cast(Any, kind).forward) == "torch"
         used = own.keys() if not plain or (reads := attributes_read_by(kind)) is None else reads
         if plain:

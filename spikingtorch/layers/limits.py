@@ -22,19 +22,12 @@ FLOOR = 2.0**-20
 
 
 class Limits(NamedTuple):
-    """The values that a parameter may have.
+    """The values that a parameter may have."""
 
-    Attributes:
-        above: a lower bound that is itself excluded.
-        least: the least value.
-        most: the greatest value.
-        learned: the limits of a learnable parameter, if they are narrower.
-    """
-
-    above: float | None = None
+    above: float | None = None  # a lower bound that is itself excluded
     least: float = -math.inf
     most: float = math.inf
-    learned: "Limits | None" = None
+    learned: "Limits | None" = None  # of a learnable parameter, if they are narrower
 
     def check(self, owner: str, name: str, value: Any, learns: bool) -> None:
         """Raise unless the value of a parameter, a float or a tensor, is within the limits."""
