@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import unseen
 from spikingtorch.fold.number import Number
-from spikingtorch.fold.rehearsal import Rehearsal, record
+from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.unsharded import copied, whole_weights
 from spikingtorch.functional.core import surroundings
@@ -58,11 +58,8 @@ class CallForm(NamedTuple):
 class Copied:
     """A copy of a network that shares the network's weights; a trace never writes on them.
 
-    Args:
-        net: the network.
-        call_form: the form of the call.
-        numbers: names of attributes that are numbers. The copy has a tensor in place of each, so that the trace sees
-            every use of the number.
+    ``numbers`` names attributes that are numbers. The copy has a tensor in place of each, so that the trace sees every
+    use of the number.
     """
 
     def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
@@ -76,7 +73,10 @@ class Copied:
                 module.num_batches_tracked = None  # the counter is updated outside of the fold
         self.call_form, self.numbers = call_form, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
-        self._tensors = [*_tensors_of(self.net)]  # kept alive, so that no other object gets the same id
+        modules = self.net.named_modules()
+        places = [(path, own) for path, each in modules for own in (vars(each), each._buffers, each._parameters)]
+        held = [(f"{path}.{name}", value) for path, own in places for name, value in own.items()]
+        self._tensors = [pair for pair in held if isinstance(pair[1], Tensor)]  # kept alive, so that no id is reused
         self.names = {id(tensor): path for path, tensor in self._tensors}  # of its tensors, by identity
         self._before = self.look()
 
@@ -89,48 +89,30 @@ class Copied:
         return () if self._before.holds(self.net) else self.look().changed_since(self._before)
 
     def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
-        """Run a step of N samples: the first step, a later step or, for None, the step of a fold.
-
-        Raises:
-            Objection: the network does something that no operation shows.
-            FoldError: the network uses init or a layer so that the steps could get different results.
-        """
+        """Run a step of N samples: the first step, a later step or, for None, the step of a fold; see ``Rehearsal``."""
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
         shape, dtype, device, (grad, differentiable) = self.call_form[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.call_form.masked else init
         drawn, trace.names = python_random_state(), self.names
-        for module in self.net.modules():
-            if isinstance(module, AnyBatchNorm):
-                trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
+        means = [module.running_mean for module in self.net.modules() if isinstance(module, AnyBatchNorm)]
+        trace.buffers = {id(mean): self.names.get(id(mean), "") for mean in means if mean is not None}
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
         frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
-            record(self.net, x, rehearsal, self.call_form.merged)
+            rehearsal.run(self.net, x, self.call_form.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         return rehearsal
-
-
-def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters, buffers and plain tensors of a network with their names."""
-    for path, module in net.named_modules():
-        for entries in (vars(module), module._buffers, module._parameters):
-            for name, value in entries.items():
-                if isinstance(value, Tensor):
-                    yield f"{path}.{name}", value
 
 
 def _shared(net: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
     """Return the tensors that a copy of a network holds in place of its weights, by id; they share the memory.
 
     In a transform, they are the tensors that it wraps. In an export, weights hold no numbers, so any tensors will do.
-
-    Args:
-        net: the network.
-        dtype: of its input.
+    ``dtype`` is that of the input of the network.
     """
     found: dict[int, Any] = {}
     for module in net.modules():
@@ -175,13 +157,10 @@ def kept_graph(net: nn.Module) -> str | None:
     for path, module in net.named_modules():
         for name, value in () if isinstance(module, StatefulLayer) else vars(module).items():
             contains = not isinstance(value, Tensor) and name not in ("_modules", "_parameters")
-            if contains and any(map(_is_computed, leaves_of(value))):
+            tensors = [leaf for leaf in leaves_of(value) if isinstance(leaf, Tensor)] if contains else []
+            if any(leaf.requires_grad and not leaf.is_leaf for leaf in tensors):
                 return f"{path}.{name}".removeprefix(".")
     return None
-
-
-def _is_computed(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf
 
 
 def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T]) -> T | FoldError:

@@ -35,10 +35,7 @@ _LEAVE_OUT = "leave that call out"
 def objections_to_code(name: str, reads: Reads, outside: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the reasons why a function makes a network step, as "it ...", and the changes that would let it fold.
 
-    Args:
-        name: of the function.
-        reads: the names that its code reads, and its actions.
-        outside: the globals, closure variables and defaults that it reads.
+    ``outside`` are the globals, closure variables and defaults that the function reads.
     """
     told = {*reads.names, *reads.attributes}
     if effects := told & _EFFECTS:

@@ -55,9 +55,7 @@ _OBSERVERS = {f"torch.ao.quantization.observer.{name}Observer" for name in ("Min
 def kind_of(hook: Any, module: Any) -> Kind | None:
     """Return what a hook of torch's own does; None for other hooks, and for those of torch that need each step.
 
-    Args:
-        hook: the hook. If it calls a function of the user's, it counts as one of the user's.
-        module: the module that it is on; None for a hook of all modules.
+    A hook that calls a function of the user's counts as one of the user's. A hook of all modules has no ``module``.
     """
     kinds = {_kind_of_definer(name, module) for name in _definers(hook)}
     return kinds.pop() if len(kinds) == 1 else None
@@ -73,13 +71,13 @@ def _kind_of_definer(name: str, module: Any) -> Kind | None:
 def _definers(hook: Any) -> Iterator[str]:
     """Yield the modules that define a hook and the functions that it calls from its closure or as a partial."""
     function = getattr(hook, "__func__", hook)  # of a method
+    parts = cells_of(function)
     if isinstance(function, partial):
-        for each in (function.func, *function.args, *function.keywords.values()):
-            yield from _definers(each) if isinstance(each, _FUNCTIONS) else ()
-        return
-    yield str(function.__module__)
-    for cell in cells_of(function) if isinstance(function, FunctionType) else ():
-        yield from _definers(cell) if isinstance(cell, _FUNCTIONS) else ()
+        parts = [function.func, *function.args, *function.keywords.values()]
+    else:
+        yield str(function.__module__)
+    for each in parts:
+        yield from _definers(each) if isinstance(each, _FUNCTIONS) else ()
 
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
@@ -92,19 +90,18 @@ def computed_attributes(module: nn.Module) -> set[str]:
 
 
 def hooks_on(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the hooks on a module, each with the name of the attribute that holds it."""
-    for name in HOOKS:
-        for hook in getattr(module, name, {}).values():
-            yield name, hook
+    """Return the hooks on a module, each with the name of the attribute that holds it."""
+    return ((name, hook) for name in HOOKS for hook in getattr(module, name, {}).values())
 
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     """Return True if hooks of a module prevent folding."""
-    for name, hook in hooks_on(module):
-        known = isinstance(hook, InitHook) or (kind_of(hook, module) is not None and not name.startswith("_backward"))
-        if not (known or (name == "_forward_hooks" and allows_looking)):
-            return True
-    return False
+    return not all(
+        isinstance(hook, InitHook)
+        or (kind_of(hook, module) is not None and not name.startswith("_backward"))
+        or (name == "_forward_hooks" and allows_looking)
+        for name, hook in hooks_on(module)
+    )
 
 
 def talks(modules: Iterable[nn.Module]) -> bool:
@@ -123,9 +120,7 @@ class only_looking:  # noqa: N801
     def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
         self._fold = fold
         held = [(each, hooks) for each in modules if (hooks := getattr(each, "_forward_hooks", None))]
-        self._found = [
-            (hooks, {key: hook for key, hook in hooks.items() if kind_of(hook, each) is None}) for each, hooks in held
-        ]
+        self._found = [(own, {k: hook for k, hook in own.items() if kind_of(hook, each) is None}) for each, own in held]
 
     def __enter__(self) -> None:
         for hooks, before in self._found:

@@ -21,12 +21,7 @@ TAUGHT: dict[str, Rule] = {"pointwise": pointwise, "rows": rows_of_all}
 
 
 def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
-    """Return the user's rules, by the name of the operation.
-
-    Raises:
-        TypeError: a key is no operation.
-        ValueError: a value is no rule.
-    """
+    """Return the user's rules, by the name of the operation; raise if a key is no operation, or a value no rule."""
     found = {}
     for operation, rule in (rules or {}).items():
         if not isinstance(operation, OpOverload | OpOverloadPacket):
@@ -54,11 +49,7 @@ def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
 
 
 def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
-    """Return the outer factor of the result of an operation.
-
-    Raises:
-        Objection: the operation mixes samples, or possibly mixes them.
-    """
+    """Return the outer factor of the result of an operation; raise an objection if it mixes samples, or may do so."""
     func, samples = op.call.func, any(out.axis is not None for out in op.outs)
     name = aten_name(func)
     if draws(op):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from spikingtorch.fold.trace import Objection, TracedCall
-from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.fold.trace import Noted, Objection, TracedCall
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 # why an operation mixes samples, and the change that keeps them apart
 REDUCES = "works along the axis of the batch"
@@ -35,6 +35,7 @@ class Value:
     outer: int = 1  # the factor outside of the batch in the numbering of the axis
     strides: tuple[tuple[int, int], ...] = ()  # of each axis in both traces
     constant: object = None  # identifies a tensor that existed before
+    dtype: Any = None
 
     @property
     def axis(self) -> int | None:
@@ -54,17 +55,28 @@ class Value:
 
 
 def merged_size(a: int, b: int) -> int | Batch:
-    """Merge the sizes of both traces.
-
-    Raises:
-        Objection: the size depends on the batch, and is no multiple of it.
-    """
+    """Merge the sizes of both traces; raise an objection to one that depends on the batch and is no multiple of it."""
     if a == b:
         return a
     k = a // FEW
     if k * FEW != a or k * MORE != b:
         raise Objection("makes a size of that of the batch which is no multiple of it")
     return Batch(k)
+
+
+def for_samples(call: TracedCall, N: int) -> TracedCall:
+    """Return a call of both traces as a trace of N samples would note it."""
+
+    def size(one: Any) -> Any:
+        return one.k * N if isinstance(one, Batch) else one
+
+    def note(one: Any) -> Any:
+        if not isinstance(one, Value):
+            return size(one)
+        strides = [size(merged_size(*each)) for each in one.strides]
+        return Noted(one.number, tuple(map(size, one.shape)), one.storage, one.dtype, tuple(strides), one.constant)
+
+    return tree_map(note, call)
 
 
 class Operation(NamedTuple):
@@ -100,4 +112,4 @@ Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of the 
 
 def values_in(tree: Any) -> list[Value]:
     """Return the tensors of a tree of arguments."""
-    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Value)]
+    return [x for x in leaves_of(tree) if isinstance(x, Value)]

@@ -17,7 +17,6 @@ from spikingtorch.fold.copied import CallForm, Copied, attempt, kept_graph
 from spikingtorch.fold.judge import aten_name, draws, judge
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.rehearsal import Rehearsal
-from spikingtorch.fold.replay import Expected
 from spikingtorch.fold.rules import FACTORIES, SIZES, outer_of
 from spikingtorch.fold.sizes import CHANGES, Sizes
 from spikingtorch.fold.trace import (
@@ -36,6 +35,7 @@ from spikingtorch.fold.trace import (
 )
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map, unflatten
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.layers.fold_token import FoldError
 
@@ -76,13 +76,9 @@ class FoldDecision(NamedTuple):
 def prove(
     net: nn.Module, call_form: CallForm, taught: Mapping[str, Rule], numbers: Collection[str] = ()
 ) -> FoldDecision:
-    """Decide whether a network can run all steps at once.
+    """Decide whether a network can run all steps at once, by a copy; the network and all random states stay unchanged.
 
-    Args:
-        net: the module inside a SpikingNet. A copy of it runs; the network and all random states stay unchanged.
-        call_form: the form of the call.
-        taught: rules of the user, by operation.
-        numbers: names of attributes that are numbers and may have any value.
+    ``taught`` are rules of the user, by operation, and ``numbers`` name attributes that may have any value.
     """
     inputs: dict[str, Inputs] = {}
     if (kept := kept_graph(net)) is not None:
@@ -100,11 +96,11 @@ class _Proof:
 
     def __init__(self, copied: Copied, taught: Mapping[str, Rule]) -> None:
         self.copied, self.taught = copied, taught
-        self.outer: dict[int, int] = {}
+        self.outer: dict[int | None, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors in which samples are mixed, with the objection to each
         self.sums: set[int] = set()  # gradients that are a sum over the batch
         self.asks = self.draws = False
-        self.expected: list[Expected] = []
+        self.expected: list[TracedCall] = []
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge the network; note the inputs of the layers."""
@@ -147,16 +143,13 @@ class _Proof:
     def _judge_all(self, first: list[TracedCall], second: list[TracedCall]) -> None:
         backward = False
         for one, other in zip(first, second, strict=True):
-            given, made = _merged_call(one, other)
-            self.expected.append(Expected(one, given, made))
-            tensors, outs = ([self._placed(value) for value in values_in(tree)] for tree in (given, made))
+            merged = tree_map(self._placed, _merged_call(one, other))
+            self.expected.append(merged)
             backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
-            named = pytree.tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, given)
-            self._judge(Operation(one, named, tensors, outs), backward)
+            self._judge(Operation(one, merged.given, values_in(merged.given), values_in(merged.made)), backward)
 
-    def _placed(self, value: Value) -> Value:
-        outer = 1 if value.number is None else self.outer.get(value.number, 1)
-        return replace(value, outer=outer)
+    def _placed(self, value: Any) -> Any:
+        return replace(value, outer=self.outer.get(value.number, 1)) if isinstance(value, Value) else value
 
     def _judge(self, op: Operation, backward: bool) -> None:
         """Judge an operation, and note the properties of its results."""
@@ -247,16 +240,18 @@ _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "sele
 }
 
 
-def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
-    """Return the arguments and the results of a call, merged from both traces."""
+def _merged_call(one: TracedCall, other: TracedCall) -> TracedCall:
+    """Return a call with its arguments and results merged from both traces."""
     if (one.func is not other.func and one.func != other.func) or one.records != other.records:
         raise Objection(f"{_OTHERWISE} ({one.name})")
     size = "" if isinstance(one.func, str) else SIZES.get(aten_name(one.func), "")
     try:
-        return _merged(one.given, other.given, size), _merged(one.made, other.made, size)
+        both = [(one.given, other.given), (one.made, other.made)]
+        given, made = [unflatten(leaves_of(_merged(a, b, size)), flatten(a)[1]) for a, b in both]
     except Objection as objection:
         text = "computes other parameters of a spiking layer at each step" if one.func == PARAMETERS else objection
         raise Objection(f"{text} ({one.name})", objection.remedy) from None
+    return one._replace(given=given, made=made)
 
 
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
@@ -267,7 +262,7 @@ def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
             raise Objection("compares the samples of a batch with each other")
-        return Value(a.number, shape, a.storage, 1, (*zip(a.strides, b.strides, strict=False),), a.constant)
+        return Value(a.number, shape, a.storage, 1, (*zip(a.strides, b.strides, strict=False),), a.constant, a.dtype)
     if type(a) is not type(b):
         raise Objection(_OTHERWISE)
     if isinstance(a, dict):

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.trace import BATCH_NORM, LIBRARIES, Objection, Trace, storage_of
+from spikingtorch.layers.batch_norm import NormCall
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.validation import functorch_active
 
@@ -47,8 +48,8 @@ class NetworkQueries(TorchFunctionMode):
         except Objection as objection:
             self.trace.refusal = self.trace.refusal or objection
             raise
-        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
-            return self._batch_norm(*args, **kwargs)
+        if func is F.batch_norm and (norm := NormCall(*args, **kwargs)).training:
+            return self._batch_norm(norm)
         if func is torch.tensor and type(args[0] if args else None) is Number:
             return args[0].as_tensor(**kwargs)
         if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
@@ -89,28 +90,19 @@ class NetworkQueries(TorchFunctionMode):
         if name in _SIZES and not _asker().startswith(LIBRARIES):
             self.trace.asks = True
 
-    def _batch_norm(
-        self,
-        x: Tensor,
-        mean: Any,
-        variance: Any,
-        weight: Any = None,
-        bias: Any = None,
-        training: Any = True,  # noqa: ARG002
-        momentum: Any = 0.1,  # noqa: ARG002
-        eps: Any = 1e-5,
-    ) -> Tensor:
+    def _batch_norm(self, call: NormCall) -> Tensor:
         if region() is not None:
             raise Objection(
                 "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
             )
-        if mean is not None and id(mean) in self.trace.buffers and not _asker(F.__file__).endswith("batchnorm.py"):
+        mean, known = call.running_mean, self.trace.buffers.get(id(call.running_mean))
+        if known is not None and not _asker(F.__file__).endswith("batchnorm.py"):
             raise Objection("calls F.batch_norm with the statistics of a module", "call the module")
         with self.trace.looks_away():
-            out = self.trace.normalise(x, weight, bias)
-            self.trace.statistics |= {storage_of(each) for each in (mean, variance) if each is not None}
-        which = eps if mean is None else self.trace.buffers.get(id(mean), "")
-        self.trace.add(BATCH_NORM, (x, weight, bias, which), out)
+            out = self.trace.normalise(call.input, call.weight, call.bias)
+            self.trace.statistics |= {storage_of(each) for each in (mean, call.running_var) if each is not None}
+        which: Any = call.eps if mean is None else known or ""
+        self.trace.add(BATCH_NORM, (call.input, call.weight, call.bias, which), out)
         return out
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from spikingtorch.fold.queries import NetworkQueries
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
 from spikingtorch.functional.core.modes import within
-from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.passed_init import call
 from spikingtorch.validation import TakesInit, check_takes_init
@@ -19,11 +18,7 @@ from spikingtorch.validation import TakesInit, check_takes_init
 class Rehearsal(FoldToken):
     """A fold of one step, whose layers return new tensors of the right form.
 
-    Args:
-        trace: where it is noted.
-        N: samples.
-        names: names of the layers, by id.
-        init: the ``init`` that the network gets; None for the fold itself.
+    ``names`` are those of the layers, by id. The network gets ``init``, or the fold itself for None.
     """
 
     def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
@@ -42,8 +37,7 @@ class Rehearsal(FoldToken):
         """Note the inputs of a layer, and return outputs of the right form."""
         with self.trace.looks_away(draws=False):
             self.admit(layer, inputs, self if init is self.given else init)
-        params = pytree.tree_leaves(layer.whole_step()[1])
-        leaves = pytree.tree_leaves(inputs)
+        params, leaves = leaves_of(layer.whole_step()[1]), leaves_of(inputs)
         self.inputs[id(layer)] = inputs
         with self.trace.looks_away():
             out = self.trace.advance(layer, inputs)
@@ -58,45 +52,32 @@ class Rehearsal(FoldToken):
         # a copy, because a network may write on its inputs
         return tree_map(torch.clone, out)
 
+    def run(self, net: nn.Module, x: Tensor, merged: bool) -> None:
+        """Run one step of a network, and the parts of its backward pass that are not torch's own.
 
-def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal, merged: bool = False) -> None:
-    """Run one step of a network inside a trace, and the parts of its backward pass that are not torch's own.
+        With ``merged``, batch norm takes one statistic over all steps, and its running statistics change once. Raise an
+        Objection to what no operation shows, and a FoldError if init or a layer could give the steps other results.
+        """
+        trace = self.trace
+        trace.add("the input", (), x)
+        trace.own(x, "its input")
+        takes_init = check_takes_init(net, spikes=True)
+        out = within((NetworkQueries(trace), trace), partial(self._call, net, takes_init, x))
+        for done in trace.calls if trace.statistics and not merged else ():
+            if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
+                raise Objection(f"reads running statistics, which change at each step ({done.name})")
+        nodes = _own_nodes([*self.roots, *leaves_of(out)])
+        for node in nodes:
+            _backward(node, trace, nodes)
 
-    Args:
-        net: the network.
-        x: its input.
-        rehearsal: the fold, with the trace.
-        merged: whether batch norm takes one statistic over all steps; its running statistics then change once.
-
-    Raises:
-        Objection: the network does something that no operation shows.
-        FoldError: the network uses init or a layer so that the steps could get different results.
-    """
-    trace = rehearsal.trace
-    trace.add("the input", (), x)
-    trace.own(x, "its input")
-    takes_init = check_takes_init(net, spikes=True)
-    out = within((NetworkQueries(trace), trace), partial(_run, net, takes_init, x, rehearsal))
-    for done in trace.calls if trace.statistics and not merged else ():
-        if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
-            raise Objection(f"reads running statistics, which change at each step ({done.name})")
-    nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
-    for node in nodes:
-        _backward(node, trace, nodes)
-
-
-def _run(net: nn.Module, takes_init: TakesInit, x: Tensor, rehearsal: Rehearsal) -> Any:
-    trace = rehearsal.trace
-    start = x.view_as(x) if x.requires_grad else x
-    out = call(net, takes_init, start, rehearsal.given)
-    if rehearsal.refusal is not None:
-        raise rehearsal.refusal
-    if trace.refusal is not None:
-        raise trace.refusal
-    with trace.looks_away(draws=False):
-        rehearsal.check_saved()
-    trace.add(RETURNED, out, ())
-    return out
+    def _call(self, net: nn.Module, takes_init: TakesInit, x: Tensor) -> Any:
+        out = call(net, takes_init, x.view_as(x) if x.requires_grad else x, self.given)
+        for refusal in filter(None, (self.refusal, self.trace.refusal)):
+            raise refusal
+        with self.trace.looks_away(draws=False):
+            self.check_saved()
+        self.trace.add(RETURNED, out, ())
+        return out
 
 
 def _own_nodes(roots: list[Any]) -> list[Any]:
@@ -113,12 +94,13 @@ def _own_nodes(roots: list[Any]) -> list[Any]:
 
 def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
     """Run the backward pass of a user's function on random gradients."""
-    if node._forward_cls.__module__ == "torch.utils.checkpoint":
+    kind = node._forward_cls
+    if kind.__module__ == "torch.utils.checkpoint":
         raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
-    if node._forward_cls.jvp is not torch.autograd.Function.jvp:
-        raise Objection(f"runs {node._forward_cls.__name__}, whose jvp is not looked at", "leave it out")
+    if kind.jvp is not torch.autograd.Function.jvp:
+        raise Objection(f"runs {kind.__name__}, whose jvp is not looked at", "leave it out")
     grads = [torch.randn(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata]
-    trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
+    trace.add(f"{BACKWARD} of {kind.__name__}", (), grads)
     trace.forget_seed()
     grads = [grad.requires_grad_(grad.is_floating_point() or grad.is_complex()) for grad in grads]
 
@@ -129,7 +111,7 @@ def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
     found = within((NetworkQueries(trace), trace), run)
     if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
         raise Objection(
-            f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",
+            f"calls a function with a backward pass of its own in that of {kind.__name__}",
             "compute it with torch's own operations",
         )
     if trace.refusal is not None:

@@ -59,9 +59,8 @@ def row_major(op: Operation) -> int:
     x, out = op.tensors[0], op.outs[0]
     a, b = x.axis, out.axis
     squeezed = op.call.func._opname.startswith("squeeze") and ("dim" not in op.named or a in op.dims())
-    if a is None or b is None or squeezed:  # this would drop the axis of a batch of one sample
-        op.need(False, "drops or moves the axis of the batch", _KEEP)
-        return 1
+    # squeezing would drop the axis of a batch of one sample
+    op.need(a is not None and b is not None and not squeezed, "drops or moves the axis of the batch", _KEEP)
     before, after = (math.prod(size for size in each if type(size) is int) for each in (x.shape[:a], out.shape[:b]))
     op.need(before * x.outer % after == 0 and out.k % (before * x.outer // after) == 0, _MOVES, _KEEP)
     return before * x.outer // after
@@ -72,11 +71,6 @@ def expanded(op: Operation) -> int:
     x, out = op.tensors[0], op.outs[0]
     op.need((x.last, x.k) == (out.last, out.k), _MOVES, _KEEP)
     return x.outer
-
-
-def permuted(op: Operation) -> int:
-    """Axes in another order: the axis of the batch is found by its size."""
-    return op.tensors[0].outer
 
 
 def along(op: Operation) -> int:
@@ -97,7 +91,7 @@ def along_all(op: Operation) -> int:
     """Read or write entries by their index; every tensor must carry the samples."""
     plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
     op.need(not plain, "picks entries by the place of a sample in the batch", "expand what all samples share")
-    return along(op._replace(tensors=op.carrying, named=op.named))
+    return along(op._replace(tensors=op.carrying))
 
 
 def along_index(op: Operation) -> int:
@@ -306,11 +300,7 @@ def padded(op: Operation) -> int:
     return x.outer
 
 
-def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
-    return {name: rule for rule, names in rows for name in names.split()}
-
-
-RULES: dict[str, Rule] = _table(
+_ROWS: tuple[tuple[Rule, str], ...] = (
     (
         pointwise,
         """_linalg_check_errors clone _to_copy copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill
@@ -322,7 +312,7 @@ RULES: dict[str, Rule] = _table(
     (of_second, "searchsorted"),
     (row_major, "view _unsafe_view _reshape_alias _reshape_copy unsqueeze squeeze view_as_real view_as_complex"),
     (expanded, "expand"),
-    (permuted, "permute transpose t"),
+    (lambda op: op.tensors[0].outer, "permute transpose t"),  # the axis of the batch is found by its size
     (
         along,
         """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max
@@ -381,6 +371,7 @@ RULES: dict[str, Rule] = _table(
     (repeated, "repeat"),
     (padded, "constant_pad_nd"),
 )
+RULES = {name: rule for rule, names in _ROWS for name in names.split()}
 # the result depends on no value of the arguments
 FACTORIES = {
     *("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor"),

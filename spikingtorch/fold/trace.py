@@ -12,7 +12,7 @@ import linecache
 import os
 import sys
 import weakref
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +55,11 @@ class Noted:
     strides: tuple[int, ...] = ()  # empty if its layout has no strides
     constant: object = None  # identifies a tensor that existed before: its name in the network, or its content
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two traces of the same computation have in common."""
+        return self.number, self.shape, self.constant
+
 
 class TracedCall(NamedTuple):
     """One operation of a trace."""
@@ -75,12 +80,7 @@ class TracedCall(NamedTuple):
 
 
 class Trace(TorchDispatchMode):
-    """The operations that run within it.
-
-    Args:
-        device: of the network.
-        taught: names of operations for which the user has given rules.
-    """
+    """The operations that run within it; ``taught`` names operations for which the user has given rules."""
 
     computes = True  # whether tensors hold what operations make
 
@@ -106,11 +106,21 @@ class Trace(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # the wrapper for True imports the whole compiler
 
-    def looks_away(self, draws: bool = True) -> "_Quiet":
-        """Return a context for operations that do not belong to the network, and may draw random numbers."""
+    @contextlib.contextmanager
+    def looks_away(self, draws: bool = True) -> Iterator[None]:
+        """Return a context in which nothing is noted; with ``draws``, code inside it may draw random numbers."""
         if draws:
             self._check_seed()
-        return _Quiet(self, draws)
+        before, modes, self.is_quiet = self.is_quiet, Modes.now(), True
+        functions = [each for each in modes.functions if getattr(each, "trace", None) is not self]
+        modes._replace(functions=functions, dispatch=modes.dispatch[:-1]).put_back()
+        try:
+            yield
+        finally:
+            modes.put_back()
+            self.is_quiet = before
+        if draws:
+            self.forget_seed()
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation and return its result."""
@@ -127,12 +137,12 @@ class Trace(TorchDispatchMode):
 
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is no torch operation."""
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             self._note(func, self._noted(given), made)
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run a torch function that calls several operations, and note it as one operation."""
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
@@ -177,16 +187,13 @@ class Trace(TorchDispatchMode):
         return out
 
     def _note(self, func: Any, given: Any, made: Any) -> None:
-        for leaf in leaves_of(made):
-            self._number(leaf)
+        for x in leaves_of(made):
+            if isinstance(x, Tensor) and id(x) not in self._numbers:
+                self._alive.append(x)
+                self._numbers[id(x)] = len(self._numbers)
+                if storage_of(x) not in self._owned:
+                    self._memory.add(storage_of(x))
         self.calls.append(TracedCall(func, given, self._noted(made), _place(), torch.is_grad_enabled()))
-
-    def _number(self, x: Any) -> None:
-        if isinstance(x, Tensor) and id(x) not in self._numbers:
-            self._alive.append(x)
-            self._numbers[id(x)] = len(self._numbers)
-            if storage_of(x) not in self._owned:
-                self._memory.add(storage_of(x))
 
     def _noted(self, tree: Any) -> Any:
         def note(x: Any) -> Any:
@@ -239,7 +246,7 @@ class Trace(TorchDispatchMode):
             )
 
     def _random_state(self) -> bytes:
-        with _Quiet(self):
+        with self.looks_away(draws=False):
             return b"".join([state.numpy().tobytes() for state in random_state(self.device)])
 
     def forget_seed(self) -> None:
@@ -268,41 +275,19 @@ class Trace(TorchDispatchMode):
                 raise Objection(f"writes on {whose} in place ({called(func)})", "make a new tensor in its place")
             if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
                 raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
-        if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
-            _check_statistics(given)
+        trains = given.get("training", given.get("train", True))
+        if trains and func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
+            statistics = noted_in([given["running_mean"], given["running_var"]])
+            if any(each.number is None or each.strides != (1,) for each in statistics):
+                raise Objection(
+                    "updates running statistics in a call that cannot be folded",
+                    "call torch.nn.functional.batch_norm, which takes the statistics of each step",
+                )
         written, touched = ({tensor.storage for tensor in each} for each in (tensors, noted_in(given)))
         is_view = any(each.alias_info is not None for each in func._schema.returns)
         if not is_view and self._blank & touched - written:
             raise Objection("reads memory that, as far as the trace shows, it has not written")
         self._blank -= written
-
-
-class _Quiet:
-    """A context in which a trace notes nothing; with ``draws``, code inside it may draw random numbers."""
-
-    def __init__(self, trace: Trace, draws: bool = False) -> None:
-        self._trace, self._draws = trace, draws
-
-    def __enter__(self) -> None:
-        self._before, self._modes = self._trace.is_quiet, Modes.now()
-        self._trace.is_quiet = True
-        functions = [each for each in self._modes.functions if getattr(each, "trace", None) is not self._trace]
-        self._modes._replace(functions=functions, dispatch=self._modes.dispatch[:-1]).put_back()
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        self._modes.put_back()
-        self._trace.is_quiet = self._before
-        if self._draws and kind is None:
-            self._trace.forget_seed()
-
-
-def _check_statistics(given: dict[str, Any]) -> None:
-    trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
-    if trains and any(each.number is None or each.strides != (1,) for each in noted_in(statistics)):
-        raise Objection(
-            "updates running statistics in a call that cannot be folded",
-            "call torch.nn.functional.batch_norm, which takes the statistics of each step",
-        )
 
 
 def unknown(func: Any, name: str) -> Objection:

@@ -7,7 +7,7 @@ for them: they are ones, in the memory of a single number.
 """
 
 import copy
-from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
@@ -22,11 +22,8 @@ from spikingtorch.layers.passed_init import InitHook
 def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
     """Return stand-ins for the tensors of which a process has a part, by the id of the tensor.
 
-    They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes.
-
-    Args:
-        net: the network.
-        dtype: of its input, which is that of the weights if a module around the network is sharded with them.
+    They have the dtype in which the ``MixedPrecisionPolicy`` of their module computes, or the one of the network's
+    input if a module around the network is sharded with them.
     """
     found, dtypes = dict[int, Tensor](), dict[str, torch.dtype | None]()
     for path, module in net.named_modules():
@@ -41,18 +38,14 @@ def whole_weights(net: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
 
 
 def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """Return a deep copy of a network; of its hooks, the copy has those alone that compute.
-
-    Args:
-        net: the network.
-        memo: what the copy holds in place of objects of the network, by their id.
-    """
+    """Return a deep copy of a network, with the ``memo`` of ``deepcopy``; it has those hooks alone that compute."""
     modules = [*net.modules()]
     plain = {module: kind for module in modules if (kind := plain_class(type(module))) is not type(module)}
     memo |= {id(module): object.__new__(kind) for module, kind in plain.items()}
     for module in modules:
         for hooks in (vars(module).get(name, {}) for name in HOOKS):
-            kept = {key: hook for key, hook in hooks.items() if _computes(hook, module)}
+            keeps = [isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES for hook in hooks.values()]
+            kept = dict(compress(hooks.items(), keeps))
             if len(kept) < len(hooks):
                 memo[id(hooks)] = type(hooks)(copy.deepcopy(kept, memo))
     for module in plain:
@@ -66,24 +59,15 @@ def copied(net: nn.Module, memo: dict[int, Any]) -> nn.Module:
     return made
 
 
-def _computes(hook: Any, module: nn.Module) -> bool:
-    return isinstance(hook, InitHook) or kind_of(hook, module) is Kind.COMPUTES
-
-
 def _cast(module: nn.Module, policy: Any) -> None:
     """Let a module cast what it takes and returns as a ``MixedPrecisionPolicy`` says."""
 
-    def cast_inputs(_: nn.Module, *given: Any) -> Any:
-        return tree_map(partial(_as, policy.param_dtype), given)
-
-    def cast_output(_: nn.Module, __: Any, output: Any) -> Any:
-        return tree_map(partial(_as, policy.output_dtype), output)
+    def cast(dtype: torch.dtype, tree: Any) -> Any:
+        return tree_map(lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x, tree)
 
     if policy.param_dtype is not None and policy.cast_forward_inputs:
-        module.register_forward_pre_hook(cast_inputs, with_kwargs=True, prepend=True)
+        module.register_forward_pre_hook(
+            lambda _, *given: cast(policy.param_dtype, given), with_kwargs=True, prepend=True
+        )
     if policy.output_dtype is not None:
-        module.register_forward_hook(cast_output)
-
-
-def _as(dtype: torch.dtype, leaf: Any) -> Any:
-    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+        module.register_forward_hook(lambda _, __, output: cast(policy.output_dtype, output))

@@ -5,14 +5,13 @@ one value. A sum with a bias is a view of the sum with the tensor under the view
 in its memory get new values.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from spikingtorch.fold.operations import Batch, Value
-from spikingtorch.fold.trace import Noted, Objection, TracedCall, written_by
-from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.fold.trace import Noted, Objection, TracedCall, noted_in, written_by
 
 _ATEN = torch.ops.aten
 _CLONE, _VIEW, _ADD = _ATEN.clone.default, _ATEN.view.default, _ATEN.add.Tensor
@@ -20,20 +19,22 @@ _ADDMM, _MM = _ATEN.addmm.default, _ATEN.mm.default
 _VIEWS = (_VIEW, _ATEN._unsafe_view.default)
 _WITHOUT_GRADIENT = "without gradient"
 _OVERLAPPING = {"expand", "as_strided", "unfold"}
-_Tensor: TypeAlias = Noted | Value
 
 
-class _Ref(NamedTuple):
-    """A value in a key."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Value:
+    """A value of both traces: one object for each key."""
 
-    number: int
+    key: Any  # how it is computed: an operation, and its arguments
+    shape: tuple[int, ...]
+    call: TracedCall  # that made it first
+    place: int  # among all values
 
-
-class Seen(NamedTuple):
-    """An effect of a trace that is visible from outside: a layer, random numbers, an output."""
-
-    call: TracedCall
-    key: Any
+    @property
+    def source(self) -> "_Value":
+        """The value under a view; any other value itself."""
+        source: _Value = self.key[1] if self.key[0] == _VIEW else self
+        return source
 
 
 def _differs(one: TracedCall, other: TracedCall) -> Objection:
@@ -47,206 +48,131 @@ def check_single(calls: Sequence[TracedCall], several: Sequence[TracedCall]) -> 
 
     A tensor of one sample can be contiguous where a tensor of several samples is not, so torch calls other operations.
     For one sample, ``reshape`` is a view instead of a copy and a view, and ``x @ w.T + b`` is one operation instead of
-    two. So two traces are compared by their values.
-
-    Args:
-        calls: the trace of one sample.
-        several: the traces of several samples, merged.
-
-    Raises:
-        Objection: it computes something else.
+    two. So two traces are compared by their values. That of several samples has the sizes that it would have for one.
     """
-    values = Values()
-    theirs, ours = Graph(values, several).seen, Graph(values, calls).seen
-    for one, other in zip(ours, theirs, strict=False):
-        if one.key != other.key:
-            mine, others = values.behind(one.key), values.behind(other.key)
-            raise _differs(values.first(mine - others, one.call), values.first(others - mine, other.call))
+    known: dict[Any, _Value] = {}
+    theirs, ours = Graph(known, several).seen, Graph(known, calls).seen
+    for (call, key), (other, other_key) in zip(ours, theirs, strict=False):
+        if key != other_key:
+            mine, others = _behind(key), _behind(other_key)
+            raise _differs(_first(mine - others, call), _first(others - mine, other))
     if len(ours) != len(theirs):
-        call = max(ours, theirs, key=len)[min(len(ours), len(theirs))].call
+        call, _ = max(ours, theirs, key=len)[min(len(ours), len(theirs))]
         raise _differs(call, call)
 
 
-class Values:
-    """The values of both traces.
+def _behind(key: Any) -> set[_Value]:
+    """Return all values that an effect is computed from."""
+    found: set[_Value] = set()
+    ahead = [key]
+    while ahead:
+        part = ahead.pop()
+        if isinstance(part, tuple):
+            ahead += part
+        elif isinstance(part, _Value) and part not in found:
+            found.add(part)
+            ahead.append(part.key)
+    return found
 
-    Attributes:
-        keys: how each value is computed: an operation, and its arguments.
-        shapes: of one sample.
-    """
 
-    def __init__(self) -> None:
-        self.keys: list[Any] = []
-        self.shapes: list[tuple[int, ...]] = []
-        self._made_by: list[TracedCall] = []
-        self._known: dict[Any, int] = {}
-
-    def value(self, key: Any, shape: tuple[int, ...], call: TracedCall) -> _Ref:
-        """Return the value of a computation."""
-        if key not in self._known:
-            self._known[key] = len(self.keys)
-            self.keys.append(key)
-            self.shapes.append(shape)
-            self._made_by.append(call)
-        return _Ref(self._known[key])
-
-    def view(self, x: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref:
-        """Return a view of a value, or of the source of a view; the value itself if it has this shape."""
-        x = self._viewed(x)
-        return x if self.shapes[x.number] == shape else self.value((_VIEW, x), shape, call)
-
-    def biased(self, x: _Ref, bias: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref | None:
-        """Return x + bias as a view of the sum with the source of x; None if they are not rows and one row."""
-        source = self._viewed(x)
-        row = self.shapes[bias.number]
-        if len(row) != 1 or any(self.shapes[each.number][-1:] != row for each in (x, source)):
-            return None
-        return self.view(self.value((_ADD, source, bias), self.shapes[source.number], call), shape, call)
-
-    def without_gradient(self, x: _Ref, call: TracedCall) -> _Ref:
-        """Return the value of a computation without gradients."""
-        if self.keys[x.number][0] == _WITHOUT_GRADIENT:
-            return x
-        return self.value((_WITHOUT_GRADIENT, x), self.shapes[x.number], call)
-
-    def behind(self, key: Any) -> set[int]:
-        """Return all values that an effect is computed from."""
-        found: set[int] = set()
-        ahead = [key]
-        while ahead:
-            part = ahead.pop()
-            if isinstance(part, _Ref):
-                if part.number not in found:
-                    found.add(part.number)
-                    ahead.append(self.keys[part.number])
-            elif isinstance(part, tuple):
-                ahead += part
-        return found
-
-    def first(self, numbers: set[int], default: TracedCall) -> TracedCall:
-        """Return the call that made the first of some values."""
-        return self._made_by[min(numbers)] if numbers else default
-
-    def _viewed(self, x: _Ref) -> _Ref:
-        func, *given = self.keys[x.number]
-        return given[0] if func == _VIEW else x
+def _first(values: set[_Value], default: TracedCall) -> TracedCall:
+    """Return the call that made the first of some values."""
+    return min(values, key=lambda value: value.place).call if values else default
 
 
 class Graph:
-    """What a trace computes.
+    """What a trace computes; raises an objection to a write on a tensor whose entries share memory."""
 
-    Args:
-        values: those of both traces.
-        calls: the trace.
-
-    Attributes:
-        seen: its visible effects, in order.
-
-    Raises:
-        Objection: it writes on a tensor whose entries share memory.
-    """
-
-    def __init__(self, values: Values, calls: Sequence[TracedCall]) -> None:
-        self.seen: list[Seen] = []
-        self._values = values
-        self._now: dict[int, _Ref] = {}  # the value of each tensor
+    def __init__(self, known: dict[Any, _Value], calls: Sequence[TracedCall]) -> None:
+        # its effects that are visible from outside, such as layers, random numbers and outputs, with their keys
+        self.seen: list[tuple[TracedCall, Any]] = []
+        self._known = known  # the values of both traces, by key
+        self._now: dict[int | None, _Value] = {}  # the value of each tensor
         self._memory: dict[int, set[int]] = {}  # the tensors in each
-        self._overlaps: set[int] = set()  # memory memory in which one entry stands for several entries of a tensor
-        self._records = calls[0].records
+        self._overlaps: set[int] = set()  # memory in which one entry stands for several entries of a tensor
         for call in calls:
-            self._add(call)
+            self._call = call
+            self._add(call.func, calls[0].records)
 
-    def _add(self, call: TracedCall) -> None:
-        func, key = call.func, self._frozen(call.given, call)
-        outs, written = _tensors_in(call.made), _written(call)
-        before = [None if x.number is None else self._now.get(x.number) for x in written]
-        shapes = [_shape(x) for x in (*written, *outs)]
+    def _add(self, func: Any, records: bool) -> None:
+        """Add the running call; ``records`` says whether the trace began with gradients."""
+        call, key = self._call, self._frozen(self._call.given)
+        outs, writes = noted_in(call.made), not isinstance(func, str) and torch.Tag.inplace_view not in func.tags
+        written = noted_in([call.given[name] for name in written_by(func)]) if writes else []
+        before = [self._now.get(x.number) for x in written]
+        shapes = [x.shape for x in (*written, *outs)]
         if isinstance(func, str) or torch.Tag.nondeterministic_seeded in func.tags:
-            self.seen.append(Seen(call, (func, call.records, key)))
-            found = [self._values.value((len(self.seen), i), shape, call) for i, shape in enumerate(shapes)]
+            self.seen.append((call, (func, call.records, key)))
+            found = [self._value((len(self.seen), i), shape) for i, shape in enumerate(shapes)]
         else:
-            found = self._computed(func, dict(key), shapes, call)
-        if call.records != self._records:
-            found = [self._values.without_gradient(each, call) for each in found]
-        self._set(outs, found[len(written) :])
-        for x, old, new in zip(written, before, found, strict=False):
-            self._write(x, old, new, call)
-        if not isinstance(func, str) and func._opname in _OVERLAPPING:
-            self._overlaps |= {x.storage for x in outs}
-
-    def _computed(
-        self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]], call: TracedCall
-    ) -> list[_Ref]:
-        """Return the values of the results of an operation."""
-        values = self._values
-        if func == _CLONE:
-            return [given["self"]]
-        if func in _VIEWS:
-            return [values.view(given["self"], shapes[0], call)]
-        x = bias = None
-        if func == _ADD and given["alpha"] == _ONE and isinstance(given["other"], _Ref):
-            x, bias = given["self"], given["other"]
-        elif func == _ADDMM and given["alpha"] == given["beta"] == _ONE:
-            product = (_MM, given["mat1"], given["mat2"])
-            x, bias = values.value(product, shapes[0], call), given["self"]
-        elif func == _MM:
-            return [values.value((_MM, given["self"], given["mat2"]), shapes[0], call)]
-        sums = None if x is None or bias is None else values.biased(x, bias, shapes[0], call)
-        if sums is not None:
-            return [sums]
-        return [values.value((func, *given.items(), i), shape, call) for i, shape in enumerate(shapes)]
-
-    def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: TracedCall) -> None:
-        """Note a new value for a tensor, and new values for the tensors that share its memory."""
-        if x.number is None or old is None or x.storage in self._overlaps:
-            raise _differs(call, call)
-        for other in self._memory[x.storage]:
-            was = self._now[other]
-            after = ("where another was written on", was, old, new)
-            self._now[other] = self._values.value(after, self._values.shapes[was.number], call)
-        self._now[x.number] = new
-
-    def _set(self, tensors: Iterable[_Tensor], values: Iterable[_Ref]) -> None:
-        for x, value in zip(tensors, values, strict=True):
+            found = self._computed(func, dict(key), shapes)
+        if call.records != records:
+            cut = _WITHOUT_GRADIENT
+            found = [each if each.key[0] == cut else self._value((cut, each), each.shape) for each in found]
+        for x, value in zip(outs, found[len(written) :], strict=True):
             if x.number is not None:
                 self._now[x.number] = value
                 self._memory.setdefault(x.storage, set()).add(x.number)
+        for x, old, new in zip(written, before, found, strict=False):
+            self._write(x, old, new)
+        if not isinstance(func, str) and func._opname in _OVERLAPPING:
+            self._overlaps |= {x.storage for x in outs}
 
-    def _frozen(self, tree: Any, call: TracedCall) -> Any:
+    def _value(self, key: Any, shape: tuple[int, ...]) -> _Value:
+        """Return the value of a computation."""
+        if key not in self._known:
+            self._known[key] = _Value(key, shape, self._call, len(self._known))
+        return self._known[key]
+
+    def _view(self, x: _Value, shape: tuple[int, ...]) -> _Value:
+        """Return a view of a value, or of the source of a view; the value itself if it has this shape."""
+        return x.source if x.source.shape == shape else self._value((_VIEW, x.source), shape)
+
+    def _computed(self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]]) -> list[_Value]:
+        """Return the values of the results of an operation."""
+        if func == _CLONE:
+            return [given["self"]]
+        if func in _VIEWS:
+            return [self._view(given["self"], shapes[0])]
+        x: Any = None
+        bias: Any = None
+        if func == _ADD and given["alpha"] == _ONE and isinstance(given["other"], _Value):
+            x, bias = given["self"], given["other"]
+        elif func == _ADDMM and given["alpha"] == given["beta"] == _ONE:
+            x, bias = self._value((_MM, given["mat1"], given["mat2"]), shapes[0]), given["self"]
+        elif func == _MM:
+            return [self._value((_MM, given["self"], given["mat2"]), shapes[0])]
+        if x is not None and len(bias.shape) == 1 and x.shape[-1:] == x.source.shape[-1:] == bias.shape:
+            # rows and one row: a view of the sum with the source of x
+            return [self._view(self._value((_ADD, x.source, bias), x.source.shape), shapes[0])]
+        return [self._value((func, *given.items(), i), shape) for i, shape in enumerate(shapes)]
+
+    def _write(self, x: Noted, old: _Value | None, new: _Value) -> None:
+        """Note a new value for a tensor, and new values for the tensors that share its memory."""
+        if x.number is None or old is None or x.storage in self._overlaps:
+            raise _differs(self._call, self._call)
+        for other in self._memory[x.storage]:
+            was = self._now[other]
+            self._now[other] = self._value(("where another was written on", was, old, new), was.shape)
+        self._now[x.number] = new
+
+    def _frozen(self, tree: Any) -> Any:
         """Return arguments as part of a key."""
-        if isinstance(tree, Noted | Value):
-            if tree.number is not None:
-                return self._now[tree.number]
-            return self._values.value(("a constant", tree.constant), _shape(tree), call)
+        if isinstance(tree, Noted):
+            fixed = tree.number is None
+            return self._value(("a constant", tree.constant), tree.shape) if fixed else self._now[tree.number]
         if isinstance(tree, dict):
-            return tuple([(name, self._frozen(each, call)) for name, each in tree.items()])
+            return tuple([(name, self._frozen(each)) for name, each in tree.items()])
         if isinstance(tree, list | tuple):
-            return "a list", *[self._frozen(each, call) for each in tree]
+            return "a list", *[self._frozen(each) for each in tree]
         return _plain(tree)
 
 
 def _plain(x: Any) -> Any:
     """Return a number or another object as part of a key: 1, 1.0 and True differ, and nan equals nan."""
-    x = x.k if isinstance(x, Batch) else x
     if isinstance(x, int | float | complex):
         return type(x).__name__, repr(x)
     return x if isinstance(x, str | torch.dtype | torch.device | None) else (type(x), id(x))
 
 
 _ONE = _plain(1)
-
-
-def _written(call: TracedCall) -> list[_Tensor]:
-    """Return the tensors that an operation writes on."""
-    if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
-        return []
-    return _tensors_in([call.given[name] for name in written_by(call.func)])
-
-
-def _tensors_in(tree: Any) -> list[Any]:
-    """Return the tensors of arguments or results."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Noted | Value)]
-
-
-def _shape(x: _Tensor) -> tuple[int, ...]:
-    return tuple([size.k if isinstance(size, Batch) else size for size in x.shape])

@@ -40,20 +40,18 @@ _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", 
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
 _PARTS = re.compile(r"[.{}\[!:]")  # separators of names in "a.b" and in "{a.b}"
+# the attributes of modules in which ``fully_shard`` and the like keep their own state begin so
+_OF_FSDP = ("__composable_api_state_key", "_is_fsdp_", "_fsdp_")
 _LIMIT = 5000  # values
 _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
 
 
 class Walk:
-    """One walk, over the attributes with some names.
+    """One walk, over the attributes with some ``names``, which the code reads; ``ignored`` ones do not matter.
 
-    Args:
-        names: names of attributes that the code reads.
-        ignored: names of attributes that do not matter.
-        free: names of numbers whose value does not matter.
-        exact: whether every replaced object is a change.
-        shares: ids of tensors that are in several places.
+    Of ``free`` numbers, the values do not matter. ``exact`` says whether every replaced object is a change, and
+    ``shares`` are ids of tensors that are in several places.
     """
 
     def __init__(
@@ -194,27 +192,26 @@ class Walk:
 
     def _given_to(self, name: str, tensor: Any) -> None:
         """Visit the attributes that the user has added to a tensor."""
-        if type(tensor) not in (nn.Parameter, Tensor):
-            return
-        if not vars(tensor):
-            self.empty.append(vars(tensor))
-            return
-        self._watch(f"{name}.", vars(tensor))
-        for key, value in vars(tensor).items():
-            self._value(f"{name}.{key}", value)
+        own = vars(tensor) if type(tensor) in (nn.Parameter, Tensor) else None
+        if own:
+            self._watch(f"{name}.", own)
+            for key, value in own.items():
+                self._value(f"{name}.{key}", value)
+        elif own is not None:
+            self.empty.append(own)
 
     def _attributes(self, prefix: str, module: nn.Module, own: dict[str, Any], kind: type) -> None:
         """Visit the attributes of a module: those that code reads, and all of them for modules of other libraries."""
         # the code of torch and other libraries is not analysed
-        foreign = any(
-            base is not nn.Module and _is_foreign(base) for base in kind.__mro__ if issubclass(base, nn.Module)
-        )
+        bases = [base for base in kind.__mro__ if issubclass(base, nn.Module)][:-1]  # without nn.Module itself
+        foreign = any(map(_is_foreign, bases))
         plain = module_of(cast(Any, kind).forward) == "torch"
         used = own.keys() if not plain or (reads := attributes_read_by(kind)) is None else reads
         if plain:
             settings = settings_of(module).items()
             self._settings |= {f"{prefix}{name}": form for name, form in settings if not self._reads(name)}
-        skipped = _OF_MODULES | computed_attributes(module) | {"forward"} | {*filter(_of_fsdp, own)}
+        skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
+        skipped |= {name for name in own if name.startswith(_OF_FSDP)}
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
             self._mark(f"{prefix}returns", None, getattr(module, "_returns", None))
@@ -459,11 +456,6 @@ def _compares_numbers(reads: Reads, outside: Mapping[str, Any]) -> bool:
         if isinstance(getattr(value, attribute, None) if attribute else value, int | float):
             return True
     return False
-
-
-def _of_fsdp(name: str) -> bool:
-    """Return True if an attribute of a module is one that ``fully_shard`` and the like keep their own state in."""
-    return name.startswith(("__composable_api_state_key", "_is_fsdp_", "_fsdp_"))
 
 
 def _is_foreign(kind: type) -> bool:

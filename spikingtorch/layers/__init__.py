@@ -11,12 +11,5 @@ from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all
 from spikingtorch.layers.neurons import SpikingLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 
-__all__ = [
-    "MultiStep",
-    "SequenceDropout",
-    "SpikingLayer",
-    "ThresholdDependentBatchNorm",
-    "TimeBatchNorm1d",
-    "TimeBatchNorm2d",
-]
-__all__ += neurons.__all__
+__all__ = ["MultiStep", "SequenceDropout", "SpikingLayer", "ThresholdDependentBatchNorm"]
+__all__ += ["TimeBatchNorm1d", "TimeBatchNorm2d", *neurons.__all__]

@@ -37,7 +37,7 @@ class Activity:
         self._calls = 0
         # the least and the greatest magnitude of a layer's outputs
         self._range: dict[Any, tuple[Tensor, Tensor]] = {}
-        self._odd: dict[str, tuple[str, int]] = {}
+        self._odd: dict[tuple[str, str], int] = {}  # batches in a row, by name of the layer and warning
         self._warned = False
 
     def __reduce__(self) -> Any:
@@ -64,24 +64,21 @@ class Activity:
 
     def end(self, net: nn.Module) -> None:
         """Warn if the same layer has been silent, or has always fired, long enough."""
-        kinds = {layer: _kind(*torch.stack(found).tolist()) for layer, found in self._range.items()}
-        self._range.clear()
         names = {module: name for name, module in net.named_modules()}
-        found = {names.get(layer, ""): (kind, type(layer).__name__) for layer, kind in kinds.items() if kind}
-        before = {name: count for name, (kind, count) in self._odd.items() if found.get(name, ("",))[0] == kind}
-        self._odd = {name: (kind, before.get(name, 0) + 1) for name, (kind, _) in found.items()}
-        for name, (kind, count) in self._odd.items():  # in the order in which the layers ran
+        found = {}  # the classes, in the order in which the layers ran
+        for layer, (least, most) in self._range.items():
+            low, high = torch.stack([least, most]).tolist()
+            if high == 0.0 or low == high == 1.0:  # not those of a readout
+                found[names.get(layer, ""), _SATURATED if high else _SILENT] = type(layer).__name__
+        self._range.clear()
+        self._odd = {odd: self._odd.get(odd, 0) + 1 for odd in found}
+        for (name, text), count in self._odd.items():
             if count >= BATCHES:
                 self._warned = True
                 warnings.warn(
-                    f"SpikingNet: layer {name or 'net'} ({found[name][1]}) {kind.format(n=count)}. "
+                    f"SpikingNet: layer {name or 'net'} ({found[name, text]}) {text.format(n=count)}. "
                     "SpikingNet(..., warn_silent=False) turns this warning off",
                     RuntimeWarning,
                     stacklevel=level_of_user(),
                 )
                 return  # the layers after it are silent because they get no input
-
-
-def _kind(least: float, most: float) -> str:
-    """Return the warning for a layer, by the magnitudes of its outputs; "" for none, as for a readout."""
-    return _SILENT if most == 0.0 else _SATURATED if least == most == 1.0 else ""

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of, may_write
+from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 from spikingtorch.layers.split import is_borrowed
 
@@ -165,12 +164,11 @@ class Attributes(StatefulLayer):
         found = {}
         for name, attribute in self._attributes.items():
             value = getattr(self, attribute)
-            if type(value) is not float:
-                within = self._ranges.get(attribute)
-                # a parameter that could not be clamped in place
-                kept = within is None or (may_write(value) and not is_borrowed(self, value))
-                value = lift(value if kept or within is None else within.within(value))
-            found[name] = value
+            within = self._ranges.get(attribute)
+            if within is not None:
+                clamped = isinstance(value, nn.Parameter) and checks.has_values(value) and not is_borrowed(self, value)
+                value = value if clamped else within.within(value)
+            found[name] = value if type(value) is float else lift(value)
         return found
 
     def _constants(self) -> dict[str, Any]:
@@ -188,16 +186,12 @@ class Attributes(StatefulLayer):
 
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
     """Return the names in ``learnable``; none for False."""
-    if isinstance(learnable, bool):
-        return set()
-    return {learnable} if isinstance(learnable, str) else set(learnable)
+    return {learnable} if isinstance(learnable, str) else set(() if isinstance(learnable, bool) else learnable)
 
 
 def shown(value: Any) -> str:
     """Return a parameter as text for the repr of a layer."""
-    if isinstance(value, F.Detached):
+    if not isinstance(value, Tensor):
         return shown_rule(value)
-    if isinstance(value, Tensor):
-        scalar = value.ndim == 0 and checks.has_values(value)
-        return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"
-    return getattr(value, "__name__", repr(value))
+    scalar = value.ndim == 0 and checks.has_values(value)
+    return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"

@@ -27,6 +27,19 @@ def scripted_norm(net: nn.Module) -> str | None:
     return None
 
 
+class NormCall(NamedTuple):
+    """The arguments of ``torch.nn.functional.batch_norm``."""
+
+    input: Tensor
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    training: bool = False
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+
 class _Update(NamedTuple):
     """The update of running statistics by a call of batch norm."""
 
@@ -47,11 +60,8 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     In a padded batch, samples that have ended do not count, and their outputs are zero.
 
-    Args:
-        fold: the fold.
-        modules: of the network.
-        merged: take one statistic for all steps. The running statistics are then updated in the call, as in torch,
-            because code may read them after it.
+    If ``merged``, it takes one statistic for all steps. The running statistics are then updated in the call, as in
+    torch, because code may read them after it.
     """
 
     def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool) -> None:
@@ -79,30 +89,29 @@ class StatisticsOfSteps(TorchFunctionMode):
         if func is torch.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             self.fold.refuse("calls torch.batch_norm, where torch.nn.functional.batch_norm would fold")
         # a function, because torch.compile does not follow a method here
-        return _batch_norm(self, *args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
+        return _batch_norm(self, NormCall(*args, **kwargs)) if func is F.batch_norm else func(*args, **kwargs)
 
-    def note(self, running: tuple[Tensor, Tensor], of_steps: tuple[Tensor, ...], momentum: float) -> None:
-        """Note an update of running statistics; without new statistics, the steps are still counted."""
-        module = self._modules.get(id(running[0]))
-        share, counter = (momentum, None) if module is None else (module.momentum, module.num_batches_tracked)
-        self._updates.append(_Update(running if of_steps else (), of_steps, share, counter))
+    def note(self, call: NormCall, of_steps: tuple[Tensor, ...]) -> None:
+        """Note an update of running statistics, if a call has some; without new ones, the steps are still counted."""
+        if call.running_mean is None or call.running_var is None:
+            return
+        module = self._modules.get(id(call.running_mean))
+        share, counter = (call.momentum, None) if module is None else (module.momentum, module.num_batches_tracked)
+        running = (call.running_mean, call.running_var) if of_steps else ()
+        self._updates.append(_Update(running, of_steps, share, counter))
         if self._merged:
             self.commit()
 
     def commit(self) -> None:
         """Update running statistics and counters, in the order of the steps."""
-        with torch.no_grad():
-            self._commit()
-        self._updates.clear()
-
-    def _commit(self) -> None:
-        T = self.sizes[1]
-        counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
-        calls = {key: sum([update.counter is counter for update in self._updates]) for key, counter in counted.items()}
+        updates, T = self._updates, self.sizes[1]
+        counted = {id(update.counter): update.counter for update in updates if update.counter is not None}
+        calls = {key: sum([update.counter is counter for update in updates]) for key, counter in counted.items()}
+        averaged = {id(update.counter) for update in updates if update.momentum is None}
         # torch has counted the call once; that is the first step
-        batches = {key: int(counter) - calls[key] for key, counter in counted.items() if self._averages(counter)}
-        for t in range(T):
-            for update in self._updates:
+        batches = {key: int(counter) - calls[key] for key, counter in counted.items() if key in averaged}
+        with torch.no_grad():
+            for t, update in [(t, update) for t in range(T) for update in updates]:
                 share = update.momentum
                 if share is None:
                     batches[id(update.counter)] += 1
@@ -111,11 +120,9 @@ class StatisticsOfSteps(TorchFunctionMode):
                     # .data, as in torch's own kernel: graphs that hold the buffer but do not read it stay valid
                     kept = running if checks.functorch_active() else running.data
                     kept.mul_(1.0 - share).add_(new[t], alpha=share)
-        for key, counter in counted.items():
-            counter.add_((T - 1) * calls[key])
-
-    def _averages(self, counter: Tensor) -> bool:
-        return any([update.momentum is None for update in self._updates if update.counter is counter])
+            for key, counter in counted.items():
+                counter.add_((T - 1) * calls[key])
+        updates.clear()
 
     def undo(self) -> None:
         """Reset the counters to their values before the call."""
@@ -123,76 +130,55 @@ class StatisticsOfSteps(TorchFunctionMode):
             counter.copy_(before)
 
 
-def _batch_norm(
-    mode: StatisticsOfSteps,
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+def _batch_norm(mode: StatisticsOfSteps, call: NormCall) -> Tensor:
     """Do what ``torch.nn.functional.batch_norm`` does, step by step."""
-    if not training:
-        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if not call.training:
+        return F.batch_norm(*call)
     if torch.compiler.is_exporting():
         mode.fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
     mode.met = True
-    (N, T), C, rest = mode.sizes, input.shape[1], input.shape[2:]
-    # parts of samples may have been merged into the batch: (N T P, C, ...)
+    x, (N, T) = call.input, mode.sizes
+    C, rest = x.shape[1], x.shape[2:]
     if N == 0:  # nothing is normalised
-        if running_mean is not None and running_var is not None:
-            mode.note((running_mean, running_var), (), momentum)
-        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    parts, others = divmod(input.shape[0], N * T)
+        mode.note(call, ())
+        return F.batch_norm(*call)
+    # parts of samples may have been merged into the batch: (N T P, C, ...)
+    parts, others = divmod(x.shape[0], N * T)
     if others or not parts:
         mode.fold.refuse(
-            f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
+            f"normalises an input of shape {tuple(x.shape)}, whose first axis is not the batch, with batch norm"
         )
     if mode.running is not None:
-        return _of_running(mode, input, (running_mean, running_var), (weight, bias), momentum, eps)
-    steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
+        return _of_running(mode, mode.running, call)
+    steps = x.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
     steps = steps.contiguous()  # with one sample and one step, torch's backward can misread the strides
-    weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
+    weights, biases = [None if each is None else each.repeat(T) for each in (call.weight, call.bias)]
     # with momentum 1, the running statistics are those of this batch; start from zeros, because NaN times zero is NaN
-    mean = None if running_mean is None else running_mean.new_zeros(T * C)
-    var = None if running_var is None else running_var.new_zeros(T * C)
+    mean, var = [None if each is None else each.new_zeros(T * C) for each in (call.running_mean, call.running_var)]
     if steps.numel() == T * C:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     # the function that torch's two others call: this mode does not see it again when torch.compile traces it
-    out: Tensor = torch.native_batch_norm(steps, weights, biases, mean, var, True, 1.0, eps)[0]
-    if running_mean is not None and running_var is not None and mean is not None and var is not None:
-        mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
-    out = out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+    out: Tensor = torch.native_batch_norm(steps, weights, biases, mean, var, True, 1.0, call.eps)[0]
+    mode.note(call, () if mean is None or var is None else (mean.view(T, C), var.view(T, C)))
+    out = out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(x.shape)
     return out.clone() if mode.is_sharded else out  # fully_shard takes no views, see layers/split
 
 
-def _of_running(
-    mode: StatisticsOfSteps,
-    x: Tensor,
-    running: tuple[Tensor | None, Tensor | None],
-    affine: tuple[Tensor | None, Tensor | None],
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    """Normalise, at each step of x (N T parts, C, ...), the samples that have not ended; the others become zero."""
-    assert mode.running is not None
+def _of_running(mode: StatisticsOfSteps, running: Tensor, call: NormCall) -> Tensor:
+    """Normalise, at each step of (N T parts, C, ...), the samples that have not ended; the others become zero."""
+    x = call.input
     numbers = torch.arange(x.shape[0], device=x.device).view(mode.sizes[0], mode.sizes[1], -1)
-    places = [numbers[rows, t].flatten() for t, rows in enumerate(mode.running.unbind(1))]
+    places = [numbers[rows, t].flatten() for t, rows in enumerate(running.unbind(1))]
     outs, statistics = [], []
     for rows in places:
-        mean, var = [None if each is None else torch.zeros_like(each) for each in running]
+        mean, var = [None if each is None else torch.zeros_like(each) for each in (call.running_mean, call.running_var)]
         here = x[rows]  # if axes are merged, torch's backward can misread the strides of a single sample
         if here.numel() == x.shape[1]:
             raise ValueError(
                 "SpikingNet: one sample alone is still running at some step, and batch norm in training needs more "
                 "than one value per channel. Make batches of sequences of similar lengths, or take TimeBatchNorm1d"
             )
-        outs.append(F.batch_norm(here, mean, var, affine[0], affine[1], True, 1.0, eps))
-        statistics.append((mean, var))
-    if running[0] is not None and running[1] is not None:
-        means, variances = [torch.stack([each[place] for each in statistics]) for place in (0, 1)]  # type: ignore[misc]
-        mode.note((running[0], running[1]), (means, variances), momentum)
+        outs.append(F.batch_norm(here, mean, var, call.weight, call.bias, True, 1.0, call.eps))
+        statistics += [] if mean is None or var is None else [(mean, var)]
+    mode.note(call, tuple([torch.stack(each) for each in zip(*statistics, strict=True)]))
     return x.new_zeros(x.shape).index_put((torch.cat(places),), torch.cat(outs))

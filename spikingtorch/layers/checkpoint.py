@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.bytecode import cells_of
 from spikingtorch.functional.core.torch_private import backward_id, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 
@@ -37,11 +38,7 @@ class Region(NamedTuple):
         _notes(self.both).setdefault(owner, []).append(tree_map(without_graph, start))
 
     def next(self, owner: Hashable) -> Any:
-        """Return the start of the next call of the second run.
-
-        Raises:
-            RuntimeError: the second run makes calls that the first did not.
-        """
+        """Return the start of the next call of the second run; raise if the first run did not make this call."""
         starts = _notes(self.both).get(owner, [])
         calls = _notes(self.run).get((owner, "calls"), 0)
         if calls == len(starts):
@@ -61,11 +58,7 @@ class Region(NamedTuple):
         return owner in _notes(self.run)
 
     def repeated(self, owner: Hashable) -> Any:
-        """Return the result that ``repeat`` noted for this owner.
-
-        Raises:
-            RuntimeError: the layer has not been called in this run.
-        """
+        """Return the result that ``repeat`` noted for this owner; raise if it has not been called in this run."""
         if not self.knows(owner):
             raise RuntimeError(
                 "torch.utils.checkpoint: a function that reads the state of a spiking layer before it calls the layer "
@@ -130,5 +123,4 @@ def _closure(function: Any) -> dict[str, Any]:
         function = function.__wrapped__
     if not isinstance(function, FunctionType) or function.__module__ != "torch.utils.checkpoint":
         return {}
-    cells = function.__closure__ or ()
-    return {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, cells, strict=True)}
+    return dict(zip(function.__code__.co_freevars, cells_of(function), strict=True))

@@ -47,35 +47,22 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def taken_over(value: Any, saved: Any) -> Any:
-    """Return a constant with the numbers of a saved one of the same kind.
-
-    Args:
-        value: of the layer.
-        saved: as ``described`` returned it.
-
-    Raises:
-        TypeError: the numbers differ, and the library cannot build a constant of this kind.
-    """
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return int(saved) if isinstance(value, int) and float(saved).is_integer() else float(saved)
-    if isinstance(value, Tensor):
-        return value if value.tolist() == saved else torch.tensor(saved, dtype=value.dtype, device=value.device)
-    if hasattr(value, "_fields"):
-        return type(value)(*[taken_over(getattr(value, name), each) for name, each in saved.get("fields", {}).items()])
-    if isinstance(value, tuple | list) and isinstance(saved, list):
-        return type(value)([taken_over(each, other) for each, other in zip(value, saved, strict=True)])
-    if described(value) != saved:
-        raise TypeError("its numbers differ")
-    return value
-
-
-def same_kind(one: Any, other: Any) -> bool:
-    """Return True if two described constants differ in their numbers only."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same_kind(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_kind, one, other))
-    return bool(one == other) or (type(one) is float and type(other) is float)
+    """Return a constant with the numbers of a saved one, which ``described`` returned; raise TypeError if none fits."""
+    if isinstance(value, Real) and not isinstance(value, bool) and type(saved) is float:
+        return int(saved) if isinstance(value, int) and saved.is_integer() else saved
+    if isinstance(value, Tensor) and isinstance(saved, Real | list):  # in a surrogate
+        made = torch.tensor(saved, dtype=value.dtype, device=value.device)
+        if made.shape == value.shape:
+            return value if value.tolist() == saved else made
+    elif hasattr(value, "_fields") and isinstance(saved, Mapping):
+        fields = saved.get("fields", {})
+        if type(value).__name__ == saved["kind"] and {*value._fields} == fields.keys():
+            return type(value)(*[taken_over(getattr(value, name), fields[name]) for name in value._fields])
+    elif isinstance(value, tuple | list) and isinstance(saved, list) and len(value) == len(saved):
+        return type(value)(map(taken_over, value, saved))
+    elif described(value) == saved:
+        return value
+    raise TypeError("it is of another kind")
 
 
 def shown(saved: Any) -> str:
@@ -93,11 +80,7 @@ def packed(constants: dict[str, Any]) -> Tensor:
 
 
 def unpacked(packed: Any) -> dict[str, Any]:
-    """Return the constants that a tensor holds.
-
-    Raises:
-        ValueError: it holds something else.
-    """
+    """Return the constants that a tensor holds; raise ValueError if it holds something else."""
     try:
         # an average of checkpoints, or a copy in another dtype, still holds whole numbers
         found = json.loads(bytes([int(each) for each in packed.cpu().tolist()]).decode())
@@ -148,10 +131,10 @@ class WithConstants(nn.Module):
         found = {}
         for name, value in self._constants().items():
             try:
-                if not same_kind(here[name], saved[name]):
-                    raise TypeError("it is of another kind")
                 if not isinstance(value, Tensor):
                     found[name] = taken_over(value, saved[name])
+                elif here[name] != saved[name]:
+                    raise TypeError
             except TypeError:
                 text = f"{name} is {shown(saved[name])} in the checkpoint and {shown(here[name])} in the layer"
                 raise ValueError(text) from None

@@ -22,19 +22,12 @@ FLOOR = 2.0**-20
 
 
 class Limits(NamedTuple):
-    """The values that a parameter may have.
+    """The values that a parameter may have."""
 
-    Attributes:
-        above: a lower bound that is itself excluded.
-        least: the least value.
-        most: the greatest value.
-        learned: the limits of a learnable parameter, if they are narrower.
-    """
-
-    above: float | None = None
+    above: float | None = None  # a lower bound that is itself excluded
     least: float = -math.inf
     most: float = math.inf
-    learned: "Limits | None" = None
+    learned: "Limits | None" = None  # of a learnable parameter, if they are narrower
 
     def check(self, owner: str, name: str, value: Any, learns: bool) -> None:
         """Raise unless the value of a parameter, a float or a tensor, is within the limits."""
@@ -51,18 +44,13 @@ class Limits(NamedTuple):
         On the CPU, a parameter within the limits is not written on, so that graphs that hold it stay valid. A graph
         that holds a clamped parameter raises in its backward pass, as after any write in place. On other devices, a
         check would make the host wait. So the parameter is always clamped, and autograd does not count the write. If
-        several processes have parts of a parameter, each clamps its own.
-
-        Raises:
-            ValueError: the parameter is NaN or infinite.
+        several processes have parts of a parameter, each clamps its own. NaN and infinities raise ValueError.
         """
         here = part_of(parameter)
         if not here.is_cpu:
-            if isinstance(parameter, nn.Parameter) and has_values(here):
+            if has_values(here):
                 here.data.clamp_(self.least, self.most)
-            return
-        bounds = value_range(owner, name, here)
-        if bounds is not None and not (self.least <= bounds[0] and bounds[1] <= self.most):
+        elif (bounds := value_range(owner, name, here)) and not (self.least <= bounds[0] and bounds[1] <= self.most):
             with torch.no_grad():
                 here.clamp_(self.least, self.most)
 
@@ -92,13 +80,7 @@ class Kind(NamedTuple):
 
 
 def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
-    """Return the limits of a parameter, or None if there are none; raise TypeError if they are no limits.
-
-    Args:
-        owner: the name of the layer, for messages.
-        limits: the attribute ``limits`` of the layer: a dict from names of parameters to limits.
-        name: of the parameter.
-    """
+    """Return the limits of a parameter in those of its layer, or None; raise TypeError if they are no limits."""
     instead = f"limits = {{{name!r}: Limits(least=0.0, most=1.0)}}"
     if not isinstance(limits, Mapping):
         raise TypeError(
@@ -112,8 +94,4 @@ def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
 
 
 KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
-
-
-def may_write(value: Any) -> bool:
-    """Return True if a parameter can be clamped in place."""
-    return isinstance(value, nn.Parameter) and has_values(value)
+FIRES: dict[str, Any] = {"threshold": THRESHOLD, **KINDS}

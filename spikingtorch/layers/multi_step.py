@@ -106,19 +106,11 @@ class Steps(FoldToken):
         """Return the tensor as it is, because it is not folded."""
         return x
 
-    def merge(self, x: Tensor) -> Tensor:
-        """Return it as it is."""
-        return x
+    merge = split
 
 
 class Merged(FoldToken):
-    """The ``init`` of one step or of one sample without gradients: (T, N, ...) is laid out as the (N T, ...) of a fold.
-
-    Args:
-        N: number of samples.
-        T: number of steps; N or T is 1.
-        init: ``init`` of the first step.
-    """
+    """The ``init`` of one step or of one sample without gradients: (T, N, ...) lies as the (N T, ...) of a fold."""
 
     alone = True
 
@@ -152,16 +144,10 @@ def over_time(
     named: Mapping[str, Any],
     init: bool | Tensor | None,
 ) -> Any:
-    """Return the outputs of a layer for all steps of a sequence.
+    """Return the outputs of a layer, which ``call`` calls, for inputs of all steps of a sequence, (T, N, ...).
 
-    Args:
-        owner: the name of the caller, for messages.
-        alone: the advice for a call inside of a SpikingNet.
-        layer: the layer.
-        call: calls it.
-        inputs: inputs of all steps, (T, N, ...).
-        named: other inputs by name.
-        init: ``init`` of the first step; None to continue from the state of the layer.
+    For messages, ``owner`` names the caller, and ``alone`` says what to write inside of a SpikingNet. ``init`` is that
+    of the first step; with None, the layer continues from its state.
     """
     if frame_of(layer) is not None:
         raise RuntimeError(

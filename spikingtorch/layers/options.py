@@ -14,7 +14,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
-from spikingtorch.validation import check_parameter, value_range
+from spikingtorch.validation import value_range
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
@@ -38,15 +38,6 @@ class Options(StepOptions, total=False):
     dt: float
 
 
-def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
-    """Return the threshold that was given, by its name or by its older name."""
-    if threshold is not None and (isinstance(value, Tensor) or value != default):
-        raise ValueError(
-            f"{owner}: {older}={value!r} and threshold={threshold!r} are the same parameter; give one of them"
-        )
-    return value if threshold is None else threshold
-
-
 def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
     """Return tau or decay, whichever was given; raise if both were given."""
     if decay is None:
@@ -63,7 +54,7 @@ def warn_of_tau(kind: type[Any], tau: Any) -> None:
     if not _is_share(tau):
         return
     owner = kind.__name__
-    same = f"decay={tau:g}" if "decay" in _arguments(kind.__init__)[0] else f"tau={-1.0 / math.log(tau):.4g}"
+    same = f"decay={tau:g}" if "decay" in _named(kind.__init__)[0] else f"tau={-1.0 / math.log(tau):.4g}"
     _warn(
         f"{owner}: tau={tau:g} is a time constant, in steps, and shorter than one step: its decay over a step is "
         f"exp(-1 / {tau:g}) = {math.exp(-1.0 / tau):.2g}. For a decay of {tau:g}, beta={tau:g} of snnTorch, write "
@@ -123,18 +114,6 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0.0 < float(value) < 1.0
 
 
-def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
-    """Return the surrogate, or Sigmoid(beta) without one; raise if both were given."""
-    if surrogate is None:
-        check_parameter(owner, "beta", beta, above=0.0)
-        return F.Sigmoid(beta)
-    if beta != default:
-        raise ValueError(
-            f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
-        )
-    return surrogate
-
-
 def check_arguments(
     kind: type[Any], step: Callable[..., Any], state: type[Any], given: Iterable[str], handed: Collection[str]
 ) -> None:
@@ -142,48 +121,39 @@ def check_arguments(
 
     ``given`` are the arguments of the layer's constructor, ``handed`` those of its step, computed from them.
     """
-    takes, any_name = _arguments(step)
+    takes, any_name = _named(step)
     if not any_name and (unknown := [name for name in handed if name not in takes]):
-        own, takes_options = _arguments(kind.__init__)
-        own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes the arguments of its step
-        known = [*own, *(Options.__annotations__ if takes_options else ())]
+        own, takes_options = _named(kind.__init__)
+        known = [*takes][2:] if "step" in own else [*own][1:]  # a StepLayer takes the arguments of its step
+        known += Options.__annotations__ if takes_options else ()
         wrong = [name for name in given if name not in (*takes, *known)] or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
     if missing := [name for name in _needed(step) if name not in handed]:
-        made = kind.__name__ if "step" in _arguments(kind.__init__)[0] else "super().__init__"
+        made = kind.__name__ if "step" in _named(kind.__init__)[0] else "super().__init__"
         called = step_name(step)
         first = called if called.isidentifier() else "step"
         written = [first, getattr(state, "__name__", "..."), *[f"{name}=..." for name in missing]]
         raise TypeError(f"{kind.__name__}: {called} needs {' and '.join(missing)}; write {made}({', '.join(written)})")
 
 
-def _arguments(function: Callable[..., Any]) -> tuple[list[str], bool]:
-    """Return the names of a function's arguments, and whether it takes others, as far as its signature shows."""
-    named = _named(function)
-    return ([], True) if named is None else ([each.name for each in named[0]], named[1])
-
-
 def _needed(step: Callable[..., Any]) -> list[str]:
     """Return the arguments after state and input without a default, of a step and of the steps inside it."""
-    named = _named(step)
-    if named is None:
-        return []
-    needed = [each.name for each in named[0][2:] if each.default is each.empty]
+    own, any_name = _named(step)
+    needed = [name for name, each in [*own.items()][2:] if each.default is each.empty]
     inside = getattr(step, "step", None)
-    if named[1] and callable(inside) and type(step).__module__.startswith("spikingtorch."):  # it passes the others on
-        own = [each.name for each in named[0]]
+    if any_name and callable(inside) and type(step).__module__.startswith("spikingtorch."):  # it passes the others on
         needed += [name for name in _needed(inside) if name not in own]
     return needed
 
 
-def _named(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool] | None:
-    """Return the named arguments of a function, and whether it takes others; None if it has no signature."""
+def _named(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the named arguments of a function, and whether it takes others, as far as its signature shows."""
     try:
-        found = inspect.signature(function).parameters.values()
+        found = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return None
-    named = [each for each in found if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
-    return named, any(each.kind is each.VAR_KEYWORD for each in found)
+        return {}, True
+    named = {name: each for name, each in found.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+    return named, any(each.kind is each.VAR_KEYWORD for each in found.values())
 
 
 P = ParamSpec("P")

@@ -34,40 +34,33 @@ def rest_in_steps(refractory: Value, dt: float) -> Value:
     return torch.ceil(F.lift(steps)) if isinstance(steps, Tensor) else float(math.ceil(steps))
 
 
-def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into its decay and gain."""
-    if "tau" not in stored:
-        return stored
+def decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with time constants turned into decays.
+
+    ``tau`` becomes ``decay`` and ``gain``, and each ``tau_name`` becomes ``decay_name``; with ``decay_rise`` comes a
+    gain that keeps the charge of a spike.
+    """
     params = dict(stored)
-    tau = params.pop("tau")
-    return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
+    if (tau := params.pop("tau", None)) is not None:
+        params |= {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
+    named = {name: f"decay_{name.removeprefix('tau_')}" for name in params if name.startswith("tau_")}
+    params = {named.get(name, name): F.decay_from_tau(v) if name in named else v for name, v in params.items()}
+    return params | {"gain_rise": 1.0 - params["decay_rise"]} if "decay_rise" in params else params
 
 
 def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with tau turned into the decay, the gain and the gain after a spike."""
-    return decay_and_gain(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}
+    return decays(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}
+
+
+def filter_decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a filter of spikes, whose tau becomes a decay only."""
+    params = decays(stored)
+    del params["gain"]
+    return params
 
 
 def leaks(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with time constants turned into leaks, 1 / tau."""
     named = {"tau": "leak", "tau_w": "leak_w"}
     return {named.get(name, name): 1.0 / value if name in named else value for name, value in stored.items()}
-
-
-def decays(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with each ``tau_name`` turned into ``decay_name``."""
-    named = {name: f"decay_{name.removeprefix('tau_')}" for name in stored if name.startswith("tau_")}
-    return {named.get(name, name): F.decay_from_tau(v) if name in named else v for name, v in stored.items()}
-
-
-def synaptic_decays(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into a decay and a gain, and a rise that keeps the charge of a spike."""
-    params = decays(decay_and_gain(stored))
-    return params | {"gain_rise": 1.0 - params["decay_rise"]} if "decay_rise" in params else params
-
-
-def filter_decays(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a filter of spikes, whose tau becomes a decay only."""
-    params = synaptic_decays(stored)
-    params.pop("gain", None)
-    return params

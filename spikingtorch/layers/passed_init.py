@@ -58,18 +58,14 @@ def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
 
 def hooks_of(modules: Iterable[nn.Module]) -> list[InitHook]:
     """Return the hooks that pass init on to modules of a network."""
-    found: list[InitHook] = []
-    for module in modules:
-        if hooks := module.__dict__.get("_forward_pre_hooks"):  # scripted modules have no hooks
-            found += [hook for hook in hooks.values() if isinstance(hook, InitHook)]
-    return found
+    found = [module.__dict__.get("_forward_pre_hooks") for module in modules]  # scripted modules have none
+    return [hook for hooks in found if hooks for hook in hooks.values() if isinstance(hook, InitHook)]
 
 
 def pass_init_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
 
-    Raises:
-        TypeError: a module is scripted and takes no hook; or a layer passes a tuple to a module that takes a tensor.
+    Raise TypeError if a module is scripted and takes no hook; or if a layer passes a tuple to one that takes a tensor.
     """
     for path, parent in net.named_modules():
         if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):

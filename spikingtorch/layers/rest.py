@@ -20,7 +20,7 @@ class RestingLayer(StepLayer):
     """A layer whose attributes set the start of a sequence; the start has no gradient."""
 
     # the attribute that holds the start value, by field of the state; None counts as zero
-    starts: ClassVar[Mapping[str, str]] = {}
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest."""

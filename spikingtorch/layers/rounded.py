@@ -7,17 +7,11 @@ from torch import nn
 
 
 class Rounded(NamedTuple):
-    """A rounded weight of a module.
+    """A rounded weight of a module."""
 
-    Attributes:
-        name: of the weight in its module.
-        behind: its parametrisations, with the float weight as ``original``.
-        bits: to which it is rounded.
-    """
-
-    name: str
-    behind: Any
-    bits: int
+    name: str  # of the weight in its module
+    behind: Any  # its parametrisations, with the float weight as ``original``
+    bits: int  # to which it is rounded
 
 
 def rounded_in(module: nn.Module) -> Iterator[Rounded]:

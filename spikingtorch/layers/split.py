@@ -44,12 +44,9 @@ def arrived(inputs: T) -> T:
 
 
 def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
-    """Return the outputs of a layer as DTensors, placed like its inputs.
+    """Return the outputs of a layer as DTensors, placed like its inputs; plain inputs are the same on all processes.
 
-    Args:
-        layer: the layer. While ``work`` runs, its parameters and buffers are the local ones.
-        inputs: DTensors, and plain tensors that are the same on all processes.
-        work: takes the local inputs, and returns local outputs.
+    While ``work`` turns local inputs into local outputs, the parameters and buffers of the layer are the local ones.
 
     Raises:
         ValueError: the samples are split, the neurons of the layer depend on each other, or a parameter does not fit.
@@ -79,21 +76,13 @@ def on_shard(layer: Any, inputs: Any, work: Callable[[Any], T]) -> T:
 
 
 class _Shard(NamedTuple):
-    """The place of an input.
+    """The place of an input."""
 
-    Attributes:
-        owner: the class of the layer, for messages.
-        mesh: the processes.
-        placements: for each axis of the mesh: ``Shard`` of an axis of neurons, or ``Replicate``.
-        shape: of all neurons, (N, ...).
-        stride: of all neurons.
-    """
-
-    owner: str
-    mesh: Any
-    placements: tuple[Any, ...]
-    shape: Any
-    stride: tuple[int, ...]
+    owner: str  # the class of the layer, for messages
+    mesh: Any  # the processes
+    placements: tuple[Any, ...]  # for each axis of the mesh: ``Shard`` of an axis of neurons, or ``Replicate``
+    shape: Any  # of all neurons, (N, ...)
+    stride: tuple[int, ...]  # of all neurons
 
     @classmethod
     def of(cls, layer: Any, inputs: Any) -> "_Shard":
@@ -151,26 +140,21 @@ class _Shard(NamedTuple):
 
 def _check_independent(layer: Any, inputs: Any) -> None:
     """Raise ValueError unless each neuron of a layer depends on its own input alone."""
-    owner = type(layer).__name__
     if layer.synapse not in (None, per_channel):
-        raise ValueError(
-            f"{owner}: its neurons are split over processes, and recurrent= needs the spikes of all of them at each "
-            f"step. {_GATHER}"
-        )
-    if hasattr(layer, "parametrizations"):
-        raise ValueError(
-            f"{owner}: its neurons are split over processes, and it computes parameters from others "
-            f"(torch.nn.utils.parametrize), which are not split with them. {_GATHER}"
-        )
-    if layer.is_pointwise:
+        mixes = "recurrent= needs the spikes of all of them at each step"
+    elif hasattr(layer, "parametrizations"):
+        mixes = "it computes parameters from others (torch.nn.utils.parametrize), which are not split with them"
+    elif layer.is_pointwise:
         return
-    mixes = "it may mix them" if layer.runs_own_step else None
-    if mixes is None:
+    elif layer.runs_own_step:
+        mixes = "it may mix them"
+    else:
         step, params = layer.whole_step()
         found = not_pointwise(step, layer.initial_state(leaves_of(inputs)[0]), inputs, params)
-        mixes = None if found is None else f"its step {found}"
-    if mixes is not None:
-        raise ValueError(f"{owner}: its neurons are split over processes, and {mixes}. {_GATHER}")
+        if found is None:
+            return
+        mixes = f"its step {found}"
+    raise ValueError(f"{type(layer).__name__}: its neurons are split over processes, and {mixes}. {_GATHER}")
 
 
 def without_views(module: nn.Module, outputs: Any) -> Any:

@@ -136,16 +136,13 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             fold.is_together = False
 
     def _normalise(self, x: Tensor) -> Tensor:
-        out: Tensor
-        if self.scale == 1.0:
-            out = self.norm(x)
-        elif fsdp_state(self.norm) is not None:
+        weights = {} if self.scale == 1.0 else {"weight": self.scale * self.norm.get_parameter("weight")}
+        if weights and fsdp_state(self.norm) is not None:
             raise ValueError(
                 f"{type(self).__name__}: its norm is sharded by itself, and would take its own weight in place of the "
                 "scaled one. Shard the layer: fully_shard(layer), without fully_shard(layer.norm)"
             )
-        else:
-            out = functional_call(self.norm, {"weight": self.scale * self.norm.get_parameter("weight")}, (x,))
+        out: Tensor = functional_call(self.norm, weights, (x,)) if weights else self.norm(x)
         return out
 
 

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.attributes import shown
 from spikingtorch.layers.base import Memory
-from spikingtorch.layers.limits import KINDS, THRESHOLD, Kind
+from spikingtorch.layers.limits import FIRES, Kind
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter, has_values
 
@@ -32,27 +32,11 @@ _MOST_BITS, _MOST_FRACTION = 24, 32
 _OF_FORMAT = ("fraction_bits", "membrane_bits", "rounding", "overflow")
 
 
-def fixed_point_of(
-    owner: str, fraction_bits: int, membrane_bits: int, rounding: str = "floor", overflow: str = "saturate"
-) -> F.FixedPoint:
-    """Return a format; raise unless float32 can compute with it."""
-    fraction = check_whole(owner, "fraction_bits", fraction_bits, 0, _MOST_FRACTION)
-    bits = check_whole(owner, "membrane_bits", membrane_bits, 2, _MOST_BITS)
-    rounds, flows = _named(owner, "rounding", rounding, ROUNDINGS), _named(owner, "overflow", overflow, OVERFLOWS)
-    return F.FixedPoint(fraction, bits, rounds, flows)
-
-
 def check_whole(owner: str, name: str, value: object, least: int, most: int) -> int:
     """Return a whole number; raise unless it is one from least to most."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise ValueError(f"{owner}: {name}={value!r}, expected a whole number from {least} to {most}")
     return int(value)
-
-
-def _named(owner: str, name: str, value: object, known: Mapping[str, Any]) -> Any:
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{owner}: {name}={value!r}, expected one of {', '.join(map(repr, known))}")
-    return known[value]
 
 
 def check_whole_numbers(owner: str, name: str, value: Any, least: int, most: int) -> int | Tensor:
@@ -72,14 +56,9 @@ def share_of(owner: str, name: str, decay: object, membrane_bits: int) -> tuple[
     if not isinstance(decay, tuple | list) or len(decay) != 2:
         near = f"; near it is ({round(decay * 256)}, 8)" if isinstance(decay, float) and 0 <= decay <= 1 else ""
         raise TypeError(f"{owner}: {name}={decay!r}, expected a pair (k, m) of whole numbers for k / 2**m{near}")
-    k, m = decay
-    m = check_whole(owner, f"m of {name}", m, 0, max(12, 25 - membrane_bits))
-    return scaled(check_whole_numbers(owner, f"k of {name}", k, 0, 2**m), m), m
-
-
-def scaled(k: int | Tensor, m: int) -> Tensor | float:
-    """Return k / 2^m, which float32 holds."""
-    return (k.double() / 2.0**m).to(torch.get_default_dtype()) if isinstance(k, Tensor) else math.ldexp(k, -m)
+    m = check_whole(owner, f"m of {name}", decay[1], 0, max(12, 25 - membrane_bits))
+    k = check_whole_numbers(owner, f"k of {name}", decay[0], 0, 2**m)
+    return (k.double() / 2.0**m).to(torch.get_default_dtype()) if isinstance(k, Tensor) else math.ldexp(k, -m), m
 
 
 class FixedPointLayer(StepLayer):
@@ -91,7 +70,7 @@ class FixedPointLayer(StepLayer):
         **params: the other parameters of the step, and options of StepLayer. Those in ``decays`` are pairs (k, m).
     """
 
-    limits: Mapping[str, Any] = {"grid": Kind(lambda *_: None), "threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = {"grid": Kind(lambda *_: None), **FIRES}
     fixed: ClassVar[tuple[str, ...]] = ("grid",)
     # the decays among the arguments, with their names in the step
     decays: ClassVar[Mapping[str, str]] = {}
@@ -114,11 +93,16 @@ class FixedPointLayer(StepLayer):
         owner = type(self).__name__
         if "dt" in params:
             raise TypeError(f"{owner}: dt gives time constants a unit, and {owner} has none; leave dt out")
-        given: dict[str, Any] = {"grid": fixed_point_of(owner, fraction_bits, membrane_bits, rounding, overflow)}
-        bits = {}
+        fraction = check_whole(owner, "fraction_bits", fraction_bits, 0, _MOST_FRACTION)
+        bits = check_whole(owner, "membrane_bits", membrane_bits, 2, _MOST_BITS)
+        named: Any = (("rounding", rounding, ROUNDINGS), ("overflow", overflow, OVERFLOWS))
+        for name, value, known in named:
+            if not isinstance(value, str) or value not in known:
+                raise ValueError(f"{owner}: {name}={value!r}, expected one of {', '.join(map(repr, known))}")
+        given: dict[str, Any] = {"grid": F.FixedPoint(fraction, bits, ROUNDINGS[rounding], OVERFLOWS[overflow])}
+        object.__setattr__(self, "_decay_bits", {})
         for name, of_step in self.decays.items():
-            given[of_step], bits[name] = share_of(owner, name, params.pop(name), membrane_bits)
-        object.__setattr__(self, "_decay_bits", bits)
+            given[of_step], self._decay_bits[name] = share_of(owner, name, params.pop(name), bits)
         super().__init__(step, state_type, **given, **params)
 
     @property
@@ -210,23 +194,20 @@ class FixedPointLayer(StepLayer):
         return super()._rehearse(tree_map(torch.zeros_like, inputs))
 
     def _finish(self, memory: Memory | None) -> None:
-        if memory is not None and self.grid.overflow is F.overflow_to_nan:
-            found = [leaf for leaf in leaves_of(memory.state) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-            if any(has_values(leaf) and bool(leaf.isnan().any()) for leaf in found):
-                raise ValueError(
-                    f"{type(self).__name__}: a membrane or a current has left the range from {self.low:g} to "
-                    f"{self.high:g} of {self.membrane_bits} bits, and overflow='error'. Take more membrane_bits, "
-                    "fewer fraction_bits, or overflow='saturate'"
-                )
+        checked = [] if memory is None or self.grid.overflow is not F.overflow_to_nan else leaves_of(memory.state)
+        if any(bool(leaf.isnan().any()) for leaf in checked if _is_float(leaf)):
+            raise ValueError(
+                f"{type(self).__name__}: a membrane or a current has left the range from {self.low:g} to "
+                f"{self.high:g} of {self.membrane_bits} bits, and overflow='error'. Take more membrane_bits, "
+                "fewer fraction_bits, or overflow='saturate'"
+            )
         super()._finish(memory)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FixedPointLayer":
-        before = {
-            name: value.double() for name, value in self._buffers.items() if value is not None and _is_float(value)
-        }
+        before = {name: value.double() for name, value in self._buffers.items() if _is_float(value)}
         super()._apply(fn, recurse)
         for name, value in before.items():
-            after: Any = self._buffers[name]
+            after = self._buffers[name]
             if _is_float(after) and not torch.equal(after.double().cpu(), value.cpu()):
                 raise ValueError(
                     f"{type(self).__name__}: {self._name(name)} does not fit into {after.dtype} without rounding; keep "
@@ -249,6 +230,6 @@ class FixedPointLayer(StepLayer):
         return {name: f"{name}=({shown(k)}, {m})" for name, (k, m) in numbers.items()}
 
 
-def _is_float(value: Tensor) -> bool:
-    """Return True if Python can read the values, and they are floating."""
-    return value.is_floating_point() and has_values(value)
+def _is_float(value: object) -> TypeGuard[Tensor]:
+    """Return True for a tensor of floating values that Python can read."""
+    return isinstance(value, Tensor) and value.is_floating_point() and has_values(value)

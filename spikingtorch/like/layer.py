@@ -30,6 +30,7 @@ class LikeLayer(RestingLayer):
         saves_numbers: whether their checkpoints hold numbers that are not trained.
     """
 
+    starts: ClassVar[Mapping[str, str]] = {}
     reasons: ClassVar[Mapping[str, str]] = {}
     left_out: ClassVar[frozenset[str]] = frozenset()
     saves_numbers: ClassVar[bool] = False

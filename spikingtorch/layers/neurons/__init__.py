@@ -17,35 +17,8 @@ from spikingtorch.layers.neurons.stochastic import StochasticLIF
 from spikingtorch.layers.neurons.synapses import AlphaSynapse, Delay, ExponentialSynapse, ShortTermPlasticity
 from spikingtorch.layers.neurons.synaptic import AlphaLIF, BioLIF, CubaLIF
 
-__all__ = [
-    "ALIF",
-    "IF",
-    "LI",
-    "LIF",
-    "AdEx",
-    "AlphaLIF",
-    "AlphaSynapse",
-    "BalancedResonateAndFire",
-    "BioLIF",
-    "CoarseLIF",
-    "CubaLIF",
-    "Delay",
-    "ExponentialIF",
-    "ExponentialSynapse",
-    "FixedPointCubaLIF",
-    "FixedPointIF",
-    "FixedPointLIF",
-    "GradedLIF",
-    "Izhikevich",
-    "LoihiLIF",
-    "McPitts",
-    "ParametricLIF",
-    "QuadraticIF",
-    "ResonateAndFire",
-    "ShortTermPlasticity",
-    "SigmaDelta",
-    "SpeckIAF",
-    "SpikingDecay",
-    "StochasticLIF",
-    "XyloLIF",
-]
+__all__ = ["AdEx", "ExponentialIF", "Izhikevich", "LoihiLIF", "ParametricLIF", "QuadraticIF", "SpeckIAF", "XyloLIF"]
+__all__ += ["IF", "FixedPointCubaLIF", "FixedPointIF", "FixedPointLIF", "McPitts", "SigmaDelta"]
+__all__ += ["ALIF", "LI", "LIF", "CoarseLIF", "GradedLIF", "SpikingDecay", "StochasticLIF"]
+__all__ += ["AlphaLIF", "AlphaSynapse", "BioLIF", "CubaLIF", "Delay", "ExponentialSynapse", "ShortTermPlasticity"]
+__all__ += ["BalancedResonateAndFire", "ResonateAndFire"]

@@ -63,12 +63,10 @@ class XyloLIF(FixedPointLayer):
         **options: Unpack[StepOptions],
     ) -> None:
         owner = type(self).__name__
-        leaks = {
-            name: _power(check_whole_numbers(owner, dash, value, 0, 15))
-            for name, dash, value in (("leak_syn", "dash_syn", dash_syn), ("leak", "dash_mem", dash_mem))
-        }
+        leak_syn, leak = (_power(owner, *dash) for dash in (("dash_syn", dash_syn), ("dash_mem", dash_mem)))
         most = check_whole(owner, "most_spikes", most_spikes, 1, 2**15)
-        given: dict[str, Any] = leaks | {"threshold": threshold, "bias": bias, "most_spikes": most, **options}
+        given: dict[str, Any] = {"leak_syn": leak_syn, "leak": leak, "threshold": threshold, "bias": bias}
+        given |= {"most_spikes": most, **options}
         form: dict[str, Any] = {"fraction_bits": fraction_bits, "membrane_bits": 16}
         super().__init__(F.xylo_lif_step, F.XyloLIFState, **form, **given, surrogate=surrogate)
 
@@ -91,21 +89,19 @@ class XyloLIF(FixedPointLayer):
         super()._check_limits(name, value, learns)
         if name in ("leak", "leak_syn"):
             check_parameter(type(self).__name__, name, value, least=2.0**-15, most=1.0)
-            self._check_power(name, value)
-
-    def _check_power(self, name: str, value: Value) -> None:
-        exponents = torch.log2(torch.as_tensor(value).double())
-        if not torch.equal(exponents, exponents.round()):
-            raise ValueError(
-                f"XyloLIF: {name} is no power of two, 2**-dash; make another layer with dash_mem=, dash_syn="
-            )
+            exponents = torch.log2(torch.as_tensor(value).double())
+            if not torch.equal(exponents, exponents.round()):
+                raise ValueError(
+                    f"XyloLIF: {name} is no power of two, 2**-dash; make another layer with dash_mem=, dash_syn="
+                )
 
     def _arguments(self) -> dict[str, str]:
         dashes = {"leak": f"dash_mem={shown(self.dash_mem)}", "leak_syn": f"dash_syn={shown(self.dash_syn)}"}
         return dashes | {"most_spikes": f"most_spikes={self.most_spikes:g}"}
 
 
-def _power(dash: Number) -> Value:
+def _power(owner: str, name: str, dash: Number) -> Value:
+    dash = check_whole_numbers(owner, name, dash, 0, 15)
     if isinstance(dash, Tensor):
         return (1.0 / (1 << dash.long()).double()).to(torch.get_default_dtype())
     return math.ldexp(1.0, -dash)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
+from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, Limits
 from spikingtorch.layers.options import Options, StepOptions, Value, constructor_of, noting
 from spikingtorch.layers.param_maps import leaks
 from spikingtorch.layers.rest import RestingLayer, filled
@@ -40,8 +40,7 @@ class ParametricLIF(RestingLayer):
     ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset=to_zero)
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"w": Limits(), "threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = {"w": Limits(), **FIRES}
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
     times: ClassVar[tuple[str, ...] | None] = ()
     param_map = staticmethod(_leak)
@@ -88,8 +87,7 @@ class QuadraticIF(RestingLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "curvature": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "curvature": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -124,8 +122,7 @@ class ExponentialIF(RestingLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "sharpness": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -158,14 +155,7 @@ class AdEx(RestingLayer):
         tau, threshold, v_rest, v_rheobase, sharpness, surrogate, reset, **options: as in ExponentialIF.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "tau_w": POSITIVE,
-        "threshold": THRESHOLD,
-        "sharpness": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_w": POSITIVE, "sharpness": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 

@@ -59,9 +59,8 @@ class McPitts(OlderNames):
 
     Args:
         thr: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
         threshold: the same as thr; one of them has to be given.
-        surrogate: another spike function in its place.
+        beta, surrogate: as in IF.
         **options: learnable ("threshold" or True), recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 

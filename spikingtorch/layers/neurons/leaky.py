@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
-from spikingtorch.layers.param_maps import decay_and_gain, decay_and_gains, synaptic_decays
+from spikingtorch.layers.param_maps import decay_and_gains, decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -37,7 +37,7 @@ class LIF(OlderNames):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(
@@ -63,11 +63,9 @@ class GradedLIF(LIF):
         out[t] = s[t] u[t],  u, s and v as in LIF
 
     Args:
-        tau: membrane time constant in steps, positive, with ``dt`` in its unit.
+        tau, reset, **options: as in LIF.
         threshold: membrane at which the neuron fires.
         surrogate: a plain surrogate of s.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable, recurrent, constrain, refractory, returns and dt, as in LIF.
 
     >>> import torch
     >>> GradedLIF(tau=8.0)(torch.tensor([0.5, 2.0]), init=True)
@@ -106,7 +104,7 @@ class LI(StepLayer):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
@@ -122,11 +120,7 @@ class SpikingDecay(OlderNames):
 
     Args:
         tau: divisor of the membrane, positive.
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
-        threshold: the same as v0.
-        surrogate: another spike function in its place.
-        reset: what a spike does to the membrane, as in IF.
+        v0, beta, threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns
             and dt, as in StepLayer. A learnable tau is kept at 1 or above, so that the membrane decays.
     """
@@ -157,11 +151,7 @@ class CoarseLIF(OlderNames):
 
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
-        threshold: the same as v0.
-        surrogate: another spike function in its place.
-        reset: what a spike does to the membrane, as in IF.
+        v0, beta, threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory, returns and dt,
             as in StepLayer.
     """
@@ -203,9 +193,9 @@ class ALIF(StepLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_adaptation": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.alif_step, F.ALIFState)
     def __init__(

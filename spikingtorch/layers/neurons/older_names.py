@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from spikingtorch.layers.options import Value, surrogate_of, threshold_of
+from spikingtorch import functional as F
+from spikingtorch.layers.options import Value
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.validation import check_parameter
 
 
 class OlderNames(StepLayer):
@@ -36,9 +38,20 @@ class OlderNames(StepLayer):
         **params: Any,
     ) -> None:
         owner, older = type(self).__name__, self.attribute_names["threshold"]
-        is_older = isinstance(params[older], Tensor) or params[older] != defaults[0]
-        params[older] = threshold_of(owner, older, params[older], threshold, defaults[0])
-        params["surrogate"] = surrogate_of(owner, beta, params["surrogate"], defaults[1])
+        v0, surrogate = params[older], params["surrogate"]
+        is_older = isinstance(v0, Tensor) or v0 != defaults[0]
+        if is_older and threshold is not None:
+            raise ValueError(
+                f"{owner}: {older}={v0!r} and threshold={threshold!r} are the same parameter; give one of them"
+            )
+        if surrogate is None:
+            check_parameter(owner, "beta", beta, above=0.0)
+            params["surrogate"] = F.Sigmoid(beta)
+        elif beta != defaults[1]:
+            raise ValueError(
+                f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
+            )
+        params[older] = v0 if threshold is None else threshold
         of_step = {"threshold" if name == older else name: value for name, value in params.items()}
         names = {} if is_older else {older: "threshold"}  # the older name if the user gave that one
         super().__init__(step, state_type, other_names=names, **of_step)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD, Limits
+from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Limits
 from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
@@ -29,7 +29,7 @@ class ResonateAndFire(StepLayer):
         **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = FIRES
 
     @constructor_of(F.resonate_and_fire_step, F.ResonateAndFireState)
     def __init__(
@@ -63,7 +63,7 @@ class BalancedResonateAndFire(StepLayer):
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
-    limits: Mapping[str, Any] = {"threshold": THRESHOLD, "offset": POSITIVE, "decay_refractory": SHARE, **KINDS}
+    limits: Mapping[str, Any] = {"offset": POSITIVE, "decay_refractory": SHARE, **FIRES}
 
     def __init__(
         self,

@@ -9,11 +9,11 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
+from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Kind
 from spikingtorch.layers.options import Options, Value, noting
-from spikingtorch.layers.param_maps import decay_and_gain
+from spikingtorch.layers.param_maps import decays
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.validation import check_escape, check_floating, check_reset
+from spikingtorch.validation import check_escape, check_floating
 
 
 class StochasticLIF(StepLayer):
@@ -38,15 +38,9 @@ class StochasticLIF(StepLayer):
     tensor([0., 1.])
     """
 
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "decay": SHARE,
-        "threshold": THRESHOLD,
-        "surrogate": Kind(check_escape),
-        "reset_rule": Kind(check_reset),
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, **FIRES, "surrogate": Kind(check_escape)}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decay_and_gain)
+    param_map = staticmethod(decays)
 
     @noting
     def __init__(

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import chosen_names
-from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
+from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value, constructor_of, noting
-from spikingtorch.layers.param_maps import synaptic_decays
+from spikingtorch.layers.param_maps import decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -28,9 +28,9 @@ class CubaLIF(StepLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
+    limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.cuba_lif_step, F.CubaLIFState)
     def __init__(
@@ -58,15 +58,9 @@ class AlphaLIF(StepLayer):
         tau, threshold, surrogate, reset, **options: as in CubaLIF.
     """
 
-    limits: Mapping[str, Any] = {
-        "tau_rise": POSITIVE,
-        "tau_syn": POSITIVE,
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
-    param_map = staticmethod(synaptic_decays)
+    param_map = staticmethod(decays)
 
     @constructor_of(F.alpha_lif_step, F.AlphaLIFState)
     def __init__(
@@ -92,13 +86,10 @@ class BioLIF(OlderNames):
 
     Args:
         nudt: leak rate times the length of a step, positive.
-        v0: threshold, in units of the excitatory reversal potential.
-        beta: slope of the default surrogate, Sigmoid(beta).
+        v0, threshold: both the threshold, in units of the excitatory reversal potential.
+        beta, surrogate, reset: as in IF.
         track_act: sum the spikes since the last ``init`` in ``act``. ``act`` keeps its graph, so that a loss can use
             it.
-        threshold: the same as v0.
-        surrogate: another spike function in place of the default.
-        reset: what a spike does to the membrane, as in IF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer. learnable is
             "threshold" or True; nudt cannot learn, because it enters only through a, which has no gradient.
     """
