@@ -79,7 +79,8 @@ def test_the_gradient_is_that_of_the_scan_that_keeps_everything(name: str, backe
 
 
 @pytest.mark.long
-def test_backend_compile() -> None:
+def test_backend_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikingtorch.functional.compiled.CHUNK", 4)  # several of these in a chunk that runs again
     row = ROWS["recurrent"]
     assert_close(results(row, "compile", recompute=16), results(row, "loop"))
 

@@ -13,7 +13,7 @@ from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.functional.fused.lower import test_operations as operations
 from tests.fused import Scan, draw
 from tests.gpu_text import registers
-from tests.gpu_text.compiled import GPUS, Compiled, compile_backward, compile_forward
+from tests.gpu_text.compiled import GPUS, Compiled, both, both_quickly, compile_forward
 from tests.gpu_text.test_neurons import Three, three_states
 from tests.programs import of_neuron, program_of
 
@@ -56,13 +56,12 @@ def of_divisions(gpu: str) -> tuple[int, int]:
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron(case: Case, gpu: str) -> None:
-    passes = registers.both(case, gpu)
-    check_rounding(of_neuron(case), passes, gpu)
+    program = of_neuron(case)
+    passes = both_quickly(program, gpu)
+    check_rounding(program, passes, gpu)
     assert registers.cell(passes) == registers.known()[case.name, gpu], (
         "registers or spills changed; if that is meant, run python -m tests.gpu_text.registers"
     )
-    for name, each in zip(("forward", "backward"), passes, strict=True):
-        print(f"{case.name} {name} for {gpu}: {each.seconds:.1f} s")
 
 
 def test_the_table_has_every_neuron() -> None:
@@ -74,8 +73,9 @@ def test_the_table_has_every_neuron() -> None:
 def test_other_dtypes(dtype: torch.dtype, gpu: str) -> None:
     half = None if dtype == torch.float64 else dtype
     program = of_neuron(LIF, torch.float64 if half is None else torch.float32, half)
-    passes = compile_forward(program, gpu), compile_backward(program, gpu)
+    passes = both(program, gpu)
     assert [each.spilled for each in passes] == [0, 0]
+    assert both_quickly(program, gpu) == passes
     assert check_rounding(program, passes, gpu) == 1  # the slope of the surrogate has an exp
     if gpu == "sm_80" and half is not None:
         assert ("cvt.rn.f16.f32" if half == torch.float16 else "cvt.rn.bf16") in passes[0].text
@@ -86,7 +86,9 @@ def test_a_step_of_a_user(gpu: str) -> None:
     x = draw(2, 5, dtype=torch.float32)
     params = {"decay": 0.9, "adapt": draw(5, dtype=torch.float32), "gain": torch.tensor(0.8)}
     program = program_of(Scan(three_states, Three(x[0], x[0], x[0]), x, params))
-    assert [each.spilled for each in (compile_forward(program, gpu), compile_backward(program, gpu))] == [0, 0]
+    passes = both(program, gpu)
+    assert [each.spilled for each in passes] == [0, 0]
+    assert both_quickly(program, gpu) == passes
 
 
 @pytest.mark.parametrize("gpu", ["sm_90", "gfx942"])
@@ -95,8 +97,7 @@ def test_a_step_of_a_user(gpu: str) -> None:
 def test_every_operation(names: list[str], dtype: torch.dtype, gpu: str) -> None:
     """Each has a name of its own in the library of each device. Some of these, sin say, take memory of their own."""
     program = program_of(operations.scan_of(names, dtype))
-    assert compile_forward(program, gpu).registers > 0
-    assert compile_backward(program, gpu).registers > 0
+    assert all(each.registers > 0 for each in both(program, gpu))
 
 
 def test_the_check_sees_what_is_loose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +112,4 @@ def test_the_check_sees_what_is_loose(monkeypatch: pytest.MonkeyPatch) -> None:
     step = lambda v, x: (0.5 * v + x, x)  # noqa: E731
     program = program_of(Scan(step, draw(5).float(), draw(2, 5).float()))
     with pytest.raises(AssertionError):
-        check_rounding(program, (compile_forward(program, "gfx942"), compile_backward(program, "gfx942")), "gfx942")
+        check_rounding(program, both(program, "gfx942"), "gfx942")
