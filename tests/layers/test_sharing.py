@@ -95,7 +95,7 @@ def test_state_of_a_layer(step: Any, size: int) -> None:
 
 
 # a state that was the output, and an output that the gradient of its layer needs
-@pytest.mark.parametrize("options", [{"recurrent": torch.tensor(-0.5)}, {"reset": F.by_subtraction}], ids=str)
+@pytest.mark.parametrize("options", [{"recurrent": torch.tensor(-0.5)}, {"reset": F.by_subtraction}], ids=range(2))
 def test_gradient_though_outputs_are_written_on(options: dict[str, Any]) -> None:
     found = []
     for inplace in (False, True):
