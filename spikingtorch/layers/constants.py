@@ -48,16 +48,17 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def taken_over(value: Any, saved: Any) -> Any:
     """Return a constant with the numbers of a saved one, which ``described`` returned; raise TypeError if none fits."""
+    names: Any = getattr(value, "_fields", None)
     if isinstance(value, Real) and not isinstance(value, bool) and type(saved) is float:
         return int(saved) if isinstance(value, int) and saved.is_integer() else saved
     if isinstance(value, Tensor) and isinstance(saved, Real | list):  # in a surrogate
         made = torch.tensor(saved, dtype=value.dtype, device=value.device)
         if made.shape == value.shape:
             return value if value.tolist() == saved else made
-    elif hasattr(value, "_fields") and isinstance(saved, Mapping):
+    elif names is not None and isinstance(saved, Mapping):
         fields = saved.get("fields", {})
-        if type(value).__name__ == saved["kind"] and {*value._fields} == fields.keys():
-            return type(value)(*[taken_over(getattr(value, name), fields[name]) for name in value._fields])
+        if type(value).__name__ == saved["kind"] and {*names} == fields.keys():
+            return type(value)(*[taken_over(getattr(value, name), fields[name]) for name in names])
     elif isinstance(value, tuple | list) and isinstance(saved, list) and len(value) == len(saved):
         return type(value)(map(taken_over, value, saved))
     elif described(value) == saved:
