@@ -264,8 +264,9 @@ class StepLayer(Attributes):
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         frame = frame_of(self)
-        if frame is not None and frame.planned and self._cell.seat is not None:
-            output = self._cell.seat.run(self, frame, inputs, init)
+        planned = frame is not None and frame.planned and not torch.compiler.is_dynamo_compiling()
+        if planned and (seat := self._cell.seat) is not None:
+            output = seat.run(self, frame, inputs, init)
             if output is not None:
                 return output
         if not split.is_plain(inputs):

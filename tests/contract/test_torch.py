@@ -127,6 +127,19 @@ def test_compiled(how: str, name: str, mode: Any) -> None:
     assert_close(model(draw(2), init=False).detach(), want.detach())
 
 
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_a_network_that_has_run_is_compiled_without_a_break() -> None:
+    model, x = NETWORKS["two"].model().eval(), draw(1)
+    want = [model(x) for _ in range(3)][-1]
+    found: Any = torch._dynamo.utils.counters  # pyright: ignore[reportPrivateImportUsage]
+    found.clear()
+    model.net.compile(backend="eager")
+    for _ in range(4):
+        assert_close(model(x), want)
+    assert found["frames"]["ok"] > 0
+    assert not found["graph_break"]
+
+
 @pytest.mark.parametrize(("name", "mode"), [("two", "auto"), pytest.param("shared", "step", marks=pytest.mark.long)])
 def test_exported(name: str, mode: Any) -> None:
     network = NETWORKS[name]

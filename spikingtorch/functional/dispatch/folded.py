@@ -80,14 +80,14 @@ class FoldedStep(NamedTuple):
             goes_on: whether the scan does not start at rest.
             counts: as in ``run``.
         """
-        xs = tree_map(lambda x: x.unflatten(0, fold), inputs)
-        contract.check_inputs(state, xs, self.params, 1)
-        call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
         states = flatten(state)[0] if goes_on else []
         tensors = [*states, *flatten(inputs)[0], *self.known.tensors_of(self.params)]
         form = self.known.form((fold, len(states)), self.floats, tensors)
         if form is None or target_of(tensors) is None:
             return None
+        xs = tree_map(lambda x: x.unflatten(0, fold), inputs)
+        contract.check_inputs(state, xs, self.params, 1)
+        call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
         traced = choose(call, "auto")
         if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
             return None
