@@ -23,7 +23,7 @@ from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
-_LIMIT, _OWN = 1024, 64
+_LIMIT, _OWN = 1024, 256
 _TENSOR, _FLOAT = "tensor", "float"
 # read from the arguments of each call; a scan with another kind of tensor gets no signature in the end
 _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
