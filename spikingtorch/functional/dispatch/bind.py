@@ -16,6 +16,7 @@ from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
 _LIMIT = 1024
@@ -43,15 +44,15 @@ class Bound(NamedTuple):
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
-        return self._grown(self.launch(*signature.numbers), signature)
+        return self._grown(self.launch(signature.step, signature.tensors, signature.floats), signature)
 
     def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
         """Return the same as ``run``, or None if an input is NaN or infinite."""
-        launched = self.launch(*signature.numbers)
+        launched = self.launch(signature.step, signature.tensors, signature.floats)
         return self._grown(launched, signature) if launched.finite else None
 
     def _grown(self, launched: Launched, signature: Signature) -> tuple[Any, Any]:
-        return unflatten(launched.finals, signature.state_form), unflatten(launched.outs, self.form)
+        return unflatten(launched.finals, signature.known.state_form), unflatten(launched.outs, self.form)
 
     def scalars(self, floats: tuple[float, ...]) -> tuple[float, ...]:
         """Return the floats of the program, for the parameters that are floats."""
@@ -111,7 +112,7 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
     """Run a traced step on a call, and store how under its signature, if it has one."""
     streams = call.streams()
     spec = spec_of(traced, call, streams.dim)
-    if signature is None or not signature.is_plain:
+    if signature is None or target_of(signature.tensors) is None:  # true of no scan that has run before
         scalars = (*(call.floats if traced.floats_are_inputs else ()), *traced.literals)
         results = fused_scan(spec, scalars, reference_of(call), streams.aligned(call.tensors))
         states, outs = spec.counts[0], spec.counts[0] + spec.counts[3]

@@ -20,7 +20,6 @@ from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
 _LIMIT, _OWN = 1024, 256
@@ -36,28 +35,13 @@ class Signature(NamedTuple):
     form: Hashable  # the rest of the key
     step: Callable[..., Any]  # the step
     params: dict[str, Any]  # its keyword arguments
-    tensors: list[Tensor]  # the tensors of the inputs, of the parameters, and of the state unless it is at rest
+    tensors: list[Tensor]  # those of the state, of the inputs and of the parameters
     floats: tuple[float, ...]  # the parameters that are floats
-
-    @property
-    def numbers(self) -> tuple[Callable[..., Any], list[Tensor], tuple[float, ...]]:
-        """What a launch needs: the step, its tensors and its floats."""
-        return self.step, self.tensors, self.floats
 
     @property
     def key(self) -> Hashable:
         """The key of the lookup, wherever the step comes from."""
         return self.known.key, self.form
-
-    @property
-    def state_form(self) -> Form:
-        """Structure of the state."""
-        return self.known.state_form
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its tensors are plain and on a device with a target; true of every scan that has run before."""
-        return target_of(self.tensors) is not None
 
     @property
     def valued(self) -> Hashable:
