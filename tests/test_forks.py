@@ -10,7 +10,7 @@ HELD = """
 import os, signal, sys, threading, warnings, torch
 from torch import nn
 import spikingtorch as st
-from spikingtorch.fold import copied
+from spikingtorch.fold.rehearsal import Rehearsal
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
@@ -27,11 +27,11 @@ class Holds(nn.Module):
         hold()
         return x.clone()
 
-def record(*given):
+def run(*given):
     hold()
     return rehearse(*given)
 
-rehearse, copied.record = copied.record, record
+rehearse, Rehearsal.run = Rehearsal.run, run
 
 thread = None
 for case in [(mode, held_in) for mode in ("fold", "step") for held_in in ("call", "proof", "record", "monitor")]:
