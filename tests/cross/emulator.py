@@ -189,6 +189,8 @@ def _integer(value: Any) -> int:
     """Return an argument as a register holds it."""
     if value is None:
         return 0
+    if isinstance(value, bytes):
+        return ctypes.cast(value, ctypes.c_void_p).value or 0
     # byref keeps what it points at
     return value & 0xFFFFFFFFFFFFFFFF if isinstance(value, int) else ctypes.addressof(getattr(value, "_obj", value))
 
