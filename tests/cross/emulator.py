@@ -190,7 +190,7 @@ def _integer(value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, bytes):
-        return ctypes.cast(value, ctypes.c_void_p).value or 0
+        return ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p).value or 0
     # byref keeps what it points at
     return value & 0xFFFFFFFFFFFFFFFF if isinstance(value, int) else ctypes.addressof(getattr(value, "_obj", value))
 
