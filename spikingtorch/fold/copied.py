@@ -99,7 +99,8 @@ class Copied:
         trace.buffers = {id(mean): self.names.get(id(mean), "") for mean in means if mean is not None}
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
-        frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
+        layers = [*self.layers.values()]
+        frame = Frame(layers, dict.fromkeys((*layers, *hooks_of(self.net.modules()))))
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
             rehearsal.run(self.net, x, self.call_form.merged)

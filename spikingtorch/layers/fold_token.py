@@ -39,6 +39,9 @@ class FoldToken:
 
     dim = 1  # axis of time in what ``split`` returns
     alone = False  # whether a layer by itself runs so, outside of a network
+    is_together = False  # whether batch norm takes one statistic over all steps
+    supports: Any = None  # collects the places where the derivatives of spikes are not zero, if needed
+    refusal: FoldError | None = None  # the reason why the fold has ended
 
     def __init__(
         self,
@@ -58,11 +61,8 @@ class FoldToken:
         self.running = running
         # whether one kernel can run all of it
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
-        self.is_together = False  # whether batch norm takes one statistic over all steps
-        self.supports: Any = None  # collects the places where the derivatives of spikes are not zero, if needed
         self.called: dict[int, Any] = {}  # the layers that have been called, by their identity
         self.saved: list[tuple[Any, Tensor, int]] = []  # inputs that the backward pass reads, each with its version
-        self.refusal: FoldError | None = None  # the reason why the fold has ended
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold with an empty record of calls."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from threading import Thread, current_thread, get_ident, local
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class Frame:
 
     Args:
         layers: the spiking layers of the network.
-        hooks: the hooks that pass init on.
+        places: the keys are all from which the frame can be found: layers, and hooks that pass init on. If it is left
+            out, the layers.
         starts: whether a sequence starts, so that all layers start at rest.
         keeps_graph: whether memories keep their graph, from the previous call and for the next one.
         is_pure: whether the layers stay unchanged, and all memories keep their graph, in transforms as well. This
@@ -81,6 +83,7 @@ class Frame:
     # advances a layer by one step in its place: a function of the layer and the arguments of ``_advance_one``
     advance: Any = None
     monitors: Sequence[Any] = ()  # those that count the outputs of layers in this call
+    hides: Mapping[str, str] = MappingProxyType({})  # what code within may not ask layers for, and the error
     trail: Any = None  # takes checksums of what layers get and give, if a second run is to be compared
     checked: Tensor | None = None  # the input of the first seat, whose kernel has looked for NaN
     owns = False  # whether the outputs of a fold needed no copy
@@ -89,7 +92,7 @@ class Frame:
     def __init__(
         self,
         layers: Sequence[Any],
-        hooks: Sequence[Any] = (),
+        places: Mapping[Any, None] | None = None,
         starts: bool = True,
         keeps_graph: bool = False,
         *,
@@ -98,9 +101,8 @@ class Frame:
         eager: bool = False,
     ) -> None:
         self.compiles, self.eager = compiles, eager
-        self.hides: Mapping[str, str] = {}  # what code within the call may not ask layers for, and the error
         self.thread = None if torch.compiler.is_dynamo_compiling() else current_thread()  # which owns the memories
-        self._layers, self._places = layers, dict.fromkeys((*layers, *hooks))
+        self._layers, self._places = layers, dict.fromkeys(layers) if places is None else places
         # the call inside which this one runs, and the frames of outer networks that the layers are in already
         self._outer: Frame | None = _here.frame
         self._around: list[Frame | None] = [None] * len(layers)
@@ -147,14 +149,12 @@ class Frame:
     def commit(self) -> None:
         """Store the memories in the layers."""
         cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
+        memories = self.memories
         for layer, around in zip(self._layers, self._around, strict=False):
-            memory = self.memories.get(layer)
+            memory = memories.get(layer)
             if cuts and memory is not None and not memory.plain:
                 memory = layer._at_end(memory)
-            if around is None:
-                found[layer] = memory
-            else:
-                around.memories[layer] = memory
+            (found if around is None else around.memories)[layer] = memory
         if not self.repeats:
             commit(found)
 
@@ -167,10 +167,10 @@ def commit(memories: Mapping[Any, Any]) -> None:
         return
     owners, entries, replaced, me = [], [], [], current_thread()
     for layer, memory in memories.items():
-        before = layer._cell.memory
-        whose = None if before is None else before.thread
-        owners.append(layer._cell.__dict__)
-        is_mine = not layer._cell.overtaken and (whose is None or whose is me)
+        cell = layer._cell.__dict__
+        before = cell["memory"]
+        is_mine = (before is None or before.thread is me or before.thread is None) and not cell["overtaken"]
+        owners.append(cell)
         entries.append({"memory": memory} if is_mine else {"memory": memory, **layer._overtaking()})
         replaced.append(before)  # freed only after the next line, because its destructor may run code
     # one instruction, which Python does not interrupt

@@ -49,12 +49,20 @@ class CallLock(Lock):
         with self:
             if is_first and self._undos:
                 self._undo(0)
-            return self.undone(partial(self._finish, work, len(self._undos)))
+            work, before = partial(self._finish, work, len(self._undos)), (Modes.now(), running())
+            return run_or_undo(work, partial(self._undo, len(self._undos), before))
 
-    def undone(self, work: Callable[[], T]) -> T:
-        """Return the result of work in the thread of the lock; if work raises, undo it."""
-        before = Modes.now(), running()
-        return run_or_undo(work, partial(self._undo, len(self._undos), before))
+    def run_plain(self, work: Callable[[], T], grad: bool) -> T:
+        """Return the result of work in the thread of the lock, outside of calls and modes; if work raises, undo it.
+
+        Args:
+            work: the work to do.
+            grad: whether gradients are recorded.
+        """
+        return run_or_undo(work, partial(self._undo_plain, grad))
+
+    def _undo_plain(self, grad: bool) -> None:
+        self._undo(0, (Modes.none(grad), None))
 
     @property
     def has_to_undo(self) -> bool:

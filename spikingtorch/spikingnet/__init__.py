@@ -228,7 +228,7 @@ class SpikingNet(nn.Module):
             if plan is None:
                 return None
             with NetworkCall():
-                return self._lock.undone(partial(plan.run, self, x, init))
+                return self._lock.run_plain(partial(plan.run, self, x, init), torch.is_grad_enabled())
 
     def _named(self, work: Callable[[], T], x: Tensor) -> T:
         """Return the result of a call on x, one call at a time; an error names the layer and the axes."""
@@ -273,7 +273,7 @@ class SpikingNet(nn.Module):
             check_input(x, parts.weighted, in_eager())
             for layer in parts.layers:
                 layer._put_back()
-            frame = Frame(parts.layers, parts.hooks, is_pure=True, eager=in_eager())
+            frame = Frame(parts.layers, parts.places, is_pure=True, eager=in_eager())
             frame.advance, frame.hides, frame.trail = advance, hides, trail
             frame.memories.update(memories)
             self._begin(parts, frame, xs, init)
@@ -306,7 +306,7 @@ class SpikingNet(nn.Module):
         check_input(x, parts.weighted, eager)
         for layer in parts.layers:
             layer._put_back()
-        frame = Frame(parts.layers, parts.hooks, init is True, self.carry_graph, compiles=compiles, eager=eager)
+        frame = Frame(parts.layers, parts.places, init is True, self.carry_graph, compiles=compiles, eager=eager)
         if not compiles:
             self._begin(parts, frame, x, init)
         with frame:

@@ -7,7 +7,7 @@ from torch import nn
 
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.passed_init import InitHook, hooks_of
+from spikingtorch.layers.passed_init import hooks_of
 
 
 class Parts(NamedTuple):
@@ -16,14 +16,15 @@ class Parts(NamedTuple):
     net: nn.Module
     modules: list[nn.Module]  # all of them
     layers: list[StatefulLayer]  # the spiking ones
-    hooks: list[InitHook]  # which pass init on to modules
+    places: dict[Any, None]  # the layers, and the hooks that pass init on to modules
     weighted: list[nn.Module]  # the modules that own parameters directly
 
     @classmethod
     def of(cls, net: nn.Module, modules: list[nn.Module] | None = None) -> "Parts":
         """Return the parts of the current network, whose modules may be known."""
         modules = modules_of(net) if modules is None else modules
-        return cls(net, modules, layers_of(modules), hooks_of(modules), [each for each in modules if each._parameters])
+        layers, weighted = layers_of(modules), [each for each in modules if each._parameters]
+        return cls(net, modules, layers, dict.fromkeys((*layers, *hooks_of(modules))), weighted)
 
     def weights(self) -> list[int]:
         """Return the ids of all parameters."""

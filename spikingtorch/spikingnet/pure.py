@@ -100,7 +100,7 @@ class _Whole(nn.Module):
     ) -> tuple[dict[str, Tensor], Any]:
         """Return the state after the last step, and the outputs."""
         model, parts = self.model, Parts.of(self.model.net)
-        frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        frame = Frame(parts.layers, parts.places, is_pure=True)
         found = [each for module in parts.modules for each in vars(module).values()]
         generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}
 

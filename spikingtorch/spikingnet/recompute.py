@@ -148,7 +148,7 @@ class Start:
 
     def frame(self) -> Frame:
         """Return a frame for the second run, which leaves the layers unchanged."""
-        frame = Frame(self._parts.layers, self._parts.hooks, keeps_graph=self._keeps_graph, eager=self._eager)
+        frame = Frame(self._parts.layers, self._parts.places, keeps_graph=self._keeps_graph, eager=self._eager)
         frame.repeats, frame.skips_zeros = True, self.skips_zeros
         frame.memories.update(self._memories)
         return frame

@@ -71,9 +71,13 @@ HOST = torch.device("cpu")
 
 def in_eager() -> bool:
     """Return True if nothing traces, compiles or transforms the call."""
+    return not torch.compiler.is_compiling() and runs_at_once()
+
+
+def runs_at_once() -> bool:
+    """Return True if nothing traces or transforms the call, which nothing compiles."""
     return not (
-        torch.compiler.is_compiling()
-        or number_of_dispatch_modes()
+        number_of_dispatch_modes()
         or peek_interpreter_stack() is not None
         or forward_level() >= 0
         or tracing_state() is not None
@@ -130,6 +134,11 @@ class Modes(NamedTuple):
     flags: tuple[bool, bool, bool]  # torch's notes about these modes
     hooks: Any  # the innermost hooks on saved tensors
     grad: bool  # whether gradients are recorded
+
+    @classmethod
+    def none(cls, grad: bool) -> "Modes":
+        """Return the modes of a call without any."""
+        return cls((), (), (False, False, False), None, grad)
 
     @classmethod
     def now(cls) -> "Modes":

@@ -45,17 +45,17 @@ class CLaunch(Launch):
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
-        fields = self._fields()
+        fields, floats = self._fields(), _doubles(len(scalars))(*scalars)
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
         if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
-                return not self.run(fields, _doubles(scalars))
-        return not self.run(fields, _doubles(scalars))
+                return not self.run(fields, floats)
+        return not self.run(fields, floats)
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number."""
-        run, fields, floats = self.run, self._fields(), _doubles(scalars)
+        run, fields, floats = self.run, self._fields(), _doubles(len(scalars))(*scalars)
         moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
 
         def step(index: int) -> None:
@@ -174,6 +174,7 @@ def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
     threading.Thread(target=compile_backward, name=BACKGROUND, daemon=True).start()
 
 
-def _doubles(scalars: Sequence[float]) -> bytes:
-    """Return floats as an argument of a kernel."""
-    return struct.pack(f"{len(scalars)}d", *scalars)
+@lru_cache(maxsize=256)
+def _doubles(number: int) -> Callable[..., bytes]:
+    """Return the function that turns a number of floats into an argument of a kernel."""
+    return struct.Struct(f"{number}d").pack

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Launcher:
         results: the layout of each result in memory.
         changes: for each result, the change afterwards; None for no change.
         counts: the positions of the results for which a call may provide memory.
+        missing: whether some of the given tensors are None.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class Launcher:
         results: Sequence[TensorSpec],
         changes: Sequence[Change],
         counts: Sequence[int] = (),
+        missing: bool = False,
     ) -> None:
         self._launch, self._device, self._counts = launch, device, counts
         self._copies = copies if any(copies) else None
         self._changes = changes if any(changes) else None
+        self._missing = missing
         self.results = results
         sizes = [math.prod(shape) * dtype.itemsize for shape, _, dtype in results]
         self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
@@ -82,7 +85,8 @@ class Launcher:
                 pairs = zip(given, self._copies, strict=True)
                 # detached, so that autograd ignores the copies
                 given = [t if t is None or copy is None else copy(t.detach()) for t, copy in pairs]
-            finite = self._launch([tensor for tensor in (*given, *results) if tensor is not None], scalars)
+            arrays: Any = (*given, *results)
+            finite = self._launch([a for a in arrays if a is not None] if self._missing else arrays, scalars)
         if self._changes is not None:
             pairs_of = zip(results, self._changes, strict=True)
             results = [result if change is None else change(result) for result, change in pairs_of]
@@ -95,14 +99,23 @@ class Launcher:
         return self._launch
 
 
-class Launched(NamedTuple):
-    """The results of a forward pass, without autograd."""
+class Launched:
+    """The results of a forward pass, without autograd.
 
-    executable: "Executable"  # the executable
-    found: list[Tensor]  # the tensors that follow, in this order
-    finite: bool  # whether all inputs are
-    counts: bool = False  # whether the scan counted
-    added: bool = False  # whether its counts include the earlier ones
+    Args:
+        executable: the executable.
+        found: the tensors that follow, in this order.
+        finite: whether all inputs are.
+        counts: whether the scan counted.
+        added: whether its counts include the earlier ones.
+    """
+
+    __slots__ = ("added", "counts", "executable", "finite", "found")
+
+    def __init__(
+        self, executable: "Executable", found: list[Tensor], finite: bool, counts: bool = False, added: bool = False
+    ) -> None:
+        self.executable, self.found, self.finite, self.counts, self.added = executable, found, finite, counts, added
 
     @property
     def finals(self) -> list[Tensor]:
@@ -194,7 +207,8 @@ class Executable:
         count = counts is not None
         before, spare = self._going_on_from(counts) if counts else ((), ())
         given = (*self.rest, *tensors, *before)
-        found, finite = self.forward_launcher(given, keep, count)(given, scalars, spare)
+        launcher = self._forward.get((keep, count, len(given))) or self.forward_launcher(given, keep, count)
+        found, finite = launcher(given, scalars, spare)
         launched = Launched(self, found, finite, count, len(before) > 0)
         if not self.forms and keep == self.saves_states:
             self.forms = checks.forms((*tensors, *launched.kept))
@@ -379,6 +393,7 @@ class Executable:
             [spec for spec, _ in results],
             [change for _, change in results],
             counts,
+            len(present) < len(given),
         )
 
     def _copy(self, given: Tensor, array: Tensor, group: Group) -> Change:
