@@ -100,7 +100,7 @@ class Look:
             return False
         if any(self._empty) or not self._guard.unchanged():
             return False
-        return _flags(self._holders) == self._were
+        return not self._holders or _flags(self._holders) == self._were
 
     def changed_since(self, before: "Look") -> tuple[str, ...]:
         """Return the names of the values that have changed."""

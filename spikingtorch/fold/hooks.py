@@ -111,7 +111,8 @@ def talks(modules: Iterable[nn.Module]) -> bool:
 
 def is_hooked_everywhere() -> bool:
     """Return True if there are hooks of all modules that prevent folding."""
-    return any(kind_of(hook, None) is not Kind.LOOKS for hooks in mappings_of_global_hooks() for hook in hooks.values())
+    found = mappings_of_global_hooks()
+    return found != () and any(kind_of(hook, None) is not Kind.LOOKS for hooks in found for hook in hooks.values())
 
 
 class only_looking:  # noqa: N801

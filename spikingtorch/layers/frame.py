@@ -148,7 +148,8 @@ class Frame:
 
     def commit(self) -> None:
         """Store the memories in the layers."""
-        cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
+        cuts = not (self.is_pure or (self.keeps_graph and not functorch_active()))
+        found: dict[Any, Any] = {}
         memories = self.memories
         for layer, around in zip(self._layers, self._around, strict=False):
             memory = memories.get(layer)

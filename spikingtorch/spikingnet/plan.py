@@ -121,7 +121,7 @@ class CallPlan(NamedTuple):
         small = self.plan.small
         if model._modules["net"] is not parts.net or (small is not None and small[0] != parts.weights()):
             return None
-        xs = samples_first(x, model.batch_first)
+        xs = x if model.batch_first else x.transpose(0, 1)
         for layer in parts.layers:
             layer._put_back()
             if layer._cell.monitor is not None or layer._cell.recording[0] is not None:
@@ -132,12 +132,13 @@ class CallPlan(NamedTuple):
             frame.activity = model._activity
         else:  # a seat's states have no gradient
             frame.planned = fold.detaches_state or not torch.is_grad_enabled()
-        frame.tell(fold, fold=fold)
+        frame.init = frame.fold = fold
         flat, handled = xs.flatten(0, 1), sys.exception()
         try:
             with frame:
                 out = call(parts.net, self.takes_init, flat, fold)
-            fold.check_saved()
+            if fold.saved:
+                fold.check_saved()
         except Exception as error:  # the general road raises it again, with the names of layers and axes, or steps
             raise_interrupt(error, handled)
             return None

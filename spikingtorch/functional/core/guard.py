@@ -255,7 +255,7 @@ class Guard:
             attributes = chain.from_iterable(map(_call, self._getters, map(call, self._owners)))
             if not all(map(is_, attributes, self._attributes)):
                 return False
-            if not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
+            if self._looks and not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
                 return False
             for place in self._valued:
                 if not place.same(place.look(), place.held):

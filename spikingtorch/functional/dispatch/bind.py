@@ -54,10 +54,6 @@ class Bound(NamedTuple):
     def _grown(self, launched: Launched, signature: Signature) -> tuple[Any, Any]:
         return unflatten(launched.finals, signature.known.state_form), unflatten(launched.outs, self.form)
 
-    def scalars(self, floats: tuple[float, ...]) -> tuple[float, ...]:
-        """Return the floats of the program, for the parameters that are floats."""
-        return floats + self.literals if self.floats_are_inputs else self.literals
-
     def launch(
         self,
         step: Callable[..., Any],
@@ -69,7 +65,7 @@ class Bound(NamedTuple):
         run = self.executable
         if self.fits is not None:
             tensors = self.fits.aligned(tensors)
-        scalars = self.scalars(floats)
+        scalars = floats + self.literals if self.floats_are_inputs else self.literals
         launched = run.forward(tensors, scalars, keep=self.differentiates and run.saves_states, counts=counts)
         if self.differentiates:
             reference = LoopReference(step, self.arguments).gradients

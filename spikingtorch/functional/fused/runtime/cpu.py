@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.modes import are_plain, plain_keys
-from spikingtorch.functional.core.threads import threads_for
+from spikingtorch.functional.core.threads import SERIAL, threads_for
 from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, find_compiler
@@ -39,13 +39,15 @@ class CLaunch(Launch):
 
     def __init__(self, name: str, run: Any, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> None:
         self.name = name
-        self._neuron_steps = neuron_steps
+        self._neuron_steps, self._is_serial = neuron_steps, neuron_steps <= SERIAL
         self._kind = ctypes.c_int64 * len(records)
         self.run, self.fields, self.pointers = run, self._kind(*records), tuple(pointers)
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
-        fields, floats = self._fields(), _doubles(len(scalars))(*scalars)
+        # the records for one launch, in their own memory, because other threads launch as well
+        fields, floats = self._kind.from_buffer_copy(self.fields), _doubles(len(scalars))(*scalars)
+        fields[0] = 1 if self._is_serial else threads_for(self._neuron_steps)
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
         if profiler_enabled():
@@ -55,7 +57,8 @@ class CLaunch(Launch):
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number."""
-        run, fields, floats = self.run, self._fields(), _doubles(len(scalars))(*scalars)
+        run, fields, floats = self.run, self._kind.from_buffer_copy(self.fields), _doubles(len(scalars))(*scalars)
+        fields[0] = threads_for(self._neuron_steps)
         moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
 
         def step(index: int) -> None:
@@ -64,12 +67,6 @@ class CLaunch(Launch):
             run(fields, floats)
 
         return step
-
-    def _fields(self) -> Any:
-        """Return the records for one launch, in their own memory, because other threads launch as well."""
-        fields = self._kind.from_buffer_copy(self.fields)
-        fields[0] = threads_for(self._neuron_steps)
-        return fields
 
 
 class CKernel(Kernel):
