@@ -12,6 +12,7 @@ from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.frame import CHANGES, Frame
+from spikingtorch.layers.recorder import SPIKES
 
 # attributes that no parameter of a step depends on; those of nn.Module hold its tensors, hooks and submodules
 _UNREAD = CHANGES | vars(nn.Module()).keys()
@@ -70,7 +71,7 @@ class Seat(NamedTuple):
         self.scans[:] = [(numbers, scan)]
         return scan
 
-    def run(self, layer: Any, frame: Frame, x: Any, init: Any) -> Tensor | None:
+    def run(self, layer: Any, frame: Frame, x: Any, init: Any) -> Any:
         """Return the outputs of all steps in a planned call, (N T, ...); None if the layer has to look for itself."""
         fold = frame.fold
         if (init is not None and init is not fold) or id(layer) in fold.called or type(x) is not Tensor:
@@ -87,14 +88,14 @@ class Seat(NamedTuple):
         if launched is None:
             return None
         found, (states, outs, _) = launched.found, launched.executable.ends
-        out: Tensor = found[states]
+        given = found[states:outs]
         fold.called[id(layer)] = layer
-        if out.requires_grad:
+        if any([out.requires_grad for out in given]):
             fold.saved.append((layer, x, version_of(x)))
         if frame.checked is None:
             frame.checked = x
         frame.memories[layer] = Memory(layer.state_type(*found[:states]), found[outs], (), True, frame.thread)
-        return out
+        return given[0] if layer._returns == SPIKES else tuple(given)
 
     def _same(self, own: dict[str, Any]) -> bool:
         """Return True if the attributes of the layer are the same objects, and so are its tensors."""

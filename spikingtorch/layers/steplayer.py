@@ -268,7 +268,7 @@ class StepLayer(Attributes):
         if planned and (seat := self._cell.seat) is not None:
             output = seat.run(self, frame, inputs, init)
             if output is not None:
-                return output
+                return in_order(self._returns, output)
         if not split.is_plain(inputs):
             inputs = split.arrived(inputs)
             if split.is_split(inputs):
@@ -314,11 +314,15 @@ class StepLayer(Attributes):
     def _returning(self) -> WholeStep:
         """Return the whole step and its keyword arguments; its outputs are all that the layer returns."""
         step, params = self.whole_step()
-        names = fields(self._returns)
-        step = step if names is None else cached_step(returning, step, names)
+        step = self._with_returns(step)
         if (frame := frame_of(self)) is not None and frame.trail is not None:
             frame.trail.note_step(self, step, params)
         return step, params
+
+    def _with_returns(self, step: Any) -> Any:
+        """Return a step whose outputs are all that the layer returns."""
+        names = fields(self._returns)
+        return step if names is None else cached_step(returning, step, names)
 
     def _rehearse(self, inputs: Any) -> Any:
         self._cell.seen_shape = leaves_of(inputs)[0].shape[1:]  # of a copy, which does not warn
@@ -395,8 +399,9 @@ class StepLayer(Attributes):
         return found
 
     def _ready(self, fold: FoldToken) -> FoldedStep | None:
-        """Return the step with its parameters for a folded scan; None if states have a gradient, or are returned."""
-        alone = fold.plain and self._cell.recorder is None and self._returns == SPIKES
+        """Return the step with its parameters for a folded scan; None if its last states have a gradient."""
+        # a monitor counts one output
+        alone = fold.plain and self._cell.recorder is None and (self._returns == SPIKES or self._cell.monitor is None)
         # the network may be compiled although the call around it is not
         if not alone or torch.compiler.is_dynamo_compiling():
             return None
@@ -411,9 +416,9 @@ class StepLayer(Attributes):
             return None
         if not self._maps_stored:
             step, params = self._of_all(fold, self.whole_step)
-            return FoldedStep.of(step, self.state_type, params)
+            return FoldedStep.of(self._with_returns(step), self.state_type, params)
         stored, mapped, params = self._of_all(fold, self._mapped)
-        found = FoldedStep.of(mapped.step, self.state_type, params)
+        found = FoldedStep.of(self._with_returns(mapped.step), self.state_type, params)
         if found is not None and self._never_draws:
             self._cell.seat = Seat.of(self, found, mapped, stored)
         return found
@@ -444,13 +449,12 @@ class StepLayer(Attributes):
         """Run all steps of a fold, with time at axis dim."""
         return scan(step, state, xs, params=params, dim=dim)
 
-    def _take_over(self, found: Any, monitor: Any) -> Tensor:
-        outs: Tensor = found.outs[0]
-        last = found.lasts[0]
+    def _take_over(self, found: Any, monitor: Any) -> Any:
+        outs, last = found.outs, found.lasts[0]
         self._finish(Memory(self.state_type(*found.finals), last, (), plain=True, thread=this_thread()))
         if found.counts:
-            monitor.counted(outs, found.fired[0], found.added)
-        return outs
+            monitor.counted(outs[0], found.fired[0], found.added)
+        return outs[0] if self._returns == SPIKES else tuple(outs)
 
     @property
     def _maps_stored(self) -> bool:

@@ -18,6 +18,7 @@ from spikingtorch.functional.dispatch.signature import Parameters, known_paramet
 from spikingtorch.functional.fused.runtime.executable import Launched, executable
 from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.programs import TracedStep
+from spikingtorch.functional.recorded import Returning
 
 
 class FoldedStep(NamedTuple):
@@ -89,7 +90,10 @@ class FoldedStep(NamedTuple):
         contract.check_inputs(state, xs, self.params, 1)
         call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
         traced = choose(call, "auto")
-        if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
+        if not isinstance(traced, TracedStep) or not traced.floats_are_inputs:
+            return None
+        returned = len(self.step.names) + 1 if isinstance(self.step, Returning) else 0
+        if not traced.form.is_leaf() and traced.outputs != returned:  # a tree of the step's own
             return None
         streams = call.streams()
         if flatten(state)[1] != self.known.state_form or not streams.fit(call.tensors):
