@@ -26,16 +26,10 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """A tensor of both traces."""
+class Value(Noted):
+    """A tensor of both traces: one size at most is a Batch, and the strides of an axis are pairs."""
 
-    number: int | None  # of the tensor in the trace; None if it existed before
-    shape: tuple[int | Batch, ...]  # at most one size is a Batch
-    storage: int  # of its memory, in the first trace
     outer: int = 1  # the factor outside of the batch in the numbering of the axis
-    strides: tuple[tuple[int, int], ...] = ()  # of each axis in both traces
-    constant: object = None  # identifies a tensor that existed before
-    dtype: Any = None
 
     @property
     def axis(self) -> int | None:

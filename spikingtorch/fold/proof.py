@@ -30,7 +30,6 @@ from spikingtorch.fold.trace import (
     Objection,
     Trace,
     TracedCall,
-    noted_in,
     written_by,
 )
 from spikingtorch.functional.core.modes import HOST
@@ -225,7 +224,7 @@ class _Proof:
             return sums and bool(outer_of(op, op.carrying))
         adds = name in ("add", "sub") and all(given) and len(given) == 2
         scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
-        moves = name in _LINEAR and all(out.dtype in _WIDE for out in noted_in(op.call.made))
+        moves = name in _LINEAR and all(out.dtype in _WIDE for out in op.outs)
         stays = op.named.get("rounding_mode") is None and all(out.axis is None for out in op.outs)
         op.need(
             (adds or scales or moves) and stays and not op.carrying, "computes with a sum over the samples of the batch"
@@ -262,7 +261,7 @@ def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
             raise Objection("compares the samples of a batch with each other")
-        return Value(a.number, shape, a.storage, 1, (*zip(a.strides, b.strides, strict=False),), a.constant, a.dtype)
+        return Value(a.number, shape, a.storage, a.dtype, (*zip(a.strides, b.strides, strict=False),), a.constant)
     if type(a) is not type(b):
         raise Objection(_OTHERWISE)
     if isinstance(a, dict):

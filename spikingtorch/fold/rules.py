@@ -6,13 +6,11 @@ Constants are the same for all samples, and may be any argument.
 """
 
 import math
-import re
 from collections.abc import Iterable
 
 import torch
 
 from spikingtorch.fold.operations import AXES, REDUCES, Batch, Operation, Rule, Value
-from spikingtorch.fold.trace import noted_in
 
 _MOVES = "moves samples to another place of the batch"
 _KEEP = "keep the batch the first axis"
@@ -83,7 +81,7 @@ def along(op: Operation) -> int:
 
 def middle(op: Operation) -> int:
     """Take the median; for an expanded tensor, torch returns the median of other entries."""
-    op.need(0 not in noted_in(op.call.given)[0].strides, "takes the median of an expanded tensor", "copy it first")
+    op.need((0, 0) not in op.tensors[0].strides, "takes the median of an expanded tensor", "copy it first")
     return along(op)
 
 
@@ -203,12 +201,6 @@ def before(n: int) -> Rule:
     return rule
 
 
-def spatial(op: Operation) -> int:
-    """Compute in the spatial axes; the name of the operation contains their number."""
-    found = re.search(r"([123])d", op.call.func._opname)
-    return before(int(found[1]) if found else 3)(op)
-
-
 def layer_norm(op: Operation) -> int:
     """Take statistics over the last axes, with weights that are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], *_FIRST)
@@ -248,7 +240,7 @@ def indexed(op: Operation) -> int:
     if x.axis is None:
         op.need(values is None and len({index.last for index in own}) == 1, _COMBINES)
         return outer_of(op, [index for index in own if index.axis is not None])
-    kinds = {index.dtype for index in noted_in(op.call.given["indices"])}
+    kinds = {index.dtype for index in own}
     masks = kinds <= {torch.bool, torch.uint8} and len(own) == len(indices) == 1 and own[0].shape == x.shape
     if values is not None and masks and not values.shape:
         return together(op)  # one value at all entries of a mask
@@ -337,20 +329,21 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
         """affine_grid_generator grid_sampler_2d grid_sampler_3d multinomial _transformer_encoder_layer_fwd
         _native_multi_head_attention""",
     ),
-    (
-        spatial,
-        """max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool2d
-        _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d max_unpool2d max_unpool3d
-        upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
-        _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
-        _upsample_bilinear2d_aa
-        reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d""",
-    ),
-    (before(3), "pixel_shuffle pixel_unshuffle im2col"),
+    (before(1), "avg_pool1d upsample_nearest1d _upsample_nearest_exact1d upsample_linear1d"),
+    (before(1), "reflection_pad1d replication_pad1d"),
     (
         before(2),
-        """col2im tril triu linalg_inv_ex linalg_cholesky_ex _linalg_svd linalg_qr _linalg_det linalg_matrix_exp
-        _linalg_eigh linalg_eig""",
+        """max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d fractional_max_pool2d
+        max_unpool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d
+        _upsample_bilinear2d_aa reflection_pad2d replication_pad2d col2im
+        tril triu linalg_inv_ex linalg_cholesky_ex _linalg_svd linalg_qr _linalg_det linalg_matrix_exp _linalg_eigh
+        linalg_eig""",
+    ),
+    (
+        before(3),
+        """max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d max_unpool3d upsample_nearest3d
+        _upsample_nearest_exact3d upsample_trilinear3d reflection_pad3d replication_pad3d
+        pixel_shuffle pixel_unshuffle im2col""",
     ),
     (solved, "_linalg_solve_ex linalg_solve_triangular"),
     (layer_norm, "native_layer_norm"),

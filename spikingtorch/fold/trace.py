@@ -49,16 +49,11 @@ class Noted:
     """The properties of a tensor of a trace; the tensor itself is not kept."""
 
     number: int | None  # of the tensor in the trace; None if it existed before
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
     storage: int  # of its memory
     dtype: torch.dtype
-    strides: tuple[int, ...] = ()  # empty if its layout has no strides
+    strides: tuple[Any, ...] = ()  # empty if its layout has no strides
     constant: object = None  # identifies a tensor that existed before: its name in the network, or its content
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What two traces of the same computation have in common."""
-        return self.number, self.shape, self.constant
 
 
 class TracedCall(NamedTuple):

@@ -19,8 +19,8 @@ N, N2, N4 = Batch(1), Batch(2), Batch(4)
 OWN = "spikingtorch_rules::full_like"  # a user's, who says that it keeps rows apart
 
 
-def value(*shape: int | Batch, outer: int = 1) -> Value:
-    return Value(None, shape, 0, outer)
+def value(*shape: int | Batch, outer: int = 1, dtype: torch.dtype = torch.float32) -> Value:
+    return Value(None, shape, 0, dtype, outer=outer)
 
 
 def judged(name: str, made: Value | tuple[Value, ...], *given: Any, **more: Any) -> int:
@@ -78,7 +78,7 @@ def noted(*shape: int) -> Noted:
 MERGED: dict[tuple[Any, Any], Any] = {(5, 5): 5, (0, 0): 0, (7, 11): N, (14, 22): N2, (28, 44): N4}
 MERGED |= dict.fromkeys([(8, 12), (7, 12), (8, 11), (14, 21), (11, 7), (1, 0), (15, 22), (14, 23)])
 MERGED |= dict.fromkeys([((7.0,), (11.0,)), (6, 6.0), ((7,), (11, 11)), ((6, 6), 6), (None, 7)])
-MERGED |= {(noted(7, 6), noted(11, 6)): Value(0, (N, 6), 0, dtype=torch.float32), (noted(7, 14), noted(11, 22)): None}
+MERGED |= {(noted(7, 6), noted(11, 6)): Value(0, (N, 6), 0, torch.float32), (noted(7, 14), noted(11, 22)): None}
 MERGED |= dict.fromkeys([(noted(7, 6), noted(11, 6, 1)), (noted(6), None), (None, noted(6)), (noted(6), 6)])
 
 X, X4, W, C = value(N, 6), value(N4, 6, outer=2), value(6, 6), value(4)
@@ -106,7 +106,7 @@ KEPT: list[tuple[Any, ...]] = [
     ("embedding", X4, W, value(N4, outer=2)),
     ("index.Tensor", value(6, N), W, [value(6, N), value(N)]),
     ("index.Tensor", X4, X4, [None, value(6)]),
-    ("index_put", X4, X4, [X4], value()),
+    ("index_put", X4, X4, [value(N4, 6, outer=2, dtype=torch.bool)], value()),
     ("repeat", X4, X4, [1, 1]),
     ("constant_pad_nd", X4, X4, [1, -1]),
     *(
