@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,15 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
     named = {name: f"decay_{name.removeprefix('tau_')}" for name in params if name.startswith("tau_")}
     params = {named.get(name, name): F.decay_from_tau(v) if name in named else v for name, v in params.items()}
     return params | {"gain_rise": 1.0 - params["decay_rise"]} if "decay_rise" in params else params
+
+
+class TimeConstants:
+    """A layer with some of these time constants, in steps or in the unit of dt, which become decays."""
+
+    times: ClassVar[tuple[str, ...] | None] = (
+        *("tau", "tau_adaptation", "tau_facilitation", "tau_recovery", "tau_rise", "tau_syn", "tau_w"),
+    )
+    param_map = staticmethod(decays)
 
 
 def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ TIMED += ["QuadraticIF", "StochasticLIF", "ExponentialSynapse", "AlphaSynapse", 
 def test_times_in_units_of_dt(name: str) -> None:
     make, layer = MAKERS[name], LAYERS[name]
     # a quarter is exact in binary: the same numbers to the bit
-    times = {each: 0.25 * getattr(layer, each) for each in layer.times or ("tau",)}
+    times = {each: 0.25 * getattr(layer, each) for each in layer.times or ("tau",) if hasattr(layer, each)}
     in_steps, in_ms = make().double(), make(dt=0.25, **times).double()
     x = (4.0 * draw(0)).requires_grad_()
     want = results(over_time(in_steps), x, "step")

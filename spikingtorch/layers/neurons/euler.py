@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, Limits
 from spikingtorch.layers.options import Options, StepOptions, Value, constructor_of, noting
-from spikingtorch.layers.param_maps import leaks
+from spikingtorch.layers.param_maps import TimeConstants, leaks
 from spikingtorch.layers.rest import RestingLayer, filled
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
@@ -71,7 +71,7 @@ class ParametricLIF(RestingLayer):
         return (1.0 + torch.exp(-torch.as_tensor(self.w))) * getattr(self, "dt", 1.0)
 
 
-class QuadraticIF(RestingLayer):
+class QuadraticIF(TimeConstants, RestingLayer):
     """Apply quadratic integrate-and-fire neurons to an input, by Euler's method.
 
         u[t] = v[t-1] + (curvature (v[t-1] - v_rest) (v[t-1] - v_critical) + x[t]) / tau
@@ -88,7 +88,6 @@ class QuadraticIF(RestingLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "curvature": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
     @constructor_of(F.quadratic_if_step, F.QuadraticIFState)
@@ -106,7 +105,7 @@ class QuadraticIF(RestingLayer):
     ) -> None: ...
 
 
-class ExponentialIF(RestingLayer):
+class ExponentialIF(TimeConstants, RestingLayer):
     """Apply exponential integrate-and-fire neurons to an input, by Euler's method.
 
         u[t] = v[t-1] + (v_rest - v[t-1] + sharpness exp((v[t-1] - v_rheobase) / sharpness) + x[t]) / tau
@@ -123,7 +122,6 @@ class ExponentialIF(RestingLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "sharpness": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
     @constructor_of(F.exponential_if_step, F.ExponentialIFState)
@@ -141,7 +139,7 @@ class ExponentialIF(RestingLayer):
     ) -> None: ...
 
 
-class AdEx(RestingLayer):
+class AdEx(TimeConstants, RestingLayer):
     """Apply adaptive exponential integrate-and-fire neurons to an input, by Euler's method.
 
         u[t] = v[t-1] + (v_rest - v[t-1] + sharpness exp((v[t-1] - v_rheobase) / sharpness) - w[t-1] + x[t]) / tau
@@ -156,7 +154,6 @@ class AdEx(RestingLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_w": POSITIVE, "sharpness": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 
     @constructor_of(F.adex_step, F.AdExState)

@@ -1,17 +1,17 @@
 """Layers of leaky integrate-and-fire neurons, and the readout LI."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
-from spikingtorch.layers.param_maps import decay_and_gains, decays
+from spikingtorch.layers.param_maps import TimeConstants, decay_and_gains
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class LIF(OlderNames):
+class LIF(TimeConstants, OlderNames):
     """Apply leaky integrate-and-fire neurons to an input, one step per call.
 
     For each entry of the input, which has its own membrane v,
@@ -36,8 +36,6 @@ class LIF(OlderNames):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decays)
 
     @noting
     def __init__(
@@ -85,7 +83,7 @@ class GradedLIF(LIF):
         super().__init__(tau, threshold=threshold, surrogate=F.Graded(surrogate), reset=reset, **options)
 
 
-class LI(StepLayer):
+class LI(TimeConstants, StepLayer):
     """Apply leaky integrators to an input, one step per call: a readout whose output is its membrane.
 
     For each entry of the input,
@@ -103,8 +101,6 @@ class LI(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decays)
 
     @noting
     def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
@@ -141,7 +137,7 @@ class SpikingDecay(OlderNames):
     ) -> None: ...
 
 
-class CoarseLIF(OlderNames):
+class CoarseLIF(TimeConstants, OlderNames):
     """Apply LIF neurons to an input, on a time step as coarse as their refractory time.
 
     For each entry of the input; in the step after a spike, a neuron integrates less,
@@ -157,7 +153,6 @@ class CoarseLIF(OlderNames):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gains)
 
     @constructor_of(F.coarse_lif_step, F.CoarseLIFState)
@@ -177,7 +172,7 @@ class CoarseLIF(OlderNames):
 SpikingLayer = CoarseLIF  # the older package's other name for it
 
 
-class ALIF(StepLayer):
+class ALIF(TimeConstants, StepLayer):
     """Apply LIF neurons with an adaptive threshold to an input.
 
         theta[t] = threshold + adaptation a[t-1],  u[t] = d v[t-1] + b x[t],  s[t] = H(u[t] - theta[t])
@@ -194,8 +189,6 @@ class ALIF(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "tau_adaptation": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
-    param_map = staticmethod(decays)
 
     @constructor_of(F.alif_step, F.ALIFState)
     def __init__(

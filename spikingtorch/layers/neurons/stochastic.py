@@ -1,7 +1,7 @@
 """The layer of leaky neurons with escape noise."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Kind
 from spikingtorch.layers.options import Options, Value, noting
-from spikingtorch.layers.param_maps import decays
+from spikingtorch.layers.param_maps import TimeConstants
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_escape, check_floating
 
 
-class StochasticLIF(StepLayer):
+class StochasticLIF(TimeConstants, StepLayer):
     """Apply LIF neurons with escape noise to an input: they fire at random.
 
         u[t] = a v[t-1] + b x[t],  a and b as in LIF
@@ -39,8 +39,6 @@ class StochasticLIF(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, **FIRES, "surrogate": Kind(check_escape)}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
-    param_map = staticmethod(decays)
 
     @noting
     def __init__(

@@ -9,12 +9,12 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import POSITIVE, SHARE, Limits
 from spikingtorch.layers.options import Options, Value, constructor_of
-from spikingtorch.layers.param_maps import decays, filter_decays
+from spikingtorch.layers.param_maps import TimeConstants, filter_decays
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_count, check_parameter
 
 
-class ExponentialSynapse(StepLayer):
+class ExponentialSynapse(TimeConstants, StepLayer):
     """Turn spikes into currents that jump and decay.
 
         i[t] = exp(-1 / tau) i[t-1] + x[t]
@@ -25,14 +25,13 @@ class ExponentialSynapse(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE}
-    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(filter_decays)
 
     @constructor_of(F.exponential_synapse_step, F.ExponentialSynapseState)
     def __init__(self, tau: Value = 4.0, **options: Unpack[Options]) -> None: ...
 
 
-class AlphaSynapse(StepLayer):
+class AlphaSynapse(TimeConstants, StepLayer):
     """Turn spikes into currents that rise with one time constant and decay with another.
 
         r[t] = d r[t-1] + (1 - d) x[t],  d = exp(-1 / tau_rise)
@@ -45,14 +44,13 @@ class AlphaSynapse(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau": POSITIVE}
-    times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau")
     param_map = staticmethod(filter_decays)
 
     @constructor_of(F.alpha_synapse_step, F.AlphaSynapseState)
     def __init__(self, tau_rise: Value = 2.0, tau: Value = 4.0, **options: Unpack[Options]) -> None: ...
 
 
-class ShortTermPlasticity(StepLayer):
+class ShortTermPlasticity(TimeConstants, StepLayer):
     """Scale spikes by the remaining resources of their synapse: it facilitates and depresses (M. Tsodyks, H. Markram).
 
     x are spikes, not signed currents.
@@ -68,8 +66,6 @@ class ShortTermPlasticity(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"release": SHARE, "tau_facilitation": POSITIVE, "tau_recovery": POSITIVE}
-    times: ClassVar[tuple[str, ...] | None] = ("tau_facilitation", "tau_recovery")
-    param_map = staticmethod(decays)
 
     @constructor_of(F.short_term_plasticity_step, F.ShortTermPlasticityState)
     def __init__(

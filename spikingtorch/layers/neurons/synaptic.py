@@ -1,7 +1,7 @@
 """Layers of leaky neurons behind synapses: currents with one time constant or two, and conductances."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
@@ -10,11 +10,11 @@ from spikingtorch.layers.attributes import chosen_names
 from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value, constructor_of, noting
-from spikingtorch.layers.param_maps import decays
+from spikingtorch.layers.param_maps import TimeConstants
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class CubaLIF(StepLayer):
+class CubaLIF(TimeConstants, StepLayer):
     """Apply current-based LIF neurons to an input: the input feeds a synaptic current, which feeds the membrane.
 
         i[t] = exp(-1 / tau_syn) i[t-1] + x[t],  u[t] = a v[t-1] + b i[t],  s[t] = H(u[t] - threshold)
@@ -29,8 +29,6 @@ class CubaLIF(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
-    param_map = staticmethod(decays)
 
     @constructor_of(F.cuba_lif_step, F.CubaLIFState)
     def __init__(
@@ -45,7 +43,7 @@ class CubaLIF(StepLayer):
     ) -> None: ...
 
 
-class AlphaLIF(StepLayer):
+class AlphaLIF(TimeConstants, StepLayer):
     """Apply LIF neurons to an input whose synaptic current rises with one time constant and decays with another.
 
         r[t] = d r[t-1] + (1 - d) x[t],  d = exp(-1 / tau_rise)
@@ -59,8 +57,6 @@ class AlphaLIF(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
-    times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
-    param_map = staticmethod(decays)
 
     @constructor_of(F.alpha_lif_step, F.AlphaLIFState)
     def __init__(
