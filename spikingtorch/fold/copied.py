@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
-from spikingtorch.fold.hooks import unseen
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.trace import Objection, Trace
@@ -26,6 +25,7 @@ from spikingtorch.functional.core.torch_private import (
     is_batchedtensor,
     is_fake,
     is_functorch_wrapped_tensor,
+    mappings_of_global_hooks,
     maybe_get_bdim,
     set_cached_parametrizations,
 )
@@ -170,16 +170,19 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
     Afterwards, restore the current values that the copy shares with the network; an earlier look may hold older values.
     For messages, ``on`` names the input of the copy.
     """
-    handled, outside, unnoticed = sys.exception(), Look(net).outside, unseen()
+    handled, outside = sys.exception(), Look(net).outside
+    hooks = [(each, dict(each)) for each in mappings_of_global_hooks()]  # of tools that look; a proof meets none
 
     def run() -> T:
-        with unnoticed:
-            found = _isolated(call_form, work)
-        outside.put_back()
+        for each, _ in hooks:
+            each.clear()
+        found = _isolated(call_form, work)
+        undo()
         return found
 
     def undo() -> None:
-        unnoticed.put_back()
+        for each, before in hooks:
+            each.update(before)
         outside.put_back()
 
     try:

@@ -144,22 +144,3 @@ def _checked(hook: Callable[..., Any], fold: FoldToken) -> Callable[..., None]:
             )
 
     return look
-
-
-class unseen:  # noqa: N801
-    """A context without hooks of all modules; a proof runs in it, and meets none but those of tools that look."""
-
-    def __init__(self) -> None:
-        self._found = [(hooks, dict(hooks)) for hooks in mappings_of_global_hooks()]
-
-    def __enter__(self) -> None:
-        for hooks, _ in self._found:
-            hooks.clear()
-
-    def __exit__(self, *error: object) -> None:
-        self.put_back()
-
-    def put_back(self) -> None:
-        """Restore the hooks."""
-        for hooks, before in self._found:
-            hooks.update(before)
