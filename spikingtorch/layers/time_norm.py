@@ -85,13 +85,19 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             ValueError: the norm is in training, and its input is not all steps of a sequence.
         """
         frame = frame_of(self)
-        init, running = init_and_running(self, frame, init)
+        init, _ = init_and_running(self, frame, init)
         if frame is not None and frame.fold is not None:
             out: Tensor = frame.fold.call(self, x, init)
             return out
         if isinstance(init, FoldToken):  # the fold of a call that is over, which checkpoint repeats
             return self._advance_all(x, init)
-        return self._advance_one(x, init, running)
+        if takes_statistics(self.norm):
+            raise ValueError(
+                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it "
+                "was called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') "
+                "does, or says why it cannot. In evaluation, it can also run step by step"
+            )
+        return self._normalise(x)
 
     def set_extra_state(self, state: Any) -> None:
         """Load a scale; ignore a scale of 1, which older checkpoints have for every norm.
@@ -108,15 +114,6 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
 
     def _rehearse(self, inputs: Any) -> Any:
         return inputs.clone()
-
-    def _advance_one(self, x: Tensor, init: object, running: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        if takes_statistics(self.norm):
-            raise ValueError(
-                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it "
-                "was called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') "
-                "does, or says why it cannot. In evaluation, it can also run step by step"
-            )
-        return self._normalise(x)
 
     def _advance_all(self, x: Tensor, fold: FoldToken) -> Tensor:
         if not takes_statistics(self.norm):
