@@ -112,11 +112,10 @@ def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size
     if synapse is F.per_channel:
         checks.check_broadcast(owner, name, weight, shape)
         return
-    axis = -1 if synapse is F.dense else -(weight.ndim - 1)
-    fits = len(shape) > (1 if synapse is F.dense else weight.ndim - 1) and shape[axis] == weight.shape[0]
-    if not fits:
+    axis = 1 - weight.ndim  # of what the weights lead back to
+    if len(shape) <= -axis or shape[axis] != weight.shape[0]:
         what = "features, the last axis" if synapse is F.dense else f"channels, axis {axis}"
-        after = "" if synapse is F.dense else ", " + ", ".join("DHW"[-(weight.ndim - 2) :])
+        after = "".join([f", {name}" for name in "DHW"[4 + axis :]])
         raise ValueError(
             f"{owner}: {name} leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}, "
             f"expected (N, ..., {weight.shape[0]}{after}), samples first"
