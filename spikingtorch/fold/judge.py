@@ -38,16 +38,6 @@ def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
     return found
 
 
-def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
-    """Return the rule of an operation: from the user, from the table, or from torch's tag."""
-    for key in (str(func), str(func.overloadpacket)):
-        if key in taught:
-            return taught[key]
-    name = aten_name(func)
-    known = RULES.get(name) or RULES.get(name.removesuffix("_"))
-    return pointwise if known is None and torch.Tag.pointwise in func.tags else known
-
-
 def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
     """Return the outer factor of the result of an operation; raise an objection if it mixes samples, or may do so."""
     func, samples = op.call.func, any(out.axis is not None for out in op.outs)
@@ -60,7 +50,9 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
         )
     if name in FACTORIES or (name == "normal" and not op.tensors):
         return 1
-    rule = rule_of(func, taught)
+    rule = taught.get(str(func)) or taught.get(str(func.overloadpacket))
+    rule = rule or RULES.get(name) or RULES.get(name.removesuffix("_"))
+    rule = pointwise if rule is None and torch.Tag.pointwise in func.tags else rule
     if not op.carrying:
         sized = any(isinstance(value, Batch) for value in op.named.values())
         op.need(samples or not sized, "counts by the number of samples", SHARE)

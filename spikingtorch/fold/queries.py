@@ -16,11 +16,17 @@ from spikingtorch.layers.batch_norm import NormCall
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.validation import functorch_active
 
-_LEAVES_TORCH = {
-    *("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version", "apply_", "map_"),
+_LEAVES_TORCH = "leaves torch, with {}, so that its computation cannot be checked", "compute with tensors alone"
+_HOOKS = "changes its backward pass by hooks, with {}", "write a torch.autograd.Function, which can be checked"
+_READS = "reads {} of a tensor", "compute it outside of the network"
+# what an objection says of a name, and the change that would let the network fold
+_REFUSED = {
+    **dict.fromkeys(("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage"), _LEAVES_TORCH),
+    **dict.fromkeys(("_version", "apply_", "map_"), _LEAVES_TORCH),
+    **dict.fromkeys(("register_hook", "register_post_accumulate_grad_hook", "retain_grad"), _HOOKS),
+    **dict.fromkeys(("grad", "grad_fn", "_base", "get_rng_state"), _READS),
 }
 _LIES = {"is_contiguous", "storage_offset", "stride"}
-_HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 _INDEXED: tuple[Any, ...] = (Tensor.__getitem__, Tensor.__setitem__)
 _SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_size", "is_same_size"}
 
@@ -62,18 +68,11 @@ class NetworkQueries(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         owner = getattr(getattr(func, "__self__", None), "__name__", "") if name in ("__get__", "__set__") else ""
         name = owner or name
-        if name in _LEAVES_TORCH:
-            raise Objection(
-                f"leaves torch, with {name}, so that its computation cannot be checked",
-                "compute with tensors alone",
-            )
+        if name in _REFUSED:
+            what, remedy = _REFUSED[name]
+            raise Objection(what.format(name), remedy)
         if func.__name__ == "__set__" and name == "data":
             raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
-        if name in _HOOKS:
-            raise Objection(
-                f"changes its backward pass by hooks, with {name}",
-                "write a torch.autograd.Function, which can be checked",
-            )
         if name in _LIES and not _asker().startswith(LIBRARIES):
             raise Objection(
                 f"reads the memory layout of a tensor, with {name}",
@@ -85,8 +84,6 @@ class NetworkQueries(TorchFunctionMode):
             )
         if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
-        if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
-            raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
         if name in _SIZES and not _asker().startswith(LIBRARIES):
             self.trace.asks = True
 
