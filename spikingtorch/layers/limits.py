@@ -28,9 +28,13 @@ class Limits(NamedTuple):
     least: float = -math.inf
     most: float = math.inf
     learned: "Limits | None" = None  # of a learnable parameter, if they are narrower
+    test: Callable[[str, Any], None] | None = None  # of what is no number: raises for a value that is not valid
 
     def check(self, owner: str, name: str, value: Any, learns: bool) -> None:
         """Raise unless the value of a parameter, a float or a tensor, is within the limits."""
+        if self.test is not None:
+            self.test(owner, value)
+            return
         check_parameter(owner, name, value, above=self.above, least=self.least, most=self.most)
         if learns and self.learned is not None:
             try:
@@ -69,17 +73,7 @@ ANY = Limits()
 COMMON = {"dt": POSITIVE, "refractory": Limits(least=0.0)}
 
 
-class Kind(NamedTuple):
-    """The valid values of an attribute that is no number: ``test(owner, value)`` raises for others."""
-
-    test: Callable[[str, Any], None]
-
-    def check(self, owner: str, name: str, value: Any, learns: bool) -> None:  # noqa: ARG002
-        """Raise unless a value is of this kind."""
-        self.test(owner, value)
-
-
-def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
+def limits_of(owner: str, limits: Any, name: str) -> Limits | None:
     """Return the limits of a parameter in those of its layer, or None; raise TypeError if they are no limits."""
     instead = f"limits = {{{name!r}: Limits(least=0.0, most=1.0)}}"
     if not isinstance(limits, Mapping):
@@ -88,10 +82,10 @@ def limits_of(owner: str, limits: Any, name: str) -> Limits | Kind | None:
             f"spikingtorch.layers.limits: {instead}"
         )
     found = limits.get(name)
-    if found is None or isinstance(found, Limits | Kind):
+    if found is None or isinstance(found, Limits):
         return found
     raise TypeError(f"{owner}: limits[{name!r}] is {found!r}, expected Limits of spikingtorch.layers.limits: {instead}")
 
 
-KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
+KINDS = {"surrogate": Limits(test=check_surrogate), "reset_rule": Limits(test=check_reset)}
 FIRES: dict[str, Any] = {"threshold": THRESHOLD, **KINDS}

@@ -13,7 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.attributes import shown
 from spikingtorch.layers.base import Memory
-from spikingtorch.layers.limits import FIRES, Kind
+from spikingtorch.layers.limits import FIRES, Limits
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter, has_values
 
@@ -70,7 +70,7 @@ class FixedPointLayer(StepLayer):
         **params: the other parameters of the step, and options of StepLayer. Those in ``decays`` are pairs (k, m).
     """
 
-    limits: Mapping[str, Any] = {"grid": Kind(lambda *_: None), **FIRES}
+    limits: Mapping[str, Any] = {"grid": Limits(test=lambda *_: None), **FIRES}
     fixed: ClassVar[tuple[str, ...]] = ("grid",)
     # the decays among the arguments, with their names in the step
     decays: ClassVar[Mapping[str, str]] = {}

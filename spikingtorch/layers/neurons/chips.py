@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.attributes import shown
-from spikingtorch.layers.limits import POSITIVE, Kind, Limits
+from spikingtorch.layers.limits import POSITIVE, Limits
 from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.whole_numbers import Decay, FixedPointLayer, check_whole, check_whole_numbers
 from spikingtorch.validation import check_parameter, check_plain
@@ -18,7 +18,7 @@ from spikingtorch.validation import check_parameter, check_plain
 Number: TypeAlias = int | Tensor
 # the bits of Loihi's decays, and those that its weights and thresholds have less than its membrane
 _LOIHI_DECAY, _LOIHI_SHIFT = 12, 6
-_PLAIN: dict[str, Any] = {**FixedPointLayer.limits, "surrogate": Kind(check_plain)}
+_PLAIN: dict[str, Any] = {**FixedPointLayer.limits, "surrogate": Limits(test=check_plain)}
 
 
 class XyloLIF(FixedPointLayer):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Kind
+from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import Options, Value, constructor_of, noting
 from spikingtorch.layers.steplayer import StepLayer
@@ -95,7 +95,7 @@ class SigmaDelta(StepLayer):
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {"threshold": POSITIVE, "surrogate": Kind(check_plain)}
+    limits: Mapping[str, Any] = {"threshold": POSITIVE, "surrogate": Limits(test=check_plain)}
     times: ClassVar[tuple[str, ...] | None] = ()
 
     @constructor_of(F.sigma_delta_step, F.SigmaDeltaState)

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Kind
+from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Limits
 from spikingtorch.layers.options import Options, Value, noting
 from spikingtorch.layers.param_maps import TimeConstants
 from spikingtorch.layers.steplayer import StepLayer
@@ -38,7 +38,7 @@ class StochasticLIF(TimeConstants, StepLayer):
     tensor([0., 1.])
     """
 
-    limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, **FIRES, "surrogate": Kind(check_escape)}
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, **FIRES, "surrogate": Limits(test=check_escape)}
 
     @noting
     def __init__(
