@@ -7,6 +7,7 @@ Constants are the same for all samples, and may be any argument.
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 
@@ -165,7 +166,7 @@ def group_norm(op: Operation) -> int:
 def solved(op: Operation) -> int:
     """Solve A X = B in the last two axes; torch would tell a batch of vectors from matrices by its size."""
     op.need(len({len(tensor.shape) for tensor in op.tensors}) == 1, _COMBINES, "give both as many axes")
-    return before(2)(op)
+    return before(op, 2)
 
 
 def rows(op: Operation) -> int:
@@ -190,21 +191,16 @@ def convolution(op: Operation) -> int:
     return 1
 
 
-def before(n: int) -> Rule:
-    """Return the rule of an operation in the last n axes of all tensors."""
-
-    def rule(op: Operation) -> int:
-        wide = [tensor for tensor in op.carrying if tensor.last is not None and tensor.last < -n]
-        op.need(len(wide) == len(op.carrying), REDUCES, AXES)
-        return together(op)
-
-    return rule
+def before(op: Operation, n: int) -> int:
+    """Compute in the last n axes of all tensors."""
+    op.need(all([(tensor.last or 0) < -n for tensor in op.carrying]), REDUCES, AXES)
+    return together(op)
 
 
 def layer_norm(op: Operation) -> int:
     """Take statistics over the last axes, with weights that are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], *_FIRST)
-    return before(len(op.named["normalized_shape"]))(op)
+    return before(op, len(op.named["normalized_shape"]))
 
 
 def norm_of_channels(op: Operation) -> int:
@@ -221,7 +217,7 @@ def attention(op: Operation) -> int:
     """softmax(q k^T + mask) v in the last two axes."""
     q, k, v = op.tensors[:3]
     op.need(q.axis == k.axis == v.axis, "attends from one sample to others", "pass (N, L, E), with batch_first=True")
-    before(2)(op._replace(tensors=[q, k, v]))
+    before(op._replace(tensors=[q, k, v]), 2)
     return together(op)
 
 
@@ -263,7 +259,7 @@ def distances(op: Operation) -> int:
     # from 26 rows on each side, torch computes distances by products
     varies = op.named.get("p") == 2.0 and not op.named.get("compute_mode") and -2 in (a.last, b.last)
     op.need(not varies, "measures distances by another formula if there are more samples", _DISTANCES)
-    return before(2)(op) if a.axis is not None and b.axis is not None else outer_of(op, op.carrying)
+    return before(op, 2) if a.axis is not None and b.axis is not None else outer_of(op, op.carrying)
 
 
 def bilinear(op: Operation) -> int:
@@ -329,10 +325,10 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
         """affine_grid_generator grid_sampler_2d grid_sampler_3d multinomial _transformer_encoder_layer_fwd
         _native_multi_head_attention""",
     ),
-    (before(1), "avg_pool1d upsample_nearest1d _upsample_nearest_exact1d upsample_linear1d"),
-    (before(1), "reflection_pad1d replication_pad1d"),
+    (partial(before, n=1), "avg_pool1d upsample_nearest1d _upsample_nearest_exact1d upsample_linear1d"),
+    (partial(before, n=1), "reflection_pad1d replication_pad1d"),
     (
-        before(2),
+        partial(before, n=2),
         """max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d fractional_max_pool2d
         max_unpool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d
         _upsample_bilinear2d_aa reflection_pad2d replication_pad2d col2im
@@ -340,7 +336,7 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
         linalg_eig""",
     ),
     (
-        before(3),
+        partial(before, n=3),
         """max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d max_unpool3d upsample_nearest3d
         _upsample_nearest_exact3d upsample_trilinear3d reflection_pad3d replication_pad3d
         pixel_shuffle pixel_unshuffle im2col""",

@@ -120,9 +120,7 @@ class Graph:
 
     def _value(self, key: Any, shape: tuple[int, ...]) -> _Value:
         """Return the value of a computation."""
-        if key not in self._known:
-            self._known[key] = _Value(key, shape, self._call, len(self._known))
-        return self._known[key]
+        return self._known.setdefault(key, _Value(key, shape, self._call, len(self._known)))
 
     def _view(self, x: _Value, shape: tuple[int, ...]) -> _Value:
         """Return a view of a value, or of the source of a view; the value itself if it has this shape."""
