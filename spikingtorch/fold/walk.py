@@ -302,24 +302,21 @@ class Walk:
         package = module_of(module)
         if package in FIXED or package in _STANDARD:
             return
-        space, installed = vars(module), self._is_installed(module)
-        wanted = {*names} - self._looked_up.get(id(module), set()) if installed else self._read | {"__getattr__"}
-        if id(module) in self._looked_up and (not installed or not wanted):
+        space, known = vars(module), self._looked_up.setdefault(id(module), set())
+        installed = "site-packages" in (space.get("__file__") or "") or package in sys.stdlib_module_names
+        wanted = {*names} if installed and package not in self._packages else self._read | {"__getattr__"}
+        if _ANY in wanted:
+            wanted |= {key for key in space if not key.startswith("__")}
+        wanted -= known
+        if not wanted:
             return
-        self._looked_up[id(module)] = self._looked_up.get(id(module), set()) | wanted
-        if not installed and _ANY in self._read:
-            wanted = wanted | {key for key in space if not key.startswith("__")}
+        known |= wanted
         self.guard.watch_names(space, wanted)
         self.outside.watch_names(space, wanted)
         for key in [key for key in space if key in wanted]:
             if isinstance(space[key], types.ModuleType):
                 self._space(f"{name}.{key}", space[key], names)
             self._shared(f"{name}.{key}", space[key])
-
-    def _is_installed(self, module: types.ModuleType) -> bool:
-        package = module_of(module)
-        there = "site-packages" in (getattr(module, "__file__", None) or "") or package in sys.stdlib_module_names
-        return there and package not in self._packages
 
     def _shared(self, name: str, value: Any, deep: bool = True) -> None:
         """Visit a value that a copy of the network shares with it, and the values inside it."""
