@@ -125,7 +125,7 @@ class only_looking:  # noqa: N801
 
     def __enter__(self) -> None:
         for hooks, before in self._found:
-            hooks.update({key: _checked(hook, self._fold) for key, hook in before.items()})
+            hooks.update({key: partial(_look, hook, self._fold) for key, hook in before.items()})
 
     def __exit__(self, *error: object) -> None:
         self.put_back()
@@ -136,11 +136,6 @@ class only_looking:  # noqa: N801
             hooks.update({key: hook for key, hook in before.items() if key in hooks})
 
 
-def _checked(hook: Callable[..., Any], fold: FoldToken) -> Callable[..., None]:
-    def look(*args: Any, **kwargs: Any) -> None:
-        if hook(*args, **kwargs) is not None:
-            fold.refuse(
-                "has a forward hook that returns something, which hooks='sequence' takes for one that only looks"
-            )
-
-    return look
+def _look(hook: Callable[..., Any], fold: FoldToken, *args: Any, **kwargs: Any) -> None:
+    if hook(*args, **kwargs) is not None:
+        fold.refuse("has a forward hook that returns something, which hooks='sequence' takes for one that only looks")
