@@ -54,14 +54,9 @@ class Recorder:
     ) -> None:
         self._inside = tuple([name for name in names if name != SPIKES])
         self._spikes, self._strict = SPIKES in names, strict
-        self._path, self._budget, self._neurons, self._steps = path, budget, neurons, steps
+        self._path, self._budget, self._neurons, self._chosen = path, budget, neurons, steps
         self._parts: dict[str, list[Tensor]] = {}
-        self._t = 0
-
-    @property
-    def steps(self) -> int:
-        """The number of steps so far."""
-        return self._t
+        self.steps = 0  # so far
 
     def around(self, step: Any, x: Tensor, steps: int) -> Any:
         """Return the whole step of a layer with records, for the next steps on inputs like x."""
@@ -89,7 +84,7 @@ class Recorder:
                 kept = kept.clone()
             self._budget.keep(kept)
             self._parts.setdefault(name, []).append(kept)
-        self._t += steps
+        self.steps += steps
         return outputs
 
     def again(self) -> "Recorder":
@@ -100,24 +95,24 @@ class Recorder:
 
     def mark(self) -> tuple[int, int, dict[str, int]]:
         """Return a mark: the position of the records."""
-        return self._t, self._budget.kept, {name: len(parts) for name, parts in self._parts.items()}
+        return self.steps, self._budget.kept, {name: len(parts) for name, parts in self._parts.items()}
 
     def rewind(self, mark: tuple[int, int, dict[str, int]]) -> None:
         """Forget the records after a mark, for steps that run again."""
-        self._t, self._budget.kept, lengths = mark
+        self.steps, self._budget.kept, lengths = mark
         self._parts = {name: parts[: lengths.get(name, 0)] for name, parts in self._parts.items()}
 
     def _here(self, steps: int) -> slice:
         """Return which of the next steps are kept."""
-        begin, every = self._steps.start or 0, self._steps.step or 1
-        end = steps if self._steps.stop is None else max(0, min(steps, self._steps.stop - self._t))
-        first = begin - self._t if begin >= self._t else -(self._t - begin) % every
+        begin, every = self._chosen.start or 0, self._chosen.step or 1
+        end = steps if self._chosen.stop is None else max(0, min(steps, self._chosen.stop - self.steps))
+        first = begin - self.steps if begin >= self.steps else -(self.steps - begin) % every
         return slice(min(first, steps), end, every)
 
     def records(self, T: int = 0) -> Mapping[str, Tensor]:
         """Return the records of all steps, (N, T, ...); shorter ones are padded with zeros, as outputs are."""
         found = {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
-        return {name: self._filled(record, len(range(T)[self._steps])) for name, record in found.items()}
+        return {name: self._filled(record, len(range(T)[self._chosen])) for name, record in found.items()}
 
     def _filled(self, record: Tensor, steps: int) -> Tensor:
         if record.shape[1] >= steps:
