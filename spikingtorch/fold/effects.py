@@ -65,7 +65,7 @@ def _effects_of_system(reads: Reads, value: Any) -> set[str]:
 
 
 # numbers of torch's modules, and the part that decides which operations run: dropout with p = 0 or 1 draws nothing
-_SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (AnyDropout, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
     (AnyNorm, "momentum", type),
     (AnyNorm, "eps", type),
@@ -90,8 +90,3 @@ def attributes_read_by(kind: type) -> frozenset[str] | None:
                 return None
             ahead.update((*reads.attributes, *reads.texts) if reads is not None else ())
     return frozenset(found)
-
-
-def settings_of(module: nn.Module) -> dict[str, Callable[[Any], Any]]:
-    """Return the functions that give the relevant parts of a torch module's numbers, by attribute."""
-    return {name: form for base, name, form in _SETTINGS if isinstance(module, base)}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.effects import attributes_read_by, objections_to_code, settings_of
+from spikingtorch.fold.effects import SETTINGS, attributes_read_by, objections_to_code
 from spikingtorch.fold.hooks import HOOKS, computed_attributes, is_hooked_everywhere, kind_of
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
@@ -208,8 +208,8 @@ class Walk:
         plain = module_of(cast(Any, kind).forward) == "torch"
         used = own.keys() if not plain or (reads := attributes_read_by(kind)) is None else reads
         if plain:
-            settings = settings_of(module).items()
-            self._settings |= {f"{prefix}{name}": form for name, form in settings if not self._reads(name)}
+            told = [(name, form) for base, name, form in SETTINGS if isinstance(module, base) and not self._reads(name)]
+            self._settings |= {f"{prefix}{name}": form for name, form in told}
         skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
         skipped |= {name for name in own if name.startswith(_OF_FSDP)}
         if isinstance(module, StatefulLayer):
