@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from spikingtorch.axes import counted
+from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision, Inputs
 from spikingtorch.fold.unsharded import copied, whole_weights
@@ -147,9 +148,8 @@ def report(
     found = policy.finding(net, policy.call_form, policy.seen, explains=True)
     taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found, statistics)
     inputs = _remembered(net) | ({} if found is None else found.inputs)
-    kind = policy.call_form.dtype, policy.call_form.device
     layers = [
-        _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind, steps=taken == "step")
+        _layer(path, layer, inputs[path], policy.call_form, (N, T if taken == "fold" else 1), taken == "step")
         for path, layer in net.named_modules()
         if path in inputs and isinstance(layer, StepLayer)
     ]
@@ -210,16 +210,9 @@ def _taken(mode: Mode, found: FoldDecision, statistics: str) -> tuple[str, str]:
 
 
 def _layer(
-    path: str,
-    layer: StepLayer,
-    shapes: list[tuple[int, ...]],
-    form: pytree.TreeSpec,
-    sizes: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    *,
-    steps: bool,
+    path: str, layer: StepLayer, inputs: Inputs, call_form: CallForm, sizes: tuple[int, int], steps: bool
 ) -> LayerReport:
+    (shapes, form), dtype, device = inputs, call_form.dtype, call_form.device
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
     if weights := whole_weights(layer, dtype):
         layer = cast(StepLayer, copied(layer, dict(weights)))
