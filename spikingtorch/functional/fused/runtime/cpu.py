@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.modes import are_plain, plain_keys
-from spikingtorch.functional.core.threads import SERIAL, threads_for
+from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, find_compiler
@@ -39,7 +39,7 @@ class CLaunch(Launch):
 
     def __init__(self, name: str, run: Any, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> None:
         self.name = name
-        self._neuron_steps, self._is_serial = neuron_steps, neuron_steps <= SERIAL
+        self._neuron_steps = neuron_steps
         self._kind = ctypes.c_int64 * len(records)
         self.run, self.fields, self.pointers = run, self._kind(*records), tuple(pointers)
 
@@ -47,7 +47,7 @@ class CLaunch(Launch):
         """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
         # the records for one launch, in their own memory, because other threads launch as well
         fields, floats = self._kind.from_buffer_copy(self.fields), _doubles(len(scalars))(*scalars)
-        fields[0] = 1 if self._is_serial else threads_for(self._neuron_steps)
+        fields[0] = threads_for(self._neuron_steps)
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
         if profiler_enabled():
