@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks import beside, convolutional, peers, training
+from benchmarks import beside, convolutional, peers, streaming, training, tutorials
 from benchmarks.networks import ARCHITECTURES, DEEP_DIGITS
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
@@ -175,6 +175,15 @@ def check_whole(contestant: str, model: str, _: str) -> None:
     demand(error <= limit, f"output or gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 
 
+def check_stream(contestant: str, model: str, _: str) -> None:
+    """Compare a network of ours that is called for each step with the library's."""
+    cases = [Case(name, model, streaming.CHECKED) for name in (contestant, tutorials.THEIRS)]
+    found, expected = map(streaming.observed, cases)
+    demand(len(found) == len(expected), f"{len(found) - 1} gradients and not {len(expected) - 1}")
+    error = max(map(error_of, found, expected))
+    demand(error <= PEER_GRADIENT, f"output or gradient off by {error:.1e} of its largest entry")
+
+
 def check_training(contestant: str, model: str, backend: str) -> None:
     """Compare the losses of training in JAX with those by lax.scan."""
     case = Case(contestant, model, SIZES[model])
@@ -188,4 +197,5 @@ def check_training(contestant: str, model: str, backend: str) -> None:
 OWN_CHECKS: dict[str, Callable[[str, str, str], None]] = {convolutional.MODEL: check_convolutional}
 OWN_CHECKS |= dict.fromkeys(beside.NEURONS, check_beside)
 OWN_CHECKS |= dict.fromkeys(peers.WHOLE, check_whole)
+OWN_CHECKS |= dict.fromkeys(streaming.NETWORKS, check_stream)
 OWN_CHECKS |= dict.fromkeys(JAX_TRAINING, check_training)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmarks import beside, models, ours, tutorials
+from benchmarks import beside, models, ours, streaming, tutorials
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import (
     BOTH,
@@ -238,5 +238,14 @@ SUITES: dict[str, Suite] = {
         [Bar(f"the default over spikingjelly, {model}", "microseconds", [OURS], [JELLY], 1.1, {"model": [model]})
          for model in ("digits", "deep")],
         modes=[FORWARD], settings=[DEFAULT], threads=1, block=50),
+    "streaming": Suite(
+        "One step a call, on one thread: a neuron of SpikingJelly and networks of snnTorch and Norse, theirs and ours",
+        dict.fromkeys(streaming.NETWORKS, ((tutorials.THEIRS, OURS),)),
+        [Size(1, B, N) for N in (784, 40) for B in (1, 32)],
+        [Layout("microseconds", "model", ["contestant"], across=True)],
+        [Bar("ours over theirs", "microseconds", [OURS], [tutorials.THEIRS], 1.5 if "memory" in model else 1.0,
+             {"model": [model]}) for model in streaming.NETWORKS],
+        modes=[FORWARD, BOTH], settings=[DEFAULT], threads=1, block=20,
+        inputs={name: math.prod(network.shape) for name, network in streaming.NETWORKS.items()}),
 }
 # fmt: on

@@ -33,7 +33,7 @@ class Network(NamedTuple):
 
     peer: str
     shape: tuple[int, ...]  # of the input of a sample at a step
-    layers: Callable[[Any], nn.Sequential]  # from the module with the neurons
+    layers: Callable[[Any], nn.Module]  # from the module with the neurons
     loss: Loss
     gain: float  # on the weights, with which all layers fire
     rate: float | None = None  # of the spikes that come in; None for an image that is the same at each step
@@ -137,28 +137,44 @@ def layer_by_layer(net: nn.Sequential, over_time: Callable[[Any], Run]) -> Run:
     return run
 
 
-def made(model: str, contestant: str) -> tuple[nn.Module, Run, int]:
-    """Return a network with random weights, the same for all contestants, how it runs, and its axis of time."""
-    network = NETWORKS[model]
+def built(network: Network, ours: bool) -> Any:
+    """Return a network with random weights, the same for all contestants."""
     peer = importlib.import_module(f"benchmarks.peers.{network.peer}")
-    module, over_time, time = peer.BESIDE_LIF
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        theirs = network.layers(module)
+        theirs = network.layers(peer.BESIDE_LIF.module)
     with torch.no_grad():
         for weight in theirs.parameters():
             weight.mul_(network.gain if weight.ndim > 1 else 1.0)
+    if not ours:
+        return theirs
+    alike = importlib.import_module(f"spikingtorch.like.{network.peer}")
+    own = network.layers(SimpleNamespace(**{"Membranes": _Membranes, **vars(alike)}))
+    with torch.no_grad():
+        for name, weight in own.named_parameters():
+            weight.copy_(theirs.get_parameter(name))
+    return own
+
+
+def made(model: str, contestant: str) -> tuple[nn.Module, Run, int]:
+    """Return a network, how it runs, and its axis of time."""
+    peer: Any = importlib.import_module(f"benchmarks.peers.{NETWORKS[model].peer}")
+    _, over_time, time = peer.BESIDE_LIF
+    net = built(NETWORKS[model], contestant == OURS)
     if contestant != OURS:
-        run = peer.network_over_time(theirs) if contestant == THEIRS else layer_by_layer(theirs, over_time)
-        return theirs, run, time
+        run = peer.network_over_time(net) if contestant == THEIRS else layer_by_layer(net, over_time)
+        return net, run, time
     from spikingtorch import SpikingNet
 
-    alike = importlib.import_module(f"spikingtorch.like.{network.peer}")
-    ours = network.layers(SimpleNamespace(**{"Membranes": _Membranes, **vars(alike)}))
-    with torch.no_grad():
-        for name, weight in ours.named_parameters():
-            weight.copy_(theirs.get_parameter(name))
-    return ours, SpikingNet(ours, batch_first=time == 1), time
+    return net, SpikingNet(net, batch_first=time == 1), time
+
+
+def inputs(network: Network, size: Size, generator: torch.Generator) -> Tensor:
+    """Return the images or spikes that go into a network, (T, B, ...)."""
+    T, B = size[:2]
+    if network.rate is None:
+        return torch.rand(B, *network.shape, generator=generator).expand(T, B, *network.shape)
+    return (torch.rand(T, B, *network.shape, generator=generator) < network.rate).float()
 
 
 def trained(case: Case, _: torch.dtype = torch.float32) -> Trained:
@@ -166,11 +182,7 @@ def trained(case: Case, _: torch.dtype = torch.float32) -> Trained:
     network = NETWORKS[case.model]
     net, run, time = made(case.model, case.contestant)
     generator = torch.Generator().manual_seed(1)
-    T, B = case.size[:2]
-    if network.rate is None:
-        xs = torch.rand(B, *network.shape, generator=generator).expand(T, B, *network.shape)
-    else:
-        xs = (torch.rand(T, B, *network.shape, generator=generator) < network.rate).float()
-    xs = xs.movedim(0, time).contiguous()
-    classes = torch.randint(2 if case.model == "Norse, memory task" else CLASSES, (B,), generator=generator)
+    xs = inputs(network, case.size, generator).movedim(0, time).contiguous()
+    outcomes = 2 if case.model == "Norse, memory task" else CLASSES
+    classes = torch.randint(outcomes, (case.size.B,), generator=generator)
     return Trained(net, lambda: run(xs), lambda out: network.loss(out, classes, time))

@@ -84,6 +84,21 @@ def network_over_time(net: nn.Sequential) -> Run:
     return over_time(norse.SequentialState(*net), lambda: None)
 
 
+def stream(net: nn.Sequential) -> Run:
+    """Return ``SequentialState`` that goes on from the step before, without its graph."""
+    sequence, state = norse.SequentialState(*net), None
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal state
+        out: Tensor
+        out, state = sequence(x, state)
+        if torch.is_grad_enabled():
+            state = [each and type(each)(*[tensor.detach() for tensor in each]) for each in state]
+        return out
+
+    return step
+
+
 def network(synapses: Synapses, decay: float) -> Implementation:
     """Return ``SequentialState``, which takes and returns a list of states, in a loop over steps."""
     net = norse.SequentialState(*[module for synapse in synapses for module in (synapse, cell(decay)[0])])

@@ -33,6 +33,19 @@ def network_over_time(net: nn.Sequential) -> Run:
     return from_rest(lambda: utils.reset(net), stacked(net))
 
 
+def stream(net: nn.Sequential) -> Run:
+    """Return a network that goes on from the step before, without its graph."""
+    neurons = [each for each in net if isinstance(each, snn.Leaky)]
+
+    def step(x: Tensor) -> Tensor:
+        out: Tensor = net(x)
+        for each in neurons if torch.is_grad_enabled() else ():
+            each.mem = each.mem.detach()
+        return out
+
+    return step
+
+
 class Membranes(snn.Leaky):  # type: ignore[misc]
     """``Leaky`` that gives out its membrane."""
 

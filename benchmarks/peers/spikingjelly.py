@@ -73,6 +73,18 @@ def beside_over_time(node: Any) -> Run:
     return from_rest(node.reset, lambda xs: torch.stack([node(x) for x in xs.unbind(0)]))
 
 
+def stream(node: Any) -> Run:
+    """Return a node that goes on from the step before, without its graph."""
+
+    def step(x: Tensor) -> Tensor:
+        out: Tensor = node(x)
+        if torch.is_grad_enabled():
+            functional.detach_net(node)
+        return out
+
+    return step
+
+
 BESIDE_LIF = BesideLIF(
     SimpleNamespace(**{**vars(neuron), "SynapseFilter": layer.SynapseFilter, "Delay": layer.Delay}), beside_over_time
 )
