@@ -37,7 +37,7 @@ class Stream(NamedTuple):
 
     step: Run
     xs: list[Tensor]
-    weights: list[nn.Parameter]
+    weights: list[Tensor]
 
     def differentiated(self, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """Return the output of a step, and the gradients of weights, or of the input where there are none.
