@@ -120,7 +120,9 @@ class Graph:
 
     def _value(self, key: Any, shape: tuple[int, ...]) -> _Value:
         """Return the value of a computation."""
-        return self._known.setdefault(key, _Value(key, shape, self._call, len(self._known)))
+        if key not in self._known:
+            self._known[key] = _Value(key, shape, self._call, len(self._known))
+        return self._known[key]
 
     def _view(self, x: _Value, shape: tuple[int, ...]) -> _Value:
         """Return a view of a value, or of the source of a view; the value itself if it has this shape."""

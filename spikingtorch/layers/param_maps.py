@@ -12,6 +12,7 @@ from spikingtorch.layers.options import Value
 
 # a refractory period of 1.1 with dt = 0.1 is eleven steps, although 1.1 / 0.1 is rounded to more than 11
 _ROUNDING = 1e-6
+_TIMES = ("tau", "tau_adaptation", "tau_facilitation", "tau_recovery", "tau_rise", "tau_syn", "tau_w")
 
 
 class InSteps(NamedTuple):
@@ -51,9 +52,7 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
 class TimeConstants:
     """A layer with some of these time constants, in steps or in the unit of dt, which become decays."""
 
-    times: ClassVar[tuple[str, ...] | None] = (
-        *("tau", "tau_adaptation", "tau_facilitation", "tau_recovery", "tau_rise", "tau_syn", "tau_w"),
-    )
+    times: ClassVar[tuple[str, ...] | None] = _TIMES
     param_map = staticmethod(decays)
 
 

@@ -12,7 +12,7 @@ from spikingtorch import validation as checks
 from spikingtorch.axes import samples_first
 from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.policy import Plan, Version
-from spikingtorch.functional.core.modes import HOST, plain_keys, runs_at_once
+from spikingtorch.functional.core.modes import HOST, in_eager, plain_keys
 from spikingtorch.functional.core.torch_private import (
     any_autocast,
     backward_id,
@@ -46,7 +46,7 @@ def key_of_call(model: Any, x: Any, init: Any, lengths: Any) -> CallKey | None:
         return None
     if type(init) is not bool or lengths is not None or not _USED or running() is not None:
         return None
-    if not runs_at_once() or number_of_function_modes() or any_autocast():
+    if not in_eager() or number_of_function_modes() or any_autocast():
         return None
     if top_saving_hooks(True) is not None or backward_id() != -1:
         return None

@@ -32,7 +32,7 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.l1, self.s1 = nn.Linear(8, 8), st.LIF(decay=0.5, threshold=0.25)
+        self.l1, self.s1 = nn.Linear(8, 8), st.LIF(tau=2.0, threshold=0.125, learnable="tau")
         self.l2, self.s2 = nn.Linear(8, 8), st.LIF(decay=0.75, threshold=torch.full((8,), 0.5), learnable="decay")
         self.factor, self.factors, self.bag = 1.0, [1.0], np.ones(1)
         for weight in (*self.l1.parameters(), *self.l2.parameters()):
@@ -119,6 +119,7 @@ CHANGES: dict[str, Change] = {
     "function of torch": lambda _, patch: patch.setattr(nn.functional, "linear", lambda x, *_: x * 2),
     "parametrized": lambda model, _: nn.utils.parametrize.register_parametrization(model.net.l1, "weight", Doubles()),
     "threshold": sets("net.s1", "threshold", 0.0625),
+    "trained tau in place": lambda model, _: model.net.s1.tau.data.fill_(1.0),
     "trained decay in place": lambda model, _: model.net.s2.decay.data.fill_(0.125),
     "trained decay out of its limits": lambda model, _: model.net.s2.decay.data.fill_(-3.0),
     "buffer in place": lambda model, _: model.net.s2.threshold.fill_(0.0625),

@@ -71,13 +71,9 @@ HOST = torch.device("cpu")
 
 def in_eager() -> bool:
     """Return True if nothing traces, compiles or transforms the call."""
-    return not torch.compiler.is_compiling() and runs_at_once()
-
-
-def runs_at_once() -> bool:
-    """Return True if nothing traces or transforms the call, which nothing compiles."""
     return not (
-        number_of_dispatch_modes()
+        torch.compiler.is_compiling()
+        or number_of_dispatch_modes()
         or peek_interpreter_stack() is not None
         or forward_level() >= 0
         or tracing_state() is not None

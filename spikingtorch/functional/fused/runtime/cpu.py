@@ -45,9 +45,7 @@ class CLaunch(Launch):
 
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays, in the order of the records; return whether all inputs of a forward pass are finite."""
-        # the records for one launch, in their own memory, because other threads launch as well
-        fields, floats = self._kind.from_buffer_copy(self.fields), _doubles(len(scalars))(*scalars)
-        fields[0] = threads_for(self._neuron_steps)
+        fields, floats = self._fields(), _doubles(len(scalars))(*scalars)
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
         if profiler_enabled():
@@ -57,8 +55,7 @@ class CLaunch(Launch):
 
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number."""
-        run, fields, floats = self.run, self._kind.from_buffer_copy(self.fields), _doubles(len(scalars))(*scalars)
-        fields[0] = threads_for(self._neuron_steps)
+        run, fields, floats = self.run, self._fields(), _doubles(len(scalars))(*scalars)
         moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
 
         def step(index: int) -> None:
@@ -67,6 +64,12 @@ class CLaunch(Launch):
             run(fields, floats)
 
         return step
+
+    def _fields(self) -> Any:
+        """Return the records for one launch, in their own memory, because other threads launch as well."""
+        fields = self._kind.from_buffer_copy(self.fields)
+        fields[0] = threads_for(self._neuron_steps)
+        return fields
 
 
 class CKernel(Kernel):

@@ -111,7 +111,7 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...]) -> None:
 
 
 def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = calls_of(monkeypatch, cpu, "threads_for", lambda number, _: number)
+    seen = calls_of(monkeypatch, cpu.CLaunch, "_fields", lambda fields, _: fields[0])
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results(fused, leaky, arguments(0))
