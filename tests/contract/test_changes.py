@@ -34,14 +34,15 @@ class Net(nn.Module):
         super().__init__()
         self.l1, self.s1 = nn.Linear(8, 8), st.LIF(tau=2.0, threshold=0.125, learnable="tau")
         self.l2, self.s2 = nn.Linear(8, 8), st.LIF(decay=0.75, threshold=torch.full((8,), 0.5), learnable="decay")
+        self.s3 = st.LIF(decay=0.5, threshold=1.75, returns=("v", "spikes"))
         self.factor, self.factors, self.bag = 1.0, [1.0], np.ones(1)
         for weight in (*self.l1.parameters(), *self.l2.parameters()):
             weight.data = (weight.data * GRID).round() / GRID
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         factor = self.factor * self.factors[0] * self.scale * SCALE * SETTINGS["scale"] * float(self.bag[0])
-        out: Tensor = self.s2(self.l2(self.s1(self.l1(x * factor), init)), init)
-        return out
+        v: Tensor = self.s3(self.s2(self.l2(self.s1(self.l1(x * factor), init)), init), init)[0]
+        return v
 
 
 def fresh(mode: Any) -> st.SpikingNet:
