@@ -23,13 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("functional/core", "functional/fused/lower", "functional/fused/ir", "functional/fused/errors")
     },
     "functional/fused/runtime": {
-        *("functional/core", "functional/fused/codegen", "functional/fused/build"),
-        *("functional/fused/ir", "functional/fused/errors"),
-    },
-    "functional/fused/recurrent": {
-        *("functional/core", "functional/physics", "functional/fused/runtime", "functional/fused/build"),
-        *("functional/sparse",),
-        *("functional/fused/ir", "functional/fused/errors"),
+        *("functional/core", "functional/fused/codegen", "functional/fused/build", "functional/physics"),
+        *("functional/fused/ir", "functional/fused/errors", "functional/sparse"),
     },
 }
 MAY_IMPORT["functional/sparse"] = {"functional/core", "functional/fused/build"}
@@ -141,7 +136,7 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     own = {"build.cache", "build.compiler", "codegen.c", "runtime.cpu"}
     own |= {"build.triton_kernel", "codegen.triton", "runtime.triton_arguments", "runtime.gpu"}
     modules_of_a_target = {f"{fused}.{name}" for name in own}
-    loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
+    loop_in_c = {f"{fused}.runtime.recurrent.c_abi", f"{fused}.runtime.recurrent.c_loop"}
     # the layers that skip zeros have no program, and so no target: they are C alone
     sparse = {"spikingtorch.functional.sparse.c_abi"}
     # XLA calls kernels in C, on CPUs alone; and a checksum has a formula of torch beside its C function

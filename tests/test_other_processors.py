@@ -14,7 +14,7 @@ SAMPLE = (
     "tests/event_driven",
     "tests/functional/sparse/test_values.py",
     "tests/functional/sparse/test_layout.py",
-    "tests/functional/fused/recurrent/test_values.py::test_weight_gradient_as_the_loop",
+    "tests/functional/fused/runtime/recurrent/test_values.py::test_weight_gradient_as_the_loop",
     "tests/fold/test_batch_norm.py",
     "tests/interop/nir/peers",
     "tests/plot/test_phase_plane.py",

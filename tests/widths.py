@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch.folded import FoldedStep
-from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.runtime.executable import Executable
+from spikingtorch.functional.fused.runtime.recurrent.c_loop import runs_in_c
 from tests.fused import Placing, Scan, agree, assert_close_gradients, assert_same_bits
 
 Case: TypeAlias = Callable[[Placing], None]

@@ -57,6 +57,10 @@ def convolution(s: Tensor, weight: Tensor) -> Tensor:
     return _in_full(run, s, weight, padding="same", groups=weight.shape[0] // weight.shape[1])
 
 
+# synapses that take a matrix product, which stays outside of a neuron's kernel; the others are elementwise
+PRODUCTS: dict[Callable[..., Any], str] = {dense: "dense", convolution: "convolution"}
+
+
 class Recurrent(NamedTuple):
     """The step of a neuron whose spikes feed back one step later.
 

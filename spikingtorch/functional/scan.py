@@ -14,12 +14,11 @@ from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
+from spikingtorch.functional.dispatch import bind, dynamo, explain
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
-from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.dispatch.repeats import check_repeats
 from spikingtorch.functional.dispatch.signature import Signature, signature
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
@@ -139,8 +138,6 @@ def _chosen(
         inside = dynamo.scan(call, backend) if call.xs[0].shape[dim] > 1 else None
         return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
     plan = choose(call, backend)
-    if isinstance(plan, Recurrence):
-        return recurrent.run(plan, call)
     if isinstance(plan, TracedStep):
         return bind.run(plan, call, signed)
     if backend == "fused":

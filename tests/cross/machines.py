@@ -13,8 +13,8 @@ import pytest
 
 from spikingtorch.functional.core import threads
 from spikingtorch.functional.fused.build import cache
-from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.fused.runtime import cpu
+from spikingtorch.functional.fused.runtime.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.functional.sparse import kernels
 from tests.cross.build import ZIG, library_of

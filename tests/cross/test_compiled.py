@@ -9,7 +9,7 @@ import torch
 
 from spikingtorch.functional.fused.build.openmp import ATTEMPTS, with_runtime
 from spikingtorch.functional.fused.codegen import c
-from spikingtorch.functional.fused.recurrent import c_abi as recurrent
+from spikingtorch.functional.fused.runtime.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.cross import build

@@ -14,7 +14,7 @@ from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.cross.machines import Emulated, Machine, Zig, emulated, kernels_of
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
-from tests.functional.fused.recurrent import test_c_loop as recurrent
+from tests.functional.fused.runtime.recurrent import test_c_loop as recurrent
 from tests.functional.sparse import test_arrays, test_few_channels, test_kernels, test_pooling, test_sampled
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.functional.fused.recurrent import cases as recurrent
+from tests import recurrences as recurrent
 from tests.fused import assert_same_bits, draw
 from tests.gpu.device import DEVICE, on_device, placed
 from tests.gpu_text.compare import Agrees

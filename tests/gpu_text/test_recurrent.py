@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
-from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import Case, check, draw
+from tests import recurrences as cases
 from tests.gpu_text.launch import Interpreter
+from tests.recurrences import Case, check, draw
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

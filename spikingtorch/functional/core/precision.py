@@ -37,8 +37,8 @@ def lifted_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float32 if tensor.dtype in HALF else tensor.dtype
 
 
-def rounded(outputs: S, dtype: torch.dtype) -> S:
-    """Return outputs that were computed in float32 in the half precision of the inputs."""
+def rounded(outputs: S, dtype: torch.dtype | None) -> S:
+    """Return outputs that were computed in float32 in the half precision of the inputs, if this is their dtype."""
     if dtype not in HALF:
         return outputs
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.dtype == torch.float32 else leaf, outputs)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.precision import rounded
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Form, flatten, unflatten
 from spikingtorch.functional.dispatch.call import ScanCall, Streams
@@ -14,7 +15,8 @@ from spikingtorch.functional.dispatch.reference import LoopReference, reference_
 from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
-from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
+from spikingtorch.functional.fused.runtime.executable import Executable, Launched
+from spikingtorch.functional.fused.runtime.recurrent.executable import executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
@@ -31,6 +33,7 @@ class Bound(NamedTuple):
     form: Form  # structure of the outputs
     arguments: Arguments  # of the step, without their numbers
     fits: Streams | None  # how to make its tensors fit the kernel; None if they already fit
+    rounds: torch.dtype | None  # the dtype that outputs in float32 are rounded to; None if the kernel has rounded them
     differentiates: bool  # whether autograd records it
 
     @classmethod
@@ -39,7 +42,7 @@ class Bound(NamedTuple):
     ) -> "Bound":
         """Return how scans like a call on tensors run."""
         form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
-        known = run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits
+        known = run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits, call.rounds
         return cls(*known, torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors]))
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
@@ -52,7 +55,8 @@ class Bound(NamedTuple):
         return self._grown(launched, signature) if launched.finite else None
 
     def _grown(self, launched: Launched, signature: Signature) -> tuple[Any, Any]:
-        return unflatten(launched.finals, signature.known.state_form), unflatten(launched.outs, self.form)
+        outs = unflatten(rounded(launched.outs, self.rounds), self.form)
+        return unflatten(launched.finals, signature.known.state_form), outs
 
     def launch(
         self,
@@ -112,10 +116,8 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
         scalars = (*(call.floats if traced.floats_are_inputs else ()), *traced.literals)
         results = fused_scan(spec, scalars, reference_of(call), streams.aligned(call.tensors))
         states, outs = spec.counts[0], spec.counts[0] + spec.counts[3]
-        return (
-            pytree.tree_unflatten(results[:states], call.forms[0]),
-            pytree.tree_unflatten(results[states:outs], traced.form),
-        )
+        given_out = pytree.tree_unflatten(rounded([*results[states:outs]], call.rounds), traced.form)
+        return pytree.tree_unflatten(results[:states], call.forms[0]), given_out
     tensors = streams.aligned(signature.tensors)
     fits = None if streams.fit(signature.tensors) else streams
     bound = Bound.of(traced, call, executable(spec, tensors, keeps_format=True), fits, signature.tensors)

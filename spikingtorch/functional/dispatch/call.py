@@ -14,12 +14,14 @@ from spikingtorch.functional.core.shapes import broadcast, without_time
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import Arguments
+from spikingtorch.functional.recorded import records_inside
+from spikingtorch.functional.recurrent import PRODUCTS, Recurrent
 
 
 class ScanCall(NamedTuple):
     """A scan to run: its arguments are lifted and checked."""
 
-    step: Callable[..., Any]  # the step, without the arguments that are bound to it
+    step: Any  # the step, without the arguments that are bound to it
     states: list[Tensor]  # tensors of the state before the first step
     xs: list[Tensor]  # tensors of the inputs
     params: list[Any]  # every keyword argument of the step, defaults included: tensors, floats and all other values
@@ -42,10 +44,12 @@ class ScanCall(NamedTuple):
         return found._replace(xs=found._lifted_inputs()) if half or any([x.dtype in HALF for x in streams]) else found
 
     def _lifted_inputs(self) -> list[Tensor]:
-        """Return the inputs; those in half precision that several neurons share become float32.
+        """Return the inputs; those in half precision that several neurons or a product read become float32.
 
         The gradient of such an input is a sum over these neurons, and it is rounded once.
         """
+        if product_of(self.step) is not None:
+            return [lift(x) for x in self.xs]
         try:
             shape = self.neurons()
         except ValueError:  # the checks of shapes raise the error
@@ -68,11 +72,13 @@ class ScanCall(NamedTuple):
         return [float(leaf) for leaf in self.params if isinstance(leaf, float)]
 
     def neurons(self) -> tuple[int, ...]:
-        """Return the shape of the neurons of one step.
+        """Return the shape of the neurons of one step; of a recurrence, that of its last output.
 
         Raises:
             ValueError: states, inputs and parameters do not broadcast.
         """
+        if product_of(self.step) is not None:
+            return tuple(self.states[-1].shape)
         return broadcast([*(t.shape for t in (*self.states, *self.tensor_params)), *map(self.without_time, self.xs)])
 
     def without_time(self, x: Tensor) -> tuple[int, ...]:
@@ -86,8 +92,13 @@ class ScanCall(NamedTuple):
             tuple([Spec.of(x.dtype, self.without_time(x)) for x in self.xs]),
             tuple([Spec.of(p.dtype, p.shape) if isinstance(p, Tensor) else p for p in self.params]),
             self.forms,
-            self.half,
+            None if self.rounds else self.half,
         )
+
+    @property
+    def rounds(self) -> torch.dtype | None:
+        """The dtype that outputs are rounded to after the scan: a recurrence feeds back what is not rounded yet."""
+        return None if product_of(self.step) is None else self.half
 
     def streams(self) -> "Streams":
         """Return how to reshape inputs: all axes of the neurons, with time on the same axis in all of them."""
@@ -117,9 +128,22 @@ class Streams(NamedTuple):
         return all(map(is_, self.aligned(tensors), tensors))
 
 
-def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return a step without its bound arguments, and all its parameters; defaults count as parameters."""
+def product_of(step: Any) -> str | None:
+    """Return the name of the product between the steps of a recurrence; None if the step is elementwise."""
+    step = records_inside(step)
+    return PRODUCTS.get(step.synapse) if isinstance(step, Recurrent) else None
+
+
+def unbound(step: Any, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a step without its bound arguments, and all its parameters; defaults count as parameters.
+
+    The neuron of a recurrence with a product is a step as well, and its records are inside of the recurrence.
+    """
     given = dict(params)
+    if product_of(step) is not None:
+        recurrent = records_inside(step)
+        neuron, given = unbound(recurrent.step, given)
+        return Recurrent(neuron, recurrent.synapse), given
     while isinstance(step, functools.partial) and not step.args:
         given = {**step.keywords, **given}
         step = step.func

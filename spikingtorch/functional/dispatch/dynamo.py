@@ -22,10 +22,10 @@ from spikingtorch.functional.core.torch_private import (
     transforms_active,
 )
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.dispatch import bind, explain, recurrent
-from spikingtorch.functional.dispatch.call import ScanCall
+from spikingtorch.functional.dispatch import bind, explain
+from spikingtorch.functional.dispatch.call import ScanCall, product_of
 from spikingtorch.functional.dispatch.eligibility import Backend
-from spikingtorch.functional.dispatch.recurrent import is_product, taken_apart
+from spikingtorch.functional.dispatch.recurrent import trace_recurrence
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
@@ -48,9 +48,8 @@ def scan(call: ScanCall, backend: Backend) -> tuple[Any, Any] | None:
     if backend == "loop":
         return None
     try:
-        if is_product(call.step):
-            return recurrent.run(taken_apart(call, _known), call)
-        return bind.run(_known(call), call, None)
+        traced = _known(call) if product_of(call.step) is None else trace_recurrence(call, _known)
+        return bind.run(traced, call, None)
     except NotFusible as refusal:
         if backend == "fused":
             raise ValueError(

@@ -17,9 +17,10 @@ from spikingtorch.functional.core.torch_private import (
     pytree,
     tracing_state,
 )
-from spikingtorch.functional.dispatch.call import ScanCall
-from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
+from spikingtorch.functional.dispatch.call import ScanCall, product_of
+from spikingtorch.functional.dispatch.recurrent import trace_recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
+from spikingtorch.functional.fused.ir import neuron_of
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace import tracer
 from spikingtorch.functional.fused.trace.examples import Spec
@@ -44,7 +45,7 @@ def check_backend(backend: str) -> None:
 
 def is_large(step: Callable[..., Any], x: Tensor) -> bool:
     """Return True if there are enough neurons to make a kernel for one step worthwhile."""
-    return x.numel() >= (_LARGE_PRODUCT if is_product(step) else _LARGE)
+    return x.numel() >= (_LARGE_PRODUCT if product_of(step) else _LARGE)
 
 
 def side_effect(step: Callable[..., Any]) -> str | None:
@@ -69,25 +70,27 @@ def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T 
         return None, str(effect)
 
 
-def choose(call: ScanCall, backend: Backend) -> TracedStep | Recurrence | NotFusible:
+def choose(call: ScanCall, backend: Backend) -> TracedStep | NotFusible:
     """Return the plan of a fused scan, or why the loop runs it."""
     if backend == "loop":
         return UseLoop("was to run on the loop")
     # in this order: reading the size of a batch would fix that size in an exported program
-    single = backend == "auto" and call.xs[0].shape[call.dim] == 1
-    if single and is_product(call.step) and not is_large(call.step, call.xs[0]):
+    product, single = product_of(call.step), backend == "auto" and call.xs[0].shape[call.dim] == 1
+    if single and product and not is_large(call.step, call.xs[0]):
         return UseLoop("takes one step of few neurons with a product, for which the loop is faster")
     try:
         _check_circumstances(call.tensors)
-        if is_product(call.step):
-            return recurrence(call)
-        _check_shapes(call)
-        found, target = trace_step(call.step, call.arguments()), target_on(call.xs[0].device)
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
-            params = found.differentiable[len(call.states) + len(call.xs) :]
-            wanted = zip(params, call.tensor_params, strict=True)
-            target.begin_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
-        target.ensure_compiled(found.program)
+        target = target_on(call.xs[0].device)
+        if product:
+            found = trace_recurrence(call, lambda neuron: trace_step(neuron.step, neuron.arguments()))
+        else:
+            _check_shapes(call)
+            found = trace_step(call.step, call.arguments())
+            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
+                params = found.differentiable[len(call.states) + len(call.xs) :]
+                wanted = zip(params, call.tensor_params, strict=True)
+                target.begin_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
+        target.ensure_compiled(neuron_of(found.program))
     except NotFusible as refusal:
         return refusal
     return found

@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from spikingtorch.functional.core.names import level_of_user, step_name
-from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles, UseLoop
+from spikingtorch.functional.fused.ir import from_text
+from spikingtorch.functional.fused.runtime.recurrent.synapses import IN_C
 from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
@@ -29,12 +30,13 @@ class Explanation(NamedTuple):
         return f"{self.backend}: {self.reason}"
 
 
-def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
+def explain(plan: TracedStep | NotFusible) -> Explanation:
     """Return the choice of ``choose`` as an explanation for users."""
     if isinstance(plan, NotFusible):
         return Explanation("loop", "reference", f"one step after the other in Python, because the step {plan}")
-    if isinstance(plan, Recurrence):
-        product = f"one compiled time loop, with one product a step ({plan.synapse})"
+    if (found := from_text(plan.program).product) is not None:
+        synapse = "dense" if found.synapse == IN_C else found.synapse
+        product = f"one compiled time loop, with one product a step ({synapse})"
         return Explanation("fused", "T", f"{product}; equal to the loop but for rounding")
     if not plan.inexact:
         return Explanation("fused", "E", "one compiled time loop; bit-identical to the loop")

@@ -11,7 +11,7 @@ from torch import Tensor
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.tree import LEAF, flatten, tree_map
 from spikingtorch.functional.dispatch import bind
-from spikingtorch.functional.dispatch.call import ScanCall
+from spikingtorch.functional.dispatch.call import ScanCall, product_of
 from spikingtorch.functional.dispatch.eligibility import choose
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.signature import Parameters, known_parameters
@@ -90,7 +90,7 @@ class FoldedStep(NamedTuple):
         contract.check_inputs(state, xs, self.params, 1)
         call = ScanCall.of(self.step, state, xs, self.params, 1, contract.output_dtype(xs))
         traced = choose(call, "auto")
-        if not isinstance(traced, TracedStep) or not traced.floats_are_inputs:
+        if not isinstance(traced, TracedStep) or not traced.floats_are_inputs or product_of(self.step) is not None:
             return None
         returned = len(self.step.names) + 1 if isinstance(self.step, Returning) else 0
         if not traced.form.is_leaf() and traced.outputs != returned:  # a tree of the step's own

@@ -10,17 +10,19 @@ from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.shapes import broadcast, with_time, without_time
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Gradients, Tensors
-from spikingtorch.functional.dispatch.call import ScanCall, unbound
+from spikingtorch.functional.dispatch.call import ScanCall, product_of, unbound
+from spikingtorch.functional.dispatch.recurrent import neuron_arguments
 from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.ir import neuron_of
 from spikingtorch.functional.fused.runtime.second_derivative import Reference
 from spikingtorch.functional.fused.trace.examples import is_spec
 from spikingtorch.functional.fused.trace.programs import Arguments, trace_step
 from spikingtorch.functional.loop import loop
 
 
-def reference_of(call: ScanCall, traced: tuple[Callable[..., Any], Arguments] | None = None) -> Reference | None:
+def reference_of(call: ScanCall) -> Reference | None:
     """Return ``gradients`` of a scan by the loop, for second derivatives, which torch.compile does not take."""
-    return None if torch.compiler.is_compiling() else LoopReference(call.step, call.arguments(), traced).gradients
+    return None if torch.compiler.is_compiling() else LoopReference(call.step, call.arguments()).gradients
 
 
 class LoopReference(NamedTuple):
@@ -28,8 +30,6 @@ class LoopReference(NamedTuple):
 
     step: Callable[..., Any]  # the step
     arguments: Arguments  # all of its arguments; tensors and slots stand without their numbers
-    # the step that became the program, and its arguments, if the program is not the whole step
-    traced: tuple[Callable[..., Any], Arguments] | None = None
 
     def gradients(
         self,
@@ -70,13 +70,17 @@ class LoopReference(NamedTuple):
         )
         return list(found)
 
-    def _filled_in(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> Sequence[float]:
+    def _filled_in(self, step: Any, program: str, scalars: Sequence[float]) -> Sequence[float]:
         """Return the float parameters in the slots; raise if the step has changed since the forward pass."""
         first = len(scalars)
         try:
-            now = trace_step(*(self.traced or (step, self.arguments)))
+            if product_of(step) is None:
+                now = trace_step(step, self.arguments)
+            else:
+                now = trace_step(step.step, neuron_arguments(self.arguments))
             first -= len(now.literals)
-            same = now.program == program and list(map(repr, now.literals)) == list(map(repr, scalars[first:]))
+            known = now.program == neuron_of(program)
+            same = known and list(map(repr, now.literals)) == list(map(repr, scalars[first:]))
         except NotFusible:
             same = False
         if not same:
@@ -96,11 +100,12 @@ class LoopReference(NamedTuple):
             next(rest) if is_spec(leaf) else next(filled_in, leaf) if isinstance(leaf, float) else leaf
             for leaf in self.arguments.params
         ]
+        elementwise = product_of(step) is None
         shapes: list[Sequence[int]] = [without_time(x.shape, dim) for x in xs]
-        if self.traced is None:  # elementwise: states that several neurons share, as under vmap, get their full size
+        if elementwise:  # elementwise: states that several neurons share, as under vmap, get their full size
             shapes += [number.shape for number in numbers]
         shape = broadcast([*shapes, *(state.shape for state in tensors[:states])])
-        if self.traced is None:  # and so do inputs, which a step may hand on as a state
+        if elementwise:  # and so do inputs, which a step may hand on as a state
             full = [with_time(shape, dim % (len(shape) + 1), x.shape[dim]) for x in xs]
             xs = [x.expand(size) if x.ndim == len(size) else x for x, size in zip(xs, full, strict=True)]
         final, outputs = loop(

@@ -18,9 +18,10 @@ from spikingtorch.functional.core.lru import LRUCache, Memo
 from spikingtorch.functional.core.modes import described, in_eager
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
-from spikingtorch.functional.dispatch.call import unbound
+from spikingtorch.functional.dispatch.call import product_of, unbound
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
+from spikingtorch.functional.recorded import records_inside
 
 _LIMIT, _OWN = 1024, 256
 _TENSOR, _FLOAT = "tensor", "float"
@@ -146,6 +147,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
     others = [leaf for leaf, kind in zip(leaves, kinds, strict=True) if not kind]
     found = held(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
     read, guard = found.key, found.guard
+    step = step if product_of(step) is None else records_inside(step).step
     while isinstance(step, functools.partial) and not step.args:
         guard.watch_mapping(step.keywords)
         step = step.func

@@ -50,6 +50,14 @@ class Node(NamedTuple):
     args: tuple[int | float | str, ...]
 
 
+class Product(NamedTuple):
+    """The product between the steps of a recurrence."""
+
+    synapse: str  # its name
+    weight: int  # which parameter holds its weights
+    neuron: str  # the program of the neuron, as text
+
+
 class Program(NamedTuple):
     """A step and its gradient."""
 
@@ -65,10 +73,16 @@ class Program(NamedTuple):
     gradients: tuple[int, ...]
     # for each state after the step, then each output: the leaves on which it depends for autograd
     depends: tuple[tuple[bool, ...], ...]
+    product: Product | None = None  # of a recurrence; see ``recurrent``
 
     def to_text(self) -> str:
         """Return the program as JSON."""
-        return json.dumps(self, separators=(",", ":"))
+        return json.dumps(self.product or self[:-1], separators=(",", ":"))
+
+    @property
+    def pointwise_params(self) -> list[int]:
+        """Which parameters broadcast to the neurons: all but the weights of a product."""
+        return [k for k in range(len(self.params)) if self.product is None or k != self.product.weight]
 
     def split_gradients(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Return the nodes of the gradients of states, of inputs and of parameters."""
@@ -139,8 +153,43 @@ def operands(node: Node) -> tuple[int, ...]:
 @lru_cache(maxsize=256)
 def from_text(text: str) -> Program:
     """Return the program of a text from ``to_text``."""
-    nodes, *fields = _as_tuples(json.loads(text))
-    return Program(tuple(itertools.starmap(Node, nodes)), *fields)
+    first, *fields = _as_tuples(json.loads(text))
+    if isinstance(first, str):
+        return recurrent(Product(first, *fields))
+    return Program(tuple(itertools.starmap(Node, first)), *fields)
+
+
+def neuron_of(text: str) -> str:
+    """Return the program of the neuron of a recurrence, as text; any other program unchanged."""
+    product = from_text(text).product
+    return text if product is None else product.neuron
+
+
+def recurrent(product: Product) -> Program:
+    """Return the program of a neuron whose first output feeds back to its first input, through a product.
+
+        state[t], s[t], ... = neuron(state[t-1], x[t] + product(s[t-1], weights))
+
+    Its last state is s. The nodes are those of the neuron.
+    """
+    neuron = from_text(product.neuron)
+    states = len(neuron.states)
+    place = states + len(neuron.xs) + product.weight  # of the weights among the neuron's leaves
+
+    def widened(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a row for all leaves: s and the weights act through the first input."""
+        return (*row[:states], row[states], *row[states:place], row[states], *row[place:])
+
+    rows = (*neuron.depends[:states], neuron.depends[states], *neuron.depends[states:])
+    params = neuron.params
+    return neuron._replace(
+        states=(*neuron.states, neuron.outs[0]),
+        params=(*params[: product.weight], (neuron.outs[0], False), *params[product.weight :]),
+        finals=(*neuron.finals, neuron.results[0]),
+        gradients=widened(neuron.gradients),
+        depends=tuple(map(widened, rows)),
+        product=product,
+    )
 
 
 def _as_tuples(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The fused scan as autograd Functions: its gradient, and vmap of both passes."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from operator import and_
 from typing import Any
 
@@ -12,7 +12,10 @@ from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.torch_private import dispatch_keys, peek_interpreter_stack
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
-from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
+from spikingtorch.functional.fused.runtime import (
+    checks,
+    torch_ops,  # noqa: F401 - torch_ops registers the raw ones
+)
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
 from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec, with_zeros
 from spikingtorch.functional.fused.runtime.second_derivative import (
@@ -85,7 +88,7 @@ class FusedScan(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        return input_gradients(ctx, cotangents, _found, OPTIONS)
+        return _input_gradients(ctx, cotangents)
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -123,7 +126,7 @@ class FusedScanLaunched(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        return input_gradients(ctx, cotangents, _found, OPTIONS)
+        return _input_gradients(ctx, cotangents)
 
 
 @known_signature
@@ -173,28 +176,26 @@ OPTIONS = 3  # number of arguments of a Function before its tensors
 _apply: Any = getattr(super(Function, FusedScanLaunched), "apply")  # noqa: B009 - torch does not annotate it
 
 
-def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensors], options: int) -> Any:
+def _input_gradients(ctx: Any, cotangents: Gradients) -> Any:
     """Return None for each option of a Function, then the gradients of its tensors, None where one is not wanted.
 
     Args:
         ctx: of the call, with its ``spec``.
         cotangents: of all results; those of the kept tensors come last and are ignored.
-        found: returns gradients, for ctx, saved tensors, cotangents, the existing gradients, and the ones to return.
-        options: number of arguments of the Function before its tensors.
     """
     spec: ScanSpec = ctx.spec
-    needed = ctx.needs_input_grad[options:]
+    needed = ctx.needs_input_grad[OPTIONS:]
     wanted = tuple(map(and_, needed, spec.differentiable_of_given))
     given = cotangents[: spec.given_states + spec.counts[3]]
     coming = [cotangent for cotangent in given if cotangent is not None]
     if not coming:
-        return (None,) * (options + len(wanted))
+        return (None,) * (OPTIONS + len(wanted))
     saved: tuple[Tensor, ...] = ctx.saved_tensors  # only once, because checkpoint unpacks them a single time
-    gradients = iter(found(ctx, saved, given, coming, wanted) if any(wanted) else ())
+    gradients = iter(_found(ctx, saved, given, coming, wanted) if any(wanted) else ())
     grads = [next(gradients) if want else None for want in wanted]
     if wanted != needed:
         grads = with_zeros(grads, needed, spec.reached([each is not None for each in given]), saved)
-    return (*(None,) * options, *grads)
+    return (*(None,) * OPTIONS, *grads)
 
 
 def _check_batched(cotangents: Tensors) -> None:

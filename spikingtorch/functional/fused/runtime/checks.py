@@ -14,7 +14,6 @@ from torch import Tensor
 from spikingtorch.functional.core.shapes import broadcast, with_time, without_time
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, Program
-from spikingtorch.functional.fused.runtime.target import Target
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target
 
 # the form of a tensor: all except its numbers
@@ -29,16 +28,6 @@ def check_counts(
     check_count("xs", len(xs), len(program.xs))
     check_count("params", len(params), len(program.params))
     check_count("scalars", len(scalars), program.scalars)
-
-
-def check_backward_counts(
-    program: Program, kept: Sequence[Any], cotangents: Sequence[Any], wanted: Sequence[bool]
-) -> None:
-    """Raise ValueError unless the tensors match a backward pass, which has the wanted gradients."""
-    check_wanted(wanted, [node >= 0 for node in program.gradients])
-    check_count("cotangents", len(cotangents), len(program.states) + len(program.outs))
-    if kept:
-        check_count("kept", len(kept), len(program.states))
 
 
 def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
@@ -59,7 +48,7 @@ def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensor
     first = tuple(xs[0].shape)
     if not 0 <= dim < len(first) or first[dim] == 0:
         raise ValueError(f"scan: dim={dim} and xs[0] of shape {first}, expected an axis of it, with one step at least")
-    shape = neurons(states, xs, params, dim)
+    shape = neurons(program, states, xs, params, dim)
     for index, x in enumerate(xs):
         check_tensor(f"xs[{index}]", x, x.dtype, with_time(shape, dim, first[dim]), dim)
     for index, (param, (_, uniform)) in enumerate(zip(params, program.params, strict=True)):
@@ -70,30 +59,26 @@ def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensor
 
 
 def check_backward(
-    target: Target,
     program: Program,
     form: tuple[tuple[int, ...], int, int],
-    kept: Tensors,
+    kept: tuple[Tensors, Sequence[tuple[torch.dtype, Sequence[int], int | None]]],
     cotangents: Gradients,
     wanted: Sequence[bool],
 ) -> None:
-    """Raise ValueError unless the kept states and incoming gradients match a backward pass of the program.
+    """Raise ValueError unless the kept tensors and incoming gradients match a backward pass of the program.
 
     Args:
-        target: the device of the scan.
         program: the program.
         form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
-        kept: states on the way.
+        kept: what the forward pass has kept, and the arguments of ``check_tensor`` for each that is expected.
         cotangents: gradients of final states and outputs, None for zero.
         wanted: for each state, input and parameter, whether its gradient is wanted.
     """
-    check_backward_counts(program, kept, cotangents, wanted)
+    check_backward_counts(program, cotangents, wanted)
     (shape, steps, dim), states = form, len(program.states)
-    kept_steps = target.kept_steps(program, steps)
-    if kept or (steps > target.chunk_of(program) and program.reads_states(program.gradients)):
-        check_count("kept", len(kept), states)
-    for index, (tensor, dtype) in enumerate(zip(kept, program.states, strict=False)):
-        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, kept_steps), dim)
+    check_count("kept", len(kept[0]), len(kept[1]))
+    for index, (tensor, expected) in enumerate(zip(*kept, strict=True)):
+        check_tensor(f"kept[{index}]", tensor, *expected)
     for index, (given, dtype) in enumerate(zip(cotangents, (*program.states, *program.outs), strict=True)):
         if given is not None and index < states:
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], shape, len(shape))
@@ -101,13 +86,23 @@ def check_backward(
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], with_time(shape, dim, steps), dim)
 
 
-def neurons(states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
-    """Return the shape of the neurons of one step.
+def check_backward_counts(program: Program, cotangents: Sequence[Any], wanted: Sequence[bool]) -> None:
+    """Raise ValueError unless there are as many cotangents as results, and every wanted gradient exists."""
+    check_count("wanted", len(wanted), len(program.gradients))
+    has = [node >= 0 for node in program.gradients]
+    if any([want and not there for want, there in zip(wanted, has, strict=True)]):
+        raise ValueError(f"scan: got wanted {[*wanted]}, but only these gradients exist: {has}")
+    check_count("cotangents", len(cotangents), len(program.states) + len(program.outs))
+
+
+def neurons(program: Program, states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
+    """Return the shape of the neurons of one step, to which all but the weights of a product broadcast.
 
     Raises:
         ValueError: states, inputs and parameters do not broadcast.
     """
     try:
+        params = [params[k] for k in program.pointwise_params]
         return broadcast([*(t.shape for t in (*states, *params)), *(without_time(x.shape, dim) for x in xs)])
     except ValueError as error:
         raise ValueError(f"scan: the call {error}") from None
@@ -117,13 +112,6 @@ def check_count(name: str, got: int, expected: int) -> None:
     """Raise ValueError unless the number is as expected."""
     if got != expected:
         raise ValueError(f"scan: got {got} {name}, expected {expected}")
-
-
-def check_wanted(wanted: Sequence[bool], differentiable: Sequence[bool]) -> None:
-    """Raise ValueError unless every wanted gradient exists."""
-    check_count("wanted", len(wanted), len(differentiable))
-    if any([want and not has for want, has in zip(wanted, differentiable, strict=True)]):
-        raise ValueError(f"scan: got wanted {[*wanted]}, but only these gradients exist: {[*differentiable]}")
 
 
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import described
+from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import DTYPES, from_text
@@ -328,7 +329,7 @@ class Executable:
         of_outs = [None if c is None else place.unfold(c) for c in cotangents[states:]]
         coming = (*cotangents[:states], *of_outs)
         form = self.shape, self.steps, self.spec.dim
-        checks.check_backward(self.target, program, form, saved, coming, wanted)
+        checks.check_backward(program, form, (saved, self._kept(kept > 0)), coming, wanted)
         # a kernel reads one for each neuron; vmap passes one for all members of its batch
         of_finals = [None if c is None else c.expand(self.shape) for c in cotangents[:states]]
         groups = self._groups(leaves)
@@ -361,6 +362,15 @@ class Executable:
         of_params = tuple(wanted[states + xs :])
         kernel = self.target.backward(self.spec.program, of_params) if layout.neuron_steps else None
         return self._launcher(kernel, layout, BACKWARD, arrays, given, results)
+
+    def _kept(self, given: bool) -> list[tuple[torch.dtype, Sequence[int], int | None]]:
+        """Return dtype, shape and axis of time of the kept states that a backward pass needs, or is given."""
+        program, dim = self.program, self.spec.dim
+        # a backward pass over a single chunk starts from the first states
+        if not given and (self.steps <= self.target.chunk_of(program) or not program.reads_states(program.gradients)):
+            return []
+        shape = with_time(self.shape, dim, self.target.kept_steps(program, self.steps))
+        return [(DTYPES[dtype], shape, dim) for dtype in program.states]
 
     def _launcher(
         self,

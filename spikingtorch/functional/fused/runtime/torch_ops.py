@@ -19,7 +19,8 @@ from spikingtorch.functional.core.torch_private import BelowAutograd
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.runtime import checks
-from spikingtorch.functional.fused.runtime.executable import Executable, executable
+from spikingtorch.functional.fused.runtime.executable import Executable
+from spikingtorch.functional.fused.runtime.recurrent.executable import executable, kept_tensors
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
@@ -58,7 +59,7 @@ def backward(
     # torch does so for tensors, but not for optional ones
     given = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
     run = _executable((states, xs, params), scalars, program, dim)
-    checks.check_backward_counts(run.program, kept, given, wanted)
+    checks.check_backward_counts(run.program, given, wanted)
     return run.backward(tensors, kept, given, scalars, tuple(wanted))
 
 
@@ -82,17 +83,18 @@ def _fake_forward(
 ) -> list[Tensor]:
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)
-    shape, steps = checks.neurons(states, xs, params, dim), xs[0].shape[dim]
-    kept = target_on(xs[0].device).kept_steps(known, steps)
-    over_time = [(dtype, steps) for dtype in known.outs] + [(d, kept) for d in known.states if keep]
-    make = xs[0].new_empty
-    return [
-        *(make(shape, dtype=DTYPES[dtype]) for dtype in known.states),
-        *(make(with_time(shape, dim, length), dtype=DTYPES[dtype]) for dtype, length in over_time),
-    ]
+    shape, steps, make = checks.neurons(known, states, xs, params, dim), xs[0].shape[dim], xs[0].new_empty
+    finals = [(DTYPES[dtype], shape) for dtype in known.states]
+    outs = [(DTYPES[dtype], with_time(shape, dim, steps)) for dtype in known.outs]
+    if known.product is not None:
+        kept = kept_tensors(known, shape, steps)
+    else:
+        over = with_time(shape, dim, target_on(xs[0].device).kept_steps(known, steps))
+        kept = [(DTYPES[dtype], over) for dtype in known.states]
+    return [make(size, dtype=dtype) for dtype, size in (*finals, *outs, *(kept if keep else ()))]
 
 
-def fake_gradients(*arguments: Any) -> list[Tensor]:
+def _fake_gradients(*arguments: Any) -> list[Tensor]:
     """Return memory for the gradients of the first tensors that the last argument wants."""
     tensors = _tensors_of(arguments)
     checks.check_devices(tensors)
@@ -133,7 +135,7 @@ def register(name: str, implementation: Callable[..., Any], fake: Callable[..., 
 
 
 register("scan_forward", forward, _fake_forward)
-register("scan_backward", backward, fake_gradients)
+register("scan_backward", backward, _fake_gradients)
 
 implement("scan_exported", forward)
 torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=library)

@@ -118,7 +118,7 @@ def test_a_forward_pass_is_compiled_as_training_takes_it(device: Device) -> None
 
 def test_the_targets_and_their_operators() -> None:
     assert [target.device for target in targets.TARGETS] == ["cpu", "cuda"]
-    for name in ("scan_forward", "scan_backward", "scan_exported", "recurrence_forward", "recurrence_backward"):
+    for name in ("scan_forward", "scan_backward", "scan_exported"):
         for key in ("CPU", "CUDA"):
             assert torch._C._dispatch_has_kernel_for_dispatch_key(f"spikingtorch::{name}", key), (name, key)
 

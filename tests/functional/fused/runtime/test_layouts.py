@@ -20,7 +20,7 @@ from tests.surroundings import on_threads
 from tests.widths import CASES, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
-OTHERWISE = ("folded", "dense", "convolutional", "vmap")
+OTHERWISE = ("folded", "vmap")
 pytestmark = pytest.mark.usefixtures("poisoned")
 
 

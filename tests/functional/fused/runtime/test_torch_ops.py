@@ -14,9 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
+from spikingtorch.functional.fused.ir import Product, from_text
+from spikingtorch.functional.fused.ir import recurrent as recurrent_program
 from spikingtorch.testing import assert_close
 from tests import fused_steps
-from tests.functional.fused.recurrent import cases
+from tests import recurrences as cases
 from tests.fused import Scan
 from tests.fused_steps import N, loop, value
 from tests.processes import python
@@ -71,7 +73,7 @@ def of_two(state: F.LIFState, x: tuple[Tensor, Tensor], **params: Any) -> tuple[
 
 
 def recurrence(operator: str, synapse: str = "dense", second: bool = False) -> Arguments:
-    """Return arguments for a synapse, and for one input or two."""
+    """Return arguments for a product, and for one input or two."""
     images = synapse == "convolution"
     shape, weight = ((2, 4, 6), (4, 4, 3)) if images else (SHAPE, (5, 5))
     state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
@@ -80,15 +82,18 @@ def recurrence(operator: str, synapse: str = "dense", second: bool = False) -> A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrent, "runs_in_c", lambda *_: synapse == "dense in C")
         found = arguments(operator, Scan(step, state, (x, x + 0.5) if second else x, params))
-    assert found["synapse"] == synapse
+    assert product_of(found)[0] == synapse
     return found
 
 
-RECURRENCES = ("recurrence_forward", "recurrence_backward")
-GOOD: dict[str, Callable[[], Arguments]] = {
-    **{name: partial(of_scan, name) for name in ("scan_forward", "scan_backward")},
-    **{name: partial(recurrence, name) for name in RECURRENCES},
-}
+def product_of(found: Arguments) -> tuple[str, int, str]:
+    product = from_text(found["program"]).product
+    assert product is not None
+    return product
+
+
+SCANS = ("scan_forward", "scan_backward")
+GOOD: dict[str, Callable[[str], Arguments]] = {"elementwise": of_scan, "recurrent": recurrence}
 
 # --- what fits --------------------------------------------------------------------------------------------------------
 
@@ -97,10 +102,10 @@ def of_matrix(case: cases.Case, names: tuple[str, ...]) -> Scan:
     return cases.with_records(cases.draw(case, 8), *names)  # as many steps as the loop in C takes at least
 
 
-CALLED: dict[str, tuple[str, Callable[[], Scan]]] = {
-    **{f"scan of {dtype}": ("scan", partial(of_lif, dtype)) for dtype in (torch.float32, torch.float64)},
+CALLED: dict[str, Callable[[], Scan]] = {
+    **{f"scan of {dtype}": partial(of_lif, dtype) for dtype in (torch.float32, torch.float64)},
     **{
-        f"{case.name}, records: {names}": ("recurrence", partial(of_matrix, case, names))
+        f"{case.name}, records: {names}": partial(of_matrix, case, names)
         for case in cases.FEW
         for names in ((), ("v", "u"))
         if case.synapse is not F.per_channel
@@ -112,15 +117,14 @@ CALLED: dict[str, tuple[str, Callable[[], Scan]]] = {
 @pytest.mark.parametrize("name", CALLED)
 def test_raw_operators(name: str) -> None:
     """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""
-    kind, make = CALLED[name]
     with Calls() as calls:
-        make().run("fused")
-        make().gradients("fused")
-    assert set(calls.found) == {f"{kind}_forward", f"{kind}_backward"}
+        CALLED[name]().run("fused")
+        CALLED[name]().gradients("fused")
+    assert set(calls.found) == {*SCANS}
     for operator, found in calls.found.items():
         call, given = getattr(OPERATORS, operator), pytree.tree_map_only(Tensor, Tensor.detach, found)
         torch.library.opcheck(call.default, given)
-        for leaf in pytree.tree_leaves(given[:5]):
+        for leaf in pytree.tree_leaves(given[:3]):
             if not isinstance(leaf, Tensor):
                 continue
             leaf.requires_grad_()
@@ -136,7 +140,7 @@ def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
 
 
 @SYNAPSES
-@pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("name", SCANS)
 def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
     given = recurrence(name, synapse, second=True)
 
@@ -151,25 +155,27 @@ def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
 
 # what is changed in arguments that fit, and what the error says of it
 X, META = numbers(T, 3, 5), numbers(T, 3, 5).to("meta")
-EACH: list[tuple[Arguments, str]] = [
+XS: list[tuple[Arguments, str]] = [
     ({"xs": []}, "got 0 xs, expected 1"),
     ({"xs": [X, X]}, "got 2 xs, expected 1"),
     ({"xs": [X.double()]}, "xs[0] is torch.float64 of shape (20, 3, 5) on cpu, expected torch.float32"),
     ({"xs": [X[..., :4]]}, "that do not broadcast, of shapes"),
     ({"xs": [X[:, 0]]}, "xs[0] is torch.float32 of shape (20, 5) on cpu, expected torch.float32 of shape (20, 3"),
     ({"xs": [X[:0]]}, "xs[0] of shape (0, 3, 5), expected an axis of it, with one step at least"),
+    ({"xs": [META]}, "got tensors on cpu and meta"),
+    ({"scalars": ()}, "got 0 scalars, expected 6"),
+]
+EACH: list[tuple[Arguments, str]] = [
     ({"states": []}, "got 0 states, expected 1"),
     ({"states": [X[0] > 0]}, "states[0] is torch.bool of shape (3, 5) on cpu, expected torch.float32"),
     ({"states": [X[:2]]}, "expected torch.float32 of shape (20, 2, 3, 5)"),
     ({"params": [numbers(1)]}, "got 1 params, expected 2"),
     ({"params": [numbers(5), numbers(5)]}, "params[0] has shape (5,), expected a single number"),
     ({"params": [numbers(1), numbers(5).to(torch.int8)]}, "params[1] is torch.int8 of shape (5,)"),
-    ({"scalars": ()}, "got 0 scalars, expected 6"),
 ]
 FORWARD: list[tuple[Arguments, str]] = [
     ({"dim": 3}, "dim=3 and xs[0] of shape (20, 3, 5)"),
     ({"dim": -1}, "dim=-1 and xs[0] of shape (20, 3, 5)"),
-    ({"xs": [META]}, "got tensors on cpu and meta"),
 ]
 BACKWARD: list[tuple[Arguments, str]] = [
     ({"kept": []}, "got 0 kept, expected 1"),
@@ -184,21 +190,19 @@ BACKWARD: list[tuple[Arguments, str]] = [
     ({"cotangents": [X[0, 0], None]}, "cotangents[0] is torch.float32 of shape (5,)"),
     ({"wanted": [True] * 3}, "got 3 wanted, expected 4"),
 ]
+LAST: list[Tensor] = [numbers(1), numbers(5)]
 RECURRENCE: list[tuple[Arguments, str]] = [
-    ({"states": [X[0, 0]]}, "states[0] is torch.float32 of shape (5,) on cpu, expected torch.float32 of shape (3, 5)"),
-    ({"s": X[0, 0]}, "s is torch.float32 of shape (5,) on cpu, expected torch.float32 of shape (3, 5)"),
-    ({"s": X[0].double()}, "s is torch.float64"),
-    ({"s": META[0]}, "got tensors on cpu and meta"),
-    ({"xs": [X[:, :1]]}, "xs[0] is torch.float32 of shape (20, 1, 5) on cpu, expected torch.float32 of shape"),
-    ({"weight": numbers(4, 4)}, "weight has shape (4, 4) for spikes of shape (3, 5); expected (M, M) = (5, 5)"),
-    ({"weight": numbers(5, 5).double()}, "weight is torch.float64"),
-    ({"synapse": "sparse"}, "got synapse 'sparse'"),
-    ({"differentiable": (True,)}, "got differentiable (True,), expected (True, True, True, True)"),
+    ({"states": [X[0]]}, "got 1 states, expected 2"),
+    ({"states": [X[0], X[0].double()]}, "states[1] is torch.float64"),
+    ({"states": [X[0], META[0]]}, "got tensors on cpu and meta"),
+    ({"params": [*LAST, numbers(4, 4)]}, "weight has shape (4, 4) for spikes of shape (3, 5); expected (M, M)"),
+    ({"params": [*LAST, numbers(5, 5).double()]}, "params[2] is torch.float64"),
+    ({"params": LAST}, "got 2 params, expected 3"),
 ]
 INCOMING: list[tuple[Arguments, str]] = [
-    ({"trace": []}, "got 0 trace, expected 3"),
+    ({"kept": []}, "got 0 kept, expected 3"),
     ({"cotangents": [None, X]}, "got 2 cotangents, expected 3"),
-    ({"cotangents": [None, X[0, :1], None]}, "cotangents[1] is torch.float32 of shape (1, 5)"),
+    ({"cotangents": [None, X[0, :, :4], None]}, "cotangents[1] is torch.float32 of shape (3, 4)"),
     ({"cotangents": [None, None, X[:4]]}, "cotangents[2] is torch.float32 of shape (4, 3, 5)"),
     ({"cotangents": [None, None, X.half()]}, "cotangents[2] is torch.float16"),
     ({"wanted": [True] * 5}, "got 5 wanted, expected 6"),
@@ -211,16 +215,19 @@ def check_refused(name: str, given: Arguments, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"),
+    ("kind", "name", "changes"),
     [
-        ("scan_forward", EACH + FORWARD),
-        ("scan_backward", EACH + BACKWARD),
-        ("recurrence_forward", EACH + RECURRENCE),
-        ("recurrence_backward", EACH + RECURRENCE + INCOMING),
+        ("elementwise", "scan_forward", XS + EACH + FORWARD),
+        ("elementwise", "scan_backward", XS + EACH + BACKWARD),
+        ("recurrent", "scan_forward", XS + RECURRENCE + FORWARD),
+        ("recurrent", "scan_backward", XS + RECURRENCE + INCOMING),
     ],
 )
-def test_call_that_does_not_fit(name: str, changes: list[tuple[Arguments, str]], monkeypatch: Any) -> None:
-    given = GOOD[name]()
+def test_call_that_does_not_fit(kind: str, name: str, changes: list[tuple[Arguments, str]], monkeypatch: Any) -> None:
+    given = GOOD[kind](name)
+    if kind == "recurrent":
+        sparse = Product("sparse", *product_of(given)[1:])
+        changes = [*changes, ({"program": recurrent_program(sparse).to_text()}, "got synapse 'sparse'")]
     for change, message in changes:
         forget(monkeypatch)
         for _ in range(2):  # nothing of it is remembered
@@ -231,11 +238,11 @@ def test_call_that_does_not_fit(name: str, changes: list[tuple[Arguments, str]],
 @SYNAPSES
 @pytest.mark.parametrize("index", range(3))
 def test_trace_that_does_not_fit(index: int, synapse: str) -> None:
-    given = recurrence("recurrence_backward", synapse)
+    given = recurrence("scan_backward", synapse)
     changes: list[Callable[[Tensor], Tensor]] = [lambda t: t[1:], lambda t: t.double(), lambda t: t[..., :1]]
     for change in changes:
-        trace = [change(each) if k == index else each for k, each in enumerate(given["trace"])]
-        check_refused("recurrence_backward", given | {"trace": trace}, rf"trace\[{index}\] is torch")
+        kept = [change(each) if k == index else each for k, each in enumerate(given["kept"])]
+        check_refused("scan_backward", given | {"kept": kept}, rf"kept\[{index}\] is torch")
 
 
 def test_gradient_that_there_is_not() -> None:

@@ -13,7 +13,7 @@ from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch
-from spikingtorch.functional.fused.runtime.executable import Launcher
+from spikingtorch.functional.fused.runtime.recurrent.steps import Kernel, Place
 
 CHUNK = CPU.chunk
 ROWS = 64  # as in dense_product.h
@@ -22,7 +22,7 @@ _NAMES = {torch.float32: "float", torch.float64: "double"}
 _PANEL_BYTES = 128
 
 
-class Place(ctypes.Structure):
+class CPlace(ctypes.Structure):
     """An array over time: its address, and the bytes from chunk to chunk, step to step and row to row."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("start", "chunk", "step", "row")]
@@ -38,14 +38,14 @@ class CKernel(ctypes.Structure):
         ("length", ctypes.c_int64),
         ("arrays", ctypes.c_int64),
         ("positions", ctypes.POINTER(ctypes.c_int64)),
-        ("places", ctypes.POINTER(Place)),
+        ("places", ctypes.POINTER(CPlace)),
     ]
 
 
 class Carried(ctypes.Structure):
     """A value that is carried from chunk to chunk: its slots, its kept values, and its final place."""
 
-    _fields_ = [("slots", Place), ("kept", Place), ("final", ctypes.c_int64)]
+    _fields_ = [("slots", CPlace), ("kept", CPlace), ("final", ctypes.c_int64)]
 
 
 class CMatrix(ctypes.Structure):
@@ -60,7 +60,7 @@ class Loop(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("threads", "rows", "rows_per_group", "steps")),
         ("matrix", CMatrix),
-        *((name, Place) for name in ("source", "base", "target")),
+        *((name, CPlace) for name in ("source", "base", "target")),
         *((name, ctypes.c_int64) for name in ("first", "of_first")),
         *((name, CKernel) for name in ("forward", "backward")),
         *((name, ctypes.c_int64) for name in ("states", "of_states")),
@@ -91,11 +91,11 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
     return Matrix(values, record)
 
 
-def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -> CKernel:
-    """Return the kernel of a step, with the places of its arrays."""
-    launch = ready.launch
+def kernel(ready: Kernel, rows: int, scalars: Iterable[float]) -> CKernel:
+    """Return the kernel of a step, whose arrays have so many rows."""
+    launch = ready.launcher.launch
     assert isinstance(launch, CLaunch), "a kernel in C"
-    found, floats = list(places), list(scalars)
+    found, floats = [place(at, rows) for at in ready.places], list(scalars)
     assert len(found) == len(launch.pointers), "one place for each array"
     return CKernel(
         ctypes.cast(launch.run, ctypes.c_void_p),
@@ -104,27 +104,19 @@ def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -
         len(launch.fields),
         len(found),
         (ctypes.c_int64 * len(found))(*launch.pointers),
-        (Place * len(found))(*found),
+        (CPlace * len(found))(*found),
     )
 
 
-def place(stream: Tensor, rows: int, first: int = 0, chunk: int = CHUNK) -> Place:
-    """Return the place of a contiguous array over time.
-
-    Args:
-        stream: shape (steps, *N).
-        rows: the number of rows in one step.
-        first: the step of the array that counts as step 0.
-        chunk: the number of its steps between two chunks; zero if the chunks share them.
-    """
+def place(at: Place, rows: int) -> CPlace:
+    """Return the place of a contiguous array, with so many rows in a step."""
+    array, address = at.array, at.array.data_ptr()
+    if not at.moves:  # one number, or one for each neuron
+        return CPlace(address, 0, 0, 0 if array.numel() == 1 else array.numel() // rows * array.element_size())
     # the stride of a single step has no meaning
-    step = stream[0].numel() * stream.element_size()
-    return Place(stream.data_ptr() + first * step, chunk * step, step, step // rows)
-
-
-def same(tensor: Tensor, rows: int) -> Place:
-    """Return the place of a contiguous array of all steps: one number, or one for each neuron."""
-    return Place(tensor.data_ptr(), 0, 0, 0 if tensor.numel() == 1 else tensor.numel() // rows * tensor.element_size())
+    step = array[0].numel() * array.element_size()
+    chunk = CHUNK if at.chunk is None else at.chunk
+    return CPlace(address + at.first * step, chunk * step, step, step // rows)
 
 
 def available(dtype: torch.dtype) -> bool:
@@ -146,7 +138,7 @@ for _function in (available, threads_here):
 def source(dtype: torch.dtype) -> str:
     """Return the text of the library for a dtype."""
     package = resources.files("spikingtorch.functional.fused")
-    files = ("build/float_mode.h", "recurrent/dense_product.h", "recurrent/dense_loop.h")
+    files = ("build/float_mode.h", "runtime/recurrent/dense_product.h", "runtime/recurrent/dense_loop.h")
     text = "\n".join((package / name).read_text() for name in files)
     return f"#define CHUNK {CHUNK}\ntypedef {_NAMES[dtype]} real;\n{text}"
 

@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_map
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.testing import assert_close
-from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import BACKENDS, NAMES, Case, draw, on, outcome, slopes, with_records
+from tests import recurrences as cases
 from tests.fused import Scan, assert_same_bits
 from tests.noted import calls_of
+from tests.recurrences import BACKENDS, NAMES, Case, draw, on, outcome, slopes, with_records
 from tests.rounding import Change, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.functional.fused.recurrent.cases import BACKENDS
+from tests.recurrences import BACKENDS
 
 V, WEIGHT = torch.zeros(3, 5), torch.zeros(5, 5)
 

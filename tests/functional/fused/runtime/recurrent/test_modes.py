@@ -9,11 +9,11 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
+from tests import recurrences as cases
 from tests import ways
-from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import BACKENDS, FEW, LENGTHS, Case, Run, draw, on, outcome, with_records
 from tests.fused import Scan
 from tests.fused_steps import loop
+from tests.recurrences import BACKENDS, FEW, LENGTHS, Case, Run, draw, on, outcome, with_records
 from tests.ways import MAPS, WAYS
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,11 +13,11 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.core.threads import Process
 from spikingtorch.functional.fused.build.compiler import CompileError
-from spikingtorch.functional.fused.recurrent import c_abi, c_loop
+from spikingtorch.functional.fused.runtime.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
-from tests.functional.fused.recurrent.cases import Recurrent, check, with_records
 from tests.fused import Scan
 from tests.noted import calls_of, saved_by
+from tests.recurrences import Recurrent, check, with_records
 from tests.surroundings import on_threads
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

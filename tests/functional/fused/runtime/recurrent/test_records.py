@@ -9,10 +9,10 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.verification.cases import RECURRENT
-from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import FEW, NAMES, Case, check, draw, on, outcome, unrecorded, with_records
+from tests import recurrences as cases
 from tests.fused import Scan, assert_same_bits
 from tests.guards import Guards
+from tests.recurrences import FEW, NAMES, Case, check, draw, on, outcome, unrecorded, with_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 few_cases = cases.each_of(FEW)
