@@ -246,9 +246,15 @@ class Executable:
         Raises:
             ValueError: a tensor does not match the forward pass.
         """
+        launcher = self.backward_launcher(tensors, kept, cotangents, wanted)
+        return launcher(self._given(tensors, kept, cotangents), scalars)[0]
+
+    def backward_launcher(
+        self, tensors: Tensors, kept: Tensors, cotangents: Gradients, wanted: tuple[bool, ...]
+    ) -> Launcher:
+        """Return the launcher of the backward pass for the arguments of ``backward``."""
         key, given = (wanted, *layouts_of((*tensors, *kept, *cotangents))), self._given(tensors, kept, cotangents)
-        launcher = self._backward.get(key) or self._assembled(key, given, len(tensors), len(kept), wanted)
-        return launcher(given, scalars)[0]
+        return self._backward.get(key) or self._assembled(key, given, len(tensors), len(kept), wanted)
 
     def gradients(
         self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]

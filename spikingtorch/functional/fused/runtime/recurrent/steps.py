@@ -173,7 +173,7 @@ def backward_kernel(
         *(None if of is None else _row(of.array) for of in of_states),
         *(None if of is None else _line(of) for of in of_outs),
     ]
-    launcher = _executable(neuron, groups).assemble_backward((*chain(*groups), *cotangents), 0, wants)
+    launcher = _executable(neuron, groups).backward_launcher([*chain(*groups)], (), cotangents, wants)
     there = [of for of in of_states if of is not None]
     read = [*states, driven, *map(Place, others), *map(fixed, given.params), *[of.after for of in there]]
     coming = [found.of_spikes, *[Place(of) for of in of_records if of is not None]]
