@@ -160,140 +160,35 @@ from spikingtorch.functional.jax_reference.wrappers import (
 )
 
 # names of jax: those imported as themselves are the twin's alone, scan among them, of which jax has its own
-__all__ = [
-    "ALIFState",
-    "AdExState",
-    "AlphaLIFState",
-    "AlphaSynapseState",
-    "Arctan",
-    "BalancedResonateAndFireState",
-    "BioLIFInput",
-    "BioLIFState",
-    "CoarseLIFState",
-    "CubaLIFState",
-    "DelayState",
-    "Detached",
-    "EligibilityTraces",
-    "Erf",
-    "EulerLIFState",
-    "ExponentialIFState",
-    "ExponentialSynapseState",
-    "FastSigmoid",
-    "Fired",
-    "FixedPoint",
-    "FixedPointCubaLIFState",
-    "FixedPointIFState",
-    "FixedPointLIFState",
-    "FromDerivative",
-    "FromPrimitive",
-    "Gaussian",
-    "Graded",
-    "HardBounds",
-    "IFState",
-    "IzhikevichCurve",
-    "IzhikevichState",
-    "LIFState",
-    "LIState",
-    "LoihiLIFState",
-    "Masked",
-    "McPittsState",
-    "MultiSpike",
-    "Overflow",
-    "PairTraces",
-    "PiecewiseExponential",
-    "QuadraticIFState",
-    "Recorded",
-    "Recurrent",
-    "RecurrentState",
-    "Refractory",
-    "RefractoryState",
-    "RelativeRefractory",
-    "RelativeRefractoryState",
-    "Reset",
-    "ResonateAndFireState",
-    "Returning",
-    "RewardModulated",
-    "Rounding",
-    "ShortTermPlasticityState",
-    "SigmaDeltaState",
-    "Sigmoid",
-    "SoftBounds",
-    "SpeckIAFState",
-    "SpikingDecayState",
-    "Step",
-    "StochasticInput",
-    "StochasticLIFState",
-    "StraightThrough",
-    "Strict",
-    "Surrogate",
-    "Ternary",
-    "ToValue",
-    "Triangular",
-    "TripletTraces",
-    "XyloLIFState",
-    "adapt_threshold",
-    "adex_step",
-    "alif_step",
-    "all_to_all",
-    "alpha_lif_step",
-    "alpha_synapse_step",
-    "balanced_resonate_and_fire_step",
-    "biolif_step",
-    "by_subtraction",
-    "coarse_lif_step",
-    "convolution",
-    "cuba_lif_step",
-    "decay_from_tau",
-    "delay_step",
-    "delayed",
-    "dense",
-    "detached",
-    "empty_delay",
-    "euler_lif_step",
-    "exponential_if_step",
-    "exponential_synapse_step",
-    "fire",
-    "fixed_point_cuba_lif_step",
-    "fixed_point_if_step",
-    "fixed_point_lif_step",
-    "gain_from_tau",
-    "heaviside",
-    "if_step",
-    "izhikevich_step",
-    "leak_from_w",
-    "li_step",
-    "lif_step",
-    "lift",
-    "loihi_lif_step",
-    "mcpitts_step",
-    "nearest",
-    "none",
-    "normalize_weight",
-    "overflow_to_nan",
-    "pair_stdp",
-    "per_channel",
-    "quadratic_if_step",
-    "recorded",
-    "refractory_gain_from_tau",
-    "reset_where",
-    "resonate_and_fire_step",
-    "round_floor",
-    "round_half_even",
-    "round_half_up",
-    "round_trunc",
-    "saturate",
-    "scale_weight",
-    "short_term_plasticity_step",
-    "sigma_delta_step",
-    "speck_iaf_step",
-    "spiking_decay_step",
-    "stochastic_lif_step",
-    "time_map",
-    "to_value",
-    "to_zero",
-    "triplet_stdp",
-    "unbounded",
-    "wrap",
-    "xylo_lif_step",
-    "zeros_state",
-]
+__all__ = ["Step", "lift", "reset_where", "time_map", "zeros_state"]
+__all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
+__all__ += ["euler_lif_step", "if_step", "li_step", "lif_step"]
+__all__ += ["mcpitts_step", "sigma_delta_step", "spiking_decay_step"]
+__all__ += ["ALIFState", "CoarseLIFState", "alif_step", "coarse_lif_step"]
+__all__ += ["StochasticInput", "StochasticLIFState", "stochastic_lif_step"]
+__all__ += ["AlphaLIFState", "BioLIFInput", "BioLIFState", "CubaLIFState"]
+__all__ += ["alpha_lif_step", "biolif_step", "cuba_lif_step"]
+__all__ += ["AdExState", "ExponentialIFState", "IzhikevichCurve", "IzhikevichState", "QuadraticIFState"]
+__all__ += ["adex_step", "exponential_if_step", "izhikevich_step", "quadratic_if_step"]
+__all__ += ["BalancedResonateAndFireState", "ResonateAndFireState"]
+__all__ += ["balanced_resonate_and_fire_step", "resonate_and_fire_step"]
+__all__ += ["LoihiLIFState", "SpeckIAFState", "XyloLIFState", "loihi_lif_step", "speck_iaf_step", "xylo_lif_step"]
+__all__ += ["FixedPointCubaLIFState", "FixedPointIFState", "FixedPointLIFState"]
+__all__ += ["fixed_point_cuba_lif_step", "fixed_point_if_step", "fixed_point_lif_step"]
+__all__ += ["FixedPoint", "Rounding", "round_floor", "round_half_even", "round_half_up", "round_trunc"]
+__all__ += ["Overflow", "overflow_to_nan", "saturate", "wrap"]
+__all__ += ["AlphaSynapseState", "ExponentialSynapseState", "ShortTermPlasticityState"]
+__all__ += ["alpha_synapse_step", "exponential_synapse_step", "short_term_plasticity_step"]
+__all__ += ["DelayState", "delay_step", "delayed", "empty_delay"]
+__all__ += ["decay_from_tau", "gain_from_tau", "leak_from_w", "refractory_gain_from_tau"]
+__all__ += ["Arctan", "Erf", "FastSigmoid", "Gaussian"]
+__all__ += ["PiecewiseExponential", "Sigmoid", "StraightThrough", "Triangular"]
+__all__ += ["Fired", "FromDerivative", "FromPrimitive", "Surrogate", "heaviside"]
+__all__ += ["Graded", "MultiSpike", "Strict", "Ternary", "fire"]
+__all__ += ["Detached", "Reset", "ToValue", "by_subtraction", "detached", "none", "to_value", "to_zero"]
+__all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"]
+__all__ += ["Masked", "Recorded", "Returning", "recorded"]
+__all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
+__all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
+__all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]
+__all__ += ["EligibilityTraces", "RewardModulated", "adapt_threshold", "normalize_weight", "scale_weight"]
