@@ -51,46 +51,11 @@ from spikingtorch.verification.oracles.synaptic import (
     short_term_plasticity,
 )
 
-__all__ = [
-    "Array",
-    "Levels",
-    "Reset",
-    "Result",
-    "adaptive_leaky",
-    "adex",
-    "alpha_lif",
-    "alpha_synapse",
-    "balanced_resonate_and_fire",
-    "biolif",
-    "by_subtraction",
-    "coarse_lif",
-    "cuba_lif",
-    "delay",
-    "euler",
-    "exponential_if",
-    "exponential_synapse",
-    "fixed_point_cuba_lif",
-    "fixed_point_if",
-    "fixed_point_lif",
-    "integrate_and_fire",
-    "izhikevich",
-    "leaky",
-    "leaky_integrator",
-    "loihi_lif",
-    "mcpitts",
-    "none",
-    "quadratic_if",
-    "refractory_leaky",
-    "relative_refractory_leaky",
-    "resonate_and_fire",
-    "reward_modulated_stdp",
-    "short_term_plasticity",
-    "sigma_delta",
-    "speck_iaf",
-    "spiking_decay",
-    "stdp",
-    "stochastic_leaky",
-    "to_value",
-    "to_zero",
-    "xylo_lif",
-]
+__all__ = ["Array", "Levels", "Reset", "Result", "by_subtraction", "none", "to_value", "to_zero"]
+__all__ += ["euler", "integrate_and_fire", "leaky", "leaky_integrator", "mcpitts", "sigma_delta", "spiking_decay"]
+__all__ += ["adaptive_leaky", "coarse_lif", "refractory_leaky", "relative_refractory_leaky", "stochastic_leaky"]
+__all__ += ["alpha_lif", "balanced_resonate_and_fire", "biolif", "cuba_lif", "resonate_and_fire"]
+__all__ += ["adex", "exponential_if", "izhikevich", "quadratic_if"]
+__all__ += ["fixed_point_cuba_lif", "fixed_point_if", "fixed_point_lif", "loihi_lif", "speck_iaf", "xylo_lif"]
+__all__ += ["alpha_synapse", "delay", "exponential_synapse", "short_term_plasticity"]
+__all__ += ["reward_modulated_stdp", "stdp"]
