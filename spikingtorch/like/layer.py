@@ -18,11 +18,7 @@ from spikingtorch.like.steps.recurrent import Shifted
 class LikeLayer(RestingLayer):
     """A layer that equals a neuron of another library, and loads that library's checkpoints of it.
 
-    Args:
-        step: as in StepLayer.
-        state_type: as in StepLayer.
-        options: recurrent and returns, as in StepLayer. Other names are an error.
-        **params: as in StepLayer, each by the name of the step or of the other library.
+    ``options`` are recurrent and returns, and ``**params`` have the names of the step or of the other library.
 
     Attributes:
         reasons: arguments of the other library that have no meaning here, with advice on each.

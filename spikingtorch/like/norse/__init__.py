@@ -50,40 +50,11 @@ from spikingtorch.like.norse.recurrent import (
 )
 from spikingtorch.like.steps.norse import reset_subtract, reset_value
 
-__all__ = [
-    "IAFCell",
-    "IAFParameters",
-    "IzhikevichCell",
-    "IzhikevichParameters",
-    "IzhikevichRecurrentCell",
-    "IzhikevichSpikingBehavior",
-    "IzhikevichState",
-    "LIBoxCell",
-    "LIBoxParameters",
-    "LICell",
-    "LIFAdExCell",
-    "LIFAdExParameters",
-    "LIFAdExRecurrentCell",
-    "LIFAdExRefracCell",
-    "LIFAdExRefracParameters",
-    "LIFAdExRefracRecurrentCell",
-    "LIFBoxCell",
-    "LIFBoxParameters",
-    "LIFCell",
-    "LIFExCell",
-    "LIFExParameters",
-    "LIFExRecurrentCell",
-    "LIFParameters",
-    "LIFRecurrentCell",
-    "LIFRefracCell",
-    "LIFRefracParameters",
-    "LIFRefracRecurrentCell",
-    "LIParameters",
-    "LSNNCell",
-    "LSNNParameters",
-    "LSNNRecurrentCell",
-    "create_izhikevich_spiking_behavior",
-    "reset_subtract",
-    "reset_value",
-    "threshold",
-]
+__all__ = ["IAFCell", "LIBoxCell", "LICell", "LIFBoxCell", "LIFCell", "LIFRefracCell", "LSNNCell"]
+__all__ += ["IzhikevichCell", "LIFAdExCell", "LIFAdExRefracCell", "LIFExCell"]
+__all__ += ["IzhikevichRecurrentCell", "LIFAdExRecurrentCell", "LIFAdExRefracRecurrentCell", "LIFExRecurrentCell"]
+__all__ += ["LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"]
+__all__ += ["IAFParameters", "LIBoxParameters", "LIFAdExParameters", "LIFAdExRefracParameters", "LIFBoxParameters"]
+__all__ += ["LIFExParameters", "LIFParameters", "LIFRefracParameters", "LIParameters", "LSNNParameters"]
+__all__ += ["IzhikevichParameters", "IzhikevichSpikingBehavior", "IzhikevichState"]
+__all__ += ["create_izhikevich_spiking_behavior", "reset_subtract", "reset_value", "threshold"]

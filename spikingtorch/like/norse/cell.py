@@ -29,11 +29,6 @@ def rates(stored: dict[str, Any]) -> dict[str, Any]:
 class Cell(LikeLayer, Generic[P]):
     """A cell: its step with the parameters p, which are tensors if Norse computes in tensors, and a spike function.
 
-    Args:
-        p: its parameters; None for the default ones.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
-
     Attributes:
         kind: type of its parameters.
         makes: its step, and the type of its state.

@@ -35,14 +35,7 @@ class Connected(Common, total=False):
 
 
 class RecurrentCell(Cell[P], Generic[P]):
-    """A cell with weights from its inputs and from its own spikes of the step before.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: input_weights=None, recurrent_weights=None, autapses=False, dt=0.001; returns, as in StepLayer.
-    """
+    """A cell with weights from its inputs and from its own spikes of the step before."""
 
     attribute_names: ClassVar[Mapping[str, str]] = {**Cell.attribute_names, "recurrent": "recurrent_weights"}
     recurrent: Any = named("recurrent_weights")

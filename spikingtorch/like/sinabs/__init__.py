@@ -23,23 +23,6 @@ from spikingtorch.like.sinabs.spike_fn import (
 )
 from spikingtorch.like.steps.sinabs import MembraneReset, MembraneSubtract
 
-__all__ = [
-    "ALIF",
-    "IAF",
-    "LIF",
-    "ALIFRecurrent",
-    "ExpLeak",
-    "Gaussian",
-    "Heaviside",
-    "IAFRecurrent",
-    "LIFRecurrent",
-    "MaxSpike",
-    "MembraneReset",
-    "MembraneSubtract",
-    "MultiGaussian",
-    "MultiSpike",
-    "PeriodicExponential",
-    "SingleExponential",
-    "SingleSpike",
-    "SumPool2d",
-]
+__all__ = ["ALIF", "IAF", "LIF", "ALIFRecurrent", "ExpLeak", "IAFRecurrent", "LIFRecurrent", "SumPool2d"]
+__all__ += ["MaxSpike", "MembraneReset", "MembraneSubtract", "MultiSpike", "SingleSpike"]
+__all__ += ["Gaussian", "Heaviside", "MultiGaussian", "PeriodicExponential", "SingleExponential"]

@@ -261,9 +261,6 @@ class SumPool2d(nn.LPPool2d):
     """
 
     def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        ceil_mode: bool = False,
+        self, kernel_size: int | tuple[int, int], stride: int | tuple[int, int] | None = None, ceil_mode: bool = False
     ) -> None:
         super().__init__(1, kernel_size, stride, ceil_mode)

@@ -20,17 +20,5 @@ from spikingtorch.like.snntorch.spike_grad import (
     triangular,
 )
 
-__all__ = [
-    "Alpha",
-    "Lapicque",
-    "Leaky",
-    "RLeaky",
-    "RSynaptic",
-    "Synaptic",
-    "atan",
-    "fast_sigmoid",
-    "sigmoid",
-    "spike_rate_escape",
-    "straight_through_estimator",
-    "triangular",
-]
+__all__ = ["Alpha", "Lapicque", "Leaky", "RLeaky", "RSynaptic", "Synaptic"]
+__all__ += ["atan", "fast_sigmoid", "sigmoid", "spike_rate_escape", "straight_through_estimator", "triangular"]

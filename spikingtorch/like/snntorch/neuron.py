@@ -26,16 +26,9 @@ def clamped(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Neuron(LikeLayer):
-    """A neuron of snnTorch: the base class with common checks and parameters.
+    """A neuron of snnTorch, made of a step with a delayed reset.
 
-    Args:
-        step: as in StepLayer, with a delayed reset.
-        state_type: as in StepLayer.
-        spike_grad: a surrogate; None is ``atan()``.
-        reset_mechanism: "subtract", "zero" or "none".
-        others: other arguments of the constructor.
-        reset_delay: False to reset at once.
-        **given: parameters by snnTorch's names and, as ``learn_beta``, whether each is trained.
+    ``**given`` are its parameters by snnTorch's names and, as ``learn_beta``, whether each is trained.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {

@@ -86,10 +86,7 @@ class RLeaky(_Recurrent):
         threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, reset_delay, **others: as in Leaky.
     """
 
-    @constructor_of(
-        fed=(steps.fed_leaky_step, steps.LeakyState),
-        one_to_one=(steps.rleaky_step, steps.RLeakyState),
-    )
+    @constructor_of(fed=(steps.fed_leaky_step, steps.LeakyState), one_to_one=(steps.rleaky_step, steps.RLeakyState))
     def __init__(
         self,
         beta: Value,
@@ -128,8 +125,7 @@ class RSynaptic(_Recurrent):
     """
 
     @constructor_of(
-        fed=(steps.synaptic_step, steps.SynapticState),
-        one_to_one=(steps.rsynaptic_step, steps.RSynapticState),
+        fed=(steps.synaptic_step, steps.SynapticState), one_to_one=(steps.rsynaptic_step, steps.RSynapticState)
     )
     def __init__(
         self,

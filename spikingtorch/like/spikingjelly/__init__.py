@@ -31,27 +31,7 @@ from spikingtorch.like.spikingjelly.surrogate import (
     SuperSpike,
 )
 
-__all__ = [
-    "ATan",
-    "CUBALIFNode",
-    "EIFNode",
-    "ElementWiseRecurrentContainer",
-    "Erf",
-    "IFNode",
-    "IzhikevichNode",
-    "KLIFNode",
-    "LIAFNode",
-    "LIFNode",
-    "LinearRecurrentContainer",
-    "ParametricLIFNode",
-    "PiecewiseExp",
-    "PiecewiseQuadratic",
-    "QIFNode",
-    "Rect",
-    "Sigmoid",
-    "SoftSign",
-    "SuperSpike",
-    "SynapseFilter",
-    "VotingLayer",
-    "replace_nodes_",
-]
+__all__ = ["CUBALIFNode", "IFNode", "KLIFNode", "LIAFNode", "LIFNode", "ParametricLIFNode"]
+__all__ += ["EIFNode", "IzhikevichNode", "QIFNode", "SynapseFilter", "VotingLayer", "replace_nodes_"]
+__all__ += ["ElementWiseRecurrentContainer", "LinearRecurrentContainer"]
+__all__ += ["ATan", "Erf", "PiecewiseExp", "PiecewiseQuadratic", "Rect", "Sigmoid", "SoftSign", "SuperSpike"]

@@ -212,11 +212,7 @@ class SynapseFilter(WithStepMode):
     """
 
     def __init__(
-        self,
-        tau: float = 100.0,
-        learnable: bool = False,
-        step_mode: str = "s",
-        **options: Unpack[Common],
+        self, tau: float = 100.0, learnable: bool = False, step_mode: str = "s", **options: Unpack[Common]
     ) -> None:
         above_one("SynapseFilter", "tau", tau)
         time: dict[str, Any] = {"w": tensor(-math.log(tau - 1.0))} if learnable else {"tau": tau}

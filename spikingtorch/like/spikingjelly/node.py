@@ -60,9 +60,7 @@ class WithStepMode(LikeLayer):
         return ", ".join([*filter(None, [super().extra_repr()]), *mode])
 
 
-REASONS = {
-    "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
-}
+REASONS = {"store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes"}
 
 
 class Firing(Common, total=False):

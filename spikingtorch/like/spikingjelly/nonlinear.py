@@ -31,12 +31,7 @@ class QIFNode(Node):
 
     @constructor_of(steps.qif_node_step, steps.NodeState)
     def __init__(
-        self,
-        tau: Value = 2.0,
-        v_c: Value = 0.8,
-        a0: Value = 1.0,
-        v_rest: Value = 0.0,
-        **firing: Unpack[Firing],
+        self, tau: Value = 2.0, v_c: Value = 0.8, a0: Value = 1.0, v_rest: Value = 0.0, **firing: Unpack[Firing]
     ) -> None: ...
 
 

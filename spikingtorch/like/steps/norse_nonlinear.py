@@ -52,15 +52,7 @@ def lif_ex_cell_step(
     v_th: Value = 1.0,
     **firing: Any,
 ) -> tuple[CurrentState, Tensor]:
-    """Advance an LIFExCell, an exponential integrate-and-fire neuron, by one step.
-
-        j = i[t-1] + x[t],  e = delta_T exp((v[t-1] - v_th) / delta_T)
-        u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j),  i[t] = j + syn j
-
-    Its own parameters:
-        delta_T: sharpness of the exponential.
-        v_th: membrane above which the neuron fires, and where the exponential begins.
-    """
+    """Advance an ``LIFExCell`` by one step."""
     j = state.i + x
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
     v, s = fired(state.v + leak * ((v_leak - state.v) + growth + j), v_th, **firing)
@@ -81,18 +73,7 @@ def lif_adex_cell_step(
     v_th: Value = 1.0,
     **firing: Any,
 ) -> tuple[AdExCellState, Tensor]:
-    """Advance an LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, by one step.
-
-        j = i[t-1] + x[t],  e = delta_T exp((v[t-1] - v_th) / delta_T)
-        u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j - a[t-1]),  i[t] = j + syn j
-        a[t] = a[t-1] + ada (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
-
-    Its own parameters:
-        adaptation_current: adaptation per unit of the membrane.
-        adaptation_spike: adaptation per spike.
-        delta_T: sharpness of the exponential.
-        v_th: membrane above which the neuron fires, and where the exponential begins.
-    """
+    """Advance an ``LIFAdExCell`` by one step."""
     j = state.i + x
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
     u = state.v + leak * ((v_leak - state.v) + growth + j - state.a)
@@ -104,12 +85,7 @@ def lif_adex_cell_step(
 def lif_adex_refrac_cell_step(
     state: RefractoryAdExCellState, x: Tensor, *, rho_reset: Value = 5.0, surrogate: Surrogate = SUPER, **params: Any
 ) -> tuple[RefractoryAdExCellState, Tensor]:
-    """Advance an LIFAdExRefracCell, whose membrane is held for some steps after a spike, by one step.
-
-        v', i[t], a[t], s' as v, i, a, s of ``lif_adex_cell_step``;  v[t], rho[t], s[t] = held(v', s')
-
-    The parameters are those of ``lif_refrac_cell_step``, and ``**params`` are those of ``lif_adex_cell_step``.
-    """
+    """Advance an ``LIFAdExRefracCell`` by one step; ``**params`` are those of ``lif_adex_cell_step``."""
     after, s = lif_adex_cell_step(AdExCellState(state.v, state.i, state.a), x, surrogate=surrogate, **params)
     return held(state, after, s, rho_reset, surrogate)
 
@@ -127,20 +103,7 @@ def izhikevich_cell_step(
     v_th: Value = 30.0,
     surrogate: Surrogate = SUPER,
 ) -> tuple[IzhikevichCellState, Tensor]:
-    """Advance an IzhikevichCell by one step.
-
-        p = v[t-1] + rate (sq v[t-1]^2 + mn v[t-1] + bias - u[t-1] + x[t]),  s[t] = H(p - v_th)
-        q = u[t-1] + rate_u (b v[t-1] - u[t-1])
-        v[t] = (1 - s[t]) p + s[t] c,  u[t] = (1 - s[t]) q + s[t] (q + d)
-
-    Its own parameters:
-        rate: tau_inv dt.
-        rate_u: tau_inv dt a.
-        b: recovery per unit of the membrane.
-        c: membrane after a spike.
-        d: recovery per spike.
-        curve: sq, mn and bias.
-    """
+    """Advance an ``IzhikevichCell`` by one step."""
     v, u = state
     p = v + rate * (curve.sq * (v * v) + curve.mn * v + curve.bias - u + x)
     q = u + rate_u * (b * v - u)

@@ -1,17 +1,15 @@
 """Steps in Sinabs 3.1.3's order of operations; a neuron may spike several times in a step.
 
-In all of them H(0) = 1, no gradient reaches the threshold through the spikes n, and
-
-    n[t] = spike_fn(u[t], threshold),  v[t] = max(reset_fn(n[t], u[t], threshold), min_v_mem)
+The classes of ``like.sinabs`` have the equations and the parameters. H(0) = 1, and no gradient reaches the threshold
+through the spikes.
 
     state, x             the state at t-1 and the input of this step, each of shape (*N,)
-    decay, decay_syn     shares of the membrane and of the current that are kept over a step
+    decay, decay_syn     shares of the membrane and of the current that are kept over a step; None for no current
+    decay_adapt          share of the adaptation that is kept over a step
     gain                 membrane per unit of current: 1 - decay, or 1
-    spike_threshold      membrane at which the neuron fires
-    spike_fn, reset_fn   number of spikes of a membrane, and what they do to it
-    min_v_mem            the least membrane, None for any
 
-Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, each of shape (*N,).
+Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, or the membrane of a readout, each
+of shape (*N,).
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -156,10 +154,7 @@ def lif_layer_step(
     spike_threshold: Value = 1.0,
     min_v_mem: Value | None = None,
 ) -> tuple[MembraneState, Tensor]:
-    """Advance a LIF, or an IAF with decay = 1, by one step.
-
-    u[t] = decay v[t-1] + gain x[t]
-    """
+    """Advance a ``LIF``, or an ``IAF`` with decay = 1, by one step."""
     u = decay * state.v + gain * x
     n = spike_fn(u, spike_threshold)
     return MembraneState(v=_limited(reset_fn(n, u, spike_threshold), min_v_mem)), n
@@ -168,10 +163,7 @@ def lif_layer_step(
 def lif_current_layer_step(
     state: SynapseState, x: Tensor, *, decay_syn: Value, **params: Any
 ) -> tuple[SynapseState, Tensor]:
-    """Advance a LIF with a decaying current by one step; ``**params`` are those of ``lif_layer_step``.
-
-    i[t] = decay_syn (i[t-1] + x[t]),  u[t] = decay v[t-1] + gain i[t]
-    """
+    """Advance a ``LIF`` with a decaying current by one step; ``**params`` are those of ``lif_layer_step``."""
     i = decay_syn * (state.i + x)
     after, n = lif_layer_step(MembraneState(state.v), i, **params)
     return SynapseState(v=after.v, i=i), n
@@ -191,19 +183,7 @@ def alif_layer_step(
     spike_threshold: Value = 1.0,
     min_v_mem: Value | None = None,
 ) -> tuple[ALIFLayerState, Tensor]:
-    """Advance an ALIF, whose threshold rises with its spikes, by one step.
-
-        i[t] = gain decay_syn (i[t-1] + x[t]), or gain x[t] without decay_syn;  u[t] = decay v[t-1] + i[t]
-        theta[t] = spike_threshold + adapt_scale b[t-1],  which spikes and reset go by
-        b[t] = decay_adapt b[t-1] + (1 - decay_adapt) n[t]
-
-    Its own parameters:
-        decay_adapt: share of the adaptation kept over a step.
-        decay_syn: share of the current kept over a step, besides gain; None for no current.
-        adapt_scale: threshold per unit of adaptation.
-        gain: 1 - decay, or 1; the current is multiplied by it at every step anew.
-        spike_threshold: threshold at rest.
-    """
+    """Advance an ``ALIF`` by one step."""
     i = gain * (x if decay_syn is None else decay_syn * (state.i + x))
     u = decay * state.v + i
     theta = spike_threshold + adapt_scale * state.b
@@ -215,15 +195,6 @@ def alif_layer_step(
 def exp_leak_step(
     state: MembraneState, x: Tensor, *, decay: Value, gain: Value = 1.0, min_v_mem: Value | None = None
 ) -> tuple[MembraneState, Tensor]:
-    """Advance an ExpLeak, a readout that never spikes, by one step.
-
-        u[t] = decay v[t-1] + gain x[t],  out[t] = u[t],  v[t] = max(u[t], min_v_mem)
-
-    Its own parameters:
-        min_v_mem: the least membrane, None for any; the output may be less.
-
-    Returns:
-        The state v[t] and u[t], each of shape (*N,).
-    """
+    """Advance an ``ExpLeak`` by one step; its output may be less than ``min_v_mem``."""
     u = decay * state.v + gain * x
     return MembraneState(v=_limited(u, min_v_mem)), u

@@ -1,18 +1,13 @@
 """Steps in snnTorch 1.0.0's order of operations, which resets a membrane one step after its spike.
 
-In all of them H(0) = 0 (a spike needs a membrane above the threshold), and
-
-    r[t] = H(v[t-1] - threshold)                no gradient flows through r
-    s[t] = H(v[t] - threshold),  out[t] = s[t] factor
-
-The gradient of a spike is that of the surrogate. ``weight``, V of snnTorch, is the weight of a neuron's own last spike.
+The classes of ``like.snntorch`` have the equations and the parameters. A spike has the gradient of the surrogate.
 If a step only defines u, ``fired`` does the rest; it takes ``**firing``: threshold, surrogate and reset_mechanism.
 
-    state, x          the state at t-1 and the input of this step, each of shape (*N,)
-    alpha, beta       shares of the current and of the membrane that are kept over a step, in [0, 1]
-    threshold         membrane above which the neuron fires
-    surrogate         spike function, with H(0) = 0
-    reset_mechanism   what a spike does to the membrane one step later: "subtract", "zero" or "none"
+    state, x        the state at t-1 and the input of this step, each of shape (*N,)
+    factor          height of a spike, graded_spikes_factor
+    weight          weight of a neuron's own last spike, V
+    r, inverse      R and 1 / (R C) of a circuit; keep is 1 - time_step / (R C)
+    scale           log(alpha) / (log(beta) - log(alpha)) + 1
 
 Parameters are broadcastable to (*N,). A step returns the state at t and its output, each of shape (*N,).
 """
@@ -90,15 +85,7 @@ def leaky_step(
     reset_mechanism: Mechanism = "subtract",
     factor: Value = 1.0,
 ) -> tuple[LeakyState, Tensor]:
-    """Advance a Leaky neuron by one step.
-
-        subtract:  v[t] = beta v[t-1] + x[t] - r[t] threshold
-        zero:      v[t] = beta (1 - r[t]) v[t-1] + x[t]
-        none:      v[t] = beta v[t-1] + x[t]
-
-    Its own parameters:
-        factor: height of a spike, broadcastable to (*N,).
-    """
+    """Advance a ``Leaky`` neuron by one step."""
     r = reset_due(state.v, threshold, surrogate)
     if reset_mechanism == "zero":
         u = beta * ((1 - r) * state.v) + x
@@ -108,25 +95,9 @@ def leaky_step(
 
 
 def lapicque_step(
-    state: LeakyState,
-    x: Tensor,
-    *,
-    r: Value,
-    inverse: Value,
-    time_step: Value,
-    keep: Value,
-    **firing: Any,
+    state: LeakyState, x: Tensor, *, r: Value, inverse: Value, time_step: Value, keep: Value, **firing: Any
 ) -> tuple[LeakyState, Tensor]:
-    """Advance a Lapicque neuron, Euler's step of an RC circuit.
-
-        u = x[t] R inverse time_step + keep v[t-1],  inverse = 1 / (R C),  keep = 1 - time_step / (R C)
-
-    Its own parameters:
-        r: the resistance R.
-        inverse: 1 / (R C), the rate of the circuit.
-        time_step: length of a step.
-        keep: share of the membrane kept over a step.
-    """
+    """Advance a ``Lapicque`` neuron by one step."""
     v, s = fired(state.v, x * r * inverse * time_step + keep * state.v, **firing)
     return LeakyState(v), s
 
@@ -134,10 +105,7 @@ def lapicque_step(
 def synaptic_step(
     state: SynapticState, x: Tensor, *, alpha: Value, beta: Value, **firing: Any
 ) -> tuple[SynapticState, Tensor]:
-    """Advance a Synaptic neuron, a LIF neuron with a current that decays, by one step.
-
-    i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
-    """
+    """Advance a ``Synaptic`` neuron by one step."""
     i = alpha * state.i + x
     v, s = fired(state.v, beta * state.v + i, **firing)
     return SynapticState(v, i), s
@@ -154,18 +122,7 @@ def alpha_step(
     surrogate: Surrogate = ATAN,
     reset_mechanism: Mechanism = "zero",
 ) -> tuple[AlphaState, Tensor]:
-    """Advance an Alpha neuron, whose membrane is the difference of two currents, by one step.
-
-        e = alpha e[t-1] + x[t],  n = beta n[t-1] - x[t],  u = scale (e + n)
-        zero:      e[t] = e - r[t] e,          n[t] = n - r[t] n,  v[t] = u - r[t] u
-        subtract:  e[t] = e - r[t] threshold,  n[t] = n - r[t] n,  v[t] = u + r[t] n[t-1]
-        none:      e[t] = e,                   n[t] = n,           v[t] = u
-
-    Its own parameters:
-        alpha: share of the exciting current kept over a step, in (0, 1), greater than beta.
-        beta: share of the inhibiting current kept over a step, in (0, 1).
-        scale: log(alpha) / (log(beta) - log(alpha)) + 1.
-    """
+    """Advance an ``Alpha`` neuron by one step."""
     r = reset_due(state.v, threshold, surrogate)
     e = alpha * state.e + x
     n = beta * state.n - x
@@ -193,12 +150,7 @@ class RSynapticState(NamedTuple):
 
 
 def fed_leaky_step(state: LeakyState, x: Tensor, *, beta: Value, **firing: Any) -> tuple[LeakyState, Tensor]:
-    """Advance an RLeaky neuron whose recurrent current is part of its input by one step.
-
-        u = beta v[t-1] + x[t]
-
-    It differs from ``leaky_step`` in the reset to zero, which removes the input as well.
-    """
+    """Advance an ``RLeaky`` neuron, whose reset to zero removes its input as well; recurrent currents are part of x."""
     v, s = fired(state.v, beta * state.v + x, **firing)
     return LeakyState(v), s
 
@@ -206,10 +158,7 @@ def fed_leaky_step(state: LeakyState, x: Tensor, *, beta: Value, **firing: Any) 
 def rleaky_step(
     state: RLeakyState, x: Tensor, *, beta: Value, weight: Value, **firing: Any
 ) -> tuple[RLeakyState, Tensor]:
-    """Advance an RLeaky neuron, which feeds back to itself by ``weight``, by one step.
-
-    u = beta v[t-1] + x[t] + weight s[t-1]
-    """
+    """Advance an ``RLeaky`` neuron with ``all_to_all=False`` by one step."""
     v, s = fired(state.v, beta * state.v + x + state.s * weight, **firing)
     return RLeakyState(v, s), s
 
@@ -217,10 +166,7 @@ def rleaky_step(
 def rsynaptic_step(
     state: RSynapticState, x: Tensor, *, alpha: Value, beta: Value, weight: Value, **firing: Any
 ) -> tuple[RSynapticState, Tensor]:
-    """Advance an RSynaptic neuron, which feeds back to its own current by ``weight``, by one step.
-
-    i[t] = alpha i[t-1] + x[t] + weight s[t-1],  u = beta v[t-1] + i[t]
-    """
+    """Advance an ``RSynaptic`` neuron with ``all_to_all=False`` by one step."""
     i = alpha * state.i + x + state.s * weight
     v, s = fired(state.v, beta * state.v + i, **firing)
     return RSynapticState(v, i, s), s

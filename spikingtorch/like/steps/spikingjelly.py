@@ -1,17 +1,14 @@
 """Steps in SpikingJelly 2.0.0's order of operations, which divides by time constants.
 
-In all of them H(0) = 1, the gradient flows through the reset unless the rule is detached, and
-
-    s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+The classes of ``like.spikingjelly`` have the equations and the parameters. H(0) = 1, and the gradient flows through the
+reset unless the rule is detached.
 
     state, x      the state at t-1 and the input current of this step, each of shape (*N,)
-    tau           time constant of the membrane in steps
+    tau           time constant of the membrane in steps, or its inverse where ``charge`` takes a rate
     charge        ``decayed_input`` or ``whole_input``, or these by a rate
-    v_rest        membrane without input
-    v_c, a0       membrane above which it grows by itself, and the curvature there
-    threshold     membrane at which the neuron fires
-    surrogate     spike function
-    reset         what a spike does to the membrane
+    below         what is taken off the membrane before ``act``: 0, or the threshold
+    scale         1, or k to reset in units before the scaling
+    rate          inverse of the time constant of a current
 
 Parameters are broadcastable to (*N,); ``**firing`` are threshold, surrogate and reset. A step returns the state at t
 and its output, each of shape (*N,). SpikingJelly's IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of
@@ -72,13 +69,7 @@ def fired(
 def lif_node_step(
     state: NodeState, x: Tensor, *, tau: Value, charge: Charge = decayed_input, v_rest: Value = 0.0, **firing: Any
 ) -> tuple[NodeState, Tensor]:
-    """Advance a LIFNode, or a ParametricLIFNode, by one step.
-
-        u[t] = charge(v[t-1], x[t], tau, v_rest)
-
-    Its own parameters:
-        tau: time constant in steps, or its inverse where ``charge`` takes a rate; broadcastable to (*N,).
-    """
+    """Advance a ``LIFNode``, or a ``ParametricLIFNode``, by one step."""
     return fired(charge(state.v, x, tau, v_rest), **firing)
 
 
@@ -93,19 +84,7 @@ def liaf_node_step(
     v_rest: Value = 0.0,
     **firing: Any,
 ) -> tuple[NodeState, Tensor]:
-    """Advance a LIAFNode, whose output is a function of its membrane, by one step.
-
-        u[t] = charge(v[t-1], x[t], tau, v_rest),  out[t] = act(u[t] - below)
-
-    Its own parameters:
-        act: an elementwise function.
-        below: what is taken off the membrane before ``act``: 0, or the threshold.
-
-    Its spike resets the membrane, but is not an output.
-
-    Returns:
-        The state v[t] and the output, each of shape (*N,).
-    """
+    """Advance a ``LIAFNode`` by one step; its spike resets the membrane, but is not an output."""
     u = charge(state.v, x, tau, v_rest)
     return fired(u, **firing)[0], act(u - below)
 
@@ -123,15 +102,7 @@ def klif_node_step(
     surrogate: Surrogate = SIGMOID,
     reset: Reset = to_zero,
 ) -> tuple[NodeState, Tensor]:
-    """Advance a KLIFNode, whose membrane is scaled and rectified, by one step.
-
-        u[t] = relu(k charge(v[t-1], x[t], tau, v_rest))
-        s[t] = H(u[t] - threshold),  v[t] = reset(u[t] / scale, s[t], threshold / scale)
-
-    Its own parameters:
-        k: scale of the membrane, broadcastable to (*N,).
-        scale: 1, or k to reset in units before the scaling.
-    """
+    """Advance a ``KLIFNode`` by one step."""
     u = torch.relu(k * charge(state.v, x, tau, v_rest))
     s = surrogate(u - threshold)
     return NodeState(v=reset(u / scale, s, threshold / scale)), s
@@ -144,17 +115,7 @@ class FilterState(NamedTuple):
 
 
 def synapse_filter_step(state: FilterState, x: Tensor, *, rate: Value) -> tuple[FilterState, Tensor]:
-    """Advance a SynapseFilter, a current that decays where there is no spike, by one step.
-
-        i[t] = i[t-1] - (1 - x[t]) i[t-1] rate + x[t]
-
-    Its own parameters:
-        x: spikes of this step, shape (*N,).
-        rate: inverse of the time constant.
-
-    Returns:
-        The state i[t] and i[t], each of shape (*N,).
-    """
+    """Advance a ``SynapseFilter`` by one step."""
     i = state.i - (1.0 - x) * state.i * rate + x
     return FilterState(i=i), i
 
@@ -197,19 +158,9 @@ class AdaptiveNodeState(NamedTuple):
 
 
 def qif_node_step(
-    state: NodeState,
-    x: Tensor,
-    *,
-    tau: Value,
-    v_c: Value = 0.8,
-    a0: Value = 1.0,
-    v_rest: Value = 0.0,
-    **firing: Any,
+    state: NodeState, x: Tensor, *, tau: Value, v_c: Value = 0.8, a0: Value = 1.0, v_rest: Value = 0.0, **firing: Any
 ) -> tuple[NodeState, Tensor]:
-    """Advance a QIFNode, a quadratic integrate-and-fire neuron, by one step.
-
-    u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
-    """
+    """Advance a ``QIFNode`` by one step."""
     return fired(state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau, **firing)
 
 
@@ -223,14 +174,7 @@ def eif_node_step(
     v_rest: Value = 0.0,
     **firing: Any,
 ) -> tuple[NodeState, Tensor]:
-    """Advance an EIFNode, an exponential integrate-and-fire neuron, by one step.
-
-        u[t] = v[t-1] + (x[t] + v_rest - v[t-1] + delta_T exp((v[t-1] - theta_rh) / delta_T)) / tau
-
-    Its own parameters:
-        delta_T: sharpness of the exponential.
-        theta_rh: membrane where it begins.
-    """
+    """Advance an ``EIFNode`` by one step."""
     growth = delta_T * torch.exp((state.v - theta_rh) / delta_T)
     return fired(state.v + (x + v_rest - state.v + growth) / tau, **firing)
 
@@ -250,16 +194,7 @@ def izhikevich_node_step(
     surrogate: Surrogate = SIGMOID,
     reset: Reset = to_zero,
 ) -> tuple[AdaptiveNodeState, Tensor]:
-    """Advance an IzhikevichNode, a quadratic neuron with a recovery, by one step.
-
-        u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c) - w[t-1]) / tau
-        w[t] = w[t-1] + (a (u[t] - v_rest) - w[t-1]) / tau_w + b s[t]
-
-    Its own parameters:
-        tau_w: time constant of the recovery in steps.
-        a: recovery per unit of the membrane.
-        b: recovery per spike.
-    """
+    """Advance an ``IzhikevichNode`` by one step."""
     u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c) - state.w) / tau
     v, out, count, _ = fire(u, threshold, surrogate, reset)
     w = state.w + (a * (u - v_rest) - state.w) / tau_w + b * count
