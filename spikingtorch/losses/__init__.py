@@ -24,16 +24,6 @@ from spikingtorch.losses.first_spike import first_spike_cross_entropy, first_spi
 from spikingtorch.losses.rates import count_mse, firing_rate_penalty, rate_mse
 from spikingtorch.losses.van_rossum import van_rossum_distance
 
-__all__ = [
-    "count_cross_entropy",
-    "count_mse",
-    "firing_rate_penalty",
-    "first_spike_cross_entropy",
-    "first_spike_time",
-    "last_step_cross_entropy",
-    "max_over_time_cross_entropy",
-    "per_step_cross_entropy",
-    "rate_cross_entropy",
-    "rate_mse",
-    "van_rossum_distance",
-]
+__all__ = ["count_cross_entropy", "count_mse", "firing_rate_penalty", "rate_cross_entropy", "rate_mse"]
+__all__ += ["last_step_cross_entropy", "max_over_time_cross_entropy", "per_step_cross_entropy"]
+__all__ += ["first_spike_cross_entropy", "first_spike_time", "van_rossum_distance"]

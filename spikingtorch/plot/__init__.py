@@ -21,14 +21,4 @@ from spikingtorch.plot.surrogates import surrogates
 from spikingtorch.plot.traces import traces
 from spikingtorch.plot.weights import weights
 
-__all__ = [
-    "animation",
-    "overview",
-    "overview_of",
-    "phase_plane",
-    "raster",
-    "rates",
-    "surrogates",
-    "traces",
-    "weights",
-]
+__all__ = ["animation", "overview", "overview_of", "phase_plane", "raster", "rates", "surrogates", "traces", "weights"]

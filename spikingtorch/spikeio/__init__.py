@@ -15,22 +15,7 @@ from spikingtorch.spikeio.periodic import ConstantEncoder, PeriodicEncoder
 from spikingtorch.spikeio.poisson import Poisson2D, PoissonEncoder, markov_spikes, poisson_spikes, poisson_spikes2d
 from spikingtorch.spikeio.population import PopulationEncoder
 
-__all__ = [
-    "ConstantEncoder",
-    "DeltaEncoder",
-    "FirstSpikeDecoder",
-    "LatencyEncoder",
-    "MaxMembraneDecoder",
-    "PeriodicEncoder",
-    "Poisson2D",
-    "PoissonEncoder",
-    "PopulationEncoder",
-    "RateDecoder",
-    "SumDecoder",
-    "events_to_sequence",
-    "markov_spikes",
-    "pad_sequences",
-    "poisson_spikes",
-    "poisson_spikes2d",
-    "sequence_to_events",
-]
+__all__ = ["ConstantEncoder", "DeltaEncoder", "LatencyEncoder", "PeriodicEncoder", "PopulationEncoder"]
+__all__ += ["Poisson2D", "PoissonEncoder", "markov_spikes", "poisson_spikes", "poisson_spikes2d"]
+__all__ += ["FirstSpikeDecoder", "MaxMembraneDecoder", "RateDecoder", "SumDecoder"]
+__all__ += ["events_to_sequence", "pad_sequences", "sequence_to_events"]

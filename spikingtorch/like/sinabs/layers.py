@@ -13,11 +13,6 @@ from spikingtorch.like.steps import sinabs as steps
 from spikingtorch.like.steps.sinabs import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
 
 _NORMALISED = "1 - alpha_mem"
-_REASONS = {
-    "shape": "the state takes the shape of the input: leave it out",
-    "record_states": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
-    "tau_syn": "it is None where there is no current: leave it out",
-}
 
 
 class Spiking(Common, total=False):
@@ -104,7 +99,11 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Layer(LikeLayer):
-    reasons: ClassVar[Mapping[str, str]] = _REASONS
+    reasons: ClassVar[Mapping[str, str]] = {
+        "shape": "the state takes the shape of the input: leave it out",
+        "record_states": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
+        "tau_syn": "it is None where there is no current: leave it out",
+    }
     left_out: ClassVar[frozenset[str]] = frozenset(("v_mem", "i_syn"))
     param_map = staticmethod(decays)
 

@@ -15,8 +15,8 @@ from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep
 from spikingtorch.like.layer import named
-from spikingtorch.like.options import Common, own_weights, tensor
-from spikingtorch.like.spikingjelly.node import WithStepMode, above_one
+from spikingtorch.like.options import Common, number, own_weights, tensor
+from spikingtorch.like.spikingjelly.node import WithStepMode
 from spikingtorch.like.steps.spikingjelly import Combined, CombinedState, FilterState, synapse_filter_step
 
 
@@ -214,7 +214,7 @@ class SynapseFilter(WithStepMode):
     def __init__(
         self, tau: float = 100.0, learnable: bool = False, step_mode: str = "s", **options: Unpack[Common]
     ) -> None:
-        above_one("SynapseFilter", "tau", tau)
+        number("SynapseFilter", "tau", tau, above=1.0)
         time: dict[str, Any] = {"w": tensor(-math.log(tau - 1.0))} if learnable else {"tau": tau}
         super().__init__(synapse_filter_step, FilterState, options, learnable=["w"] if learnable else (), **time)
         self.step_mode = step_mode

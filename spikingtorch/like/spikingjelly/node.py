@@ -60,9 +60,6 @@ class WithStepMode(LikeLayer):
         return ", ".join([*filter(None, [super().extra_repr()]), *mode])
 
 
-REASONS = {"store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes"}
-
-
 class Firing(Common, total=False):
     """Arguments of every node besides the parameters of its membrane.
 
@@ -107,7 +104,9 @@ class Node(WithStepMode):
         "rule": "reset_rule",
     }
     starts: ClassVar[Mapping[str, str]] = {"v": "v_reset"}
-    reasons: ClassVar[Mapping[str, str]] = REASONS
+    reasons: ClassVar[Mapping[str, str]] = {
+        "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes"
+    }
     default_surrogate: ClassVar[F.Surrogate] = F.Sigmoid(4.0)
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": 0.0}
     above: ClassVar[Mapping[str, float]] = {"tau": 1.0}
@@ -161,8 +160,3 @@ class Node(WithStepMode):
         """Return the parameters with the reset rule under the name of the step's argument."""
         params = dict(stored)
         return {"reset": params.pop("rule")} | params
-
-
-def above_one(owner: str, name: str, tau: Value) -> None:
-    """Raise unless a time constant is above one step."""
-    number(owner, name, tau, above=1.0)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.options import constructor_of
-from spikingtorch.like.options import Value, tensor
-from spikingtorch.like.spikingjelly.node import Firing, Node, above_one
+from spikingtorch.like.options import Value, number, tensor
+from spikingtorch.like.spikingjelly.node import Firing, Node
 from spikingtorch.like.steps import spikingjelly as steps
 from spikingtorch.like.surrogates import Boxcar
 
@@ -82,7 +82,7 @@ class ParametricLIFNode(_Leaky):
     _charges: ClassVar[tuple[Any, Any]] = (steps.decayed_input_by_rate, steps.whole_input_by_rate)
 
     def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
-        above_one("ParametricLIFNode", "init_tau", init_tau)
+        number("ParametricLIFNode", "init_tau", init_tau, above=1.0)
         own: dict[str, Any] = {"learnable": ["w"], "w": tensor(-math.log(init_tau - 1.0))}
         super().__init__(steps.lif_node_step, steps.NodeState, firing, decay_input, **own)
 
