@@ -141,7 +141,7 @@ NEURONS: dict[str, Neuron] = {
     f"delay, up to {LONGEST} steps, one for each neuron": Neuron(
         lambda m, N: m.Delay(torch.linspace(0.0, LONGEST - 0.5, N), LONGEST), spikes=False),
     "lif, graded": Neuron(
-        lambda m, _: m.GradedLIF(tau=TAU), peers={
+        lambda m, _: m.LIF(tau=TAU, surrogate=m.functional.Graded()), peers={
             "spikingjelly": Peer(lambda m: m.LIAFNode(torch.relu, True, tau=TAU), WIDE),
         }),
     "lif, ternary": Neuron(

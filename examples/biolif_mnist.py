@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from examples.training import fit, parse_options
 from spikingtorch import BioLIF, SpikingNet
+from spikingtorch.functional import Sigmoid
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 from spikingtorch.utils import Clipper, ClippingNet
 
@@ -22,9 +23,9 @@ class Net(ClippingNet):
         self.l1i = nn.Linear(600, 10, bias=False)
         self.exc_weights = [self.conv1e, self.conv2e, self.l1e]
         self.inh_weights = [self.conv1i, self.conv2i, self.l1i]
-        self.sl1 = BioLIF(nudt=0.25, beta=3.0)
-        self.sl2 = BioLIF(nudt=0.25, beta=3.0)
-        self.sl3 = BioLIF(nudt=0.25, beta=3.0)
+        self.sl1 = BioLIF(nudt=0.25, surrogate=Sigmoid(beta=3.0))
+        self.sl2 = BioLIF(nudt=0.25, surrogate=Sigmoid(beta=3.0))
+        self.sl3 = BioLIF(nudt=0.25, surrogate=Sigmoid(beta=3.0))
         self.init_weights()
 
     def forward(self, x: Tensor, init: bool) -> Tensor:

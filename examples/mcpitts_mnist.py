@@ -16,9 +16,9 @@ class Net(nn.Module):
         self.conv1 = nn.Conv2d(1, 4, 4, stride=2)
         self.conv2 = nn.Conv2d(4, 6, 4)
         self.l1 = nn.Linear(600, 10, bias=False)
-        self.sl1 = McPitts(thr=0.5)
-        self.sl2 = McPitts(thr=0.5)
-        self.sl3 = McPitts(thr=0.5)
+        self.sl1 = McPitts(threshold=0.5)
+        self.sl2 = McPitts(threshold=0.5)
+        self.sl3 = McPitts(threshold=0.5)
 
     def forward(self, x: Tensor, init: bool) -> Tensor:  # noqa: ARG002 - nothing here has a memory to start anew
         """Advance one step."""

@@ -204,7 +204,7 @@ def neurons() -> dict[str, list[Panel]]:
             )
         ],
         "numbers": [
-            Panel("GradedLIF()", st.GradedLIF(), torch.linspace(0.0, 0.8, 100), "bars"),
+            Panel("LIF(surrogate=Graded())", st.LIF(surrogate=F.Graded()), torch.linspace(0.0, 0.8, 100), "bars"),
             Panel(
                 "SigmaDelta(0.2)",
                 st.SigmaDelta(0.2),

@@ -119,7 +119,7 @@ class DendriticNet(nn.Module):
 def mixed_neurons(n: int) -> LIF:
     """Return LIF neurons whose time constants are gamma and whose thresholds are log-normally distributed."""
     tau = 1.0 + torch.distributions.Gamma(3.0, 3.0 / 5.0).sample((n,))
-    threshold = torch.distributions.LogNormal(0.0, 0.3).sample((n,))
+    threshold = (0.3 * torch.randn(n)).exp()
     return LIF(tau=tau, threshold=threshold, surrogate=F.Arctan(), learnable=("tau", "threshold"))
 
 

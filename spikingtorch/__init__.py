@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
+from spikingtorch.foreign import packages_with as _packages_with
 from spikingtorch.layers import neurons as _neurons
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.multi_step import MultiStep
@@ -77,13 +78,20 @@ _ON_DEMAND = (
     "testing",
 )
 
+_INSTEAD = {"GradedLIF": "LIF(surrogate=functional.Graded())"}
+
 if not TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> object:
-        """Return a module that is imported on demand."""
+        """Return a module that is imported on demand; for a name that is elsewhere, say where."""
         if name in _ON_DEMAND:
             return import_module(f"spikingtorch.{name}")
-        raise AttributeError(f"module 'spikingtorch' has no attribute {name!r}")
+        modules = functional, losses, metrics, spikeio, utils
+        there = [_INSTEAD[name]] if name in _INSTEAD else []
+        there += [f"{each.__name__}.{name}" for each in modules if name in vars(each)]
+        there += [f"spikingtorch.like.{package}.{name}" for package in _packages_with(name)]
+        found = f"; there is {' and '.join(there)}" if there else ""
+        raise AttributeError(f"module 'spikingtorch' has no attribute {name!r}{found}")
 
 
 def __dir__() -> list[str]:

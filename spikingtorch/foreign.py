@@ -72,6 +72,11 @@ LIBRARIES = {
 _SWITCHES = ("spiking", "training")
 
 
+def packages_with(name: str) -> list[str]:
+    """Return the packages of which ``spikingtorch.like`` has a neuron or a spike function of this name."""
+    return [package for package, library in LIBRARIES.items() if name in library.neurons | library.functions]
+
+
 def surrogate_of_theirs(given: Any, name: str) -> str | None:
     """Return the library of a spike function, and its replacement; None if it belongs to no other library.
 

@@ -23,7 +23,6 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "SpikingDecay": partial(st.SpikingDecay, tau=2.0),
     "McPitts": partial(st.McPitts, thr=0.5),
     "BioLIF": partial(st.BioLIF, nudt=0.5),
-    "GradedLIF": st.GradedLIF,
     "ParametricLIF": partial(st.ParametricLIF, threshold=0.4, learnable=()),
     "CubaLIF": st.CubaLIF,
     "AlphaLIF": st.AlphaLIF,

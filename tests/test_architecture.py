@@ -71,7 +71,7 @@ MAY_IMPORT["cli"] = {"axes", *_PUBLIC, "functional/fused/build", "interop", "qua
 MAY_IMPORT["cli"] |= {"checkpoints", "verification"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "utils"}
-MAY_IMPORT["spikingtorch"] |= {"spikingnet", "watching"}
+MAY_IMPORT["spikingtorch"] |= {"foreign", "spikingnet", "watching"}
 
 
 @cache

@@ -191,14 +191,6 @@ const Catalogue = (() => {
       noisy: true,
       input: { kind: "step", height: 0.13, pulse: 0.4, most: 1 },
     },
-    GradedLIF: {
-      says: "A LIF whose spikes are as high as its membrane was.",
-      equation: `u = a v + b x,  ${OF_TAU}\ns = 1 if u >= threshold, else 0\nv = reset(u, s),  output = s u`,
-      parameters: { tau: TAU, threshold: ONE },
-      reset: "to_zero",
-      output: "numbers",
-      input: { kind: "ramp", height: 0.8, pulse: 1.5, most: 3 },
-    },
     SigmaDelta: {
       says: "Adds up changes and sends on the change of its ReLU, once that is large enough.",
       equation: `v = v + x\ne = max(v, 0) - sent\noutput = e if |e| >= threshold, else 0\nsent = sent + output`,

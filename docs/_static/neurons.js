@@ -52,11 +52,6 @@ const Neurons = (() => {
       const [v, s] = fire(u, p.threshold, p);
       return [{ v, s }, s];
     },
-    GradedLIF(state, x, p) {
-      const u = decayOf(p.tau) * state.v + gainOf(p.tau) * x;
-      const [v, s] = fire(u, p.threshold, p);
-      return [{ v }, s * u];
-    },
     StochasticLIF(state, [x, noise], p) {
       const u = decayOf(p.tau) * state.v + gainOf(p.tau) * x;
       const chance = 1 / (1 + Math.exp(-p.beta * (u - p.threshold)));

@@ -165,3 +165,8 @@ __all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
 __all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]
 __all__ += ["EligibilityTraces", "RewardModulated", "adapt_threshold", "normalize_weight", "scale_weight"]
 __all__ += ["Linearized", "Online", "OnlineState", "Partials", "event_conv1d", "event_conv2d", "event_linear", "online"]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -13,3 +13,8 @@ from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatch
 
 __all__ = ["MultiStep", "SequenceDropout", "SpikingLayer", "ThresholdDependentBatchNorm"]
 __all__ += ["TimeBatchNorm1d", "TimeBatchNorm2d", *neurons.__all__]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

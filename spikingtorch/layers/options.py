@@ -6,19 +6,22 @@ import warnings
 from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, cast, get_args
 
 from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.names import level_of_user, step_name
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
-from spikingtorch.validation import value_range
+from spikingtorch.validation import check_parameter, value_range
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
+# arguments whose None stands for the default
+_DEFAULT = ("threshold", "surrogate")
 TAU = 8.0  # default membrane time constant, in steps
 
 
@@ -36,6 +39,18 @@ class Options(StepOptions, total=False):
     """The options of a layer whose times are in steps, or in the unit of ``dt``, the length of a step."""
 
     dt: float
+
+
+class OlderOptions(Options, total=False):
+    """The options of a layer that the older package has, with its names of threshold and slope."""
+
+    v0: Value
+    thr: Value
+    beta: float
+
+
+# of the options that a signature shows
+DEFAULTS = {"learnable": (), "recurrent": None, "constrain": True, "refractory": None, "returns": SPIKES, "dt": 1.0}
 
 
 def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
@@ -62,16 +77,14 @@ def warn_of_tau(kind: type[Any], tau: Any) -> None:
     )
 
 
-def warn_of_beta(owner: str, beta: Any, tau: Value, decay: Value | None) -> None:
-    """Warn if the slope of the surrogate looks like a decay: below one, and given without a tau or a decay."""
-    # compare with the default object: an 8.0 in the user's code is another object
-    if decay is not None or tau is not TAU or not _is_share(beta):
-        return
-    _warn(
-        f"{owner}: beta={beta:g} is the slope of the surrogate, and the decay is that of tau={TAU:g} steps. For a "
-        f"decay of {beta:g}, beta={beta:g} of snnTorch, write {owner}(decay={beta:g}); for this slope, "
-        f"{owner}(surrogate=Sigmoid({beta:g}))"
-    )
+def warn_of_beta(owner: str, beta: Any) -> None:
+    """Warn if the slope of the surrogate looks like a decay: below one, where neither a tau nor a decay is given."""
+    if _is_share(beta):
+        _warn(
+            f"{owner}: beta={beta:g} is the slope of the surrogate, and the decay is that of tau={TAU:g} steps. For a "
+            f"decay of {beta:g}, beta={beta:g} of snnTorch, write {owner}(decay={beta:g}); for this slope, "
+            f"{owner}(surrogate=Sigmoid({beta:g}))"
+        )
 
 
 def warn_of_threshold(owner: str, name: str, value: Any, rest: Any, surrogate: Any) -> None:
@@ -123,9 +136,9 @@ def check_arguments(
     """
     takes, any_name = _named(step)
     if not any_name and (unknown := [name for name in handed if name not in takes]):
-        own, takes_options = _named(kind.__init__)
-        known = [*takes][2:] if "step" in own else [*own][1:]  # a StepLayer takes the arguments of its step
-        known += Options.__annotations__ if takes_options else ()
+        known = [*_named(kind.__init__)[0]][1:]
+        if "step" in known:  # a StepLayer takes the arguments of its step
+            known = [*[*takes][2:], *[name for name in known if name in DEFAULTS]]
         wrong = [name for name in given if name not in (*takes, *known)] or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
     if missing := [name for name in _needed(step) if name not in handed]:
@@ -160,28 +173,98 @@ P = ParamSpec("P")
 Constructor = TypeVar("Constructor", bound=Callable[..., None])
 
 
-def noting(constructor: Constructor) -> Constructor:
-    """Let a constructor note its one argument without a name, if that may be meant as a number of neurons."""
-    first = [*inspect.signature(constructor).parameters.values()][1]
+def arguments(*older: str, slope: float = 5.0) -> Callable[[Constructor], Constructor]:
+    """Complete the arguments of a constructor whose ``**options`` are a TypedDict of this file.
 
-    @wraps(constructor)
-    def noted(*args: Any, **kwargs: Any) -> None:
-        layer: Any = args[0]
-        given: Any = args[1] if len(args) == 2 else None
-        if type(layer).__init__ is noted and isinstance(given, Integral) and given != first.default:
-            object.__setattr__(layer, "_unnamed", (first.name, int(given)))
-        constructor(*args, **kwargs)
+    - Its signature lists the options, so that help and editors show them.
+    - It notes its one argument without a name, if that may be meant as a number of neurons.
+    - With ``older``, it takes the arguments of the older package, which its signature does not show.
 
-    return cast(Constructor, noted)
+    Args:
+        *older: names of the older arguments in their order: v0 or thr is the threshold, beta is Sigmoid(beta).
+        slope: beta by default.
+    """
+
+    def complete(constructor: Constructor) -> Constructor:
+        signature = _with_options(constructor)
+        first = next(iter([*signature.parameters.values()][1:]), None)
+
+        @wraps(constructor)
+        def completed(*args: Any, **kwargs: Any) -> None:
+            layer: Any = args[0]
+            given: Any = args[1] if len(args) == 2 else None
+            whole = isinstance(given, Integral) and type(layer).__init__ is completed
+            if whole and first is not None and given != first.default:
+                object.__setattr__(layer, "_unnamed", (first.name, int(given)))
+            if older:
+                args, kwargs = args[:1], _newer(layer, older, slope, args[1:], kwargs)
+            constructor(*args, **kwargs)
+
+        noted: Any = completed
+        noted.__signature__ = signature
+        return cast(Constructor, noted)
+
+    return complete
 
 
-def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
+def _with_options(constructor: Callable[..., None]) -> inspect.Signature:
+    """Return the signature of a constructor, with its options one by one, and without older arguments."""
+    signature = inspect.signature(constructor)
+    named = [each for each in signature.parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    options = signature.parameters.get("options")
+    listed = (
+        get_args(options.annotation)[0].__annotations__ if options is not None and get_args(options.annotation) else ()
+    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    named += [inspect.Parameter(name, kind, default=DEFAULTS[name]) for name in listed if name in DEFAULTS]
+    return signature.replace(parameters=named)
+
+
+def _newer(
+    layer: Any, older: tuple[str, ...], slope: float, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a constructor by their names, from those of the older package."""
+    owner = type(layer).__name__
+    if len(args) > len(older):
+        raise TypeError(f"{owner}: got {len(args)} arguments without a name, expected {', '.join(older)} at most")
+    given = dict(zip(older, args, strict=False))
+    if twice := [name for name in given if name in kwargs]:
+        raise TypeError(f"{owner}: got {twice[0]} twice, by its place and by its name")
+    given |= {name: value for name, value in kwargs.items() if value is not None or name not in _DEFAULT}
+    threshold = next(name for name in older if name in ("v0", "thr"))
+    if threshold in given:
+        if "threshold" in given:
+            raise ValueError(
+                f"{owner}: {threshold}={given[threshold]!r} and threshold={given['threshold']!r} are the same "
+                "parameter; give one of them"
+            )
+        if threshold in kwargs:  # messages have the name that the user wrote
+            object.__setattr__(layer, "_older_name", threshold)
+        given["threshold"] = given.pop(threshold)
+    if "beta" in given:
+        beta, surrogate = given.pop("beta"), given.get("surrogate")
+        check_parameter(owner, "beta", beta, above=0.0)
+        if surrogate is not None and beta != slope:
+            raise ValueError(
+                f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
+            )
+        if "decay" in older and not given.keys() & {"tau", "decay"}:
+            warn_of_beta(owner, beta)
+        given.setdefault("surrogate", F.Sigmoid(beta))
+    return given
+
+
+def constructor_of(
+    *first: Any, older: tuple[str, ...] = (), slope: float = 5.0, **more: Any
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Complete a constructor without a body: it passes its arguments by name to the constructor of the base class.
 
     The entries of ``**options`` become separate arguments; a dict of another name is passed on as it is.
 
     Args:
         *first: the arguments of the base class before them: a step and the type of its state.
+        older: as in ``arguments``.
+        slope: likewise.
         **more: its other arguments.
 
     >>> from spikingtorch import StepLayer, functional as F
@@ -202,10 +285,11 @@ def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Ca
             given.apply_defaults()
             params = dict(given.arguments)
             layer, options = params.pop("self"), params.pop("options", {})
+            params.pop("older", None)
             owner: Any = next(kind for kind in type(layer).__mro__ if vars(kind).get("__init__") is noted)
             super(owner, layer).__init__(*first, **more, **params, **options)
 
-        noted = noting(constructor)
+        noted = arguments(*older, slope=slope)(constructor)
         return noted
 
     return complete

@@ -13,7 +13,7 @@ later steps may hold anything. Python cannot read values inside ``torch.func`` a
 checked there. A length out of range then gives NaN, and a class out of range is an error of torch.
 """
 
-from spikingtorch.losses.cross_entropy import (
+from spikingtorch.losses.entropy import (
     count_cross_entropy,
     last_step_cross_entropy,
     max_over_time_cross_entropy,
@@ -27,3 +27,8 @@ from spikingtorch.losses.van_rossum import van_rossum_distance
 __all__ = ["count_cross_entropy", "count_mse", "firing_rate_penalty", "rate_cross_entropy", "rate_mse"]
 __all__ += ["last_step_cross_entropy", "max_over_time_cross_entropy", "per_step_cross_entropy"]
 __all__ += ["first_spike_cross_entropy", "first_spike_time", "van_rossum_distance"]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

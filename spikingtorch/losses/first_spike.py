@@ -6,7 +6,7 @@ from torch import Tensor
 from spikingtorch import validation as checks
 from spikingtorch.functional import scan
 from spikingtorch.losses import steps
-from spikingtorch.losses.cross_entropy import cross_entropy
+from spikingtorch.losses.entropy import cross_entropy
 from spikingtorch.losses.steps import Lengths, Reduction, Valid
 
 

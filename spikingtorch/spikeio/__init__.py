@@ -19,3 +19,8 @@ __all__ = ["ConstantEncoder", "DeltaEncoder", "LatencyEncoder", "PeriodicEncoder
 __all__ += ["Poisson2D", "PoissonEncoder", "markov_spikes", "poisson_spikes", "poisson_spikes2d"]
 __all__ += ["FirstSpikeDecoder", "MaxMembraneDecoder", "RateDecoder", "SumDecoder"]
 __all__ += ["events_to_sequence", "pad_sequences", "sequence_to_events"]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

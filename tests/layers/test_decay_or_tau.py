@@ -17,7 +17,6 @@ DECAYS: dict[str, Callable[[], object]] = {
     r"LIF: tau=0\.9 .*write LIF\(decay=0\.9\); ": lambda: st.LIF(tau=0.9, learnable="tau"),
     r"LIF: tau=0\.02 .*1\.9e-22\.": lambda: st.LIF(tau=0.02),
     r"LI: tau=0\.5 .*write LI\(decay=0\.5\); ": lambda: st.LI(0.5),
-    r"GradedLIF: tau=0\.9 .*write GradedLIF\(tau=9\.491\); ": lambda: st.GradedLIF(0.9),
     r"ALIF: tau=0\.9 .*write ALIF\(tau=9\.491\); ": lambda: st.ALIF(0.9),
     r"CubaLIF: tau=0\.8 .*write CubaLIF\(tau=4\.481\); ": lambda: st.CubaLIF(0.9, 0.8),
     (

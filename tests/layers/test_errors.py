@@ -150,11 +150,10 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         V,
         *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],
     ),
-    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (T, partial(IF, [1.0, 2.0])),
+    "IF: threshold is a list, expected a float, or a tensor that broadcasts": (T, partial(IF, [1.0, 2.0])),
     r"IF: v0 has dtype torch\.int64": (T, lambda: IF(v0=torch.tensor([1, 2]))),
     r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (V, lambda: IF(v0=torch.ones(4))(ONES)),
-    r"v0 of shape \(5, 1, 3\) does not broadcast": (V, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
-    r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (V, lambda: st.McPitts(ONES)(ONES[:1])),
+    r"McPitts: threshold of shape \(2, 3\) does not broadcast to the input": (V, lambda: st.McPitts(ONES)(ONES[:1])),
     r"beta=3\.0 is the slope of the default surrogate, give it to Arctan": (
         V,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
@@ -200,15 +199,11 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         *[partial(st.BioLIF, 0.5, learnable=names) for names in ("nudt", ["v0", "nudt"], iter(["v0", "nudt"]))],
     ),
     r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (V, lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4))),
-    r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, returns, dt$": (
+    r"LIF: there is no argument 'thresold'; it takes tau, threshold, decay, .* refractory, returns, dt$": (
         T,
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
     ),
-    "IF: there is no argument 'tau'; it takes v0, ": (T, partial(IF, tau=8.0)),
-    "ALIF: there is no argument 'tau_adapt'; it takes tau, threshold, tau_adaptation, ": (
-        T,
-        partial(ALIF, tau_adapt=8.0),
-    ),
+    "IF: there is no argument 'tau'; it takes threshold, ": (T, partial(IF, tau=8.0)),
     r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": (
         T,
         partial(st.StepLayer, F.lif_step, F.LIFState, dekay=0.9),
@@ -231,7 +226,9 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     ),
     r"refractory=-1\.0, expected a finite value at least 0": (V, partial(st.LIF, refractory=-1.0)),
     r"ParametricLIF: tau=1\.0, expected a finite value above 1": (V, partial(st.ParametricLIF, tau=1.0)),
-    "McPitts: the threshold is missing": (T, st.McPitts),
+    "McPitts.*missing 1 required positional argument: 'threshold'": (T, st.McPitts),
+    "IF: got 3 arguments without a name, expected v0, beta at most": (T, partial(IF, 1, 5, 0.9)),
+    "LIF: got v0 twice, by its place and by its name": (T, partial(LIF, 8.0, 1.0, v0=1.0)),
     "IF: v_reset.* finite|ExponentialIF: v_rest.* finite|Izhikevich: a.* finite|ALIF: adaptation.* infinite": (
         V,
         lambda: IF(reset=F.to_value(torch.nan)),

@@ -182,7 +182,7 @@ CONSTRUCTED: dict[str, tuple[Any, str]] = {
     "divisor": (lambda **options: SpikingDecay(0.5, learnable=True, **options), r"tau=0\.5, .* at least 1, since it"),
     "parameter": (
         lambda **options: McPitts(nn.Parameter(torch.zeros(3)), **options),
-        r"McPitts: thr has values from 0 to 0, .* at least 9.53674e-07, since",
+        r"McPitts: threshold has values from 0 to 0, .* at least 9.53674e-07, since",
     ),
 }
 

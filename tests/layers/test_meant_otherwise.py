@@ -34,7 +34,7 @@ def columns(name: str) -> str:
 CASES: list[tuple[str | None, Callable[[], object]]] = [
     *((count("LIF"), partial(run, lambda: st.LIF(64), 64, **way)) for way in WAYS),
     *((count(kind.__name__), partial(run, partial(kind, 64), 64)) for kind in (st.LI, st.CoarseLIF, st.ALIF)),
-    (count("IF", "v0"), lambda: st.IF(64)(torch.rand(3, 64))),
+    (count("IF", "threshold"), lambda: st.IF(64)(torch.rand(3, 64))),
     *((None, partial(run, partial(st.LIF, *args), *shape)) for args, shape in (((64.0,), (64,)), ((32,), (64,)))),
     (None, partial(run, lambda: st.LIF(tau=64), 64)),
     (None, partial(run, lambda: st.LIF(8), 8)),  # the default
@@ -42,7 +42,7 @@ CASES: list[tuple[str | None, Callable[[], object]]] = [
     (columns("recurrent"), partial(run, lambda: st.LIF(recurrent=COLUMNS), 8, 8, 8)),
     (None, partial(run, lambda: st.LIF(COLUMNS.view(1, 1, 8)), 8, 8, 8)),
     (None, partial(run, lambda: st.LIF(COLUMNS), 8, 8)),  # features of tokens
-    ("IF: v0=0 is not above the membrane at rest, 0, so .* compares its input with any", lambda: st.IF(0)),
+    ("IF: threshold=0 is not above the membrane at rest, 0, so .* compares its input with any", lambda: st.IF(0)),
     ("LIF: threshold=-0.5 is not", lambda: st.LIF(threshold=torch.tensor([1.0, -0.5]))),
     ("ExponentialIF: threshold=-65 is not .* -65", lambda: st.ExponentialIF(threshold=-65.0, v_rest=-65.0)),
     (None, lambda: (st.McPitts(-1.0), st.ExponentialIF(threshold=-50.0, v_rest=-65.0))),

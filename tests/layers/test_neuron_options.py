@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jedi
 import pytest
 import torch
 import torch.utils.checkpoint
@@ -54,6 +55,9 @@ def test_learnable_by_either_name(name: str) -> None:
     older = "thr" if name == "McPitts" else "v0"
     layer = OLDER[name](threshold=0.75, learnable="threshold")
     assert [*dict(layer.named_parameters())] == [older]
+    other: Any = OLDER[name](threshold=0.75)
+    other.threshold = torch.nn.Parameter(torch.tensor(0.5))
+    assert [*dict(other.named_parameters())] == [older]
     assert "threshold=0.75 (learnable)" in repr(layer)
     with pytest.raises(ValueError, match=f"{older}=0.25 and threshold=0.75 are the same parameter"):
         OLDER[name](**{older: 0.25}, threshold=0.75)
@@ -122,7 +126,7 @@ def test_the_value_is_in_checkpoints() -> None:
 
 # --- physical units ---------------------------------------------------------------------------------------------------
 
-TIMED = ["LIF", "LI", "GradedLIF", "CoarseLIF", "ParametricLIF", "CubaLIF", "AlphaLIF", "ALIF", "ExponentialIF", "AdEx"]
+TIMED = ["LIF", "LI", "CoarseLIF", "ParametricLIF", "CubaLIF", "AlphaLIF", "ALIF", "ExponentialIF", "AdEx"]
 TIMED += ["QuadraticIF", "StochasticLIF", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay"]
 
 
@@ -226,14 +230,6 @@ def test_mcpitts_that_rests_has_a_state() -> None:
     assert torch.equal(model(x[:, 4:], init=False), whole[:, 4:])
 
 
-def test_the_threshold_by_its_other_name() -> None:
-    layer: Any = st.LIF(learnable="threshold")
-    assert isinstance(layer.v0, torch.nn.Parameter)
-    other: Any = st.LIF()
-    other.threshold = torch.nn.Parameter(torch.tensor(0.5))
-    assert [*dict(other.named_parameters())] == ["v0"]
-
-
 def test_a_rule_that_changes_takes_its_value_along() -> None:
     layer: Any = st.LIF(reset=F.to_value(0.5))
     layer.reset_rule = F.to_zero
@@ -300,9 +296,9 @@ NAMED: dict[str, tuple[st.StepLayer, str]] = {
     "nothing": (st.LIF(), "LIF(tau=8.0, threshold=1.0, "),
     "threshold": (st.BioLIF(0.5, threshold=0.25), "BioLIF(nudt=0.5, threshold=0.25, "),
     "older": (st.SpikingDecay(2.0, v0=0.5), "SpikingDecay(tau=2.0, v0=0.5, "),
-    "older, a tensor": (st.IF(torch.ones(3)), "IF(v0=<3>, "),
-    "thr": (st.McPitts(0.5), "McPitts(thr=0.5, "),
-    "threshold of McPitts": (st.McPitts(threshold=0.5), "McPitts(threshold=0.5, "),
+    "a tensor": (st.IF(torch.ones(3)), "IF(threshold=<3>, "),
+    "thr": (vars(st)["McPitts"](thr=0.5), "McPitts(thr=0.5, "),
+    "older, by place": (st.LIF(8, 1, 3.0, 0.9), "LIF(decay=0.9, threshold=1.0, surrogate=Sigmoid(beta=3.0), "),
 }
 
 
@@ -311,3 +307,12 @@ def test_a_layer_is_shown_by_the_names_of_its_arguments(name: str) -> None:
     layer, text = NAMED[name]
     assert repr(layer).startswith(text)
     assert "reset_rule" not in repr(layer)
+
+
+def test_editors_complete_every_option() -> None:
+    """Those that ask jedi, as IPython and notebooks do."""
+    for kind in (st.LIF, st.ALIF, st.StochasticLIF, st.LI):
+        (shown,) = jedi.Interpreter(f"{kind.__name__}(", [vars(st)]).get_signatures()
+        names = [param.name for param in shown.params]
+        assert names[-6:] == ["learnable", "recurrent", "constrain", "refractory", "returns", "dt"]
+        assert not {"v0", "beta", "options"} & {*names}

@@ -43,7 +43,7 @@ MAKERS: dict[str, Callable[[Any], st.StepLayer]] = {
     "LI": lambda w: st.LI(tau=4.0, recurrent=w),
     "CoarseLIF": lambda w: st.CoarseLIF(tau=4.0, recurrent=w),
     "SpikingDecay": lambda w: st.SpikingDecay(tau=2.0, recurrent=w),
-    "McPitts": lambda w: st.McPitts(thr=0.6, recurrent=w),
+    "McPitts": lambda w: st.McPitts(threshold=0.6, recurrent=w),
     "BioLIF": lambda w: st.BioLIF(nudt=0.9, v0=0.2, recurrent=w),
     "StepLayer": lambda w: st.StepLayer(leaky_step, LeakyState, keep=0.9, learnable="keep", recurrent=w),
 }

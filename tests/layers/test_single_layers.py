@@ -149,15 +149,13 @@ def test_levels_in_layers() -> None:
     x = torch.tensor([[-3.0, 0.5, 3.5]])
     assert st.IF(surrogate=F.Ternary())(x).tolist() == [[-1.0, 0.0, 1.0]]
     assert st.IF(surrogate=F.MultiSpike())(x).tolist() == [[0.0, 0.0, 3.0]]
-    assert st.GradedLIF(tau=1e9, threshold=0.5)(x).tolist() == [[0.0, 0.5, 3.5]]
+    assert st.LIF(1e9, 0.5, surrogate=F.Graded())(x).tolist() == [[0.0, 0.5, 3.5]]
     assert st.IF(surrogate=F.Strict())(torch.ones(1)).tolist() == [0.0]
     with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
         st.SigmaDelta(surrogate=F.MultiSpike())
     for nested in (F.Graded(F.Ternary()), F.Strict(F.Ternary()), F.MultiSpike(F.Graded())):
         with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
             st.IF(surrogate=nested)
-    with pytest.raises(ValueError, match="GradedLIF: beta"):
-        st.GradedLIF(beta=3.0)  # type: ignore[call-arg]
 
 
 def test_drops_the_same_neurons_at_all_steps() -> None:

@@ -79,7 +79,7 @@ def off_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
-    "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(thr=0.1)), (6,), "It has no membrane"),
+    "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(threshold=0.1)), (6,), "It has no membrane"),
     "a readout alone": (lambda: nn.Sequential(nn.Linear(6, 4), st.LI()), (6,), "No layer returns spikes"),
     "a tree, and a name with an underscore": (of_two, (6,), "LIF, 8 neurons; mean"),
     "one layer, as the network": (lambda: st.IF(v0=0.2), (6,), "IF, 6 neurons; mean"),

@@ -10,7 +10,7 @@ from spikingtorch.layers.neurons.chips import LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.layers.neurons.euler import AdEx, ExponentialIF, Izhikevich, ParametricLIF, QuadraticIF
 from spikingtorch.layers.neurons.fixed_point import FixedPointCubaLIF, FixedPointIF, FixedPointLIF
 from spikingtorch.layers.neurons.integrator import IF, McPitts, SigmaDelta
-from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, GradedLIF, SpikingDecay
+from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, SpikingDecay
 from spikingtorch.layers.neurons.leaky import SpikingLayer as SpikingLayer
 from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, ResonateAndFire
 from spikingtorch.layers.neurons.stochastic import StochasticLIF
@@ -19,6 +19,6 @@ from spikingtorch.layers.neurons.synaptic import AlphaLIF, BioLIF, CubaLIF
 
 __all__ = ["AdEx", "ExponentialIF", "Izhikevich", "LoihiLIF", "ParametricLIF", "QuadraticIF", "SpeckIAF", "XyloLIF"]
 __all__ += ["IF", "FixedPointCubaLIF", "FixedPointIF", "FixedPointLIF", "McPitts", "SigmaDelta"]
-__all__ += ["ALIF", "LI", "LIF", "CoarseLIF", "GradedLIF", "SpikingDecay", "StochasticLIF"]
+__all__ += ["ALIF", "LI", "LIF", "CoarseLIF", "SpikingDecay", "StochasticLIF"]
 __all__ += ["AlphaLIF", "AlphaSynapse", "BioLIF", "CubaLIF", "Delay", "ExponentialSynapse", "ShortTermPlasticity"]
 __all__ += ["BalancedResonateAndFire", "ResonateAndFire"]

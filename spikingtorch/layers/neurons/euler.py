@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, Limits
-from spikingtorch.layers.options import Options, StepOptions, Value, constructor_of, noting
+from spikingtorch.layers.options import Options, StepOptions, Value, arguments, constructor_of
 from spikingtorch.layers.param_maps import TimeConstants, leaks
 from spikingtorch.layers.rest import RestingLayer, filled
 from spikingtorch.layers.steplayer import StepLayer
@@ -45,7 +45,7 @@ class ParametricLIF(RestingLayer):
     times: ClassVar[tuple[str, ...] | None] = ()
     param_map = staticmethod(_leak)
 
-    @noting
+    @arguments()
     def __init__(
         self,
         tau: Value = 2.0,

@@ -1,13 +1,12 @@
 """Layers of neurons without a leak: IF, McPitts without a memory, and sigma-delta neurons."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import Options, Value, constructor_of, noting
+from spikingtorch.layers.options import OlderOptions, Options, Value, constructor_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_plain
 
@@ -17,17 +16,15 @@ class IF(OlderNames):
 
     For each entry of the input, which has its own membrane v,
 
-        u[t] = v[t-1] + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        u[t] = v[t-1] + x[t],  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
     Args:
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
-        threshold: the same as v0.
-        surrogate: another spike function instead of the default; its slope is a constant.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function; its slope is a constant.
         reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none``, ``to_value(v_reset)`` or
             ``detached(...)`` of ``spikingtorch.functional``.
         **options: learnable ("threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+            as in StepLayer. Older code writes IF(v0, beta), with the slope of Sigmoid(beta).
 
     >>> import torch
     >>> layer = IF()
@@ -37,16 +34,14 @@ class IF(OlderNames):
 
     limits: Mapping[str, Any] = {"v0": THRESHOLD, **KINDS}
 
-    @constructor_of(F.if_step, F.IFState)
+    @constructor_of(F.if_step, F.IFState, older=("v0", "beta"))
     def __init__(
         self,
-        v0: Value = 1.0,
-        beta: float = 5.0,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
+        threshold: Value = 1.0,
+        *older: Any,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
+        **options: Unpack[OlderOptions],
     ) -> None: ...
 
 
@@ -55,32 +50,26 @@ class McPitts(OlderNames):
 
     For each entry of the input,
 
-        s[t] = H(x[t] - thr)
+        s[t] = H(x[t] - threshold)
 
     Args:
-        thr: threshold, as the older package calls it.
-        threshold: the same as thr; one of them has to be given.
-        beta, surrogate: as in IF.
+        threshold: input at which the neuron fires.
+        surrogate: as in IF.
         **options: learnable ("threshold" or True), recurrent, constrain, refractory, returns and dt, as in StepLayer.
+            Older code writes McPitts(thr, beta), as in IF.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
     limits: Mapping[str, Any] = {"thr": THRESHOLD, **KINDS}
 
-    @noting
+    @constructor_of(F.mcpitts_step, F.McPittsState, older=("thr", "beta"), slope=3.0)
     def __init__(
         self,
-        thr: Value | None = None,
-        beta: float = 3.0,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        if thr is None and threshold is None:
-            raise TypeError("McPitts: the threshold is missing; write McPitts(threshold=1.0) for instance")
-        given: Any = {"thr": math.inf if thr is None else thr, "beta": beta, "defaults": (math.inf, 3.0)}
-        super().__init__(F.mcpitts_step, F.McPittsState, **given, threshold=threshold, surrogate=surrogate, **options)
+        threshold: Value,
+        *older: Any,
+        surrogate: F.Surrogate = F.Sigmoid(beta=3.0),
+        **options: Unpack[OlderOptions],
+    ) -> None: ...
 
 
 class SigmaDelta(StepLayer):

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import TAU, Options, Value, constructor_of, noting, tau_or_decay, warn_of_beta
+from spikingtorch.layers.options import TAU, OlderOptions, Options, Value, arguments, constructor_of, tau_or_decay
 from spikingtorch.layers.param_maps import TimeConstants, decay_and_gains
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -16,19 +16,16 @@ class LIF(TimeConstants, OlderNames):
 
     For each entry of the input, which has its own membrane v,
 
-        u[t] = a v[t-1] + b x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        u[t] = a v[t-1] + b x[t],  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
         a = exp(-1 / tau), b = tau (1 - a);  with ``decay``: a = decay, b = 1
 
     Args:
         tau: membrane time constant in steps, positive, with ``dt`` in its unit; or give ``decay``.
-        v0: threshold, as the older package calls it.
-        beta: slope of the default surrogate, Sigmoid(beta).
+        threshold: membrane at which the neuron fires.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
-        threshold: the same as v0.
-        surrogate: another spike function in place of the default.
-        reset: what a spike does to the membrane, as in IF.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
         **options: learnable ("tau" or "decay", "threshold", "v_reset" or True for all), recurrent, constrain,
-            refractory, returns and dt, as in StepLayer.
+            refractory, returns and dt, as in StepLayer. Older code writes LIF(tau, v0, beta, decay), as in IF.
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
@@ -37,50 +34,19 @@ class LIF(TimeConstants, OlderNames):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
 
-    @noting
+    @arguments("tau", "v0", "beta", "decay")
     def __init__(
         self,
         tau: Value = TAU,
-        v0: Value = 1.0,
-        beta: float = 5.0,
-        decay: Value | None = None,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
-        reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
-    ) -> None:
-        given: Any = tau_or_decay(type(self).__name__, tau, decay) | {"v0": v0, "beta": beta, "threshold": threshold}
-        warn_of_beta(type(self).__name__, beta, tau, decay)
-        super().__init__(F.lif_step, F.LIFState, **given, surrogate=surrogate, reset=reset, **options)
-
-
-class GradedLIF(LIF):
-    """Apply LIF neurons whose spikes carry their membrane: ``LIF(surrogate=Graded(...))``.
-
-        out[t] = s[t] u[t],  u, s and v as in LIF
-
-    Args:
-        tau, reset, **options: as in LIF.
-        threshold: membrane at which the neuron fires.
-        surrogate: a plain surrogate of s.
-
-    >>> import torch
-    >>> GradedLIF(tau=8.0)(torch.tensor([0.5, 2.0]), init=True)
-    tensor([0.0000, 1.8800])
-    """
-
-    @noting
-    def __init__(
-        self,
-        tau: Value = 8.0,
         threshold: Value = 1.0,
-        *,
+        *older: Any,
+        decay: Value | None = None,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
+        **options: Unpack[OlderOptions],
     ) -> None:
-        super().__init__(tau, threshold=threshold, surrogate=F.Graded(surrogate), reset=reset, **options)
+        given: Any = tau_or_decay(type(self).__name__, tau, decay) | {"threshold": threshold, "surrogate": surrogate}
+        super().__init__(F.lif_step, F.LIFState, **given, reset=reset, **options)
 
 
 class LI(TimeConstants, StepLayer):
@@ -102,7 +68,7 @@ class LI(TimeConstants, StepLayer):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
 
-    @noting
+    @arguments()
     def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
         super().__init__(F.li_step, F.LIState, **tau_or_decay(type(self).__name__, tau, decay), **options)
 
@@ -112,28 +78,26 @@ class SpikingDecay(OlderNames):
 
     For each entry of the input,
 
-        u[t] = v[t-1] / tau + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        u[t] = v[t-1] / tau + x[t],  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
     Args:
         tau: divisor of the membrane, positive.
-        v0, beta, threshold, surrogate, reset: as in LIF.
+        threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns
             and dt, as in StepLayer. A learnable tau is kept at 1 or above, so that the membrane decays.
     """
 
     limits: Mapping[str, Any] = {"tau": DIVISOR, "v0": THRESHOLD, **KINDS}
 
-    @constructor_of(F.spiking_decay_step, F.SpikingDecayState)
+    @constructor_of(F.spiking_decay_step, F.SpikingDecayState, older=("tau", "v0", "beta"))
     def __init__(
         self,
         tau: Value,
-        v0: Value = 1.0,
-        beta: float = 5.0,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
+        threshold: Value = 1.0,
+        *older: Any,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
+        **options: Unpack[OlderOptions],
     ) -> None: ...
 
 
@@ -142,12 +106,13 @@ class CoarseLIF(TimeConstants, OlderNames):
 
     For each entry of the input; in the step after a spike, a neuron integrates less,
 
-        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t]
+        s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
         a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
 
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        v0, beta, threshold, surrogate, reset: as in LIF.
+        threshold, surrogate, reset: as in LIF.
         **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory, returns and dt,
             as in StepLayer.
     """
@@ -155,17 +120,15 @@ class CoarseLIF(TimeConstants, OlderNames):
     limits: Mapping[str, Any] = {"tau": POSITIVE, "v0": THRESHOLD, **KINDS}
     param_map = staticmethod(decay_and_gains)
 
-    @constructor_of(F.coarse_lif_step, F.CoarseLIFState)
+    @constructor_of(F.coarse_lif_step, F.CoarseLIFState, older=("tau", "v0", "beta"))
     def __init__(
         self,
         tau: Value,
-        v0: Value = 1.0,
-        beta: float = 5.0,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
+        threshold: Value = 1.0,
+        *older: Any,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
+        **options: Unpack[OlderOptions],
     ) -> None: ...
 
 

@@ -10,7 +10,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Limits
-from spikingtorch.layers.options import Options, Value, noting
+from spikingtorch.layers.options import Options, Value, arguments
 from spikingtorch.layers.param_maps import TimeConstants
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_escape, check_floating
@@ -40,7 +40,7 @@ class StochasticLIF(TimeConstants, StepLayer):
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, **FIRES, "surrogate": Limits(test=check_escape)}
 
-    @noting
+    @arguments()
     def __init__(
         self,
         tau: Value = 8.0,

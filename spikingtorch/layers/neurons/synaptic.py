@@ -9,7 +9,7 @@ from spikingtorch import functional as F
 from spikingtorch.layers.attributes import chosen_names
 from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
-from spikingtorch.layers.options import Options, Value, constructor_of, noting
+from spikingtorch.layers.options import OlderOptions, Options, Value, arguments, constructor_of
 from spikingtorch.layers.param_maps import TimeConstants
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -78,40 +78,39 @@ class BioLIF(OlderNames):
     For each entry of the conductances xe, which excites, and xi, which inhibits,
 
         nu = 1 + xe + xi,  a = exp(-nudt nu), with no gradient through a
-        u[t] = a v[t-1] + (xe / nu) (1 - a),  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        u[t] = a v[t-1] + (xe / nu) (1 - a),  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
     Args:
         nudt: leak rate times the length of a step, positive.
-        v0, threshold: both the threshold, in units of the excitatory reversal potential.
-        beta, surrogate, reset: as in IF.
+        threshold: membrane at which the neuron fires, in units of the excitatory reversal potential.
+        surrogate, reset: as in IF.
         track_act: sum the spikes since the last ``init`` in ``act``. ``act`` keeps its graph, so that a loss can use
             it.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer. learnable is
             "threshold" or True; nudt cannot learn, because it enters only through a, which has no gradient.
+            Older code writes BioLIF(nudt, v0, beta, track_act), as in IF.
     """
 
     limits: Mapping[str, Any] = {"nudt": POSITIVE, "v0": THRESHOLD, **KINDS}
 
-    @noting
+    @arguments("nudt", "v0", "beta", "track_act")
     def __init__(
         self,
         nudt: Value,
-        v0: Value = 0.5,
-        beta: float = 5.0,
+        threshold: Value = 0.5,
+        *older: Any,
         track_act: bool = False,
-        *,
-        threshold: Value | None = None,
-        surrogate: F.Surrogate | None = None,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
-        **options: Unpack[Options],
+        **options: Unpack[OlderOptions],
     ) -> None:
         learnable = options.get("learnable", ())
-        names = {"v0"} if learnable is True else chosen_names(learnable)
+        names = {"threshold"} if learnable is True else chosen_names(learnable)
         if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
-        given: Any = {"v0": v0, "beta": beta, "threshold": threshold, "surrogate": surrogate, "defaults": (0.5, 5.0)}
+        given: Any = {"nudt": nudt, "threshold": threshold, "surrogate": surrogate, "reset": reset}
         options["learnable"] = names
-        super().__init__(F.biolif_step, F.BioLIFState, nudt=nudt, **given, reset=reset, **options)
+        super().__init__(F.biolif_step, F.BioLIFState, **given, **options)
         self.track_act = track_act
 
     def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Tensor:  # type: ignore[override]

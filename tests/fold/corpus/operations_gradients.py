@@ -98,7 +98,7 @@ class Tuned(nn.Module):
 
     def __init__(self, f: Code) -> None:
         super().__init__()
-        self.f, self.layer = f, st.McPitts(thr=1.0, learnable="thr")
+        self.f, self.layer = f, st.McPitts(threshold=1.0, learnable="thr")
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = torch.func.functional_call(self.layer, {"thr": self.f(x.detach())}, (x, True))

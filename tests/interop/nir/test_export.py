@@ -37,7 +37,7 @@ class Twice(st.LIF):
 LOSSY: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "soft": (lambda: st.LIF(reset=F.by_subtraction), "resets by_subtraction, and not to a value", "reset to zero"),
     "no reset": (lambda: st.LIF(reset=F.none), "resets none, and not to a value", "reset to zero"),
-    "graded": (lambda: st.GradedLIF(), "fires by Graded, with other numbers than 0 and 1", "spikes of 0 and 1"),
+    "graded": (lambda: st.LIF(surrogate=F.Graded()), "fires by Graded, with other numbers", "spikes of 0 and 1"),
     "ternary": (lambda: st.IF(surrogate=F.Ternary()), "fires by Ternary", "spikes of 0 and 1"),
     "rest": (lambda: st.LIF(refractory=2.0), "rests after its spikes", "the same neuron without rest"),
     "ALIF": (lambda: st.ALIF(reset=F.to_zero), "is a neuron without a primitive (alif_step)", "LIF without adaptation"),
