@@ -87,13 +87,13 @@ from spikingtorch.functional.neurons.synaptic import (
     biolif_step,
     cuba_lif_step,
 )
-from spikingtorch.functional.online import Online, OnlineState, online
 from spikingtorch.functional.plasticity.bounds import HardBounds, SoftBounds, unbounded
 from spikingtorch.functional.plasticity.factors import all_to_all, nearest
 from spikingtorch.functional.plasticity.homeostasis import adapt_threshold, normalize_weight, scale_weight
 from spikingtorch.functional.plasticity.reward import EligibilityTraces, RewardModulated
 from spikingtorch.functional.plasticity.stdp import PairTraces, TripletTraces, pair_stdp, triplet_stdp
-from spikingtorch.functional.recorded import Recorded, Returning, recorded
+from spikingtorch.functional.recorded import Recorded as Recorded  # the class of ``recorded``
+from spikingtorch.functional.recorded import Returning, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.refractory_period import (
     Refractory,
@@ -101,7 +101,9 @@ from spikingtorch.functional.refractory_period import (
     RelativeRefractory,
     RelativeRefractoryState,
 )
-from spikingtorch.functional.reset import Detached, Reset, ToValue, by_subtraction, detached, none, to_value, to_zero
+from spikingtorch.functional.reset import Detached as Detached  # the class of ``detached``
+from spikingtorch.functional.reset import Reset, by_subtraction, detached, none, to_value, to_zero
+from spikingtorch.functional.reset import ToValue as ToValue  # the class of ``to_value``
 from spikingtorch.functional.rounding import (
     FixedPoint,
     Overflow,
@@ -131,6 +133,7 @@ from spikingtorch.functional.surrogate import (
     Triangular,
 )
 from spikingtorch.functional.time_map import time_map
+from spikingtorch.functional.traces import OnlineState, OnlineStep, with_traces
 
 __all__ = ["Backend", "Explanation", "Step", "explain_scan", "lift", "reset_where", "scan", "time_map", "zeros_state"]
 __all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
@@ -157,14 +160,15 @@ __all__ += ["Arctan", "Erf", "FastSigmoid", "Gaussian"]
 __all__ += ["PiecewiseExponential", "Sigmoid", "StraightThrough", "Triangular"]
 __all__ += ["Fired", "FromDerivative", "FromPrimitive", "Surrogate", "heaviside"]
 __all__ += ["Graded", "MultiSpike", "Strict", "Ternary", "fire"]
-__all__ += ["Detached", "Reset", "ToValue", "by_subtraction", "detached", "none", "to_value", "to_zero"]
+__all__ += ["Reset", "by_subtraction", "detached", "none", "to_value", "to_zero"]
 __all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"]
-__all__ += ["Masked", "Recorded", "Returning", "recorded"]
+__all__ += ["Masked", "Returning", "recorded"]
 __all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
 __all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
 __all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]
 __all__ += ["EligibilityTraces", "RewardModulated", "adapt_threshold", "normalize_weight", "scale_weight"]
-__all__ += ["Linearized", "Online", "OnlineState", "Partials", "event_conv1d", "event_conv2d", "event_linear", "online"]
+__all__ += ["Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"]
+__all__ += ["event_conv1d", "event_conv2d", "event_linear"]
 
 
 def __dir__() -> list[str]:

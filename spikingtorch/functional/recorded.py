@@ -62,7 +62,9 @@ class Recorded(NamedTuple):
 
 
 def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
-    """Return a step whose output is ``(out, {name: record})``; see ``Recorded``.
+    """Return a step that gives out records of its state and membrane beside its output.
+
+        state[t], (out[t], {name: record[t]}) = recorded(step, *names)(state[t-1], x[t], **params)
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.

@@ -21,7 +21,7 @@ TORCH_ALONE = {
     "event_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",
 }
 # gradients that run forward in time, which JAX has by a jvp of the step, as jax_reference/influence.py does
-TORCH_ALONE |= dict.fromkeys(("Linearized", "Online", "OnlineState", "Partials", "online"), "jax.jvp of a step")
+TORCH_ALONE |= dict.fromkeys(("Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"), "a jvp of a step")
 # methods of torch's classes that JAX does not have, with the reason
 METHODS_OF_TORCH_ALONE = {"Triangular.support": "it tells layers that skip zeros which gradients are zero"}
 # arguments likewise

@@ -294,7 +294,6 @@ def test_a_delay_is_handed_over_as_a_parameter() -> None:
 
 NAMED: dict[str, tuple[st.StepLayer, str]] = {
     "nothing": (st.LIF(), "LIF(tau=8.0, threshold=1.0, "),
-    "threshold": (st.BioLIF(0.5, threshold=0.25), "BioLIF(nudt=0.5, threshold=0.25, "),
     "older": (st.SpikingDecay(2.0, v0=0.5), "SpikingDecay(tau=2.0, v0=0.5, "),
     "a tensor": (st.IF(torch.ones(3)), "IF(threshold=<3>, "),
     "thr": (vars(st)["McPitts"](thr=0.5), "McPitts(thr=0.5, "),

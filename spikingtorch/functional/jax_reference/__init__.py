@@ -109,17 +109,11 @@ from spikingtorch.functional.jax_reference.plasticity import (
     triplet_stdp,
     unbounded,
 )
-from spikingtorch.functional.jax_reference.recorded import Recorded, Returning, recorded
-from spikingtorch.functional.jax_reference.reset import (
-    Detached,
-    Reset,
-    ToValue,
-    by_subtraction,
-    detached,
-    none,
-    to_value,
-    to_zero,
-)
+from spikingtorch.functional.jax_reference.recorded import Recorded as Recorded
+from spikingtorch.functional.jax_reference.recorded import Returning, recorded
+from spikingtorch.functional.jax_reference.reset import Detached as Detached
+from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction, detached, none, to_value, to_zero
+from spikingtorch.functional.jax_reference.reset import ToValue as ToValue
 from spikingtorch.functional.jax_reference.rounding import (
     FixedPoint,
     Overflow,
@@ -185,9 +179,9 @@ __all__ += ["Arctan", "Erf", "FastSigmoid", "Gaussian"]
 __all__ += ["PiecewiseExponential", "Sigmoid", "StraightThrough", "Triangular"]
 __all__ += ["Fired", "FromDerivative", "FromPrimitive", "Surrogate", "heaviside"]
 __all__ += ["Graded", "MultiSpike", "Strict", "Ternary", "fire"]
-__all__ += ["Detached", "Reset", "ToValue", "by_subtraction", "detached", "none", "to_value", "to_zero"]
+__all__ += ["Reset", "by_subtraction", "detached", "none", "to_value", "to_zero"]
 __all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"]
-__all__ += ["Masked", "Recorded", "Returning", "recorded"]
+__all__ += ["Masked", "Returning", "recorded"]
 __all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
 __all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
 __all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]

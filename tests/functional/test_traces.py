@@ -1,4 +1,4 @@
-"""functional.online: its gradients beside those of autograd through the whole sequence, in float64."""
+"""functional.with_traces: its gradients beside those of autograd through the whole sequence, in float64."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.online import OnlineRule
+from spikingtorch.functional.traces import OnlineRule
 
 N, T, INPUTS, OUTPUTS = 3, 12, 5, 4
 EXACT = 1e-12
@@ -44,7 +44,7 @@ def true(step: Any, rest: Any, params: dict[str, Any], xs: Tensor, signals: Tens
     return dict(zip(leaves, torch.autograd.grad((out * signals).sum(), [*leaves.values()]), strict=True))
 
 
-def summed(online: F.Online, rest: Any, params: dict[str, Any], xs: Tensor, signals: Tensor) -> dict[str, Tensor]:
+def summed(online: F.OnlineStep, rest: Any, params: dict[str, Any], xs: Tensor, signals: Tensor) -> dict[str, Tensor]:
     """Return the sum of the gradients of all steps."""
     state, total = online.start(rest, xs[0], **params), dict[str, Tensor]()
     for x, signal in zip(xs, signals, strict=True):
@@ -62,14 +62,14 @@ def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize("name", STEPS)
 def test_diagonal_is_back_propagation_through_one_layer(name: str) -> None:
     step, rest, params, xs, signals = drawn(name)
-    assert worst(summed(F.online(step), rest, params, xs, signals), true(step, rest, params, xs, signals)) < EXACT
+    assert worst(summed(F.with_traces(step), rest, params, xs, signals), true(step, rest, params, xs, signals)) < EXACT
 
 
 @pytest.mark.parametrize("shape", [(), (OUTPUTS,)])
 def test_parameters_of_neurons_are_learned(shape: tuple[int, ...]) -> None:
     step, rest, params, xs, signals = drawn("alif")
     own = {name: torch.full(shape, params[name], dtype=torch.float64) for name in ("decay", "adaptation")}
-    online = F.online(step, learns=tuple(own))
+    online = F.with_traces(step, learns=tuple(own))
     found = summed(online, rest, params | own, xs, signals)
     assert worst(found, true(step, rest, params | own, xs, signals)) < EXACT
 
@@ -77,17 +77,18 @@ def test_parameters_of_neurons_are_learned(shape: tuple[int, ...]) -> None:
 def test_presynaptic_is_diagonal_where_the_leak_is_constant_and_refused_elsewhere() -> None:
     for name in ("lif, detached subtraction", "cuba", "li"):
         step, rest, params, xs, signals = drawn(name)
-        found = summed(F.online(step, "presynaptic"), rest, params, xs, signals)
+        found = summed(F.with_traces(step, "presynaptic"), rest, params, xs, signals)
         assert worst(found, true(step, rest, params, xs, signals)) < EXACT
     for name in ("lif", "alif"):
         step, rest, params, xs, _ = drawn(name)
         with pytest.raises(ValueError, match=r"one constant leak, and that of (a?lif)_step depends.*by_subtraction"):
-            F.online(step, "presynaptic").start(rest, xs[0], **params)
+            F.with_traces(step, "presynaptic").start(rest, xs[0], **params)
 
 
 def test_last_step_is_back_propagation_through_each_step_alone() -> None:
     step, rest, params, xs, signals = drawn("lif")
-    found, state, expected = summed(F.online(step, "last_step"), rest, params, xs, signals), rest, dict[str, Tensor]()
+    found, state = summed(F.with_traces(step, "last_step"), rest, params, xs, signals), rest
+    expected: dict[str, Tensor] = {}
     own = {name: each for name, each in params.items() if name not in ("weight", "bias")}
     for t in range(T):
         one = true(step, state, params, xs[t : t + 1], signals[t : t + 1])
@@ -101,7 +102,7 @@ def test_two_layers_pass_the_signal_of_a_step_on() -> None:
     step, rest, params, xs, signals = drawn("lif")
     above = params | {"weight": params["weight"][:, :OUTPUTS] + 0.3}
     own = {name: each for name, each in params.items() if name not in ("weight", "bias")}
-    low, high = (F.online(step, "last_step") for _ in range(2))
+    low, high = (F.with_traces(step, "last_step") for _ in range(2))
     a, b = low.start(rest, xs[0], **params), high.start(rest, signals[0], **above)
     for x, signal in zip(xs, signals, strict=True):
         before = a.neuron, b.neuron
@@ -118,7 +119,7 @@ def test_two_layers_pass_the_signal_of_a_step_on() -> None:
 @pytest.mark.parametrize("rule", ["diagonal", "presynaptic", "last_step"])
 def test_it_runs_in_scan_and_under_vmap(rule: OnlineRule) -> None:
     step, rest, params, xs, signals = drawn("lif, detached subtraction")
-    online: Any = F.online(step, rule)
+    online: Any = F.with_traces(step, rule)
     start, params = online.start(rest, xs[0], **params), params | {"decay": torch.tensor(0.8, dtype=torch.float64)}
     state, out = F.scan(online, start, xs, params=params, backend="loop")
     by_hand, spikes = start, []
@@ -161,13 +162,13 @@ def test_one_kernel_has_the_derivatives_of_a_step(name: str) -> None:
 
 def test_errors_say_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"rule='e-prop', expected one of 'diagonal', 'presynaptic', 'last_step'$"):
-        F.online(F.lif_step, "e-prop")  # type: ignore[arg-type]
+        F.with_traces(F.lif_step, "e-prop")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"With .exact., learning.online differentiates a whole network"):
-        F.online(F.lif_step, "exact")  # type: ignore[arg-type]
+        F.with_traces(F.lif_step, "exact")  # type: ignore[arg-type]
 
     def mixing(state: Any, z: Tensor, **params: Any) -> Any:
         return F.lif_step(state, z.roll(1, -1), **params)
 
     _, rest, params, xs, _ = drawn("lif")
     with pytest.raises(ValueError, match="mixing mixes neurons"):
-        F.online(mixing).start(rest, xs[0], **params)
+        F.with_traces(mixing).start(rest, xs[0], **params)

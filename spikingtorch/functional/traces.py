@@ -25,7 +25,7 @@ Trace = tuple[Tensor, ...]
 
 
 class OnlineState(NamedTuple):
-    """State of ``Online`` after a step.
+    """State of ``OnlineStep`` after a step.
 
     Attributes:
         neuron: the state of the neurons after the step.
@@ -43,8 +43,8 @@ class OnlineState(NamedTuple):
     of_state: Partials
 
 
-class Online(NamedTuple):
-    """A layer of neurons behind a weight matrix, with the traces of its weights; made by ``online``.
+class OnlineStep(NamedTuple):
+    """A layer of neurons behind a weight matrix, with the traces of its weights; made by ``with_traces``.
 
     Args:
         step: an elementwise step, ``(state, z, **params) -> (state, out)``.
@@ -74,14 +74,14 @@ class Online(NamedTuple):
         z = torch.nn.functional.linear(torch.zeros_like(x), weight, bias).detach()
         if not is_elementwise(self.step, neuron, z, params=params):
             raise ValueError(
-                f"functional.online: {step_name(self.step)} mixes neurons, and traces are those of each neuron's own "
-                "state. Take rule='exact' of learning.online"
+                f"functional.with_traces: {step_name(self.step)} mixes neurons, and traces are those of each neuron's "
+                "own state. Take rule='exact' of learning.online"
             )
         if self.rule == "presynaptic" and not leak_is_constant(self.step, neuron, z, params):
             raise ValueError(
-                f"functional.online: rule='presynaptic' needs one constant leak, and that of {step_name(self.step)} "
-                "depends on the state or on the neuron. Take reset=detached(by_subtraction) and one time constant, or "
-                "rule='diagonal'"
+                "functional.with_traces: rule='presynaptic' needs one constant leak, and that of "
+                f"{step_name(self.step)} depends on the state or on the neuron. Take reset=detached(by_subtraction) "
+                "and one time constant, or rule='diagonal'"
             )
         *_, of_out, of_state = self._advanced_neurons(neuron, z, params)
         own = floating(neuron)[0]
@@ -182,9 +182,9 @@ class Online(NamedTuple):
         return found
 
 
-def online(
+def with_traces(
     step: Callable[..., tuple[Any, Any]], rule: OnlineRule = "diagonal", *, learns: Sequence[str] = ()
-) -> Online:
+) -> OnlineStep:
     """Return a step of neurons behind a weight matrix that carries the eligibility traces of the weights in its state.
 
         z[t] = weight x[t] + bias,   h[t], s[t] = step(h[t-1], z[t])
@@ -217,7 +217,7 @@ def online(
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> params = {"weight": torch.tensor([[0.4, 0.8]]), "decay": 0.5}
-    >>> step = online(lif_step)
+    >>> step = with_traces(lif_step)
     >>> state = step.start(LIFState(torch.zeros(1, 1)), torch.zeros(1, 2), **params)
     >>> for x in torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]):
     ...     state, s = step(state, x, **params)
@@ -227,8 +227,8 @@ def online(
     if rule not in _RULES:
         named: Any = rule
         also = ". With 'exact', learning.online differentiates a whole network" if named == "exact" else ""
-        raise ValueError(f"functional.online: rule={rule!r}, expected one of {', '.join(map(repr, _RULES))}{also}")
-    return Online(step, rule, tuple(learns))
+        raise ValueError(f"functional.with_traces: rule={rule!r}, expected one of {', '.join(map(repr, _RULES))}{also}")
+    return OnlineStep(step, rule, tuple(learns))
 
 
 def _product(signal: Tensor, x: Tensor) -> Tensor:
