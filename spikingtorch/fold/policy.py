@@ -22,11 +22,7 @@ from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import autocast_dtype
-from spikingtorch.functional.core.torch_private import (
-    forward_level,
-    number_of_function_modes,
-    tracing_state,
-)
+from spikingtorch.functional.core.torch_private import forward_level, number_of_function_modes, tracing_state
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError

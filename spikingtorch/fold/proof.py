@@ -182,8 +182,7 @@ class _Proof:
             lost = lost and aten_name(func) not in FACTORIES
             if found is not None or lost:
                 self.poison[out.number] = found or Objection(
-                    f"makes one out of all samples of the batch ({op.call.name})",
-                    "keep the batch the first axis",
+                    f"makes one out of all samples of the batch ({op.call.name})", "keep the batch the first axis"
                 )
 
     def _judge_written(self, op: Operation, outer: int, backward: bool) -> None:

@@ -61,11 +61,7 @@ class _Api(ctypes.Structure):
 
 
 class _Frame(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extensions", ctypes.POINTER(_Extension)),
-        ("api", ctypes.POINTER(_Api)),
-    )
+    _fields_ = (("size", ctypes.c_size_t), ("extensions", ctypes.POINTER(_Extension)), ("api", ctypes.POINTER(_Api)))
 
 
 def handler(compiled: Callable[[], Any], header: str) -> Any:

@@ -279,10 +279,7 @@ def _compiled(primitive: Any) -> Callable[..., Any]:
 def _check_numbers(primitive: Any, arrays: Arrays) -> None:
     """Raise FloatingPointError as JAX does in its modes that debug NaN and infinities."""
     config: Any = jax.config
-    for asked, odd, name in (
-        (config.jax_debug_nans, jnp.isnan, "nan"),
-        (config.jax_debug_infs, jnp.isinf, "inf"),
-    ):
+    for asked, odd, name in ((config.jax_debug_nans, jnp.isnan, "nan"), (config.jax_debug_infs, jnp.isinf, "inf")):
         if asked and any(jnp.issubdtype(x.dtype, jnp.inexact) and bool(odd(x).any()) for x in arrays):
             raise FloatingPointError(f"invalid value ({name}) encountered in {primitive.name}")
 

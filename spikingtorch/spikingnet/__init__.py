@@ -358,13 +358,7 @@ class SpikingNet(nn.Module):
         return parts
 
     def _run_chunks(
-        self,
-        x: Tensor,
-        init: bool | Tensor,
-        running: Tensor | None,
-        parts: Parts,
-        frame: Frame,
-        known: Version | None,
+        self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts, frame: Frame, known: Version | None
     ) -> Any:
         """Run all steps, chunk by chunk, and return their outputs."""
         if init is not True and checks.functorch_active() and not all(map(frame.memories.get, parts.layers)):

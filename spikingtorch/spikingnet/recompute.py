@@ -127,12 +127,7 @@ class Start:
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        frame: Frame,
-        device: torch.device,
-        copies: Copies,
-        options: tuple[nn.Module, Iterable[str]],
+        self, parts: Parts, frame: Frame, device: torch.device, copies: Copies, options: tuple[nn.Module, Iterable[str]]
     ) -> None:
         self.skips_zeros = False
         self._parts, self._keeps_graph, self._eager = parts, frame.keeps_graph, frame.eager

@@ -168,10 +168,7 @@ CASES = (
         {"decay_syn": (0.3, 0.8), "decay": (0.5, 0.98), "bias": (-0.1, 0.1)} | _THRESHOLD,
         **_CHIP,
     ),
-    _neuron(
-        *("speck_iaf", F.SpeckIAFState, oracles.speck_iaf, {"v_min": (-0.6, -0.1)} | _THRESHOLD),
-        **_CHIP,
-    ),
+    _neuron(*("speck_iaf", F.SpeckIAFState, oracles.speck_iaf, {"v_min": (-0.6, -0.1)} | _THRESHOLD), **_CHIP),
 )
 # synapses, each with a shape of the neurons and of the weights
 SYNAPSES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (

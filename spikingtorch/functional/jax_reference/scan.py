@@ -14,12 +14,7 @@ Step: TypeAlias = Callable[..., tuple[State, Outputs]]
 
 
 def scan(
-    step: Step[State, Outputs],
-    state: State,
-    xs: Any,
-    *,
-    params: Mapping[str, Any] | None = None,
-    dim: int = 0,
+    step: Step[State, Outputs], state: State, xs: Any, *, params: Mapping[str, Any] | None = None, dim: int = 0
 ) -> tuple[State, Outputs]:
     """Run a step over every slice of xs along axis dim.
 

@@ -16,11 +16,7 @@ class McPittsState(NamedTuple):
 
 
 def mcpitts_step(
-    state: McPittsState,
-    x: Tensor,
-    *,
-    threshold: Tensor | float,
-    surrogate: Surrogate = Sigmoid(beta=3.0),
+    state: McPittsState, x: Tensor, *, threshold: Tensor | float, surrogate: Surrogate = Sigmoid(beta=3.0)
 ) -> tuple[McPittsState, Tensor]:
     """Evaluate a McCulloch-Pitts neuron.
 
@@ -90,11 +86,7 @@ class SigmaDeltaState(NamedTuple):
 
 
 def sigma_delta_step(
-    state: SigmaDeltaState,
-    x: Tensor,
-    *,
-    threshold: Tensor | float = 0.1,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    state: SigmaDeltaState, x: Tensor, *, threshold: Tensor | float = 0.1, surrogate: Surrogate = Sigmoid(beta=5.0)
 ) -> tuple[SigmaDeltaState, Tensor]:
     """Advance a sigma-delta neuron by one step.
 

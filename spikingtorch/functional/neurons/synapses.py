@@ -38,12 +38,7 @@ class AlphaSynapseState(NamedTuple):
 
 
 def alpha_synapse_step(
-    state: AlphaSynapseState,
-    x: Tensor,
-    *,
-    decay_rise: Tensor | float,
-    gain_rise: Tensor | float,
-    decay: Tensor | float,
+    state: AlphaSynapseState, x: Tensor, *, decay_rise: Tensor | float, gain_rise: Tensor | float, decay: Tensor | float
 ) -> tuple[AlphaSynapseState, Tensor]:
     """Advance a synapse whose current rises with one time constant and decays with another, by one step.
 

@@ -15,16 +15,8 @@ _WIDE, _ROW, _FEW_PRODUCTS = 3, 16, 2**20
 # The share of nonzero inputs, for the forward pass and the gradient of the weights together. It has a row for each
 # class of inputs, and a column for each class of channels. The first column holds below the first number. Products of
 # whole matrices come closer to the peak of a processor.
-_LINEAR = (
-    (0.0, 0.0, 0.0, 0.12, 0.25),
-    (0.0, 0.0, 0.06, 0.16, 0.25),
-    (0.0, 0.0, 0.1, 0.2, 0.3),
-)
-_CONVOLUTION = (
-    (0.0, 0.0, 0.1, 0.15, 0.15),
-    (0.05, 0.1, 0.2, 0.3, 0.3),
-    (0.08, 0.16, 0.25, 0.3, 0.3),
-)
+_LINEAR = ((0.0, 0.0, 0.0, 0.12, 0.25), (0.0, 0.0, 0.06, 0.16, 0.25), (0.0, 0.0, 0.1, 0.2, 0.3))
+_CONVOLUTION = ((0.0, 0.0, 0.1, 0.15, 0.15), (0.05, 0.1, 0.2, 0.3, 0.3), (0.08, 0.16, 0.25, 0.3, 0.3))
 
 # The share of inputs with a wanted gradient up to which separate products are faster, by the number of outputs that an
 # input reaches. Half of it holds for convolutions whose weights do not stay in the cache. For few images, the copy of

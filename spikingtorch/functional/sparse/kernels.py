@@ -192,9 +192,7 @@ def bias_gradient(s: Shape, g: Tensor) -> Tensor:
     rows = s.images * s.out_height * s.out_width
     partial = memory.empty((_PARTS, s.outputs), torch.float64, g.device)
     found = memory.empty((s.outputs,), torch.float32, g.device)
-    functions().column_sums(
-        *(g.data_ptr(), rows, s.outputs, _PARTS, partial.data_ptr(), found.data_ptr(), s.threads),
-    )
+    functions().column_sums(*(g.data_ptr(), rows, s.outputs, _PARTS, partial.data_ptr(), found.data_ptr(), s.threads))
     return found
 
 

@@ -89,9 +89,5 @@ class SigmaDelta(StepLayer):
 
     @constructor_of(F.sigma_delta_step, F.SigmaDeltaState)
     def __init__(
-        self,
-        threshold: Value = 0.1,
-        *,
-        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
-        **options: Unpack[Options],
+        self, threshold: Value = 0.1, *, surrogate: F.Surrogate = F.Sigmoid(beta=5.0), **options: Unpack[Options]
     ) -> None: ...

@@ -31,12 +31,7 @@ def integrate_and_fire(x: Array, threshold: Any = 1.0, reset: Reset = to_zero) -
 
 
 def leaky(
-    x: Array,
-    decay: Any,
-    gain: Any = 1.0,
-    threshold: Any = 1.0,
-    reset: Reset = to_zero,
-    levels: Levels = "plain",
+    x: Array, decay: Any, gain: Any = 1.0, threshold: Any = 1.0, reset: Reset = to_zero, levels: Levels = "plain"
 ) -> Result:
     """W = decay reset(w, s) + gain x, with spikes of any kind."""
     w, n, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
@@ -167,13 +162,7 @@ def refractory_leaky(
 
 
 def relative_refractory_leaky(
-    x: Array,
-    jump: Any,
-    decay_threshold: Any,
-    decay: Any,
-    gain: Any = 1.0,
-    threshold: Any = 1.0,
-    reset: Reset = to_zero,
+    x: Array, jump: Any, decay_threshold: Any, decay: Any, gain: Any = 1.0, threshold: Any = 1.0, reset: Reset = to_zero
 ) -> Result:
     """W = decay reset(w, s) + gain x, with a threshold that is raised by jump decay_threshold^k at k + 1 steps."""
     w, s, theta, out = np.zeros_like(x[0]), np.zeros_like(x[0]), threshold, [np.zeros_like(x[0])]

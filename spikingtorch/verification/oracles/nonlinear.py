@@ -20,10 +20,7 @@ def exponential_if(
 ) -> Result:
     """W = (1 - leak) v + leak (v_rest + x + upswing(v)) for v = reset(w, s)."""
     return over_time(
-        x,
-        lambda v, x_t: (1 - leak) * v + leak * (v_rest + x_t + _upswing(v, v_rheobase, sharpness)),
-        threshold,
-        reset,
+        x, lambda v, x_t: (1 - leak) * v + leak * (v_rest + x_t + _upswing(v, v_rheobase, sharpness)), threshold, reset
     )
 
 

@@ -17,11 +17,7 @@ class McPittsState(NamedTuple):
 
 
 def mcpitts_step(
-    state: McPittsState,
-    x: jax.Array,
-    *,
-    threshold: Parameter,
-    surrogate: SpikeFunction = Sigmoid(beta=3.0),
+    state: McPittsState, x: jax.Array, *, threshold: Parameter, surrogate: SpikeFunction = Sigmoid(beta=3.0)
 ) -> tuple[McPittsState, jax.Array]:
     """Advance a McCulloch-Pitts neuron by one step.
 
@@ -63,11 +59,7 @@ class SigmaDeltaState(NamedTuple):
 
 
 def sigma_delta_step(
-    state: SigmaDeltaState,
-    x: jax.Array,
-    *,
-    threshold: Parameter = 0.1,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    state: SigmaDeltaState, x: jax.Array, *, threshold: Parameter = 0.1, surrogate: Surrogate = Sigmoid(beta=5.0)
 ) -> tuple[SigmaDeltaState, jax.Array]:
     """Advance a sigma-delta neuron by one step.
 
