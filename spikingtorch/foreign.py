@@ -99,7 +99,7 @@ def surrogate_of_theirs(given: Any, name: str) -> str | None:
     return f"{library.name}'s {called}; {remedy}"
 
 
-class Made(NamedTuple):
+class TheirFunction(NamedTuple):
     """A spike function of another library that exists in ``spikingtorch.like``.
 
     Attributes:
@@ -113,7 +113,7 @@ class Made(NamedTuple):
     arguments: dict[str, Any]
 
 
-def made_by_them(given: Any) -> Made | None:
+def made_by_them(given: Any) -> TheirFunction | None:
     """Return a spike function of another library with its arguments; None if it is not one, or not all are numbers."""
     package = package_of(given)
     is_made = not isinstance(given, type) and (not hasattr(given, "__qualname__") or "<locals>" in given.__qualname__)
@@ -121,7 +121,7 @@ def made_by_them(given: Any) -> Made | None:
         return None
     called, held = _called(given), _held(given)
     same = [each for each in LIBRARIES[package].functions if _plain(each) == _plain(called)]
-    return Made(package, same[0], held) if same and all(map(_is_number, held.values())) else None
+    return TheirFunction(package, same[0], held) if same and all(map(_is_number, held.values())) else None
 
 
 def neuron_of_theirs(module: Any) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory as fresh
+from spikingtorch.functional.core import allocation as fresh
 
 PAGE, LARGEST = 2**12, 2**18
 # huge, or NaN, as a number of every floating dtype: what is read from there shows in results
@@ -46,7 +46,7 @@ class Guards:
         return placed
 
     def allocated(self, layouts: Iterable[Any], device: torch.device) -> list[Tensor]:
-        """Return memory for results, in place of ``memory.allocated``."""
+        """Return memory for results, in place of ``allocation.allocated``."""
         assert device.type == "cpu"
         found = [self._block(*layout) for layout in layouts]
         self._blocks += [block for block, _ in found]

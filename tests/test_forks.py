@@ -10,7 +10,7 @@ HELD = """
 import os, signal, sys, threading, warnings, torch
 from torch import nn
 import spikingtorch as st
-from spikingtorch.fold.rehearsal import Rehearsal
+from spikingtorch.fold.proof_fold import ProofFold
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
@@ -31,7 +31,7 @@ def run(*given):
     hold()
     return rehearse(*given)
 
-rehearse, Rehearsal.run = Rehearsal.run, run
+rehearse, ProofFold.run = ProofFold.run, run
 
 thread = None
 for case in [(mode, held_in) for mode in ("fold", "step") for held_in in ("call", "proof", "record", "monitor")]:

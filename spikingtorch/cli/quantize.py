@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.cli import CommandError
-from spikingtorch.cli.report import Made, loaded, make
+from spikingtorch.cli.report import ReportInputs, loaded, make
 from spikingtorch.quantize import IntegerError, IntegerModel, certify, quantize, to_integer
 
 _DESCRIPTION = """Turn a network of fixed-point neurons into integers, or say which layer, rule and bound is against it;
@@ -59,7 +59,7 @@ def _run(given: argparse.Namespace) -> int:
     return 0 if certificate.equal else 1
 
 
-def _first(made: Made) -> Tensor:
+def _first(made: ReportInputs) -> Tensor:
     """Return the first batch as the network takes it."""
     batch = next(iter(made.loader), None)
     x: Any = batch[0] if isinstance(batch, tuple | list) else batch

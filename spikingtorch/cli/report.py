@@ -22,7 +22,7 @@ _OPTIONS = ("encoder", "history", "title")
 _RETURNS = "expected (model, loader) or (model, loader, options)"
 
 
-class Made(NamedTuple):
+class ReportInputs(NamedTuple):
     """The result of FACTORY.
 
     Attributes:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make(text: str, command: str = "report") -> Made:
+def make(text: str, command: str = "report") -> ReportInputs:
     """Return the result of ``module:factory``; the command is named in messages.
 
     Raises:
@@ -75,10 +75,10 @@ def make(text: str, command: str = "report") -> Made:
     options = rest[0] if rest else {}
     if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
         raise CommandError(f"{name}() returned options {options!r}, expected a dict with some of {', '.join(_OPTIONS)}")
-    return Made(model, loader, dict(options))
+    return ReportInputs(model, loader, dict(options))
 
 
-def loaded(made: Made, path: Path) -> Made:
+def loaded(made: ReportInputs, path: Path) -> ReportInputs:
     """Load a checkpoint into the network, and take its history if there is no other.
 
     Raises:

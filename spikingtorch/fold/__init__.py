@@ -3,7 +3,7 @@
 It has four parts::
 
     trace   the torch operations of a network in one step (trace, queries). They are recorded on a copy whose spiking
-            layers are replaced (rehearsal), and again for other numbers of samples (sizes). The copy (copied) has
+            layers are replaced (proof_fold), and again for other numbers of samples (sizes). The copy (copied) has
             whole weights, also of a network that is sharded (unsharded)
     rules   the operations that keep the samples of a batch apart (rules), and the check of a trace by them (proof)
     guard   the check that a network has not changed since the decision (guard): all that its code can read (walk),

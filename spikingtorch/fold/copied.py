@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from spikingtorch.fold.guard import Look
+from spikingtorch.fold.guard import NetworkSnapshot
 from spikingtorch.fold.number import Number
-from spikingtorch.fold.rehearsal import Rehearsal
+from spikingtorch.fold.proof_fold import ProofFold
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.unsharded import copied, whole_weights
 from spikingtorch.functional.core import surroundings
@@ -80,16 +80,16 @@ class Copied:
         self.names = {id(tensor): path for path, tensor in self._tensors}  # of its tensors, by identity
         self._before = self.look()
 
-    def look(self) -> Look:
+    def look(self) -> NetworkSnapshot:
         """Return a new look at everything that the code of the copy can read."""
-        return Look(self.net, exact=True)
+        return NetworkSnapshot(self.net, exact=True)
 
     def changed(self) -> tuple[str, ...]:
         """Return the names of the values that the network has changed since it was copied."""
         return () if self._before.holds(self.net) else self.look().changed_since(self._before)
 
-    def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
-        """Run a step of N samples: the first step, a later step or, for None, the step of a fold; see ``Rehearsal``."""
+    def record(self, N: int, init: bool | None, trace: Trace) -> ProofFold:
+        """Run a step of N samples: the first step, a later step or, for None, the step of a fold; see ``ProofFold``."""
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
         shape, dtype, device, (grad, differentiable) = self.call_form[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
@@ -98,7 +98,7 @@ class Copied:
         means = [module.running_mean for module in self.net.modules() if isinstance(module, AnyBatchNorm)]
         trace.buffers = {id(mean): self.names.get(id(mean), "") for mean in means if mean is not None}
         trace.forget_seed()
-        rehearsal = Rehearsal(trace, N, names, starts)
+        rehearsal = ProofFold(trace, N, names, starts)
         layers = [*self.layers.values()]
         frame = Frame(layers, dict.fromkeys((*layers, *hooks_of(self.net.modules()))))
         frame.tell(rehearsal.given, fold=rehearsal)
@@ -170,7 +170,7 @@ def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T])
     Afterwards, restore the current values that the copy shares with the network; an earlier look may hold older values.
     For messages, ``on`` names the input of the copy.
     """
-    handled, outside = sys.exception(), Look(net).outside
+    handled, outside = sys.exception(), NetworkSnapshot(net).outside
     hooks = [(each, dict(each)) for each in mappings_of_global_hooks()]  # of tools that look; a proof meets none
 
     def run() -> T:

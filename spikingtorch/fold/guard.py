@@ -2,8 +2,8 @@
 
 A decision about a network is valid while nothing has changed that its code can read. This includes the attributes of
 its modules, the values inside them, and the functions of their classes. It also includes the globals and closure
-variables that these functions read. ``Look`` walks through all of this once, and keeps a guard that detects changes by
-identity.
+variables that these functions read. ``NetworkSnapshot`` walks through all of this once, and keeps a guard that
+detects changes by identity.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.hooks import is_hooked_everywhere, talks
-from spikingtorch.fold.walk import Walk
+from spikingtorch.fold.walk import AttributeWalk
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
@@ -50,7 +50,7 @@ def _flags(modules: list[dict[str, Any]]) -> list[Any]:
     return found
 
 
-class Look:
+class NetworkSnapshot:
     """Everything that the code of a network can read, as it is now.
 
     Args:
@@ -75,7 +75,7 @@ class Look:
         self.modules = modules_of(net)
         names, shared = set[str](), set[int]()
         while True:  # the functions found in a walk read more attributes
-            walk = Walk(names, ignored, free, exact, shared)
+            walk = AttributeWalk(names, ignored, free, exact, shared)
             try:
                 walk.through(net, self.modules)
             except Exception as error:  # an error of an attribute, or of a class, that cannot be examined
@@ -102,7 +102,7 @@ class Look:
             return False
         return not self._holders or _flags(self._holders) == self._were
 
-    def changed_since(self, before: "Look") -> tuple[str, ...]:
+    def changed_since(self, before: "NetworkSnapshot") -> tuple[str, ...]:
         """Return the names of the values that have changed."""
         one, other = before._marks, self._marks
         if one == other:
@@ -110,6 +110,6 @@ class Look:
         found = {name for name in one | other if name not in one or name not in other or one[name] != other[name]}
         return tuple(sorted(name for name in found if not any(name.startswith(f"{outer}.") for outer in found)))
 
-    def same_as(self, before: "Look") -> bool:
+    def same_as(self, before: "NetworkSnapshot") -> bool:
         """Return True if a network has not changed."""
         return before._marks == self._marks

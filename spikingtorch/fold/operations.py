@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from spikingtorch.fold.trace import Noted, Objection, TracedCall
+from spikingtorch.fold.trace import Objection, TracedCall, TracedTensor
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 # why an operation mixes samples, and the change that keeps them apart
@@ -26,7 +26,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Value(Noted):
+class Value(TracedTensor):
     """A tensor of both traces: one size at most is a Batch, and the strides of an axis are pairs."""
 
     outer: int = 1  # the factor outside of the batch in the numbering of the axis
@@ -68,7 +68,9 @@ def for_samples(call: TracedCall, N: int) -> TracedCall:
         if not isinstance(one, Value):
             return size(one)
         strides = [size(merged_size(*each)) for each in one.strides]
-        return Noted(one.number, tuple(map(size, one.shape)), one.storage, one.dtype, tuple(strides), one.constant)
+        return TracedTensor(
+            one.number, tuple(map(size, one.shape)), one.storage, one.dtype, tuple(strides), one.constant
+        )
 
     return tree_map(note, call)
 

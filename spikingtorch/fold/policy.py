@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.copied import CallForm
-from spikingtorch.fold.guard import Look, modules_of
+from spikingtorch.fold.guard import NetworkSnapshot, modules_of
 from spikingtorch.fold.hooks import is_hooked_everywhere, objection_to_hooks, talks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
@@ -77,7 +77,7 @@ class Version:
         is_stepped: whether a call has followed ``unexamined``.
     """
 
-    def __init__(self, look: Look, free: frozenset[str]) -> None:
+    def __init__(self, look: NetworkSnapshot, free: frozenset[str]) -> None:
         self.look, self.free = look, free
         self.found: list[tuple[CallForm, FoldDecision]] = []
         self.plans: dict[Hashable, Plan] = {}
@@ -147,7 +147,7 @@ class FoldPolicy:
         self._calls = self._examined = 0
         self._last: FoldDecision | None = None
         # whether a folded call has met batch norm in training; valid while the network does not change
-        self._norms: tuple[Look, bool] | None = None
+        self._norms: tuple[NetworkSnapshot, bool] | None = None
         self.notes: Mapping[int, Any] = {}
         self.decides, self.warned = "", False
 
@@ -228,7 +228,7 @@ class FoldPolicy:
         if _is_traced():
             return
         if self._norms is None or not self._norms[0].holds(net):
-            self._norms = (Look(net), met)
+            self._norms = (NetworkSnapshot(net), met)
 
     def goes(self, plan: "Plan", version: Version, seen: torch.Size, call_form: CallForm) -> None:
         """Note that a call goes by its plan."""
@@ -335,9 +335,9 @@ class FoldPolicy:
 
     def _looked_at(self, net: nn.Module) -> Version:
         """Return the current version of a network, by a new look at it."""
-        look, free = Look(net, free=self._free), self._free
+        look, free = NetworkSnapshot(net, free=self._free), self._free
         if free and look.tells:  # code has changed
-            look, free = Look(net), frozenset()
+            look, free = NetworkSnapshot(net), frozenset()
         version = next((each for each in self._versions if look.same_as(each.look)), None)
         if version is None:
             version = Version(look, free & look.numbers)
@@ -350,7 +350,7 @@ class FoldPolicy:
         version.look = look
         return version
 
-    def _as_it_changes(self, look: Look) -> FoldDecision:
+    def _as_it_changes(self, look: NetworkSnapshot) -> FoldDecision:
         """Return the decision about a network that changes at each call."""
         names = [name for name in look.changed_since(self._versions[0].look) if name not in self._free]
         numbers = [name for name in names if name in look.numbers]
@@ -376,7 +376,7 @@ class FoldPolicy:
         if decision.reason is None:
             decision = self._free_numbers(net, version, call_form, decision)
         elif version.free:  # possibly because of a number
-            plain = Version(Look(net), frozenset())
+            plain = Version(NetworkSnapshot(net), frozenset())
             decision = self._decide(net, plain, call_form)
             if decision.reason is None:
                 self._deciding, self._free = self._deciding | version.free, frozenset()
@@ -386,7 +386,7 @@ class FoldPolicy:
         if decision.changing in [each.changing for each in known if each.changing]:
             # it changes at each call, so it steps for any value of these attributes
             decision = decision._replace(settled=True)
-            version.look, version.free = Look(net, decision.changing), frozenset()
+            version.look, version.free = NetworkSnapshot(net, decision.changing), frozenset()
         version.note(call_form, decision)
         self._keep(version)
         return version, decision
@@ -402,7 +402,7 @@ class FoldPolicy:
         other = next((other for other in self._versions if other is not version), None)
         changed = set(version.look.changed_since(other.look)) if other and not version.look.tells else set[str]()
         for name in sorted(changed & version.look.numbers - self._deciding - version.free):
-            tried = Version(Look(net, free=version.free | {name}), version.free | {name})
+            tried = Version(NetworkSnapshot(net, free=version.free | {name}), version.free | {name})
             found = self._decide(net, tried, call_form)
             if found.reason is None:
                 version.look, version.free, decision = tried.look, tried.free, found
@@ -447,7 +447,7 @@ def _is_traced() -> bool:
     return torch.compiler.is_compiling() or tracing_state() is not None
 
 
-def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
+def _objection(net: nn.Module, look: NetworkSnapshot, hooks_look: bool) -> FoldDecision | None:
     """Return a decision about a network that the proof must not run, or None."""
     if is_hooked_everywhere():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")

@@ -16,7 +16,7 @@ from torch import nn
 from spikingtorch.fold.copied import CallForm, Copied, attempt, kept_graph
 from spikingtorch.fold.judge import aten_name, draws, judge
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
-from spikingtorch.fold.rehearsal import Rehearsal
+from spikingtorch.fold.proof_fold import ProofFold
 from spikingtorch.fold.rules import FACTORIES, SIZES, outer_of
 from spikingtorch.fold.sizes import CHANGES, Sizes
 from spikingtorch.fold.trace import (
@@ -26,10 +26,10 @@ from spikingtorch.fold.trace import (
     LAYER,
     PARAMETERS,
     RETURNED,
-    Noted,
     Objection,
     Trace,
     TracedCall,
+    TracedTensor,
     written_by,
 )
 from spikingtorch.functional.core.modes import HOST
@@ -133,7 +133,7 @@ class _Proof:
             raise_interrupt(error, handled)
         return bool(self.copied.look().changed_since(now))
 
-    def _record(self, N: int, init: bool | None) -> tuple[list[TracedCall], Rehearsal]:
+    def _record(self, N: int, init: bool | None) -> tuple[list[TracedCall], ProofFold]:
         trace = Trace(self.copied.call_form.device, self.taught)
         rehearsal = self.copied.record(N, init, trace)
         self.asks = self.asks or trace.asks
@@ -254,7 +254,7 @@ def _merged_call(one: TracedCall, other: TracedCall) -> TracedCall:
 
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     """Merge the notes of two traces; ``size`` names the argument that may be a multiple of the batch."""
-    if isinstance(a, Noted) and isinstance(b, Noted):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         if (a.number, a.constant, len(a.shape)) != (b.number, b.constant, len(b.shape)):
             raise Objection(_OTHERWISE)
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])

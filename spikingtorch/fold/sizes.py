@@ -14,7 +14,17 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.copied import CallForm, Copied, attempt
 from spikingtorch.fold.operations import for_samples
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, by_name, called, written_by
+from spikingtorch.fold.trace import (
+    BATCH_NORM,
+    LAYER,
+    Objection,
+    Trace,
+    TracedCall,
+    TracedTensor,
+    by_name,
+    called,
+    written_by,
+)
 from spikingtorch.fold.values import check_single
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
@@ -122,7 +132,7 @@ class _Replay(Trace):
         """Return tensors of the expected sizes and strides; memory that is never written costs nothing."""
 
         def make(one: Any) -> Any:
-            noted = isinstance(one, Noted)
+            noted = isinstance(one, TracedTensor)
             return torch.empty_strided(one.shape, one.strides, dtype=one.dtype, device=self.device) if noted else one
 
         return tree_map(make, expected.made)
@@ -132,7 +142,7 @@ def _common(call: TracedCall) -> Any:
     """Return what a call has in common with the same call of another trace."""
 
     def part(x: Any) -> Any:
-        return (x.number, x.shape, x.constant) if isinstance(x, Noted) else x if x == x else "nan"
+        return (x.number, x.shape, x.constant) if isinstance(x, TracedTensor) else x if x == x else "nan"
 
     return tree_map(part, call._replace(place=("", 0)))
 

@@ -45,7 +45,7 @@ class Objection(FoldError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Noted:
+class TracedTensor:
     """The properties of a tensor of a trace; the tensor itself is not kept."""
 
     number: int | None  # of the tensor in the trace; None if it existed before
@@ -60,7 +60,7 @@ class TracedCall(NamedTuple):
     """One operation of a trace."""
 
     func: Any  # the operation; a text if it is no torch operation
-    given: Any  # its arguments by name, with tensors as ``Noted``
+    given: Any  # its arguments by name, with tensors as ``TracedTensor``
     made: Any  # what came out
     place: tuple[str, int]  # the user's line
     records: bool  # whether gradients are recorded
@@ -202,7 +202,7 @@ class Trace(TorchDispatchMode):
                 self._owned.setdefault(storage, "a tensor that outlives the step")
             strides = x.stride() if x.layout is torch.strided else ()
             constant = self._constant(x) if number is None else None
-            return Noted(number, tuple(x.shape), storage, x.dtype, strides, constant)
+            return TracedTensor(number, tuple(x.shape), storage, x.dtype, strides, constant)
 
         return tree_map(note, tree)
 
@@ -298,9 +298,9 @@ def called(func: Any) -> str:
     return TracedCall(func, (), (), _place(), records=True).name
 
 
-def noted_in(tree: Any) -> list[Noted]:
-    """Return the ``Noted`` tensors of a tree."""
-    return [x for x in leaves_of(tree) if isinstance(x, Noted)]
+def noted_in(tree: Any) -> list[TracedTensor]:
+    """Return the ``TracedTensor`` tensors of a tree."""
+    return [x for x in leaves_of(tree) if isinstance(x, TracedTensor)]
 
 
 def written_by(func: Any) -> list[str]:

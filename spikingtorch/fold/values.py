@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from spikingtorch.fold.trace import Noted, Objection, TracedCall, noted_in, written_by
+from spikingtorch.fold.trace import Objection, TracedCall, TracedTensor, noted_in, written_by
 
 _ATEN = torch.ops.aten
 _CLONE, _VIEW, _ADD = _ATEN.clone.default, _ATEN.view.default, _ATEN.add.Tensor
@@ -147,7 +147,7 @@ class Graph:
             return [self._view(self._value((_ADD, x.source, bias), x.source.shape), shapes[0])]
         return [self._value((func, *given.items(), i), shape) for i, shape in enumerate(shapes)]
 
-    def _write(self, x: Noted, old: _Value | None, new: _Value) -> None:
+    def _write(self, x: TracedTensor, old: _Value | None, new: _Value) -> None:
         """Note a new value for a tensor, and new values for the tensors that share its memory."""
         if x.number is None or old is None or x.storage in self._overlaps:
             raise _differs(self._call, self._call)
@@ -158,7 +158,7 @@ class Graph:
 
     def _frozen(self, tree: Any) -> Any:
         """Return arguments as part of a key."""
-        if isinstance(tree, Noted):
+        if isinstance(tree, TracedTensor):
             fixed = tree.number is None
             return self._value(("a constant", tree.constant), tree.shape) if fixed else self._now[tree.number]
         if isinstance(tree, dict):

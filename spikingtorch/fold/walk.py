@@ -1,4 +1,4 @@
-"""Walk: visit everything that the code of a network can read, starting at its modules."""
+"""AttributeWalk: visit everything that the code of a network can read, starting at its modules."""
 
 import copyreg
 import re
@@ -47,7 +47,7 @@ _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
 
 
-class Walk:
+class AttributeWalk:
     """One walk, over the attributes with some ``names``, which the code reads; ``ignored`` ones do not matter.
 
     Of ``free`` numbers, the values do not matter. ``exact`` says whether every replaced object is a change, and
@@ -81,7 +81,7 @@ class Walk:
         self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
-        """Walk."""
+        """AttributeWalk."""
         self._registered = {id(module) for module in modules}
         self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
         self._packages = {module_of(type(module)) for module in modules}

@@ -1,7 +1,7 @@
 """The stateless core: neurons as pure functions ``step(state, x, **params) -> (state, spike)``, and scan over time."""
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.dispatch.eligibility import Backend
+from spikingtorch.functional.dispatch.backend import Backend
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.eligibility import Linearized, Partials
 from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire

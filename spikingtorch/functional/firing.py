@@ -1,8 +1,8 @@
 """Firing: the one place that compares a membrane with its threshold, and spike functions with other rules.
 
-A plain surrogate maps ``u - threshold`` to spikes of 0 and 1. ``Strict`` is one as well. ``Strict`` is a plain
-surrogate as well. ``Graded``, ``Ternary`` and ``MultiSpike`` return other numbers. They need the membrane and the
-threshold separately, so they have a method ``fire``. Every neuron takes them all in place of its surrogate.
+A plain surrogate, such as ``Strict``, maps ``u - threshold`` to spikes of 0 and 1. ``Graded``, ``Ternary`` and
+``MultiSpike`` return other numbers. They need the membrane and the threshold separately, so they have a method
+``fire``. Every neuron takes them all in place of its surrogate.
 """
 
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     """
     if type(surrogate) is Watched:
         fired = fire(u, threshold, surrogate.inside, reset)
-        surrogate.met.append(Met(u, threshold, fired.out))
+        surrogate.met.append(FireRecord(u, threshold, fired.out))
         return fired
     own = getattr(surrogate, "fire", None)
     if own is not None:
@@ -60,7 +60,7 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     return Fired(reset(u, s, threshold), s, s, s)
 
 
-class Met(NamedTuple):
+class FireRecord(NamedTuple):
     """A membrane and its threshold, as recorded by ``Watched``.
 
     Attributes:
@@ -87,7 +87,7 @@ class Watched:
 
     def __init__(self, inside: Any) -> None:
         self.inside = inside
-        self.met: list[Met] = []
+        self.met: list[FireRecord] = []
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return the result of the surrogate."""
@@ -123,7 +123,7 @@ class Watched:
 def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
     """Record that a membrane meets its threshold, for a step that does not call ``fire``."""
     if type(surrogate) is Watched:
-        surrogate.met.append(Met(u, threshold))
+        surrogate.met.append(FireRecord(u, threshold))
 
 
 def rests(resting: Tensor, surrogate: Any) -> None:

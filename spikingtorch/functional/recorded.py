@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.firing import Met, Watched
+from spikingtorch.functional.firing import FireRecord, Watched
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, first_output
 from spikingtorch.functional.state import inner_rest
 
@@ -186,7 +186,7 @@ def default_of(step: Any, name: str) -> Any:
     return None
 
 
-def _met(met: Met, before: Any) -> dict[str, Tensor]:
+def _met(met: FireRecord, before: Any) -> dict[str, Tensor]:
     """Return the membrane, if it is known, and the threshold; at rest, the membrane is constant."""
     # in its own memory, with the membrane's shape
     threshold = {"threshold": met.threshold + torch.zeros_like(met.u)}

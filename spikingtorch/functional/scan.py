@@ -15,8 +15,8 @@ from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import bind, dynamo, explain
+from spikingtorch.functional.dispatch.backend import Backend, check_backend, choose, is_large
 from spikingtorch.functional.dispatch.call import ScanCall
-from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.repeats import check_repeats

@@ -170,7 +170,7 @@ def _convert(b: Builder, dtype: str, x: Value, **_: Any) -> Value:
 
 @rule("empty", "empty2")
 def _empty(b: Builder, dtype: str, **_: Any) -> Value:
-    return b.const(0, dtype)  # what a condition does not compute, and nobody reads
+    return b.const(0, dtype)  # a value that the condition leaves out, which no equation reads
 
 
 @rule("copy", "copy_p", "stop_gradient", "pvary", "pcast", "reshard", "sharding_constraint")

@@ -130,14 +130,14 @@ class Attributes(StatefulLayer):
         else:
             self._ranges.pop(name, None)
 
-    def _put_back(self) -> None:
+    def _clamp(self) -> None:
         """Clamp the parameters that an optimizer has moved out of their limits."""
         if not self._ranges or torch.compiler.is_compiling():
             return
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
             if isinstance(parameter, nn.Parameter) and not is_borrowed(self, parameter):
-                within.put_back(type(self).__name__, self._name(name), parameter)
+                within.clamp(type(self).__name__, self._name(name), parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -175,7 +175,7 @@ class Attributes(StatefulLayer):
         return {name: getattr(self, name) for name in self._names()}
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        self._put_back()
+        self._clamp()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _check_loaded(self) -> None:

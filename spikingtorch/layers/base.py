@@ -62,7 +62,7 @@ class StatefulLayer(WithConstants):
         super().__init__()
         self._cell = Cell()
 
-    def _put_back(self) -> None:
+    def _clamp(self) -> None:
         """Clamp the parameters that an optimizer has moved out of their limits."""
 
     def rest_state(self, x: Tensor) -> Any:

@@ -22,7 +22,7 @@ from spikingtorch.functional.core.tree import tree_map
 _NOTES, _SILENT = "_spikingtorch", "silent"
 
 
-class Region(NamedTuple):
+class CheckpointRun(NamedTuple):
     """One run of a function by non-reentrant checkpoint."""
 
     both: Any  # torch's object that both runs share
@@ -67,14 +67,14 @@ class Region(NamedTuple):
         return _notes(self.run)[owner]
 
 
-def region() -> Region | None:
+def region() -> CheckpointRun | None:
     """Return the run of the checkpoint around this call, or None; also if its function notes everything by itself."""
     found = _around()
     return None if found is None or _SILENT in vars(found.both).get(_NOTES, ()) else found
 
 
 def runs_twice() -> bool:
-    """Return True if a checkpoint around this call runs it twice, whoever notes its start."""
+    """Return True if a checkpoint around this call runs it twice."""
     return _around() is not None
 
 
@@ -84,7 +84,7 @@ def note_nothing() -> None:
         _notes(found.both)[_SILENT] = True
 
 
-def _around() -> Region | None:
+def _around() -> CheckpointRun | None:
     if torch.compiler.is_dynamo_compiling():
         return None
     hooks = top_saving_hooks(True)
@@ -92,8 +92,8 @@ def _around() -> Region | None:
         return None
     cells = _closure(hooks[0])
     if "target_frame_ref" in cells:
-        return Region(cells["target_frame_ref"](), hooks[0])
-    return Region(cells["frame"], None) if hasattr(cells.get("frame"), "recompute_fn") else None
+        return CheckpointRun(cells["target_frame_ref"](), hooks[0])
+    return CheckpointRun(cells["frame"], None) if hasattr(cells.get("frame"), "recompute_fn") else None
 
 
 def backward_pass() -> int:

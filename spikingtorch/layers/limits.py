@@ -42,7 +42,7 @@ class Limits(NamedTuple):
             except ValueError as error:
                 raise ValueError(f"{error}, since it learns. constrain=False lets it go") from None
 
-    def put_back(self, owner: str, name: str, parameter: nn.Parameter) -> None:
+    def clamp(self, owner: str, name: str, parameter: nn.Parameter) -> None:
         """Clamp a parameter to the limits, in place, if it may be written on.
 
         On the CPU, a parameter within the limits is not written on, so that graphs that hold it stay valid. A graph

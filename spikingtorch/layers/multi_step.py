@@ -164,7 +164,7 @@ def over_time(
         raise RuntimeError(
             f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"
         )
-    layer._put_back()
+    layer._clamp()
     init = False if init is None else init
     merged = None if named else Merged.of(layer, inputs, init)
     steps: FoldToken = Steps(N, T, init) if merged is None else merged

@@ -62,7 +62,7 @@ def masked(step: Any) -> Any:
     return F.Masked(step)
 
 
-def held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
+def where_running(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
     """Return state and last output after some steps; samples without a step keep those from before.
 
     Args:

@@ -19,7 +19,7 @@ from spikingtorch.functional import per_channel
 from spikingtorch.functional.core.torch_private import fsdp_state, is_pending, is_shard
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import run_or_undo
-from spikingtorch.functional.dispatch.eligibility import not_pointwise
+from spikingtorch.functional.dispatch.backend import not_pointwise
 
 T = TypeVar("T")
 _GATHER = (

@@ -12,11 +12,11 @@ from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.core.network_mode import aside
+from spikingtorch.functional.core.network_mode import run_outside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
+from spikingtorch.functional.dispatch.backend import side_effect, without_effects
 from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
@@ -25,12 +25,12 @@ from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers import split
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
-from spikingtorch.layers.checkpoint import Region, region, runs_twice
+from spikingtorch.layers.checkpoint import CheckpointRun, region, runs_twice
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.limits import THRESHOLD, limits_of
 from spikingtorch.layers.options import check_arguments, warn_of_shape, warn_of_tau, warn_of_threshold
-from spikingtorch.layers.padding import held, masked
+from spikingtorch.layers.padding import masked, where_running
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
@@ -273,7 +273,7 @@ class StepLayer(Attributes):
             inputs = split.arrived(inputs)
             if split.is_split(inputs):
                 return split.on_shard(self, inputs, partial(self._advance, init=init))
-        return in_order(self._returns, aside(self._dispatch, inputs, init))
+        return in_order(self._returns, run_outside(self._dispatch, inputs, init))
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
         """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""
@@ -295,7 +295,7 @@ class StepLayer(Attributes):
             output = self._advance_all(inputs, init)
         else:
             if frame is None:  # a network has done so before its first step
-                self._put_back()
+                self._clamp()
             other = None if frame is None else frame.advance
             advance = self._advance_one if other is None else partial(other, self)
             output = advance(inputs, False if init is None else init, running)
@@ -345,7 +345,7 @@ class StepLayer(Attributes):
             within, mask = cached_step(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(within, memory.state, (inputs, mask), params, check=starts)
             output = output if recorder is None else recorder.take(output, is_step=True)
-            state, shown = held(memory, state, self._spikes(output), getattr(state, "s", None), running)
+            state, shown = where_running(memory, state, self._spikes(output), getattr(state, "s", None), running)
         self._remember(memory, state, shown, self._spikes(output))
         # the caller may write on this copy; the layer keeps the other one, which a gradient may need
         return tree_map(_copied, output)
@@ -423,7 +423,7 @@ class StepLayer(Attributes):
             self._cell.seat = Seat.of(self, found, mapped, stored)
         return found
 
-    def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
+    def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: CheckpointRun | None) -> bool:
         """Return True if the scan should also report where the derivatives of the spikes are not zero."""
         if fold.supports is None:
             return False
@@ -442,7 +442,7 @@ class StepLayer(Attributes):
         outputs = outputs if recorder is None else recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
         last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], self._spikes(outputs))
-        state, last = held(memory, state, last, last, running.any(1))
+        state, last = where_running(memory, state, last, last, running.any(1))
         return state, *rounded((outputs, last), first.dtype)
 
     def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The weights of a model that can be rounded, by layer; refusals in words of all others."""
+"""Find the weights of a model that can be rounded, by layer; refuse all others in words."""
 
 from typing import Any, NamedTuple
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.modes import in_eager
-from spikingtorch.functional.core.network_mode import aside
+from spikingtorch.functional.core.network_mode import run_outside
 from spikingtorch.layers.constants import packed, unpacked
 from spikingtorch.quantize.grid import power_below, power_of_two, through
 
@@ -132,7 +132,7 @@ class HeuristicWeight(RoundedWeight):
 
     def forward(self, w: Tensor) -> Tensor:
         """Return the rounded weights."""
-        return aside(self._rounded, w)
+        return run_outside(self._rounded, w)
 
     def _rounded(self, w: Tensor) -> Tensor:
         scale = self.scale(w)
@@ -173,7 +173,7 @@ class LearnedWeight(RoundedWeight):
 
     def forward(self, w: Tensor) -> Tensor:
         """Return the rounded weights."""
-        return aside(self._rounded, w)
+        return run_outside(self._rounded, w)
 
     def _rounded(self, w: Tensor) -> Tensor:
         high, exact = highest(self.bits), self.scale(w)
@@ -199,7 +199,7 @@ class RoundedBias(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         """Return the rounded bias."""
-        return aside(self._rounded, b)
+        return run_outside(self._rounded, b)
 
     def _rounded(self, b: Tensor) -> Tensor:
         weights: Any = self._layer.parametrizations.weight  # type: ignore[union-attr]

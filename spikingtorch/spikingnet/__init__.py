@@ -272,7 +272,7 @@ class SpikingNet(nn.Module):
                 check_start(init, xs)
             check_input(x, parts.weighted, in_eager())
             for layer in parts.layers:
-                layer._put_back()
+                layer._clamp()
             frame = Frame(parts.layers, parts.places, is_pure=True, eager=in_eager())
             frame.advance, frame.hides, frame.trail = advance, hides, trail
             frame.memories.update(memories)
@@ -305,7 +305,7 @@ class SpikingNet(nn.Module):
         parts, eager = self._parts_now(known, compiles), not compiles and in_eager()
         check_input(x, parts.weighted, eager)
         for layer in parts.layers:
-            layer._put_back()
+            layer._clamp()
         frame = Frame(parts.layers, parts.places, init is True, self.carry_graph, compiles=compiles, eager=eager)
         if not compiles:
             self._begin(parts, frame, x, init)

@@ -123,7 +123,7 @@ class CallPlan(NamedTuple):
             return None
         xs = x if model.batch_first else x.transpose(0, 1)
         for layer in parts.layers:
-            layer._put_back()
+            layer._clamp()
             if layer._cell.monitor is not None or layer._cell.recording[0] is not None:
                 return None
         frame = Frame(parts.layers, parts.places, init, model.carry_graph, eager=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from spikingtorch.fold.guard import Look
+from spikingtorch.fold.guard import NetworkSnapshot
 from spikingtorch.fold.hooks import HOOKS
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
 from spikingtorch.functional.core.guard import Guard
@@ -67,7 +67,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
 def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
     """Return a copy of a network, and collect the objects that it shares with the network."""
     with InferenceMode(False):  # weights that are copied in inference mode could not be inspected outside of it
-        shared += [_outside_of_hooks(model.net), Look(model.net).outside]
+        shared += [_outside_of_hooks(model.net), NetworkSnapshot(model.net).outside]
         found = _copy(owner, model)
     found.warn_silent = False
     # a copy does not repeat the warnings of the network

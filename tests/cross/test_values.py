@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.cross.machines import Emulated, Machine, Zig, emulated, kernels_of
@@ -61,7 +61,7 @@ def test_a_gradient_at_some_places(layer: Layer, machine: Machine) -> None:
 @every_layer
 def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     guards = Guards()
-    monkeypatch.setattr(memory, "allocated", guards.allocated)
+    monkeypatch.setattr(allocation, "allocated", guards.allocated)
     with kernels_of(emulated()):
         found = test_arrays.skips_zeros(layer, guards.place)
     guards.check()

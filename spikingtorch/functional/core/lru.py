@@ -82,7 +82,7 @@ class LRUCache(Generic[T]):
 
 
 class Memo(Generic[T]):
-    """What one object has found out, for as long as it lives: read without a lock, and all of it dropped at a limit.
+    """The results of one object, which it owns: read without a lock, and all of them dropped at a limit.
 
     Args:
         limit: how many entries there are at most.

@@ -60,7 +60,7 @@ class outside_network_modes:  # noqa: N801
             push_function_mode(mode)
 
 
-def aside(work: Callable[..., T], *args: Any) -> T:
+def run_outside(work: Callable[..., T], *args: Any) -> T:
     """Return the result of ``work``, which runs without the modes of the network around it."""
     if torch.compiler.is_dynamo_compiling() or not _number():
         return work(*args)

@@ -59,7 +59,7 @@ class RandomNumbers(NamedTuple):
     of_python: Any  # the state of Python
     of_numpy: Any  # the state of numpy
     of_torch: list[Tensor]  # the states of torch, on the CPU and on the device
-    device: torch.device  # which
+    device: torch.device  # that device
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomNumbers":
@@ -143,11 +143,11 @@ class Surroundings(NamedTuple):
         if self.autocast is not None:
             set_autocast(*self.autocast)
         torch.set_default_dtype(self.default)
-        _put_back(self.stance)
+        _restore_stance(self.stance)
         self.random.put_back()
 
 
-def _put_back(before: Any) -> None:
+def _restore_stance(before: Any) -> None:
     if before is not None and stance() is not before:
         set_stance(before)
 
@@ -165,7 +165,7 @@ def uncompiled(work: Callable[[], T]) -> T:
         compile_nothing()
         return work()
 
-    return _then(run, partial(_put_back, stance()))
+    return _then(run, partial(_restore_stance, stance()))
 
 
 def set_autocast(kind: str, on: bool, dtype: torch.dtype | None, caches: bool) -> None:

@@ -27,7 +27,7 @@ _LIMIT = 1024
 class Bound(NamedTuple):
     """The execution of the scans of one signature."""
 
-    executable: Executable  # the executable
+    executable: Executable  # for tensors of this layout
     literals: tuple[float, ...]  # the floats that the step's own code holds
     floats_are_inputs: bool  # whether the floats of a signature come before ``literals``
     form: Form  # structure of the outputs

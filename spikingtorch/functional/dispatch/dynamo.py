@@ -23,8 +23,8 @@ from spikingtorch.functional.core.torch_private import (
 )
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.dispatch import bind, explain
+from spikingtorch.functional.dispatch.backend import Backend
 from spikingtorch.functional.dispatch.call import ScanCall, product_of
-from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.recurrent import trace_recurrence
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on

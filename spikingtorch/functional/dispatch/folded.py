@@ -11,8 +11,8 @@ from torch import Tensor
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.tree import LEAF, flatten, tree_map
 from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch.backend import choose
 from spikingtorch.functional.dispatch.call import ScanCall, product_of
-from spikingtorch.functional.dispatch.eligibility import choose
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.signature import Parameters, known_parameters
 from spikingtorch.functional.fused.runtime.executable import Launched, executable

@@ -20,7 +20,7 @@ from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
 from spikingtorch.functional.dispatch.call import product_of, unbound
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
+from spikingtorch.functional.fused.trace.snapshot import is_immutable, whole_snapshot
 from spikingtorch.functional.recorded import records_inside
 
 _LIMIT, _OWN = 1024, 256
@@ -145,7 +145,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
     leaves, form = flatten(given)
     kinds = [_TENSOR if isinstance(leaf, Tensor) else _FLOAT if isinstance(leaf, float) else "" for leaf in leaves]
     others = [leaf for leaf, kind in zip(leaves, kinds, strict=True) if not kind]
-    found = held(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
+    found = whole_snapshot(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
     read, guard = found.key, found.guard
     step = step if product_of(step) is None else records_inside(step).step
     while isinstance(step, functools.partial) and not step.args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.torch_private import top_saving_hooks
@@ -33,7 +33,7 @@ class SparseCall:
 
 def marked(layer: Layer, most: int | None = None) -> Events | None:
     """Return the places where the input of a layer is not zero; None if there are more than a limit."""
-    numbers = memory.contiguous(layer.operation.in_memory(layer.x.detach()))
+    numbers = allocation.contiguous(layer.operation.in_memory(layer.x.detach()))
     return kernels.mark(numbers, layer.shape.threads, most)
 
 
@@ -41,9 +41,9 @@ def marked_support(layer: Layer, support: Tensor, most: int) -> Events | None:
     """Return the places where the gradient of a layer's input is wanted, from bools; None if they exceed a limit."""
     threads, places = layer.shape.threads, layer.operation.in_memory(support)
     # in any order, because counting needs no order and a copy takes longer
-    if not places.is_contiguous() and kernels.mark_bools(memory.contiguous(support), threads).number > most:
+    if not places.is_contiguous() and kernels.mark_bools(allocation.contiguous(support), threads).number > most:
         return None
-    found = kernels.mark_bools(memory.contiguous(places), threads)
+    found = kernels.mark_bools(allocation.contiguous(places), threads)
     return found if found.number <= most else None
 
 
@@ -64,7 +64,7 @@ def weight_gradient(layer: Layer, g: Tensor) -> Tensor | None:
     events = marked(layer, most) if most else None
     if events is None:
         return None
-    found = kernels.weight_gradient(s, events, memory.contiguous(operation.in_memory(g)))
+    found = kernels.weight_gradient(s, events, allocation.contiguous(operation.in_memory(g)))
     return None if found is None else found.view(weight.shape)
 
 
@@ -160,8 +160,8 @@ def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -
     if events is None:
         return operation.dense(x, weight, bias)
     out = _fresh(operation, operation.out_shape(x.shape, s), operation.format(x, weight), x.device)
-    found, start = _for_kernel(operation, out), None if bias is None else memory.contiguous(bias)
-    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is not zero
+    found, start = _for_kernel(operation, out), None if bias is None else allocation.contiguous(bias)
+    if not kernels.forward(s, events, allocation.contiguous(weight), start, found):  # zero times infinity is not zero
         return operation.dense(x, weight, bias)
     if events.graded is None:
         call.bits = events.bits
@@ -176,10 +176,10 @@ def _gradients(
     s = operation.shape(x.shape, weight.shape)
     # before other memory is allocated: torch's gradient of a convolution takes much memory
     of_x = _of_input(ctx, s, g, weight, places) if wanted[0] else None
-    incoming = memory.contiguous(operation.in_memory(g))
+    incoming = allocation.contiguous(operation.in_memory(g))
     of_weight = None
     if ctx.number is None:
-        x = memory.contiguous(operation.in_memory(x))
+        x = allocation.contiguous(operation.in_memory(x))
         if wanted[1] and has_few_outputs(s):
             of_weight = kernels.dense_weight_gradient(s, x, incoming, weight.shape)
         if of_weight is None:  # torch is also faster if channels are last
@@ -207,8 +207,8 @@ def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor, places: Events | No
     operation: Operation = ctx.operation
     if places is not None or has_few_channels(s):
         out = _fresh(operation, tuple(ctx.form[0]), ctx.layout, g.device)
-        incoming, found = memory.contiguous(operation.in_memory(g)), _for_kernel(operation, out)
-        weights = memory.contiguous(weight)
+        incoming, found = allocation.contiguous(operation.in_memory(g)), _for_kernel(operation, out)
+        weights = allocation.contiguous(weight)
         if (
             kernels.input_gradient(s, incoming, weights, found)
             if places is None
@@ -233,13 +233,13 @@ def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) 
 
 def _fresh(operation: Operation, shape: tuple[int, ...], layout: torch.memory_format, device: torch.device) -> Tensor:
     """Return memory for a result, with the strides that torch would use. It is not a view, and may be written to."""
-    return memory.strided(shape, operation.strides(shape, layout), torch.float32, device)
+    return allocation.strided(shape, operation.strides(shape, layout), torch.float32, device)
 
 
 def _for_kernel(operation: Operation, out: Tensor) -> Tensor:
     """Return the tensor that a kernel fills for a result: the result's memory if its channels are last."""
     target = operation.in_memory(out)
-    return target if target.is_contiguous() else memory.like(target)
+    return target if target.is_contiguous() else allocation.like(target)
 
 
 def _filled(operation: Operation, out: Tensor, found: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ def _laid_out(ctx: Any, of_weight: Tensor | None) -> Tensor | None:
     strides = ctx.operation.strides(tuple(of_weight.shape), ctx.layout)
     if of_weight.stride() == strides:
         return of_weight
-    return memory.strided(tuple(of_weight.shape), strides, of_weight.dtype, of_weight.device).copy_(of_weight)
+    return allocation.strided(tuple(of_weight.shape), strides, of_weight.dtype, of_weight.device).copy_(of_weight)
 
 
 def _spikes(ctx: Any, bits: Tensor) -> Tensor:

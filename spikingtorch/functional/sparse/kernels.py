@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Shape, functions, lists, pointer
 
 # the largest number of vectors and of bytes in a panel of weights; the largest number of vectors in a panel of sums
@@ -36,7 +36,7 @@ def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:
     """Return where contiguous numbers are not zero; None if there are more than a limit."""
     n = x.numel()
     most = n if most is None else most
-    bits, binary = memory.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device), c_int64()
+    bits, binary = allocation.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device), c_int64()
     number = functions().mark(x.data_ptr(), n, bits.data_ptr(), most, byref(binary), threads)
     return Events(bits, None if binary.value else x, number) if number <= most else None
 
@@ -44,7 +44,7 @@ def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:
 def mark_bools(x: Tensor, threads: int) -> Events:
     """Return where contiguous bools are true."""
     n = x.numel()
-    bits = memory.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device)
+    bits = allocation.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device)
     return Events(bits, None, functions().mark_bools(x.data_ptr(), n, bits.data_ptr(), threads))
 
 
@@ -68,11 +68,11 @@ class _Listed(NamedTuple):
 def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
     """Return the lists of all rows of images, with a start for each piece of a row."""
     device, rows, width = events.bits.device, s.images * s.height, s.width * s.channels
-    starts = memory.empty((rows * pieces + 1,), torch.int32, device)
+    starts = allocation.empty((rows * pieces + 1,), torch.int32, device)
     n = functions().count(events.bits.data_ptr(), rows * pieces, width // pieces, starts.data_ptr(), s.threads)
     # not empty even if nothing is listed: a store of zero numbers is slow at an address without memory
-    places = memory.empty((n + 1,), torch.int32, device)[:n]
-    factors = None if events.graded is None else memory.empty((n,), torch.float32, device)
+    places = allocation.empty((n + 1,), torch.int32, device)[:n]
+    factors = None if events.graded is None else allocation.empty((n,), torch.float32, device)
     finite = functions().fill(
         *(events.bits.data_ptr(), pointer(events.graded), rows, width, starts.data_ptr(), pieces),
         *(places.data_ptr(), pointer(factors), s.threads),
@@ -92,7 +92,9 @@ def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: 
     """
     listed, run = _listed(s, events, s.width), functions()
     widest = _first([size for size in _WEIGHTS if _rows(s) * size * _lanes() * 4 <= _PANEL_BYTES], _WEIGHTS)
-    room = memory.empty((min(run.padded(s.outputs, widest), widest * _lanes()) * _rows(s),), torch.float32, out.device)
+    room = allocation.empty(
+        (min(run.padded(s.outputs, widest), widest * _lanes()) * _rows(s),), torch.float32, out.device
+    )
     tensors = weight.data_ptr(), widest, pointer(bias), room.data_ptr(), out.data_ptr()
     return bool(run.forward(byref(s), byref(listed.record), *tensors))
 
@@ -110,9 +112,9 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
         return None
     inputs, number = s.images * s.height * s.width * s.channels, max(rows.places.numel(), 1)
     b = _blocks(s, min(max(_READ * inputs // number, _LEAST_BUFFER), _MOST_BUFFER))
-    ends = memory.empty((b.count * b.keys,), torch.int32, g.device)
-    table = memory.empty((2, s.width * s.channels), torch.int32, g.device)
-    places, factors = memory.like(rows.places), None if rows.factors is None else memory.like(rows.factors)
+    ends = allocation.empty((b.count * b.keys,), torch.int32, g.device)
+    table = allocation.empty((2, s.width * s.channels), torch.int32, g.device)
+    places, factors = allocation.like(rows.places), None if rows.factors is None else allocation.like(rows.factors)
     run.tables(byref(s), byref(b), table[0].data_ptr(), table[1].data_ptr())
     run.sort(
         *(byref(s), byref(b), byref(rows.record), table[0].data_ptr(), table[1].data_ptr()),
@@ -120,10 +122,10 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
     )
     columns = run.padded(s.outputs, b.widest)
     panel = min(columns, b.widest * _lanes())
-    buffers = memory.empty((s.threads, b.images * b.height * b.width * panel), torch.float32, g.device)
+    buffers = allocation.empty((s.threads, b.images * b.height * b.width * panel), torch.float32, g.device)
     shape = (b.splits, columns * _rows(s)) if b.splits > 1 else (s.threads, panel * _rows(s))
-    room, sorted_lists = memory.empty(shape, torch.float32, g.device), lists(ends, places, factors)
-    found = memory.empty((s.outputs, s.channels, s.kernel_height, s.kernel_width), torch.float32, g.device)
+    room, sorted_lists = allocation.empty(shape, torch.float32, g.device), lists(ends, places, factors)
+    found = allocation.empty((s.outputs, s.channels, s.kernel_height, s.kernel_width), torch.float32, g.device)
     finite = run.weight_gradient(
         *(byref(s), byref(b), byref(sorted_lists), g.data_ptr(), buffers.data_ptr(), buffers.shape[1]),
         *(room.data_ptr(), room.shape[1], found.data_ptr()),
@@ -144,8 +146,8 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
     vectors, image = run.vectors_of_row(byref(s)), run.padded_image(byref(s))
     if not vectors:
         return False
-    rows = memory.empty((s.kernel_height * s.outputs * vectors * _lanes(),), torch.float32, g.device)
-    buffers = memory.empty((s.threads * _IMAGES * image,), torch.float32, g.device)
+    rows = allocation.empty((s.kernel_height * s.outputs * vectors * _lanes(),), torch.float32, g.device)
+    buffers = allocation.empty((s.threads * _IMAGES * image,), torch.float32, g.device)
     pointers = g.data_ptr(), weight.data_ptr(), rows.data_ptr(), buffers.data_ptr(), out.data_ptr()
     return bool(run.input_gradient(byref(s), *pointers))
 
@@ -162,7 +164,7 @@ def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, 
     """
     pieces = _pieces(s)
     listed = _listed(s, wanted, pieces)
-    room = memory.empty((_rows(s) * s.outputs,), torch.float32, g.device)
+    room = allocation.empty((_rows(s) * s.outputs,), torch.float32, g.device)
     pointers = g.data_ptr(), weight.data_ptr(), room.data_ptr(), out.data_ptr()
     return bool(functions().sampled_input_gradient(byref(s), byref(listed.record), pieces, *pointers))
 
@@ -180,9 +182,9 @@ def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> 
     if not run.vectors_of_row(byref(s)):
         return None
     parts = max(min(s.images, _SPLITS), 1)
-    buffers = memory.empty((s.threads, run.padded_image(byref(s))), torch.float32, g.device)
-    sums = memory.empty((parts, run.sums_of_weights(byref(s))), torch.float32, g.device)
-    found = memory.empty(shape, torch.float32, g.device)
+    buffers = allocation.empty((s.threads, run.padded_image(byref(s))), torch.float32, g.device)
+    sums = allocation.empty((parts, run.sums_of_weights(byref(s))), torch.float32, g.device)
+    found = allocation.empty(shape, torch.float32, g.device)
     pointers = x.data_ptr(), g.data_ptr(), buffers.data_ptr(), parts, sums.data_ptr(), found.data_ptr()
     return found if run.dense_weight_gradient(byref(s), *pointers) else None
 
@@ -190,8 +192,8 @@ def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> 
 def bias_gradient(s: Shape, g: Tensor) -> Tensor:
     """Return the sum over all axes except the last."""
     rows = s.images * s.out_height * s.out_width
-    partial = memory.empty((_PARTS, s.outputs), torch.float64, g.device)
-    found = memory.empty((s.outputs,), torch.float32, g.device)
+    partial = allocation.empty((_PARTS, s.outputs), torch.float64, g.device)
+    found = allocation.empty((s.outputs,), torch.float32, g.device)
     functions().column_sums(*(g.data_ptr(), rows, s.outputs, _PARTS, partial.data_ptr(), found.data_ptr(), s.threads))
     return found
 

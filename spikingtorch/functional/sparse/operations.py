@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.sparse.c_abi import Shape
 
@@ -54,7 +54,7 @@ class Linear(NamedTuple):
 
     def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:  # noqa: ARG002
         """Return the strides that torch gives a tensor of a shape."""
-        return memory.strides(shape)
+        return allocation.strides(shape)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the outputs by torch."""
@@ -125,8 +125,8 @@ class Convolution(NamedTuple):
     def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
         """Return the strides that torch gives images or sequences of a shape."""
         if layout == torch.contiguous_format:
-            return memory.strides(shape)
-        samples, *along, channels = memory.strides((shape[0], *shape[2:], shape[1]))
+            return allocation.strides(shape)
+        samples, *along, channels = allocation.strides((shape[0], *shape[2:], shape[1]))
         return (samples, channels, *along)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.modes import HOST, are_plain, in_eager
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.sparse.c_abi import Pool, failure, functions, pointer
@@ -104,7 +104,7 @@ def pooled_support(out: Tensor, support: Tensor) -> Tensor | None:
         return None
     (places,), layout = node.saved_tensors, node.layout
     flags = support.contiguous(memory_format=layout)
-    found = memory.strided(tuple(out.shape), out.stride(), torch.bool, HOST)
+    found = allocation.strided(tuple(out.shape), out.stride(), torch.bool, HOST)
     pool = _pool(node.windows, support.shape, tuple(out.shape[2:]), layout)
     functions().pool_bools(byref(pool), flags.data_ptr(), places.data_ptr(), found.data_ptr())
     return found
@@ -130,7 +130,7 @@ class MaxPool(Function):
         if g is None:
             return None, None, None
         windows, shape, layout, (places,) = ctx.windows, tuple(ctx.shape), ctx.layout, ctx.saved_tensors
-        found = memory.strided(shape, _IMAGES.strides(shape, layout), g.dtype, HOST)
+        found = allocation.strided(shape, _IMAGES.strides(shape, layout), g.dtype, HOST)
         if not can_run(g):
             where = windows.first(places, shape[3]) + windows.within(places.long(), shape[3])
             # only the shape and the strides of the input are read
@@ -146,10 +146,10 @@ def _forward(windows: Windows, outputs: tuple[int, int], x: Tensor, *, keep: boo
     """Return the largest number of each window and, if wanted, its place in the window."""
     layout, shape = _IMAGES.format(x), (*x.shape[:2], *outputs)
     strides = _IMAGES.strides(shape, layout)
-    out = memory.strided(shape, strides, torch.float32, HOST)
-    places = memory.strided(shape, strides, torch.uint8, HOST) if keep else None
+    out = allocation.strided(shape, strides, torch.float32, HOST)
+    places = allocation.strided(shape, strides, torch.uint8, HOST) if keep else None
     pool, images = _pool(windows, x.shape, outputs, layout), x.detach().contiguous(memory_format=layout)
-    room = memory.empty((pool.threads * functions().pool_room(byref(pool)),), torch.float32, HOST)
+    room = allocation.empty((pool.threads * functions().pool_room(byref(pool)),), torch.float32, HOST)
     functions().max_pool(byref(pool), images.data_ptr(), out.data_ptr(), pointer(places), room.data_ptr())
     return out, places
 

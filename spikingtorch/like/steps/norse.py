@@ -94,7 +94,7 @@ def lif_cell_step(
     return CurrentState(v, j + syn * j), s
 
 
-def held(state: Any, after: Any, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Any, Tensor]:
+def with_rest(state: Any, after: Any, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Any, Tensor]:
     """Return state and spikes of a refractory neuron, from ``after`` and ``fired`` of the neuron without rest."""
     m = surrogate(state.rho)
     s = (1 - m) * fired
@@ -107,7 +107,7 @@ def lif_refrac_cell_step(
 ) -> tuple[RefractoryCellState, Tensor]:
     """Advance an ``LIFRefracCell`` by one step; ``**params`` are those of ``lif_cell_step``."""
     after, s = lif_cell_step(CurrentState(state.v, state.i), x, surrogate=surrogate, **params)
-    return held(state, after, s, rho_reset, surrogate)
+    return with_rest(state, after, s, rho_reset, surrogate)
 
 
 def lif_box_cell_step(

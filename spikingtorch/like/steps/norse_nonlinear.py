@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.spike import Surrogate
-from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, fired, held, reset_value
+from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, fired, reset_value, with_rest
 
 
 class AdExCellState(NamedTuple):
@@ -87,7 +87,7 @@ def lif_adex_refrac_cell_step(
 ) -> tuple[RefractoryAdExCellState, Tensor]:
     """Advance an ``LIFAdExRefracCell`` by one step; ``**params`` are those of ``lif_adex_cell_step``."""
     after, s = lif_adex_cell_step(AdExCellState(state.v, state.i, state.a), x, surrogate=surrogate, **params)
-    return held(state, after, s, rho_reset, surrogate)
+    return with_rest(state, after, s, rho_reset, surrogate)
 
 
 def izhikevich_cell_step(

@@ -12,7 +12,7 @@ from spikingtorch.fold.judge import judge
 from spikingtorch.fold.operations import Batch, Operation, Value, values_in
 from spikingtorch.fold.proof import _merged, _Proof
 from spikingtorch.fold.rules import rows_of_all
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Noted, Objection, TracedCall
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Objection, TracedCall, TracedTensor
 from tests.fold.corpus.operations_layers import MATRICES, SPACE
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
@@ -70,8 +70,8 @@ def merged(a: Any, b: Any) -> Any:
         return None
 
 
-def noted(*shape: int) -> Noted:
-    return Noted(0, shape, 0, torch.float32)
+def noted(*shape: int) -> TracedTensor:
+    return TracedTensor(0, shape, 0, torch.float32)
 
 
 # sizes of 7 and of 11 samples

@@ -99,7 +99,7 @@ def test_a_step_that_has_run_is_not_walked_through_again(
 ) -> None:
     given = scan(step=step, params=params)
     given.run("auto")
-    walked, ran = calls_of(monkeypatch, signature, "held"), calls_of(monkeypatch, bind.Bound, "run")
+    walked, ran = calls_of(monkeypatch, signature, "whole_snapshot"), calls_of(monkeypatch, bind.Bound, "run")
     for _ in range(2):
         given.run("auto")
     assert (len(walked), len(ran)) == (0, runs) or runs == 0 == len(ran)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory, threads
+from spikingtorch.functional.core import allocation, threads
 from tests.functional.sparse import test_few_channels as few
 from tests.functional.sparse import test_sampled
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
@@ -58,7 +58,7 @@ def test_nothing_beside_arrays(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Neither read, for it is NaN there, nor written."""
     torch.manual_seed(0)
     guards = Guards()
-    monkeypatch.setattr(memory, "allocated", guards.allocated)
+    monkeypatch.setattr(allocation, "allocated", guards.allocated)
     found = RUNS[name](guards.place)
     guards.check()
     assert guards.results > (5 if "zeros skipped" in name else 0)

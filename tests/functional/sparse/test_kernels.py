@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.sparse import c_abi, kernels
 from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw
 
@@ -51,14 +51,14 @@ def test_bits(form: None) -> None:
 def test_scratch_is_sized_by_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    allocated = memory.allocated
+    allocated = allocation.allocated
 
     def noted(layouts: Any, device: torch.device) -> list[Tensor]:
         found = allocated(layouts, device)
         sizes.extend([each.nbytes for each in found])
         return found
 
-    monkeypatch.setattr(memory, "allocated", noted)
+    monkeypatch.setattr(allocation, "allocated", noted)
     x, weight = torch.zeros(1000, 1000), torch.randn(1, 1000)
     for density in DENSITIES[:3]:
         x = (torch.rand(1000, 1000) < density).float()

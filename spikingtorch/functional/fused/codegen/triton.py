@@ -12,7 +12,7 @@ they do and 1 if they do not. ``walker`` says which arrays have strides in commo
 from collections.abc import Mapping, Sequence
 
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD
-from spikingtorch.functional.fused.codegen.triton_expressions import TYPE, Body, held, load
+from spikingtorch.functional.fused.codegen.triton_expressions import TYPE, Body, load, loaded_dtype
 from spikingtorch.functional.fused.codegen.triton_layout import (
     at,
     definition,
@@ -227,7 +227,7 @@ def _keep(program: Program, chunk: int) -> list[str]:
 
 def _given(name: str, where: str, dtype: str, mask: str) -> str:
     """Return the value of an array that may be missing; a missing array reads as zero."""
-    return f"{load(where, dtype, mask)} if {name}_ptr is not None else tl.full([BLOCK], 0, {TYPE[held(dtype)]})"
+    return f"{load(where, dtype, mask)} if {name}_ptr is not None else tl.full([BLOCK], 0, {TYPE[loaded_dtype(dtype)]})"
 
 
 def _source(name: str, arguments: Mapping[str, str], lines: Sequence[str]) -> str:

@@ -173,6 +173,6 @@ def load(place: str, dtype: str, mask: str = "mask") -> str:
     return f"{value}.to(tl.float32)" if dtype in _HALVES else value
 
 
-def held(dtype: str) -> str:
+def loaded_dtype(dtype: str) -> str:
     """Return the dtype of a value after it is loaded."""
     return "f32" if dtype in _HALVES else dtype

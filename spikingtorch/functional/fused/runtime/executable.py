@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import described
 from spikingtorch.functional.core.shapes import with_time
@@ -63,7 +63,7 @@ class Launcher:
         self._missing = missing
         self.results = results
         sizes = [math.prod(shape) * dtype.itemsize for shape, _, dtype in results]
-        self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
+        self._large = [place for place, size in enumerate(sizes) if size >= allocation.LARGE]
 
     def __call__(
         self, given: Sequence[Tensor | None], scalars: Sequence[float], spare: Sequence[Tensor] = ()
@@ -75,9 +75,9 @@ class Launcher:
             scalars: floats of the program.
             spare: memory for the counts, in their layout; empty for new memory.
         """
-        results = memory.allocated(self.results, self._device)
+        results = allocation.allocated(self.results, self._device)
         for place in self._large:
-            memory.take_note(results[place])
+            allocation.take_note(results[place])
         for place, count in zip(self._counts, spare, strict=False):
             results[place] = count
         finite = True
@@ -170,8 +170,8 @@ class Executable:
         first, last = spec.given_states, spec.given_states + spec.counts[1]
         fold = spec.fold
         streams = [x if fold is None else x.unflatten(0, fold) for x in tensors[first:last]]
-        # one zero stands for all neurons at rest
-        at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d], device).zero_() for d in self.program.states]
+        one = (1,) * (streams[0].ndim - 1)  # one zero stands for all neurons at rest
+        at_rest = [allocation.empty(one, DTYPES[dtype], device).zero_() for dtype in self.program.states]
         self.rest = at_rest if fold and not first else []
         if fold:
             self.target.settle(device)
@@ -418,7 +418,7 @@ class Executable:
             return None
         place, folded = self._placement, group.name in ("xs", "of_outs")
         if group.over_time:
-            fresh = memory.like(given)
+            fresh = allocation.like(given)
             if place.copy(place.unfold(fresh) if folded else fresh).data_ptr() == fresh.data_ptr():
                 return _rewritten  # the kernel reads any contiguous tensor in place
             return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
@@ -426,7 +426,7 @@ class Executable:
         lies = array.shape, array.stride(), array.dtype, array.device
 
         def copied(tensor: Tensor) -> Tensor:
-            into = memory.strided(*lies)
+            into = allocation.strided(*lies)
             return into.copy_(place.static(tensor if whole is None else tensor.expand(whole)))
 
         return copied
@@ -447,4 +447,4 @@ def executable(spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> Execu
 
 
 def _rewritten(tensor: Tensor) -> Tensor:
-    return memory.like(tensor).copy_(tensor)
+    return allocation.like(tensor).copy_(tensor)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.codegen.abi import AXES
 from spikingtorch.functional.fused.runtime.target import Target
@@ -58,11 +58,11 @@ class Layout(NamedTuple):
     def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
         """Return new memory over time."""
         shape = with_time(self.shape, self.dim, self.steps if steps is None else steps)
-        return memory.empty(shape, dtype, self.device)
+        return allocation.empty(shape, dtype, self.device)
 
     def one_step(self, dtype: torch.dtype) -> Tensor:
         """Return new memory without time."""
-        return memory.empty(self.shape, dtype, self.device)
+        return allocation.empty(self.shape, dtype, self.device)
 
     def over_time(self, stream: Tensor) -> list[int]:
         """Return the record of an array over time, as the kernel reads it."""
@@ -89,7 +89,7 @@ class Layout(NamedTuple):
         if one or _is_run(sizes, strides, self.shape, self.split):
             return tensor
         whole = tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :])
-        return memory.contiguous(whole)
+        return allocation.contiguous(whole)
 
     def _with_all_axes(self, tensor: Tensor) -> tuple[list[int], list[int]]:
         missing = len(self.shape) - tensor.ndim
@@ -129,7 +129,7 @@ def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], d
     for stream in streams:
         own = _first_run_axis(stream, shape, dim)
         if own > AXES or math.prod(shape[own:]) < shortest:
-            stream, own = memory.contiguous(expanded(stream, shape, dim)), dim
+            stream, own = allocation.contiguous(expanded(stream, shape, dim)), dim
         split = max(split, own)
         arranged.append(stream)
     return Layout(shape, steps, dim, split, streams[0].device), arranged
@@ -271,12 +271,12 @@ class Placement:
     def stream(self, stream: Tensor) -> Tensor:
         """Return an unfolded array over time with the kernel's axes."""
         if self._time is not None:
-            return memory.contiguous(expanded(stream, self._shape, self._time).movedim(self._time, 0))
+            return allocation.contiguous(expanded(stream, self._shape, self._time).movedim(self._time, 0))
         return stream if self._format is None else self._format.stream(stream)
 
     def copy(self, stream: Tensor) -> Tensor:
         """Return a copy of an array over time with the kernel's axes and a value for each neuron."""
-        return memory.contiguous(expanded(self.stream(stream), self._shape, self._dim))
+        return allocation.contiguous(expanded(self.stream(stream), self._shape, self._dim))
 
     def static(self, tensor: Tensor) -> Tensor:
         """Return an array without time with the kernel's axes."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.core.torch_private import BelowAutograd
 from spikingtorch.functional.core.tree import Gradients, Tensors
@@ -75,7 +75,7 @@ def _executable(groups: tuple[Tensors, ...], scalars: Sequence[float], program: 
 
 def written_out(tensor: Tensor) -> Tensor:
     """Return a tensor whose memory holds its numbers, for one that torch has lazily marked as negated or zero."""
-    return memory.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
+    return allocation.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
 def _fake_forward(

@@ -14,7 +14,7 @@ from spikingtorch.functional.core.tree import types_of
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
-from spikingtorch.functional.fused.trace.snapshot import held
+from spikingtorch.functional.fused.trace.snapshot import whole_snapshot
 from spikingtorch.functional.fused.trace.tracer import trace
 
 _LIMIT = 512
@@ -59,7 +59,7 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
     others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
     types = [each for form in arguments.forms for each in types_of(form)]  # a surrogate's methods can read globals
-    found = held(step, *types, *others)
+    found = whole_snapshot(step, *types, *others)
     key = found.key, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
 
     def attempt(lift_floats: bool) -> TracedStep | NotFusible:

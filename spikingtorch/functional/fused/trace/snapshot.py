@@ -159,7 +159,7 @@ def snapshot(*values: Any) -> Snapshot:
     return Snapshot(key, walk.looks, walk.guard, walk.missing, walk.tensors)
 
 
-def held(*values: Any) -> Snapshot:
+def whole_snapshot(*values: Any) -> Snapshot:
     """Return a snapshot; the errors are those of ``snapshot``.
 
     Raises:

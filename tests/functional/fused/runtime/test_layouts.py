@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable
@@ -52,7 +52,7 @@ def test_threads_keep_to_their_blocks(guards: Guards) -> None:
 
 @pytest.mark.parametrize("by", [-1, -4096, 20, 4000])
 def test_guards_see_what_is_written_beside_an_array(by: int, guards: Guards) -> None:
-    result = memory.empty((5,), torch.float32, torch.device("cpu"))
+    result = allocation.empty((5,), torch.float32, torch.device("cpu"))
     guards.check()
     overrun(result, by)
     with pytest.raises(AssertionError, match="before" if by < 0 else "behind"):

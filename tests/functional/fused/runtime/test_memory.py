@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 
 HUGE = 2**21
 
@@ -13,17 +13,17 @@ HUGE = 2**21
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """What the system is asked for."""
     found: list[tuple[int, int, int]] = []
-    monkeypatch.setattr(memory, "_madvise", lambda: lambda *args: found.append(args))
+    monkeypatch.setattr(allocation, "_madvise", lambda: lambda *args: found.append(args))
     return found
 
 
 def test_huge_pages_lie_within_fresh_memory(asked: list[tuple[int, int, int]]) -> None:
     device = torch.device("cpu")
-    memory.empty((memory.HOLDS_HUGE_PAGE // 4 - 1,), torch.float32, device)
+    allocation.empty((allocation.HOLDS_HUGE_PAGE // 4 - 1,), torch.float32, device)
     assert not asked
-    for numbers in (memory.HOLDS_HUGE_PAGE // 4, 3_000_001):
+    for numbers in (allocation.HOLDS_HUGE_PAGE // 4, 3_000_001):
         asked.clear()
-        tensor = memory.empty((numbers,), torch.float32, device)
+        tensor = allocation.empty((numbers,), torch.float32, device)
         ((start, size, advice),) = asked
         assert advice == 14
         assert start % HUGE == size % HUGE == 0

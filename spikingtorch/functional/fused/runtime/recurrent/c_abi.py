@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch
@@ -82,10 +82,10 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
         weights: shape (M, M).
         across: whether to transpose them.
     """
-    weights, size, number = memory.contiguous(weights), len(weights), weights.element_size()
+    weights, size, number = allocation.contiguous(weights), len(weights), weights.element_size()
     # an odd number of panels: rows at a distance of a power of two would evict each other from the cache
     pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number
-    values = memory.empty((size, pitch), weights.dtype, weights.device)
+    values = allocation.empty((size, pitch), weights.dtype, weights.device)
     record = CMatrix(values.data_ptr(), size, pitch)
     functions(weights.dtype).fill_matrix(ctypes.byref(record), weights.data_ptr(), across)
     return Matrix(values, record)

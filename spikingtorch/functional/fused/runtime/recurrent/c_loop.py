@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.fused.runtime.cpu import CPU
 from spikingtorch.functional.fused.runtime.recurrent import c_abi, steps
@@ -57,11 +57,11 @@ def kept_steps(steps: Any) -> Any:
 def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], list[Tensor], Saved]:
     """Return the states after the last step, the records, and the trace; without ``keep``, its outputs alone."""
     x, s, T, rows = given.xs[0], given.s, len(given.xs[0]), _rows(given)
-    outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype, x.device)
+    outs, currents = allocation.like(x), allocation.empty((T if keep else 1, *s.shape), x.dtype, x.device)
     records = steps.empty_records(neuron, T, s)
     states = steps.fresh(given.states, CHUNK, 0)
-    kept = [memory.empty((kept_steps(T), *s.shape), state.dtype, state.device) for state in given.states if keep]
-    finals = [memory.like(state) for state in given.states]
+    kept = [allocation.empty((kept_steps(T), *s.shape), state.dtype, state.device) for state in given.states if keep]
+    finals = [allocation.like(state) for state in given.states]
     begins = [*[place.array for place in states], *kept]
     for over_time, state in zip(begins, [*given.states] * (2 if keep else 1), strict=True):
         over_time[0] = state
@@ -90,7 +90,7 @@ def backward(
     source = place(Place(found.of_currents, first=1), rows)
     loop = _loop(given, weights, source, of_outs, place(found.of_spikes, rows))
     loop.of_first = 0 if found.of_s is None else found.of_s.data_ptr()
-    driven, unused = Place(trace.currents), [memory.like(given.s), *steps.empty_records(neuron, 1, given.s)]
+    driven, unused = Place(trace.currents), [allocation.like(given.s), *steps.empty_records(neuron, 1, given.s)]
     again = steps.forward_kernel(neuron, given, states, driven, [*map(steps.fixed, unused)])
     back = steps.backward_kernel(neuron, given, driven, found, cotangents.records)
     loop.forward, loop.backward = (kernel(each, rows, neuron.scalars) for each in (again, back))

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.tree import Gradients, Tensors
@@ -95,7 +95,7 @@ class RecurrentExecutable(Executable):
         saved, cotangents = given[len(wanted) : len(wanted) + kept], given[len(wanted) + kept :]
         with torch.no_grad(), without_autocast(leaves[0].device):
             neuron, taken = self._taken(leaves, scalars)
-            outs, currents, *states = map(memory.contiguous, cast(Tensors, saved))
+            outs, currents, *states = map(allocation.contiguous, cast(Tensors, saved))
             trace, coming, wants = Saved(outs, currents, states), self._coming(cotangents), self._grouped(wanted)
             rule = SYNAPSES[self._synapse]
             if self._synapse == IN_C:
@@ -123,12 +123,12 @@ class RecurrentExecutable(Executable):
         differentiable = tuple([node >= 0 for node in self._neuron.gradients])
         neuron = Neuron(self._text, tuple(scalars), differentiable)
         streams = [self._in_front(self._placement.unfold(x)) for x in xs]
-        first, *others = [memory.contiguous(state.expand(self.shape)) for state in (s, *states)]
+        first, *others = [allocation.contiguous(state.expand(self.shape)) for state in (s, *states)]
         return neuron, RecurrentArgs(others, first, streams, weight, steps.flat(params, self.shape))
 
     def _in_front(self, stream: Tensor) -> Tensor:
         """Return an unfolded array over time as (T, *N)."""
-        return memory.contiguous(expanded(stream, self.shape, self.spec.dim).movedim(self.spec.dim, 0))
+        return allocation.contiguous(expanded(stream, self.shape, self.spec.dim).movedim(self.spec.dim, 0))
 
     def _given_out(self, over_time: Tensor, copy: bool) -> Tensor:
         """Return an array over time for the caller, in memory of its own if it is saved as well; never a view."""
@@ -137,14 +137,14 @@ class RecurrentExecutable(Executable):
             return over_time
         moved = over_time.movedim(0, dim)
         shape = moved.shape if fold is None else (math.prod(fold), *self.shape[1:])
-        found = memory.empty(shape, over_time.dtype, over_time.device)
+        found = allocation.empty(shape, over_time.dtype, over_time.device)
         found.view(moved.shape).copy_(moved)
         return found
 
     def _coming(self, cotangents: Gradients) -> Cotangents:
         """Return the incoming gradients as the loops take them."""
         ends = self.spec.counts[0]
-        *finals, of_s = [None if c is None else memory.contiguous(c.expand(self.shape)) for c in cotangents[:ends]]
+        *finals, of_s = [None if c is None else allocation.contiguous(c.expand(self.shape)) for c in cotangents[:ends]]
         outs, *records = [None if c is None else self._in_front(self._placement.unfold(c)) for c in cotangents[ends:]]
         return Cotangents(finals, of_s, outs, records)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime.executable import Executable, Launcher, executable
@@ -94,12 +94,12 @@ def fixed(array: Tensor) -> Place:
 
 def fresh(states: Sequence[Tensor], steps: int, chunk: int | None = None) -> list[Place]:
     """Return memory for states before each step and after the last."""
-    return [Place(memory.empty((steps + 1, *s.shape), s.dtype, s.device), 0, chunk) for s in states]
+    return [Place(allocation.empty((steps + 1, *s.shape), s.dtype, s.device), 0, chunk) for s in states]
 
 
 def empty_records(neuron: Neuron, steps: int, s: Tensor) -> list[Tensor]:
     """Return memory for the outputs that do not feed back, (steps, *N) each; s is one step."""
-    return [memory.empty((steps, *s.shape), dtype, s.device) for dtype in neuron.records]
+    return [allocation.empty((steps, *s.shape), dtype, s.device) for dtype in neuron.records]
 
 
 def slopes(
@@ -118,18 +118,18 @@ def slopes(
     (x, *others), s, drives = given.xs, given.s, neuron.differentiable[len(states)]
     flows = neuron.differentiable[: len(states)]
     of_states = [
-        p._replace(array=memory.like(p.array)) if flow else None for p, flow in zip(states, flows, strict=True)
+        p._replace(array=allocation.like(p.array)) if flow else None for p, flow in zip(states, flows, strict=True)
     ]
     for of, final in zip(of_states, cotangents.finals, strict=True):
         if of is not None:
             of.array[last] = 0.0 if final is None else final
     full = any(wanted.params)
-    of_spikes = memory.empty((len(x) if full else 1, *s.shape), s.dtype, s.device)
+    of_spikes = allocation.empty((len(x) if full else 1, *s.shape), s.dtype, s.device)
     of_last = [cotangents.s, None if cotangents.outs is None else cotangents.outs[-1]]
     of_spikes[-1] = sum((g for g in of_last if g is not None), start=0.0)
-    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
-    of_currents = memory.like(x) if drives else memory.like(x).zero_()
-    of_s = memory.like(s) if wanted.s else None
+    of_others = [allocation.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    of_currents = allocation.like(x) if drives else allocation.like(x).zero_()
+    of_s = allocation.like(s) if wanted.s else None
     return Slopes(states, of_states, of_currents, of_others, Place(of_spikes, moves=full), of_s)
 
 
@@ -200,7 +200,7 @@ def of_params(
 
 def flat(params: Tensors, shape: Sequence[int]) -> list[Tensor]:
     """Return the parameters with one value per neuron, all neurons on one axis; single numbers stay single."""
-    return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
+    return [param if param.numel() == 1 else allocation.contiguous(param.expand(shape)).view(-1) for param in params]
 
 
 def _executable(neuron: Neuron, groups: tuple[Tensors, ...]) -> Executable:

@@ -5,7 +5,7 @@ Views of all steps are created once, beforehand, because a view takes as long as
 
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
+from spikingtorch.functional.core import allocation
 from spikingtorch.functional.fused.runtime.recurrent import steps
 from spikingtorch.functional.fused.runtime.recurrent.steps import (
     Cotangents,
@@ -21,7 +21,7 @@ from spikingtorch.functional.fused.runtime.recurrent.synapses import LinearMap
 def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list[Tensor], list[Tensor], Saved]:
     """Return the states after the last step, the records, and the trace."""
     x, T = given.xs[0], len(given.xs[0])
-    outs, currents, records = memory.like(x), memory.like(x), steps.empty_records(neuron, T, given.s)
+    outs, currents, records = allocation.like(x), allocation.like(x), steps.empty_records(neuron, T, given.s)
     states = steps.fresh(given.states, T)
     for place, state in zip(states, given.states, strict=True):
         place.array[0] = state

@@ -1,4 +1,4 @@
-"""Rehearsal: one step of a network inside a trace; its spiking layers return new tensors."""
+"""ProofFold: one step of a network inside a trace; its spiking layers return new tensors."""
 
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from spikingtorch.layers.passed_init import call
 from spikingtorch.validation import TakesInit, check_takes_init
 
 
-class Rehearsal(FoldToken):
+class ProofFold(FoldToken):
     """A fold of one step, whose layers return new tensors of the right form.
 
     ``names`` are those of the layers, by id. The network gets ``init``, or the fold itself for None.

@@ -25,7 +25,7 @@ from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, t
 from spikingtorch.functional.fused.trace import tracer
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
-from spikingtorch.functional.fused.trace.snapshot import SideEffect, Snapshot, held, snapshot
+from spikingtorch.functional.fused.trace.snapshot import SideEffect, Snapshot, snapshot, whole_snapshot
 
 T = TypeVar("T")
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
@@ -120,7 +120,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
         x: input of one step, likewise.
         params: parameters, likewise.
     """
-    around = held(step)
+    around = whole_snapshot(step)
     return around.undone(partial(tracer.not_pointwise, step, state, x, params, around.tensors))
 
 
