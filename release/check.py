@@ -52,7 +52,7 @@ def citation() -> Iterator[str]:
 def recipe() -> Iterator[str]:
     """Yield what the recipe for conda says, as conda-build reads it, and pyproject.toml does not."""
     said = yaml.safe_load(jinja2.Template((ROOT / "recipe" / "meta.yaml").read_text()).render(PYTHON="python"))
-    ranges = [re.fullmatch(r"([a-z]+)(.*)", each) for each in PROJECT["dependencies"]]
+    ranges = [re.fullmatch(r"([a-z0-9]+)(.*)", each) for each in PROJECT["dependencies"]]
     needs = {f"{CONDA.get(each[1], each[1])} {each[2]}" for each in ranges if each}
     pairs = {
         "the package": (said["package"], {"name": PROJECT["name"], "version": PROJECT["version"]}),

@@ -14,12 +14,10 @@ from spikingtorch.plot.overview import draw_page
 from spikingtorch.plot.palette import colors
 from spikingtorch.plot.panels import Sample
 from spikingtorch.plot.raster import raster
-from spikingtorch.plot.rates import Activity
 from spikingtorch.plot.traces import traces
-from spikingtorch.report.batches import Piece
-from spikingtorch.report.firing import Firing
+from spikingtorch.report.firing import Firing, named
 from spikingtorch.report.history import Curve
-from spikingtorch.report.measure import classes_of
+from spikingtorch.report.measure import Measured, classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,13 +84,26 @@ def layer_traces(records: Records) -> "Figure":
     return _figure(drawn)
 
 
-def whole(layers: Mapping[str, Records], activity: Mapping[str, Activity], out: Any, first: Piece) -> "Figure":
+def membranes(records: Records) -> str:
+    """Describe the membranes of a layer for the first sample, and its threshold."""
+    v = records["v"][0].double()
+    finite = v[v.isfinite()]
+    span = f" from {finite.min():.3g} to {finite.max():.3g}" if finite.numel() else ""
+    if "threshold" not in records:
+        return f"all of the layer go{span}"
+    low, high = records["threshold"][0].min(), records["threshold"][0].max()
+    return f"all of the layer go{span}, threshold {low:.3g}" + ("" if low == high else f" to {high:.3g}")
+
+
+def whole(layers: Sequence[Firing], records: Mapping[str, Records], measured: Measured) -> "Figure":
     """Draw the network on one page: records and outputs of the first samples, and rates over all samples."""
-    leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
-    shown = with_neurons(leaf)
+    leaf = next(each for each in leaves_of(measured.out) if isinstance(each, Tensor) and each.ndim >= 2)
+    shown, first = with_neurons(leaf), measured.first
     classes = classes_of(shown, first.targets)
     class_of = None if classes is None else int(classes[0])
-    return draw_page(Sample(layers, shown, with_neurons(first.x), 0, class_of), activity)
+    by_layer = {named(layer.name): records[layer.name] for layer in layers}
+    sample = Sample(by_layer, shown, with_neurons(first.x), 0, class_of)
+    return draw_page(sample, {named(layer.name): layer.activity for layer in layers})
 
 
 def _telling(spikes: Tensor) -> list[int]:

@@ -1,13 +1,20 @@
-"""Firing rates of a layer, with its silent and its saturated neurons."""
+"""Firing rates of a layer, with its silent and its saturated neurons, and words for them."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.plot.rates import Activity
+from spikingtorch.units import percent
 from spikingtorch.watching.fires import fires
+
+# the number of indices to name; shares of neurons below these are no reason to act; the rate of a busy layer
+LISTED = 20
+FEW, MANY = 0.05, 0.5
+_FEW_SATURATED, _BUSY = 0.01, 0.5
 
 
 class Firing(NamedTuple):
@@ -60,6 +67,43 @@ class Firing(NamedTuple):
         """The neurons that fired at every step."""
         return self.counts >= self.steps
 
+    @property
+    def rate(self) -> float:
+        """The mean firing rate."""
+        return float(self.rates.mean())
+
+    @property
+    def silent_share(self) -> float:
+        """Share of silent neurons."""
+        return float(self.silent.double().mean())
+
+    @property
+    def saturated_share(self) -> float:
+        """Share of saturated neurons."""
+        return float(self.saturated.double().mean())
+
+    @property
+    def many_silent(self) -> bool:
+        """Whether so many neurons are silent that something is to be done."""
+        # in an image, places without input may be silent, but a channel should not be
+        channels = self.counts.ndim > 1 and not bool(self.silent.flatten(1).all(1).any())
+        return self.silent_share >= (MANY if channels else FEW)
+
+    @property
+    def many_saturated(self) -> bool:
+        """Whether so many neurons are saturated that something is to be done."""
+        return self.saturated_share >= _FEW_SATURATED
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the layer fires so much that it takes much energy."""
+        return self.rate > _BUSY and not self.many_saturated
+
+    @property
+    def shares(self) -> str:
+        """The shares of silent and saturated neurons, in words."""
+        return f"{percent(self.silent_share)} silent, {percent(self.saturated_share)} saturated"
+
 
 class Counts:
     """The sum of the spikes of one layer's neurons.
@@ -95,7 +139,37 @@ class Counts:
 
 def _added(one: Tensor, other: Tensor) -> Tensor:
     """Return the sum of two sequences of numbers; the shorter one is extended by zeros."""
-    total = torch.zeros(max(len(one), len(other)), dtype=one.dtype)
-    total[: len(one)] += one
-    total[: len(other)] += other
-    return total
+    return pad_sequence([one, other]).sum(1)
+
+
+def named(layer: str) -> str:
+    """Return a layer's name for pictures: numbers of nn.Sequential get a word, because legends hide underscores.
+
+    >>> named("0"), named("_hidden"), named("sl1")
+    ('layer 0', 'layer _hidden', 'sl1')
+    """
+    return f"layer {layer}" if layer.isdecimal() or layer.startswith("_") else layer
+
+
+def which(chosen: Tensor) -> str:
+    """Return the number of chosen neurons, and their indices.
+
+    >>> which(torch.tensor([True, False, True])), which(torch.arange(40) < 22)[-22:]
+    ('2 of 3 neurons (0, 2)', '17, 18, 19 and 2 more)')
+    >>> which(torch.tensor([[[True, True]], [[True, False]]]))
+    '3 of 4 neurons, among them the whole of channel 0,'
+    """
+    head = f"{int(chosen.sum()):,} of {chosen.numel():,} neurons"
+    if chosen.ndim <= 1:
+        return f"{head} ({_listed(chosen.reshape(-1))})"
+    channels = chosen.flatten(1).all(1)
+    if not channels.any():
+        return f"{head}, but no whole channel,"
+    noun = "channel" if channels.sum() == 1 else "channels"
+    return f"{head}, among them the whole of {noun} {_listed(channels)},"
+
+
+def _listed(chosen: Tensor) -> str:
+    indices = chosen.nonzero().flatten().tolist()
+    shown = ", ".join(map(str, indices[:LISTED]))
+    return shown if len(indices) <= LISTED else f"{shown} and {len(indices) - LISTED:,} more"

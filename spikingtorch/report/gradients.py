@@ -1,6 +1,6 @@
 """Check the gradients of a network's steps against an independent JAX implementation or finite differences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.recorded import default_of
 from spikingtorch.report.subjects import NEURONS, Subject, subjects_of
 from spikingtorch.report.twins import Twin, beside, has_jax, is_foreign, twin_of
+from spikingtorch.units import counted
 
 TWIN, DIFFERENCES = "twin in JAX", "finite differences"
 # below this, a gradient is rounding
@@ -133,6 +134,21 @@ def _against_differences(subject: Subject) -> Checked:
         return checked._replace(words="no neuron fired in the check, so that it says nothing about spikes")
     words = "gradients of the smooth step, and no branch on a spike; the equation itself has no second implementation"
     return checked._replace(how=DIFFERENCES, passed=True, words=words)
+
+
+def agreement(checks: Sequence[Checked]) -> str:
+    """Return in one sentence how many steps were checked, and how many agree."""
+    checked = [each for each in checks if each.passed is not None]
+    wrong = [each for each in checked if not each.passed]
+    left, steps = len(checks) - len(checked), counted(len(checks), "step")
+    if not checked:
+        return f"{steps}, not checked."
+    rest = f"; {left} not checked" if left else ""
+    if wrong:
+        return f"{len(wrong)} of {steps} wrong{rest}."
+    worst = max((each.error for each in checked if each.error is not None), default=None)
+    deviation = "" if worst is None else f", with deviations up to {worst:.0e}"
+    return f"{len(checked)} of {steps} checked and right{deviation}{rest}."
 
 
 def _said(error: Exception) -> str:

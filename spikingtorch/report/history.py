@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from spikingtorch.report.firing import named
+
 # the entries of SpikeMonitor.metrics for a layer, such as "layer/rate", and their axis labels
 OF_LAYERS = {
     "rate": "firing rate (spikes per step)",
-    "silent": "share of silent neurons",
-    "saturated": "share of saturated neurons",
+    "silent": "silent neurons (%)",
+    "saturated": "saturated neurons (%)",
     "interval": "interval between spikes (steps)",
     "interval_cv": "variation of intervals",
 }
+_SHARES = ("silent", "saturated")
 _SETS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
 _EXPECTED = (
     'expected a dict of lists, {"loss": [...], "accuracy": [...]}, or a list of dicts, one for each epoch, such as '
@@ -42,17 +45,13 @@ class History(NamedTuple):
 
     Attributes:
         charts: curves of one quantity together, for instance training and test, by its name.
-        layers: for a quantity of ``OF_LAYERS``, a curve for each layer.
+        layers: for a quantity of ``OF_LAYERS``, a curve for each layer; shares as percentages.
+        never: "silent" or "saturated", if no neuron of any layer was so in any epoch; these have no curves.
     """
 
     charts: dict[str, list[Curve]]
     layers: dict[str, list[Curve]]
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs of the longest curve."""
-        curves = [curve for chart in (*self.charts.values(), *self.layers.values()) for curve in chart]
-        return max((len(curve.values) for curve in curves), default=0)
+    never: list[str]
 
 
 def read_history(history: Any, layers: Sequence[str]) -> History:
@@ -71,19 +70,31 @@ def read_history(history: Any, layers: Sequence[str]) -> History:
     """
     columns = _columns(history)
     own = columns.pop("epoch", None)
-    found = History({}, {})
+    charts: dict[str, list[Curve]] = {}
+    of_layers: dict[str, list[Curve]] = {quantity: [] for quantity in OF_LAYERS}
     for name, values in columns.items():
         there = [(t, value) for t, value in enumerate(values) if value is not None]
         epochs = [float(t + 1) if own is None or t >= len(own) else _epoch(own[t], t) for t, _ in there]
-        layer, _, quantity = name.rpartition("/")
-        of_layer = quantity in OF_LAYERS and (layer or "net") in layers
-        curve = Curve((layer or "net") if of_layer else name, tuple(epochs), tuple(value for _, value in there))
-        charts, key = (found.layers, quantity) if of_layer else (found.charts, _quantity(name))
-        if there:
-            charts.setdefault(key, []).append(curve)
-    for curves in found.layers.values():
+        curve = Curve(name, tuple(epochs), tuple(value for _, value in there))
+        path, _, quantity = name.rpartition("/")
+        if there and quantity in OF_LAYERS and (path or "net") in layers:
+            of_layers[quantity].append(curve._replace(name=path or "net"))
+        elif there:
+            charts.setdefault(_quantity(name), []).append(curve)
+    found = History(charts, {}, [])
+    for quantity, curves in of_layers.items():
         curves.sort(key=lambda curve: layers.index(curve.name))
+        if any(any(curve.values) for curve in curves) or (curves and quantity not in _SHARES):
+            found.layers[quantity] = [_for_reading(curve, quantity) for curve in curves]
+        elif curves:
+            found.never.append(quantity)
     return found
+
+
+def _for_reading(curve: Curve, quantity: str) -> Curve:
+    """Return the curve of a layer with its name for pictures; shares become percentages."""
+    factor = 100.0 if quantity in _SHARES else 1.0
+    return curve._replace(name=named(curve.name), values=tuple(factor * value for value in curve.values))
 
 
 def _columns(history: Any) -> dict[str, list[float | None]]:

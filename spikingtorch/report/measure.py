@@ -1,8 +1,8 @@
-"""Run a network on a loader: spikes of each neuron, operations, and records of a few samples."""
+"""Run a network on a loader: spikes of each neuron, operations, records of a few samples, and its integers."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +11,11 @@ from torch import Tensor
 from spikingtorch.fold.report import Report
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
+from spikingtorch.quantize import Certificate, IntegerError, certify, to_integer
+from spikingtorch.quantize.report import Report as IntegerReport
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Counts, Firing
+from spikingtorch.units import counted
 from spikingtorch.watching.recording import Recording, record
 from spikingtorch.watching.summary import summary_of_run
 from spikingtorch.watching.table import Summary, merged
@@ -25,6 +28,7 @@ class Measured(NamedTuple):
     """The measurements of a network.
 
     Attributes:
+        kind: class of the network.
         layers: its layers by name, in the order of their definition.
         table: the summary over all samples.
         explained: the explanation of how the network runs.
@@ -37,6 +41,7 @@ class Measured(NamedTuple):
         out: the outputs of the network for them.
     """
 
+    kind: str
     layers: dict[str, Firing]
     table: Summary
     explained: Report
@@ -47,6 +52,39 @@ class Measured(NamedTuple):
     first: Piece
     pictured: dict[str, Mapping[str, Tensor]]
     out: Any
+
+    @property
+    def firing(self) -> list[Firing]:
+        """The layers whose outputs are spikes."""
+        return [layer for layer in self.layers.values() if layer.fires]
+
+    @property
+    def rates(self) -> Tensor:
+        """The firing rates of the neurons of all these layers."""
+        return torch.cat([layer.rates.flatten() for layer in self.firing])
+
+    @property
+    def seen(self) -> str:
+        """The samples and steps that the numbers of the page are based on."""
+        fewest, most = self.lengths
+        steps = f"{most:,} steps" if fewest == most else f"{fewest:,} to {most:,} steps"
+        return f"{counted(self.samples, 'sample')} of {counted(self.batches, 'batch', 'batches')}, {steps} each"
+
+
+class Integers(NamedTuple):
+    """A network with whole numbers as integers, or why it has none.
+
+    Attributes:
+        refused: the refusal of ``to_integer`` or ``certify``.
+        certificate: the network beside its integers.
+        table: bits, bounds and costs of the integers.
+        without_c: why they have no C, and no table.
+    """
+
+    refused: IntegerError | None = None
+    certificate: Certificate | None = None
+    table: IntegerReport | None = None
+    without_c: ValueError | None = None
 
 
 @torch.no_grad()
@@ -66,7 +104,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     explained: Report | None = None
     for piece in pieces:
         with _failures_of(piece):
-            for part, recording in _recorded(model, piece):
+            for part, recording in _recorded(model, piece, "spikes"):
                 for name, records in recording.items():
                     counts[name or "net"].add(records["spikes"])
                 # before the summary, because it would list the summary's own convolutions
@@ -79,6 +117,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     first, pictured = shown[0]
     assert explained is not None
     return Measured(
+        kind=type(model.net).__name__,
         layers={name: found for name, each in counts.items() if (found := each.firing()) is not None},
         table=merged(tables),
         explained=explained,
@@ -90,6 +129,19 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
         pictured={name or "net": records for name, records in pictured.items()},
         out=pictured.out,
     )
+
+
+def integers_of(model: Any, x: Tensor) -> Integers:
+    """Return a network as integers, compared on some samples x, (N, T, ...), or the refusal."""
+    try:
+        integer = to_integer(model, x)
+        certificate = certify(model, integer, x)
+    except IntegerError as refused:
+        return Integers(refused)
+    try:
+        return Integers(certificate=certificate, table=integer.report())
+    except ValueError as without_c:
+        return Integers(certificate=certificate, without_c=without_c)
 
 
 def spiking_layers(model: Any) -> dict[str, StepLayer]:
@@ -110,13 +162,13 @@ def _failures_of(piece: Piece) -> Iterator[None]:
         ) from error
 
 
-def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
-    """Yield the samples of a piece and their spikes, in parts whose records are small."""
+def _recorded(model: Any, piece: Piece, *names: str) -> Iterator[tuple[Piece, Recording]]:
+    """Yield the samples of a piece and their records, in parts whose records are small."""
     start, size = 0, len(piece.x)
     while start < len(piece.x):
         part = piece.samples(start, start + size)
         try:
-            recording = record(model, part.x.clone(), limit=_BYTES if size > 1 else sys.maxsize)
+            recording = record(model, part.x.clone(), names, limit=_BYTES if size > 1 else sys.maxsize)
         except MemoryError:
             size = max(1, size // 2)
             continue
@@ -126,19 +178,11 @@ def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
 
 def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
     """Return the first samples, with all data of their pictures."""
-    size = min(PICTURED, len(piece.x))
-    wanted: list[tuple[str, ...]] = [("spikes", "v", "threshold"), ("spikes", "v"), ("spikes",)]
-    while True:
-        part = piece.samples(0, size)
-        try:
-            return part, record(model, part.x.clone(), wanted[0], limit=_BYTES if size > 1 else sys.maxsize)
-        except MemoryError:
-            size = max(1, size // 2)
-        except ValueError:
-            # no layer has a threshold, or none a membrane
-            if len(wanted) == 1:
-                raise
-            wanted = wanted[1:]
+    few = piece.samples(0, PICTURED)
+    for names in (("spikes", "v", "threshold"), ("spikes", "v")):
+        with suppress(ValueError):  # no layer has a threshold, or none a membrane
+            return next(_recorded(model, few, *names))
+    return next(_recorded(model, few, "spikes"))
 
 
 def _hits(out: Any, targets: Tensor | None) -> list[Tensor]:

@@ -1,105 +1,118 @@
-"""The page: its head with the most important numbers, its sections, and its foot."""
+"""The page: its template, filled with what was measured and with pictures."""
 
-from spikingtorch.report import network_sections as network
-from spikingtorch.report.content import Content, Section
-from spikingtorch.report.firing_sections import layer_by_layer, overview, silent_and_saturated
-from spikingtorch.report.html import Html, element, paragraph
-from spikingtorch.report.style import STYLE
-from spikingtorch.report.words import joules
-from spikingtorch.units import abbreviated, counted, percent
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
 
-def page(content: Content) -> str:
-    """Return the whole page."""
-    parts = [
-        network.learning_curves(content),
-        network.rates_over_epochs(content),
-        network.summary_table(content),
-        network.explanation(content),
-        *([] if content.integers is None else [network.whole_numbers(content, content.integers)]),
-        overview(content),
-        layer_by_layer(content),
-        silent_and_saturated(content),
-        network.gradients(content),
-        *([network.warnings(content)] if content.warned else []),
-    ]
-    head = [
-        Html('<meta charset="utf-8">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", content.title),
-        element("style", Html(STYLE)),
-    ]
-    body = [_header(content), _contents(parts), element("main", *map(_section, parts)), _footer(content)]
-    return "<!DOCTYPE html>\n" + element("html", element("head", *head), element("body", *body), lang="en") + "\n"
+from spikingtorch.quantize.certificate import HEAD as COMPARED
+from spikingtorch.quantize.errors import RULES
+from spikingtorch.quantize.report import HEAD as NEEDED
+from spikingtorch.report import figures
+from spikingtorch.report.firing import FEW, MANY, named, which
+from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked, agreement
+from spikingtorch.report.history import OF_LAYERS, History, described
+from spikingtorch.report.measure import Integers, Measured
+from spikingtorch.report.subjects import LENGTH
+from spikingtorch.report.svg import inline
+from spikingtorch.report.twins import has_jax
+from spikingtorch.units import abbreviated, counted, percent, quantity
+from spikingtorch.watching.table import HEAD as COSTS
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+# layers with pictures of their own
+_MOST = 24
 
 
-def _section(section: Section) -> Html:
-    return element(
-        "section",
-        element("h2", section.title, id=f"{section.key}-title"),
-        section.body,
-        id=section.key,
-        aria_labelledby=f"{section.key}-title",
+def page(
+    title: str,
+    measured: Measured,
+    history: History | None,
+    checks: Sequence[Checked],
+    integers: Integers | None,
+    warned: Sequence[str],
+) -> str:
+    """Return the whole page.
+
+    Args:
+        title: of the page.
+        measured: the measurements of the network.
+        history: the training history; None if nothing was logged.
+        checks: checks of the gradients of its steps.
+        integers: the network as integers, or their refusal; None without whole numbers.
+        warned: warnings of Python while the network ran.
+    """
+    # imported with the first report, because the rest of the library does not need it
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from spikingtorch import __version__
+
+    templates = Environment(
+        loader=PackageLoader("spikingtorch.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-
-
-def _contents(parts: list[Section]) -> Html:
-    links = [element("li", element("a", part.title, href=f"#{part.key}")) for part in parts]
-    return element("nav", element("ul", *links), aria_label="Sections")
-
-
-def _header(content: Content) -> Html:
-    made = content.made
-    facts = [
-        f"{content.kind}, {counted(content.measured.table.parameters, 'parameter')}",
-        content.seen,
-        f"input {'x'.join(map(str, content.measured.first.x.shape[2:])) or '1'} a step",
-        *[f"{name} {version}" for name, version in content.versions.items()],
-    ]
-    spans = [part for fact in facts for part in (element("span", fact), " · ")][:-1]
-    when = element("time", f"{made:%d %B %Y, %H:%M} UTC", datetime=made.isoformat(timespec="seconds"))
-    return element(
-        "header",
-        paragraph("Report of a spiking network, ", when, class_="kicker"),
-        element("h1", content.title),
-        paragraph(*spans, class_="facts"),
-        element("dl", *_tiles(content), class_="tiles"),
+    spelled = (abbreviated, agreement, counted, described, figures.membranes, joules, named, percent, unbroken, which)
+    templates.filters |= {each.__name__: each for each in spelled}
+    templates.globals |= {"figures": figures, "has_jax": has_jax, "picture": picture, "RULES": RULES, "MOST": _MOST}
+    templates.globals |= {"FEW": FEW, "MANY": MANY, "LENGTH": LENGTH, "TWIN": TWIN, "DIFFERENCES": DIFFERENCES}
+    templates.globals |= {"COMPARED": COMPARED, "NEEDED": NEEDED, "COSTS": COSTS, "OF_LAYERS": OF_LAYERS}
+    pictured = [layer for layer in measured.firing if layer.name in measured.pictured]
+    text = templates.get_template("page.html").render(
+        title=title,
+        made=datetime.now(UTC),
+        versions={"spikingtorch": __version__, "torch": torch.__version__, "Python": platform.python_version()},
+        measured=measured,
+        pictured=pictured,
+        records={layer.name: _shown(measured.pictured[layer.name]) for layer in pictured},
+        history=history,
+        checks=checks,
+        integers=integers,
+        warned=warned,
     )
+    return text.strip() + "\n"
 
 
-def _tiles(content: Content) -> list[Html]:
-    """Return the most important numbers."""
-    found, firing = content.measured, content.firing
-    tiles = []
-    if found.accuracy is not None:
-        note = f"of {found.samples:,} samples, by the sum of outputs over time"
-        tiles.append(_tile("Accuracy", percent(found.accuracy), note))
-    if firing:
-        neurons = sum(layer.neurons for layer in firing)
-        rate = sum(float(layer.rates.sum()) for layer in firing) / neurons
-        silent = sum(int(layer.silent.sum()) for layer in firing)
-        tiles.append(_tile("Mean firing rate", f"{rate:.3g}", "spikes per neuron and step"))
-        layers = counted(len(firing), "layer")
-        tiles.append(_tile("Silent neurons", percent(silent / neurons), f"{silent:,} of {neurons:,} in {layers}"))
-    table = found.table
-    operations = f"{abbreviated(table.acs)} ACs and {abbreviated(table.macs)} MACs"
-    note = f"{operations}, {table.beside_ann} that of the ANN" if table.beside_ann else operations
-    tiles.append(_tile("Energy of a sample", joules(table.energy), note))
-    right = [each for each in content.checks if each.passed]
-    wrong = [each for each in content.checks if each.passed is False]
-    note = f"{len(wrong)} of the steps differ from their check" if wrong else "kinds of steps checked and right"
-    tiles.append(_tile("Gradients", f"{len(right)} of {len(content.checks)}", note))
-    return tiles
+def picture(key: str, alt: str, draw: "Callable[..., Figure]", *given: Any) -> "Markup":
+    """Return a picture, or why it cannot be drawn, for instance because of an infinite membrane."""
+    from markupsafe import Markup
+
+    try:
+        return inline(draw(*given), key, alt)
+    except ValueError as error:
+        return Markup('<p class="soft">This picture cannot be drawn: <code>{}</code></p>').format(error)
 
 
-def _tile(name: str, number: str, note: str) -> Html:
-    parts = [element("dd", number, class_="big"), element("dd", note, class_="note")]
-    return element("div", element("dt", name), *parts, class_="tile")
+def unbroken(text: str) -> str:
+    r"""Return a number and its unit so that they stay on one line.
+
+    >>> unbroken("45 nm") == "45\N{NO-BREAK SPACE}nm"
+    True
+    """
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _footer(content: Content) -> Html:
-    text = (
-        f"Written by spikingtorch.report on {content.made:%Y-%m-%d}. Rates, shares and operations are those of "
-        f"{content.seen}, in evaluation. The page is complete: it loads nothing."
-    )
-    return element("footer", paragraph(text))
+def joules(nanojoules: float) -> str:
+    """Return an energy, with the prefix that fits.
+
+    >>> joules(4340.0).split()
+    ['4.34', 'µJ']
+    """
+    return unbroken(quantity(1e-9 * nanojoules, "J"))
+
+
+def _shown(records: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the records of a layer on the CPU, in full precision, and with an axis of neurons."""
+
+    def shown(record: Tensor) -> Tensor:
+        return figures.with_neurons(record.detach().cpu().to(torch.promote_types(record.dtype, torch.float32)))
+
+    return {name: shown(record) for name, record in records.items()}

@@ -1,6 +1,5 @@
 """Figures of matplotlib as SVG in the page: lines and text in its colours and fonts, many marks as one image."""
 
-import html
 import io
 import re
 from collections.abc import Iterator
@@ -8,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spikingtorch.plot import palette
-from spikingtorch.report.html import Html
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 # placeholders for the page's colours of text and background
@@ -54,8 +53,10 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def inline(figure: "Figure", key: str, alt: str) -> Html:
+def inline(figure: "Figure", key: str, alt: str) -> "Markup":
     """Return a figure as an element of the page, with a unique key, and a description in ``alt``."""
+    from markupsafe import Markup
+
     for ax in figure.axes:
         for marks in ax.collections:
             places: Any = marks.get_offsets()
@@ -69,9 +70,8 @@ def inline(figure: "Figure", key: str, alt: str) -> Html:
     head, body = text[start : text.index(">", start) + 1], text[text.index(">", start) + 1 :]
     found = re.search(r'viewBox="([^"]*)"', head)
     assert found is not None
-    box = found.group(1)
-    opened = f'<svg viewBox="{box}" role="img" aria-label="{html.escape(alt)}">'
-    return Html(opened + _cleaned(body, key).strip())
+    opened = Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(found.group(1), alt)
+    return opened + Markup(_cleaned(body, key).strip())
 
 
 def _cleaned(body: str, key: str) -> str:

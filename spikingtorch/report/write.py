@@ -3,20 +3,16 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from spikingtorch.plot.canvas import need_matplotlib
-from spikingtorch.quantize import IntegerError
 from spikingtorch.report.batches import pieces_of, unchanged
-from spikingtorch.report.content import Content, versions
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.history import read_history
-from spikingtorch.report.integers import Integers, integers_of
-from spikingtorch.report.measure import Measured, measure, spiking_layers
+from spikingtorch.report.measure import Integers, Measured, integers_of, measure, spiking_layers
 from spikingtorch.report.page import page
 from spikingtorch.report.svg import drawing
 from spikingtorch.watching.copies import on_copy
@@ -80,7 +76,7 @@ def report(
     logged = None if history is None else read_history(history, [*spiking_layers(given)])
     device = next((each.device for each in given.parameters()), torch.empty(0).device)
 
-    def watch(copied: Any) -> tuple[Measured, list[Checked], Integers | IntegerError | None]:
+    def watch(copied: Any) -> tuple[Measured, list[Checked], Integers | None]:
         copied.batch_first = True  # like the pieces that ``pieces_of`` yields
         measured = measure(copied.eval(), pieces_of(loader, batches, encoder, device, model.batch_first))
         x = measured.first.x
@@ -90,13 +86,11 @@ def report(
     with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder):
         warnings.simplefilter("always")
         measured, checks, integers = on_copy("report", model, watch)
-    kind = type(given.net).__name__
     said = dict.fromkeys(str(each.message) for each in caught if _OURS not in str(each.message))
-    content = Content(title or kind, kind, datetime.now(UTC), versions(), logged, measured, checks, [*said], integers)
     with drawing(), warnings.catch_warnings():
         # matplotlib's warning about a picture with little room
         warnings.simplefilter("ignore")
-        text = page(content)
+        text = page(title or measured.kind, measured, logged, checks, integers, [*said])
     _write(where, text)
     return where
 

@@ -1,14 +1,15 @@
 """Reports that are made quickly."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 
 import spikingtorch as st
 from spikingtorch.report import report
-from spikingtorch.report.html import Html
 from tests.report.networks import Pictures, Quickly
 from tests.report.reading import Page
 
@@ -18,13 +19,11 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> Pictures:
     """Keep what draws the pictures instead of drawing them into the page: each with its text, by its place."""
     found: Pictures = {}
 
-    def keep(key: str, draw: Callable[[], Any], alt: str) -> Html:
-        found[key] = draw, alt
-        return Html(f'<svg role="img" id="{key}" aria-label="{len(alt)}"></svg>')
+    def keep(key: str, alt: str, draw: Callable[..., Any], *given: Any) -> Markup:
+        found[key] = partial(draw, *given), alt
+        return Markup(f'<svg role="img" id="{key}" aria-label="{len(alt)}"></svg>')
 
-    monkeypatch.setattr("spikingtorch.report.firing_sections._picture", keep)
-    curves = lambda figure, key, alt: keep(key, lambda: figure, alt)  # noqa: E731
-    monkeypatch.setattr("spikingtorch.report.network_sections.inline", curves)
+    monkeypatch.setattr("spikingtorch.report.page.picture", keep)
     return found
 
 

@@ -60,7 +60,7 @@ def test_a_difference_is_shown(quickly: Quickly, monkeypatch: pytest.MonkeyPatch
         nodes = (one, two, cast(Any, replace)(three, weight=-cast(Any, three).weight), four)
         return IntegerModel(found.input_exponent, found.input_shape, found.input_range, nodes)
 
-    monkeypatch.setattr("spikingtorch.report.integers.to_integer", other)
+    monkeypatch.setattr("spikingtorch.report.measure.to_integer", other)
     page = quickly(network(neurons()), [spikes()])
     assert '<span class="fail">The integers differ</span>: different first at 3: ' in page.text
     assert any(int(row[6]) for row in page.table("The network beside its integers")[1:])
@@ -80,7 +80,7 @@ def test_integers_without_c(quickly: Quickly, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("last", "said"),
     [
-        (st.LIF(), "layer &#x27;3&#x27;: LIF computes with numbers that are not whole"),
+        (st.LIF(), "layer &#39;3&#39;: LIF computes with numbers that are not whole"),
         (nn.Sequential(neurons(), nn.Softmax(-1)), "there are no integers for Softmax"),
     ],
 )
