@@ -1,14 +1,15 @@
 """Split the batches of a loader into pieces for a network: encoded, on its device, without padding."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spikingtorch import axes
-from spikingtorch.functional.core.surroundings import RandomNumbers
+from spikingtorch.functional.core.surroundings import RandomNumbers, rewind_of
 from spikingtorch.validation import check_lengths
 
 _EXPECTED = "the input x of the network, (x, targets), or (x, lengths, targets) of padded sequences"
@@ -63,9 +64,8 @@ def pieces_of(
     for batch in itertools.islice(loader, most):
         number += 1
         x, lengths, targets = _parts(batch, number)
-        encoded = (x if encoder is None else _encoded(encoder, x, number)).to(device)
-        _check(encoded, number, encoder, axes.named(batch_first), axes.spelled(batch_first))
-        yield from _cut(axes.samples_first(encoded, batch_first), lengths, targets, number)
+        _check(found := x if encoder is None else encoder(x), number, encoder, batch_first)
+        yield from _cut(axes.samples_first(found.to(device), batch_first), lengths, targets, number)
     if not number:
         raise ValueError(f"report: loader gave no batch; expected {_EXPECTED}, such as [x]")
 
@@ -81,16 +81,12 @@ def _parts(batch: Any, number: int) -> tuple[Any, Any, Any]:
     raise TypeError(f"report: batch {number} of the loader is {what}, expected {_EXPECTED}")
 
 
-def _encoded(encoder: Callable[[Any], Any], x: Any, number: int) -> Tensor:
-    found = encoder(x)
-    if not isinstance(found, Tensor):
+def _check(x: Any, number: int, encoder: object, batch_first: bool) -> None:
+    named, spelled = axes.named(batch_first), axes.spelled(batch_first)
+    if encoder is not None and not isinstance(x, Tensor):
         raise TypeError(
-            f"report: encoder gave a {type(found).__name__} for batch {number}, expected what the network takes"
+            f"report: encoder gave a {type(x).__name__} for batch {number}, expected what the network takes"
         )
-    return found
-
-
-def _check(x: Any, number: int, encoder: object, named: str, spelled: str) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"report: x of batch {number} is a {type(x).__name__}, expected a tensor {named}")
     hint = "" if encoder is not None else "; for images (N, C, H, W), pass encoder=, for instance ConstantEncoder(8)"
@@ -118,35 +114,32 @@ def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
         yield Piece(x[chosen.to(x.device), :length], of_length, number)
 
 
-class unchanged:  # noqa: N801
-    """A context with all modules among the parts in evaluation; it restores all random numbers afterwards.
+@contextmanager
+def unchanged(device: torch.device, *parts: object) -> Iterator[None]:
+    """Put all modules among the parts into evaluation; restore their modes and all random numbers afterwards.
 
     Args:
         device: of the network.
         parts: a loader and an encoder, whose generators are restored as well.
     """
-
-    def __init__(self, device: torch.device, *parts: object) -> None:
-        modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
-        self._modes = [(module, module.training) for module in modules]
-        self._drawn = [(each, each.get_state()) for each in _generators([*parts, *modules])]
-        self._numbers = RandomNumbers.now(device)
-
-    def __enter__(self) -> None:
-        for module, _ in self._modes:
+    modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
+    modes = [module.training for module in modules]
+    rewinds = [rewind_of(each) for each in _held([*parts, *modules])]
+    numbers = RandomNumbers.now(device)
+    try:
+        for module in modules:
             module.training = False
-
-    def __exit__(self, *error: object) -> None:
-        for module, mode in self._modes:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
             module.training = mode
-        for generator, state in self._drawn:
-            generator.set_state(state)
-        self._numbers.put_back()
+        for rewind in filter(None, rewinds):
+            rewind()
+        numbers.put_back()
 
 
-def _generators(parts: Iterable[object]) -> list[torch.Generator]:
-    """Return the generators of loaders, their samplers, and modules."""
+def _held(parts: Sequence[object]) -> list[object]:
+    """Return what loaders, their samplers, and modules hold, such as generators."""
     samplers = [getattr(part, name, None) for part in parts for name in ("sampler", "batch_sampler")]
     inner = [getattr(sampler, "sampler", None) for sampler in samplers]
-    held = [value for each in (*parts, *samplers, *inner) for value in getattr(each, "__dict__", {}).values()]
-    return [*{id(value): value for value in held if isinstance(value, torch.Generator)}.values()]
+    return [value for each in (*parts, *samplers, *inner) for value in getattr(each, "__dict__", {}).values()]

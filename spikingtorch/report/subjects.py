@@ -144,20 +144,32 @@ def subjects_of(model: Any, x: Tensor) -> list[Subject]:
     model.cpu().double()
     model.statistics, model.mode = "step", "step"
     layers = {name: layer for name, layer in spiking_layers(model).items() if _is_neuron(layer)}
-    taps = {name: _Tap() for name in layers}
-    try:
-        for name, layer in layers.items():
-            layer._cell.recorder = taps[name]
-        with torch.no_grad():
-            model(x[:1, :LENGTH].cpu().double())
-    finally:
-        for layer in layers.values():
-            layer._cell.recorder = None
+    seen = {name: _watched(layer) for name, layer in layers.items()}
+    with torch.no_grad():
+        model(x[:1, :LENGTH].cpu().double())
     groups: dict[Any, list[str]] = {}
-    for name in layers:
-        if taps[name].seen:
-            groups.setdefault(_kind(layers[name]), []).append(name)
-    return [_subject(names, layers[names[0]], taps[names[0]].inputs()) for names in groups.values()]
+    for name, layer in layers.items():
+        if seen[name]:
+            groups.setdefault(_kind(layer), []).append(name)
+    return [_subject(names, layers[names[0]], _stacked(seen[names[0]])) for names in groups.values()]
+
+
+def _stacked(steps: list[Any]) -> Any:
+    """Return the inputs of all steps, (T, N, ...)."""
+    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *steps)
+
+
+def _watched(layer: Any) -> list[Any]:
+    """Return a list that gets the inputs of each step of a layer, which belongs to a copy."""
+    seen: list[Any] = []
+    advance = layer._advance_one
+
+    def watched(inputs: Any, *how: Any) -> Any:
+        seen.append(pytree.tree_map(torch.clone, inputs))
+        return advance(inputs, *how)
+
+    layer._advance_one = watched
+    return seen
 
 
 def _subject(names: list[str], layer: StepLayer, xs: Any) -> Subject:
@@ -241,39 +253,3 @@ def _starts(xs: Any) -> Iterator[Any]:
     drawn = 2.0 * torch.rand(first.shape, generator=draw, dtype=first.dtype) - 0.6
     for start in (moved, drawn):
         yield pytree.tree_unflatten([start, *rest], form)
-
-
-class _Tapped(NamedTuple):
-    """A step that returns its inputs beside its output."""
-
-    step: Callable[..., tuple[Any, Any]]
-
-    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, Any]]:
-        """Advance one step."""
-        after, out = self.step(state, x, **params)
-        return after, (out, x)
-
-
-class _Tap:
-    """Collect the inputs of a layer, one step per call, in place of a recorder."""
-
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-
-    def around(self, step: Any, x: Tensor, steps: int) -> Any:  # noqa: ARG002
-        """Return a step that returns its inputs as well."""
-        return _Tapped(step)
-
-    def take(self, outputs: Any, is_step: bool = False) -> Any:  # noqa: ARG002
-        """Keep the inputs, and return the output."""
-        out, x = outputs
-        self.seen.append(pytree.tree_map(torch.clone, x))
-        return out
-
-    def again(self) -> "_Tap":
-        """Return the recorder of a checkpoint's repeated call: without gradients, nothing is repeated."""
-        return self
-
-    def inputs(self) -> Any:
-        """Return the inputs of all steps, (T, N, ...)."""
-        return pytree.tree_map(lambda *leaves: torch.stack(leaves), *self.seen)

@@ -38,26 +38,12 @@ def twin_of(step: Any) -> Twin | None:
 
     The implementation of a user's step is ``<step>_twin`` in the module of the step.
     """
-    from spikingtorch.functional import jax_reference as J
-
-    around: Any
     if isinstance(step, F.Recurrent | F.Refractory | F.RelativeRefractory | Valued):
         inner = twin_of(step.step)
         if inner is None:
             return None
-        if isinstance(step, Valued):
-            return _valued(inner)
-        if isinstance(step, F.Refractory):
-            around = J.Refractory(inner, step.steps)
-        elif isinstance(step, F.RelativeRefractory):
-            around = J.RelativeRefractory(inner, step.jump, step.decay)
-        else:
-            around = J.Recurrent(inner, to_jax(step.synapse))
-        found: Twin = around
-        return found
-    if str(getattr(step, "__module__", "")).startswith(_OURS):
-        return _namesake(step)
-    return beside(step, "twin")
+        return _valued(inner) if isinstance(step, Valued) else _namesake(step._replace(step=inner))
+    return _namesake(step) if str(getattr(step, "__module__", "")).startswith(_OURS) else beside(step, "twin")
 
 
 def beside(step: Any, kind: str) -> Twin | None:
