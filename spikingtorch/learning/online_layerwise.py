@@ -1,19 +1,31 @@
-"""Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step"."""
+"""Gradients of a step, layer by layer: rules "diagonal", "presynaptic" and "last_step".
+
+Each layer keeps its derivatives, so that no graph of autograd goes through neurons: it hands a leaf of the graph on to
+the layers above. The gradient of a loss reaches the leaves of the last layers first. Each layer, the last one first,
+turns it into the gradient of its input and of its state before the step. A kernel of the step has computed both
+derivatives along with the step, or autograd computes them. What leads from the layers below to the input is left to
+autograd, but for an ``nn.Linear``.
+"""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.layers.base import StatefulLayer
+from spikingtorch import functional as F
+from spikingtorch.functional.core.compare import cached_step
+from spikingtorch.functional.core.precision import lift, rounded, without_autocast
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.eligibility import Linearized, floating
+from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.frame import frame_of
+from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_gradients import pass_on
-from spikingtorch.learning.online_layers import LayerSteps, Local
-from spikingtorch.learning.online_step import Memories, Products, Stepper
-from spikingtorch.learning.online_traces import LeakAtRest, Traces, own_partials, traced_weights
+from spikingtorch.learning.online_moment import Local, Moment
+from spikingtorch.learning.online_step import TWICE, Memories, Products, Stepper, leaf_of
+from spikingtorch.learning.online_traces import Traces
 from spikingtorch.learning.online_units import Structure, Unit
 
 
@@ -38,24 +50,21 @@ class Layerwise:
         feedback: "RandomFeedback | None",
         approximate: bool,
     ) -> None:
-        self.stepper = stepper
-        self.structure = structure
-        self.feedback = feedback
+        self.stepper, self.structure, self.elementwise, self.feedback = stepper, structure, elementwise, feedback
         self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
-        self.steps = LayerSteps(elementwise, rule)
         self.traces: Traces | None = None
+        self.dense = rule == "diagonal"
         if rule != "last_step":
-            dense = rule == "diagonal"
-            of_neurons = own_partials if dense else LeakAtRest(approximate)
-            self.traces = Traces(stepper.model, structure.units, partial(traced_weights, dense), of_neurons)
+            self.traces = Traces(stepper.model, structure.units, dense=self.dense, approximate=approximate)
         self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
         self.memories: Memories | None = None
+        self._before: Memories = {}
+        self._found: dict[StatefulLayer, Local] = {}
         self._out: Any = None
         self._products: Products = {}
-        self.steps.begin({})
         if self.traces is not None:
             self.traces.reset()
 
@@ -79,11 +88,11 @@ class Layerwise:
         if self.traces is not None and before:
             with torch.no_grad(), without_autocast(x.device):
                 self.traces.advance()
-        self.steps.begin(before)
+        self._before, self._found = before, {}
         products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
         with torch.enable_grad():
-            out, memories = self.stepper.run_layers(before, x, init, self.steps.advance, products)
-        found = self.steps.found
+            out, memories = self.stepper.run_layers(before, x, init, self._advance, products)
+        found = self._found
         if new := [layer for layer in found if layer not in self.units]:
             raise ValueError(
                 f"learning.online: the network calls a {type(new[0]).__name__} that it did not call in the first step, "
@@ -95,6 +104,78 @@ class Layerwise:
         self._out, self._products = out, products  # a step that fails does not come here
         self.memories = {layer: each if layer in found else layer._cut(each) for layer, each in memories.items()}
         return out
+
+    def _advance(self, layer: Any, inputs: Any, init: bool | Tensor, running: Tensor | None) -> Any:
+        """Advance a layer by one step, in place of its own ``_advance_one``."""
+        if region() is not None:
+            raise ValueError(
+                "learning.online: the network runs layers inside checkpoint, which runs them again in a backward pass "
+                "that an online rule does not have. Leave checkpoint out"
+            )
+        if layer.memoryless:
+            return layer._advance_one(inputs, init, running)
+        if layer in self._found:
+            raise ValueError(TWICE.format(f"a {type(layer).__name__}"))
+        frame = frame_of(layer)
+        assert frame is not None
+        if init is not frame.init:
+            raise ValueError(
+                f"learning.online: the network hands a {type(layer).__name__} another init than the step got, and its "
+                "traces do not follow it. Pass init on as it is, or take rule='exact'"
+            )
+        starts = init is True or frame.memories.get(layer) is None
+        if not starts and frame.memories[layer] is not self._before.get(layer):
+            raise ValueError(
+                f"learning.online: the network sets the state of a {type(layer).__name__} within a step, and its "
+                "traces do not follow it. Start a new sequence there, or take rule='exact'"
+            )
+        if layer in self.elementwise and not any([each.requires_grad for each in layer.parameters()]):
+            return self._linearized(layer, inputs, init, starts)
+        return self._recorded(layer, inputs, init, running, starts)
+
+    def _linearized(self, layer: Any, x: Tensor, init: bool | Tensor, starts: bool) -> Any:
+        """Advance a layer whose derivatives come with its step."""
+        step, params = layer._returning()
+        if any([isinstance(each, Tensor) and each.requires_grad for each in params.values()]):
+            return self._recorded(layer, x, init, None, starts)  # trained, and yet no parameter of the layer
+        with torch.no_grad():
+            first = layer._check_inputs(x.detach())
+            memory = layer._start(first, init)
+            layer._starts(memory, params, first)
+            linearized = cached_step(Linearized, step, self.dense)
+            xs = lift(first).unsqueeze(0)
+            state, (out, of_out, of_state) = F.scan(linearized, memory.state, xs, params=params)
+            out = tree_map(lambda leaf: leaf.squeeze(0), out)
+            layer._remember(memory, state, layer._spikes(out), layer._spikes(out))
+        handed = tree_map(leaf_of, rounded(out, first.dtype))
+        moment = Moment(layer, memory.state, first, None, init, starts, params)
+        self._found[layer] = Local(moment, x, leaves_of(handed), [], [], of_out, of_state, x._version)
+        return handed
+
+    def _recorded(self, layer: Any, inputs: Any, init: bool | Tensor, running: Tensor | None, starts: bool) -> Any:
+        """Advance a layer that autograd differentiates, from a state that requires gradients."""
+        first, frame = leaves_of(inputs)[0], frame_of(layer)
+        moment, version = Moment(layer, None, first, None, init, starts), first._version
+        assert frame is not None
+        leaves: list[Tensor] = []
+        if not starts:
+            known: Memory = frame.memories[layer]
+            state = tree_map(leaf_of, known.state)
+            if getattr(layer, "synapse", None) is not None:
+                state = state._replace(s=state.s.detach())  # the past through recurrent spikes is left out
+            leaves = [leaf for leaf in floating(state)[0] if leaf.requires_grad]
+            frame.memories[layer] = known._replace(state=state)
+        if isinstance(layer, StepLayer) and not layer.runs_own_step:
+            memory = frame.memories[layer] = layer._start(first, init)
+            if self.traces is not None:
+                moment = Moment.of(layer, memory.state, first, init, starts)
+            out = layer._advance_one(inputs, False, running)
+        else:
+            out = layer._advance_one(inputs, init, running)
+        frame.memories[layer] = layer._cut(frame.memories[layer])
+        handed = tree_map(leaf_of, out)
+        self._found[layer] = Local(moment, inputs, floating(handed)[0], floating(out)[0], leaves, version=version)
+        return handed
 
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
@@ -108,7 +189,7 @@ class Layerwise:
         pass_on(outs)
         whole = None if self.feedback is None else torch.cat([grad.flatten(1) for grad in grads], dim=1)
         last = self.structure.units[-1].layer if self.structure.units else None
-        for layer, local in reversed(self.steps.found.items()):
+        for layer, local in reversed(self._found.items()):
             found = [leaf.grad for leaf in local.outs]
             for leaf in local.outs:
                 leaf.grad = None

@@ -13,10 +13,16 @@ from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.streams import memories_of, state_of
-from spikingtorch.learning.online_checks import check_arguments, check_repeats, check_units, elementwise_layers
 from spikingtorch.learning.online_exact import Exact
-from spikingtorch.learning.online_explain import OnlineExplanation, explained
 from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
+from spikingtorch.learning.online_rules import (
+    OnlineExplanation,
+    check_arguments,
+    check_repeats,
+    check_units,
+    elementwise_layers,
+    explained,
+)
 from spikingtorch.learning.online_step import Stepper
 from spikingtorch.learning.online_trial import Before, undone
 from spikingtorch.learning.online_units import Structure, structure_of

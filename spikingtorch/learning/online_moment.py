@@ -1,4 +1,10 @@
-"""What the neurons of a layer saw before a step, and the derivatives of their next state."""
+"""What a layer saw and did in one step, and the derivatives of its outputs and of its next state.
+
+A layer hands leaves of the graph on to the layers above. It turns the gradients of these leaves into those of its input
+and of its state before the step:
+
+    dL/dz = (ds/dz) dL/ds,     dL/dh = (ds/dh) dL/ds
+"""
 
 from typing import Any, NamedTuple
 
@@ -10,6 +16,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.eligibility import Partials, partials
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.learning.online_gradients import pass_on
 
 
 class Moment(NamedTuple):
@@ -71,6 +78,52 @@ class Moment(NamedTuple):
         return partials(by_parameter, (), each).of_input
 
 
+class Local(NamedTuple):
+    """A layer in one step.
+
+    Attributes:
+        moment: what its neurons saw.
+        z: its input, with the graph that leads to it.
+        outs: the leaves that stand for its floating outputs.
+        made: these outputs with their graph, if autograd differentiates the layer; else empty.
+        before: the floating tensors of the neurons' state before the step, leaves of this graph.
+        of_out: derivatives of the outputs by state and input, (1, N, ...), if the step has computed them.
+        of_state: the same for the next state.
+        version: of a tensor z as the layer got it.
+    """
+
+    moment: Moment
+    z: Any
+    outs: list[Tensor]
+    made: list[Tensor]
+    before: list[Tensor]
+    of_out: Partials | None = None
+    of_state: Partials | None = None
+    version: int = 0
+
+    def pull(self, grads: list[Tensor | None]) -> tuple[Tensor | None, list[Tensor] | None]:
+        """Turn the gradients of the outputs into those of the input and of the state before the step.
+
+        Returns:
+            The gradient of the input, or None if autograd has passed it on already; and that of each floating tensor of
+            the state, or None if there was no state.
+        """
+        given = [(at, grad) for at, grad in enumerate(grads) if grad is not None]
+        if self.of_out is None:
+            pairs = [(self.made[at], grad) for at, grad in given if self.made[at].requires_grad]
+            pass_on(pairs)
+            found = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) for leaf in self.before]
+            for leaf in self.before:
+                leaf.grad = None
+            return None, found or None
+        of_state, of_input, _ = self.of_out
+        z = _summed([grad * of_input[at][0] for at, grad in given])
+        if self.moment.starts:
+            return z, None
+        number = len(of_state[given[0][0]])
+        return z, [_summed([grad * of_state[at][k][0] for at, grad in given]) for k in range(number)]
+
+
 class _Neurons(nn.Module):
     """The neurons of a layer as a function of their parameters, state and input."""
 
@@ -88,3 +141,7 @@ class _Neurons(nn.Module):
         if init is not False:
             state = rest if init is True else F.reset_where(init, state, rest)
         return step(state, z, **params)[0]
+
+
+def _summed(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])

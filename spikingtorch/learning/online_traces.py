@@ -19,7 +19,6 @@ from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest, leak_is_constant
 from spikingtorch.functional.state import reset_where
-from spikingtorch.learning.online_checks import NO_LEAK, check_ways
 from spikingtorch.learning.online_gradients import (
     Product,
     add_gradient,
@@ -28,8 +27,8 @@ from spikingtorch.learning.online_gradients import (
     leaves_behind,
     parameter_of,
 )
-from spikingtorch.learning.online_layers import Local
-from spikingtorch.learning.online_moment import Moment
+from spikingtorch.learning.online_moment import Local, Moment
+from spikingtorch.learning.online_rules import NO_LEAK, check_ways
 from spikingtorch.learning.online_synapses import Linear, Synapses
 from spikingtorch.learning.online_units import Unit, others_behind
 
@@ -55,18 +54,37 @@ class Seen(NamedTuple):
     own: dict[str, Trace]
 
 
+def _unchanged(of_neurons: Tensor) -> Tensor:
+    return of_neurons
+
+
 class Traced(NamedTuple):
-    """A weight with its trace.
+    """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons.
 
     Attributes:
         name: of the weight, in the module that has it.
-        advance: the trace after a step, from the trace before it (None at rest) and from what the neurons saw.
+        x: returns x from what the neurons saw, ready to be multiplied by traces.
         add: adds the gradient of the weight to ``.grad``, from signals and the trace.
+        over: brings D and b to a form that can be multiplied by traces.
+        is_own: whether it is a parameter of the neurons, by which b is the derivative.
     """
 
     name: str
-    advance: Callable[[Trace | None, Seen], Trace]
+    x: Callable[[Seen], Tensor]
     add: Callable[[Signals, Trace], None]
+    over: Callable[[Tensor], Tensor] = _unchanged
+    is_own: bool = False
+
+    def advance(self, trace: Trace | None, seen: Seen) -> Trace:
+        """Return the trace after a step; one of a single tensor is written on. At rest, there is None before."""
+        gains = seen.own[self.name] if self.is_own else seen.found.of_input
+        of_input, x = tuple(map(self.over, gains)), self.x(seen)
+        if trace is None:
+            return tuple([each * x for each in of_input])
+        of_state = tuple([tuple(map(self.over, row)) for row in seen.found.of_state])
+        if len(trace) == 1:
+            return (trace[0].mul_(of_state[0][0]).addcmul_(of_input[0], x),)
+        return eligibility(trace, (of_state, of_input, x))[0]
 
 
 class Traces:
@@ -77,19 +95,13 @@ class Traces:
     Args:
         model: the network.
         units: its units.
-        traced: the weights of a unit that have traces.
-        of_neurons: returns the derivatives that traces are computed from.
+        dense: whether each synapse has a trace ("diagonal"), or each input ("presynaptic").
+        approximate: whether the leak of "presynaptic" may be no constant.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        units: tuple[Unit, ...],
-        traced: Callable[[Unit], list[Traced]],
-        of_neurons: Callable[[Unit, Local], Partials],
-    ) -> None:
-        self.units = {unit.path: (unit, weights) for unit in units if (weights := traced(unit))}
-        self.model, self.of_neurons = model, of_neurons
+    def __init__(self, model: nn.Module, units: tuple[Unit, ...], *, dense: bool, approximate: bool) -> None:
+        self.units = {unit.path: (unit, weights) for unit in units if (weights := traced_weights(dense, unit))}
+        self.model, self.of_neurons = model, own_partials if dense else LeakAtRest(approximate)
         self._units = {unit.layer: unit for unit in units}
         self.reset()
 
@@ -217,26 +229,23 @@ def _popped(traces: dict[str, Tensor], path: str, name: str) -> Trace:
     return tuple(found)
 
 
-def _named(fed: bool, name: str) -> str:
-    """Return the name of the weight of synapses that lead to a layer, or from the layer back to it."""
-    return name if fed else f"recurrent.{name}"
-
-
 def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
     """Return the weights of a unit, each with a trace for every synapse (dense) or for every input."""
-    found = [_parameter(name, each) for name, each in unit.own.items()] if dense else []
+    found = []
+    for name, value in unit.own.items() if dense else ():
+        found.append(Traced(name, _ones, partial(_add_contracted, value), is_own=True))
     for synapses, fed in unit.all_synapses:
         module: Any = synapses.module
-        if module.weight.requires_grad:
-            advance: Any = partial(_dense, synapses, fed) if dense else partial(_elementwise, partial(_arriving, fed))
-            add = partial(_add_summed if dense else _add_outer, synapses)
-            found.append(Traced(_named(fed, "weight"), advance, add))
+        place, arriving = ("", _input) if fed else ("recurrent.", _own_spikes)
+        if module.weight.requires_grad and dense:
+            x = partial(_over_inputs, synapses, arriving)
+            found.append(Traced(f"{place}weight", x, partial(_add_summed, synapses), synapses.over_neurons))
+        elif module.weight.requires_grad:
+            found.append(Traced(f"{place}weight", arriving, partial(_add_outer, synapses)))
         if module.bias is not None and module.bias.requires_grad:
-            advance = partial(_elementwise, _one if dense else _one_for_all)
-            found.append(Traced(_named(fed, "bias"), advance, partial(_add_to_bias, synapses)))
+            found.append(Traced(f"{place}bias", _ones if dense else _one, partial(_add_to_bias, synapses)))
     if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        advance = partial(_elementwise, partial(_arriving, False))
-        found.append(Traced("recurrent", advance, partial(_add_contracted, recurrent)))
+        found.append(Traced("recurrent", _own_spikes, partial(_add_contracted, recurrent)))
     return found
 
 
@@ -272,7 +281,7 @@ class LeakAtRest:
         return known[1]
 
 
-def own_partials(_: Unit, local: Local) -> Partials:
+def own_partials(unit: Unit, local: Local) -> Partials:  # noqa: ARG001
     """Return the derivatives of neurons by their own state and input."""
     if local.of_state is None:
         return local.moment.partials()
@@ -282,46 +291,28 @@ def own_partials(_: Unit, local: Local) -> Partials:
     )
 
 
-def _arriving(fed: bool, seen: Seen) -> Tensor:
-    found = seen.x if fed else seen.moment.s
-    assert found is not None
-    return found
+def _input(seen: Seen) -> Tensor:
+    assert seen.x is not None
+    return seen.x
 
 
-def _one(seen: Seen) -> Tensor:
+def _own_spikes(seen: Seen) -> Tensor:
+    assert seen.moment.s is not None
+    return seen.moment.s
+
+
+def _over_inputs(synapses: Synapses, arriving: Callable[[Seen], Tensor], seen: Seen) -> Tensor:
+    return synapses.over_inputs(arriving(seen))
+
+
+def _ones(seen: Seen) -> Tensor:
     return torch.ones_like(seen.moment.z)
 
 
-def _one_for_all(seen: Seen) -> Tensor:
+def _one(seen: Seen) -> Tensor:
     """Return ones for each sample, which broadcast to its neurons."""
     z = seen.moment.z
-    return z.new_ones((z.shape[0], *(1,) * (z.ndim - 1)))
-
-
-def _advanced(trace: Trace | None, of_state: Any, of_input: Trace, x: Tensor) -> Trace:
-    """Return ``D e + b x``; a trace of one tensor is written on."""
-    if trace is None:
-        return tuple([each * x for each in of_input])
-    if len(trace) == 1:
-        return (trace[0].mul_(of_state[0][0]).addcmul_(of_input[0], x),)
-    return eligibility(trace, (of_state, of_input, x))[0]
-
-
-def _dense(synapses: Synapses, fed: bool, trace: Trace | None, seen: Seen) -> Trace:
-    x = synapses.over_inputs(_arriving(fed, seen))
-    of_state = tuple(tuple(synapses.over_neurons(each) for each in row) for row in seen.found.of_state)
-    return _advanced(trace, of_state, tuple(map(synapses.over_neurons, seen.found.of_input)), x)
-
-
-def _elementwise(x: Callable[[Seen], Tensor], trace: Trace | None, seen: Seen) -> Trace:
-    return _advanced(trace, seen.found.of_state, seen.found.of_input, x(seen))
-
-
-def _parameter(name: str, value: nn.Parameter) -> Traced:
-    def advance(trace: Trace | None, seen: Seen) -> Trace:
-        return _advanced(trace, seen.found.of_state, seen.own[name], torch.ones_like(seen.moment.z))
-
-    return Traced(name, advance, partial(_add_contracted, value))
+    return z.new_ones((len(z), *(1,) * (z.ndim - 1)))
 
 
 def _add_summed(synapses: Synapses, signals: Signals, trace: Trace) -> None:
