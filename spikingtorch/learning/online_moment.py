@@ -117,11 +117,11 @@ class Local(NamedTuple):
                 leaf.grad = None
             return None, found or None
         of_state, of_input, _ = self.of_out
-        z = _summed([grad * of_input[at][0] for at, grad in given])
+        z = summed([grad * of_input[at][0] for at, grad in given])
         if self.moment.starts:
             return z, None
         number = len(of_state[given[0][0]])
-        return z, [_summed([grad * of_state[at][k][0] for at, grad in given]) for k in range(number)]
+        return z, [summed([grad * of_state[at][k][0] for at, grad in given]) for k in range(number)]
 
 
 class _Neurons(nn.Module):
@@ -143,5 +143,6 @@ class _Neurons(nn.Module):
         return step(state, z, **params)[0]
 
 
-def _summed(parts: list[Tensor]) -> Tensor:
+def summed(parts: list[Tensor]) -> Tensor:
+    """Return the sum of some tensors."""
     return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spikingtorch.learning.online_gradients import add_gradient, add_product
+
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -27,6 +29,10 @@ class Linear(NamedTuple):
         """Return the sum of signal times trace over all but (out, in)."""
         out, size = trace.shape[-2:]
         return torch.einsum("no,noi->oi", signal.reshape(-1, out), trace.reshape(-1, out, size))
+
+    def add_outer(self, weight: Tensor, signal: Tensor, x: Tensor) -> None:
+        """Add the gradient of the weight to ``.grad``, from a gradient of the product and an input."""
+        add_product(weight, signal.reshape(-1, signal.shape[-1]), x.reshape(-1, x.shape[-1]))
 
     def of_bias(self, signal: Tensor) -> Tensor:
         """Return a signal (..., out) summed to the shape of the bias."""
@@ -62,14 +68,13 @@ class Convolved(NamedTuple):
         """Return the sum of signal times trace over samples and positions."""
         return torch.einsum("ncl,nclq->cq", signal.flatten(2), trace).reshape(self.module.weight.shape)
 
-    def outer(self, signal: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of the weight for a gradient of the product and an input."""
+    def add_outer(self, weight: Tensor, signal: Tensor, x: Tensor) -> None:
+        """Add the gradient of the weight to ``.grad``, from a gradient of the product and an input."""
         module: Any = self.module
         with torch.enable_grad():
-            weight: Tensor = module.weight.detach().requires_grad_()
-            product: Tensor = module._conv_forward(x, weight, None)
-            found: Tensor = torch.autograd.grad(product, weight, signal)[0]
-        return found
+            leaf = weight.detach().requires_grad_()
+            product: Tensor = module._conv_forward(x, leaf, None)
+        add_gradient(weight, torch.autograd.grad(product, leaf, signal)[0])
 
     def of_bias(self, signal: Tensor) -> Tensor:
         """Return a signal (N, out, *size) summed to the shape of the bias."""

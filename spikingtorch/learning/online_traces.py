@@ -8,28 +8,26 @@ one for each input.
 Source: G. Bellec et al., Nat. Commun. 11 (2020), doi:10.1038/s41467-020-17236-y; M. Xiao et al., arXiv:2210.04195.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest, leak_is_constant
 from spikingtorch.functional.state import reset_where
 from spikingtorch.learning.online_gradients import (
     Product,
     add_gradient,
-    add_product,
     check_leaves,
     leaves_behind,
     parameter_of,
 )
-from spikingtorch.learning.online_moment import Local, Moment
+from spikingtorch.learning.online_moment import Local, Moment, summed
 from spikingtorch.learning.online_rules import NO_LEAK, check_ways
-from spikingtorch.learning.online_synapses import Linear, Synapses
+from spikingtorch.learning.online_synapses import Synapses
 from spikingtorch.learning.online_units import Unit, others_behind
 
 _HINT = "Hand over what get_state() of a learner with the same rule and network returned"
@@ -54,37 +52,71 @@ class Seen(NamedTuple):
     own: dict[str, Trace]
 
 
-def _unchanged(of_neurons: Tensor) -> Tensor:
-    return of_neurons
-
-
 class Traced(NamedTuple):
     """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons.
 
     Attributes:
-        name: of the weight, in the module that has it.
-        x: returns x from what the neurons saw, ready to be multiplied by traces.
-        add: adds the gradient of the weight to ``.grad``, from signals and the trace.
-        over: brings D and b to a form that can be multiplied by traces.
-        is_own: whether it is a parameter of the neurons, by which b is the derivative.
+        name: of the weight in a saved state.
+        dense: whether each synapse has a trace, or each input.
+        is_fed: whether x is the input of the layer; else it is the spikes that come back.
+        part: "weight", "bias" (x is one), or "own" for a parameter of the neurons (x is one, and b the derivative).
+        synapses: those of the weight or bias; None for a parameter of the layer.
+        value: the parameter of the layer.
     """
 
     name: str
-    x: Callable[[Seen], Tensor]
-    add: Callable[[Signals, Trace], None]
-    over: Callable[[Tensor], Tensor] = _unchanged
-    is_own: bool = False
+    dense: bool
+    is_fed: bool
+    part: str
+    synapses: Synapses | None = None
+    value: Tensor | None = None
 
     def advance(self, trace: Trace | None, seen: Seen) -> Trace:
         """Return the trace after a step; one of a single tensor is written on. At rest, there is None before."""
-        gains = seen.own[self.name] if self.is_own else seen.found.of_input
-        of_input, x = tuple(map(self.over, gains)), self.x(seen)
+        of_state, of_input = seen.found[:2]
+        x: Any = seen.x if self.is_fed else seen.moment.s
+        if self.part != "weight":
+            z = seen.moment.z
+            x = torch.ones_like(z) if self.dense else z.new_ones((len(z), *(1,) * (z.ndim - 1)))
+            of_input = seen.own[self.name] if self.part == "own" else of_input
+        elif self.dense and self.synapses is not None:
+            x = self.synapses.over_inputs(x)
+            of_state, of_input = tree_map(self.synapses.over_neurons, (of_state, of_input))
         if trace is None:
             return tuple([each * x for each in of_input])
-        of_state = tuple([tuple(map(self.over, row)) for row in seen.found.of_state])
         if len(trace) == 1:
             return (trace[0].mul_(of_state[0][0]).addcmul_(of_input[0], x),)
         return eligibility(trace, (of_state, of_input, x))[0]
+
+    def add(self, signals: Signals, trace: Trace) -> None:
+        """Add the gradient of the weight to ``.grad``, from signals and the trace."""
+        pairs = [*zip(signals, trace, strict=True)]
+        if self.synapses is None:
+            assert self.value is not None
+            add_gradient(self.value, summed([each * e for each, e in pairs]).sum_to_size(self.value.shape))
+            return
+        weight = parameter_of(self.synapses.module, self.part)
+        if self.part == "bias":
+            add_gradient(weight, self.synapses.of_bias(summed([each * e for each, e in pairs])))
+        for signal, each in pairs if self.part == "weight" else ():
+            if self.dense:
+                add_gradient(weight, self.synapses.gradient(signal, each))
+            else:
+                self.synapses.add_outer(weight, signal, each)
+
+
+def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
+    """Return the weights of a unit, each with a trace for every synapse (dense) or for every input."""
+    own = unit.own.items() if dense else ()
+    found = [Traced(name, dense, True, "own", value=value) for name, value in own]
+    for synapses, is_fed in unit.all_synapses:
+        for part in ("weight", "bias"):
+            value: Any = getattr(synapses.module, part)
+            if value is not None and value.requires_grad:
+                found.append(Traced(part if is_fed else f"recurrent.{part}", dense, is_fed, part, synapses))
+    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
+        found.append(Traced("recurrent", dense, False, "weight", value=recurrent))
+    return found
 
 
 class Traces:
@@ -101,8 +133,9 @@ class Traces:
 
     def __init__(self, model: nn.Module, units: tuple[Unit, ...], *, dense: bool, approximate: bool) -> None:
         self.units = {unit.path: (unit, weights) for unit in units if (weights := traced_weights(dense, unit))}
-        self.model, self.of_neurons = model, own_partials if dense else LeakAtRest(approximate)
+        self.model, self.dense, self.approximate = model, dense, approximate
         self._units = {unit.layer: unit for unit in units}
+        self._leaks: dict[str, tuple[Any, Partials]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -113,23 +146,23 @@ class Traces:
 
     def advance(self) -> None:
         """Advance the traces by the last step, if that has not been done yet."""
-        for path, seen in self._seen.items():
-            _, weights = self.units[path]
-            old: list[Any] = [None] * len(weights) if seen.moment.starts else self.before[path]
-            self.before[path] = [each.advance(trace, seen) for each, trace in zip(weights, old, strict=True)]
+        self.before |= {path: self._after(path, self.before.get(path, ())) for path in self._seen}
         self._seen = {}
+
+    def _after(self, path: str, traces: Sequence[Trace]) -> list[Trace]:
+        """Return the traces of a unit after the last step, from those before it."""
+        seen, (_, weights) = self._seen[path], self.units[path]
+        old: Any = [None] * len(weights) if seen.moment.starts else traces
+        return [each.advance(trace, seen) for each, trace in zip(weights, old, strict=True)]
 
     def get(self) -> dict[str, Tensor]:
         """Return copies of the traces after the last step, by the layer and the weight."""
         found: dict[str, Tensor] = {}
         for path, (_, weights) in self.units.items():
-            seen, before = self._seen.get(path), self.before.get(path)
-            for at, each in enumerate(weights):
-                trace = None if before is None else tuple([leaf.clone() for leaf in before[at]])
-                if seen is not None:
-                    trace = each.advance(None if seen.moment.starts else trace, seen)
-                for k, leaf in enumerate(trace or ()):
-                    found[_key(path, each.name, k)] = leaf
+            traces = [tuple([leaf.clone() for leaf in trace]) for trace in self.before.get(path, ())]
+            traces = self._after(path, traces) if path in self._seen else traces
+            for each, trace in zip(weights, traces, strict=bool(traces)):
+                found |= {_key(path, each.name, k): leaf for k, leaf in enumerate(trace)}
         return found
 
     def set(self, traces: Mapping[str, Tensor]) -> None:
@@ -171,13 +204,43 @@ class Traces:
             named = {each.name for each in self.units[unit.path][1]}
             # now, because these parameters may change before the traces advance
             own = {name: local.moment.of_parameter(name, each) for name, each in unit.own.items() if name in named}
-            seen[unit.path] = Seen(local.moment, self.of_neurons(unit, local), x, own)
+            seen[unit.path] = Seen(local.moment, self._partials(unit, local), x, own)
         if fresh:
             self.before = {}
         for path, each in seen.items():
             if isinstance(starts := each.moment.init, Tensor) and path in self.before:
                 self.before[path] = [reset_where(starts, trace) for trace in self.before[path]]
         self._seen, self._versions = seen, versions
+
+    def _partials(self, unit: Unit, local: Local) -> Partials:
+        """Return the derivatives of neurons by their own state and input; those at rest for "presynaptic"."""
+        if not self.dense:
+            return self._leak(unit, local.moment)
+        if local.of_state is None:
+            return local.moment.partials()
+        found: Any = local.of_state[:2]
+        return Partials(*tree_map(lambda each: each[0], found))
+
+    def _leak(self, unit: Unit, seen: Moment) -> Partials:
+        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons.
+
+        They are computed again if a parameter or the form of the input changes.
+        """
+        found: Any = seen.params if seen.params is not None else seen.layer.whole_step()[1]
+        params = [each for name, each in found.items() if name != "recurrent_weight"]
+        fixed = [each for each in params if not isinstance(each, Tensor)]
+        key = (fixed, seen.z.shape, seen.z.dtype, seen.z.device)
+        known, leak = self._leaks.get(unit.path, (None, None))
+        # a tensor may be written on
+        if leak is None or len(fixed) < len(params) or known != key:
+            at_rest: Any = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
+            if not self.approximate:
+                same = all([torch.allclose(each, each.flatten()[0]) for each in leaves_of(at_rest)])
+                if not same or (known != key and not leak_is_constant(seen.step, seen.state, lift(seen.z), {})):
+                    raise ValueError(NO_LEAK.format(unit))
+            leak = Partials(*tree_map(lambda each: each.flatten()[0], at_rest))
+            self._leaks[unit.path] = key, leak
+        return leak
 
     def _check_versions(self, unit: Unit, starts: bool, known: dict[str, list[int]]) -> None:
         """Raise if a weight that is computed from others was changed since its trace began.
@@ -227,116 +290,3 @@ def _popped(traces: dict[str, Tensor], path: str, name: str) -> Trace:
     while (leaf := traces.pop(_key(path, name, len(found)), None)) is not None:
         found.append(leaf.detach().clone())
     return tuple(found)
-
-
-def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
-    """Return the weights of a unit, each with a trace for every synapse (dense) or for every input."""
-    found = []
-    for name, value in unit.own.items() if dense else ():
-        found.append(Traced(name, _ones, partial(_add_contracted, value), is_own=True))
-    for synapses, fed in unit.all_synapses:
-        module: Any = synapses.module
-        place, arriving = ("", _input) if fed else ("recurrent.", _own_spikes)
-        if module.weight.requires_grad and dense:
-            x = partial(_over_inputs, synapses, arriving)
-            found.append(Traced(f"{place}weight", x, partial(_add_summed, synapses), synapses.over_neurons))
-        elif module.weight.requires_grad:
-            found.append(Traced(f"{place}weight", arriving, partial(_add_outer, synapses)))
-        if module.bias is not None and module.bias.requires_grad:
-            found.append(Traced(f"{place}bias", _ones if dense else _one, partial(_add_to_bias, synapses)))
-    if isinstance(recurrent := getattr(unit.layer, "recurrent", None), Tensor) and recurrent.requires_grad:
-        found.append(Traced("recurrent", _own_spikes, partial(_add_contracted, recurrent)))
-    return found
-
-
-class LeakAtRest:
-    """The derivatives of neurons at rest; they are computed again if a parameter or the form of the input changes.
-
-    Args:
-        approximate: whether the derivatives may differ from neuron to neuron and with the state.
-    """
-
-    def __init__(self, approximate: bool) -> None:
-        self.approximate = approximate
-        self._known: dict[str, tuple[Any, Partials]] = {}
-
-    def __call__(self, unit: Unit, local: Local) -> Partials:
-        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons."""
-        layer, seen = unit.layer, local.moment
-        found: Any = seen.params if seen.params is not None else layer.whole_step()[1]  # type: ignore[operator]
-        params = [each for name, each in found.items() if name != "recurrent_weight"]
-        fixed = [each for each in params if not isinstance(each, Tensor)]
-        key = (fixed, seen.z.shape, seen.z.dtype, seen.z.device)
-        known = self._known.get(unit.path)
-        # a tensor may be written on
-        if known is None or len(fixed) < len(params) or known[0] != key:
-            of_state, of_input = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
-            if not self.approximate:
-                same = all([torch.allclose(each, each.flatten()[0]) for each in leaves_of((of_state, of_input))])
-                changed = known is None or known[0] != key
-                if not same or (changed and not leak_is_constant(seen.step, seen.state, lift(seen.z), {})):
-                    raise ValueError(NO_LEAK.format(unit))
-            rows = tuple(tuple(each.flatten()[0] for each in row) for row in of_state)
-            known = self._known[unit.path] = key, Partials(rows, tuple(each.flatten()[0] for each in of_input))
-        return known[1]
-
-
-def own_partials(unit: Unit, local: Local) -> Partials:  # noqa: ARG001
-    """Return the derivatives of neurons by their own state and input."""
-    if local.of_state is None:
-        return local.moment.partials()
-    of_state, of_input = local.of_state[:2]
-    return Partials(
-        tuple([tuple([each[0] for each in row]) for row in of_state]), tuple([each[0] for each in of_input])
-    )
-
-
-def _input(seen: Seen) -> Tensor:
-    assert seen.x is not None
-    return seen.x
-
-
-def _own_spikes(seen: Seen) -> Tensor:
-    assert seen.moment.s is not None
-    return seen.moment.s
-
-
-def _over_inputs(synapses: Synapses, arriving: Callable[[Seen], Tensor], seen: Seen) -> Tensor:
-    return synapses.over_inputs(arriving(seen))
-
-
-def _ones(seen: Seen) -> Tensor:
-    return torch.ones_like(seen.moment.z)
-
-
-def _one(seen: Seen) -> Tensor:
-    """Return ones for each sample, which broadcast to its neurons."""
-    z = seen.moment.z
-    return z.new_ones((len(z), *(1,) * (z.ndim - 1)))
-
-
-def _add_summed(synapses: Synapses, signals: Signals, trace: Trace) -> None:
-    for signal, each in zip(signals, trace, strict=True):
-        add_gradient(parameter_of(synapses.module, "weight"), synapses.gradient(signal, each))
-
-
-def _add_outer(synapses: Synapses, signals: Signals, trace: Trace) -> None:
-    for signal, each in zip(signals, trace, strict=True):
-        if isinstance(synapses, Linear):
-            rows, inputs = signal.reshape(-1, signal.shape[-1]), each.reshape(-1, each.shape[-1])
-            add_product(parameter_of(synapses.module, "weight"), rows, inputs)
-        else:
-            add_gradient(parameter_of(synapses.module, "weight"), synapses.outer(signal, each))
-
-
-def _add_to_bias(synapses: Synapses, signals: Signals, trace: Trace) -> None:
-    add_gradient(parameter_of(synapses.module, "bias"), synapses.of_bias(_contracted(signals, trace)))
-
-
-def _add_contracted(weight: Tensor, signals: Signals, trace: Trace) -> None:
-    add_gradient(weight, _contracted(signals, trace).sum_to_size(weight.shape))
-
-
-def _contracted(signals: Signals, trace: Trace) -> Tensor:
-    found = [signal * each for signal, each in zip(signals, trace, strict=True)]
-    return found[0] if len(found) == 1 else sum(found[1:], found[0])
