@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.learning.online_gradients import check_leaves
+from spikingtorch.learning.online_gradients import check_leaves, with_graph
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
 
 # entries of the state whose rows of J and M are computed together
@@ -132,9 +131,7 @@ class Exact:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
         tape = self._tape
         assert tape is not None
-        floats = [out for out in leaves_of(tape.out) if out.is_floating_point()]
-        outs = [(out, grad) for out, grad in zip(floats, grads, strict=True) if out.requires_grad]
-        if not outs:
+        if not (outs := with_graph(tape.out, grads)):
             return
         torch.autograd.backward([out for out, _ in outs], [grad for _, grad in outs], retain_graph=True)
         signals = {key: leaf.grad for key, leaf in (tape.state or {}).items() if leaf.grad is not None}

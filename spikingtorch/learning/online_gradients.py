@@ -103,6 +103,12 @@ def parameter_of(module: nn.Module, name: str) -> Tensor:
     return found  # type: ignore[no-any-return]
 
 
+def with_graph(out: Any, grads: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return the tensors of an output that have a graph, with their gradients, one for each floating tensor."""
+    floats = [each for each in leaves_of(out) if each.is_floating_point()]
+    return [pair for pair in zip(floats, grads, strict=True) if pair[0].requires_grad]
+
+
 def pass_on(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Pass gradients of activations on to the leaves from which these were computed, and add them to their ``.grad``.
 

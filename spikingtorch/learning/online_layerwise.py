@@ -22,7 +22,7 @@ from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.learning.online_gradients import pass_on
+from spikingtorch.learning.online_gradients import pass_on, with_graph
 from spikingtorch.learning.online_moment import Local, Moment
 from spikingtorch.learning.online_step import TWICE, Memories, Products, Stepper, leaf_of
 from spikingtorch.learning.online_traces import Traces
@@ -37,7 +37,7 @@ class Layerwise:
         structure: its layers, and what leads to them.
         rule: "diagonal", "presynaptic" or "last_step".
         elementwise: the layers whose derivatives a kernel computes.
-        feedback: random weights from the output to the layers below the last one; None for symmetric feedback.
+        seed: of random weights from the output to the layers below the last one; None for symmetric feedback.
         approximate: whether the leak of "presynaptic" may be no constant.
     """
 
@@ -47,10 +47,12 @@ class Layerwise:
         structure: Structure,
         rule: str,
         elementwise: frozenset[StatefulLayer],
-        feedback: "RandomFeedback | None",
+        seed: int | None,
         approximate: bool,
     ) -> None:
-        self.stepper, self.structure, self.elementwise, self.feedback = stepper, structure, elementwise, feedback
+        self.stepper, self.structure, self.elementwise = stepper, structure, elementwise
+        self._numbers = None if seed is None else torch.Generator().manual_seed(seed)
+        self._feedback: dict[str, Tensor] = {}  # the random weights of each layer
         self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
         self.traces: Traces | None = None
         self.dense = rule == "diagonal"
@@ -184,17 +186,16 @@ class Layerwise:
                 self._backward(grads)
 
     def _backward(self, grads: list[Tensor]) -> None:
-        floats = [out for out in leaves_of(self._out) if out.is_floating_point()]
-        outs = [(out, grad) for out, grad in zip(floats, grads, strict=True) if out.requires_grad]
-        pass_on(outs)
-        whole = None if self.feedback is None else torch.cat([grad.flatten(1) for grad in grads], dim=1)
+        pass_on(with_graph(self._out, grads))
+        whole = torch.cat([grad.flatten(1) for grad in grads], dim=1) if self._numbers else None
         last = self.structure.units[-1].layer if self.structure.units else None
         for layer, local in reversed(self._found.items()):
             found = [leaf.grad for leaf in local.outs]
             for leaf in local.outs:
                 leaf.grad = None
-            if whole is not None and self.feedback is not None and layer is not last and local.outs:
-                found = [self.feedback.signal(self.units[layer], whole, local.outs[0]), *[None] * (len(found) - 1)]
+            if whole is not None and layer is not last and local.outs:
+                signal = self._fed_back(self.units[layer], whole, local.outs[0])
+                found = [signal, *[None] * (len(found) - 1)]
             if any([grad is not None for grad in found]):
                 self._pull(self.units[layer], local, found)
 
@@ -210,22 +211,9 @@ class Layerwise:
         if of_state is not None and self.traces is not None:
             self.traces.add(unit, of_state)
 
-
-class RandomFeedback:
-    """Fixed random weights from the output to each layer.
-
-    Args:
-        seed: of the weights.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._numbers = torch.Generator().manual_seed(seed)
-        self._weights: dict[str, Tensor] = {}
-
-    def signal(self, unit: Unit, error: Tensor, out: Tensor) -> Tensor:
-        """Return the signal for an output of a layer, from the gradients of the network's output, (N, sizes)."""
-        size = out[0].numel()
-        if unit.path not in self._weights:
-            drawn = torch.randn(error.shape[1], size, generator=self._numbers) / error.shape[1] ** 0.5
-            self._weights[unit.path] = drawn.to(error)
-        return (error @ self._weights[unit.path]).reshape(out.shape)
+    def _fed_back(self, unit: Unit, error: Tensor, out: Tensor) -> Tensor:
+        """Return the signal for an output of a layer: the output's gradients (N, sizes) times fixed random weights."""
+        if unit.path not in self._feedback:
+            drawn = torch.randn(error.shape[1], out[0].numel(), generator=self._numbers) / error.shape[1] ** 0.5
+            self._feedback[unit.path] = drawn.to(error)
+        return (error @ self._feedback[unit.path]).reshape(out.shape)

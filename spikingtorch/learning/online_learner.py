@@ -14,7 +14,7 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.learning.online_exact import Exact
-from spikingtorch.learning.online_layerwise import Layerwise, RandomFeedback
+from spikingtorch.learning.online_layerwise import Layerwise
 from spikingtorch.learning.online_rules import (
     OnlineExplanation,
     check_arguments,
@@ -268,10 +268,10 @@ class OnlineLearner:
         self._structure = structure
         if self.rule == "exact":
             return Exact(self._stepper)
-        feedback = None if self.feedback == "symmetric" else RandomFeedback(self.seed)
+        seed = self.seed if self.feedback == "random" else None
         elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
         check_repeats(self.rule, structure, tape, elementwise, self._stepper)
-        return Layerwise(self._stepper, structure, self.rule, elementwise, feedback, self.approximate)
+        return Layerwise(self._stepper, structure, self.rule, elementwise, seed, self.approximate)
 
     def _boundary(self, given: list[Tensor], out: Tensor) -> Tensor:
         """Return an output as a leaf, which says so if a later loss looks back at it."""
