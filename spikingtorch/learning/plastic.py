@@ -10,8 +10,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.plasticity.bounds import Bounds, clip
 from spikingtorch.functional.plasticity.factors import Factors
-from spikingtorch.learning.plastic_checks import check_bounds
-from spikingtorch.learning.rule import Rule, Sides
+from spikingtorch.learning.rule import Rule, Sides, check_bounds
 from spikingtorch.learning.spikes import watch
 from spikingtorch.learning.synapses import synapses_of
 from spikingtorch.watching.network import check_network

@@ -1,15 +1,16 @@
-"""A rule over time: the factors of both sides of a synapse at all steps, in the compiled loop."""
+"""A rule over time: the factors of both sides of a synapse at all steps, and checks of its numbers."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch import validation as checks
 from spikingtorch.functional.plasticity import factors
 from spikingtorch.functional.plasticity.factors import Factors
-from spikingtorch.learning.plastic_checks import check_params
 from spikingtorch.learning.spikes import Trains
 
 # by rule: the step of each side, and the state of both
@@ -17,6 +18,8 @@ _SIDES: dict[Any, tuple[Any, Any, Any]] = {
     F.pair_stdp: (factors.pair_pre, factors.pair_post, factors.Trace),
     F.triplet_stdp: (factors.triplet_pre, factors.triplet_post, factors.TwoTraces),
 }
+# how the names of rates begin
+RATES = ("rate_", "triplet_")
 
 
 class Sides(NamedTuple):
@@ -82,3 +85,49 @@ def _over_time(step: Any, state: Any, xs: Tensor, params: Mapping[str, Any], run
         return F.scan(step, state, xs, params=params, dim=1)
     masked: Any = F.Masked(step)
     return F.scan(masked, state, (xs, running[..., None]), params=params, dim=1)
+
+
+def check_params(owner: str, params: Mapping[str, Any]) -> None:
+    """Raise unless the parameters of a rule are shares, rates and a pairing.
+
+    Raises:
+        TypeError: a parameter is no number and no tensor, or the pairing is no function.
+        ValueError: a share that a trace keeps is not in [0, 1], or a number is not finite.
+    """
+    for name, value in params.items():
+        if name.startswith("decay"):
+            checks.check_parameter(owner, name, value, least=0.0, most=1.0)
+        elif name.startswith(RATES):
+            checks.check_parameter(owner, name, value)
+        elif not callable(value):
+            raise TypeError(f"{owner}: {name}={value!r}, expected functional.all_to_all or functional.nearest")
+
+
+def check_bounds(owner: str, bounds: Any, params: Mapping[str, Any]) -> None:
+    """Raise unless bounds hold weights between them.
+
+    Raises:
+        TypeError: they are no function, or no numbers.
+        ValueError: the lowest weight is above the highest one, the exponent is not positive, or soft bounds meet a
+            negative rate, which would scale a fall as if it were a rise.
+    """
+    if not callable(bounds) or isinstance(bounds, type):
+        raise TypeError(
+            f"{owner}: bounds={bounds!r}, expected functional.HardBounds(0.0, 1.0), SoftBounds(0.0, 1.0) or unbounded"
+        )
+    if not isinstance(bounds, F.HardBounds | F.SoftBounds):
+        return
+    low, high = (torch.as_tensor(each, dtype=torch.float64).cpu() for each in bounds[:2])
+    if not bool((low <= high).all()):  # nor NaN
+        raise ValueError(f"{owner}: bounds={bounds!r}, expected numbers with low at most high")
+    if isinstance(bounds, F.HardBounds):
+        return
+    checks.check_parameter(owner, "the power of bounds", bounds.power, above=0.0)
+    if not bool(low.isfinite().all() and high.isfinite().all()):
+        raise ValueError(f"{owner}: bounds={bounds!r}, expected finite numbers; functional.HardBounds takes infinity")
+    for name, value in params.items():
+        if name.startswith(RATES) and not bool((torch.as_tensor(value) >= 0.0).all()):
+            raise ValueError(
+                f"{owner}: {name} is negative, and SoftBounds scales it by the distance to the wrong bound. Pass "
+                "functional.HardBounds or unbounded"
+            )

@@ -7,8 +7,8 @@ The page is one HTML file that needs neither a network nor scripts. These files 
     measure         rates and operations over all pieces, records of a few samples, and whole numbers as integers
     firing          the rates of a layer, with its silent and saturated neurons
     history         the training history, as curves
-    twins           the inputs of each step, and its independent implementation in JAX
-    gradients       the gradients of each step, compared with the twin or with finite differences
+    subjects        each step of the network once, with inputs at which it fires
+    gradients       the gradients of each step, compared with JAX or with finite differences
     svg, figures    pictures that follow the colours of the page
     page            the template's numbers, filters and pictures
     templates       the page, section by section, its parts, and its looks

@@ -36,6 +36,26 @@ class Firing(NamedTuple):
     at_steps: Tensor
     samples: Tensor
 
+    @classmethod
+    def of(cls, name: str, layer: StepLayer) -> "Firing":
+        """Return the counts of a layer before its first step."""
+        return cls(name, type(layer).__name__, fires(layer), *[torch.zeros(0, dtype=torch.float64)] * 3)
+
+    def plus(self, spikes: Tensor) -> "Firing":
+        """Return the counts plus spikes (N, T, *neurons)."""
+        fired = spikes != 0
+        found = fired.sum((0, 1), dtype=torch.float64).cpu()
+        if self.steps and self.counts.shape != found.shape:
+            shapes = f"{tuple(found.shape)}, and had {tuple(self.counts.shape)} before"
+            raise ValueError(f"layer {self.name} has neurons of shape {shapes}; give batches of one shape")
+        at_steps = fired.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64).cpu()
+        samples = torch.full((spikes.shape[1],), float(len(spikes)), dtype=torch.float64)
+        return self._replace(
+            counts=self.counts + found if self.steps else found,
+            at_steps=_added(self.at_steps, at_steps),
+            samples=_added(self.samples, samples),
+        )
+
     @property
     def steps(self) -> int:
         """Number of steps of all samples."""
@@ -103,38 +123,6 @@ class Firing(NamedTuple):
     def shares(self) -> str:
         """The shares of silent and saturated neurons, in words."""
         return f"{percent(self.silent_share)} silent, {percent(self.saturated_share)} saturated"
-
-
-class Counts:
-    """The sum of the spikes of one layer's neurons.
-
-    Args:
-        name: of the layer.
-        layer: the layer.
-    """
-
-    def __init__(self, name: str, layer: StepLayer) -> None:
-        self._name, self._layer = name, layer
-        self._counts: Tensor | None = None
-        self._at_steps = self._samples = torch.zeros(0, dtype=torch.float64)
-
-    def add(self, spikes: Tensor) -> None:
-        """Add spikes (N, T, *neurons)."""
-        fired = spikes != 0
-        found = fired.sum((0, 1), dtype=torch.float64).cpu()
-        if self._counts is not None and self._counts.shape != found.shape:
-            shapes = f"{tuple(found.shape)}, and had {tuple(self._counts.shape)} before"
-            raise ValueError(f"layer {self._name} has neurons of shape {shapes}; give batches of one shape")
-        self._counts = found if self._counts is None else self._counts + found
-        self._at_steps = _added(self._at_steps, fired.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64).cpu())
-        self._samples = _added(self._samples, torch.full((spikes.shape[1],), float(len(spikes)), dtype=torch.float64))
-
-    def firing(self) -> Firing | None:
-        """Return the counts; None if the layer did not run."""
-        if self._counts is None:
-            return None
-        kind = type(self._layer).__name__
-        return Firing(self._name, kind, fires(self._layer), self._counts, self._at_steps, self._samples)
 
 
 def _added(one: Tensor, other: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Check the gradients of a network's steps against an independent JAX implementation or finite differences."""
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,10 +10,13 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.recorded import default_of
+from spikingtorch.interop import to_jax
+from spikingtorch.layers.reset_value import Valued
 from spikingtorch.report.subjects import NEURONS, Subject, subjects_of
-from spikingtorch.report.twins import Twin, beside, has_jax, is_foreign, twin_of
 from spikingtorch.units import counted
 
+Twin = Callable[..., Any]
+_OURS = "spikingtorch.functional."
 TWIN, DIFFERENCES = "twin in JAX", "finite differences"
 # below this, a gradient is rounding
 _NOTHING = 1e-9
@@ -174,3 +178,63 @@ def _quantities(names: Iterable[str]) -> str:
 def _of(name: str) -> str:
     head, _, rest = name.partition(".")
     return {"xs": "input", "state": "initial state"}.get(head.partition("[")[0], rest or name)
+
+
+def has_jax() -> bool:
+    """Return True if JAX is installed."""
+    try:
+        import jax  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def is_foreign(value: Any) -> bool:
+    """Return True if a surrogate holds a function that is not from the library, and therefore has no twin.
+
+    >>> import torch
+    >>> is_foreign(F.Strict(F.Sigmoid())), is_foreign(F.FromPrimitive(torch.tanh))
+    (False, True)
+    """
+    if isinstance(value, tuple):
+        return any([is_foreign(each) for each in value]) or not type(value).__module__.startswith(_OURS)
+    return callable(value) and not str(getattr(value, "__module__", "")).startswith(_OURS)
+
+
+def twin_of(step: Any) -> Twin | None:
+    """Return the JAX implementation of a step, including its wrappers; None if there is none.
+
+    The implementation of a user's step is ``<step>_twin`` in the module of the step.
+    """
+    if isinstance(step, F.Recurrent | F.Refractory | F.RelativeRefractory | Valued):
+        inner = twin_of(step.step)
+        if inner is None:
+            return None
+        return _valued(inner) if isinstance(step, Valued) else _namesake(step._replace(step=inner))
+    return _namesake(step) if str(getattr(step, "__module__", "")).startswith(_OURS) else beside(step, "twin")
+
+
+def beside(step: Any, kind: str) -> Twin | None:
+    """Return ``<step>_<kind>`` of the module of a step, if there is one."""
+    name = getattr(step, "__name__", None)
+    found = getattr(sys.modules.get(str(getattr(step, "__module__", ""))), f"{name}_{kind}", None)
+    return found if callable(found) else None
+
+
+def _namesake(step: Any) -> Twin | None:
+    try:
+        found: Twin = to_jax(step)
+    except TypeError:
+        return None
+    return None if found is step else found
+
+
+def _valued(inner: Twin) -> Twin:
+    """Return the twin of a step whose reset rule has its value beside it."""
+    from spikingtorch.functional import jax_reference as J
+
+    def twin(state: Any, x: Any, *, reset: Any, v_reset: Any, **params: Any) -> Any:
+        rule: Any = J.to_value(v_reset)
+        return inner(state, x, reset=J.detached(rule) if isinstance(reset, J.Detached) else rule, **params)
+
+    return twin

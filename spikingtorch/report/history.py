@@ -99,15 +99,12 @@ def _for_reading(curve: Curve, quantity: str) -> Curve:
 
 def _columns(history: Any) -> dict[str, list[float | None]]:
     """Return the values by name; None if an epoch has no value."""
-    if isinstance(history, Mapping):
-        return {
-            str(name): [_number(name, value) for value in _listed(name, values)] for name, values in history.items()
-        }
     if isinstance(history, str) or not isinstance(history, Iterable):
         raise TypeError(f"report: history is a {type(history).__name__}, {_EXPECTED}")
-    rows = [_row(epoch, number) for number, epoch in enumerate(history, 1)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [_number(name, row.get(name)) for row in rows] for name in names}
+    if not isinstance(history, Mapping):
+        rows = [_row(epoch, number) for number, epoch in enumerate(history, 1)]
+        history = {name: [row.get(name) for row in rows] for row in rows for name in row}
+    return {str(name): [_number(name, value) for value in _listed(name, values)] for name, values in history.items()}
 
 
 def _row(epoch: Any, number: int) -> dict[str, Any]:

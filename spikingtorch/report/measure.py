@@ -14,7 +14,7 @@ from spikingtorch.metrics import rate_accuracy
 from spikingtorch.quantize import Certificate, IntegerError, certify, to_integer
 from spikingtorch.quantize.report import Report as IntegerReport
 from spikingtorch.report.batches import Piece
-from spikingtorch.report.firing import Counts, Firing
+from spikingtorch.report.firing import Firing
 from spikingtorch.units import counted
 from spikingtorch.watching.recording import Recording, record
 from spikingtorch.watching.summary import summary_of_run
@@ -94,8 +94,8 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     Raises:
         ValueError: the network has no spiking layer, cannot run a piece, or a layer changes its number of neurons.
     """
-    counts = {name: Counts(name, layer) for name, layer in spiking_layers(model).items()}
-    if not counts:
+    spiking, layers = spiking_layers(model), dict[str, Firing]()
+    if not spiking:
         raise ValueError(f"report: {type(model.net).__name__} has no spiking layer, such as LIF, to report on")
     tables: list[tuple[Summary, int]] = []
     hits: list[Tensor] = []
@@ -105,8 +105,9 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     for piece in pieces:
         with _failures_of(piece):
             for part, recording in _recorded(model, piece, "spikes"):
-                for name, records in recording.items():
-                    counts[name or "net"].add(records["spikes"])
+                for path, records in recording.items():
+                    known = layers.get(name := path or "net") or Firing.of(name, spiking[name])
+                    layers[name] = known.plus(records["spikes"])
                 # before the summary, because it would list the summary's own convolutions
                 explained = explained or model.explain()
                 tables.append((summary_of_run(model, part.x.clone()), len(part.x)))
@@ -118,7 +119,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     assert explained is not None
     return Measured(
         kind=type(model.net).__name__,
-        layers={name: found for name, each in counts.items() if (found := each.firing()) is not None},
+        layers={name: layers[name] for name in spiking if name in layers},
         table=merged(tables),
         explained=explained,
         samples=sum(count for _, count in tables),

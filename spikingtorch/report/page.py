@@ -13,12 +13,11 @@ from spikingtorch.quantize.errors import RULES
 from spikingtorch.quantize.report import HEAD as NEEDED
 from spikingtorch.report import figures
 from spikingtorch.report.firing import FEW, MANY, named, which
-from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked, agreement
+from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked, agreement, has_jax
 from spikingtorch.report.history import OF_LAYERS, History, described
 from spikingtorch.report.measure import Integers, Measured
 from spikingtorch.report.subjects import LENGTH
 from spikingtorch.report.svg import inline
-from spikingtorch.report.twins import has_jax
 from spikingtorch.units import abbreviated, counted, percent, quantity
 from spikingtorch.watching.table import HEAD as COSTS
 
