@@ -88,46 +88,36 @@ class Firing(NamedTuple):
         return self.counts >= self.steps
 
     @property
-    def rate(self) -> float:
-        """The mean firing rate."""
-        return float(self.rates.mean())
-
-    @property
-    def silent_share(self) -> float:
-        """Share of silent neurons."""
-        return float(self.silent.double().mean())
-
-    @property
-    def saturated_share(self) -> float:
-        """Share of saturated neurons."""
-        return float(self.saturated.double().mean())
-
-    @property
     def many_silent(self) -> bool:
         """Whether so many neurons are silent that something is to be done."""
         # in an image, places without input may be silent, but a channel should not be
         channels = self.counts.ndim > 1 and not bool(self.silent.flatten(1).all(1).any())
-        return self.silent_share >= (MANY if channels else FEW)
+        return share(self.silent) >= (MANY if channels else FEW)
 
     @property
     def many_saturated(self) -> bool:
         """Whether so many neurons are saturated that something is to be done."""
-        return self.saturated_share >= _FEW_SATURATED
+        return share(self.saturated) >= _FEW_SATURATED
 
     @property
     def is_busy(self) -> bool:
         """Whether the layer fires so much that it takes much energy."""
-        return self.rate > _BUSY and not self.many_saturated
+        return bool(self.rates.mean() > _BUSY) and not self.many_saturated
 
     @property
     def shares(self) -> str:
         """The shares of silent and saturated neurons, in words."""
-        return f"{percent(self.silent_share)} silent, {percent(self.saturated_share)} saturated"
+        return f"{percent(share(self.silent))} silent, {percent(share(self.saturated))} saturated"
 
 
 def _added(one: Tensor, other: Tensor) -> Tensor:
     """Return the sum of two sequences of numbers; the shorter one is extended by zeros."""
     return pad_sequence([one, other]).sum(1)
+
+
+def share(chosen: Tensor) -> float:
+    """Return the share of chosen neurons."""
+    return float(chosen.double().mean())
 
 
 def named(layer: str) -> str:

@@ -12,7 +12,7 @@ from spikingtorch.quantize.certificate import HEAD as COMPARED
 from spikingtorch.quantize.errors import RULES
 from spikingtorch.quantize.report import HEAD as NEEDED
 from spikingtorch.report import figures
-from spikingtorch.report.firing import FEW, MANY, named, which
+from spikingtorch.report.firing import FEW, MANY, named, share, which
 from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked, agreement, has_jax
 from spikingtorch.report.history import OF_LAYERS, History, described
 from spikingtorch.report.measure import Integers, Measured
@@ -59,8 +59,8 @@ def page(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    spelled = (abbreviated, agreement, counted, described, figures.membranes, joules, named, percent, unbroken, which)
-    templates.filters |= {each.__name__: each for each in spelled}
+    numbers, words = (abbreviated, counted, joules, percent, share, unbroken), (agreement, described, named, which)
+    templates.filters |= {each.__name__: each for each in (*numbers, *words, figures.membranes)}
     templates.globals |= {"figures": figures, "has_jax": has_jax, "picture": picture, "RULES": RULES, "MOST": _MOST}
     templates.globals |= {"FEW": FEW, "MANY": MANY, "LENGTH": LENGTH, "TWIN": TWIN, "DIFFERENCES": DIFFERENCES}
     templates.globals |= {"COMPARED": COMPARED, "NEEDED": NEEDED, "COSTS": COSTS, "OF_LAYERS": OF_LAYERS}
