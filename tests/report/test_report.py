@@ -139,6 +139,7 @@ def test_silent_and_saturated_neurons_by_hand(quickly: Quickly) -> None:
         net.get_parameter("2.bias").fill_(-50.0)
     found = quickly(net, [draw(8, 5, 6)])
     one, two = found.advice
+    assert found.text.count('class="advice look"') == 2
     assert "60% silent, 5% saturated" in one
     assert "24 of 40 neurons (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19 and 4 more)" in one
     assert "2 of 40 neurons (24, 25) fired at every step" in one
