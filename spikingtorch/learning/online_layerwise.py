@@ -54,10 +54,9 @@ class Layerwise:
         self._numbers = None if seed is None else torch.Generator().manual_seed(seed)
         self._feedback: dict[str, Tensor] = {}  # the random weights of each layer
         self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
-        self.traces: Traces | None = None
-        self.dense = rule == "diagonal"
-        if rule != "last_step":
-            self.traces = Traces(stepper.model, structure.units, dense=self.dense, approximate=approximate)
+        self.dense, self.traced = rule == "diagonal", rule != "last_step"
+        traced = structure.units if self.traced else ()
+        self.traces = Traces(stepper.model, traced, dense=self.dense, approximate=approximate)
         self.reset()
 
     def reset(self) -> None:
@@ -67,27 +66,25 @@ class Layerwise:
         self._found: dict[StatefulLayer, Local] = {}
         self._out: Any = None
         self._products: Products = {}
-        if self.traces is not None:
-            self.traces.reset()
+        self.traces.reset()
 
     def get_past(self) -> dict[str, Tensor]:
         """Return copies of the traces after the last step."""
         with torch.no_grad():
-            return {} if self.traces is None else self.traces.get()
+            return self.traces.get()
 
     def set_past(self, memories: Memories, past: Mapping[str, Tensor], samples: int) -> None:  # noqa: ARG002
         """Continue from memories and traces."""
         self.reset()
-        if self.traces is not None:
-            self.traces.set(past)
-        elif past:
+        if past and not self.traced:
             raise ValueError("learning.online: rule='last_step' has no traces, and the state holds some")
+        self.traces.set(past)
         self.memories = memories
 
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step and return the output, with its graph from the last layers."""
         before = {} if init is True else self.memories or {}
-        if self.traces is not None and before:
+        if self.traced and before:
             with torch.no_grad(), without_autocast(x.device):
                 self.traces.advance()
         self._before, self._found = before, {}
@@ -100,7 +97,7 @@ class Layerwise:
                 f"learning.online: the network calls a {type(new[0]).__name__} that it did not call in the first step, "
                 "and nothing is known of it. Call all layers at each step, or take rule='exact'"
             )
-        if self.traces is not None:
+        if self.traced:
             with torch.no_grad(), without_autocast(x.device):
                 self.traces.note(found, products, fresh=init is True)
         self._out, self._products = out, products  # a step that fails does not come here
@@ -169,7 +166,7 @@ class Layerwise:
             frame.memories[layer] = known._replace(state=state)
         if isinstance(layer, StepLayer) and not layer.runs_own_step:
             memory = frame.memories[layer] = layer._start(first, init)
-            if self.traces is not None:
+            if self.traced:
                 moment = Moment.of(layer, memory.state, first, init, starts)
             out = layer._advance_one(inputs, False, running)
         else:
@@ -208,7 +205,7 @@ class Layerwise:
                 product.pull(of_input)
             elif local.z.requires_grad:
                 pass_on([(local.z, of_input.to(local.z.dtype))])
-        if of_state is not None and self.traces is not None:
+        if of_state is not None:
             self.traces.add(unit, of_state)
 
     def _fed_back(self, unit: Unit, error: Tensor, out: Tensor) -> Tensor:

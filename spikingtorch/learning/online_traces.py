@@ -81,7 +81,8 @@ class Traced(NamedTuple):
             of_input = seen.own[self.name] if self.part == "own" else of_input
         elif self.dense and self.synapses is not None:
             x = self.synapses.over_inputs(x)
-            of_state, of_input = tree_map(self.synapses.over_neurons, (of_state, of_input))
+            over = self.synapses.over_neurons
+            of_state, of_input = tuple([tuple(map(over, row)) for row in of_state]), tuple(map(over, of_input))
         if trace is None:
             return tuple([each * x for each in of_input])
         if len(trace) == 1:
