@@ -18,6 +18,7 @@ from examples import data
 from examples.training import parse_options
 from spikingtorch import LIF, SpikingNet, learning, plot
 from spikingtorch import functional as F
+from spikingtorch.functional import plasticity
 
 NEURONS, STEPS, SPIKES = 300, 50, 20.0
 
@@ -40,12 +41,12 @@ train, test = data.load(options.dataset)
 inhibition = nn.Linear(NEURONS, NEURONS, bias=False)
 nn.init.constant_(inhibition.weight, -2000.0).data.fill_diagonal_(0.0)
 weights = nn.Linear(784, NEURONS, bias=False)
-weights.weight.data = F.normalize_weight(torch.rand(NEURONS, 784), total=78.4)
+weights.weight.data = plasticity.normalize_weight(torch.rand(NEURONS, 784), total=78.4)
 neurons = LIF(tau=20.0, threshold=torch.full((NEURONS,), 30.0), recurrent=inhibition)
 model = SpikingNet(nn.Sequential(weights, neurons))
 decay = F.decay_from_tau(20.0)
 rates: Any = {"decay_pre": decay, "decay_post": decay, "rate_plus": 0.02, "rate_minus": 0.0001}
-stdp = learning.STDP(model, bounds=F.SoftBounds(0.0, 1.0), reduction="sum", total=78.4, **rates)
+stdp = learning.STDP(model, bounds=plasticity.SoftBounds(0.0, 1.0), reduction="sum", total=78.4, **rates)
 homeostasis = learning.AdaptiveThreshold(model, rise=10.0, decay=0.9999)
 for epoch in range(1, options.epochs + 1):
     loader = DataLoader(train, batch_size=5, shuffle=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PHYSICS = "functional/{neurons,surrogate,reset,rounding,spike,firing,state,recurrent,masked,refractory_period}"
-PHYSICS += "functional/{reparametrized,time_map,recorded,support,plasticity,eligibility,traces}"
+PHYSICS += "functional/{reparametrized,time_map,recorded,support,plasticity,eligibility,traces,chips,fixed_point}"
 # the rooms of the house, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "functional/core": set(),

@@ -90,6 +90,8 @@ def points_in(case: tuple[str, str, str, bool]) -> list[Point]:
     """Return the instructions that a call runs, at the first or the last time that it runs each."""
     model, work = made(*case)
     runs = points_of(partial(work, model, draw(1).requires_grad_()))
+    # a mode that the test's own code enters is not the library's to leave
+    runs = {point: times for point, times in runs.items() if not point.code.co_filename.endswith("ways.py")}
     times = [(times - 1) * (place % 2) for place, times in enumerate(runs.values())]
     return [Point(point.code, point.place, time) for point, time in zip(runs, times, strict=True)]
 

@@ -123,7 +123,7 @@ def test_smooth_version_of_every_neuron(case: Case) -> None:
     for reset in (rule for rule in case.rules() if not isinstance(rule, F.Detached)):
         keywords = params | case.options(F.Sigmoid(), reset)
         if case.lsb is not None:  # on a grid so fine that finite differences do not see it
-            keywords |= {"grid": F.FixedPoint(fraction_bits=40, membrane_bits=50)}
+            keywords |= {"grid": F.rounding.FixedPoint(fraction_bits=40, membrane_bits=50)}
         if case.name not in STRAIGHT_THROUGH:
             # an integrator without spikes is smooth as it is
             smooth = None if case.spikes else step

@@ -16,7 +16,7 @@ from typing import Any
 
 PAGES = Path(__file__).parents[1] / "api"
 BLOCK = re.compile(r"^```\{api\} (?P<module>[\w.]+)\n(?P<names>.*?)^```$", re.MULTILINE | re.DOTALL)
-MODULES = (
+MODULES: tuple[str, ...] = (
     "spikingtorch",
     "spikingtorch.functional",
     "spikingtorch.layers",
@@ -44,6 +44,8 @@ MODULES = (
     "spikingtorch.jax",
     "spikingtorch.functional.jax_reference",
 )
+_PARTS = ("chips", "fixed_point", "plasticity", "rounding")
+MODULES = (*MODULES, *(f"spikingtorch.functional.{each}{name}" for each in ("", "jax_reference.") for name in _PARTS))
 
 
 def public(module: ModuleType) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The stateless core: neurons as pure functions ``step(state, x, **params) -> (state, spike)``, and scan over time."""
 
+from spikingtorch.functional import chips, fixed_point, plasticity, rounding
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.dispatch.backend import Backend
 from spikingtorch.functional.dispatch.explain import Explanation
@@ -14,23 +15,7 @@ from spikingtorch.functional.neurons.adaptive import (
     coarse_lif_step,
     refractory_gain_from_tau,
 )
-from spikingtorch.functional.neurons.chips import (
-    LoihiLIFState,
-    SpeckIAFState,
-    XyloLIFState,
-    loihi_lif_step,
-    speck_iaf_step,
-    xylo_lif_step,
-)
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
-from spikingtorch.functional.neurons.fixed_point import (
-    FixedPointCubaLIFState,
-    FixedPointIFState,
-    FixedPointLIFState,
-    fixed_point_cuba_lif_step,
-    fixed_point_if_step,
-    fixed_point_lif_step,
-)
 from spikingtorch.functional.neurons.integrator import (
     IFState,
     McPittsState,
@@ -87,11 +72,6 @@ from spikingtorch.functional.neurons.synaptic import (
     biolif_step,
     cuba_lif_step,
 )
-from spikingtorch.functional.plasticity.bounds import HardBounds, SoftBounds, unbounded
-from spikingtorch.functional.plasticity.factors import all_to_all, nearest
-from spikingtorch.functional.plasticity.homeostasis import adapt_threshold, normalize_weight, scale_weight
-from spikingtorch.functional.plasticity.reward import EligibilityTraces, RewardModulated
-from spikingtorch.functional.plasticity.stdp import PairTraces, TripletTraces, pair_stdp, triplet_stdp
 from spikingtorch.functional.recorded import Recorded as Recorded  # the class of ``recorded``
 from spikingtorch.functional.recorded import Returning, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
@@ -104,18 +84,6 @@ from spikingtorch.functional.refractory_period import (
 from spikingtorch.functional.reset import Detached as Detached  # the class of ``detached``
 from spikingtorch.functional.reset import Reset, by_subtraction, detached, none, to_value, to_zero
 from spikingtorch.functional.reset import ToValue as ToValue  # the class of ``to_value``
-from spikingtorch.functional.rounding import (
-    FixedPoint,
-    Overflow,
-    Rounding,
-    overflow_to_nan,
-    round_floor,
-    round_half_even,
-    round_half_up,
-    round_trunc,
-    saturate,
-    wrap,
-)
 from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.sparse.layers import event_conv1d, event_conv2d, event_linear
 from spikingtorch.functional.spike import Surrogate, heaviside
@@ -136,6 +104,7 @@ from spikingtorch.functional.time_map import time_map
 from spikingtorch.functional.traces import OnlineState, OnlineStep, with_traces
 
 __all__ = ["Backend", "Explanation", "Step", "explain_scan", "lift", "reset_where", "scan", "time_map", "zeros_state"]
+__all__ += ["chips", "fixed_point", "plasticity", "rounding"]
 __all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
 __all__ += ["euler_lif_step", "if_step", "li_step", "lif_step"]
 __all__ += ["mcpitts_step", "sigma_delta_step", "spiking_decay_step"]
@@ -147,11 +116,6 @@ __all__ += ["AdExState", "ExponentialIFState", "IzhikevichCurve", "IzhikevichSta
 __all__ += ["adex_step", "exponential_if_step", "izhikevich_step", "quadratic_if_step"]
 __all__ += ["BalancedResonateAndFireState", "ResonateAndFireState"]
 __all__ += ["balanced_resonate_and_fire_step", "resonate_and_fire_step"]
-__all__ += ["LoihiLIFState", "SpeckIAFState", "XyloLIFState", "loihi_lif_step", "speck_iaf_step", "xylo_lif_step"]
-__all__ += ["FixedPointCubaLIFState", "FixedPointIFState", "FixedPointLIFState"]
-__all__ += ["fixed_point_cuba_lif_step", "fixed_point_if_step", "fixed_point_lif_step"]
-__all__ += ["FixedPoint", "Rounding", "round_floor", "round_half_even", "round_half_up", "round_trunc"]
-__all__ += ["Overflow", "overflow_to_nan", "saturate", "wrap"]
 __all__ += ["AlphaSynapseState", "ExponentialSynapseState", "ShortTermPlasticityState"]
 __all__ += ["alpha_synapse_step", "exponential_synapse_step", "short_term_plasticity_step"]
 __all__ += ["DelayState", "delay_step", "delayed", "empty_delay"]
@@ -164,11 +128,15 @@ __all__ += ["Reset", "by_subtraction", "detached", "none", "to_value", "to_zero"
 __all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"]
 __all__ += ["Masked", "Returning", "recorded"]
 __all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
-__all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
-__all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]
-__all__ += ["EligibilityTraces", "RewardModulated", "adapt_threshold", "normalize_weight", "scale_weight"]
 __all__ += ["Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"]
 __all__ += ["event_conv1d", "event_conv2d", "event_linear"]
+
+
+def __getattr__(name: str) -> object:
+    """Say where a name is that has moved into a module."""
+    there = [each.__name__ for each in (chips, fixed_point, plasticity, rounding) if name in each.__all__]
+    found = f"; there is {there[0]}.{name}" if there else ""
+    raise AttributeError(f"module 'spikingtorch.functional' has no attribute {name!r}{found}")
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from spikingtorch.functional.core.compare import compared_by_type
 
+__all__ = ["FixedPoint", "Overflow", "Rounding", "overflow_to_nan", "round_floor", "round_half_even"]
+__all__ += ["round_half_up", "round_trunc", "saturate", "wrap"]
+
 # float32 multiplies a whole number below 2^12 with one of up to 2^12 exactly
 _FACTOR_BITS = 12
 

@@ -7,6 +7,7 @@ arrays that never change. JAX is imported by the first call.
 
 import copy
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,10 +119,13 @@ def _renamed(tree: Any, source: str, target: str) -> Any:
 
 
 def _namesake(thing: Any, package: str) -> Any:
+    """Return what has the same name in a package, or in a module that the package shows."""
     module, name = importlib.import_module(package), thing.__name__
-    if not hasattr(module, name):
-        raise TypeError(f"{thing.__module__}.{name} has no counterpart in {package}")
-    return getattr(module, name)
+    shown = [getattr(module, each) for each in module.__all__]
+    for each in (module, *[each for each in shown if isinstance(each, ModuleType)]):
+        if name in vars(each):
+            return vars(each)[name]
+    raise TypeError(f"{thing.__module__}.{name} has no counterpart in {package}")
 
 
 def _belongs(thing: Any, package: str) -> bool:

@@ -20,13 +20,17 @@ from spikingtorch.validation import check_parameter, has_values
 # k / 2^m as (k, m); k is a number, or a tensor with one for each neuron
 Decay: TypeAlias = tuple[int | Tensor, int]
 
-ROUNDINGS: dict[str, F.Rounding] = {
-    "floor": F.round_floor,
-    "trunc": F.round_trunc,
-    "half_up": F.round_half_up,
-    "half_even": F.round_half_even,
+ROUNDINGS: dict[str, F.rounding.Rounding] = {
+    "floor": F.rounding.round_floor,
+    "trunc": F.rounding.round_trunc,
+    "half_up": F.rounding.round_half_up,
+    "half_even": F.rounding.round_half_even,
 }
-OVERFLOWS: dict[str, F.Overflow] = {"saturate": F.saturate, "wrap": F.wrap, "error": F.overflow_to_nan}
+OVERFLOWS: dict[str, F.rounding.Overflow] = {
+    "saturate": F.rounding.saturate,
+    "wrap": F.rounding.wrap,
+    "error": F.rounding.overflow_to_nan,
+}
 # float32 has 24 bits; a number of more bits would be rounded
 _MOST_BITS, _MOST_FRACTION = 24, 32
 _OF_FORMAT = ("fraction_bits", "membrane_bits", "rounding", "overflow")
@@ -76,7 +80,7 @@ class FixedPointLayer(StepLayer):
     decays: ClassVar[Mapping[str, str]] = {}
     # the parameters that are multiples of the unit of the membrane
     on_grid: ClassVar[tuple[str, ...]] = ("threshold", "v_reset")
-    grid: F.FixedPoint
+    grid: F.rounding.FixedPoint
     _decay_bits: dict[str, int]  # m of each decay
 
     def __init__(
@@ -99,7 +103,8 @@ class FixedPointLayer(StepLayer):
         for name, value, known in named:
             if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{owner}: {name}={value!r}, expected one of {', '.join(map(repr, known))}")
-        given: dict[str, Any] = {"grid": F.FixedPoint(fraction, bits, ROUNDINGS[rounding], OVERFLOWS[overflow])}
+        grid = F.rounding.FixedPoint(fraction, bits, ROUNDINGS[rounding], OVERFLOWS[overflow])
+        given: dict[str, Any] = {"grid": grid}
         object.__setattr__(self, "_decay_bits", {})
         for name, of_step in self.decays.items():
             given[of_step], self._decay_bits[name] = share_of(owner, name, params.pop(name), bits)
@@ -194,7 +199,8 @@ class FixedPointLayer(StepLayer):
         return super()._rehearse(tree_map(torch.zeros_like, inputs))
 
     def _finish(self, memory: Memory | None) -> None:
-        checked = [] if memory is None or self.grid.overflow is not F.overflow_to_nan else leaves_of(memory.state)
+        is_strict = self.grid.overflow is F.rounding.overflow_to_nan
+        checked = leaves_of(memory.state) if memory is not None and is_strict else []
         if any(bool(leaf.isnan().any()) for leaf in checked if _is_float(leaf)):
             raise ValueError(
                 f"{type(self).__name__}: a membrane or a current has left the range from {self.low:g} to "

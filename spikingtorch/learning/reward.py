@@ -8,12 +8,13 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
+from spikingtorch.functional import plasticity
 from spikingtorch.functional.plasticity.bounds import Bounds
 from spikingtorch.functional.plasticity.factors import Factors
 from spikingtorch.functional.plasticity.reward import rewarded
 from spikingtorch.learning.plastic import Plastic
 
-_HARD = F.HardBounds(0.0, 1.0)
+_HARD = plasticity.HardBounds(0.0, 1.0)
 
 
 class RewardModulatedSTDP(Plastic):
@@ -24,11 +25,11 @@ class RewardModulatedSTDP(Plastic):
 
     A call keeps the eligibility e of each sample and weight, (N, O, I), and ``step(reward)`` applies it. It stays
     afterwards, decays in calls with ``init=False``, and starts at zero where a sequence starts. ``STDP`` describes the
-    other arguments, and ``functional.RewardModulated`` a rule that is rewarded at each step.
+    other arguments, and ``functional.plasticity.RewardModulated`` a rule that is rewarded at each step.
 
     Args:
         model: a ``SpikingNet``.
-        rule: ``functional.pair_stdp`` or ``functional.triplet_stdp``.
+        rule: ``functional.plasticity.pair_stdp`` or ``functional.plasticity.triplet_stdp``.
         decay_eligibility: share of the eligibility kept over a step, in [0, 1].
         layers: as in ``STDP``.
         bounds: as in ``STDP``; they apply to the rewarded change.
@@ -56,7 +57,7 @@ class RewardModulatedSTDP(Plastic):
     def __init__(
         self,
         model: Any,
-        rule: Callable[..., Any] = F.pair_stdp,
+        rule: Callable[..., Any] = plasticity.pair_stdp,
         *,
         decay_eligibility: float,
         layers: Sequence[str] | Mapping[str, str] | None = None,

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
+from spikingtorch.functional import plasticity
 from spikingtorch.functional.plasticity import factors
 from spikingtorch.functional.plasticity.factors import Factors
 from spikingtorch.learning.spikes import Trains
 
 # by rule: the step of each side, and the state of both
 _SIDES: dict[Any, tuple[Any, Any, Any]] = {
-    F.pair_stdp: (factors.pair_pre, factors.pair_post, factors.Trace),
-    F.triplet_stdp: (factors.triplet_pre, factors.triplet_post, factors.TwoTraces),
+    plasticity.pair_stdp: (factors.pair_pre, factors.pair_post, factors.Trace),
+    plasticity.triplet_stdp: (factors.triplet_pre, factors.triplet_post, factors.TwoTraces),
 }
 # how the names of rates begin
 RATES = ("rate_", "triplet_")
@@ -34,7 +35,7 @@ class Rule:
 
     Args:
         owner: for messages.
-        rule: ``F.pair_stdp`` or ``F.triplet_stdp``.
+        rule: ``plasticity.pair_stdp`` or ``plasticity.triplet_stdp``.
         params: its parameters but for bounds.
 
     Raises:
@@ -45,7 +46,7 @@ class Rule:
     def __init__(self, owner: str, rule: Callable[..., Any], params: Mapping[str, Any]) -> None:
         if rule not in _SIDES:
             name = getattr(rule, "__name__", repr(rule))
-            raise ValueError(f"{owner}: rule={name}, expected functional.pair_stdp or functional.triplet_stdp")
+            raise ValueError(f"{owner}: rule={name}, expected pair_stdp or triplet_stdp of functional.plasticity")
         takes = {
             name: each
             for name, each in inspect.signature(rule).parameters.items()
@@ -100,7 +101,7 @@ def check_params(owner: str, params: Mapping[str, Any]) -> None:
         elif name.startswith(RATES):
             checks.check_parameter(owner, name, value)
         elif not callable(value):
-            raise TypeError(f"{owner}: {name}={value!r}, expected functional.all_to_all or functional.nearest")
+            raise TypeError(f"{owner}: {name}={value!r}, expected all_to_all or nearest of functional.plasticity")
 
 
 def check_bounds(owner: str, bounds: Any, params: Mapping[str, Any]) -> None:
@@ -113,21 +114,22 @@ def check_bounds(owner: str, bounds: Any, params: Mapping[str, Any]) -> None:
     """
     if not callable(bounds) or isinstance(bounds, type):
         raise TypeError(
-            f"{owner}: bounds={bounds!r}, expected functional.HardBounds(0.0, 1.0), SoftBounds(0.0, 1.0) or unbounded"
+            f"{owner}: bounds={bounds!r}, expected HardBounds(0.0, 1.0), SoftBounds(0.0, 1.0) or unbounded of "
+            "functional.plasticity"
         )
-    if not isinstance(bounds, F.HardBounds | F.SoftBounds):
+    if not isinstance(bounds, plasticity.HardBounds | plasticity.SoftBounds):
         return
     low, high = (torch.as_tensor(each, dtype=torch.float64).cpu() for each in bounds[:2])
     if not bool((low <= high).all()):  # nor NaN
         raise ValueError(f"{owner}: bounds={bounds!r}, expected numbers with low at most high")
-    if isinstance(bounds, F.HardBounds):
+    if isinstance(bounds, plasticity.HardBounds):
         return
     checks.check_parameter(owner, "the power of bounds", bounds.power, above=0.0)
     if not bool(low.isfinite().all() and high.isfinite().all()):
-        raise ValueError(f"{owner}: bounds={bounds!r}, expected finite numbers; functional.HardBounds takes infinity")
+        raise ValueError(f"{owner}: bounds={bounds!r}, expected finite numbers; HardBounds takes infinity")
     for name, value in params.items():
         if name.startswith(RATES) and not bool((torch.as_tensor(value) >= 0.0).all()):
             raise ValueError(
                 f"{owner}: {name} is negative, and SoftBounds scales it by the distance to the wrong bound. Pass "
-                "functional.HardBounds or unbounded"
+                "HardBounds or unbounded"
             )

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikingtorch import functional as F
 from spikingtorch import validation as checks
+from spikingtorch.functional import plasticity
 from spikingtorch.functional.plasticity.bounds import Bounds
 from spikingtorch.functional.plasticity.factors import Factors, products
 from spikingtorch.learning.plastic import Plastic
 
-_HARD = F.HardBounds(0.0, 1.0)
+_HARD = plasticity.HardBounds(0.0, 1.0)
 
 
 class STDP(Plastic):
@@ -23,20 +23,20 @@ class STDP(Plastic):
     folds, and the traces run in the compiled loop. No gradient is computed.
 
     The weights stay as they are during a call. ``step`` adds up all rises and all falls since the last step, and
-    applies them at once, within the bounds. With one step of time in each call, that is ``functional.pair_stdp``. Over
-    a longer call, the bounds meet the sum of all steps, and not each step.
+    applies them at once, within the bounds. With one step of time in each call, that is
+    ``functional.plasticity.pair_stdp``. Over a longer call, the bounds meet the sum of all steps, and not each step.
 
     Args:
         model: a ``SpikingNet``.
-        rule: ``functional.pair_stdp`` or ``functional.triplet_stdp``, whose docstrings state the order within a step.
+        rule: ``pair_stdp`` or ``triplet_stdp`` of ``functional.plasticity``, which state the order within a step.
         layers: names of the linear layers to change, or a dict that names for each the spiking layer that it feeds. By
             default, every ``nn.Linear`` with a spiking layer right behind it in the order of modules. ``nn.Linear`` may
             also be the owner of a weight that forward hands to ``functional.event_linear``. Convolutions are refused.
-        bounds: ``functional.HardBounds``, ``SoftBounds`` or ``unbounded``.
+        bounds: ``functional.plasticity.HardBounds``, ``SoftBounds`` or ``unbounded``.
         reduction: "mean" or "sum" of the changes over the samples of a batch.
         total: if it is given, ``step`` then scales the weights of each neuron to this sum, by
-            ``functional.normalize_weight``: a number, or a tensor that broadcasts to (O, 1). It can move weights out of
-            the bounds.
+            ``functional.plasticity.normalize_weight``: a number, or a tensor that broadcasts to (O, 1). It can move
+            weights out of the bounds.
         **params: the other parameters of the rule: decays per step, rates and ``pairing``.
 
     Raises:
@@ -46,6 +46,7 @@ class STDP(Plastic):
 
     >>> from torch import nn
     >>> from spikingtorch import LIF, SpikingNet
+    >>> from spikingtorch import functional as F
     >>> model = SpikingNet(nn.Sequential(nn.Linear(4, 2, bias=False), LIF(tau=8.0, threshold=0.5)))
     >>> _ = nn.init.constant_(model.net[0].weight, 0.5)
     >>> decay = F.decay_from_tau(20.0)
@@ -62,7 +63,7 @@ class STDP(Plastic):
     def __init__(
         self,
         model: Any,
-        rule: Callable[..., Any] = F.pair_stdp,
+        rule: Callable[..., Any] = plasticity.pair_stdp,
         *,
         layers: Sequence[str] | Mapping[str, str] | None = None,
         bounds: Bounds = _HARD,
@@ -94,7 +95,7 @@ class STDP(Plastic):
             self._change(path, self.bounds(self._weight(path), self._rise[path], self._fall[path]))
             if self.total is not None:
                 weight = self._weight(path)
-                weight.copy_(F.normalize_weight(weight, total=self.total))
+                weight.copy_(plasticity.normalize_weight(weight, total=self.total))
         self.zero()
 
     def zero(self) -> None:

@@ -59,7 +59,7 @@ _PARABOLA = {"v_critical": (0.5, 0.9), "curvature": (0.5, 1.5)}
 _IZHIKEVICH = {"a": (0.02, 0.1), "b": (0.2, 0.26), "d": (2.0, 8.0), "v_recovery": (-2.0, 2.0)}
 _OSCILLATES = {"omega": (2.0, 5.0), "dt": (0.05, 0.15)} | _THRESHOLD
 _WHOLE = {"decay": (0.5, 0.98)} | _THRESHOLD
-_LSB = F.FixedPoint().lsb
+_LSB = F.rounding.FixedPoint().lsb
 # the share of steps at which a masked neuron does not run
 _IDLE = 0.3
 _CHIP: dict[str, Any] = {"resets": (), "levels": False, "lsb": _LSB}
@@ -73,7 +73,13 @@ Ranges = dict[str, tuple[float, float]]
 
 def _neuron(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
     """Return the record of a step with the same name on both sides."""
-    return Case(name, getattr(F, f"{name}_step"), getattr(J, f"{name}_step"), state_type, oracle, params, **more)
+    return Case(name, step_of(F, name), step_of(J, name), state_type, oracle, params, **more)
+
+
+def step_of(library: Any, name: str) -> Any:
+    """Return the step of a neuron, which the library or one of its modules has."""
+    modules = library, library.chips, library.fixed_point
+    return next(vars(each)[f"{name}_step"] for each in modules if f"{name}_step" in vars(each))
 
 
 def _filter(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
@@ -150,25 +156,25 @@ CASES = (
         *("delay", F.DelayState, partial(oracles.delay, longest=4), {"delay": (0.2, 3.8)}),
         make_rest=partial(F.empty_delay, 4),
     ),
-    _neuron("fixed_point_if", F.FixedPointIFState, oracles.fixed_point_if, _THRESHOLD, lsb=_LSB),
-    _neuron("fixed_point_lif", F.FixedPointLIFState, oracles.fixed_point_lif, _WHOLE, lsb=_LSB),
+    _neuron("fixed_point_if", F.fixed_point.FixedPointIFState, oracles.fixed_point_if, _THRESHOLD, lsb=_LSB),
+    _neuron("fixed_point_lif", F.fixed_point.FixedPointLIFState, oracles.fixed_point_lif, _WHOLE, lsb=_LSB),
     _neuron(
-        *("fixed_point_cuba_lif", F.FixedPointCubaLIFState, oracles.fixed_point_cuba_lif),
+        *("fixed_point_cuba_lif", F.fixed_point.FixedPointCubaLIFState, oracles.fixed_point_cuba_lif),
         {"decay_syn": (0.3, 0.8)} | _WHOLE,
         inputs=((-0.5, 1.1),),
         lsb=_LSB,
     ),
     _neuron(
-        *("xylo_lif", F.XyloLIFState, oracles.xylo_lif),
+        *("xylo_lif", F.chips.XyloLIFState, oracles.xylo_lif),
         {"leak_syn": (0.2, 0.6), "leak": (0.1, 0.5), "bias": (-0.1, 0.1)} | _THRESHOLD,
         **_CHIP,
     ),
     _neuron(
-        *("loihi_lif", F.LoihiLIFState, oracles.loihi_lif),
+        *("loihi_lif", F.chips.LoihiLIFState, oracles.loihi_lif),
         {"decay_syn": (0.3, 0.8), "decay": (0.5, 0.98), "bias": (-0.1, 0.1)} | _THRESHOLD,
         **_CHIP,
     ),
-    _neuron(*("speck_iaf", F.SpeckIAFState, oracles.speck_iaf, {"v_min": (-0.6, -0.1)} | _THRESHOLD), **_CHIP),
+    _neuron(*("speck_iaf", F.chips.SpeckIAFState, oracles.speck_iaf, {"v_min": (-0.6, -0.1)} | _THRESHOLD), **_CHIP),
 )
 # synapses, each with a shape of the neurons and of the weights
 SYNAPSES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.functional import chips
 from spikingtorch.functional.firing import spike_count
 from spikingtorch.verification import oracles
 from tests.fused import Scan, assert_same_bits
@@ -88,9 +89,9 @@ def test_wide_ranges_are_those_of_integers(name: str) -> None:
     xs = drawn(rng, -150.0, 200.0, 10, (T, NEURONS))
     oracle: Any = getattr(oracles, name)
     want, last = oracle(xs.numpy(), **{key: value.numpy() for key, value in params.items()})
-    states: Any = {"xylo_lif": F.XyloLIFState, "speck_iaf": F.SpeckIAFState, "loihi_lif": F.LoihiLIFState}
+    states = {"xylo_lif": chips.XyloLIFState, "speck_iaf": chips.SpeckIAFState, "loihi_lif": chips.LoihiLIFState}
     given = {key: value.float() for key, value in params.items()} | {"surrogate": F.Triangular()}
-    scan = Scan(getattr(F, f"{name}_step"), F.zeros_state(states[name], xs[0].float()), xs.float(), given)
+    scan = Scan(getattr(chips, f"{name}_step"), F.zeros_state(states[name], xs[0].float()), xs.float(), given)
     assert scan.exactness == "E"
     got = scan.run("fused")
     assert_same_bits(got, scan.run("loop"))

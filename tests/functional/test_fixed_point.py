@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional import fixed_point as P
 from spikingtorch.functional import jax_reference as J
+from spikingtorch.functional import rounding as R
 from spikingtorch.testing import check_twin
 
-STATES = {"lif": F.FixedPointLIFState, "cuba_lif": F.FixedPointCubaLIFState}
-OVERFLOWS: dict[str, Any] = {"saturate": F.saturate, "wrap": F.wrap, "error": F.overflow_to_nan}
+STATES = {"lif": P.FixedPointLIFState, "cuba_lif": P.FixedPointCubaLIFState}
+OVERFLOWS: dict[str, Any] = {"saturate": R.saturate, "wrap": R.wrap, "error": R.overflow_to_nan}
 ROUNDINGS: dict[str, Any] = {
-    "floor": F.round_floor,
-    "trunc": F.round_trunc,
-    "half_up": F.round_half_up,
-    "half_even": F.round_half_even,
+    "floor": R.round_floor,
+    "trunc": R.round_trunc,
+    "half_up": R.round_half_up,
+    "half_even": R.round_half_even,
 }
 # floor(y), trunc(y), floor(y + 1/2) and the even one of two, of exact fractions
 EXACT: dict[str, Any] = {
@@ -44,7 +46,7 @@ def near(dtype: torch.dtype) -> Tensor:
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_roundings_are_those_of_exact_fractions(rounding: str, dtype: torch.dtype) -> None:
     x = near(dtype)
-    got = F.FixedPoint(0, 24, ROUNDINGS[rounding]).rounded(x)
+    got = R.FixedPoint(0, 24, ROUNDINGS[rounding]).rounded(x)
     assert got.tolist() == [EXACT[rounding](Fraction(each)) for each in x.tolist()]
     assert not torch.signbit(got[got == 0]).any()
 
@@ -53,7 +55,7 @@ def test_roundings_are_those_of_exact_fractions(rounding: str, dtype: torch.dtyp
 def test_products_are_those_of_integers(rounding: str) -> None:
     """Also where float32 does not hold the product: of 24 bits and 12 bits."""
     rng = np.random.default_rng(0)
-    grid = F.FixedPoint(0, 24, ROUNDINGS[rounding])
+    grid = R.FixedPoint(0, 24, ROUNDINGS[rounding])
     for k in (0, 1, 2047, 2048, 3001, 4095, 4096):
         v = rng.integers(-(2**23), 2**23, 2000)
         v[:6] = [2**23 - 1, -(2**23), 4096, -4096, -1, 2**22 + 2048]
@@ -67,26 +69,26 @@ def test_products_are_those_of_integers(rounding: str) -> None:
 @pytest.mark.parametrize("kind", STATES)
 def test_twins_have_the_same_gradients(kind: str, rounding: str, overflow: str) -> None:
     # in a narrow range, so that saturation and turns have gradients; one that is left has none
-    grid = F.FixedPoint(5, 12 if overflow == "error" else 7, ROUNDINGS[rounding], OVERFLOWS[overflow])
+    grid = R.FixedPoint(5, 12 if overflow == "error" else 7, ROUNDINGS[rounding], OVERFLOWS[overflow])
     draw = torch.Generator().manual_seed(3)
     xs = 1.6 * torch.rand(17, 6, dtype=torch.float64, generator=draw) - 0.5
     decay, slow = (torch.floor(16 * torch.rand(6, dtype=torch.float64, generator=draw)) / 16 for _ in range(2))
     shared = {"grid": grid, "threshold": torch.full((6,), 0.75, dtype=torch.float64), "reset": F.by_subtraction}
     own = {"decay": decay} | ({"decay_syn": slow} if kind == "cuba_lif" else {})
-    step, twin = (getattr(side, f"fixed_point_{kind}_step") for side in (F, J))
+    step, twin = (getattr(side, f"fixed_point_{kind}_step") for side in (P, J.fixed_point))
     check_twin(step, twin, F.zeros_state(STATES[kind], xs[0]), xs, params=own | shared, backend="fused")
 
 
 def test_gradients_pass_roundings_and_stop_where_a_membrane_saturates() -> None:
     xs = torch.full((3, 1), 0.3, dtype=torch.float64, requires_grad=True)
-    grid = F.FixedPoint(2, 8, F.round_half_up)
+    grid = R.FixedPoint(2, 8, R.round_half_up)
     never = {"threshold": 1e6, "reset": F.none, "decay": 0.5, "grid": grid}
-    state, _ = F.scan(F.fixed_point_lif_step, F.FixedPointLIFState(torch.zeros(1).double()), xs, params=never)
+    state, _ = F.scan(P.fixed_point_lif_step, P.FixedPointLIFState(torch.zeros(1).double()), xs, params=never)
     # 0.25, 0.25 + 0.25 by half up, 0.25 + 0.25
     assert state.v.tolist() == [0.5]
     (found,) = torch.autograd.grad(state.v, xs)
     assert found.flatten().tolist() == [0.25, 0.5, 1.0]
-    for rule, slope in ((F.saturate, 0.0), (F.wrap, 1.0), (F.overflow_to_nan, 0.0)):
+    for rule, slope in ((R.saturate, 0.0), (R.wrap, 1.0), (R.overflow_to_nan, 0.0)):
         u = torch.tensor([40.0], requires_grad=True)
         v = grid._replace(overflow=rule).limited(u)
         assert torch.autograd.grad(v, u)[0].item() == slope
@@ -95,9 +97,9 @@ def test_gradients_pass_roundings_and_stop_where_a_membrane_saturates() -> None:
 @pytest.mark.parametrize("backend", ["loop", "fused"])
 def test_a_membrane_that_has_left_its_range_is_no_number_nor_are_its_spikes(backend: F.Backend) -> None:
     xs = torch.tensor([[1.0, 1.0], [1.0, -0.5], [-2.0, 0.0]])
-    params = {"grid": F.FixedPoint(2, 4, F.round_floor, F.overflow_to_nan), "threshold": 1.75, "reset": F.none}
-    step: Any = F.Returning(F.fixed_point_if_step, ("v",))
-    rest = F.FixedPointIFState(torch.zeros(2))
+    params = {"grid": R.FixedPoint(2, 4, R.round_floor, R.overflow_to_nan), "threshold": 1.75, "reset": F.none}
+    step: Any = F.Returning(P.fixed_point_if_step, ("v",))
+    rest = P.FixedPointIFState(torch.zeros(2))
     _, (spikes, v) = F.scan(step, rest, xs, params=params, backend=backend)
     for found in (v, spikes):
         assert found[:, 0].isnan().tolist() == [False, True, True]

@@ -10,9 +10,10 @@ import torch
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.rounding import wrap
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.case import MARGIN, ORACLE_RESETS
-from spikingtorch.verification.cases import CASES, LENGTHS, SPIKING, WITH_RESETS, WRAPPED, Case, by_name
+from spikingtorch.verification.cases import CASES, LENGTHS, SPIKING, WITH_RESETS, WRAPPED, Case, by_name, step_of
 
 NAMED = {case.name: case for case in CASES}
 Row = tuple[str, Any, list[float], Any, list[float]]
@@ -98,7 +99,7 @@ HAND: list[Row] = [
     ("fixed_point_lif", {"decay": 0.5}, [0.5, 0.75, -(2.0**-8), 0.0], [0, 1, 0, 0], [0.5, 0.0, -(2.0**-8), -(2.0**-8)]),
     # in units of 1 / 4, halves to even numbers: u = 3, 2 + 2 = 4, 8 and therefore -8, -4 + 2
     (
-        *("fixed_point_lif", {"decay": 0.5, "grid": F.FixedPoint(2, 4, F.round_half_even, F.wrap)}),
+        *("fixed_point_lif", {"decay": 0.5, "grid": F.rounding.FixedPoint(2, 4, F.rounding.round_half_even, wrap)}),
         *([0.75, 0.625, 1.9, 0.375], [0, 1, 0, 0], [0.75, 0.0, -2.0, -0.5]),
     ),
     # i = 64, 64, 208, 104, 52, 26, 13, 6; u = 64, 96, 256, 104, 104, 78, 52, 32
@@ -137,7 +138,7 @@ def check_by_hand(row: Row, side: Any = F, convert: Callable[[Any], Any] = lambd
     state = convert(F.zeros_state(case.state_type, zeros) if case.make_rest is None else case.make_rest(zeros))
     for t, x in enumerate(inputs):
         given = convert(torch.tensor([x], dtype=torch.float64))
-        state, out = getattr(side, f"{name}_step")(state, given, **convert(params))
+        state, out = step_of(side, name)(state, given, **convert(params))
         assert out.tolist() == [outputs[t]], f"output of step {t}"
         assert not membranes or state.v.tolist() == [membranes[t]], f"membrane of step {t}"
 
@@ -210,7 +211,9 @@ def test_draws_make_neurons_fire_and_rest(case: Case) -> None:
 
 
 def test_every_step_has_a_case_and_keyword_parameters() -> None:
-    assert {case.step.__name__ for case in CASES} == {name for name in F.__all__ if name.endswith("_step")}
+    assert {case.step.__name__ for case in CASES} == {
+        name for each in (F, F.chips, F.fixed_point) for name in each.__all__ if name.endswith("_step")
+    }
     for case in CASES:
         first, second, *params = inspect.signature(case.step).parameters.values()
         assert (first.name, second.name) == ("state", "x")

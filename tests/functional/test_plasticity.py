@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch import functional as F
 from spikingtorch import jax as SJ
+from spikingtorch.functional import plasticity as P
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close
@@ -21,14 +21,14 @@ I, O = 3, 4  # noqa: E741
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
 SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}
 RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "pair": (F.pair_stdp, F.PairTraces, PAIR),
-    "triplet": (F.triplet_stdp, F.TripletTraces, PAIR | SLOW),
+    "pair": (P.pair_stdp, P.PairTraces, PAIR),
+    "triplet": (P.triplet_stdp, P.TripletTraces, PAIR | SLOW),
 }
 BOUNDS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "unbounded": (F.unbounded, {}),
-    "hard": (F.HardBounds(0.3, 0.6), {"low": 0.3, "high": 0.6}),
-    "soft": (F.SoftBounds(0.1, 0.9), {"low": 0.1, "high": 0.9, "power": 1.0}),
-    "between": (F.SoftBounds(0.1, 0.9, power=0.4), {"low": 0.1, "high": 0.9, "power": 0.4}),
+    "unbounded": (P.unbounded, {}),
+    "hard": (P.HardBounds(0.3, 0.6), {"low": 0.3, "high": 0.6}),
+    "soft": (P.SoftBounds(0.1, 0.9), {"low": 0.1, "high": 0.9, "power": 1.0}),
+    "between": (P.SoftBounds(0.1, 0.9, power=0.4), {"low": 0.1, "high": 0.9, "power": 0.4}),
 }
 
 
@@ -57,22 +57,22 @@ TABLE = [
 def test_a_step_by_hand(before: Any, spikes: Any, after: Any, change: float) -> None:
     x, y, pre, post = (torch.tensor([each]) for each in (*before, *spikes))
     params: dict[str, Any] = {"decay_pre": 0.5, "decay_post": 0.25, "rate_plus": 2.0, "rate_minus": 3.0}
-    traces, found = F.pair_stdp(F.PairTraces(x, y), pre, post, torch.zeros(1, 1), **params)
+    traces, found = P.pair_stdp(P.PairTraces(x, y), pre, post, torch.zeros(1, 1), **params)
     assert (float(traces.pre), float(traces.post), float(found)) == (*after, change)
     slow: dict[str, Any] = {"decay_pre_slow": 0.5, "decay_post_slow": 0.25, "triplet_plus": 0.0, "triplet_minus": 0.0}
-    four, same = F.triplet_stdp(F.TripletTraces(x, x, y, y), pre, post, torch.zeros(1, 1), **params, **slow)
+    four, same = P.triplet_stdp(P.TripletTraces(x, x, y, y), pre, post, torch.zeros(1, 1), **params, **slow)
     assert (float(four.pre_slow), float(four.post_slow), float(same)) == (*after, change)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)
-@pytest.mark.parametrize("pairing", [F.all_to_all, F.nearest])
+@pytest.mark.parametrize("pairing", [P.all_to_all, P.nearest])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("T", [1, 2, 17, 200])
 def test_a_loop_over_events_agrees(rule: str, pairing: Any, bounds: str, T: int) -> None:
     step, kind, params = RULES[rule]
     bound, given = BOUNDS[bounds]
     pre, post, weight = trains(T)
-    expected = oracles.stdp(pre.numpy(), post.numpy(), weight.numpy(), params, nearest=pairing is F.nearest, **given)
+    expected = oracles.stdp(pre.numpy(), post.numpy(), weight.numpy(), params, nearest=pairing is P.nearest, **given)
     traces = at_rest(kind)
     for t in range(T):
         traces, change = step(traces, pre[t], post[t], weight, pairing=pairing, bounds=bound, **params)
@@ -90,8 +90,8 @@ def test_a_reward_pays_for_earlier_events(rule: str) -> None:
     pre, post, weight = trains(30)
     rewards = torch.randn(30, dtype=torch.double, generator=torch.Generator().manual_seed(1))
     expected = oracles.reward_modulated_stdp(pre.numpy(), post.numpy(), params, rewards.numpy(), 0.7, weight.numpy())
-    traces = F.EligibilityTraces(at_rest(kind), torch.zeros_like(weight))
-    rewarded: Any = F.RewardModulated(step)
+    traces = P.EligibilityTraces(at_rest(kind), torch.zeros_like(weight))
+    rewarded: Any = P.RewardModulated(step)
     for t in range(30):
         own = {"reward": rewards[t], "decay_eligibility": 0.7}
         traces, change = rewarded(traces, pre[t], post[t], weight, **own, **params)
@@ -117,14 +117,14 @@ def test_the_twin_agrees_gradients_included(rule: str, pairing: str, bounds: str
     pre, post = (drawn(N, n).lt(0.4).double() * drawn(N, n) for n in (I, O))
     sizes = {"pre": (N, I), "pre_slow": (N, I), "post": (N, O), "post_slow": (N, O)}
     traces, weight = kind(*[drawn(*sizes[name]) for name in kind._fields]), 0.15 + 0.7 * drawn(O, I)
-    ours, theirs = step, getattr(SJ, step.__name__)
-    own: dict[str, Any] = {"bounds": BOUNDS[bounds][0], "pairing": getattr(F, pairing)}
-    twins: dict[str, Any] = {"pairing": getattr(SJ, pairing), "bounds": SJ.unbounded}
+    ours, theirs = step, getattr(SJ.plasticity, step.__name__)
+    own: dict[str, Any] = {"bounds": BOUNDS[bounds][0], "pairing": getattr(P, pairing)}
+    twins: dict[str, Any] = {"pairing": getattr(SJ.plasticity, pairing), "bounds": SJ.plasticity.unbounded}
     if bounds != "unbounded":
-        twins["bounds"] = getattr(SJ, type(own["bounds"]).__name__)(*own["bounds"])
+        twins["bounds"] = getattr(SJ.plasticity, type(own["bounds"]).__name__)(*own["bounds"])
     if rule.startswith("rewarded"):
-        ours, theirs = F.RewardModulated(ours), SJ.RewardModulated(theirs)
-        traces = F.EligibilityTraces(traces, torch.randn(O, I, dtype=torch.double, generator=draw))
+        ours, theirs = P.RewardModulated(ours), SJ.plasticity.RewardModulated(theirs)
+        traces = P.EligibilityTraces(traces, torch.randn(O, I, dtype=torch.double, generator=draw))
         params = params | {"reward": 0.4, "decay_eligibility": 0.9}
     numbers = {name: torch.tensor(each, dtype=torch.double) for name, each in sorted(params.items())}
     inputs = (traces, pre, post, weight, numbers)
@@ -148,26 +148,26 @@ def test_twins_of_homeostasis_agree() -> None:
             ("scale_weight", (weight, spikes), {"target": 0.2, "speed": 0.5}),
         ]
         for name, given, params in table:
-            expected, pull = jax.vjp(lambda *given: getattr(SJ, name)(*given, **params), *to_jax(given))  # noqa: B023
-            found, back, *_ = torch.func.vjp(lambda *given: getattr(F, name)(*given, **params), *given)  # noqa: B023
+            expected, pull = jax.vjp(lambda *given: getattr(SJ.plasticity, name)(*given, **params), *to_jax(given))  # noqa: B023
+            found, back, *_ = torch.func.vjp(lambda *given: getattr(P, name)(*given, **params), *given)  # noqa: B023
             assert_close(found, to_torch(expected))
             if name != "normalize_weight":
                 assert_close(back(torch.ones_like(found)), to_torch(pull(to_jax(torch.ones_like(found)))))
-    sums = F.normalize_weight(weight, total=2.0).abs().sum(1)
+    sums = P.normalize_weight(weight, total=2.0).abs().sum(1)
     torch.testing.assert_close(sums, torch.tensor([2.0, 0.0, 2.0, 2.0], dtype=torch.double))
 
 
 def test_samples_of_a_batch_are_summed_and_vmap_keeps_them_apart() -> None:
     pre, post, weight = trains(6)
-    traces = F.PairTraces(torch.rand(6, I, dtype=torch.double), torch.rand(6, O, dtype=torch.double))
-    change = F.pair_stdp(traces, pre, post, weight, **PAIR)[1]
-    mapped = torch.func.vmap(lambda t, a, b: F.pair_stdp(t, a, b, weight, **PAIR)[1])(traces, pre, post)
+    traces = P.PairTraces(torch.rand(6, I, dtype=torch.double), torch.rand(6, O, dtype=torch.double))
+    change = P.pair_stdp(traces, pre, post, weight, **PAIR)[1]
+    mapped = torch.func.vmap(lambda t, a, b: P.pair_stdp(t, a, b, weight, **PAIR)[1])(traces, pre, post)
     torch.testing.assert_close(mapped.sum(0), change)
 
 
 def test_weights_that_are_tiny_or_zero_are_normalized_without_nan() -> None:
     weight = torch.tensor([[1e-310, 0.0, 3e-310], [0.0, 0.0, 0.0], [1.0, -1.0, 2.0]], dtype=torch.double)
-    found = F.normalize_weight(weight.requires_grad_(), total=2.0)
+    found = P.normalize_weight(weight.requires_grad_(), total=2.0)
     expected = torch.tensor([[0.5, 0.0, 1.5], [0.0, 0.0, 0.0], [0.5, -0.5, 1.0]], dtype=torch.double)
     torch.testing.assert_close(found, expected)
     (slope,) = torch.autograd.grad(found[1:].sum(), weight)

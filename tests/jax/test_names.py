@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -29,12 +30,15 @@ ARGUMENTS_OF_TORCH_ALONE = {"recompute": "jax.checkpoint and jax.lax.scan of it 
 # what spikingtorch.jax has of its own, in place of the twin's
 OF_ITS_OWN = {"Backend", "Explanation", "explain_scan", "scan"}
 SHARED = sorted({*F.__all__} - {*TORCH_ALONE})
-CALLABLE = [name for name in SHARED if inspect.isclass(getattr(F, name)) or inspect.isroutine(getattr(F, name))]
+MODULES = ("chips", "fixed_point", "plasticity", "rounding")
+NAMED = [*SHARED, *[f"{module}.{name}" for module in MODULES for name in getattr(F, module).__all__]]
+CALLABLE = [name for name in NAMED if inspect.isclass(attrgetter(name)(F)) or inspect.isroutine(attrgetter(name)(F))]
 
 
 def test_the_names_are_those_of_functional() -> None:
     assert {*SJ.__all__} == {*SHARED}
     assert {*J.__all__} == {*SHARED} - OF_ITS_OWN
+    assert all({*getattr(J, module).__all__} == {*getattr(F, module).__all__} for module in MODULES)
 
 
 def test_the_equations_are_those_of_the_twin() -> None:
@@ -57,7 +61,7 @@ def methods(kind: type[Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", CALLABLE)
 def test_signatures_are_those_of_functional(name: str) -> None:
-    ours, theirs = getattr(F, name), getattr(SJ, name)
+    ours, theirs = attrgetter(name)(F), attrgetter(name)(SJ)
     assert parameters(theirs) == parameters(ours)
     assert inspect.getdoc(theirs)
     if not inspect.isclass(ours):

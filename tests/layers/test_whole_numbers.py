@@ -95,7 +95,7 @@ def test_their_numbers() -> None:
     ids=["FixedPointLIF", "XyloLIF", "LoihiLIF"],
 )
 def test_the_repr_makes_the_layer_again(layer: Any) -> None:
-    again = eval(repr(layer), vars(st) | vars(F))
+    again = eval(repr(layer), vars(st) | vars(F) | vars(F.rounding))
     assert repr(again) == repr(layer)
     assert again.step_params() == layer.step_params()
 
@@ -106,7 +106,7 @@ def test_the_repr_makes_the_layer_again(layer: Any) -> None:
         ("threshold", 0.3, "expected a multiple of 2\\*\\*-2"),
         ("decay", 0.3, "expected a multiple of 2\\*\\*-2"),
         ("decay", 1.25, "at most 1"),
-        ("grid", F.FixedPoint(), r"grid cannot change from FixedPoint\(2, 8, round_floor, saturate\)"),
+        ("grid", F.rounding.FixedPoint(), r"grid cannot change from FixedPoint\(2, 8, round_floor, saturate\)"),
     ],
 )
 def test_attributes_that_are_set_later(name: str, value: Any, message: str) -> None:

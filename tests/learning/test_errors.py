@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from spikingtorch import LIF, SpikingNet, learning
 from spikingtorch import functional as F
+from spikingtorch.functional import plasticity
 from tests.folded_layer import Coded
 
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
@@ -23,23 +24,23 @@ V, T = ValueError, TypeError
 BETWEEN = nn.Linear(4, 3), nn.ReLU(), LIF(tau=4.0)
 MADE: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (nn.Linear(4, 3), {}, T, r"STDP: model is a Linear, expected a SpikingNet"),
-    (net(), {"rule": F.lif_step}, V, r"rule=lif_step, expected functional.pair_stdp or functional.triplet"),
-    (net(), {"rule": F.triplet_stdp}, T, r"triplet_stdp needs decay_pre_slow, .*; it takes decay_pre, "),
+    (net(), {"rule": F.lif_step}, V, r"rule=lif_step, expected pair_stdp or triplet_stdp of functional.plasticity"),
+    (net(), {"rule": plasticity.triplet_stdp}, T, r"triplet_stdp needs decay_pre_slow, .*; it takes decay_pre, "),
     (net(), {"tau": 3.0}, T, r"pair_stdp has no parameter tau; it takes decay_pre, "),
     (net(), {"reduction": "max"}, V, r"reduction='max', expected 'mean' or 'sum' over the samples"),
-    (net(), {"bounds": F.HardBounds}, T, r"bounds=.*, expected functional.HardBounds\(0.0, 1.0\)"),
+    (net(), {"bounds": plasticity.HardBounds}, T, r"bounds=.*, expected HardBounds\(0.0, 1.0\)"),
     (net(), {"total": 0.0}, V, r"total=0.0, expected a finite value above 0"),
     (net(), {"total": "1"}, T, r"total is a str, expected a float"),
     (net(), {"decay_pre": 20.0}, V, r"STDP: decay_pre=20.0, expected a finite value at least 0 and at most 1"),
     (net(), {"decay_post": torch.tensor([0.5, 1.5])}, V, r"decay_post has values from 0.5 to 1.5, expected"),
     (net(), {"rate_plus": float("nan")}, V, r"rate_plus=nan, expected a finite value"),
     (net(), {"rate_minus": None}, T, r"rate_minus is a NoneType, expected a float"),
-    (net(), {"pairing": "nearest"}, T, r"pairing='nearest', expected functional.all_to_all or functional.nea"),
-    (net(), {"bounds": F.HardBounds(1.0, 0.0)}, V, r"bounds=HardBounds.*expected numbers with low at most high"),
-    (net(), {"bounds": F.HardBounds(float("nan"), 0.0)}, V, r"expected numbers with low at most high"),
-    (net(), {"bounds": F.SoftBounds(power=-1.0)}, V, r"the power of bounds=-1.0, expected a finite value above"),
-    (net(), {"bounds": F.SoftBounds(-float("inf"))}, V, r"expected finite numbers; functional.HardBounds takes"),
-    (net(), {"bounds": F.SoftBounds(), "rate_plus": -0.1}, V, r"rate_plus is negative, and SoftBounds scales"),
+    (net(), {"pairing": "nearest"}, T, r"pairing='nearest', expected all_to_all or nearest of functional.pla"),
+    (net(), {"bounds": plasticity.HardBounds(1.0, 0.0)}, V, r"bounds=HardBounds.*numbers with low at most high"),
+    (net(), {"bounds": plasticity.HardBounds(float("nan"), 0.0)}, V, r"expected numbers with low at most high"),
+    (net(), {"bounds": plasticity.SoftBounds(power=-1.0)}, V, r"the power of bounds=-1.0, expected a finite value"),
+    (net(), {"bounds": plasticity.SoftBounds(-float("inf"))}, V, r"expected finite numbers; HardBounds takes"),
+    (net(), {"bounds": plasticity.SoftBounds(), "rate_plus": -0.1}, V, r"rate_plus is negative, and SoftBounds scales"),
     (net(), {"layers": "0"}, T, r"layers='0', expected a list of names"),
     (net(), {"layers": ["7"]}, V, r"there is no layer '7'; there are '0'"),
     (net(), {"layers": {"0": "0"}}, V, r"'0', which '0' is to feed, is no spiking layer"),

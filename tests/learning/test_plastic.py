@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikingtorch import LIF, SpikingNet, learning, record
 from spikingtorch import functional as F
+from spikingtorch.functional import plasticity
 from spikingtorch.learning.spikes import Inputs
 from tests.folded_layer import Coded
 
@@ -19,9 +20,9 @@ N, T, SIZES = 3, 9, (5, 4, 2)
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
 SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}
 RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "pair": (F.pair_stdp, F.PairTraces, PAIR),
-    "triplet": (F.triplet_stdp, F.TripletTraces, PAIR | SLOW),
-    "nearest": (F.triplet_stdp, F.TripletTraces, PAIR | SLOW | {"pairing": F.nearest}),
+    "pair": (plasticity.pair_stdp, plasticity.PairTraces, PAIR),
+    "triplet": (plasticity.triplet_stdp, plasticity.TripletTraces, PAIR | SLOW),
+    "nearest": (plasticity.triplet_stdp, plasticity.TripletTraces, PAIR | SLOW | {"pairing": plasticity.nearest}),
 }
 LENGTHS = torch.tensor([9, 2, 6])
 
@@ -58,7 +59,7 @@ def trains(model: SpikingNet, x: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("bounds", [F.HardBounds(0.3, 0.6), F.SoftBounds(0.0, 1.0)])
+@pytest.mark.parametrize("bounds", [plasticity.HardBounds(0.3, 0.6), plasticity.SoftBounds(0.0, 1.0)])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_at_a_time_is_the_pure_function(rule: str, bounds: Any, reduction: Any) -> None:
     step, kind, params = RULES[rule]
@@ -110,7 +111,7 @@ def test_a_call_over_time_sums_the_changes_of_its_steps(rule: str, way: str, pad
     given = torch.where(torch.arange(T)[:, None] < ends[:, None, None], x, torch.nan)
     given = given if model.batch_first else given.transpose(0, 1).contiguous()
     out = copy.deepcopy(model)(given, **options)
-    plastic = learning.STDP(model, step, bounds=F.unbounded, **params)
+    plastic = learning.STDP(model, step, bounds=plasticity.unbounded, **params)
     found = plastic(given, **options)
     assert torch.equal(found, out)
     assert not found.requires_grad
@@ -124,7 +125,7 @@ def test_a_sequence_starts_with_traces_of_zero() -> None:
     found = []
     for times in (1, 2):
         model = network()
-        plastic = learning.STDP(model, bounds=F.unbounded, **PAIR)
+        plastic = learning.STDP(model, bounds=plasticity.unbounded, **PAIR)
         before = weights(model)
         for _ in range(times):
             plastic(spikes())
@@ -200,15 +201,15 @@ def test_rewards_of_samples_are_those_of_the_pure_rule(rule: str, padded: bool) 
     expected = list(before)
     for layer, (pre, post) in enumerate(trains(model, x)):
         for n in range(N):
-            traces = F.EligibilityTraces(
+            traces = plasticity.EligibilityTraces(
                 kind(*[each[n] for each in at_rest(kind, layer)]), torch.zeros_like(before[layer])
             )
-            rewarded: Any = F.RewardModulated(step)
+            rewarded: Any = plasticity.RewardModulated(step)
             for t in range(int(ends[n])):
                 last = {"reward": float(rewards[n]) if t == ends[n] - 1 else 0.0, "decay_eligibility": 0.7}
                 traces, change = rewarded(traces, pre[n, t], post[n, t], before[layer], **last, **params)
                 expected[layer] = expected[layer] + change / N
-    plastic = learning.RewardModulatedSTDP(model, step, decay_eligibility=0.7, bounds=F.unbounded, **params)
+    plastic = learning.RewardModulatedSTDP(model, step, decay_eligibility=0.7, bounds=plasticity.unbounded, **params)
     if padded:
         plastic(x, lengths=LENGTHS)
     else:
@@ -247,13 +248,13 @@ def test_a_state_that_is_saved_goes_on() -> None:
         with pytest.raises(ValueError, match="take the state of a rule like this one"):
             kind(model, layers=["0"], **options, **PAIR).load_state_dict(plastic.state_dict())
         with pytest.raises(ValueError, match="take the state of a rule like this one"):
-            kind(model, F.triplet_stdp, **options, **PAIR, **SLOW).load_state_dict(plastic.state_dict())
+            kind(model, plasticity.triplet_stdp, **options, **PAIR, **SLOW).load_state_dict(plastic.state_dict())
 
 
 def test_bounds_total_and_zero() -> None:
     model, x = network(), spikes()
     fast: dict[str, Any] = PAIR | {"rate_plus": 10.0}
-    plastic = learning.STDP(model, bounds=F.HardBounds(0.35, 0.65), **fast)
+    plastic = learning.STDP(model, bounds=plasticity.HardBounds(0.35, 0.65), **fast)
     plastic(x)
     plastic.zero()
     before = weights(model)
@@ -307,7 +308,7 @@ def test_thresholds_rise_and_decay() -> None:
     homeostasis = learning.AdaptiveThreshold(model, rise=0.25, decay=0.75)
     out, theta = model(x), torch.zeros(5)
     for t in range(T):
-        theta = F.adapt_threshold(theta, out[:, t].mean(0), decay=0.75, rise=0.25)
+        theta = plasticity.adapt_threshold(theta, out[:, t].mean(0), decay=0.75, rise=0.25)
     homeostasis.step({"": out})
     layer: Any = model.net
     torch.testing.assert_close(layer.threshold, 0.8 + theta)
@@ -329,7 +330,7 @@ def test_thresholds_from_records_of_time_first() -> None:
     torch.testing.assert_close(*found)
 
 
-@pytest.mark.parametrize("kind", [F.HardBounds, F.SoftBounds])
+@pytest.mark.parametrize("kind", [plasticity.HardBounds, plasticity.SoftBounds])
 def test_a_bound_for_each_weight(kind: Any) -> None:
     """One of the bounds is a tensor, the other a number; those of numbers are the oracle."""
     weight = torch.tensor([[0.2, 0.5, 0.9]], dtype=torch.double)

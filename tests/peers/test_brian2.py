@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikingtorch import functional as F
+from spikingtorch.functional import plasticity
+from spikingtorch.functional.plasticity import nearest
 
 I, O, T = 3, 4, 300  # noqa: E741
 PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
@@ -45,21 +46,21 @@ def brian2_weights(
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1e9, 1e9), (0.3, 0.6)])
-@pytest.mark.parametrize("pairing", [F.all_to_all, F.nearest])
+@pytest.mark.parametrize("pairing", [plasticity.all_to_all, plasticity.nearest])
 @pytest.mark.parametrize("rule", ["pair", "triplet"])
 def test_brian2_has_the_same_weights(rule: str, pairing: Any, low: float, high: float) -> None:
     draw = torch.Generator().manual_seed(0)
     pre, post = (torch.rand(T, n, dtype=torch.double, generator=draw).lt(0.3).double() for n in (I, O))
     weight = 0.35 + 0.2 * torch.rand(O, I, dtype=torch.double, generator=draw)
     params = PAIR if rule == "pair" else PAIR | SLOW
-    expected = brian2_weights(pre.numpy(), post.numpy(), weight.numpy(), params, pairing is F.nearest, low, high)
-    step: Any = F.pair_stdp if rule == "pair" else F.triplet_stdp
+    expected = brian2_weights(pre.numpy(), post.numpy(), weight.numpy(), params, pairing is nearest, low, high)
+    step: Any = plasticity.pair_stdp if rule == "pair" else plasticity.triplet_stdp
     sides = [I, O] if rule == "pair" else [I, I, O, O]
     zeros = [torch.zeros(n, dtype=torch.double) for n in sides]
-    traces: Any = F.PairTraces(*zeros) if rule == "pair" else F.TripletTraces(*zeros)
+    traces: Any = plasticity.PairTraces(*zeros) if rule == "pair" else plasticity.TripletTraces(*zeros)
     for t in range(T):
         traces, change = step(
-            traces, pre[t], post[t], weight, pairing=pairing, bounds=F.HardBounds(low, high), **params
+            traces, pre[t], post[t], weight, pairing=pairing, bounds=plasticity.HardBounds(low, high), **params
         )
         weight = weight + change
     torch.testing.assert_close(weight, torch.from_numpy(expected), rtol=1e-9, atol=1e-9)

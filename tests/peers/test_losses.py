@@ -9,8 +9,8 @@ import torch
 from spikingjelly.activation_based import layer, learning, neuron
 from torch import Tensor, nn
 
-from spikingtorch import functional as F
 from spikingtorch import losses
+from spikingtorch.functional import plasticity
 
 N, T, C, K = 5, 12, 3, 4
 PAIRS: dict[str, tuple[Any, Callable[[Tensor, Tensor], Tensor], int]] = {
@@ -61,13 +61,13 @@ def test_spikingjelly_differs_by_the_fall_at_a_common_step(in_float64: None) -> 
         f_post=lambda weight: 0.03 * torch.ones_like(weight),
     )
     params: Any = {"decay_pre": 1.0 - 1.0 / 5.0, "decay_post": 1.0 - 1.0 / 4.0, "rate_plus": 0.03, "rate_minus": 0.02}
-    traces, common = F.PairTraces(torch.zeros(3, 5), torch.zeros(3, 4)), 0.0
+    traces, common = plasticity.PairTraces(torch.zeros(3, 5), torch.zeros(3, 4)), 0.0
     for _ in range(20):
         pre = torch.rand(3, 5).lt(0.4).double()
         with torch.no_grad():
             post = fires(linear(pre))
         found = theirs.step(on_grad=False)
-        traces, change = F.pair_stdp(traces, pre, post, linear.weight.detach(), **params)
+        traces, change = plasticity.pair_stdp(traces, pre, post, linear.weight.detach(), **params)
         # it also lets a weight fall for a postsynaptic spike of the same step
         at_once = 0.02 * post.mT @ pre
         torch.testing.assert_close(found, change - at_once, rtol=1e-12, atol=1e-12)

@@ -5,6 +5,7 @@ dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls
 the step of the same name in ``spikingtorch.functional``.
 """
 
+from spikingtorch.functional.jax_reference import chips, fixed_point, plasticity, rounding
 from spikingtorch.functional.jax_reference.closed_forms import (
     Arctan,
     Erf,
@@ -23,22 +24,6 @@ from spikingtorch.functional.jax_reference.neurons.adaptive import (
     alif_step,
     coarse_lif_step,
     refractory_gain_from_tau,
-)
-from spikingtorch.functional.jax_reference.neurons.chips import (
-    LoihiLIFState,
-    SpeckIAFState,
-    XyloLIFState,
-    loihi_lif_step,
-    speck_iaf_step,
-    xylo_lif_step,
-)
-from spikingtorch.functional.jax_reference.neurons.fixed_point import (
-    FixedPointCubaLIFState,
-    FixedPointIFState,
-    FixedPointLIFState,
-    fixed_point_cuba_lif_step,
-    fixed_point_if_step,
-    fixed_point_lif_step,
 )
 from spikingtorch.functional.jax_reference.neurons.integrator import (
     IFState,
@@ -93,39 +78,11 @@ from spikingtorch.functional.jax_reference.neurons.synaptic import (
     cuba_lif_step,
 )
 from spikingtorch.functional.jax_reference.norms import time_batch_norm as time_batch_norm
-from spikingtorch.functional.jax_reference.plasticity import (
-    EligibilityTraces,
-    HardBounds,
-    PairTraces,
-    RewardModulated,
-    SoftBounds,
-    TripletTraces,
-    adapt_threshold,
-    all_to_all,
-    nearest,
-    normalize_weight,
-    pair_stdp,
-    scale_weight,
-    triplet_stdp,
-    unbounded,
-)
 from spikingtorch.functional.jax_reference.recorded import Recorded as Recorded
 from spikingtorch.functional.jax_reference.recorded import Returning, recorded
 from spikingtorch.functional.jax_reference.reset import Detached as Detached
 from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction, detached, none, to_value, to_zero
 from spikingtorch.functional.jax_reference.reset import ToValue as ToValue
-from spikingtorch.functional.jax_reference.rounding import (
-    FixedPoint,
-    Overflow,
-    Rounding,
-    overflow_to_nan,
-    round_floor,
-    round_half_even,
-    round_half_up,
-    round_trunc,
-    saturate,
-    wrap,
-)
 from spikingtorch.functional.jax_reference.scan import Step, lift, reset_where, time_map, zeros_state
 from spikingtorch.functional.jax_reference.scan import scan as scan
 from spikingtorch.functional.jax_reference.spike import Parameter as Parameter
@@ -155,6 +112,7 @@ from spikingtorch.functional.jax_reference.wrappers import (
 
 # names of jax: those imported as themselves are the twin's alone, scan among them, of which jax has its own
 __all__ = ["Step", "lift", "reset_where", "time_map", "zeros_state"]
+__all__ += ["chips", "fixed_point", "plasticity", "rounding"]
 __all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
 __all__ += ["euler_lif_step", "if_step", "li_step", "lif_step"]
 __all__ += ["mcpitts_step", "sigma_delta_step", "spiking_decay_step"]
@@ -166,11 +124,6 @@ __all__ += ["AdExState", "ExponentialIFState", "IzhikevichCurve", "IzhikevichSta
 __all__ += ["adex_step", "exponential_if_step", "izhikevich_step", "quadratic_if_step"]
 __all__ += ["BalancedResonateAndFireState", "ResonateAndFireState"]
 __all__ += ["balanced_resonate_and_fire_step", "resonate_and_fire_step"]
-__all__ += ["LoihiLIFState", "SpeckIAFState", "XyloLIFState", "loihi_lif_step", "speck_iaf_step", "xylo_lif_step"]
-__all__ += ["FixedPointCubaLIFState", "FixedPointIFState", "FixedPointLIFState"]
-__all__ += ["fixed_point_cuba_lif_step", "fixed_point_if_step", "fixed_point_lif_step"]
-__all__ += ["FixedPoint", "Rounding", "round_floor", "round_half_even", "round_half_up", "round_trunc"]
-__all__ += ["Overflow", "overflow_to_nan", "saturate", "wrap"]
 __all__ += ["AlphaSynapseState", "ExponentialSynapseState", "ShortTermPlasticityState"]
 __all__ += ["alpha_synapse_step", "exponential_synapse_step", "short_term_plasticity_step"]
 __all__ += ["DelayState", "delay_step", "delayed", "empty_delay"]
@@ -183,6 +136,3 @@ __all__ += ["Reset", "by_subtraction", "detached", "none", "to_value", "to_zero"
 __all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"]
 __all__ += ["Masked", "Returning", "recorded"]
 __all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
-__all__ += ["PairTraces", "TripletTraces", "all_to_all", "nearest", "pair_stdp"]
-__all__ += ["HardBounds", "SoftBounds", "triplet_stdp", "unbounded"]
-__all__ += ["EligibilityTraces", "RewardModulated", "adapt_threshold", "normalize_weight", "scale_weight"]

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.spike import Parameter
 
+__all__ = ["EligibilityTraces", "HardBounds", "PairTraces", "RewardModulated", "SoftBounds", "TripletTraces"]
+__all__ += ["adapt_threshold", "all_to_all", "nearest", "normalize_weight", "pair_stdp", "scale_weight"]
+__all__ += ["triplet_stdp", "unbounded"]
+
 Pairing = Callable[[jax.Array, jax.Array], jax.Array]
 Bounds = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 

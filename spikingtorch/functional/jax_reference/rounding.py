@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.jax_reference.spike import Parameter
 
+__all__ = ["FixedPoint", "Overflow", "Rounding", "overflow_to_nan", "round_floor", "round_half_even"]
+__all__ += ["round_half_up", "round_trunc", "saturate", "wrap"]
+
 
 class Rounding(Protocol):
     """A rule that gives the whole number next to ``whole + part``, where part is from 0 to 1."""

@@ -31,7 +31,7 @@ class RewardModulated(NamedTuple):
     (2007), doi:10.1162/neco.2007.19.6.1468.
 
     >>> import torch
-    >>> from spikingtorch.functional import PairTraces, pair_stdp
+    >>> from spikingtorch.functional.plasticity import PairTraces, pair_stdp
     >>> traces = EligibilityTraces(PairTraces(pre=torch.ones(1), post=torch.zeros(1)), torch.zeros(1, 1))
     >>> params = {"decay_pre": 0.5, "decay_post": 0.5, "rate_plus": 1.0, "rate_minus": 1.0}
     >>> spikes = torch.zeros(1), torch.ones(1)

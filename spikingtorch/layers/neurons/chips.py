@@ -68,7 +68,7 @@ class XyloLIF(FixedPointLayer):
         given: dict[str, Any] = {"leak_syn": leak_syn, "leak": leak, "threshold": threshold, "bias": bias}
         given |= {"most_spikes": most, **options}
         form: dict[str, Any] = {"fraction_bits": fraction_bits, "membrane_bits": 16}
-        super().__init__(F.xylo_lif_step, F.XyloLIFState, **form, **given, surrogate=surrogate)
+        super().__init__(F.chips.xylo_lif_step, F.chips.XyloLIFState, **form, **given, surrogate=surrogate)
 
     @property
     def dash_mem(self) -> Number:
@@ -160,7 +160,7 @@ class LoihiLIF(FixedPointLayer):
         form: dict[str, Any] = {"fraction_bits": fraction_bits, "membrane_bits": 24, "rounding": "trunc"}
         decays = {"decay_synapse": (synapse, _LOIHI_DECAY), "decay": (membrane, _LOIHI_DECAY)}
         given: dict[str, Any] = decays | {"threshold": threshold, "bias": bias, **options}
-        super().__init__(F.loihi_lif_step, F.LoihiLIFState, **form, **given, surrogate=surrogate)
+        super().__init__(F.chips.loihi_lif_step, F.chips.LoihiLIFState, **form, **given, surrogate=surrogate)
 
     @property
     def du(self) -> Number:
@@ -210,7 +210,7 @@ class SpeckIAF(FixedPointLayer):
     limits: Mapping[str, Any] = _PLAIN | {"threshold": POSITIVE, "v_min": Limits(most=0.0)}
     on_grid: ClassVar[tuple[str, ...]] = ("threshold", "v_min")
 
-    @constructor_of(F.speck_iaf_step, F.SpeckIAFState, membrane_bits=16)
+    @constructor_of(F.chips.speck_iaf_step, F.chips.SpeckIAFState, membrane_bits=16)
     def __init__(
         self,
         threshold: Value = 1.0,

@@ -21,7 +21,7 @@ class FixedPointIF(FixedPointLayer):
         fraction_bits, membrane_bits, rounding, overflow, surrogate, reset, **options: as in FixedPointLIF.
     """
 
-    @constructor_of(F.fixed_point_if_step, F.FixedPointIFState)
+    @constructor_of(F.fixed_point.fixed_point_if_step, F.fixed_point.FixedPointIFState)
     def __init__(
         self,
         threshold: Value = 1.0,
@@ -67,7 +67,7 @@ class FixedPointLIF(FixedPointLayer):
 
     decays: ClassVar[Mapping[str, str]] = {"decay": "decay"}
 
-    @constructor_of(F.fixed_point_lif_step, F.FixedPointLIFState)
+    @constructor_of(F.fixed_point.fixed_point_lif_step, F.fixed_point.FixedPointLIFState)
     def __init__(
         self,
         decay: Decay = _MEMBRANE,
@@ -99,7 +99,7 @@ class FixedPointCubaLIF(FixedPointLayer):
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule", "decay_syn": "decay_synapse"}
     decays: ClassVar[Mapping[str, str]] = {"decay_synapse": "decay_syn", "decay": "decay"}
 
-    @constructor_of(F.fixed_point_cuba_lif_step, F.FixedPointCubaLIFState)
+    @constructor_of(F.fixed_point.fixed_point_cuba_lif_step, F.fixed_point.FixedPointCubaLIFState)
     def __init__(
         self,
         decay_synapse: Decay = _SYNAPSE,

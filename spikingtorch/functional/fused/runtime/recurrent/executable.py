@@ -73,7 +73,9 @@ class RecurrentExecutable(Executable):
         self, keep: bool, given: Tensors, scalars: Sequence[float], spare: Tensors
     ) -> tuple[list[Tensor], bool]:
         """Return the results, and whether all inputs are finite."""
-        with torch.no_grad(), without_autocast(given[0].device):
+        # detached, so that autograd records nothing: an interrupt could leave a mode without gradients switched on
+        given = [tensor.detach() for tensor in given]
+        with without_autocast(given[0].device):
             neuron, taken = self._taken(given, scalars)
             if self._synapse == IN_C:
                 finals, records, trace = c_loop.forward(neuron, taken, keep)
@@ -91,9 +93,10 @@ class RecurrentExecutable(Executable):
         self, wanted: tuple[bool, ...], kept: int, given: Gradients, scalars: Sequence[float]
     ) -> tuple[list[Tensor], bool]:
         """Return the wanted gradients."""
+        given = [None if tensor is None else tensor.detach() for tensor in given]
         leaves = cast(Tensors, given[: len(wanted)])
         saved, cotangents = given[len(wanted) : len(wanted) + kept], given[len(wanted) + kept :]
-        with torch.no_grad(), without_autocast(leaves[0].device):
+        with without_autocast(leaves[0].device):
             neuron, taken = self._taken(leaves, scalars)
             outs, currents, *states = map(allocation.contiguous, cast(Tensors, saved))
             trace, coming, wants = Saved(outs, currents, states), self._coming(cotangents), self._grouped(wanted)

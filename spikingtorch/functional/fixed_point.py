@@ -10,6 +10,9 @@ from spikingtorch.functional.rounding import FixedPoint
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
+__all__ = ["FixedPointCubaLIFState", "FixedPointIFState", "FixedPointLIFState", "fixed_point_cuba_lif_step"]
+__all__ += ["fixed_point_if_step", "fixed_point_lif_step"]
+
 
 class FixedPointIFState(NamedTuple):
     """State of ``fixed_point_if_step``: v, the membrane after the reset."""

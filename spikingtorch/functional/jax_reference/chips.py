@@ -10,6 +10,8 @@ from spikingtorch.functional.jax_reference.firing import SpikeFunction, Strict, 
 from spikingtorch.functional.jax_reference.rounding import FixedPoint, round_trunc, wrap
 from spikingtorch.functional.jax_reference.spike import Parameter
 
+__all__ = ["LoihiLIFState", "SpeckIAFState", "XyloLIFState", "loihi_lif_step", "speck_iaf_step", "xylo_lif_step"]
+
 
 class XyloLIFState(NamedTuple):
     """Membrane v after the spikes and synaptic current i, each of shape (*N,)."""

@@ -11,6 +11,8 @@ from spikingtorch.functional.rounding import FixedPoint, round_trunc, through, w
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
+__all__ = ["LoihiLIFState", "SpeckIAFState", "XyloLIFState", "loihi_lif_step", "speck_iaf_step", "xylo_lif_step"]
+
 # the synaptic inputs of Loihi have 6 bits less after the point than its membrane
 _LOIHI_SHIFT = 6
 

@@ -10,6 +10,9 @@ from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.rounding import FixedPoint
 from spikingtorch.functional.jax_reference.spike import Parameter
 
+__all__ = ["FixedPointCubaLIFState", "FixedPointIFState", "FixedPointLIFState", "fixed_point_cuba_lif_step"]
+__all__ += ["fixed_point_if_step", "fixed_point_lif_step"]
+
 
 class FixedPointIFState(NamedTuple):
     """Membrane v after the reset, shape (*N,)."""
