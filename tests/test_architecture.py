@@ -50,6 +50,7 @@ MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["spikingnet"] |= {"functional/checksum"}
+MAY_IMPORT["step_graph"] = {"functional/core", "layers"}
 MAY_IMPORT["learning"] = {"axes", "fold", *_PUBLIC, "layers", "spikingnet", "validation", "watching"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
@@ -60,7 +61,7 @@ MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet",
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
 MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "units", "validation"}
-MAY_IMPORT["quantize"] |= {"watching"}
+MAY_IMPORT["quantize"] |= {"step_graph", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
 MAY_IMPORT["jax"] = {"functional", "functional/jax_reference", "functional/core"}

@@ -9,8 +9,9 @@ The files:
     qat             training with rounded weights: prepare_qat, remove_qat
     norms           batch norm as a part of the weights before it: fold_norms
     after           rounded weights after training: quantize; and what rounding has changed: changes
-    integer         a network in whole numbers, and its reference in NumPy; arithmetic, sums
-    chain, lower    to_integer: the layers of a network in a row, as whole numbers; lower_weights, lower_neurons
+    network         a network in whole numbers, and its reference in NumPy; nodes, neurons: its parts
+    integer         IntegerModel: such a network written as C, as NIR and as a file
+    calls, lower    to_integer: the calls of a step as whole numbers; lower_weights, lower_neurons
     proof           bounds under which float32 adds what integers add; settings of torch for them
     certificate     certify: a float network beside its integers
     c, nir_graph    integers as C99, and as a graph of NIR

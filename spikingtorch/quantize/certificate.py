@@ -13,9 +13,11 @@ from torch import Tensor
 from spikingtorch import axes
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
-from spikingtorch.quantize.integer import IntegerModel, Record
+from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.lower import integers_for
-from spikingtorch.quantize.nodes import Neuron, same
+from spikingtorch.quantize.network import Record
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import same
 from spikingtorch.quantize.proof import LIMIT, bounds_of
 from spikingtorch.quantize.settings import check_settings, settings_in_words
 from spikingtorch.units import in_columns
@@ -174,10 +176,11 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
 
 def _check_numbers(model: Any, integer: IntegerModel, x: Tensor) -> None:
     """Raise unless the network has the numbers of its integers, also where x does not show them."""
-    for node, own in zip_longest(integer.nodes, integers_for(model, x, integer).nodes):
-        if not same(node, own):
+    found = integers_for(model, x, integer)
+    for here, there in zip_longest(integer.steps(), found.steps()):
+        if here is None or there is None or not same(here, there):
             raise IntegerError(
-                (node or own).name,
+                (here or there)[0].name,
                 "chain",
                 "its numbers in the network are not those of the integers, although nothing differs on this input. "
                 "They have changed since to_integer(model, x); call it again",

@@ -27,7 +27,7 @@ def _again(message: str, layer: str, rule: str, bound: float | None) -> IntegerE
 
 # the rules by the names that errors have
 RULES = {
-    "chain": "each layer takes the output of the layer before it, and nothing else",
+    "chain": "each layer takes the input, outputs of layers or sums of these, and nothing else",
     "layers": "layers are Linear, Conv2d, AvgPool2d, Flatten and fixed-point neurons",
     "neurons": "neurons compute with whole numbers",
     "norm": "batch norm is part of the weights before it",

@@ -9,22 +9,21 @@ from spikingtorch import axes
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
-from spikingtorch.quantize.chain import Call, chain_of
+from spikingtorch.quantize.calls import calls_of, check_sources
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import exponent_of, whole_numbers
 from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
 from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.lower_neurons import lowered_neurons
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Node, SumPool2d
-from spikingtorch.quantize.norms import FoldedNorm
+from spikingtorch.quantize.neurons import Node
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d
 from spikingtorch.quantize.proof import LIMIT, Given, after
 from spikingtorch.quantize.settings import check_settings
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.step_graph import Call, StepGraph
 from spikingtorch.watching.network import check_network
 
-# in evaluation they pass their input on
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, FoldedNorm)
 _KINDS = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten)
 _NORMS = (AnyBatchNorm, TimeNorm, nn.LayerNorm, nn.GroupNorm)
 # whole numbers of more bits are floats that were never encoded
@@ -34,10 +33,10 @@ _INPUT_BITS = 16
 def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None) -> IntegerModel:
     """Return a network in whole numbers that spikes as the float network does, or refuse.
 
-    The network is a chain of ``nn.Linear``, ``nn.Conv2d``, ``nn.AvgPool2d`` over 2**k entries, ``nn.Flatten``, and
+    The network consists of ``nn.Linear``, ``nn.Conv2d``, ``nn.AvgPool2d`` over 2**k entries, ``nn.Flatten``, and
     fixed-point neurons such as ``FixedPointLIF``, recurrent ones too, with weights on a grid (``prepare_qat`` rounds
-    them). Sums are proven to stay below 2**24 of the finest unit, so that float32 computes exactly what integers do;
-    ``certify`` compares the two.
+    them). Branches may meet in sums ``a + b`` of one shape, in the finest of their units. Sums are proven to stay below
+    2**24 of the finest unit, so that float32 computes exactly what integers do; ``certify`` compares the two.
 
     Args:
         model: a SpikingNet, which is not changed.
@@ -55,9 +54,9 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
     if not bool(x.isfinite().all()):
         raise IntegerError("", "input", "the input holds NaN or infinities, which are no whole numbers")
     x = axes.samples_first(x, model.batch_first)
-    calls, rounding = _calls(model, x)
+    graph, rounding = _graph(model, x)
     exponent, limits = _input(x, rounding, input_range)
-    return _lowered(calls, tuple(x.shape[2:]), exponent, limits)
+    return _lowered(graph, rounding, tuple(x.shape[2:]), exponent, limits)
 
 
 def integers_for(model: SpikingNet, x: Tensor, integer: IntegerModel) -> IntegerModel:
@@ -68,27 +67,78 @@ def integers_for(model: SpikingNet, x: Tensor, integer: IntegerModel) -> Integer
         x: an input (N, T, ...), for shapes.
         integer: the other integers.
     """
-    return _lowered(_calls(model, x)[0], integer.input_shape, integer.input_exponent, integer.input_range)
+    return _lowered(*_graph(model, x), integer.input_shape, integer.input_exponent, integer.input_range)
 
 
-def _calls(model: SpikingNet, x: Tensor) -> tuple[list[Call], RoundedInput | None]:
-    """Return the chain without the rounding of inputs, and this rounding."""
-    calls, rounding = chain_of(model, x), rounding_of_inputs(model)
-    if rounding is None and isinstance(calls[0].layer, RoundedInput):
-        return calls[1:], calls[0].layer
-    return calls, rounding
+def _graph(model: SpikingNet, x: Tensor) -> tuple[StepGraph, RoundedInput | None]:
+    """Return the calls, and the rounding of inputs: that of ``prepare_qat``, or a layer that alone takes the input."""
+    graph, rounding = calls_of(model, x), rounding_of_inputs(model)
+    if rounding is None:
+        first = [call.module for call in graph.calls if any(-1 in sources for sources in call.given)]
+        if len(first) == 1 and isinstance(first[0], RoundedInput) and -1 not in graph.result:
+            return graph, first[0]
+    return graph, rounding
 
 
-def _lowered(calls: list[Call], shape: tuple[int, ...], exponent: int, limits: tuple[int, int]) -> IntegerModel:
-    given = Given(exponent, np.full(shape, max(-limits[0], limits[1]), np.int64))
-    nodes: list[Node] = []
-    for call in calls:
-        if isinstance(call.layer, _PASSING) and is_plain(call.layer):
-            continue
-        node = _node(call, given)
-        nodes.append(node)
-        given = after(node, given)
-    return IntegerModel(exponent, shape, limits, tuple(nodes))
+def _lowered(
+    graph: StepGraph, rounding: nn.Module | None, shape: tuple[int, ...], exponent: int, limits: tuple[int, int]
+) -> IntegerModel:
+    lowering = _Lowering(graph, Given(exponent, np.full(shape, max(-limits[0], limits[1]), np.int64)))
+    lowering.run(rounding)
+    sources = tuple(lowering.sources)
+    is_chain = all(each == (place - 1,) for place, each in enumerate(sources))
+    return IntegerModel(exponent, shape, limits, tuple(lowering.nodes), () if is_chain else sources)
+
+
+class _Lowering:
+    """Writes a node for each call that the output depends on, and one for each sum that such a call takes."""
+
+    def __init__(self, graph: StepGraph, given: Given) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.sources: list[tuple[int, ...]] = []
+        self._given = [given]  # what leaves the input and each node
+        self._places: dict[tuple[int, ...], int] = {(-1,): -1}  # of each call, and of each sum of calls, the node
+
+    def run(self, rounding: nn.Module | None) -> None:
+        """Write the nodes, the last one of which is the output; a call that rounds the input stands for it."""
+        calls, needed, left = self.graph.calls, set[int](), [*self.graph.result]
+        while left:
+            if (index := left.pop()) not in needed and index >= 0:
+                needed.add(index)
+                left += [source for sources in calls[index].given for source in sources]
+        for index in sorted(needed):
+            if calls[index].module is not None:
+                self._places[(index,)] = -1 if calls[index].module is rounding else self._place(index, calls[index])
+        self._source("", self.graph.result)
+
+    def _place(self, index: int, call: Call) -> int:
+        source = self._source(call.path, call.sources)
+        # a function has the name of others of its kind
+        named = call if not call.line else call._replace(path=f"{call.path} ({index})")
+        return self._add(_node(named, self._given[source + 1]), (source,))
+
+    def _source(self, path: str, calls: tuple[int, ...]) -> int:
+        """Return the node of a call or of a sum of calls, which takes a shorter sum that has a node."""
+        check_sources(self.graph, path, calls)
+        if calls not in self._places:
+            cuts = range(1, len(calls))
+            known = [part for cut in cuts for part in (calls[:cut], calls[cut:]) if part in self._places]
+            longest = max(known, key=len)
+            rest = calls[len(longest) :] if calls[: len(longest)] == longest else calls[: -len(longest)]
+            places = [self._places[longest], *[self._places[(each,)] for each in rest]]
+            given = [self._given[place + 1] for place in places]
+            exponent = max(each.exponent for each in given)
+            shifts = tuple(exponent - each.exponent for each in given)
+            node = Sum(f"{path}: sum" if path else "output: sum", given[0].largest.shape, exponent, shifts)
+            self._places[calls] = self._add(node, tuple(places))
+        return self._places[calls]
+
+    def _add(self, node: Node, sources: tuple[int, ...]) -> int:
+        self._given.append(after(node, [self._given[source + 1] for source in sources]))
+        self.nodes.append(node)
+        self.sources.append(sources)
+        return len(self.nodes) - 1
 
 
 def _input(x: Tensor, rounding: RoundedInput | None, given: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
@@ -124,7 +174,7 @@ def _check_range(given: Any) -> None:
 
 
 def _node(call: Call, given: Given) -> Node:
-    layer: Any = call.layer
+    layer: Any = call.module
     if isinstance(layer, _NORMS):
         raise IntegerError(
             call.path,
@@ -147,7 +197,7 @@ def _node(call: Call, given: Given) -> Node:
         return _conv(call, layer, given)
     if isinstance(layer, nn.AvgPool2d) and is_plain(layer):
         return _pool(call, layer, given)
-    own = " with a forward of its own" if isinstance(layer, (*_PASSING, *_KINDS, StatefulLayer)) else ""
+    own = " with a forward of its own" if isinstance(layer, (*_KINDS, StatefulLayer)) else ""
     raise IntegerError(
         call.path,
         "layers",
@@ -159,7 +209,7 @@ def _node(call: Call, given: Given) -> Node:
 def is_plain(layer: nn.Module) -> bool:
     """Return whether a layer computes as the class of torch does that it is of."""
     forward = getattr(layer.forward, "__func__", None)
-    return any(isinstance(layer, kind) and forward is kind.forward for kind in (*_PASSING, *_KINDS))
+    return any(isinstance(layer, kind) and forward is kind.forward for kind in _KINDS)
 
 
 def _linear(call: Call, layer: nn.Linear, given: Given) -> Linear:

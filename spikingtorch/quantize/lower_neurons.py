@@ -11,11 +11,11 @@ from torch.nn.utils import parametrize
 from spikingtorch import functional as F
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, LoihiLIF, SpeckIAF, XyloLIF
-from spikingtorch.quantize.arithmetic import Whole
-from spikingtorch.quantize.chain import Call
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
-from spikingtorch.quantize.nodes import Diagonal, Linear, Neuron, Synapses
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Diagonal, Linear, Synapses, Whole
+from spikingtorch.step_graph import Call
 
 _KINDS: dict[type[StatefulLayer], str] = {
     FixedPointIF: "if",
@@ -39,7 +39,7 @@ def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
     Raises:
         IntegerError: the neurons are no fixed-point neurons, or their sums may be inexact in float32.
     """
-    layer: Any = call.layer
+    layer: Any = call.module
     # prepare_qat makes a class of its own for a layer whose recurrent weights are a tensor
     own_class = type(layer).__bases__[0] if parametrize.is_parametrized(layer) else type(layer)
     kind = _KINDS.get(own_class)
@@ -96,7 +96,7 @@ def _xylo(call: Call, layer: Any, numbers: dict[str, Any]) -> dict[str, Any]:  #
 
 
 def _dash(call: Call, name: str, dash: Any) -> Any:
-    share = torch.as_tensor(getattr(call.layer, name)).detach().double()
+    share = torch.as_tensor(getattr(call.module, name)).detach().double()
     bits = torch.as_tensor(dash)
     if not torch.equal(torch.ldexp(share, bits), torch.ones_like(share)):
         raise IntegerError(call.path, "grid", f"its {name} is no power of two, 2**-dash: {share.tolist()}")
@@ -161,7 +161,7 @@ def _broadcast(call: Call, whole: Tensor) -> Any:
 
 def _decay(call: Call, name: str, numbers: Any) -> tuple[Any, int]:
     bits = int(numbers[1])
-    return _own(call, getattr(call.layer, name, 1.0), bits, name), bits
+    return _own(call, getattr(call.module, name, 1.0), bits, name), bits
 
 
 def _reset(call: Call, layer: Any, bits: int) -> tuple[str, Any]:

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.quantize.arithmetic import Whole
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron, Node, SumPool2d
+from spikingtorch.quantize.network import WholeNetwork
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Whole
 
 # of the metadata, beside that of networks in floating point
 KEY = "spikingtorch.quantize"
 
 
-def to_nir(integer: IntegerModel, x: Any, dt: float = 1e-4, approximate: bool = False) -> Any:
+def to_nir(integer: WholeNetwork, x: Any, dt: float = 1e-4, approximate: bool = False) -> Any:
     """Return the graph of a network; ``IntegerModel.to_nir`` is the method for it.
 
     Weights and biases keep their integer types, and inputs are whole numbers. A membrane is in units of its grid, so r
@@ -41,13 +41,19 @@ def to_nir(integer: IntegerModel, x: Any, dt: float = 1e-4, approximate: bool = 
     return graph
 
 
-def _graph(integer: IntegerModel, dt: float, nir: Any) -> tuple[Any, dict[str, tuple[str, str]]]:
+def _graph(integer: WholeNetwork, dt: float, nir: Any) -> tuple[Any, dict[str, tuple[str, str]]]:
     nodes: dict[str, Any] = {"input": nir.Input(np.array(integer.input_shape))}
-    edges, lost, last = [], {}, "input"
-    for node in integer.nodes:
+    # of the input and each node, the nodes of the graph whose outputs sum to its output
+    edges, lost, names = [], {}, [["input"]]
+    for node, sources in integer.steps():
+        arriving = [name for source in sources for name in names[source + 1]]
+        if isinstance(node, Sum):
+            _check_sum(node, arriving)
+            names.append(arriving)
+            continue
         name = _name(node.name, nodes)
         nodes[name] = _node(node, dt, nir)
-        edges.append((last, name))
+        edges += [(each, name) for each in arriving]
         if isinstance(node, Neuron):
             missing = _unsaid(node)
             if missing:
@@ -56,10 +62,19 @@ def _graph(integer: IntegerModel, dt: float, nir: Any) -> tuple[Any, dict[str, t
                 back = _name(f"{node.name}_recurrent", nodes)
                 nodes[back] = _recurrent(node, nir)
                 edges += [(name, back), (back, name)]
-        last = name
+        names.append([name])
     nodes["output"] = nir.Output(np.array(integer.output_shape))
     # the type check of nir 1.0.8 does not support groups of convolutions
-    return nir.NIRGraph(nodes, [*edges, (last, "output")], type_check=False), lost
+    return nir.NIRGraph(nodes, [*edges, *((each, "output") for each in names[-1])], type_check=False), lost
+
+
+def _check_sum(node: Sum, branches: list[str]) -> None:
+    """Raise unless a sum is one that edges of NIR say: of different nodes, in one unit."""
+    if any(node.shifts) or len({*branches}) < len(branches):
+        what = "in different units" if any(node.shifts) else "of one node with itself"
+        raise IntegerError(
+            node.name, "nir", f"NIR has no word for a sum of branches {what}; put the factor into weights"
+        )
 
 
 def _name(name: str, taken: dict[str, Any]) -> str:
@@ -70,7 +85,7 @@ def _name(name: str, taken: dict[str, Any]) -> str:
     return plain
 
 
-def _node(node: Node, dt: float, nir: Any) -> Any:
+def _node(node: Linear | Conv2d | SumPool2d | Flatten | Neuron, dt: float, nir: Any) -> Any:
     if isinstance(node, Linear):
         return nir.Affine(node.weight, node.bias)
     if isinstance(node, Conv2d):
@@ -134,7 +149,7 @@ def _unsaid(node: Neuron) -> str:
     return ""
 
 
-def _notes(integer: IntegerModel, dt: float, lost: dict[str, str]) -> dict[str, Any]:
+def _notes(integer: WholeNetwork, dt: float, lost: dict[str, str]) -> dict[str, Any]:
     cells = [node for node in integer.nodes if isinstance(node, Neuron)]
     told = {
         node.name: {
@@ -152,7 +167,7 @@ def _plain(decay: tuple[Any, Any] | None) -> Any:
     return None if decay is None else [np.asarray(each).tolist() for each in decay]
 
 
-def _different(integer: IntegerModel, graph: Any, x: Whole, dt: float) -> int:
+def _different(integer: WholeNetwork, graph: Any, x: Whole, dt: float) -> int:
     """Return how many outputs of a simulation of the graph differ."""
     from spikingtorch.interop.nir.reference import simulate
 

@@ -1,13 +1,14 @@
 """The proof that float32 adds what integers add: bounds of all sums, in any order, below 2**24 of the finest unit."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.arithmetic import Whole, convolution
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Neuron, Node, SumPool2d, Synapses
+from spikingtorch.quantize.network import WholeNetwork
+from spikingtorch.quantize.neurons import Neuron, Node
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Sum, SumPool2d, Synapses, Whole, convolution
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24
@@ -29,25 +30,33 @@ class Given(NamedTuple):
     largest: Whole
 
 
-def bounds_of(integer: IntegerModel) -> dict[str, int]:
+def bounds_of(integer: WholeNetwork) -> dict[str, int]:
     """Return the proven bound of each node's sums, in their finest unit.
 
     Raises:
         IntegerError: a bound is not below 2**24, or sums of a Xylo neuron may saturate on the way.
     """
     largest = max(-integer.input_range[0], integer.input_range[1])
-    given, found = Given(integer.input_exponent, np.full(integer.input_shape, largest, np.int64)), {}
-    for node in integer.nodes:
+    given, found = [Given(integer.input_exponent, np.full(integer.input_shape, largest, np.int64))], {}
+    for node, sources in integer.steps():
+        arriving = [given[source + 1] for source in sources]
         if isinstance(node, Neuron):
-            found[node.name] = _of_neurons(node, given.largest)
-        given = after(node, given)
-        if isinstance(node, Linear | Conv2d | SumPool2d):
-            found[node.name] = int(given.largest.max())
+            found[node.name] = _of_neurons(node, arriving[0].largest)
+        given.append(after(node, arriving))
+        if isinstance(node, Linear | Conv2d | SumPool2d | Sum):
+            found[node.name] = int(given[-1].largest.max())
     return found
 
 
-def after(node: Node, given: Given) -> Given:
-    """Return what leaves a node; raise IntegerError as ``bounds_of`` does."""
+def after(node: Node, arriving: Sequence[Given]) -> Given:
+    """Return what leaves a node, from what arrives at it; raise IntegerError as ``bounds_of`` does."""
+    given = arriving[0]
+    if isinstance(node, Sum):
+        _check_exponent(node.name, node.exponent)
+        scaled = [_scaled(each.largest, shift) for each, shift in zip(arriving, node.shifts, strict=True)]
+        largest: Whole = np.sum(scaled, 0)
+        _check(node.name, int(largest.max()))
+        return Given(node.exponent, largest.astype(np.int64))
     if isinstance(node, Flatten):
         return given._replace(largest=given.largest.reshape(-1))
     if isinstance(node, Neuron):

@@ -6,8 +6,9 @@ import numpy as np
 
 from spikingtorch.quantize.c import needs_of
 from spikingtorch.quantize.c.header import Needs
-from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.nodes import Conv2d, Ints, Linear, Neuron, Node
+from spikingtorch.quantize.network import WholeNetwork
+from spikingtorch.quantize.neurons import Neuron, Node
+from spikingtorch.quantize.nodes import Conv2d, Ints, Linear
 from spikingtorch.quantize.proof import bounds_of
 from spikingtorch.units import in_columns
 
@@ -69,21 +70,19 @@ class Report(NamedTuple):
         return "\n".join([*in_columns([HEAD, *map(self.cells, self.rows)], left=3), *self.needed])
 
 
-def report_of(integer: IntegerModel) -> Report:
+def report_of(integer: WholeNetwork) -> Report:
     """Return the table of a network.
 
     Raises:
         IntegerError: the bounds of sums cannot be proven for float32.
     """
     needs, bounds = needs_of(integer), bounds_of(integer)
-    shape, exponent, rows = integer.input_shape, integer.input_exponent, []
-    for node in integer.nodes:
-        shape = node.output_shape_of(shape)
-        exponent = node.fraction_bits if isinstance(node, Neuron) else getattr(node, "exponent", exponent)
+    rows = []
+    for node, shape, exponent in zip(integer.nodes, integer.shapes[1:], integer.exponents, strict=True):
+        grid = node.fraction_bits if isinstance(node, Neuron) else exponent
         cost = needs.costs.get(node.name, (0, 0, 0))
         kind = node.kind if isinstance(node, Neuron) else type(node).__name__
-        rows.append(ReportRow(node.name, kind, shape, exponent, _bits(node), bounds.get(node.name), *cost))
-        exponent = 0 if isinstance(node, Neuron) else exponent
+        rows.append(ReportRow(node.name, kind, shape, grid, _bits(node), bounds.get(node.name), *cost))
     return Report(tuple(rows), needs)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
-from spikingtorch.quantize.nodes import Neuron
+from spikingtorch.quantize.neurons import Neuron
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

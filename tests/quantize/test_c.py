@@ -12,7 +12,8 @@ import pytest
 from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.text import number, quotient, signed
-from spikingtorch.quantize.nodes import Linear, Neuron
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Linear
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
 from tests.quantize.models import random_model
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from spikingtorch.quantize import IntegerModel
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Neuron
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear
 from tests.quantize.models import random_model
 
 
@@ -68,7 +69,7 @@ def test_another_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     text = str(arrays["network"])
     (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, part, instead in (("float", '"low": -8', '"low": -8.5'), ("later", "quantize 1", "quantize 2")):
+    for name, part, instead in (("float", '"low": -8', '"low": -8.5'), ("later", "quantize 1", "quantize 3")):
         assert part in text
         arrays["network"] = np.array(text.replace(part, instead))
         np.savez(tmp_path / f"{name}.npz", **arrays)

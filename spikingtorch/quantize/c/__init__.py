@@ -19,10 +19,10 @@ from spikingtorch.quantize.c.header import CSource, Needs, header_lines
 from spikingtorch.quantize.c.program import Program, function_lines, helper_lines, program_of
 from spikingtorch.quantize.c.sums import Source
 from spikingtorch.quantize.c.text import BYTES, index_of, signed
-from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.network import WholeNetwork
 
 
-def to_c(integer: IntegerModel, path: str | Path, main: bool = False, prefix: str = "snn") -> CSource:
+def to_c(integer: WholeNetwork, path: str | Path, main: bool = False, prefix: str = "snn") -> CSource:
     """Write a network as C99 and return the files and their needs.
 
     The C has ``snn_reset()`` and ``snn_step(events, count, &out)``, which takes the events of a step and returns the
@@ -58,7 +58,7 @@ def to_c(integer: IntegerModel, path: str | Path, main: bool = False, prefix: st
     return found
 
 
-def needs_of(integer: IntegerModel) -> Needs:
+def needs_of(integer: WholeNetwork) -> Needs:
     """Return what the C of a network needs, without writing it."""
     program = program_of(integer, "snn")
     _output_of(program)
@@ -98,9 +98,8 @@ def _source_lines(program: Program, header: str, output: Source, main: bool) -> 
             text += ["static union {", *[f"    {line}" for line in bank], f"}} bank{turn};"]
     text += [*program.states, *([f"uint8_t {program.flag};"] if program.has_flag else []), ""]
     text += helper_lines(program.helpers)
-    first = program.parts[0].symbol
     for part in program.parts:
-        text += function_lines(part, program.prefix, part.symbol == first)
+        text += function_lines(part, program.prefix)
     text += [f"void {program.prefix}_reset(void)", "{"]
     text += ["    uint32_t i;", *[f"    {line}" for line in program.resets]] if program.resets else []
     if program.has_flag:
@@ -110,8 +109,8 @@ def _source_lines(program: Program, header: str, output: Source, main: bool) -> 
 
 
 def _step_lines(program: Program, output: Source) -> list[str]:
-    prefix, first = program.prefix, program.parts[0].symbol
-    calls = [f"    node{part.symbol}({'in, count' if part.symbol == first else ''});" for part in program.parts]
+    prefix = program.prefix
+    calls = [f"    node{part.symbol}({'in, count' * part.takes_input});" for part in program.parts]
     text = [f"uint32_t {prefix}_step(const {prefix}_input *in, uint32_t count, const {prefix}_output **out)", "{"]
     if output.name != "result":
         return [*text, *calls, f"    *out = {output.name};", f"    return {output.entries};", "}"]

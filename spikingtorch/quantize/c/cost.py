@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikingtorch.quantize.c.sums import Source, Sums, reached
-from spikingtorch.quantize.nodes import Diagonal, Linear, Neuron, SumPool2d
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Diagonal, Linear, SumPool2d
 
 # instructions of gcc -O1, -O2 and -Os for Cortex-M0, Cortex-M4 and RV32, measured and rounded up; tests hold them
 _PER_SUM, _PER_EVENT, _PER_ADDITION, _PER_PLACE, _PER_PAIR = 8, 30, 10, 28, 26
@@ -42,6 +43,11 @@ def sums_cost(node: Sums, source: Source) -> Cost:
     walks = channels * rows * node.input_shape[2]
     instructions = _PER_SUM * int(np.prod(node.output_shape)) + _PER_EVENT * events
     return Cost(pairs * deep, 0, instructions + _PER_PLACE * walks + (_PER_PAIR + _PER_ADDITION * deep) * pairs)
+
+
+def sum_of_branches_cost(branches: int, size: int) -> Cost:
+    """Return the cost of a sum of branches."""
+    return Cost(branches * size, 0, _PER_SUM * size + branches * (_PER_EVENT + (_PER_SUM + _PER_ADDITION) * size))
 
 
 def neuron_cost(node: Neuron, wide: bool = False) -> Cost:

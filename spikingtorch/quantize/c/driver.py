@@ -5,7 +5,7 @@ import numpy as np
 from spikingtorch.quantize.c.header import event_of
 from spikingtorch.quantize.c.program import Program
 from spikingtorch.quantize.c.sums import Source
-from spikingtorch.quantize.nodes import Neuron
+from spikingtorch.quantize.neurons import Neuron
 
 # written without printf and without a division, so that it runs on bare machines that have getchar and putchar
 _TEXT = r"""

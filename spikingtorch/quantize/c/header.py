@@ -8,7 +8,7 @@ import numpy as np
 from spikingtorch.quantize.c.cost import Cost
 from spikingtorch.quantize.c.sums import Source
 from spikingtorch.quantize.c.text import index_of, signed
-from spikingtorch.quantize.integer import IntegerModel
+from spikingtorch.quantize.network import WholeNetwork
 
 _TEXT = """#ifndef @GUARD
 #define @GUARD
@@ -79,14 +79,14 @@ class CSource(NamedTuple):
     needs: Needs
 
 
-def event_of(model: IntegerModel) -> tuple[str, str | None]:
+def event_of(model: WholeNetwork) -> tuple[str, str | None]:
     """Return the types of an event of the input: of its place and, if it has one, of its value."""
     low, high = model.input_range
     only_ones = low >= 0 and high <= 1
     return index_of(int(np.prod(model.input_shape))), None if only_ones else signed(min(low, 0), max(high, 0))
 
 
-def header_lines(model: IntegerModel, prefix: str, found: Needs, output: Source) -> list[str]:
+def header_lines(model: WholeNetwork, prefix: str, found: Needs, output: Source) -> list[str]:
     """Return the text of the header.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikingtorch.quantize.c.text import Tables, index_of, number, signed
-from spikingtorch.quantize.nodes import Neuron
+from spikingtorch.quantize.neurons import Neuron
 
 _FLOOR = "return a >= 0 ? a >> bits : ~(~a >> bits);"
 # by the name of a function: what it computes. No shift of a negative number, which a compiler may round as it likes

@@ -2,16 +2,18 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.c.cost import Cost, neuron_cost, sums_cost
+from spikingtorch.quantize.c.cost import Cost, neuron_cost, sum_of_branches_cost, sums_cost
 from spikingtorch.quantize.c.neurons import HELPERS, Sum, count_type, current_type, membrane_type, updated
-from spikingtorch.quantize.c.sums import Source, Target, added, size_of, started
+from spikingtorch.quantize.c.sums import Source, Target, added, scattered, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
-from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.nodes import Flatten, Neuron
+from spikingtorch.quantize.network import WholeNetwork
+from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.nodes import Flatten
+from spikingtorch.quantize.nodes import Sum as SumNode
 
 # sums are added as they arrive in numbers of at most 32 bits
 _LARGEST_SUM = 1 << 30
@@ -19,12 +21,13 @@ _LARGEST_SUM = 1 << 30
 
 @dataclass
 class Part:
-    """What a node contributes to the text: a function of its own, if it has lines."""
+    """What a node contributes to the text: a function of its own, which may take the events of the input."""
 
     node: Any
     symbol: str
     lines: list[str]
     cost: Cost
+    takes_input: bool
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Program:
         source: where the output of the last node is.
     """
 
-    model: IntegerModel
+    model: WholeNetwork
     prefix: str
     tables: Tables = field(default_factory=Tables)
     parts: list[Part] = field(default_factory=list)
@@ -68,7 +71,22 @@ class Program:
         self.states[f"static {kind} {name}[{size}];"] = size * (bytes_each or BYTES[kind])
 
 
-def program_of(model: IntegerModel, prefix: str) -> Program:
+class Value(NamedTuple):
+    """What a node gives out.
+
+    Attributes:
+        source: where it is.
+        sums, target: its array, if it gives out sums.
+        brief: whether the next node alone reads the array.
+    """
+
+    source: Source
+    sums: Sum | None = None
+    target: Target | None = None
+    brief: bool = False
+
+
+def program_of(model: WholeNetwork, prefix: str) -> Program:
     """Return the pieces of the text of a network.
 
     Raises:
@@ -77,20 +95,28 @@ def program_of(model: IntegerModel, prefix: str) -> Program:
     program = Program(model, prefix)
     low, high = model.input_range
     size, graded = int(np.prod(model.input_shape)), not (low >= 0 and high <= 1)
-    source = Source("graded" if graded else "events", "in", "count", size, min(low, 0), max(high, 0))
-    turn, sums = 0, None
-    for place, (node, reach) in enumerate(zip(model.nodes, model.reaches, strict=True)):
-        symbol = f"{place}"
+    values = [Value(Source("graded" if graded else "events", "in", "count", size, min(low, 0), max(high, 0)))]
+    turn = 0
+    for place, (node, sources) in enumerate(model.steps()):
+        given = [values[source + 1] for source in sources]
         if isinstance(node, Flatten):
-            continue
-        if isinstance(node, Neuron):
-            source = _add_neurons(program, node, symbol, source, sums, turn)
-            sums = None
+            values.append(given[0])
+        elif isinstance(node, Neuron):
+            values.append(Value(_add_neurons(program, node, str(place), given[0], turn)))
         else:
-            source, sums = _add_sums(program, node, symbol, source, reach, turn)
-            turn = 1 - turn
-    program.source = source
+            values.append(_add_sums(program, node, place, given, turn))
+            turn = 1 - turn if values[-1].brief else turn
+    program.source = values[-1].source
     return program
+
+
+def _reader(model: WholeNetwork, place: int) -> Any:
+    """Return the node that alone takes sums, if it is the next one, or the next one behind a Flatten; else None."""
+    taking = [index for index, (_, sources) in enumerate(model.steps()) for source in sources if source == place]
+    if len(taking) != 1 or taking[0] != place + 1:
+        return None
+    node = model.nodes[place + 1]
+    return _reader(model, place + 1) if isinstance(node, Flatten) else node
 
 
 def _sum_type(owner: str, low: int, high: int) -> str:
@@ -105,19 +131,34 @@ def _bank(program: Program, turn: int, kind: str, name: str, size: int) -> str:
     return f"bank{turn}.{name}"
 
 
-def _add_sums(
-    program: Program, node: Any, symbol: str, source: Source, reach: tuple[int, int], turn: int
-) -> tuple[Source, Sum]:
-    size = size_of(node)
-    low, high = min(reach[0], 0), max(reach[1], 0)
-    following = program.model.nodes[int(symbol) + 1 : int(symbol) + 2]
-    extra = _shared(following[0] if following else None, node.exponent)
+def _add_sums(program: Program, node: Any, place: int, given: list[Value], turn: int) -> Value:
+    low, high = program.model.reaches[place]
+    scaled: list[tuple[Source, int]] = []
+    if isinstance(node, SumNode):  # on the way, a part of the branches may reach farther than all of them
+        scaled = [(each.source, 1 << shift) for each, shift in zip(given, node.shifts, strict=True)]
+        low, high = sum(each.low * scale for each, scale in scaled), sum(each.high * scale for each, scale in scaled)
+    low, high = min(low, 0), max(high, 0)
+    reader, symbol, size = _reader(program.model, place), str(place), int(np.prod(program.model.shapes[place + 1]))
+    brief = reader is not None or place == len(program.model.nodes) - 1
+    extra = _shared(reader, node.exponent)
     kind = _sum_type(node.name, low - extra, high + extra)
-    target = Target(_bank(program, turn, kind, f"s{symbol}", size), kind)
-    lines = started(node, target, program.tables, symbol)
-    lines += added(node, source, target, program.tables, symbol)
-    program.parts.append(Part(node, symbol, lines, sums_cost(node, source)))
-    return Source("dense", target.name, str(size), size, low, high), Sum(target.name, max(-low, high), node.exponent)
+    if brief:
+        target = Target(_bank(program, turn, kind, f"s{symbol}", size), kind)
+    else:
+        target = Target(f"s{symbol}", kind)
+        program.declare(kind, target.name, size)
+    if isinstance(node, SumNode):
+        lines = [f"for (i = 0; i < {size}u; i++) {target.name}[i] = 0;"]
+        for value, scale in scaled:
+            lines += scattered(value, target, scale)
+        cost = sum_of_branches_cost(len(given), size)
+    else:
+        lines = started(node, target, program.tables, symbol)
+        lines += added(node, given[0].source, target, program.tables, symbol)
+        cost = sums_cost(node, given[0].source)
+    program.parts.append(Part(node, symbol, lines, cost, any(each.source.name == "in" for each in given)))
+    source = Source("dense", target.name, str(size), size, low, high)
+    return Value(source, Sum(target.name, max(-low, high), node.exponent), target, brief)
 
 
 def _recurrent_bound(node: Neuron) -> int:
@@ -134,24 +175,23 @@ def _shared(node: Any, exponent: int) -> int:
     return 0
 
 
-def _add_neurons(program: Program, node: Neuron, symbol: str, source: Source, sums: Sum | None, turn: int) -> Source:
-    size, tables, lines, cost = int(np.prod(node.shape)), program.tables, [], Cost()
-    if sums is None:
+def _add_neurons(program: Program, node: Neuron, symbol: str, given: Value, turn: int) -> Source:
+    size, tables, lines, cost, source = int(np.prod(node.shape)), program.tables, [], Cost(), given.source
+    sums, target, brief = given.sums, given.target, given.brief
+    if sums is None or target is None:
         # spikes or inputs that lead to neurons without weights between
-        kind = signed(source.low, source.high)
         extra = _shared(node, node.exponent)
         kind = _sum_type(node.name, source.low - extra, source.high + extra)
         target = Target(_bank(program, turn, kind, f"s{symbol}", size), kind)
-        lines = [f"for (i = 0; i < {size}u; i++) {target.name}[i] = 0;", *_scattered(source, target)]
-        sums = Sum(target.name, max(-source.low, source.high), node.exponent)
+        lines = [f"for (i = 0; i < {size}u; i++) {target.name}[i] = 0;", *scattered(source, target)]
+        sums, brief = Sum(target.name, max(-source.low, source.high), node.exponent), True
         turn = 1 - turn
-    else:
-        target = Target(sums.name, _type_in(program, sums.name))
     arrays, own = [sums], f"e{symbol}"
     graded = node.most_spikes > 1
     spikes = Source("graded" if graded else "events", own, f"n{symbol}", size, 0, node.most_spikes)
     if node.recurrent is not None:
-        bound, together = _recurrent_bound(node), node.recurrent.exponent == node.exponent
+        # other nodes read an array that is not brief
+        bound, together = _recurrent_bound(node), brief and node.recurrent.exponent == node.exponent
         if not together:
             kind = _sum_type(node.name, -bound, bound)
             target = Target(_bank(program, turn, kind, f"r{symbol}", size), kind)
@@ -164,23 +204,9 @@ def _add_neurons(program: Program, node: Neuron, symbol: str, source: Source, su
     body = updated(node, arrays, tables, symbol, program.flag)
     program.helpers |= body.helpers
     cost = cost + neuron_cost(node, body.type == "int64_t")
-    program.parts.append(Part(node, symbol, [*lines, *body.lines], cost))
+    program.parts.append(Part(node, symbol, [*lines, *body.lines], cost, source.name == "in"))
     _declare(program, node, symbol, size)
     return spikes
-
-
-def _scattered(source: Source, target: Target) -> list[str]:
-    """Return C that adds inputs to the sums of their own places."""
-    place, value = (f"{source.name}[j]", "1") if source.form == "events" else (f"{source.name}[j].index", "")
-    value = value or f"{source.name}[j].value"
-    at = f"{target.name}[{place}]"
-    return [f"for (j = 0; j < {source.entries}; j++) {at} = ({target.type})({at} + {value});"]
-
-
-def _type_in(program: Program, name: str) -> str:
-    """Return the type of sums that have been declared."""
-    array = name.partition(".")[2]
-    return next(line.split()[0] for bank in program.banks for line in bank if f" {array}[" in line)
 
 
 def _declare(program: Program, node: Neuron, symbol: str, size: int) -> None:
@@ -211,12 +237,12 @@ def helper_lines(helpers: set[tuple[str, int]]) -> list[str]:
     return lines
 
 
-def function_lines(part: Part, prefix: str, first: bool) -> list[str]:
-    """Return the function of a node; the first one alone takes the events of the input."""
+def function_lines(part: Part, prefix: str) -> list[str]:
+    """Return the function of a node."""
     text = "\n".join(part.lines)
     names = [name for name in ("i", "j", "o", "q", "n", "many") if re.search(rf"\b{name} = 0", text)]
     declared = [f"    {'int32_t' if name == 'many' else 'uint32_t'} {name};" for name in names]
-    arguments = f"const {prefix}_input *in, uint32_t count" if first else "void"
+    arguments = f"const {prefix}_input *in, uint32_t count" if part.takes_input else "void"
     safe = re.sub(r"\*/|/\*|[^\x20-\x7e]", "?", part.node.name)
     head = [f"/* {safe}: {type(part.node).__name__} */", f"static void node{part.symbol}({arguments})", "{"]
     return [*head, *declared, *[f"    {line}" for line in part.lines], "}", ""]

@@ -82,6 +82,19 @@ def added(node: Sums, source: Source, target: Target, tables: Tables, symbol: st
     return [*head, *[f"    {line}" for line in inner], "}"]
 
 
+def scattered(source: Source, target: Target, factor: int = 1) -> list[str]:
+    """Return C that adds inputs, times a factor, to the sums of their own places."""
+    if source.form == "dense":
+        head, at, value = f"for (j = 0; j < {source.size}u; j++)", "j", f"{source.name}[j]"
+    else:
+        graded = source.form == "graded"
+        head, at = f"for (j = 0; j < {source.entries}; j++)", f"{source.name}[j]" + ".index" * graded
+        value = f"{source.name}[j].value" if graded else "1"
+    if factor > 1:
+        value = str(factor) if value == "1" else f"(int32_t){value} * {factor}"
+    return [f"{head} {target.name}[{at}] = ({target.type})({target.name}[{at}] + {value});"]
+
+
 def _term(source: Source, weight: str) -> str:
     return weight if source.form == "events" else f"(int32_t)x * {weight}"
 

@@ -1,0 +1,126 @@
+"""The calls of a network's step, as integers see them: at rest, in evaluation, and without the rounding of inputs."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.frame import Frame
+from spikingtorch.quantize.errors import IntegerError
+from spikingtorch.quantize.inputs import leave_inputs
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.step_graph import Call, StepGraph, record
+
+_ADVICE = (
+    "integers are written for layers, and sums of their outputs, alone; make it such layers, or convert the parts of "
+    "the network"
+)
+
+
+def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
+    """Return the calls of one step of a network, which runs as a copy.
+
+    Args:
+        model: the network.
+        x: an input (N, T, ...).
+
+    Raises:
+        IntegerError: a layer is called twice, takes or returns something else than one tensor, or changes its dtype; a
+            hook of the whole network changes its input or output.
+    """
+    whole = _by_steps(model)
+    frame = Frame(whole._layers(), is_pure=True)
+    frame.advance = _at_rest
+
+    def run() -> None:
+        with frame:
+            whole(x.new_zeros((2, 1, *x.shape[2:])))
+
+    with torch.inference_mode(False), torch.no_grad():  # in inference mode nobody would see writes in place
+        changed = _watch_hooks(whole)
+        graph = whole.alone(lambda: record(whole.net, run))
+    if changed:
+        why = f"a forward hook changes its {changed[0]}, which integers do not know of; remove the hook"
+        raise IntegerError("", "chain", why)
+    if not graph.calls:
+        raise IntegerError("", "chain", "the network calls no layer")
+    _check(graph.calls)
+    return graph
+
+
+def check_sources(graph: StepGraph, path: str, sources: tuple[int, ...]) -> None:
+    """Raise unless an input of a layer, or the output, comes from layers alone.
+
+    Args:
+        graph: the calls.
+        path: of the layer; empty for the output of the network.
+        sources: those of the input, or of the output.
+
+    Raises:
+        IntegerError: a function is in between.
+    """
+    function = next((graph.calls[each] for each in sources if each >= 0 and graph.calls[each].module is None), None)
+    if sources and function is None:
+        return
+    subject = "its input" if path else "the output of the network"
+    found = "does not come from the input of this step, or was written on"
+    if function is not None:
+        found = f"is the result of {function.path} ({function.line})"
+    raise IntegerError(path, "chain", f"{subject} {found}: {_ADVICE}")
+
+
+def _at_rest(layer: Any, inputs: Any, *start: Any) -> Any:
+    """Return outputs of the right form: of zeros, with which neurons whose overflow is an error do not raise."""
+    return layer._advance_one(tree_map(torch.zeros_like, inputs), *start)
+
+
+def _by_steps(model: SpikingNet) -> SpikingNet:
+    """Return a copy of a network, in evaluation, which takes its input as it is and runs step by step."""
+    whole = copy.deepcopy(model).eval()
+    leave_inputs(whole)
+    plain = {"statistics": "step", "hooks": "step", "recompute": False, "truncate": False, "time_chunk": None}
+    for name, value in {**plain, "mode": "step", "batch_first": True, "warn_silent": False}.items():
+        setattr(whole, name, value)
+    return whole
+
+
+def _watch_hooks(whole: nn.Module) -> list[str]:
+    """Return a list to which hooks of a network add "input" or "output" if they change it."""
+    changed: list[str] = []
+    seen: dict[str, list[tuple[Any, int]]] = {}
+
+    def hook(what: str, pick: Callable[..., Any]) -> Callable[..., None]:
+        def look(_module: nn.Module, *given: Any) -> None:
+            now = [(value, getattr(value, "_version", 0)) for value in pick(*given)]
+            before = seen.setdefault(what, now)
+            if any(a is not b or i != j for (a, i), (b, j) in zip(before, now, strict=True)):
+                changed.append(what)
+
+        return look
+
+    # those of the user run between the first and the last one
+    for prepend in (True, False):
+        whole.register_forward_pre_hook(hook("input", lambda args: args), prepend=prepend)
+        whole.register_forward_hook(hook("output", lambda _, out: (out,)), prepend=prepend)
+    return changed
+
+
+def _check(calls: list[Call]) -> None:
+    called: list[nn.Module] = []
+    for call in calls:
+        if call.module is None:
+            continue
+        if any(call.module is each for each in called) and not isinstance(call.module, nn.Flatten):
+            why = "it is called twice in a step; give each call a layer of its own"
+            raise IntegerError(call.path, "chain", why)
+        called.append(call.module)
+        if len(call.given) != 1 or not isinstance(call.out, Tensor):
+            kind = type(call.x).__name__ if len(call.given) < 2 else f"{len(call.given)} tensors"
+            why = f"it takes a {kind} and returns a {type(call.out).__name__}, not one tensor"
+            raise IntegerError(call.path, "chain", why)
+        if call.out.dtype != call.x.dtype:
+            why = f"it takes {call.x.dtype} and returns {call.out.dtype}; call it without torch.autocast in forward"
+            raise IntegerError(call.path, "dtype", why)

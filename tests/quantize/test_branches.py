@@ -1,0 +1,169 @@
+"""Networks whose branches meet in sums: integers and C beside the oracle in int64, and the sums that are refused."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.functional import Sigmoid
+from spikingtorch.quantize import IntegerError, IntegerModel, certify, fold_norms, prepare_qat, to_integer
+from spikingtorch.quantize.nodes import Sum
+from tests.quantize import descriptions
+from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
+from tests.quantize.descriptions import Trace, Whole
+from tests.quantize.float_networks import F32, module, real
+from tests.quantize.oracle import Signal, neurons, summed
+from tests.quantize.random_networks import form, neuron, numbers, offsets
+
+C_COMMAND = ("gcc", *STRICT, *SANITIZED)
+
+
+class Net(nn.Module):
+    """Calls modules, each on a value before it, and adds values; the last value is the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: list[tuple[int, ...] | tuple[str, int]] = []
+        self.parts = nn.ModuleDict()
+
+    def forward(self, x: Tensor, init: Any = None) -> Tensor:
+        values = [x]
+        for op in self.ops:
+            if isinstance(op[0], str):
+                part, value = self.parts[op[0]], values[int(op[1])]
+                values.append(part(value, init) if isinstance(part, st.StepLayer) else part(value))
+            else:
+                values.append(sum([values[int(each)] for each in op[1:]], values[op[0]]))
+        return values[-1]
+
+
+class Drawn(NamedTuple):
+    net: Net
+    x: Whole
+    span: tuple[int, int]
+    out: Signal
+    traces: dict[str, Trace]
+
+
+def plus(a: Signal, b: Signal) -> Signal:
+    exponent = max(a.exponent, b.exponent)
+    return Signal((a.values << (exponent - a.exponent)) + (b.values << (exponent - b.exponent)), exponent)
+
+
+def draw(seed: int) -> Drawn:
+    """Return weights, neurons and sums of two or three values at random, and what the oracle computes for them."""
+    rng, net, traces = np.random.default_rng(seed), Net(), dict[str, Trace]()
+    image, span = rng.random() < 0.4, ((0, 1), (0, 7), (-4, 3))[seed % 3]
+    shape = (int(rng.integers(1, 4)), 5, 4) if image else (int(rng.integers(1, 9)),)
+    x = rng.integers(*span, (int(rng.integers(1, 4)), int(rng.choice([1, 2, 9])), *shape), endpoint=True)
+    x.flat[0] = 1  # so that its unit is 1
+    signals = [Signal(x, 0)]
+    for name in map(str, range(int(rng.integers(4, 10)))):
+        source = len(signals) - 1 if rng.random() < 0.8 else int(rng.integers(len(signals)))
+        signal, way = signals[source], rng.random()
+        if way < 0.4:
+            others = rng.integers(len(signals), size=int(rng.choice([1, 1, 2]))).tolist()
+            net.ops.append((source, *others))
+            for other in others:
+                signal = plus(signal, signals[other])
+            signals.append(signal)
+            continue
+        net.ops.append((name, source))
+        if way < 0.7:
+            weight = numbers(rng, (shape[0], shape[0], *((3, 3) if image else ()))).clip(-7, 7)
+            bias, finer = offsets(rng, weight) if rng.random() < 0.5 else None, int(rng.integers(4))
+            convolved = descriptions.Conv2d(weight, bias, finer, padding=(1, 1))
+            node: Any = convolved if image else descriptions.Linear(weight, bias, finer)
+            signals.append(summed(node, signal))
+        else:
+            own = form(rng)._replace(overflow=str(rng.choice(["saturate", "wrap"])))
+            bits, level = int(rng.integers(5)), float(np.abs(signal.values).mean()) + 0.5
+            level *= 2.0 ** (bits - signal.exponent)
+            node = neuron(rng, own, shape, int(rng.choice([4, 6, 10])), (bits, signal.exponent), level)
+            traces[name] = neurons(node, signal)
+            signals.append(Signal(traces[name].spikes, 0))
+        net.parts[name] = module(node, signals[-1].exponent, F32, Sigmoid(beta=2.0))
+    return Drawn(net, x, span, signals[-1], traces)
+
+
+def compare(seed: int, folder: Path | None, counts: Counter[str]) -> None:
+    drawn = draw(seed)
+    model, x = st.SpikingNet(drawn.net, mode="step", warn_silent=False), real(drawn.x, 0, F32)
+    try:
+        integer = to_integer(model, x, drawn.span)
+    except IntegerError as error:
+        counts[error.rule] += 1
+        return
+    run = integer.run(x, record=True)
+    out = drawn.out.values * 2.0**-drawn.out.exponent
+    assert (run.out * 2.0**-integer.output_exponent == out).all(), seed
+    for name, record in run.records.items():
+        trace = drawn.traces[name.removeprefix("parts.")]
+        for what in ("spikes", "u", "v", "i"):
+            assert (getattr(record, what) == getattr(trace, what)).all(), (seed, name, what)
+    assert certify(model, integer, x).equal, seed
+    if folder is not None:
+        integer.save(folder / "net.npz")
+        again = IntegerModel.load(folder / "net.npz")
+        assert ran(compiled(again, folder, C_COMMAND), run and drawn.x) == expected(integer, drawn.x)
+    counts["sums"] += sum(isinstance(node, Sum) for node in integer.nodes)
+
+
+@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(1000, 1400), marks=pytest.mark.long)], ids=len)
+def test_random_branches_equal_the_oracle(seeds: range, tmp_path: Path) -> None:
+    counts = Counter[str]()
+    for seed in seeds:
+        compare(seed, None if seed % 5 else tmp_path, counts)
+    assert counts["sums"] > len(seeds) / 2
+    assert counts["sums"] > 10 * (counts["chain"] + counts["sums "])
+
+
+class Residual(nn.Module):
+    """A block with batch norm in both branches, which fires before and after their sum."""
+
+    def __init__(self, ins: int, outs: int, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.main = nn.Sequential(nn.Conv2d(ins, outs, 3, padding=1), nn.BatchNorm2d(outs))
+        self.skip = nn.Sequential(nn.Conv2d(ins, outs, 1, bias=False), nn.BatchNorm2d(outs))
+        self.inner, self.first, self.last = inner or nn.Identity(), neurons_of(), neurons_of(recurrent=None)
+
+    def forward(self, x: Tensor, init: Any = None) -> Tensor:
+        spikes: Tensor = self.first(self.main(x) + self.skip(x), init)
+        again: Tensor = self.last(self.inner(spikes) + spikes, init)
+        return spikes + again
+
+
+def neurons_of(**options: Any) -> st.FixedPointLIF:
+    return st.FixedPointLIF(decay=(7, 3), threshold=0.5, fraction_bits=6, membrane_bits=12, **options)
+
+
+def test_a_residual_network_trains_and_becomes_integers_and_c(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inner = Residual(3, 3)
+    net = nn.Sequential(Residual(1, 3, inner), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3), neurons_of())
+    x, y = (torch.rand(16, 6, 1, 4, 4) < 0.5).float(), torch.arange(16) % 3
+    model = st.SpikingNet(net)
+    model(x)  # running statistics
+    fold_norms(model)
+    prepare_qat(model, 6)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(15):
+        loss = nn.functional.cross_entropy(model(x).sum(1), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    integer = to_integer(model, x)
+    found = certify(model, integer, x)
+    assert found.equal
+    assert len(found.rows) == 5
+    assert all(row.spikes for row in found.rows)
+    assert max(high for _, high in integer.reaches if high < 8) > 1  # a spike and a spike
+    assert ran(compiled(integer, tmp_path, C_COMMAND), x.long().numpy()) == expected(integer, x.long().numpy())
