@@ -59,7 +59,7 @@ MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "i
 MAY_IMPORT["report"] |= {"quantize", "spikingtorch", "testing", "units", "validation", "verification", "watching"}
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
-MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
+MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "step_graph", "units", "watching"}
 MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "units", "validation"}
 MAY_IMPORT["quantize"] |= {"step_graph", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC

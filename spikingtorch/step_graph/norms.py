@@ -9,14 +9,14 @@ from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.time_norm import TimeNorm
 
 
-def norm_of(module: nn.Module) -> tuple[Any, float] | None:
+def norm_of(module: nn.Module | None) -> tuple[Any, float] | None:
     """Return the batch norm of torch that a module computes in evaluation, and a factor of it; None for others."""
     inner, scale = (module.norm, module.scale) if isinstance(module, TimeNorm) else (module, 1.0)
     return (inner, scale) if isinstance(inner, AnyBatchNorm) else None
 
 
 @torch.no_grad()
-def merge_norm(layer: Any, module: nn.Module) -> None:
+def merge_norm(layer: Any, module: nn.Module | None) -> None:
     """Write a batch norm with running statistics into the weights before it, in place, computed in float64.
 
         y = g (x - mean) + beta,  g = gamma / sqrt(var + eps),  x = W s + b  becomes  y = (g W) s + g (b - mean) + beta

@@ -16,12 +16,13 @@ from spikingtorch.interop.nir.builder import plain_name
 from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of, check_hooks, copied_model
+from spikingtorch.interop.nir.model_graph import calls_of, check_hooks, copied_model
 from spikingtorch.interop.nir.targets import check_steps, target_of
 from spikingtorch.interop.nir.to_maps import map_for_reader, node_of, recurrence_of
 from spikingtorch.interop.nir.to_neurons import neuron_of
 from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.step_graph import Call, StepGraph
 from spikingtorch.watching.network import check_network
 
 # the step that most readers of NIR files assume, in seconds
@@ -108,9 +109,9 @@ def _how(
 class _Graph:
     """The graph of a network's calls, while it is built."""
 
-    def __init__(self, calls: Calls, how: Writing, batch_first: bool) -> None:
+    def __init__(self, calls: StepGraph, how: Writing, batch_first: bool) -> None:
         self.calls, self.how, self.batch_first = calls, how, batch_first
-        self.nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(calls.shape)})}
+        self.nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(calls.x.shape[1:])})}
         self.edges: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
         self.lost: dict[str, str] = {}
@@ -120,9 +121,9 @@ class _Graph:
 
     def finished(self) -> nir.NIRGraph:
         """Return the graph."""
-        for op in self.calls.ops:
+        for op in self.calls.calls:
             self._add(op)
-        self.nodes["output"] = nir.Output(output_type={"output": np.array(self.calls.out)})
+        self.nodes["output"] = nir.Output(output_type={"output": np.array(self.calls.out.shape[1:])})
         self._connect(self.calls.result, "output")
         how, target = self.how, self.how.target
         name = None if target is None else target.name
@@ -134,7 +135,7 @@ class _Graph:
             readers.check(target, found)
         return found
 
-    def _add(self, op: Op) -> None:
+    def _add(self, op: Call) -> None:
         name = self._free(op.path)
         self.names.append(name)
         if isinstance(op.module, StepLayer):
@@ -145,7 +146,7 @@ class _Graph:
                 self.described[name] = {"bias": False}  # some nodes always have it
         self._connect(op.sources, name)
 
-    def _add_layer(self, op: Op, layer: StepLayer, name: str) -> None:
+    def _add_layer(self, op: Call, layer: StepLayer, name: str) -> None:
         writing = dataclasses.replace(self.how, name=op.path, shape=op.after, lost=[])
         self.nodes[name] = neuron_of(layer, writing)
         self.paths[name] = op.path
@@ -182,8 +183,8 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -
         return
     if not certificate.within_rounding:
         raise NIRError(
-            "the graph and the network have different outputs. Possibly forward does something that torch.fx "
-            "does not see, such as an in-place write to a tensor with two names. If not, please report this "
+            "the graph and the network have different outputs. Possibly forward does something that a recording of one "
+            "step does not see, such as an in-place write to a tensor with two names. If not, please report this "
             f"error of the library.\n{certificate}"
         )
     warnings.warn(

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from spikingtorch.functional import convolution, dense
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.model_graph import Op
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.interop.nir.targets import Target
+from spikingtorch.step_graph import Call
 
 
-def node_of(op: Op) -> Any:
+def node_of(op: Call) -> Any:
     """Return the node of a module that is not a neuron; raise NIRError if NIR has none."""
     module: Any = op.module
     match module:
@@ -54,7 +54,7 @@ def _one_or_more(value: tuple[int, ...]) -> int | tuple[int, ...]:
     return value[0] if len(value) == 1 else value
 
 
-def _flatten(module: nn.Flatten, op: Op) -> Any:
+def _flatten(module: nn.Flatten, op: Call) -> Any:
     start, end = module.start_dim, module.end_dim
     if start == 0:
         raise NIRError(f"{op.path!r} flattens the batch as well; start with axis 1")
@@ -63,7 +63,7 @@ def _flatten(module: nn.Flatten, op: Op) -> Any:
     return nir.Flatten({"input": np.array(op.before)}, start, end)
 
 
-def _pool(module: nn.AvgPool2d, op: Op) -> Any:
+def _pool(module: nn.AvgPool2d, op: Call) -> Any:
     def pair(value: Any) -> Any:
         return np.broadcast_to(np.asarray(value), (2,)).copy()
 
@@ -79,7 +79,7 @@ def _pool(module: nn.AvgPool2d, op: Op) -> Any:
     )
 
 
-def recurrence_of(layer: Any, op: Op) -> Any:
+def recurrence_of(layer: Any, op: Call) -> Any:
     """Return the node of the recurrent weights of a layer; raise NIRError if NIR has none."""
     if layer.synapse is dense:
         if len(op.after) != 1:

@@ -111,14 +111,15 @@ def by_value(net: Any, x: Tensor, init: bool) -> Tensor:
 
 
 def written(net: Any, x: Tensor, init: bool) -> Tensor:
-    s = r = net.fc(x)
+    s = net.fc(x)
+    r = s.detach()
     s += net.fc(x)
     out: Tensor = r
     return out
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
-    "a branch": (by_value, r"torch.fx cannot trace Net .* may not branch on values"),
+    "a branch": (by_value, r"Net reads a number .*: return y if y.sum.* may not branch on values"),
     "a function": (lambda n, x, i: torch.tanh(n.neurons(n.fc(x), i)), r"a call of tanh.*for which NIR has no node"),
     "twice the same": (lambda n, x, i: n.neurons((lambda y: y + y)(n.fc(x)), i), r"a sum of one value with itself"),
     "a constant": (lambda n, x, i: n.neurons(n.fc(x) + 1.0, i), r"a call of add.*for which NIR has no node"),
@@ -130,8 +131,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "samples moved": (lambda n, x, i: n.neurons(n.fc(x), i).view(1, -1).view(-1, 4), r"a view that mixes samples"),
     "factor": (lambda n, x, i: torch.add(n.fc(x), n.neurons(n.fc(x), i), alpha=0.5), r"a call of add.*NIR has no node"),
-    "a write in place": (lambda n, x, i: n.neurons(n.fc(x), i).add_(n.fc(x)), r"a call of add_.*NIR has no node"),
-    "a write by name": (written, r"the graph and the network have different outputs. Possibly forward does something"),
+    "a write in place": (lambda n, x, i: n.neurons(n.fc(x), i).mul_(2.0), r"a call of mul_.*NIR has no node"),
+    "a write by another name": (
+        written,
+        r"the network returns a Tensor, expected one tensor that comes from the input",
+    ),
     "a join": (lambda n, x, i: torch.cat([n.neurons(n.fc(x), i), n.fc(x)], 1), r"a call of cat.*NIR has no node"),
     "one more axis": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 4, 1), r"a view of \(4,\) to \(4, 1\)"),
 }
