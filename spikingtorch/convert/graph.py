@@ -6,16 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from spikingtorch.convert.clip_floor import ClipFloor
 from spikingtorch.convert.kinds import Kind, in_place, kind_of, named
 from spikingtorch.functional.core.sharing import copied
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ClipFloor) or super().is_leaf_module(m, module_qualified_name)
+from spikingtorch.step_graph import merge_norm, trace
 
 
 class Graph:
@@ -87,14 +81,7 @@ def graph_of(ann: nn.Module) -> Graph:
     for module in net.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
-    try:
-        traced = _Tracer().trace(net)
-    except Exception as error:  # any error of forward's code for the placeholder of its input
-        raise ValueError(
-            f"to_spiking: torch.fx cannot trace {type(ann).__name__} ({type(error).__name__}: {error}). Its "
-            "forward may take one tensor, and may not branch on values or sizes of tensors; call "
-            "torch.fx.symbolic_trace(ann) to see where it does"
-        ) from error
+    traced = trace(net, "to_spiking")
     graph = Graph(copied(ann).eval(), fx.GraphModule(net, traced, type(ann).__name__))
     _check(graph)
     for node in graph.nodes(Kind.DROP):
@@ -197,13 +184,7 @@ def _fold_norm(graph: Graph, node: fx.Node) -> None:
             f"to_spiking: {graph.name(node)} normalises {norm.num_features} channels, and {graph.name(before)} before "
             f"it has {len(weight.weight)} outputs. Behind a Linear, inputs have two axes, (N, features)"
         )
-    if norm.weight is None:  # affine=False
-        norm.weight = nn.Parameter(torch.ones_like(norm.running_mean), requires_grad=False)
-        norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean), requires_grad=False)
-    fuse: Any = fuse_linear_bn_eval if isinstance(weight, nn.Linear) else fuse_conv_bn_eval
-    fused = fuse(weight, norm)
-    fused.bias.requires_grad_(weight.weight.requires_grad)
-    graph.replace(before, fused)
+    merge_norm(weight, norm)
     _leave_out(graph, node)
 
 

@@ -3,14 +3,13 @@
 from collections import Counter
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
-import torch
 from torch import Tensor, fx, nn
 
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
-from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.step_graph import merge_norm, norm_of, trace
 
 M = TypeVar("M", bound=nn.Module)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -83,9 +82,8 @@ def fold_norms(model: M) -> M:
     norms = _norms(net)
     if norms:
         pairs = _pairs(net, norms)
-        with torch.no_grad():
-            for pair in pairs:
-                _merge(pair)
+        for pair in pairs:
+            merge_norm(pair.layer, pair.norm)
         for pair in pairs:
             parent, _, name = pair.path.rpartition(".")
             axes = 2 if isinstance(pair.layer, nn.Linear) else None
@@ -99,19 +97,8 @@ def _norms(net: nn.Module) -> dict[str, nn.Module]:
     return {path: each for path, each in found.items() if path.rpartition(".")[0] not in found}
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, StatefulLayer | FoldedNorm) or super().is_leaf_module(m, module_qualified_name)
-
-
 def _pairs(net: nn.Module, norms: dict[str, nn.Module]) -> list[_Pair]:
-    try:
-        graph = _Tracer().trace(net)
-    except Exception as error:  # any error of forward's code for the placeholder of its input
-        raise ValueError(
-            f"fold_norms: torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward "
-            "may not branch on values or sizes of tensors; torch.fx.symbolic_trace(net) shows where it does"
-        ) from error
+    graph = trace(net, "fold_norms")
     nodes = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(id(net.get_submodule(str(node.target))) for node in nodes)
     found = [_pair(net, node, calls) for node in nodes if str(node.target) in norms]
@@ -138,7 +125,7 @@ def _pair(net: nn.Module, node: fx.Node, calls: Counter[int]) -> _Pair:
 
 
 def _check(path: str, norm: nn.Module, layer: Any, net: nn.Module) -> None:
-    inner: Any = norm.norm if isinstance(norm, TimeNorm) else norm
+    inner = (norm_of(norm) or (norm, 1.0))[0]
     weights = [layer._parameters.get(name) for name in ("weight", "bias")]
     if weights[0] is None or (weights[1] is None and layer.bias is not None):
         _refuse(path, norm, "follows weights that are computed, rounded for instance. Merge it before prepare_qat")
@@ -156,26 +143,6 @@ def _check(path: str, norm: nn.Module, layer: Any, net: nn.Module) -> None:
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if not all(isinstance(hook, InitHook) for hook in hooks):
             _refuse(path, norm, "or the layer before it has a forward hook; remove it")
-
-
-def _merge(pair: _Pair) -> None:
-    """Write the norm into the weights, in float64."""
-    norm, layer = pair.norm, pair.layer
-    inner: Any = norm.norm if isinstance(norm, TimeNorm) else norm
-    scale = norm.scale if isinstance(norm, TimeNorm) else 1.0
-    gain = scale / (inner.running_var.double() + inner.eps).sqrt()
-    if inner.weight is not None:
-        gain = gain * inner.weight.double()
-    bias = -inner.running_mean.double() if layer.bias is None else layer.bias.double() - inner.running_mean.double()
-    bias = bias * gain
-    if inner.bias is not None:
-        bias = bias + inner.bias.double()
-    weight: Tensor = layer.weight
-    weight.copy_(weight.double() * gain.reshape((-1,) + (1,) * (weight.ndim - 1)))
-    if layer.bias is None:
-        layer.bias = nn.Parameter(bias.to(weight), requires_grad=weight.requires_grad)
-    else:
-        layer.bias.copy_(bias)
 
 
 def _refuse(path: str, norm: nn.Module, why: str) -> NoReturn:
