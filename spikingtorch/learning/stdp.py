@@ -30,8 +30,9 @@ class STDP(Plastic):
         model: a ``SpikingNet``.
         rule: ``pair_stdp`` or ``triplet_stdp`` of ``functional.plasticity``, which state the order within a step.
         layers: names of the linear layers to change, or a dict that names for each the spiking layer that it feeds. By
-            default, every ``nn.Linear`` with a spiking layer right behind it in the order of modules. ``nn.Linear`` may
-            also be the owner of a weight that forward hands to ``functional.event_linear``. Convolutions are refused.
+            default, every ``nn.Linear`` with a spiking layer right behind it in the order of calls; where torch.fx
+            cannot trace the network, in the order of modules. ``nn.Linear`` may also be the owner of a weight that
+            forward hands to ``functional.event_linear``. Convolutions are refused.
         bounds: ``functional.plasticity.HardBounds``, ``SoftBounds`` or ``unbounded``.
         reduction: "mean" or "sum" of the changes over the samples of a batch.
         total: if it is given, ``step`` then scales the weights of each neuron to this sum, by

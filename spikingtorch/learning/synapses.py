@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
+from spikingtorch.step_graph import trace
 
 
 def synapses_of(owner: str, net: nn.Module, layers: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
@@ -17,14 +19,14 @@ def synapses_of(owner: str, net: nn.Module, layers: Sequence[str] | Mapping[str,
         ValueError: there is no such layer; or it is no linear layer, has computed or shared weights, or feeds no
             spiking layer.
     """
-    followed = dict(_followed(net))
+    followed = _followed(net)
     if isinstance(layers, str) or not (layers is None or isinstance(layers, Mapping | Sequence)):
         raise TypeError(f"{owner}: layers={layers!r}, expected a list of names, or a dict of a name to a name")
     found = followed if layers is None else _chosen(owner, net, layers, followed)
     if not found:
         raise ValueError(
-            f"{owner}: the network has no nn.Linear with a spiking layer right behind it. If the order of modules is "
-            "not that of calls, name both: layers={'linear': 'lif'}"
+            f"{owner}: the network has no nn.Linear with a spiking layer right behind it. If torch.fx "
+            "cannot see the order of calls, name both: layers={'linear': 'lif'}"
         )
     weights: dict[int, str] = {}
     for path in found:
@@ -67,20 +69,51 @@ def _checked_weight(owner: str, path: str, layer: nn.Module) -> Tensor:
     return weight
 
 
-def _followed(net: nn.Module) -> Iterator[tuple[str, str]]:
+def _followed(net: nn.Module) -> dict[str, str]:
+    """Return the names of linear layers and of the spiking layers right behind them, in the order of calls.
+
+    Linear layers that are not called as modules, and all if torch.fx cannot trace the network, are those before a
+    spiking layer in the order of modules.
+    """
+    by_modules = dict(_in_order(net))
+    try:
+        graph = trace(copied(net), "")
+    except (ValueError, RuntimeError):
+        return by_modules
+    modules = {node: net.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
+    found = dict[str, str]()
+    for node, module in modules.items():
+        left, seen = [*node.all_input_nodes] if _spikes(module) else [], set[Any]()
+        while left:  # sums and other functions are looked through
+            if (before := left.pop()) in seen:
+                continue
+            seen.add(before)
+            if isinstance(modules.get(before), nn.Linear):
+                found.setdefault(str(before.target), str(node.target))
+            elif before not in modules:
+                left += before.all_input_nodes
+    called = {str(node.target) for node in modules}
+    return found | {path: behind for path, behind in by_modules.items() if path not in called}
+
+
+def _in_order(net: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the names of linear layers and of the spiking layers right behind them, in the order of modules."""
     inner: list[str] = []
     before: tuple[str, Any] = "", None
     for path, module in net.named_modules():
         if any(path.startswith(f"{spiking}.") for spiking in inner):
             continue  # recurrent weights, for instance
-        if isinstance(module, StepLayer) and not isinstance(module, TimeNorm):
+        if _spikes(module):
             inner.append(path)
             if isinstance(before[1], nn.Linear):
                 yield before[0], path
         elif any(True for _ in module.children()):
             continue
         before = path, module
+
+
+def _spikes(module: nn.Module) -> bool:
+    return isinstance(module, StepLayer) and not isinstance(module, TimeNorm)
 
 
 def _listed(names: Mapping[str, str]) -> str:

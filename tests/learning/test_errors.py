@@ -1,6 +1,7 @@
 """Messages for what plasticity does not take."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,17 +87,26 @@ def test_a_call_refuses() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "step"])
-def test_a_layer_that_is_called_before_the_synapses_in_front_of_it_is_no_guess(mode: Any) -> None:
-    net = Coded(  # whose modules stand in another order than their calls
-        lambda net, x, init: net.above(net.second(net.below(net.first(x), init)), init),
-        **{"first": nn.Linear(4, 4), "second": nn.Linear(4, 4), "below": LIF(tau=4.0), "above": LIF(tau=4.0)},
-    )
-    model, x = SpikingNet(net, mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
-    with pytest.raises(ValueError, match=r"'below' comes behind 'second' .*layers=\{'second': 'lif'\}"):
-        learning.STDP(model, **PAIR)(x)
-    rule = learning.STDP(model, layers={"first": "below", "second": "above"}, **PAIR)
+def test_synapses_follow_the_order_of_calls_and_are_no_guess_where_torch_fx_does_not_see_it(mode: Any) -> None:
+    def run(net: Any, x: Any, init: Any, seen: bool = True) -> Any:
+        spikes = net.below(net.first(x), init)
+        return net.above(net.second(spikes) + net.skip(spikes), init) if seen or len(x) else spikes
+
+    parts = {
+        "first": nn.Linear(4, 4),
+        "second": nn.Linear(4, 4),
+        "below": LIF(),
+        "skip": nn.Linear(4, 4),
+        "above": LIF(),
+    }
+    model, x = SpikingNet(Coded(run, **parts), mode=mode, time_chunk=2, warn_silent=False), torch.rand(2, 5, 4)
+    rule = learning.STDP(model, **PAIR)
+    assert rule.synapses == {"first": "below", "second": "above", "skip": "above"}
     rule(x)
     rule.step()
+    hidden = SpikingNet(Coded(partial(run, seen=False), **parts), mode=mode, time_chunk=2, warn_silent=False)
+    with pytest.raises(ValueError, match=r"'below' comes behind 'second' .*layers=\{'second': 'lif'\}"):
+        learning.STDP(hidden, **PAIR)(x)
 
 
 def test_rewards_that_are_refused() -> None:
