@@ -21,7 +21,7 @@ _ADVICE = (
 
 
 def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
-    """Return the calls of one step of a network, which runs as a copy.
+    """Return the calls of one step of a network, which runs as a copy for two steps.
 
     Args:
         model: the network.
@@ -29,7 +29,7 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
     Raises:
         IntegerError: a layer is called twice, takes or returns something else than one tensor, or changes its dtype; a
-            hook of the whole network changes its input or output.
+            hook of the whole network changes its input or output; the calls differ from step to step.
     """
     whole = _by_steps(model)
     frame = Frame(whole._layers(), is_pure=True)
@@ -37,17 +37,20 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
     def run() -> None:
         with frame:
-            whole(x.new_zeros((2, 1, *x.shape[2:])))
+            whole(x.new_zeros((2, 2, *x.shape[2:])))
 
     with torch.inference_mode(False), torch.no_grad():  # in inference mode nobody would see writes in place
         changed = _watch_hooks(whole)
-        graph = whole.alone(lambda: record(whole.net, run))
+        graph, again = whole.alone(lambda: record(whole.net, run))
     if changed:
         why = f"a forward hook changes its {changed[0]}, which integers do not know of; remove the hook"
         raise IntegerError("", "chain", why)
     if not graph.calls:
         raise IntegerError("", "chain", "the network calls no layer")
     _check(graph.calls)
+    if graph.form != again.form:
+        why = "its second step makes other calls than the first, as with tensors that code keeps from step to step"
+        raise IntegerError("", "chain", f"{why}; keep them in layers")
     return graph
 
 

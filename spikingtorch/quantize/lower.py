@@ -114,8 +114,9 @@ class _Lowering:
 
     def _place(self, index: int, call: Call) -> int:
         source = self._source(call.path, call.sources)
-        # a function has the name of others of its kind
-        named = call if not call.line else call._replace(path=f"{call.path} ({index})")
+        # functions, and calls of one nn.Flatten, have the name of others
+        again = call.line or any(node.name == call.path for node in self.nodes)
+        named = call._replace(path=f"{call.path} ({index})") if again else call
         return self._add(_node(named, self._given[source + 1]), (source,))
 
     def _source(self, path: str, calls: tuple[int, ...]) -> int:

@@ -82,9 +82,14 @@ class StepGraph(NamedTuple):
     out: Any
     reads: list[str]
 
+    @property
+    def form(self) -> Any:
+        """The calls and their sources: the same at each step, unless code keeps something from step to step."""
+        return [(call.path, call.given) for call in self.calls], self.result
 
-def record(net: nn.Module, run: Callable[[], Any]) -> StepGraph:
-    """Return the calls of one step.
+
+def record(net: nn.Module, run: Callable[[], Any]) -> list[StepGraph]:
+    """Return the calls of each step.
 
     Modules of torch and layers of this library are calls. Other modules are looked into: the functions of torch that
     they call are calls as well, and so are those that hooks call. There are no calls for sums ``a + b`` of one shape,
@@ -93,13 +98,13 @@ def record(net: nn.Module, run: Callable[[], Any]) -> StepGraph:
 
     Args:
         net: what is recorded, in evaluation; it needs no gradients.
-        run: calls it once, outside of inference mode.
+        run: calls it once a step, outside of inference mode.
     """
     recorder = _Recorder()
     hooks: list[Any] = [net.register_forward_pre_hook(recorder.start, with_kwargs=True, prepend=True)]
     for path, module in _leaves("", net):
-        hooks.append(module.register_forward_pre_hook(recorder.enter))
-        hooks.append(module.register_forward_hook(partial(recorder.leave, path), with_kwargs=True, prepend=True))
+        hooks.append(module.register_forward_pre_hook(recorder.enter, with_kwargs=True))
+        hooks.append(module.register_forward_hook(partial(recorder.leave, path), prepend=True))
     hooks.append(net.register_forward_hook(recorder.end))
     try:
         run()
@@ -107,8 +112,7 @@ def record(net: nn.Module, run: Callable[[], Any]) -> StepGraph:
         for hook in hooks:
             hook.remove()
         recorder.pause()
-    result = recorder.sources_of(recorder.out) if isinstance(recorder.out, Tensor) else None
-    return StepGraph(recorder.calls, result or (), recorder.x, recorder.out, recorder.reads)
+    return recorder.steps
 
 
 def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -130,10 +134,15 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
+        self.steps: list[StepGraph] = []
+        self._begin()
+
+    def _begin(self) -> None:
         self.calls: list[Call] = []
         self.reads: list[str] = []
         self.x: Any = None
-        self.out: Any = None
+        # inside a module that is a call: its first input, and the sources of all
+        self._inside: tuple[Any, tuple[tuple[int, ...], ...]] | None = None
         # by id: the tensor, its version, and the calls whose outputs sum to it
         self._known: dict[int, tuple[Tensor, int, tuple[int, ...]]] = {}
 
@@ -142,37 +151,36 @@ class _Recorder(TorchFunctionMode):
         _, version, sources = self._known.get(id(tensor), (None, -1, None))
         return sources if tensor._version == version else None
 
-    def resume(self) -> None:
-        """Watch the functions that are called from now on."""
-        push_function_mode(self)
-
     def pause(self) -> None:
-        """Watch functions no longer."""
+        """Watch functions no longer; this is the innermost mode."""
         number = number_of_function_modes()
         if number > 0 and function_mode_at(number - 1) is self:
             pop_function_mode()
 
     def start(self, _net: nn.Module, args: Any, kwargs: Any) -> None:
+        self._begin()
         inputs = _floating(args, kwargs)
         self.x = inputs[0] if inputs else None
         self._know(inputs[:1], (-1,))
-        self.resume()
+        push_function_mode(self)
 
     def end(self, _net: nn.Module, _args: Any, out: Any) -> None:
         self.pause()
-        self.out = out
+        result = self.sources_of(out) if isinstance(out, Tensor) else None
+        self.steps.append(StepGraph(self.calls, result or (), self.x, out, self.reads))
 
-    def enter(self, _module: nn.Module, _args: Any) -> None:
-        self.pause()
-
-    def leave(self, path: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+    def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
         inputs = _floating(args, kwargs)
-        given = tuple(self.sources_of(each) or () for each in inputs)
+        # read before the module, which may write on them
+        self._inside = inputs[0] if inputs else None, tuple(self.sources_of(each) or () for each in inputs)
+
+    def leave(self, path: str, module: nn.Module, _args: Any, out: Any) -> None:
+        assert self._inside is not None
+        (x, given), self._inside = self._inside, None
         if isinstance(module, _PASSING) and len(given) == 1 and given[0]:
             self._know([out], given[0])
         else:
-            self._add(Call(path, module, given, inputs[0] if inputs else None, out))
-        self.resume()
+            self._add(Call(path, module, given, x, out))
 
     def _add(self, call: Call) -> None:
         self.calls.append(call)
@@ -186,6 +194,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function between modules, and record it."""
         kwargs = kwargs or {}
+        if self._inside is not None:
+            return func(*args, **kwargs)
         tensors = [each for each in leaves_of((args, kwargs)) if isinstance(each, Tensor)]
         # read before the function, which may write on them
         given = [(each, sources) for each in tensors if (sources := self.sources_of(each))]
@@ -201,18 +211,27 @@ class _Recorder(TorchFunctionMode):
             self.reads += [_line()] if plain in _READING else []
         elif (terms := _terms(plain, args, kwargs, given, out)) is not None:
             self._know([out], terms)
-        elif len(given) > 1 or not self._passes(plain, args, kwargs, x, out):
-            module = _module_of(plain, func, args, kwargs, x, out) if len(given) == 1 else None
-            self._add(Call(name, module, tuple(each for _, each in given), x, out, _line()))
-        elif self.sources_of(out) is None:
-            self._know([out], sources)
+        elif self.sources_of(out) is None or out is not x:
+            alone = len(given) == 1 or plain in _FLATTENING
+            if alone and _passes(plain, args, kwargs, x, out):
+                self._know([out], sources)
+            else:
+                module = _module_of(plain, func, args, kwargs, x, out) if alone else None
+                self._add(Call(name, module, tuple(each for _, each in given), x, out, _line()))
 
-    def _passes(self, name: str, args: Any, kwargs: Any, x: Tensor, out: Any) -> bool:
-        """Return whether a function returns its input as it is, of one shape and dtype."""
-        if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != x.dtype:
-            return False
-        off = "dropout" in name and kwargs.get("training", args[2] if len(args) > 2 else True) is False
-        return off or name in (*_COPIES, *_FLATTENING) or (out is x and self.sources_of(x) is not None)
+
+def _passes(name: str, args: Any, kwargs: Any, x: Tensor, out: Any) -> bool:
+    """Return whether a function returns its input as it is, of one shape and dtype."""
+    if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != x.dtype:
+        return False
+    off = "dropout" in name and kwargs.get("training", args[2] if len(args) > 2 else True) is False
+    return off or name in _COPIES or _is_reshaped(name, x, out)
+
+
+def _is_reshaped(name: str, x: Tensor, out: Tensor) -> bool:
+    """Return whether a tensor holds the numbers of another one in the same order, by name or because it is a view."""
+    whole = x.is_contiguous() and out.is_contiguous() and x.numel() == out.numel() and x.dtype == out.dtype
+    return name in _FLATTENING or (whole and out is not x and x.data_ptr() == out.data_ptr())
 
 
 def _floating(args: Any, kwargs: Any) -> list[Tensor]:
@@ -234,7 +253,7 @@ def _module_of(name: str, func: Any, args: Any, kwargs: Any, x: Tensor, out: Any
     """Return the module that computes what a function does, if there is one."""
     if func is nn.functional.avg_pool2d:
         return nn.AvgPool2d(*args[1:], **{key: value for key, value in kwargs.items() if key != "input"})
-    if name not in _FLATTENING or not isinstance(out, Tensor) or out.ndim == 0 or len(out) != len(x):
+    if not isinstance(out, Tensor) or out.ndim == 0 or len(out) != len(x) or not _is_reshaped(name, x, out):
         return None
     before, after = x.shape, out.shape
     kept = out.ndim - 1

@@ -34,7 +34,7 @@ def calls_of(net: nn.Module, x: Tensor) -> StepGraph:
     _, *others = inspect.signature(net.forward).parameters.values()
     given = {each.name: True for each in others if each.name == "init" or each.default is each.empty}
     with torch.inference_mode(False), torch.no_grad():
-        graph = record(net, lambda: net(x.clone(), **given))
+        (graph,) = record(net, lambda: net(x.clone(), **given))
     if graph.reads:
         raise NIRError(
             f"{type(net).__name__} reads a number of a tensor ({graph.reads[0]}). Its forward may not branch on values "
