@@ -2,6 +2,7 @@
 
 import ast
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -181,3 +182,7 @@ def test_functions_are_short_or_say_why_not() -> None:
 def test_no_file_of_tests_is_long() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
     assert not [path for path, lines in lengths.items() if lines > 400]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    TopologicalSorter({module: imported(path) - {module} for module, path in modules().items()}).prepare()

@@ -207,6 +207,7 @@ class _Recorder(TorchFunctionMode):
     def _function(self, func: Any, args: Any, kwargs: Any, given: Any, out: Any) -> None:
         name = func.__name__ if func.__name__ != "__get__" else func.__self__.__name__
         plain, (x, sources) = name.strip("_"), given[0]
+        name = plain if name.startswith("__") else name
         if not any(isinstance(leaf, Tensor) for leaf in leaves_of(out)):
             self.reads += [_line()] if plain in _READING else []
         elif (terms := _terms(plain, args, kwargs, given, out)) is not None:

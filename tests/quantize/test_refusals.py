@@ -1,7 +1,6 @@
 """What to_integer refuses, each beside the integers that one would have written: their numbers differ."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.nodes import Linear
+from tests.folded_layer import Coded
 from tests.quantize.models import on_grid
 
 
@@ -30,18 +30,9 @@ def neurons(**options: Any) -> FixedPointLIF:
     return FixedPointLIF(decay=(7, 3), fraction_bits=6, membrane_bits=12, **options)
 
 
-class Calls(nn.Module):
-    """Two layers, and a function of them."""
-
-    def __init__(self, function: Callable[..., Any], bits: int = 4) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.fc, self.lif = linear(8, 8, bits), neurons()
-        self.function: Any = function
-
-    def forward(self, x: Tensor, init: Any = None) -> Tensor:
-        found: Tensor = self.function(self, x, init)
-        return found
+def calls(code: Any, bits: int = 4) -> nn.Module:
+    torch.manual_seed(1)
+    return Coded(code, fc=linear(8, 8, bits), lif=neurons())
 
 
 def chain(self: Any, x: Tensor, init: Any) -> Tensor:
@@ -162,12 +153,12 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
     "a refractory period": ("neurons", "'1': it has a refractory", S(FC, neurons(refractory=2)), S(FC, neurons())),
     "several spikes a step": ("neurons", "'1': it fires by MultiSpike", S(FC, several()), S(FC, neurons())),
     "a rectifier": ("layers", "'1': there are no integers for ReLU", S(FC, nn.ReLU(), neurons()), S(FC, neurons())),
-    "a function in place": ("chain", "'lif': its input is the result of mul_ ", Calls(in_place), Calls(chain)),
-    "a function before": ("chain", "'fc': its input is the result of rsub ", Calls(before), Calls(chain)),
-    "a layer twice": ("chain", "'fc': it is called twice", Calls(twice), Calls(chain)),
+    "a function in place": ("chain", "'lif': its input is the result of mul_ ", calls(in_place), calls(chain)),
+    "a function before": ("chain", "'fc': its input is the result of rsub ", calls(before), calls(chain)),
+    "a layer twice": ("chain", "'fc': it is called twice", calls(twice), calls(chain)),
     "a hook": ("chain", "'1': its input is the result of .*mul.* doubled", S(hooked(), neurons()), S(FC, neurons())),
     "own forward": ("chain", "'2': its input is the result of mul ", S(FC, Halved(), neurons()), S(FC, neurons())),
-    "autocast in forward": ("dtype", "'fc': .* returns torch.bfloat16", Calls(in_bfloat16, 10), Calls(readout, 10)),
+    "autocast in forward": ("dtype", "'fc': .* returns torch.bfloat16", calls(in_bfloat16, 10), calls(readout, 10)),
 }
 
 

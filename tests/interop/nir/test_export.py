@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.interop.nir import NIRError, from_nir, to_nir
+from tests.folded_layer import Coded
 
 X = (torch.rand(2, 30, 5, generator=torch.Generator().manual_seed(0)) < 0.5).float()
 
@@ -92,17 +93,8 @@ def test_layers_that_return_more_than_spikes_are_refused() -> None:
         exported(nn.Linear(5, 4), st.LIF(returns=("spikes", "v")))
 
 
-class Net(nn.Module):
-    """A network whose forward a test writes."""
-
-    def __init__(self, run: Callable[..., Any]) -> None:
-        super().__init__()
-        self.fc, self.neurons = nn.Linear(5, 4), st.LIF()
-        self.run = run
-
-    def forward(self, x: Tensor, init: bool) -> Any:
-        """Run it."""
-        return self.run(self, x, init)
+def calling(code: Callable[..., Any], **parts: nn.Module) -> st.SpikingNet:
+    return st.SpikingNet(Coded(code, fc=nn.Linear(5, 4), neurons=st.LIF(), **parts))
 
 
 def by_value(net: Any, x: Tensor, init: bool) -> Tensor:
@@ -111,15 +103,14 @@ def by_value(net: Any, x: Tensor, init: bool) -> Tensor:
 
 
 def written(net: Any, x: Tensor, init: bool) -> Tensor:
-    s = net.fc(x)
+    s: Tensor = net.fc(x)
     r = s.detach()
     s += net.fc(x)
-    out: Tensor = r
-    return out
+    return r
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
-    "a branch": (by_value, r"Net reads a number .*: return y if y.sum.* may not branch on values"),
+    "a branch": (by_value, r"Coded reads a number .*: return y if y.sum.* may not branch on values"),
     "a function": (lambda n, x, i: torch.tanh(n.neurons(n.fc(x), i)), r"a call of tanh.*for which NIR has no node"),
     "twice the same": (lambda n, x, i: n.neurons((lambda y: y + y)(n.fc(x)), i), r"a sum of one value with itself"),
     "a constant": (lambda n, x, i: n.neurons(n.fc(x) + 1.0, i), r"a call of add.*for which NIR has no node"),
@@ -144,14 +135,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_without_a_node_are_refused(name: str) -> None:
     run, message = FUNCTIONS[name]
-    model = st.SpikingNet(Net(run))
     with pytest.raises(NIRError, match=message):
-        to_nir(model, X)
+        to_nir(calling(run), X)
 
 
 def test_the_line_of_forward_is_in_the_message() -> None:
     with pytest.raises(NIRError, match=r"test_export.py.*torch.tanh"):
-        to_nir(st.SpikingNet(Net(FUNCTIONS["a function"][0])), X)
+        to_nir(calling(FUNCTIONS["a function"][0]), X)
 
 
 @pytest.mark.parametrize("sample", [None, X.int(), X[:0], X.bfloat16(), torch.zeros(3)], ids=str)
@@ -264,25 +254,16 @@ def test_pools_that_divide_by_another_number_are_refused() -> None:
             exported(pool, st.IF(), x=x)
 
 
-class TwoUses(nn.Module):
-    """A batch norm of a value that is used elsewhere as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc, self.drop, self.norm, self.neurons = nn.Linear(5, 4), nn.Dropout(), nn.BatchNorm1d(4), st.LIF()
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        """Compute one step."""
-        y = self.fc(x)
-        out: Tensor = self.neurons(self.norm(self.drop(y)) + y, init)
-        return out
+def used_twice(net: Any, x: Tensor, init: bool) -> Any:
+    y = net.fc(x)
+    return net.neurons(net.norm(net.drop(y)) + y, init)
 
 
 def test_batch_norms_become_a_part_of_weights_where_that_is_the_same() -> None:
     with pytest.raises(
         NIRError, match=r"'norm' is a batch norm for which NIR has no node. It has running statistics, but does not"
     ):
-        to_nir(st.SpikingNet(TwoUses()).eval(), X)
+        to_nir(calling(used_twice, drop=nn.Dropout(), norm=nn.BatchNorm1d(4)).eval(), X)
     with pytest.raises(
         NIRError, match=r"'2' is a batch norm"
     ):  # it normalises axis 1, and the Linear works on the last
