@@ -94,7 +94,7 @@ class Certificate(NamedTuple):
 
     @property
     def first(self) -> Row | None:
-        """The first row of the chain with a difference, if there is one."""
+        """The first row with a difference, if there is one."""
         return next((row for row in self.rows if row.different), None)
 
     def cells(self, row: Row) -> tuple[str, ...]:
@@ -178,9 +178,9 @@ def _check_numbers(model: Any, integer: IntegerModel, x: Tensor) -> None:
     """Raise unless the network has the numbers of its integers, also where x does not show them."""
     found = integers_for(model, x, integer)
     for here, there in zip_longest(integer.steps(), found.steps()):
-        if here is None or there is None or not same(here, there):
+        if not same(here, there):
             raise IntegerError(
-                (here or there)[0].name,
+                next(step[0].name for step in (here, there) if step is not None),
                 "chain",
                 "its numbers in the network are not those of the integers, although nothing differs on this input. "
                 "They have changed since to_integer(model, x); call it again",

@@ -30,15 +30,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class WholeNetwork:
-    """A network in whole numbers, which knows what it computes; ``IntegerModel`` is one that can be written as well.
-
-    Attributes:
-        input_exponent: inputs are whole numbers times 2**-input_exponent.
-        input_shape: of one sample and step.
-        input_range: smallest and largest whole number of an input.
-        nodes: in the order in which they are computed; the last one is the output.
-        sources: for each node the indices of the nodes whose outputs it takes, -1 for the input: several for a ``Sum``,
-            one for others. By default each node takes the output of the one before it.
+    """A network in whole numbers and what it computes; ``IntegerModel``, which can write itself, states the attributes.
 
     Raises:
         ValueError: shapes or exponents of the nodes do not fit, or sums exceed the bound that a neuron node states.

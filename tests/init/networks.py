@@ -54,18 +54,10 @@ def gated(net: Any, x: Tensor, init: Any) -> Any:
     return net.neurons(net.l1(x) * torch.sigmoid(4.0 * net.l2(x)), init)
 
 
-class Readout(nn.Module):
-    """Weights of neurons and, beside them, of a readout that is silent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.l2, self.l3, self.n1, self.n2, self.out = dense(), dense(), dense(), st.IF(), st.LIF(), st.LI()
-        nn.init.zeros_(self.l3.weight)
-        nn.init.zeros_(self.l3.bias)
-
-    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
-        spikes = self.n1(self.l1(x), init)
-        return self.n2(self.l2(spikes), init), self.out(self.l3(spikes), init)
+def readout(net: Any, x: Tensor, init: Any) -> Any:
+    """Give spikes to neurons and, beside them, to a readout that is silent."""
+    spikes = net.n1(net.l1(x), init)
+    return net.n2(net.l2(spikes), init), net.out(0.0 * net.l3(spikes), init)
 
 
 def images() -> nn.Module:
@@ -103,7 +95,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "gated": (lambda: coded(gated, "l1 l2", neurons=st.LIF()), ("l1", "l2")),
     "loop": (lambda: coded(loop, "l1 l2 back", n1=st.LIF(), n2=st.LIF()), ("l", "back")),
     "two inputs": (lambda: coded(bio, "excite inhibit", neurons=st.BioLIF(nudt=0.4, v0=0.2)), ("excite", "inhibit")),
-    "readout": (Readout, ("l1", "l2")),
+    "readout": (lambda: coded(readout, "l1 l2 l3", n1=st.IF(), n2=st.LIF(), out=st.LI()), ("l1", "l2")),
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.quantize import changes, fold_norms, prepare_qat, quantize
+from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -80,16 +81,10 @@ def test_time_first_and_several_outputs() -> None:
     found = quantize(model, x.transpose(0, 1), 2, by="outputs").state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
 
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.lif = nn.Linear(20, 4), st.LIF(threshold=0.2)
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        return {"spikes": net.lif(net.linear(x), init), "current": net.linear(x)}
 
-        def forward(self, x: Tensor, init: bool) -> Any:
-            current = self.linear(x)
-            return {"spikes": self.lif(current, init), "current": current}
-
-    both = st.SpikingNet(Two())
+    both = st.SpikingNet(Coded(code, linear=nn.Linear(20, 4), lif=st.LIF(threshold=0.2)))
     assert changes(both, quantize(both, x, 3, by="outputs"), x).output > 0.0
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 
 import spikingtorch as st
 from spikingtorch.quantize import FoldedNorm, fold_norms, prepare_qat
+from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,18 +28,14 @@ def trained(norm: Any) -> Any:
     return norm
 
 
-class Net(nn.Module):
-    """Code of its own, in which the norm over time gets init."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(2, 4, 3, bias=False), trained(st.TimeBatchNorm2d(4))
-        self.lif, self.out, self.last = st.LIF(), nn.Linear(144, 5), trained(nn.BatchNorm1d(5))
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        x = self.lif(self.norm(self.conv(x), init), init)
-        out: Tensor = self.last(self.out(x.flatten(1)))
-        return out
+def net() -> nn.Module:
+    """Return code of its own, in which the norm over time gets init."""
+    over_time, last = trained(st.TimeBatchNorm2d(4)), trained(nn.BatchNorm1d(5))
+    return Coded(
+        lambda net, x, init: net.last(net.out(net.lif(net.norm(net.conv(x), init), init).flatten(1))),
+        **{"conv": nn.Conv2d(2, 4, 3, bias=False), "norm": over_time, "lif": st.LIF(), "out": nn.Linear(144, 5)},
+        last=last,
+    )
 
 
 def chain(*layers: nn.Module) -> nn.Module:
@@ -57,7 +54,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: chain(nn.Conv2d(2, 4, 3), trained(st.ThresholdDependentBatchNorm(4, 0.7, 0.5)), st.LIF()),
         (2, 8, 8),
     ),
-    "two in a net of its own": (Net, (2, 8, 8)),
+    "two in a net of its own": (net, (2, 8, 8)),
 }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.folded_layer import Coded
 
 TARGETS = ("snntorch", "norse", "sinabs", "spikingjelly")
 
@@ -32,35 +33,21 @@ def _images(*neurons: nn.Module, pool: nn.Module | None = None, entries: int = 2
     return nn.Sequential(convolution, neurons[0], pooled, nn.Flatten(), scaled(nn.Linear(entries, 4), 9.0), neurons[1])
 
 
-class Skip(nn.Module):
-    """Three layers, with connections that skip one."""
+def skip(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return three layers, with connections that skip one."""
 
-    def __init__(self, make: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
-        for each in (self.a, self.b, self.c):
-            scaled(each, 3.0)
-        self.first, self.second, self.third = make(), make(), make()
+    def code(net: Any, x: Tensor, init: bool) -> Any:
+        y = net.first(net.a(x), init)
+        return net.third(net.c(net.second(net.b(y) + y, init) + y), init)
 
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        """Compute one step."""
-        y = self.first(self.a(x), init)
-        z = self.second(self.b(y) + y, init)
-        out: Tensor = self.third(self.c(z + y), init)
-        return out
+    weights = {name: scaled(nn.Linear(*sizes), 3.0) for name, sizes in {"a": (6, 8), "b": (8, 8), "c": (8, 4)}.items()}
+    return Coded(code, **weights, first=make(), second=make(), third=make())
 
 
-class Diamond(nn.Module):
-    """Two branches of weights, added up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.neurons = scaled(nn.Linear(6, 8), 3.0), nn.Linear(6, 8), st.LIF(tau=3.0)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        """Compute one step."""
-        out: Tensor = self.neurons(self.a(x) + self.b(x), init)
-        return out
+def diamond() -> nn.Module:
+    """Return two branches of weights, added up."""
+    weights = {"a": scaled(nn.Linear(6, 8), 3.0), "b": nn.Linear(6, 8)}
+    return Coded(lambda net, x, init: net.neurons(net.a(x) + net.b(x), init), **weights, neurons=st.LIF(tau=3.0))
 
 
 def counting(make: Any, **options: Any) -> nn.Module:
@@ -104,13 +91,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: _images(st.LIF(recurrent=nn.Conv2d(3, 3, 3, padding=1, bias=False)), st.LIF()),
         (2, 6, 6),
     ),
-    "skip": (lambda: Skip(lambda: st.LIF(tau=3.0)), (6,)),
-    "diamond": (Diamond, (6,)),
+    "skip": (lambda: skip(lambda: st.LIF(tau=3.0)), (6,)),
+    "diamond": (diamond, (6,)),
     "counts: lif": (lambda: dense(counting(st.LIF, tau=TAUS, threshold=0.73), counting(st.LIF, tau=2.2)), (6,)),
     "counts: if": (lambda: dense(counting(st.IF), counting(st.IF, threshold=0.7)), (6,)),
     "counts: recurrent": (lambda: dense(counting(st.LIF, recurrent=back()), counting(st.LIF)), (6,)),
     "counts: one by one": (lambda: dense(counting(st.IF, recurrent=0.3 * torch.randn(8)), counting(st.LIF)), (6,)),
-    "counts: skip": (lambda: Skip(lambda: counting(st.LIF, tau=3.0)), (6,)),
+    "counts: skip": (lambda: skip(lambda: counting(st.LIF, tau=3.0)), (6,)),
     "counts: pool": (
         lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), scaled(nn.Linear(18, 6), 8.0), counting(st.LIF)),
         (2, 6, 6),
