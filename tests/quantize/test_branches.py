@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.functional import Sigmoid
+from spikingtorch.functional import Sigmoid, none
 from spikingtorch.quantize import IntegerError, IntegerModel, certify, fold_norms, prepare_qat, to_integer
 from spikingtorch.quantize.nodes import Sum
 from tests.folded_layer import Coded
@@ -143,3 +143,45 @@ def test_a_residual_network_trains_and_becomes_integers_and_c(tmp_path: Path) ->
     assert all(row.spikes for row in found.rows)
     assert max(high for _, high in integer.reaches if high < 8) > 1  # a spike and a spike
     assert ran(compiled(integer, tmp_path, C_COMMAND), x.long().numpy()) == expected(integer, x.long().numpy())
+
+
+def each(weight: float, bias: float = 0.0) -> nn.Linear:
+    layer = nn.Linear(4, 4)
+    layer.weight.data, layer.bias.data = weight * torch.eye(4), torch.full((4,), bias)
+    return layer
+
+
+def test_parts_beyond_a_sum_and_sums_that_two_nodes_read(tmp_path: Path) -> None:
+    def code(net: Any, x: Tensor, init: Any) -> Any:
+        total = net.up(x) + net.down(x)
+        return net.last(net.first(total, init) + total, init)
+
+    neurons = {"first": neurons_of(recurrent=-0.5 * torch.eye(4)[0]), "last": neurons_of(reset=none)}
+    model, x = st.SpikingNet(Coded(code, up=each(0.5, 100.5), down=each(0.5, -100.5), **neurons)), torch.ones(2, 9, 4)
+    integer = to_integer(model, x)
+    assert certify(model, integer, x).equal
+    assert ran(compiled(integer, tmp_path, C_COMMAND), x.long().numpy()) == expected(integer, x.long().numpy())
+
+
+def keeping(net: Any, x: Tensor, init: Any) -> Any:
+    before = x if init is True else net.kept
+    net.kept = net.up(x)
+    return net.neurons(net.kept + before, init)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            lambda net, x, init: net.neurons(net.up(x) + net.fine(x), init),
+            "'neurons: sum': its sums may reach 16777217",
+        ),
+        (lambda net, x, init: net.neurons(net.up(x) - x, init), "'neurons': its input is the result of sub .*up"),
+        (lambda net, x, init: net.neurons(net.up(x)[:1] + x, init), r"'neurons': its input is the result of add "),
+        (keeping, "its second step makes other calls than the first"),
+    ],
+)
+def test_sums_that_are_refused(code: Any, words: str) -> None:
+    parts = {"up": each(2.0**12), "fine": each(2.0**-12), "neurons": neurons_of()}
+    with pytest.raises(IntegerError, match=words):
+        to_integer(st.SpikingNet(Coded(code, **parts)), torch.ones(2, 3, 4))
