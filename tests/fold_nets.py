@@ -44,10 +44,9 @@ class Images(nn.Module):
         self.l1 = nn.Linear(6 * side**2, 10, bias=False)
         self.sl1, self.sl2, self.sl3 = neurons or (st.IF(), st.IF(), st.IF())
 
-    def forward(self, x: Tensor, init: bool) -> Tensor:
+    def forward(self, x: Tensor, init: bool) -> Any:
         s = self.sl2(self.conv2(self.sl1(self.conv1(x), init)), init)
-        out: Tensor = self.sl3(self.l1(s.view(s.shape[0], -1)), init)
-        return out
+        return self.sl3(self.l1(s.view(s.shape[0], -1)), init)
 
 
 def lif(**options: Any) -> st.LIF:

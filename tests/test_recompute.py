@@ -43,11 +43,10 @@ class Leaves(nn.Module):
         self.l1, self.n1 = nn.Linear(FEATURES, 6), st.BioLIF(0.4, v0=0.1, track_act=True)
         self.loss: Any = 0.0
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         h = self.l1(x).abs()
         self.loss = self.loss + h.square().mean()
-        out: Tensor = self.n1(h, 0.1 * h, init)
-        return out
+        return self.n1(h, 0.1 * h, init)
 
 
 def around(*middle: Any) -> Callable[[], nn.Module]:

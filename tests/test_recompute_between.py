@@ -33,9 +33,8 @@ class Gain(nn.Module):
         self.gain, self.drop = torch.linspace(0.5, 2.0, 6, dtype=torch.float64), nn.Dropout(0.3)
         self.register_buffer("sparse", torch.eye(6).to_sparse())
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.drop(x * self.gain)
-        return out
+    def forward(self, x: Tensor) -> Any:
+        return self.drop(x * self.gain)
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -85,7 +84,7 @@ class Keeps(nn.Module):
         self.line: deque[Any] = deque([0.0, 0.0])
         self.held: dict[str, Any] = {"v": 0.0}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         if self.kind == "a counter":
             self.count += 1
             return x * self.count
@@ -100,8 +99,7 @@ class Keeps(nn.Module):
             self.held["v"] = v
             return v
         self.line.append(x)
-        late: Tensor = x + self.line.popleft()
-        return late
+        return x + self.line.popleft()
 
 
 class Noise(nn.Module):

@@ -39,10 +39,9 @@ class Net(nn.Module):
         for weight in (*self.l1.parameters(), *self.l2.parameters()):
             weight.data = (weight.data * GRID).round() / GRID
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         factor = self.factor * self.factors[0] * self.scale * SCALE * SETTINGS["scale"] * float(self.bag[0])
-        v: Tensor = self.s3(self.s2(self.l2(self.s1(self.l1(x * factor), init)), init), init)[0]
-        return v
+        return self.s3(self.s2(self.l2(self.s1(self.l1(x * factor), init)), init), init)[0]
 
 
 def fresh(mode: Any) -> st.SpikingNet:

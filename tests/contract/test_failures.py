@@ -48,10 +48,9 @@ class Fused(Two):
         super().__init__()
         self.before, self.between, self.after = Fuse(), Fuse(), Fuse()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         spikes = self.n1(self.l1(self.before(x)), init)
-        out: Tensor = self.after(self.n2(self.l2(self.between(spikes)), init))
-        return out
+        return self.after(self.n2(self.l2(self.between(spikes)), init))
 
 
 FUSED = Network("fails when it is told to", Fused, two, both())

@@ -30,10 +30,9 @@ class Images(nn.Module):
         self.s1, self.s2, self.s3 = st.LIF(v0=0.4), st.LIF(v0=0.4), st.LIF(v0=0.2)
         self.out = nn.Linear(36, 3)
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         x = F.max_pool2d(self.s1(self.n1(self.c1(x)), init), 2)
-        found: Tensor = self.s3(self.out(self.s2(self.n2(self.c2(x)), init).flatten(1)), init)
-        return found
+        return self.s3(self.out(self.s2(self.n2(self.c2(x)), init).flatten(1)), init)
 
 
 def functional(net: Any, x: Tensor, init: Any) -> Tensor:

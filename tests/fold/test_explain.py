@@ -149,14 +149,13 @@ class Keeps(nn.Module):
         self.l1, self.sl1, self.bio = nn.Linear(4, 6), st.LIF(returns=("spikes", "v")), st.BioLIF(0.5)
         self.branches, self.kept = branches, list[Tensor]()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         if self.branches and init:
             x = 2 * x
         spikes, _ = self.sl1(self.l1(x), init)
         if not self.branches:
             self.kept.append(spikes)
-        out: Tensor = self.bio(spikes[:, :3], spikes[:, 3:], init)
-        return out
+        return self.bio(spikes[:, :3], spikes[:, 3:], init)
 
 
 @pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")

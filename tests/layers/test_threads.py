@@ -131,11 +131,10 @@ def test_a_layer_that_another_thread_s_network_runs_meanwhile(fails: bool) -> No
             return out
 
     class Waits(Other):
-        def forward(self, x: Tensor, init: Any) -> Tensor:
+        def forward(self, x: Tensor, init: Any) -> Any:
             with pytest.raises(KeyError) if fails else nullcontext():
                 elsewhere(lambda: other(torch.rand(2, 4, 3)))
-            out: Tensor = self.layer(x, init)
-            return out
+            return self.layer(x, init)
 
     other, x = st.SpikingNet(Other(), mode="step"), torch.rand(2, 4, 3)
     out = st.SpikingNet(Waits(), mode="step")(x)

@@ -99,10 +99,9 @@ class Ours(nn.Module):
         self.lif = like.spikingjelly.LIFNode(tau=TAU, surrogate_function=spike, detach_reset=True)
         self.readout = LI(decay=1.0 - 1.0 / TAU)
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         spikes = self.lif(self.norm(self.delays1(x, init)), init)
-        v: Tensor = self.readout(self.delays2(spikes, init) / TAU, init)
-        return v
+        return self.readout(self.delays2(spikes, init) / TAU, init)
 
 
 def spikes_in() -> Tensor:
@@ -132,10 +131,9 @@ class Connections(nn.Module):
         later = STEPS - 1 - (spacings.P.detach()[0, ..., 0] + STEPS // 2)
         self.delay = Delay(later, longest=STEPS - 1, learnable="delay")
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         then = self.delay(x.unsqueeze(-2).expand(-1, len(self.weight), -1), init)
-        out: Tensor = (self.weight * then).sum(-1)
-        return out
+        return (self.weight * then).sum(-1)
 
 
 def test_a_delay_for_each_connection_is_our_layer() -> None:

@@ -92,22 +92,19 @@ class Skips(nn.Module):
         super().__init__()
         self.linear, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = self.linear(x)
-        out: Tensor = x + self.norm(x)
-        return out
+        return x + self.norm(x)
 
 
 class Twice(Skips):
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.linear(self.linear(x)))
-        return out
+    def forward(self, x: Tensor) -> Any:
+        return self.norm(self.linear(self.linear(x)))
 
 
 class Idle(Skips):
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear(x)
-        return out
+    def forward(self, x: Tensor) -> Any:
+        return self.linear(x)
 
 
 class Branches(Skips):

@@ -24,10 +24,9 @@ class Net(nn.Module):
         self.drop, self.l3 = nn.Dropout(0.5), nn.Linear(12, 4)
         self.add_module("<b>out", st.LIF(v0=0.2))
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         h = self.sl2(self.l2(self.sl1(self.conv(x), init).flatten(1)), init)
-        out: Tensor = self.get_submodule("<b>out")(self.l3(self.drop(h)), init)
-        return out
+        return self.get_submodule("<b>out")(self.l3(self.drop(h)), init)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -20,9 +20,8 @@ class Net(nn.Module):
         super().__init__()
         self.f, self.l1, self.li = nn.Linear(6, 8), st.LIF(tau=3.0, learnable=True), st.LI()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.li(self.l1(3 * self.f(x), init), init)
-        return out
+    def forward(self, x: Tensor, init: Any) -> Any:
+        return self.li(self.l1(3 * self.f(x), init), init)
 
 
 class Deep(nn.Module):
@@ -33,10 +32,9 @@ class Deep(nn.Module):
         self.f, self.g = nn.Linear(6, 8), nn.Linear(8, 4)
         self.l1, self.l2, self.li = st.ALIF(tau=4.0), st.LIF(refractory=2, learnable=True), st.LI()
 
-    def forward(self, x: Tensor, init: Any) -> Tensor:
+    def forward(self, x: Tensor, init: Any) -> Any:
         h = self.l2(self.g(self.l1(self.f(x), init)), init)
-        out: Tensor = self.li(h, init)
-        return out
+        return self.li(h, init)
 
 
 torch.library.define("spikingtorch_watching::up_to", "(Tensor x, int rows, float value) -> Tensor")
@@ -60,9 +58,8 @@ class Breaks(nn.Module):
         super().__init__()
         self.rows, self.value = rows, value
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.spikingtorch_watching.up_to(x, self.rows, self.value)
-        return out
+    def forward(self, x: Tensor) -> Any:
+        return torch.ops.spikingtorch_watching.up_to(x, self.rows, self.value)
 
 
 def draw(seed: int = 0) -> Tensor:

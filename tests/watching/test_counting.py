@@ -239,10 +239,9 @@ class Kept(nn.Module):
         self.layer = layer
         self.inputs: list[Tensor] = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         self.inputs.append(x.detach().clone())
-        out: Tensor = self.layer(x)
-        return out
+        return self.layer(x)
 
 
 def after_spikes(surrogate: Any) -> nn.Sequential:

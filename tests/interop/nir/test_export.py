@@ -282,13 +282,12 @@ class Idioms(nn.Module):
         super().__init__()
         self.conv, self.neurons, self.fc = nn.Conv2d(1, 2, 3), st.IF(threshold=0.3), nn.Linear(18, 4)
 
-    def forward(self, x: Tensor, init: bool = True, other: Tensor | None = None, scale: bool = False) -> Tensor:
+    def forward(self, x: Tensor, init: bool = True, other: Tensor | None = None, scale: bool = False) -> Any:
         """Compute one step."""
         spikes = self.neurons(x=self.conv(input=x).contiguous(), init=init)
         flat = spikes.view(x.size(0), -1) if other is None else other
         flat = flat.reshape(spikes.shape[0], -1).clone()
-        out: Tensor = self.fc(flat) if not scale else flat
-        return out
+        return self.fc(flat) if not scale else flat
 
 
 def test_idioms_of_forward_are_understood() -> None:
