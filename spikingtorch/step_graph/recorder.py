@@ -102,7 +102,8 @@ def record(net: nn.Module, run: Callable[[], Any]) -> list[StepGraph]:
     """
     recorder = _Recorder()
     hooks: list[Any] = [net.register_forward_pre_hook(recorder.start, with_kwargs=True, prepend=True)]
-    for path, module in _leaves("", net):
+    # a module with two paths has the first one
+    for module, path in {module: path for path, module in reversed([*_leaves("", net)])}.items():
         hooks.append(module.register_forward_pre_hook(recorder.enter, with_kwargs=True))
         hooks.append(module.register_forward_hook(partial(recorder.leave, path), prepend=True))
     hooks.append(net.register_forward_hook(recorder.end))
@@ -141,8 +142,8 @@ class _Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.reads: list[str] = []
         self.x: Any = None
-        # inside a module that is a call: its first input, and the sources of all
-        self._inside: tuple[Any, tuple[tuple[int, ...], ...]] | None = None
+        # of the modules that run: the first input, and the sources of all; the outermost one is a call
+        self._running: list[tuple[Any, tuple[tuple[int, ...], ...]]] = []
         # by id: the tensor, its version, and the calls whose outputs sum to it
         self._known: dict[int, tuple[Tensor, int, tuple[int, ...]]] = {}
 
@@ -172,11 +173,13 @@ class _Recorder(TorchFunctionMode):
     def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
         inputs = _floating(args, kwargs)
         # read before the module, which may write on them
-        self._inside = inputs[0] if inputs else None, tuple(self.sources_of(each) or () for each in inputs)
+        given = tuple(self.sources_of(each) or () for each in inputs)
+        self._running.append((inputs[0] if inputs else None, given))
 
     def leave(self, path: str, module: nn.Module, _args: Any, out: Any) -> None:
-        assert self._inside is not None
-        (x, given), self._inside = self._inside, None
+        x, given = self._running.pop()
+        if self._running:
+            return
         if isinstance(module, _PASSING) and len(given) == 1 and given[0]:
             self._know([out], given[0])
         else:
@@ -194,7 +197,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function between modules, and record it."""
         kwargs = kwargs or {}
-        if self._inside is not None:
+        if self._running:
             return func(*args, **kwargs)
         tensors = [each for each in leaves_of((args, kwargs)) if isinstance(each, Tensor)]
         # read before the function, which may write on them
