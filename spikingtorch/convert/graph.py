@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 
 from spikingtorch.convert.kinds import Kind, in_place, kind_of, named
 from spikingtorch.functional.core.sharing import copied
-from spikingtorch.step_graph import merge_norm, trace
+from spikingtorch.step_graph.norms import merge_norm
+from spikingtorch.step_graph.trace import trace
 
 
 class Graph:

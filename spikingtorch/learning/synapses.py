@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spikingtorch.functional.core.sharing import copied
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
-from spikingtorch.step_graph import trace
+from spikingtorch.step_graph.trace import trace
 
 
 def synapses_of(owner: str, net: nn.Module, layers: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:

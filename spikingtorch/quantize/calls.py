@@ -12,7 +12,7 @@ from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.inputs import leave_inputs
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.step_graph import Call, StepGraph, record
+from spikingtorch.step_graph.recorder import Call, StepGraph, record
 
 _ADVICE = (
     "integers are written for layers, and sums of their outputs, alone; make it such layers, or convert the parts of "

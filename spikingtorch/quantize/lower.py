@@ -21,7 +21,7 @@ from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d
 from spikingtorch.quantize.proof import LIMIT, Given, after
 from spikingtorch.quantize.settings import check_settings
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.step_graph import Call, StepGraph
+from spikingtorch.step_graph.recorder import Call, StepGraph
 from spikingtorch.watching.network import check_network
 
 _KINDS = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten)

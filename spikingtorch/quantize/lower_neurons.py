@@ -15,7 +15,7 @@ from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.lower_weights import conv_node, weights_of
 from spikingtorch.quantize.neurons import Neuron
 from spikingtorch.quantize.nodes import Diagonal, Linear, Synapses, Whole
-from spikingtorch.step_graph import Call
+from spikingtorch.step_graph.recorder import Call
 
 _KINDS: dict[type[StatefulLayer], str] = {
     FixedPointIF: "if",

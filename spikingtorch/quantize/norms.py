@@ -9,7 +9,8 @@ from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.step_graph import merge_norm, norm_of, trace
+from spikingtorch.step_graph.norms import merge_norm, norm_of
+from spikingtorch.step_graph.trace import trace
 
 M = TypeVar("M", bound=nn.Module)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

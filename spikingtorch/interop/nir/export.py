@@ -22,7 +22,7 @@ from spikingtorch.interop.nir.to_maps import map_for_reader, node_of, recurrence
 from spikingtorch.interop.nir.to_neurons import neuron_of
 from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.step_graph import Call, StepGraph
+from spikingtorch.step_graph.recorder import Call, StepGraph
 from spikingtorch.watching.network import check_network
 
 # the step that most readers of NIR files assume, in seconds

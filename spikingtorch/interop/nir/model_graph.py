@@ -11,7 +11,8 @@ from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.step_graph import Call, StepGraph, merge_norm, norm_of, record
+from spikingtorch.step_graph.norms import merge_norm, norm_of
+from spikingtorch.step_graph.recorder import Call, StepGraph, record
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 

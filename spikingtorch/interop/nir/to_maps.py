@@ -10,7 +10,7 @@ from spikingtorch.functional import convolution, dense
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.interop.nir.targets import Target
-from spikingtorch.step_graph import Call
+from spikingtorch.step_graph.recorder import Call
 
 
 def node_of(op: Call) -> Any:
