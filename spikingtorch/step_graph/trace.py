@@ -1,5 +1,6 @@
 """The graph of torch.fx, for readers that have no input with which a network could run."""
 
+import torch
 from torch import fx, nn
 
 from spikingtorch.layers.base import StatefulLayer
@@ -24,7 +25,8 @@ def trace(net: nn.Module, owner: str) -> fx.Graph:
         ValueError: it cannot be traced.
     """
     try:
-        return _Tracer().trace(net)
+        with torch.random.fork_rng(devices=()):  # forward may draw numbers
+            return _Tracer().trace(net)
     except Exception as error:  # any error of forward's code for the placeholder of its input
         raise ValueError(
             f"{owner}: torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward "
