@@ -72,6 +72,7 @@ def fold_norms(model: M) -> M:
             output of that layer; or one of them is called twice, has hooks, or shares its weights. The norm has no
             running statistics. The weights are rounded already. Nothing is changed then.
 
+    >>> import torch
     >>> from spikingtorch import LIF
     >>> model = SpikingNet(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), LIF())).eval()
     >>> x = torch.rand(4, 5, 3)
