@@ -6,7 +6,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equations
 import names
@@ -14,6 +14,8 @@ import pictures
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from spikingtorch.layers import neurons
 
 PICTURES = "_pictures"
 BACKREFERENCES = "_backreferences"
@@ -126,6 +128,33 @@ def skip(_app: Sphinx, _what: str, name: str, obj: Any, skips: bool, _options: A
     return True if skips or inner or field else None
 
 
+class Default(NamedTuple):
+    """A default, as it is written."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def write_defaults() -> None:
+    """Give constructors of layers a signature that Sphinx can show: it reads defaults in a source without the options."""
+    for kind in {getattr(neurons, name) for name in neurons.__all__}:
+        constructor: Any = kind.__init__
+        if hasattr(constructor, "__wrapped__"):
+            signature = inspect.signature(constructor)
+            constructor.__signature__ = signature.replace(parameters=list(map(written, signature.parameters.values())))
+            del constructor.__wrapped__
+
+
+def written(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter whose default is shown as it is written."""
+    given = parameter.default
+    if given is parameter.empty:
+        return parameter
+    return parameter.replace(default=Default(given.__name__ if inspect.isfunction(given) else repr(given)))
+
+
 def draw(app: Sphinx) -> None:
     """Draw all neurons."""
     app.drawn = pictures.draw(Path(app.srcdir, PICTURES))
@@ -134,6 +163,7 @@ def draw(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directive, and have docstrings completed."""
     app.add_directive("api", Api)
+    write_defaults()
     app.connect("builder-inited", draw)
     # before napoleon reads the sections
     app.connect("autodoc-process-docstring", complete, priority=400)
