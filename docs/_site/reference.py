@@ -138,7 +138,7 @@ class Default(NamedTuple):
 
 
 def write_defaults() -> None:
-    """Give constructors of layers a signature that Sphinx can show: it reads defaults in a source without the options."""
+    """Give constructors of layers a signature that Sphinx can show: it reads defaults in their source, without options."""
     for kind in {getattr(neurons, name) for name in neurons.__all__}:
         constructor: Any = kind.__init__
         if hasattr(constructor, "__wrapped__"):
