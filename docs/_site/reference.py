@@ -6,7 +6,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equations
 import names
@@ -128,17 +128,18 @@ def skip(_app: Sphinx, _what: str, name: str, obj: Any, skips: bool, _options: A
     return True if skips or inner or field else None
 
 
-class Default(NamedTuple):
-    """A default, as it is written."""
+class Default:
+    """A default, as it is written; no NamedTuple, which Sphinx shows as a tuple."""
 
-    text: str
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def __repr__(self) -> str:
         return self.text
 
 
 def write_defaults() -> None:
-    """Give constructors of layers a signature that Sphinx can show: it reads defaults in their source, without options."""
+    """Give constructors of layers signatures that Sphinx can show: in their source, it would find no options."""
     for kind in {getattr(neurons, name) for name in neurons.__all__}:
         constructor: Any = kind.__init__
         if hasattr(constructor, "__wrapped__"):
