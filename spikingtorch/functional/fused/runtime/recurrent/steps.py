@@ -200,7 +200,9 @@ def of_params(
 
 def flat(params: Tensors, shape: Sequence[int]) -> list[Tensor]:
     """Return the parameters with one value per neuron, all neurons on one axis; single numbers stay single."""
-    return [param if param.numel() == 1 else allocation.contiguous(param.expand(shape)).view(-1) for param in params]
+    # a single number has no axes, of which there could be more than the one of the neurons
+    alone = [param.reshape(()) if param.numel() == 1 else param for param in params]
+    return [param if param.ndim == 0 else allocation.contiguous(param.expand(shape)).view(-1) for param in alone]
 
 
 def _executable(neuron: Neuron, groups: tuple[Tensors, ...]) -> Executable:

@@ -76,7 +76,7 @@ def test_explanations(case: Case) -> None:
 
 
 SHAPES = {
-    "dense-1-batch-axis": [0.8, (), (5,), (3, 5), (1, 5), (3, 1)],
+    "dense-1-batch-axis": [0.8, (), (5,), (3, 5), (1, 5), (3, 1), (1, 1)],
     "per-channel": [0.8, (), (4, 1, 1), (4, 3, 3)],
     "conv-2d-groups": [0.8, (), (4, 1, 1), (4, 5, 4), (2, 1, 1, 1)],
 }
