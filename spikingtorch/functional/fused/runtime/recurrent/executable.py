@@ -14,7 +14,7 @@ The loop over the steps is ``c_loop``, in C, or ``torch_loop``. In the loops all
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import accumulate
 from typing import Any, cast
 
@@ -47,8 +47,9 @@ class RecurrentExecutable(Executable):
         super().__init__(spec, tensors, keeps_format=keeps_format)
         assert self.program.product is not None, "a recurrence"
         self._synapse, self._weight, self._text = self.program.product
-        self._neuron, self.saves_states = from_text(self._text), True
-        dtype = DTYPES[self._neuron.outs[0]]
+        neuron, self.saves_states = from_text(self._text), True
+        self._differentiable = tuple([node >= 0 for node in neuron.gradients])
+        dtype = DTYPES[neuron.outs[0]]
         if self._synapse not in SYNAPSES or (self._synapse == IN_C and not c_abi.available(dtype)):
             raise ValueError(f"scan: got synapse {self._synapse!r} for {dtype}, expected one of {', '.join(SYNAPSES)}")
         shape, weight = self.shape, tensors[spec.given_states + spec.counts[1] + self._weight].shape
@@ -71,8 +72,8 @@ class RecurrentExecutable(Executable):
 
     def _forward_loop(
         self, keep: bool, given: Tensors, scalars: Sequence[float], spare: Tensors
-    ) -> tuple[list[Tensor], bool]:
-        """Return the results, and whether all inputs are finite."""
+    ) -> tuple[list[Tensor], Any]:
+        """Return the results, and whether all inputs are finite: a tensor, so that only who asks waits for a device."""
         # detached, so that autograd records nothing: an interrupt could leave a mode without gradients switched on
         given = [tensor.detach() for tensor in given]
         with without_autocast(given[0].device):
@@ -81,7 +82,7 @@ class RecurrentExecutable(Executable):
                 finals, records, trace = c_loop.forward(neuron, taken, keep)
             else:
                 finals, records, trace = torch_loop.forward(neuron, SYNAPSES[self._synapse], taken)
-            finite = all([bool(x.sum().isfinite()) for x in taken.xs])
+            finite = reduce(torch.logical_and, [x.sum().isfinite() for x in taken.xs])
             over_time = [trace.outs, *records]
             outs = [self._given_out(each, keep and each is trace.outs) for each in over_time]
             lasts = [each[-1].clone() for each in over_time] if self.spec.fold else []
@@ -123,8 +124,7 @@ class RecurrentExecutable(Executable):
     def _taken(self, given: Tensors, scalars: Sequence[float]) -> tuple[Neuron, RecurrentArgs]:
         """Return the neuron and the tensors as the loops take them."""
         states, s, xs, weight, params = self._grouped(given)
-        differentiable = tuple([node >= 0 for node in self._neuron.gradients])
-        neuron = Neuron(self._text, tuple(scalars), differentiable)
+        neuron = Neuron(self._text, tuple(scalars), self._differentiable)
         streams = [self._in_front(self._placement.unfold(x)) for x in xs]
         first, *others = [allocation.contiguous(state.expand(self.shape)) for state in (s, *states)]
         return neuron, RecurrentArgs(others, first, streams, weight, steps.flat(params, self.shape))
