@@ -76,7 +76,7 @@ WRITE: dict[str, list[Callable[[], object]]] = {
         lambda: LIF(surrogate=F.Strict(fast_sigmoid(25))),
     ],
     r"Leaky: spike_grad is snnTorch's fast_sigmoid; write spike_grad=like\.snntorch\.fast_sigmoid\(\) \(": [
-        lambda: like.snntorch.Leaky(0.9, spike_grad=fast_sigmoid)
+        lambda: like.snntorch.Leaky(0.9, spike_grad=fast_sigmoid)  # type: ignore[arg-type]
     ],
     r"LIF: surrogate is snnTorch's fast_sigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(\) \(": [
         lambda: LIF(surrogate=fast_sigmoid)
@@ -89,7 +89,7 @@ WRITE: dict[str, list[Callable[[], object]]] = {
         lambda: LIF(surrogate=ATan)
     ],
     r"LIFNode: surrogate_function is SpikingJelly's ATan; write surrogate_function=like\.spikingjelly\.ATan\(\) \(": [
-        lambda: like.spikingjelly.LIFNode(surrogate_function=ATan)
+        lambda: like.spikingjelly.LIFNode(surrogate_function=ATan)  # type: ignore[arg-type]
     ],
     r"IFNode: surrogate_function is Spik.*; write surrogate_function=like\.spikingjelly\.ATan\(": [
         lambda: like.spikingjelly.IFNode(surrogate_function=primitive(ATan())),
@@ -102,7 +102,7 @@ WRITE: dict[str, list[Callable[[], object]]] = {
         lambda: LIF(surrogate=of("snntorch.surrogate", lambda u: above(u), "LSO.<locals>.inner"))
     ],
     r"surrogate_function=ATan makes a surrogate when it is called; write surrogate_function=ATan\(\)$": [
-        lambda: like.spikingjelly.LIFNode(surrogate_function=like.spikingjelly.ATan)
+        lambda: like.spikingjelly.LIFNode(surrogate_function=like.spikingjelly.ATan)  # type: ignore[arg-type]
     ],
     r"LIF: surrogate=atan makes a surrogate when it is called; write surrogate=atan\(\)$": [
         lambda: LIF(surrogate=like.snntorch.atan)

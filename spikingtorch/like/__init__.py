@@ -18,18 +18,22 @@ IFNode(v_threshold=1.0, surrogate_function=Sigmoid(beta=4.0), reset=by_subtracti
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MODULES = ("norse", "older", "sinabs", "snntorch", "spikingjelly")
+__all__ = ["norse", "older", "sinabs", "snntorch", "spikingjelly"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a submodule on demand."""
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_MODULES)}")
+if TYPE_CHECKING:
+    from spikingtorch.like import norse, older, sinabs, snntorch, spikingjelly
+else:  # a type checker would accept every name
+
+    def __getattr__(name: str) -> Any:
+        """Import a submodule on demand."""
+        if name in __all__:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
     """Return the names of the submodules."""
-    return sorted(_MODULES)
+    return sorted(__all__)

@@ -1,6 +1,7 @@
 """Layers of spikingtorch.like whose output comes back to them, against the same neuron that is fed by hand."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -8,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch import like
 from spikingtorch.like.steps.norse import stopped
 from spikingtorch.testing import assert_close
 from tests.test_like import MAKERS
 
 Mode = Literal["step", "auto", "fold"]
-snn, jelly, norse, sinabs = like.snntorch, like.spikingjelly, like.norse, like.sinabs
+snn, jelly, norse, sinabs = (
+    import_module(f"spikingtorch.like.{each}") for each in ("snntorch", "spikingjelly", "norse", "sinabs")
+)
 N, T, M = 3, 9, 3
 WITH_OWN_WEIGHTS = ("snntorch.RLeaky", "snntorch.RSynaptic")
 FREE = [name for name in MAKERS if name not in WITH_OWN_WEIGHTS]
@@ -127,7 +129,7 @@ def _container(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
 
 
 def _element_wise(layer: Any, x: Tensor) -> Tensor:
-    neuron = like.spikingjelly.LIFNode().double()
+    neuron = jelly.LIFNode().double()
     return fed_by_hand(neuron, x, lambda s, t: -0.5 * s * layer.sub_module.v_threshold)
 
 

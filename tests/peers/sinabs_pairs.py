@@ -82,7 +82,7 @@ def _spiking() -> list[Pair]:
     for spike_fn in (_SINGLE, _MULTI):
         for reset_fn in (_SUBTRACT, _RESET, like.sinabs.MembraneSubtract(0.6), like.sinabs.MembraneReset(0.1)):
             end = f"{spike_fn.__name__} {type(reset_fn).__name__}{reset_fn[0] or ''}"
-            fire = {"spike_fn": spike_fn, "reset_fn": reset_fn}
+            fire: Any = {"spike_fn": spike_fn, "reset_fn": reset_fn}
             found.append(_pair(f"IAF {end}", "IAF", mean=0.3, **fire))
             found.append(_pair(f"LIF {end}", "LIF", mean=0.4, tau_mem=6.0, norm_input=False, **fire))
             found.append(_pair(f"LIF current {end}", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, **fire))
@@ -92,7 +92,7 @@ def _spiking() -> list[Pair]:
     found.append(_pair("LIF bounded", "LIF", mean=0.1, tau_mem=6.0, min_v_mem=-0.5, norm_input=False, **fire))
     found.append(_pair("LIF alphas", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, train_alphas=True, **fire))
     found.append(_pair("IAF current", "IAF", mean=0.1, tau_syn=4.0, **fire))
-    single = {"spike_fn": _SINGLE, "reset_fn": _SUBTRACT, "tau_mem": 2.0, "tau_adapt": 9.0, "adapt_scale": 0.7}
+    single: Any = {"spike_fn": _SINGLE, "reset_fn": _SUBTRACT, "tau_mem": 2.0, "tau_adapt": 9.0, "adapt_scale": 0.7}
     found.append(_pair("ALIF current", "ALIF", mean=2.5, tau_syn=4.0, **single))
     found.append(_pair("ALIF whole input", "ALIF", mean=0.4, norm_input=False, min_v_mem=-1.0, **single))
     found.append(_pair("ALIF alphas", "ALIF", mean=1.0, train_alphas=True, **single))
@@ -101,8 +101,8 @@ def _spiking() -> list[Pair]:
 
 def _recurrent() -> list[Pair]:
     found = []
-    fire = {"spike_fn": _MULTI, "reset_fn": _SUBTRACT}
-    single = {"spike_fn": _SINGLE, "reset_fn": _RESET, "norm_input": False}
+    fire: Any = {"spike_fn": _MULTI, "reset_fn": _SUBTRACT}
+    single: Any = {"spike_fn": _SINGLE, "reset_fn": _RESET, "norm_input": False}
     for back in _BACK:
         end = f"Recurrent {back}"
         lif = {"recurrent": back, "tau_mem": 5.0, **fire}

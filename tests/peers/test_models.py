@@ -64,7 +64,7 @@ class Ran:
     def __init__(self, net: nn.Module, x: Tensor) -> None:
         self.spikes: dict[str, Tensor] = {}
         x = x.clone().requires_grad_()
-        nodes = {path: module for path, module in net.named_modules() if isinstance(module, NODES)}
+        nodes: dict[str, Any] = {path: module for path, module in net.named_modules() if isinstance(module, NODES)}
         hooks = [module.register_forward_hook(partial(self._keep, path)) for path, module in nodes.items()]
         torch.manual_seed(1)  # of dropout
         self.out: Tensor = net(x)
