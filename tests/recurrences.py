@@ -149,7 +149,7 @@ def unrolled(scan: Scan) -> tuple[Any, Tensor]:
             current = convolve(s, weight, None, 1, padding, 1, weight.shape[0] // weight.shape[1])
         u = scan.params.get("decay", 1.0) * v + x + current
         smooth = torch.sigmoid(5.0 * (u - threshold))
-        s = (u >= threshold).to(u.dtype) + smooth - smooth.detach()
+        s = (u >= threshold).to(u.dtype) + (smooth - smooth.detach())
         v = u - threshold * s if scan.params["reset"] is F.by_subtraction else (1.0 - s) * u
         spikes.append(s)
     return F.RecurrentState(neuron._replace(v=v), s), torch.stack(spikes)

@@ -34,7 +34,7 @@ def test_an_unrolled_network(case: Case) -> None:
             want = outcome(scan, cases.unrolled)
             for backend in BACKENDS:
                 assert_close(outcome(scan, on(backend)), want, backend)
-            assert steps < 7 or 0.05 < want[0][1].mean() < 0.95, "no dynamics to compare"
+            assert steps < 7 or 0.02 < want[0][1].mean() < 0.98, "no dynamics to compare"
             assert steps < 7 or all(bool(g.any()) for g in want[1]), "a gradient is zero, and so compares nothing"
 
 
