@@ -13,26 +13,20 @@ from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
 # --- A first network: one step of it; SpikingNet runs it over time
 
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 4, stride=2)
-        self.conv2 = nn.Conv2d(4, 6, 4)
-        self.l1 = nn.Linear(600, 10, bias=False)
-        self.sl1, self.sl2, self.sl3 = IF(), IF(), IF()
-
-    def forward(self, x, init):
-        s1 = self.sl1(self.conv1(x), init)
-        s2 = self.sl2(self.conv2(s1), init)
-        return self.sl3(self.l1(s2.flatten(1)), init)
-
-
 torch.manual_seed(0)
-model = SpikingNet(Net(), (10,))  # (10,) is the shape of the output
+net = nn.Sequential(
+    nn.Conv2d(1, 4, 4, stride=2),
+    IF(),
+    nn.Conv2d(4, 6, 4),
+    IF(),
+    nn.Flatten(),
+    nn.Linear(600, 10, bias=False),
+    IF(),
+)
+model = SpikingNet(net, (10,))  # (10,) is the shape of the output
 
 # images become spikes, and spikes become numbers
-encoder, decoder = PoissonEncoder(nsteps=8), SumDecoder(nsteps=8)
+encoder, decoder = PoissonEncoder(nsteps=8), SumDecoder(nsteps=8, offset=False)
 print("32 images as spikes:", encoder(torch.rand(32, 1, 28, 28)).shape)  # samples, steps, channels, height, width
 
 
