@@ -63,10 +63,12 @@ def _image(ax: "Axes", values: Array, count: int, dt: float) -> None:
 
 
 def draw_membranes(ax: "Axes", of: Sample, layer: str, dt: float, unit: str | None) -> None:
-    """Draw membranes of a few neurons, with their spikes and thresholds as far as they were recorded."""
+    """Draw membranes of a few neurons that fire, with their spikes and thresholds as far as they were recorded."""
     states = of.layers[layer]
-    spikes, threshold = states.get("spikes"), states.get("threshold")
-    traces(states["v"], spikes=spikes, threshold=threshold, sample=of.sample, neurons=3, ax=ax, dt=dt, unit=unit)
+    spikes, threshold = states["spikes"], states.get("threshold")
+    firing = (spikes[of.sample].flatten(1) != 0).any(0).nonzero().flatten().tolist()
+    neurons = [firing[k * len(firing) // 3] for k in range(min(3, len(firing)))] or 3
+    traces(states["v"], spikes=spikes, threshold=threshold, sample=of.sample, neurons=neurons, ax=ax, dt=dt, unit=unit)
 
 
 def draw_output(ax: "Axes", of: Sample, dt: float, unit: str | None) -> str:

@@ -78,7 +78,7 @@ def _number(error: float) -> str:
     return f"{error:.0e}" if error <= ALLOWED else f"**{error:.0e}**"
 
 
-_PAGE = """# Verification
+_PAGE = """# Every comparison of the verification
 
 This page compares every neuron, surrogate and reset rule on every backend with an independent implementation in JAX,
 which was written from the equations and runs by `jax.lax.scan`. `loop` and `fused` are backends of
@@ -95,5 +95,5 @@ With `dense` and `convolution` it has a product at every step, which is not comp
 `refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
 `Masked` and `Returning` around the step of the leaky neuron.
 
-Written by `python -m spikingtorch verify --write docs/verification.md`.
+Written by `python -m spikingtorch verify --write docs/verification_table.md`.
 """

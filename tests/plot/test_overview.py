@@ -21,6 +21,7 @@ RECORDING = {
     "hidden": {"spikes": (torch.rand(3, 9, 2, 4) < 0.3).float(), "v": torch.randn(3, 9, 2, 4)},
     "1": {"spikes": (torch.rand(3, 9, 5) < 0.3).float(), "v": torch.randn(3, 9, 5), "threshold": torch.ones(3, 9, 5)},
 }
+RECORDING["hidden"]["spikes"][:, :, 0] = 0.0  # of two rows, one is silent
 X = (torch.rand(3, 9, 6) < 0.5).float()
 
 
@@ -41,7 +42,7 @@ def test_panels_are_the_pictures_of_the_parts() -> None:
         np.testing.assert_allclose(ys(line), 100 * each.flatten(2).mean((0, 2)), rtol=1e-6)
     assert [text.split(":")[0] for text in labels(panels["rates"])] == ["hidden", "layer 1"]
     assert panels["traces"].get_title(loc="left") == "membranes of hidden"
-    assert [text.get_text() for text in panels["traces"].texts] == ["neuron 0", "neuron 2", "neuron 5"]
+    assert [text.get_text() for text in panels["traces"].texts] == ["neuron 4", "neuron 5", "neuron 6"]
     assert {ax.get_xlabel() for name, ax in panels.items() if name != "rates"} == {"time (ms)"}
 
 
