@@ -95,7 +95,7 @@ if [*(ROOT / "examples" / "gallery").rglob("*.py")]:
 
 # --- the looks
 html_theme = "pydata_sphinx_theme"
-html_title = "spikingtorch"
+html_title = f"spikingtorch {version}"
 # MathJax itself, which the package brings as files: formulas are typeset without a network
 found = find_spec("sphinx-mathjax-offline")
 assert found is not None
@@ -108,6 +108,7 @@ html_search_scorer = str(HERE / "scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": html_title, "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
     "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_nav_level": 1,

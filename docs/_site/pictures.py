@@ -33,6 +33,7 @@ def draw(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     for shade in ("light", "dark"):
         save(opening(dark=shade == "dark"), folder / f"opening-{shade}.svg")
+        save(speed(dark=shade == "dark"), folder / f"speed-{shade}.svg")
     stems: dict[str, str] = {}
     for name, panel in subjects().items():
         stem = type(panel.layer).__name__
@@ -79,6 +80,34 @@ def opening(*, dark: bool) -> Figure:
         plot.traces(seen.states.v[None, :, :1], spikes=seen.out[None, :, :1], threshold=1.0, ax=below)
     above.set(xlabel="", ylabel="neuron")
     below.set(xlabel="time (steps)", ylabel="membrane")
+    return made
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "libraries.md"
+LIBRARIES = {"spikingtorch": "spikingtorch", "snntorch": "snnTorch", "norse": "Norse", "spikingjelly": "SpikingJelly"}
+LIBRARIES |= {"sinabs": "Sinabs"}
+
+
+def speed(*, dark: bool) -> Figure:
+    """Return the picture of the first table of ``libraries.md``: N = 512, as the library comes, with memory kept."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in RESULTS.read_text().splitlines() if "|" in line]
+    column = next(k for k, cell in enumerate(rows[0]) if cell.startswith("N = 512, freed memory kept"))
+    times = {}
+    for row in rows[1:]:
+        if row[0] in LIBRARIES:
+            times.setdefault(LIBRARIES[row[0]], float(row[column].split()[0]))
+    with shaded(dark=dark):
+        made = Figure(figsize=(5.6, 2.2), layout="constrained")
+        axes = made.subplots()
+        fastest, names = times["spikingtorch"], sorted(times, key=times.__getitem__, reverse=True)
+        colors = ["#d55e00" if name == "spikingtorch" else "0.6" for name in names]
+        bars = axes.barh(names, [times[name] for name in names], color=colors, log=True)
+        said = [f" {times[name]:.3g} ms" + f", {times[name] / fastest:.0f}x" * (name != "spikingtorch") for name in names]
+        axes.bar_label(bars, said)
+    axes.set_xlim(1.0, 20.0 * max(times.values()))
+    axes.set_xticks([])
+    axes.minorticks_off()
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     return made
 
 

@@ -27,7 +27,7 @@ function next() {
   frame.onload = () => {
     const inside = frame.contentDocument.querySelectorAll(".bd-article :is(BLOCKS)");
     const cut = [...inside].filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1);
-    const texts = cut.filter(e => !cut.some(o => o !== e && o.contains(e))).map(e => e.tagName + " " + e.innerText);
+    const texts = cut.filter(e => !cut.some(o => o !== e && o.contains(e))).map(e => e.tagName + " " + e.innerText.replace(/\s+/g, " "));
     if (texts.length) found.push([page, width, texts.map(t => t.slice(0, 90))]);
     next();
   };

@@ -98,7 +98,8 @@ class Tensors:
 
     def is_mapped(self, source: int) -> bool:
         """Whether a source differs between the members of a batch."""
-        return source == 0 or bool(self.call.seed >> source & 1)
+        # of two single numbers, vmap compares in the dtype of the one that it maps
+        return source == 0 or not self.call.shape or bool(self.call.seed >> source & 1)
 
     def arguments(self, copied: bool = False, sources: Sequence[Tensor] = ()) -> tuple[Any, Any, dict[str, Any]]:
         """Return state, inputs and parameters; ``copied`` gives each its own contiguous memory."""
