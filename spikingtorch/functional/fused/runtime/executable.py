@@ -70,10 +70,7 @@ class Launcher:
     ) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether all inputs of a forward pass are finite.
 
-        Args:
-            given: the tensors.
-            scalars: floats of the program.
-            spare: memory for the counts, in their layout; empty for new memory.
+        ``spare`` is memory for the counts, in their layout; it is empty for new memory.
         """
         results = allocation.allocated(self.results, self._device)
         for place in self._large:
@@ -103,12 +100,8 @@ class Launcher:
 class Launched:
     """The results of a forward pass, without autograd.
 
-    Args:
-        executable: the executable.
-        found: the tensors that follow, in this order.
-        finite: whether all inputs are.
-        counts: whether the scan counted.
-        added: whether its counts include the earlier ones.
+    ``found`` holds the tensors that follow, in this order. ``finite`` says whether all inputs are, ``counts`` whether
+    the scan counted, and ``added`` whether its counts include the earlier ones.
     """
 
     __slots__ = ("added", "counts", "executable", "finite", "found")
@@ -196,14 +189,11 @@ class Executable:
     def forward(
         self, tensors: Tensors, scalars: Sequence[float], *, keep: bool, counts: Tensors | None = None
     ) -> Launched:
-        """Run forward.
+        """Run forward on tensors as in the constructor, with other numbers.
 
-        Args:
-            tensors: as in the constructor, with other numbers.
-            scalars: floats of the program.
-            keep: whether to return the states that the backward pass starts from.
-            counts: ``fired`` of an earlier call, and memory for the new counts; each may be missing. The call continues
-                the earlier counts if they have the same layout as the new ones. None to not count.
+        With ``keep``, return the states that the backward pass starts from. ``counts`` are ``fired`` of an earlier
+        call, and memory for the new counts; each may be missing. The call continues the earlier counts if they have the
+        same layout as the new ones. None stands for not counting.
         """
         count = counts is not None
         before, spare = self._going_on_from(counts) if counts else ((), ())
@@ -236,15 +226,8 @@ class Executable:
     ) -> list[Tensor]:
         """Return the wanted gradients of states, inputs and parameters, each in the shape of its tensor.
 
-        Args:
-            tensors: as in the forward pass.
-            kept: the states that the forward pass has kept.
-            cotangents: gradients of the results, None for zero.
-            scalars: floats of the program.
-            wanted: for each of the tensors, whether its gradient is wanted.
-
-        Raises:
-            ValueError: a tensor does not match the forward pass.
+        ``kept`` are the states that the forward pass on the same tensors has kept, and ``cotangents`` are the gradients
+        of its results, None for zero. Raise ValueError if a tensor does not match the forward pass.
         """
         launcher = self.backward_launcher(tensors, kept, cotangents, wanted)
         return launcher(self._given(tensors, kept, cotangents), scalars)[0]

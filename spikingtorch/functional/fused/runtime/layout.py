@@ -80,9 +80,7 @@ class Layout(NamedTuple):
     def placed(self, tensor: Tensor, *, shared: bool = True) -> Tensor:
         """Return an array without time as the kernel reads it: itself, or a copy with a value for each neuron.
 
-        Args:
-            tensor: the array.
-            shared: whether neurons may share a value in memory.
+        ``shared`` says whether neurons may share a value in memory.
         """
         sizes, strides = self._with_all_axes(tensor)
         one = shared and _is_number(sizes[self.split :], strides[self.split :])
@@ -107,16 +105,10 @@ class Layout(NamedTuple):
 
 
 def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
-    """Return the layout of a scan, and its streams in it; streams whose memory is too scattered are copied.
+    """Return the layout of a scan on a target, and its streams in it; streams whose memory is too scattered are copied.
 
-    Args:
-        target: where the scan runs.
-        shape: of the neurons of one step.
-        streams: tensors over time, whose axes have the length of the shape's axes, or one.
-        dim: axis of time in them.
-
-    Raises:
-        ValueError: time has more than AXES axes before it.
+    The axes of a stream have the length of the axes of ``shape``, or one, besides the axis ``dim`` of time. Raise
+    ValueError if time has more than AXES axes before it.
     """
     if dim > AXES:
         raise ValueError(
@@ -197,9 +189,7 @@ class MemoryFormat(NamedTuple):
 def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None:
     """Return the order of channels-last images in memory, or None for any other layout.
 
-    Args:
-        streams: inputs with all axes of the neurons, and time.
-        dim: axis of time in them.
+    The streams are inputs with all axes of the neurons, and time at ``dim``.
     """
     if torch.compiler.is_compiling():
         return None  # the compiler chooses the strides

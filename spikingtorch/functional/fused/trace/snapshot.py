@@ -97,8 +97,7 @@ class Snapshot(NamedTuple):
     def undone(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``, which runs the step, and undo its changes.
 
-        Raises:
-            SideEffect: the work has changed something, or was about to write to a tensor.
+        Raise SideEffect if it has changed something, or was about to write to a tensor.
         """
 
         def look() -> T:
@@ -146,9 +145,8 @@ def _address(tensor: Tensor) -> int:
 def snapshot(*values: Any) -> Snapshot:
     """Return a snapshot of a step, and of its other arguments.
 
-    Raises:
-        SideEffect: the step uses something up by reading it.
-        NotFusible: the step's code asks something whose answer differs during tracing.
+    Raise SideEffect if the step uses something up by reading it, and NotFusible if its code asks something whose answer
+    differs during tracing.
     """
     walk = _SnapshotWalk()
     try:
@@ -160,11 +158,7 @@ def snapshot(*values: Any) -> Snapshot:
 
 
 def whole_snapshot(*values: Any) -> Snapshot:
-    """Return a snapshot; the errors are those of ``snapshot``.
-
-    Raises:
-        NotHeld: also if something cannot be held.
-    """
+    """Return a snapshot; raise the errors of ``snapshot``, and NotHeld if something cannot be held."""
     found = snapshot(*values)
     if found.missing is not None:
         raise found.missing
