@@ -24,10 +24,9 @@ Recompute: TypeAlias = int | Literal["auto"] | None
 
 
 def steps_of(recompute: Recompute, T: int) -> int | None:
-    """Return the number of steps of a chunk; None without chunks. "auto" is about the square root of T.
+    """Return the number of steps of a chunk, None without chunks; raise ValueError if ``recompute`` is none.
 
-    Raises:
-        ValueError: recompute is no number of steps.
+    "auto" is about the square root of T.
     """
     if recompute is None:
         return None
@@ -42,11 +41,7 @@ def steps_of(recompute: Recompute, T: int) -> int | None:
 
 
 def check_circumstances() -> None:
-    """Raise if nothing can run again in the backward pass of this call.
-
-    Raises:
-        ValueError: the call is compiled, transformed, or differentiated in forward mode.
-    """
+    """Raise ValueError if a compiled, transformed or forward-mode call would have to run again in its backward pass."""
     if torch.compiler.is_dynamo_compiling():
         what = "torch.compile"
     elif peek_interpreter_stack() is not None:

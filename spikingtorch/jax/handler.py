@@ -69,7 +69,7 @@ def call(
     pointers: Sequence[int],
     scalars: Sequence[float],
 ) -> list[jax.Array]:
-    """Run a kernel on arrays of JAX, whose last axis is adjacent in memory.
+    """Run a kernel on arrays of JAX, whose last axis is adjacent in memory; raise NoCompiler or CompileError.
 
     Args:
         request: the kernel.
@@ -78,10 +78,6 @@ def call(
         records: its Layout as kernel.h has it, with zero for the number of threads and for each address.
         pointers: the positions of the addresses in it: those of the operands, then those of the results.
         scalars: floats of the program.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
     """
     for size in [math.prod(result.shape) * result.dtype.itemsize for result in results]:
         if size >= freed_memory.LARGE:
@@ -96,9 +92,7 @@ def call(
 def kernel(request: Request) -> str:
     """Build a kernel, make it known to the handler, and return its name: the hash of its source.
 
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
+    Raise NoCompiler or CompileError if it cannot be built.
     """
     source = request.source()
     name = hashlib.sha256(source.encode()).hexdigest()
@@ -138,12 +132,7 @@ def _failure_of(compiler: str) -> str | None:  # noqa: ARG001 - the key
 
 
 def handler() -> Any:
-    """Return the library of the handler, which XLA knows.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
-    """
+    """Return the library of the handler, which XLA knows; raise NoCompiler or CompileError."""
     with _lock:
         _of_xla()
         return _loaded()

@@ -51,8 +51,7 @@ class Traced(NamedTuple):
 def trace(call: Call) -> tuple[Traced, tuple[jax.Array, ...]]:
     """Trace a step once, on the shapes that it is called with; return it and the arrays that it closes over.
 
-    Raises:
-        Exception: whatever the step raises, or the contract of a step.
+    Raise what the step raises, or the contract of a step.
     """
     states, xs, params = call.of_one_step()
     ends = len(states), len(states) + len(xs)
@@ -74,13 +73,7 @@ def _with_inputs(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:
 
 
 class Lowered(NamedTuple):
-    """The program of a step.
-
-    Attributes:
-        program: the step and its gradient.
-        scalars: the numbers of its code.
-        neurons: the shape of the neurons.
-    """
+    """The program of a step and its gradient, the numbers of its code, and the shape of its neurons."""
 
     program: Program
     scalars: tuple[float, ...]
@@ -88,15 +81,10 @@ class Lowered(NamedTuple):
 
 
 def lower(traced: Traced, half: str | None, stored: Sequence[Any]) -> Lowered:
-    """Return the program of a step.
+    """Return the program of a step; raise NotFusible if it is not elementwise.
 
-    Args:
-        traced: the step.
-        half: the dtype that float32 outputs are rounded to, if they are.
-        stored: the dtypes of the inputs in memory.
-
-    Raises:
-        NotFusible: the step is not elementwise; the text says why.
+    ``half`` is the dtype that float32 outputs are rounded to, if they are, and ``stored`` those of the inputs in
+    memory.
     """
     types, results = traced.types, traced.results
     params = traced.states + traced.xs

@@ -165,10 +165,8 @@ class Guard:
     def watch_entries(self, mapping: dict[str, Any], forms: Mapping[str, Callable[[Any], Any] | None]) -> None:
         """Watch the keys of a mapping, some of its entries by identity, and others by their form.
 
-        Args:
-            mapping: the mapping.
-            forms: for each key that matters, the function whose value must stay equal for the entry; None if the entry
-                must stay the same object.
+        For each key that matters, ``forms`` has the function whose value must stay equal for the entry, or None if the
+        entry must stay the same object.
         """
         self._note(_Place("a dict", lambda: [*mapping], [*mapping], eq, _nothing), mapping)
         self.watch_names(mapping, [name for name, form in forms.items() if form is None])

@@ -33,10 +33,7 @@ class FoldedStep(NamedTuple):
     def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
         """Return a step with its parameters, or None if each of its scans has to be examined anew.
 
-        Args:
-            step: the step.
-            state_type: NamedTuple of the state's tensors, all of which are zero at first.
-            params: keyword arguments of the step.
+        The tensors of its state, a NamedTuple of ``state_type``, are all zero at first.
         """
         form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
         known = known_parameters(step, params, (form, LEAF))

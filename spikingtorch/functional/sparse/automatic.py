@@ -232,12 +232,7 @@ def automatic(
 
     Torch computes them if another mode watches the call. It also does so in a network with torch's attention, which
     runs other code under any mode and masks padding differently. This is not called if the call is compiled, traced or
-    transformed.
-
-    Args:
-        wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
-        modules: modules of the network.
-        hooks: see ``Automatic``.
+    transformed. Layers skip zeros where it is faster ("auto"), never ("off"), or wherever there are kernels ("on").
     """
     if wanted == "off":
         return None
