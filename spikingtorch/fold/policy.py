@@ -170,13 +170,10 @@ class FoldPolicy:
         return None
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, version: Version | None = None) -> bool:
-        """Return True if a network should run all steps of x at once.
+        """Return True if a network should run all steps of x, (N, T, ...), at once.
 
-        Args:
-            net: the network.
-            x: (N, T, ...).
-            init: of the first step.
-            version: the result of ``known``; if it is left out, ``known`` is called here.
+        ``init`` is that of the first step. ``version`` is the result of ``known``, which is called here if it is left
+        out.
         """
         self._last = self.plan = None
         if x.shape[0] == 0 and not talks(modules_of(net)):
@@ -260,11 +257,8 @@ class FoldPolicy:
     ) -> FoldDecision | None:
         """Return the decision about a network in its current form; None while some parameters have no shape.
 
-        Args:
-            net: the network.
-            call_form: the form of the call.
-            shape: shape of the input, (N, T, ...).
-            explains: True if the user asks about the last call, and the network does not run.
+        ``shape`` is that of the input, (N, T, ...). With ``explains``, the user asks about the last call, and the
+        network does not run.
         """
         version = self.known(net)
         found, is_new = (None if version is None else version.decision(call_form)), False

@@ -41,8 +41,7 @@ class LikeLayer(RestingLayer):
     def _takes(self, name: str, value: Tensor) -> bool:
         """Take an entry of their checkpoint that is not a parameter or buffer here; return whether it was taken.
 
-        Raises:
-            ValueError: the layer cannot hold it.
+        Raise ValueError if the layer cannot hold it.
         """
         if name in self.left_out:
             return True
@@ -80,11 +79,7 @@ class LikeLayer(RestingLayer):
 
 
 class Biased(LikeLayer):
-    """A layer whose recurrent weights may have a bias, which the step adds to the input.
-
-    Attributes:
-        shift: returns a step with a bias for a step without one.
-    """
+    """A layer whose recurrent weights may have a bias, which the step gets by ``shift`` and adds to the input."""
 
     biased: ClassVar[bool] = True
     shift: ClassVar[Callable[..., Any]] = Shifted

@@ -57,11 +57,7 @@ def key_of_call(model: Any, x: Any, init: Any, lengths: Any) -> CallKey | None:
 def objection(model: Any, frame: Frame, known: bool, out: Any) -> str:
     """Return why calls like the one that has just run are decided each time, as the end of "because "; "" if not.
 
-    Args:
-        model: the network.
-        frame: of the call.
-        known: whether it has a form that a plan can have.
-        out: the outputs.
+    ``known`` says whether the call has a form that a plan can have.
     """
     policy = model._policy
     if model.mode != "auto":
@@ -158,11 +154,7 @@ class CallPlan(NamedTuple):
     def of(cls, model: Any, x: Tensor, frame: Frame, out: Tensor) -> "CallPlan | None":
         """Return the plan of a call that has just run; None if the network has changed meanwhile.
 
-        Args:
-            model: the network.
-            x: the input, (N, T, ...).
-            frame: of the call.
-            out: the outputs, (N, T, *Nout).
+        The input is (N, T, ...), and the outputs are (N, T, *Nout).
         """
         policy = model._policy
         if (version := policy.known(model.net)) is None:

@@ -60,15 +60,9 @@ class Trail:
         self.note(None, "outputs", outputs)
 
     def check(self, again: "Trail", net: nn.Module, why: str) -> None:
-        """Raise unless a second run has left the same trail.
+        """Raise RuntimeError unless a second run has left the same trail.
 
-        Args:
-            again: the trail of the second run.
-            net: the network.
-            why: who runs its steps twice, for the message.
-
-        Raises:
-            RuntimeError: it has not.
+        For the message, ``why`` says who runs the steps of the network twice.
         """
         notes, others = self.notes, again.notes
         at = next((at for at, (one, other) in enumerate(zip(notes, others, strict=False)) if one != other), None)

@@ -98,19 +98,16 @@ def certified(
     discretisation: Discretisation,
     reader: Target | None = None,
 ) -> Certificate:
-    """Return the certificate of a network and a graph.
+    """Return the certificate of a network, which is not changed, and a graph.
 
     Args:
-        model: the network, which is not changed.
+        model: the network.
         graph: the graph.
         sample: an input of the network, in its order of axes.
         paths: the layer in the network of each neuron node of the graph.
         dt: length of a step, in seconds.
         discretisation: of the equations.
         reader: the library whose reader must spike alike; None for NIR's own equations.
-
-    Raises:
-        NIRError: the reader does not compute the graph.
     """
     batch_first = model.batch_first
     sample, model = samples_first(sample, batch_first), copy.deepcopy(model).eval()

@@ -71,10 +71,7 @@ def weights_of(node: Any) -> Any:
 
 
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
-    """Return the module of a node, None for a node that passes its input on; raise NIRError if there is none.
-
-    ``**options`` are those of a neuron's layer: its ``recurrent`` weights.
-    """
+    """Return the module of a node, None for a node that passes its input on; raise NIRError if there is none."""
     make = _MODULES.get(type(node))
     if make is None:
         listed = ", ".join(sorted(each.__name__ for each in _MODULES if each is not Pass))

@@ -56,10 +56,8 @@ class FeedbackState(NamedTuple):
 class Feedback(StatefulLayer):
     """Pass on a value of the step before: the feedback edge of a cycle through several layers.
 
-    A step reads it at its beginning and writes the new value at its end.
-
-    Args:
-        at_rest: the value that the first step of a sequence reads, for one sample.
+    A step reads it at its beginning and writes the new value at its end. The first step of a sequence reads
+    ``at_rest``, which is the value for one sample.
     """
 
     at_rest: Tensor
@@ -141,12 +139,7 @@ class GraphNet(nn.Module):
         self.outputs = outputs
 
     def forward(self, x: Tensor, init: Any) -> Any:
-        """Compute one step.
-
-        Args:
-            x: (N, *shape of the Input).
-            init: passed to the layers.
-        """
+        """Compute one step of x, (N, *shape of the Input), and pass init to the layers."""
         before = {name: module.read(x, init) for name, module in self.named_children() if isinstance(module, Feedback)}
         values = {self.nodes[0].name: x}
         for node in self.nodes[1:]:

@@ -100,19 +100,11 @@ def _array(tensor: Tensor) -> Any:
 
 
 def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target) -> Any:
-    """Return the node for a target.
+    """Return the node for a target; raise NIRError if its reader does not compute it.
 
     A factor for each entry becomes a diagonal matrix. Groups of a convolution become zeros in a full convolution. A
-    pool that the reader leaves out becomes a convolution.
-
-    Args:
-        node: with the meaning of NIR.
-        path: of its module, for messages.
-        before: shape of its input for a sample.
-        target: the library of the reader.
-
-    Raises:
-        NIRError: the reader does not compute it.
+    pool that the reader leaves out becomes a convolution. For messages, ``path`` names the module of the node, whose
+    input has the shape ``before`` for a sample.
     """
     if isinstance(node, nir.Scale) and len(before) == 1:
         node = nir.Linear(weight=np.diag(np.broadcast_to(node.scale, before)))
