@@ -59,15 +59,9 @@ def check_circumstances() -> None:
 def scan_chunks(
     run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: int, size: int, check: Callable[[], None]
 ) -> tuple[S, Out]:
-    """Return the last state and the outputs of all chunks.
+    """Return the last state and the outputs of all chunks of ``size`` steps; time is at axis ``dim``.
 
-    Args:
-        run: scans a chunk; maps (state, xs) to (state, outputs).
-        state: state before the first step.
-        xs: inputs, with time at axis dim.
-        dim: axis of time, in inputs and outputs.
-        size: number of steps of a chunk.
-        check: called before each second run.
+    ``run`` scans a chunk, from (state, xs) to (state, outputs), and ``check`` is called before each second run.
     """
     leaves, form = pytree.tree_flatten(xs)
     pieces = [*zip(*(leaf.split(size, dim) for leaf in leaves), strict=True)]

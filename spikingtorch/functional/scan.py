@@ -92,7 +92,7 @@ def scan(
         freed_memory.begin_call()
     kwargs = dict(params or {})
     if recompute is not None and (size := _size_of_chunks(recompute, state, xs, kwargs, dim)) is not None:
-        run = partial(_scan_chunk, step, kwargs, dim, backend)
+        run = partial(scan, step, params=kwargs, dim=dim, backend=backend)
         return chunked.scan_chunks(run, lift(state), xs, dim, size, check_repeats(step, kwargs))
     signed = signature(step, state, xs, kwargs, dim, backend)
     if signed is not None and (known := bind.find(signed)) is not None:
@@ -115,12 +115,6 @@ def _size_of_chunks(recompute: chunked.Recompute, state: Any, xs: Any, kwargs: d
         return None
     chunked.check_circumstances()
     return size
-
-
-def _scan_chunk(
-    step: Step[S, Out], params: dict[str, Any], dim: int, backend: Backend, state: S, xs: Any
-) -> tuple[S, Out]:
-    return scan(step, state, xs, params=params, dim=dim, backend=backend)
 
 
 def _chosen(

@@ -71,13 +71,9 @@ def call(
 ) -> list[jax.Array]:
     """Run a kernel on arrays of JAX, whose last axis is adjacent in memory; raise NoCompiler or CompileError.
 
-    Args:
-        request: the kernel.
-        results: the shapes of its results.
-        operands: what it reads.
-        records: its Layout as kernel.h has it, with zero for the number of threads and for each address.
-        pointers: the positions of the addresses in it: those of the operands, then those of the results.
-        scalars: floats of the program.
+    ``records`` are its Layout as kernel.h has it, with zero for the number of threads and for each address.
+    ``pointers`` are the positions of the addresses in it: those of the operands, then those of the results. ``scalars``
+    are floats of the program.
     """
     for size in [math.prod(result.shape) * result.dtype.itemsize for result in results]:
         if size >= freed_memory.LARGE:

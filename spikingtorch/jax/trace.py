@@ -17,20 +17,14 @@ from spikingtorch.jax.lower import Array, Lowering, dtype_name
 
 
 class Traced(NamedTuple):
-    """A step, traced.
+    """A step, traced."""
 
-    Attributes:
-        closed: the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that
-            it closes over; it returns the leaves of its state, then those of its outputs.
-        states: number of leaves of the state.
-        xs: number of leaves of the input.
-        form: structure of the outputs.
-    """
-
+    # the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that it closes
+    # over; it returns the leaves of its state, then those of its outputs
     closed: core.ClosedJaxpr
-    states: int
-    xs: int
-    form: Any
+    states: int  # number of leaves of the state
+    xs: int  # number of leaves of the input
+    form: Any  # structure of the outputs
 
     def __call__(self, *leaves: Any) -> list[Any]:
         """Run one step."""

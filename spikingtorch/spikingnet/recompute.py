@@ -213,15 +213,8 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
         if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
             for name, weight in module._parameters.items():
                 if weight is not None and not is_lazy(weight):
-                    yield _Kept(
-                        module._parameters,
-                        name,
-                        weight,
-                        version_of(weight),
-                        weight.requires_grad,
-                        _address(weight),
-                        None,
-                    )
+                    now = version_of(weight), weight.requires_grad, _address(weight)
+                    yield _Kept(module._parameters, name, weight, *now, None)
         for name, buffer in module._buffers.items():
             if buffer is None or is_lazy(buffer):
                 continue

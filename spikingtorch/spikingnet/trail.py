@@ -18,16 +18,12 @@ _THEMSELVES = (bool, int, float, complex, str, bytes, NoneType, type, FunctionTy
 
 @dataclass
 class Trail:
-    """The checksums of a run, in the order of its calls.
+    """The checksums of a run, in the order of its calls."""
 
-    Attributes:
-        notes: for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the
-            network.
-        implied: for each layer, whether its outputs follow from what was noted, because code of this library alone
-            computes them; they then need no note.
-    """
-
+    # for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the network
     notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
+    # for each layer, whether its outputs follow from what was noted, because code of this library alone computes them;
+    # they then need no note
     implied: dict[Any, bool] = field(default_factory=dict)
 
     def note(self, layer: Any, what: str, *trees: Any) -> None:

@@ -95,13 +95,10 @@ class Supports:
 class Automatic(NetworkMode):
     """A mode in which torch's linear layers and convolutions skip zeros, and max pooling has a kernel.
 
-    Each call counts the inputs that are not zero, up to the number above which torch's function is faster. This number
-    depends only on shapes, so equal inputs are computed in the same way. Code that is compiled, traced or transformed
-    must not use it: see ``automatic``.
-
-    Args:
-        always: whether to skip zeros whatever their number.
-        hooks: the hooks on saved tensors of a network that runs everything again in the backward pass, if it does.
+    Each call counts the inputs that are not zero, up to the number above which torch's function is faster; with
+    ``always``, zeros are skipped whatever their number. This number depends only on shapes, so equal inputs are
+    computed in the same way. Code that is compiled, traced or transformed must not use it: see ``automatic``. ``hooks``
+    are those on saved tensors of a network that runs everything again in the backward pass.
 
     Attributes:
         notes: the record of each layer's last call, by the identity of its weights.

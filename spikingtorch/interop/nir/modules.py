@@ -105,21 +105,13 @@ class Feedback(StatefulLayer):
 
 
 class Node(NamedTuple):
-    """The computation of one node.
+    """The computation of one node."""
 
-    Attributes:
-        name: in the graph.
-        module: name of its module; empty for a node that passes its input on.
-        now: nodes whose values of this step it sums.
-        before: names of the ``Feedback`` modules whose values it adds as well.
-        after: name of the ``Feedback`` that keeps its value for the next step, or empty.
-    """
-
-    name: str
-    module: str
-    now: tuple[str, ...]
-    before: tuple[str, ...] = ()
-    after: str = ""
+    name: str  # in the graph
+    module: str  # name of its module; empty for a node that passes its input on
+    now: tuple[str, ...]  # nodes whose values of this step it sums
+    before: tuple[str, ...] = ()  # names of the ``Feedback`` modules whose values it adds as well
+    after: str = ""  # name of the ``Feedback`` that keeps its value for the next step, or empty
 
 
 class GraphNet(nn.Module):

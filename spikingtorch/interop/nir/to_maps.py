@@ -110,7 +110,9 @@ def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target
         node = nir.Linear(weight=np.diag(np.broadcast_to(node.scale, before)))
     if isinstance(node, nir.Conv1d | nir.Conv2d) and int(node.groups) > 1:
         node = _without_groups(node)
-    if isinstance(node, nir.AvgPool2d | nir.SumPool2d) and not _pools(node, target):
+    # readers leave out the padding of a SumPool2d
+    padded = isinstance(node, nir.SumPool2d) and np.any(node.padding)
+    if isinstance(node, nir.AvgPool2d | nir.SumPool2d) and (padded or type(node).__name__ not in target.maps):
         node = _pool_as_convolution(node, before)
     if isinstance(node, nir.Linear) and "Linear" not in target.maps:
         node = nir.Affine(weight=node.weight, bias=np.zeros(len(node.weight), node.weight.dtype))
@@ -121,12 +123,6 @@ def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target
             f"{listed}"
         )
     return node
-
-
-def _pools(node: Any, target: Target) -> bool:
-    # readers leave out the padding of a SumPool2d
-    padded = isinstance(node, nir.SumPool2d) and bool(np.any(node.padding))
-    return type(node).__name__ in target.maps and not padded
 
 
 def _without_groups(node: Any) -> Any:

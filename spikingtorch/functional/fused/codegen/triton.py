@@ -71,12 +71,9 @@ def backward_signature(program: Program, wanted: Sequence[bool], axes: int = 1) 
 
 
 def forward_source(program: Program, axes: int = 1, chunk: int | None = None) -> str:
-    """Return the forward pass in Triton.
+    """Return the forward pass in Triton, for arrays with ``axes`` batch axes, at least one.
 
-    Args:
-        program: the program.
-        axes: the number of batch axes of the arrays, at least one.
-        chunk: steps between two stored states, those of ``chunk_of`` by default.
+    ``chunk`` is the number of steps between two stored states, that of ``chunk_of`` by default.
     """
     body = _forward_body(program)
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))

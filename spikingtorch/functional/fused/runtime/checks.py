@@ -63,12 +63,9 @@ def check_backward(
 ) -> None:
     """Raise ValueError unless the kept tensors and incoming gradients match a backward pass of the program.
 
-    Args:
-        program: the program.
-        form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
-        kept: what the forward pass has kept, and the arguments of ``check_tensor`` for each that is expected.
-        cotangents: gradients of final states and outputs, None for zero.
-        wanted: for each state, input and parameter, whether its gradient is wanted.
+    ``form`` is the shape of the neurons of one step, T, and the axis of time in inputs and outputs. ``kept`` is what
+    the forward pass has kept, and the arguments of ``check_tensor`` for each that is expected. ``cotangents`` are the
+    gradients of final states and outputs, None for zero.
     """
     check_backward_counts(program, cotangents, wanted)
     (shape, steps, dim), states = form, len(program.states)

@@ -146,13 +146,9 @@ class Launched:
 class Executable:
     """The scan of a program on tensors of one layout: a forward launcher, and a backward one for each set of gradients.
 
-    Args:
-        spec: the scan.
-        tensors: inputs, parameters, and states unless the scan starts at rest, in the layout of later calls.
-        keeps_format: whether outputs are channels-last if inputs are; otherwise they are contiguous.
-
-    Raises:
-        ValueError: the program does not take these tensors.
+    The tensors are inputs, parameters, and states unless the scan starts at rest. With ``keeps_format``, outputs are
+    channels-last if inputs are; otherwise they are contiguous. Raise ValueError if the program does not take the
+    tensors.
     """
 
     def __init__(self, spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> None:
