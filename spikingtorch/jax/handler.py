@@ -86,10 +86,7 @@ def call(
 
 @lru_cache(maxsize=1024)
 def kernel(request: Request) -> str:
-    """Build a kernel, make it known to the handler, and return its name: the hash of its source.
-
-    Raise NoCompiler or CompileError if it cannot be built.
-    """
+    """Build a kernel, make it known to the handler, and return the hash of its source; or NoCompiler, CompileError."""
     source = request.source()
     name = hashlib.sha256(source.encode()).hexdigest()
     part = ctypes.cast(library(source).part, ctypes.c_void_p)  # ctypes never unloads a library

@@ -117,10 +117,7 @@ class Node(NamedTuple):
 class GraphNet(nn.Module):
     """The nodes of a graph, computed in their order: the module in the ``SpikingNet`` of ``from_nir``.
 
-    Args:
-        nodes: in the order of a step; the first is the Input.
-        modules: by name.
-        outputs: names of the Output nodes. A single Output gives a tensor, several give a dict of tensors.
+    The first node is the Input. A single Output gives a tensor, several give a dict of tensors by their names.
     """
 
     def __init__(self, nodes: tuple[Node, ...], modules: dict[str, nn.Module], outputs: tuple[str, ...]) -> None:

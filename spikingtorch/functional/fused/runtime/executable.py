@@ -35,27 +35,17 @@ _NOTHING = [0] * (3 + AXES)  # the record of a missing array
 
 
 class Launcher:
-    """A launch with its results, for tensors of a known layout in memory: only the pointers differ.
-
-    Args:
-        launch: the launch of the kernel; None if there are no neurons.
-        device: where the results are.
-        copies: for each given tensor, how to copy it into the layout; None if the kernel reads it in place.
-        results: the layout of each result in memory.
-        changes: for each result, the change afterwards; None for no change.
-        counts: the positions of the results for which a call may provide memory.
-        missing: whether some of the given tensors are None.
-    """
+    """A launch with its results, for tensors of a known layout in memory: only the pointers differ."""
 
     def __init__(
         self,
-        launch: Launch | None,
-        device: torch.device,
-        copies: Sequence[Change],
-        results: Sequence[TensorSpec],
-        changes: Sequence[Change],
-        counts: Sequence[int] = (),
-        missing: bool = False,
+        launch: Launch | None,  # of the kernel; None if there are no neurons
+        device: torch.device,  # where the results are
+        copies: Sequence[Change],  # how to copy each given tensor into the layout; None if it is read in place
+        results: Sequence[TensorSpec],  # the layout of each result in memory
+        changes: Sequence[Change],  # of each result afterwards; None for no change
+        counts: Sequence[int] = (),  # the positions of the results for which a call may provide memory
+        missing: bool = False,  # whether some of the given tensors are None
     ) -> None:
         self._launch, self._device, self._counts = launch, device, counts
         self._copies = copies if any(copies) else None

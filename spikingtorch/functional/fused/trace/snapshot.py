@@ -177,20 +177,13 @@ def is_immutable(value: Any) -> bool:
 
 
 class _SnapshotWalk:
-    """One walk through all that code can reach.
-
-    Attributes:
-        guard: watches the walk's objects.
-        looks: whether code inspects numbers other than by arithmetic.
-        missing: the thing that cannot be held; the walk continues, to find all else.
-        tensors: tensors that the walk has met.
-    """
+    """One walk through all that code can reach."""
 
     def __init__(self) -> None:
-        self.guard = Guard()
-        self.looks = False
-        self.missing: NotHeld | None = None
-        self.tensors: list[Tensor] = []
+        self.guard = Guard()  # watches the walk's objects
+        self.looks = False  # whether code inspects numbers other than by arithmetic
+        self.missing: NotHeld | None = None  # the thing that cannot be held; the walk continues, to find all else
+        self.tensors: list[Tensor] = []  # that the walk has met
         self._seen: dict[int, tuple[int, str]] = {}  # the number and the name of a value
         self._also: set[tuple[str, str]] = set()  # names that lead to values found under another name
         self._alive: list[Any] = []
