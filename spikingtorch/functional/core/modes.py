@@ -15,6 +15,7 @@ from spikingtorch.functional.core.torch_private import (
     DisableTorchFunction,
     DispatchModeKey,
     InferenceMode,
+    TorchDispatchMode,
     dispatch_keys,
     dispatch_mode_at,
     early_mode,
@@ -120,6 +121,17 @@ def described(tensors: Sequence[Any]) -> list[Any] | None:
         ]
     except RuntimeError:  # a sparse one has no strides
         return None
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode of operations without torch's wrapper, which imports the whole compiler: a second of the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 class Modes(NamedTuple):

@@ -30,9 +30,9 @@ from spikingtorch.functional.core.bytecode import (
     slots_of,
 )
 from spikingtorch.functional.core.guard import Guard, attributes_of, form_of
-from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.modes import DispatchMode, within
 from spikingtorch.functional.core.sharing import plain
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
+from spikingtorch.functional.core.torch_private import has_global_hook
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.fused.errors import NotFusible
 
@@ -115,16 +115,12 @@ class Snapshot(NamedTuple):
         return run_or_undo(look, self.guard.put_back)
 
 
-class NoWrites(TorchDispatchMode):
+class NoWrites(DispatchMode):
     """Refuse writes to some tensors, before their numbers are lost."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._memory = {*map(_address, tensors)} - {0}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # the wrapper that it asks for imports the whole compiler, a second of the first call
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.is_mutable:
