@@ -81,7 +81,7 @@ class AttributeWalk:
         self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
-        """AttributeWalk."""
+        """Visit the modules of a network, and all that their code reads."""
         self._registered = {id(module) for module in modules}
         self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
         self._packages = {module_of(type(module)) for module in modules}

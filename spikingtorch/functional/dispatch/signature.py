@@ -115,7 +115,7 @@ _parameters: LRUCache[Parameters] = LRUCache(_LIMIT)
 
 
 def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> Parameters:
-    """Return what a scan depends on, by the identity of its objects while a guard sees no change; or NotFusible."""
+    """Return what a scan depends on, by its objects while a guard sees no change; or raise NotFusible."""
     values = params.values()
     key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))
     known = _parameters.get(key)
