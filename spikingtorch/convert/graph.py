@@ -14,15 +14,9 @@ from spikingtorch.step_graph.trace import trace
 
 
 class Graph:
-    """A copy of an ANN as a graph.
+    """A copy of an ANN as a graph, ``net``, and another one, ``ann``, whose results the graph must reproduce.
 
-    Args:
-        ann: a copy, in evaluation, with its hooks.
-        net: the graph of another copy as a module.
-
-    Attributes:
-        ann: a copy, whose results the graph must reproduce.
-        net: the graph as a module.
+    The latter is in evaluation, and has the hooks of the original.
     """
 
     def __init__(self, ann: nn.Module, net: fx.GraphModule) -> None:
@@ -74,8 +68,7 @@ class Graph:
 def graph_of(ann: nn.Module) -> Graph:
     """Return a copy of an ANN as a graph of known kinds of nodes, without batch norm and dropout.
 
-    Raises:
-        ValueError: it cannot be traced, or a node cannot be converted.
+    Raise ValueError if it cannot be traced, or a node cannot be converted.
     """
     net = copied(ann).eval()
     # the graph does not show hooks of these, and a weight behind a hook could not be scaled

@@ -81,9 +81,8 @@ class Histogram:
 def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dict[fx.Node, float]:
     """Return the threshold of each activation of a network; loader, steps and method are those of ``to_spiking``.
 
-    Raises:
-        TypeError: a batch is not a floating tensor.
-        ValueError: there are no batches, or an activation is zero for all of them or beyond float32.
+    Raise TypeError if a batch is not a floating tensor; ValueError if there are no batches, or an activation is zero
+    for all of them or beyond float32.
     """
     modules = {node: graph.module(node) for node in graph.activations}
     found = {node: Histogram() for node, module in modules.items() if not isinstance(module, ClipFloor)}

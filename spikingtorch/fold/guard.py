@@ -51,22 +51,10 @@ def _flags(modules: list[dict[str, Any]]) -> list[Any]:
 
 
 class NetworkSnapshot:
-    """Everything that the code of a network can read, as it is now.
+    """Everything that the code of a network can read, as it is now; the results are those of ``AttributeWalk``.
 
-    Args:
-        net: the network.
-        ignored: names of attributes that do not matter.
-        free: names of numbers whose value does not matter.
-        exact: whether another tensor of the same form is a change too, as in a network that keeps a tensor.
-
-    Attributes:
-        tells: whether the code can tell a number from a tensor that holds it.
-        modules: all of its modules.
-        numbers: names of the numbers among the attributes of its modules.
-        reason: why no decision is possible, as the end of a sentence "it ..."; None if one is.
-        remedy: the change that would let it fold.
-        outside: the objects that a copy of the network shares with it.
-        talks: whether its modules exchange something with other processes when they are called.
+    The attributes that ``ignored`` names do not matter, nor do the values of ``free`` numbers. With ``exact``, another
+    tensor of the same form is a change too, as in a network that keeps a tensor.
     """
 
     def __init__(
@@ -91,7 +79,7 @@ class NetworkSnapshot:
         self._holders = [module._parameters for module in self.modules if module._parameters and not self._is_lazy]
         self._were = _flags(self._holders)
         self._hooked = is_hooked_everywhere()
-        self.talks = talks(self.modules)
+        self.talks = talks(self.modules)  # whether they exchange something with other processes when they are called
         self._alive = walk.alive  # kept alive, so that no other object gets the same id
 
     def holds(self, net: nn.Module) -> bool:

@@ -44,46 +44,29 @@ SmallProducts: TypeAlias = tuple[list[int], dict[int, Any]]
 
 
 class Plan:
-    """The way in which calls of one form run, while the network does not change.
-
-    Args:
-        decision: whether these calls fold, and why, for their number of samples.
-
-    Attributes:
-        draws: whether such a call may draw random numbers; True until a call has ended without drawing.
-        small: if all products of such a call were too small for kernels: the ids of the weights, and how each product
-            was computed. Else None, and None while this is unknown.
-    """
+    """The way in which calls of one form run, while the network does not change."""
 
     __slots__ = ("decision", "draws", "small")
 
     def __init__(self, decision: FoldDecision) -> None:
-        self.decision, self.draws = decision, True
+        self.decision = decision  # whether these calls fold, and why, for their number of samples
+        self.draws = True  # whether such a call may draw random numbers, until a call has ended without drawing
+        # None unless all products of such a call are known to be too small for kernels
         self.small: SmallProducts | None = None
 
 
 class Version:
-    """A network as it was at a call, and the decisions about it.
-
-    Args:
-        look: everything that its code can read.
-        free: names of numbers whose value changes no decision.
-
-    Attributes:
-        found: the decisions, by the form of a call.
-        plans: the plans, by form, numbers of samples and steps, and type of the input.
-        calls: the plans of whole calls, by form of the call and options of the network.
-        unexamined: a decision to step that was made without a proof; the next call in this version gets one.
-        is_stepped: whether a call has followed ``unexamined``.
-    """
+    """A network as it was at a call, and the decisions about it."""
 
     def __init__(self, look: NetworkSnapshot, free: frozenset[str]) -> None:
-        self.look, self.free = look, free
-        self.found: list[tuple[CallForm, FoldDecision]] = []
-        self.plans: dict[Hashable, Plan] = {}
-        self.calls: dict[Hashable, Any] = {}
+        self.look = look  # everything that its code can read
+        self.free = free  # names of numbers whose value changes no decision
+        self.found: list[tuple[CallForm, FoldDecision]] = []  # the newest decision first
+        self.plans: dict[Hashable, Plan] = {}  # by form, numbers of samples and steps, and type of the input
+        self.calls: dict[Hashable, Any] = {}  # the plans of whole calls, by form of the call and options of the network
+        # a decision to step that was made without a proof; the next call in this version gets one
         self.unexamined: FoldDecision | None = None
-        self.is_stepped = False
+        self.is_stepped = False  # whether a call has followed ``unexamined``
 
     def decision(self, call_form: CallForm) -> FoldDecision | None:
         """Return the decision for a form of call, or None."""
@@ -117,28 +100,17 @@ class Version:
 class FoldPolicy:
     """The decisions about a network, for each form in which it was called.
 
-    A copied or unpickled policy starts without decisions.
-
-    Args:
-        taught: rules of the user, by operation.
-        hooks_look: whether forward hooks only observe, and may be called once with all steps.
-        must_fold: whether a network that steps is an error, because batch norm must take the statistics of all steps.
-
-    Attributes:
-        seen: shape of the last input.
-        call_form: the form of the call.
-        plan: the plan of the running call, if the network provably folds; its operations then do not depend on the
-            values of x.
-        notes: how linear layers and convolutions were computed at the last call, by the id of their weights.
-        decides: why calls like the last one are decided each time; empty if they have a plan.
-        warned: whether the warning that the network steps was given.
+    A copied or unpickled policy starts without decisions. ``taught`` are rules of the user, by operation. With
+    ``hooks_look``, forward hooks only observe, and may be called once with all steps. With ``must_fold``, a network
+    that steps is an error, because batch norm must take the statistics of all steps.
     """
 
     def __init__(
         self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False, must_fold: bool = False
     ) -> None:
-        self.seen: torch.Size | None = None
+        self.seen: torch.Size | None = None  # shape of the last input
         self.call_form: CallForm | None = None
+        # of the running call, if the network provably folds; its operations then do not depend on the values of x
         self.plan: Plan | None = None
         self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
         self._versions: list[Version] = []
@@ -148,8 +120,10 @@ class FoldPolicy:
         self._last: FoldDecision | None = None
         # whether a folded call has met batch norm in training; valid while the network does not change
         self._norms: tuple[NetworkSnapshot, bool] | None = None
+        # how linear layers and convolutions were computed at the last call, by the id of their weights
         self.notes: Mapping[int, Any] = {}
-        self.decides, self.warned = "", False
+        self.decides = ""  # why calls like the last one are decided each time; empty if they have a plan
+        self.warned = False  # whether the warning that the network steps was given
 
     def __reduce__(self) -> Any:
         return FoldPolicy, (self._taught, self._hooks_look, self._must_fold)
@@ -170,13 +144,10 @@ class FoldPolicy:
         return None
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, version: Version | None = None) -> bool:
-        """Return True if a network should run all steps of x at once.
+        """Return True if a network should run all steps of x, (N, T, ...), at once.
 
-        Args:
-            net: the network.
-            x: (N, T, ...).
-            init: of the first step.
-            version: the result of ``known``; if it is left out, ``known`` is called here.
+        ``init`` is that of the first step. ``version`` is the result of ``known``, which is called here if it is left
+        out.
         """
         self._last = self.plan = None
         if x.shape[0] == 0 and not talks(modules_of(net)):
@@ -260,11 +231,8 @@ class FoldPolicy:
     ) -> FoldDecision | None:
         """Return the decision about a network in its current form; None while some parameters have no shape.
 
-        Args:
-            net: the network.
-            call_form: the form of the call.
-            shape: shape of the input, (N, T, ...).
-            explains: True if the user asks about the last call, and the network does not run.
+        ``shape`` is that of the input, (N, T, ...). With ``explains``, the user asks about the last call, and the
+        network does not run.
         """
         version = self.known(net)
         found, is_new = (None if version is None else version.decision(call_form)), False

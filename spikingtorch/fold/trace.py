@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikingtorch.functional.core.modes import HOST, Modes
+from spikingtorch.functional.core.modes import HOST, DispatchMode, Modes
 from spikingtorch.functional.core.surroundings import random_state
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, top_saving_hooks
+from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.fold_token import FoldError
 
@@ -74,13 +74,13 @@ class TracedCall(NamedTuple):
         return f"{name}{where}{f': {line}' if line else ''}"
 
 
-class Trace(TorchDispatchMode):
+class Trace(DispatchMode):
     """The operations that run within it; ``taught`` names operations for which the user has given rules."""
 
     computes = True  # whether tensors hold what operations make
 
     def __init__(self, device: torch.device, taught: Container[str] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.refusal: Objection | None = None  # the first one, kept because the network may catch it
         self.calls: list[TracedCall] = []
         self.asks = False  # whether the user's code has asked for a size
@@ -96,10 +96,6 @@ class Trace(TorchDispatchMode):
         self.is_quiet = False  # whether noting is switched off at the moment
         self.device, self._taught = device, taught
         self._seed = self._random_state()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # the wrapper for True imports the whole compiler
 
     @contextlib.contextmanager
     def looks_away(self, draws: bool = True) -> Iterator[None]:

@@ -60,8 +60,8 @@ class AttributeWalk:
         self.names: set[str] = set()  # that the code reads, as far as they are found
         self.tells = False  # whether the code can tell a number from a tensor that holds it
         self.numbers: set[str] = set()  # names of the numbers among the attributes of its modules
-        self.reason: str | None = None  # why no decision is possible
-        self.remedy = ""
+        self.reason: str | None = None  # why no decision is possible, as the end of a sentence "it ..."
+        self.remedy = ""  # the change that would let it fold
         self.marks: dict[str, tuple[Any, ...]] = {}  # the values that must stay the same, by name
         self.guard = Guard()  # a fast check that they are the same
         self.empty: list[Any] = []  # dicts, mostly of hooks, that are empty while nothing has changed
@@ -81,7 +81,7 @@ class AttributeWalk:
         self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
-        """AttributeWalk."""
+        """Visit the modules of a network, and all that their code reads."""
         self._registered = {id(module) for module in modules}
         self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
         self._packages = {module_of(type(module)) for module in modules}

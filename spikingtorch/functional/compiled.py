@@ -76,9 +76,7 @@ _known: LRUCache[Callable[..., Any]] = LRUCache(_LIMIT)
 def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
     """Return the compiled chunk of a step: it maps (state, xs, params) to the state after it, and outputs over time.
 
-    Args:
-        step: the step.
-        kind: everything that needs another graph, except sizes: a second size makes the graph take any size.
+    ``kind`` is everything that needs another graph, except sizes: a second size makes the graph take any size.
     """
     key: Hashable = (step, kind)
     try:

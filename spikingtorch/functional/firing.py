@@ -61,13 +61,10 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
 
 
 class FireRecord(NamedTuple):
-    """A membrane and its threshold, as recorded by ``Watched``.
+    """A membrane before the reset and its threshold, as recorded by ``Watched``.
 
-    Attributes:
-        u: membrane before the reset.
-        threshold: the threshold.
-        out: the output of the neuron; None if it is unknown.
-        resting: where the neuron rests, so that its membrane met no threshold; None if it never rests.
+    ``out`` is the output of the neuron, None if it is unknown. ``resting`` says where the neuron rests, so that its
+    membrane met no threshold; None if it never rests.
     """
 
     u: Tensor
@@ -77,12 +74,9 @@ class FireRecord(NamedTuple):
 
 
 class Watched:
-    """A surrogate that records which membranes meet which thresholds, for the records of a step.
+    """A surrogate around another one that records which membranes meet which thresholds, for the records of a step.
 
     A step that inspects its surrogate sees the one inside; ``fire`` and ``meets`` recognise this object by its type.
-
-    Args:
-        inside: the surrogate that fires.
     """
 
     def __init__(self, inside: Any) -> None:

@@ -30,11 +30,7 @@ _NEURONS = 4  # the number of neurons to try a step on
 
 
 def order_of_states(program: Program) -> list[int] | None:
-    """Return the order in which the states of a step can be solved, or None if one is not a linear function of itself.
-
-    Args:
-        program: of the step.
-    """
+    """Return the order in which the states of a step can be solved; None if one is no linear function of itself."""
     reads = [_dependence(program, final) for final in program.finals]
     linear = [_degree(program, final, state) <= 1 for state, final in enumerate(program.finals)]
     order: list[int] = []
@@ -76,13 +72,8 @@ def _degree(program: Program, node: int, state: int) -> int:
 def drops_gradients(step: Callable[..., tuple[Any, Any]], state: Any, xs: Any, params: dict[str, Any]) -> bool:
     """Return True if a state passes a ``detach`` on its way to the next step, so that slope and gradient differ.
 
-    The slope of a few neurons with random numbers is computed with and without ``detach``.
-
-    Args:
-        step: as in scan.
-        state: a tree of the state's form and dtypes; so are the inputs of one step and params.
-        xs: inputs of one step.
-        params: keyword arguments of the step.
+    The slope of a few neurons with random numbers is computed with and without ``detach``. ``state`` and ``xs`` are
+    trees of the form and dtypes of the state and of the inputs of one step.
     """
     draw = np.random.default_rng(0)  # vmap restricts torch's random numbers
 

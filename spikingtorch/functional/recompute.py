@@ -24,10 +24,9 @@ Recompute: TypeAlias = int | Literal["auto"] | None
 
 
 def steps_of(recompute: Recompute, T: int) -> int | None:
-    """Return the number of steps of a chunk; None without chunks. "auto" is about the square root of T.
+    """Return the number of steps of a chunk, None without chunks; raise ValueError if ``recompute`` is none.
 
-    Raises:
-        ValueError: recompute is no number of steps.
+    "auto" is about the square root of T.
     """
     if recompute is None:
         return None
@@ -42,11 +41,7 @@ def steps_of(recompute: Recompute, T: int) -> int | None:
 
 
 def check_circumstances() -> None:
-    """Raise if nothing can run again in the backward pass of this call.
-
-    Raises:
-        ValueError: the call is compiled, transformed, or differentiated in forward mode.
-    """
+    """Raise ValueError if a compiled, transformed or forward-mode call would have to run again in its backward pass."""
     if torch.compiler.is_dynamo_compiling():
         what = "torch.compile"
     elif peek_interpreter_stack() is not None:
@@ -64,15 +59,9 @@ def check_circumstances() -> None:
 def scan_chunks(
     run: Callable[[S, Any], tuple[S, Out]], state: S, xs: Any, dim: int, size: int, check: Callable[[], None]
 ) -> tuple[S, Out]:
-    """Return the last state and the outputs of all chunks.
+    """Return the last state and the outputs of all chunks of ``size`` steps; time is at axis ``dim``.
 
-    Args:
-        run: scans a chunk; maps (state, xs) to (state, outputs).
-        state: state before the first step.
-        xs: inputs, with time at axis dim.
-        dim: axis of time, in inputs and outputs.
-        size: number of steps of a chunk.
-        check: called before each second run.
+    ``run`` scans a chunk, from (state, xs) to (state, outputs), and ``check`` is called before each second run.
     """
     leaves, form = pytree.tree_flatten(xs)
     pieces = [*zip(*(leaf.split(size, dim) for leaf in leaves), strict=True)]

@@ -39,11 +39,7 @@ class Recorded(NamedTuple):
     strict: bool = True
 
     def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, dict[str, Tensor]]]:
-        """Advance one step.
-
-        Raises:
-            ValueError: the step has no state of a name, or does not record its threshold.
-        """
+        """Advance one step; raise ValueError if the step has no state of a name, or does not record its threshold."""
         watched: Watched | None = None
         if set(self.names) & set(_AT_THRESHOLD):
             watched = watch(self.step, params)
@@ -123,10 +119,7 @@ def returning(step: Any, names: tuple[str, ...]) -> Any:
 class RecordedNeuron(NamedTuple):
     """The step of a neuron that becomes recurrent, with the records of the whole step; see ``records_inside``.
 
-    Args:
-        step: the step of the neuron.
-        names: of the records: the names of ``Recorded``, and "s", the output, as part of the state of ``Recurrent``.
-        strict: as in ``Recorded``.
+    The names are those of ``Recorded``, and "s", the output, as part of the state of ``Recurrent``.
     """
 
     step: Callable[..., tuple[Any, Any]]

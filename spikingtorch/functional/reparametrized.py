@@ -17,17 +17,11 @@ _SOURCE = "from_"
 
 
 class Reparametrized(NamedTuple):
-    """A step, and the function that computes its parameters from others.
+    """A step, and the function that computes its parameters from others."""
 
-    Attributes:
-        step: the step; with sources, one that has the derivative of the function in it.
-        function: returns p for q.
-        sources: names of q that the step gets besides p, for their gradients.
-    """
-
-    step: Step
-    function: Map
-    sources: tuple[str, ...]
+    step: Step  # with sources, one that has the derivative of the function in it
+    function: Map  # returns p for q
+    sources: tuple[str, ...]  # names of q that the step gets besides p, for their gradients
 
     def params(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of the step for q."""

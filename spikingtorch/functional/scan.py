@@ -92,7 +92,7 @@ def scan(
         freed_memory.begin_call()
     kwargs = dict(params or {})
     if recompute is not None and (size := _size_of_chunks(recompute, state, xs, kwargs, dim)) is not None:
-        run = partial(_scan_chunk, step, kwargs, dim, backend)
+        run = partial(scan, step, params=kwargs, dim=dim, backend=backend)
         return chunked.scan_chunks(run, lift(state), xs, dim, size, check_repeats(step, kwargs))
     signed = signature(step, state, xs, kwargs, dim, backend)
     if signed is not None and (known := bind.find(signed)) is not None:
@@ -115,12 +115,6 @@ def _size_of_chunks(recompute: chunked.Recompute, state: Any, xs: Any, kwargs: d
         return None
     chunked.check_circumstances()
     return size
-
-
-def _scan_chunk(
-    step: Step[S, Out], params: dict[str, Any], dim: int, backend: Backend, state: S, xs: Any
-) -> tuple[S, Out]:
-    return scan(step, state, xs, params=params, dim=dim, backend=backend)
 
 
 def _chosen(
@@ -166,11 +160,7 @@ def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any],
 
 
 def _order_of_states(call: ScanCall) -> list[int]:
-    """Return the order in which the backend "parallel" solves the states.
-
-    Raises:
-        ValueError: the step cannot be solved in parallel.
-    """
+    """Return the order in which the backend "parallel" solves the states; raise ValueError if the step has none."""
     name = step_name(call.step)
     try:
         program = from_text(trace_step(call.step, call.arguments()).program)
@@ -231,14 +221,8 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
 
     Many neurons go through scan, unless scan would take the loop: a kernel passes over memory once, the operations of
     the step once each. Inside torch.compile the step stays visible, so that the compiler fuses it with the code around
-    it.
-
-    Args:
-        step: as in scan.
-        state: state, in the precision that the step computes in.
-        x: input of the step.
-        params: keyword arguments of the step.
-        check: whether to check arguments and step as scan does before its first step.
+    it. The state has the precision that the step computes in. With ``check``, arguments and step are checked as scan
+    does before its first step.
     """
     kwargs = dict(params)
     if not torch.compiler.is_compiling() and is_large(step, leaves_of(x)[0]):

@@ -32,9 +32,8 @@ class Call(NamedTuple):
     def of(cls, step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any] | None, dim: int) -> "Call":
         """Return the arguments of ``scan`` as a call.
 
-        Raises:
-            ValueError: a shape or a length does not fit.
-            TypeError: something is not an array, or no input is floating.
+        Raise ValueError if a shape or a length does not fit, TypeError if something is no array, or no input is
+        floating.
         """
         streams = {name: jnp.asarray(x) for name, x in _named("xs", xs).items()}
         dim, steps = _time(streams, dim)
@@ -88,13 +87,9 @@ def check_backend(backend: str) -> None:
 
 
 def called(call: Call, states: Any, xs: Any, params: Any) -> tuple[list[jax.Array], list[jax.Array], Any]:
-    """Call the step and check its result.
+    """Call the step, and return leaves of its state, leaves of its outputs, and the structure of the outputs.
 
-    Returns:
-        Leaves of the state after it, leaves of its outputs, and the structure of the outputs.
-
-    Raises:
-        TypeError, ValueError: the step returns no pair, or its state has another form than it was given.
+    Raise TypeError or ValueError if the step returns no pair, or its state has another form than it was given.
     """
     state, x, keywords = call.arguments(states, xs, params)
     try:

@@ -69,19 +69,11 @@ def call(
     pointers: Sequence[int],
     scalars: Sequence[float],
 ) -> list[jax.Array]:
-    """Run a kernel on arrays of JAX, whose last axis is adjacent in memory.
+    """Run a kernel on arrays of JAX, whose last axis is adjacent in memory; raise NoCompiler or CompileError.
 
-    Args:
-        request: the kernel.
-        results: the shapes of its results.
-        operands: what it reads.
-        records: its Layout as kernel.h has it, with zero for the number of threads and for each address.
-        pointers: the positions of the addresses in it: those of the operands, then those of the results.
-        scalars: floats of the program.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
+    ``records`` are its Layout as kernel.h has it, with zero for the number of threads and for each address.
+    ``pointers`` are the positions of the addresses in it: those of the operands, then those of the results. ``scalars``
+    are floats of the program.
     """
     for size in [math.prod(result.shape) * result.dtype.itemsize for result in results]:
         if size >= freed_memory.LARGE:
@@ -94,12 +86,7 @@ def call(
 
 @lru_cache(maxsize=1024)
 def kernel(request: Request) -> str:
-    """Build a kernel, make it known to the handler, and return its name: the hash of its source.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
-    """
+    """Build a kernel, make it known to the handler, and return the hash of its source; or NoCompiler, CompileError."""
     source = request.source()
     name = hashlib.sha256(source.encode()).hexdigest()
     part = ctypes.cast(library(source).part, ctypes.c_void_p)  # ctypes never unloads a library
@@ -138,12 +125,7 @@ def _failure_of(compiler: str) -> str | None:  # noqa: ARG001 - the key
 
 
 def handler() -> Any:
-    """Return the library of the handler, which XLA knows.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed.
-    """
+    """Return the library of the handler, which XLA knows; raise NoCompiler or CompileError."""
     with _lock:
         _of_xla()
         return _loaded()

@@ -67,9 +67,8 @@ class _Frame(ctypes.Structure):
 def handler(compiled: Callable[[], Any], header: str) -> Any:
     """Return a handler for XLA, to be kept as long as the process lives; None for an interface of another version.
 
-    Args:
-        compiled: returns the compiled handler, or a message that says why there is none.
-        header: the text of ``c_api.h``. In some releases, XLA itself does not tell the version.
+    ``compiled`` returns the compiled handler, or a message that says why there is none. ``header`` is the text of
+    ``c_api.h``, because in some releases XLA itself does not tell the version.
     """
     numbers = re.findall(r"^#define XLA_FFI_API_(?:MAJOR|MINOR) (\d+)", header, re.MULTILINE)
     if len(numbers) != 2 or int(numbers[0]) != _MAJOR:

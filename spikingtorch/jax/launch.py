@@ -28,8 +28,7 @@ def takes(spec: ScanSpec, batch: tuple[int, ...]) -> bool:
 def forward(spec: ScanSpec, operands: Arrays, *, keep: bool) -> list[jax.Array]:
     """Return final states and outputs and, with ``keep``, the states that the backward pass starts from.
 
-    Raises:
-        NoCompiler, CompileError: the kernel cannot be built.
+    Raise NoCompiler or CompileError if the kernel cannot be built.
     """
     batch = spec.batch_of(operands)
     place = _Placement(spec, batch)
@@ -58,11 +57,7 @@ def backward(
     given: tuple[bool, ...],
     wanted: tuple[bool, ...],
 ) -> list[jax.Array]:
-    """Return the wanted gradients of floating operands; see ``reference.backward``.
-
-    Raises:
-        NoCompiler, CompileError: the kernel cannot be built.
-    """
+    """Return the wanted gradients of floating operands, as ``reference.backward``; raise NoCompiler or CompileError."""
     batch = spec.batch_of([*operands, *kept, *cotangents])
     place = _Placement(spec, batch)
     arrays = [place.operand(k, x) for k, x in enumerate(operands)]
@@ -106,9 +101,7 @@ def backward(
 def begin(spec: ScanSpec, given: tuple[bool, ...] | None) -> None:
     """Begin to compile the kernel that is likely to follow, while JAX traces and compiles the rest.
 
-    Args:
-        spec: the scan.
-        given: for each floating operand, whether its gradient is wanted; None for the forward pass.
+    ``given`` says for each floating operand whether its gradient is wanted; it is None for the forward pass.
     """
     if math.prod(spec.neurons[spec.dim :]) < _NARROW:
         return
@@ -125,9 +118,7 @@ def begin(spec: ScanSpec, given: tuple[bool, ...] | None) -> None:
 class _Placement:
     """The axes of a scan as its kernel has them: rows, time, neurons that are adjacent in memory.
 
-    Args:
-        spec: the scan.
-        batch: the lengths of the axes of ``jax.vmap``.
+    ``batch`` are the lengths of the axes of ``jax.vmap``.
     """
 
     def __init__(self, spec: ScanSpec, batch: tuple[int, ...]) -> None:
@@ -194,14 +185,10 @@ class _Placement:
         operands: list[jax.Array],
         results: list[jax.ShapeDtypeStruct],
     ) -> list[jax.Array]:
-        """Run a kernel.
+        """Run a kernel, whose arrays have the order of ``groups``; return its results.
 
-        Args:
-            wanted: for each parameter, whether its gradient is wanted; None forward.
-            groups: the order of the kernel's arrays.
-            there: the operands and results by their group and their number in it.
-            operands: in the order of the groups.
-            results: likewise.
+        ``wanted`` says for each parameter whether its gradient is wanted; it is None forward. ``there`` has the
+        operands and results by their group and their number in it.
         """
         sizes, row = self.shape[: self._first], self.shape[self._first :]
         header = [0, self.spec.steps, math.prod(row), math.prod(sizes), len(sizes)]

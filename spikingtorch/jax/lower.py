@@ -43,11 +43,7 @@ class Array(NamedTuple):
 
 
 class Lowering:
-    """Lower jaxprs over the neurons of one shape with one builder.
-
-    Args:
-        neurons: their shape.
-    """
+    """Lower jaxprs over ``neurons`` of one shape with one builder."""
 
     def __init__(self, neurons: tuple[int, ...]) -> None:
         self.neurons = neurons
@@ -59,15 +55,10 @@ class Lowering:
         return Array.of(self.builder.input(role, index, dtype_name(aval.dtype)), aval.shape)
 
     def values(self, closed: Any, operands: Sequence[Array], *, gradient: bool = False) -> list[Value]:
-        """Return the numbers that a closed jaxpr computes for each neuron.
+        """Return the numbers that a closed jaxpr, whose constants are numbers, computes for each neuron.
 
-        Args:
-            closed: the jaxpr, whose constants are numbers.
-            operands: its arguments.
-            gradient: whether it computes a gradient, which may sum over neurons.
-
-        Raises:
-            NotFusible: an equation is not elementwise; the text names its primitive and its place in the user's code.
+        With ``gradient``, it may sum over neurons. Raise NotFusible if an equation is not elementwise; the text names
+        its primitive and its place in the user's code.
         """
         results = self._inner(closed, list(operands), gradient)
         for array, atom in zip(results, closed.jaxpr.outvars, strict=True):

@@ -24,13 +24,9 @@ def forward(spec: ScanSpec, operands: Arrays, *, keep: bool = False) -> list[jax
 
 
 def tangent(spec: ScanSpec, operands: Arrays, tangents: Arrays, given: tuple[bool, ...]) -> list[jax.Array]:
-    """Return the derivatives of floating final states and outputs in a direction.
+    """Return the derivatives of floating final states and outputs in the direction of the tangents.
 
-    Args:
-        spec: the scan.
-        operands: states, inputs and parameters.
-        tangents: the direction, for the floating operands that have one.
-        given: for each floating operand, whether it has one.
+    ``tangents`` are those of the floating operands that have one, and ``given`` says for each whether it does.
     """
     return _over_batch(spec, partial(_tangent, spec, given=given), operands, tangents)
 
@@ -38,14 +34,10 @@ def tangent(spec: ScanSpec, operands: Arrays, tangents: Arrays, given: tuple[boo
 def backward(
     spec: ScanSpec, operands: Arrays, cotangents: Arrays, given: tuple[bool, ...], wanted: tuple[bool, ...]
 ) -> list[jax.Array]:
-    """Return the gradients of floating operands.
+    """Return the gradients of floating operands, of those that are ``wanted``.
 
-    Args:
-        spec: the scan.
-        operands: states, inputs and parameters.
-        cotangents: the incoming gradients of floating final states and outputs, of those that have one.
-        given: for each of these, whether it has one.
-        wanted: for each floating operand, whether its gradient is wanted.
+    ``cotangents`` are the incoming gradients of floating final states and outputs, of those that have one, and
+    ``given`` says for each whether it does.
     """
     return _over_batch(spec, partial(_backward, spec, given=given, wanted=wanted), operands, cotangents)
 

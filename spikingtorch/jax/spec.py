@@ -18,20 +18,12 @@ _DTYPES = {short: name for name, short in NAMES.items()}
 
 
 class ScanSpec:
-    """A scan of a step for arrays of one form.
+    """A scan of a step for arrays of one form: ``neurons`` of a shape, time at axis ``dim`` of a stream.
 
     The operands of the primitives are states, inputs and parameters, the arrays that a step closes over among them. An
     array without time has the shape that the step sees, and a stream has time in addition. Before these axes, each
-    operand has those of ``jax.vmap``, of length one where it is not mapped.
-
-    Args:
-        step: the step.
-        program: its program.
-        scalars: the numbers of its code.
-        neurons: the shape of the neurons.
-        dim: the axis of time in a stream.
-        steps: T.
-        batch: the number of axes of ``jax.vmap``.
+    operand has ``batch`` axes of ``jax.vmap``, of length one where it is not mapped. ``scalars`` are the numbers of the
+    step's code.
     """
 
     def __init__(

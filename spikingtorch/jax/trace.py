@@ -17,20 +17,14 @@ from spikingtorch.jax.lower import Array, Lowering, dtype_name
 
 
 class Traced(NamedTuple):
-    """A step, traced.
+    """A step, traced."""
 
-    Attributes:
-        closed: the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that
-            it closes over; it returns the leaves of its state, then those of its outputs.
-        states: number of leaves of the state.
-        xs: number of leaves of the input.
-        form: structure of the outputs.
-    """
-
+    # the step, a function of the leaves of its state, of its input, of its parameters, and of the arrays that it closes
+    # over; it returns the leaves of its state, then those of its outputs
     closed: core.ClosedJaxpr
-    states: int
-    xs: int
-    form: Any
+    states: int  # number of leaves of the state
+    xs: int  # number of leaves of the input
+    form: Any  # structure of the outputs
 
     def __call__(self, *leaves: Any) -> list[Any]:
         """Run one step."""
@@ -51,8 +45,7 @@ class Traced(NamedTuple):
 def trace(call: Call) -> tuple[Traced, tuple[jax.Array, ...]]:
     """Trace a step once, on the shapes that it is called with; return it and the arrays that it closes over.
 
-    Raises:
-        Exception: whatever the step raises, or the contract of a step.
+    Raise what the step raises, or the contract of a step.
     """
     states, xs, params = call.of_one_step()
     ends = len(states), len(states) + len(xs)
@@ -74,13 +67,7 @@ def _with_inputs(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:
 
 
 class Lowered(NamedTuple):
-    """The program of a step.
-
-    Attributes:
-        program: the step and its gradient.
-        scalars: the numbers of its code.
-        neurons: the shape of the neurons.
-    """
+    """The program of a step and its gradient, the numbers of its code, and the shape of its neurons."""
 
     program: Program
     scalars: tuple[float, ...]
@@ -88,15 +75,10 @@ class Lowered(NamedTuple):
 
 
 def lower(traced: Traced, half: str | None, stored: Sequence[Any]) -> Lowered:
-    """Return the program of a step.
+    """Return the program of a step; raise NotFusible if it is not elementwise.
 
-    Args:
-        traced: the step.
-        half: the dtype that float32 outputs are rounded to, if they are.
-        stored: the dtypes of the inputs in memory.
-
-    Raises:
-        NotFusible: the step is not elementwise; the text says why.
+    ``half`` is the dtype that float32 outputs are rounded to, if they are, and ``stored`` those of the inputs in
+    memory.
     """
     types, results = traced.types, traced.results
     params = traced.states + traced.xs

@@ -226,9 +226,8 @@ class StatefulLayer(WithConstants):
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread that asks.
 
-        Raises:
-            RuntimeError: another thread has begun a sequence after this thread did; or a sequence is continued that
-                belongs to another thread, which is still alive.
+        Raise RuntimeError if another thread has begun a sequence after this thread did; or if a sequence is continued
+        that belongs to another thread, which is still alive.
         """
         # read first: a thread that replaces the memory notes its owner before
         memory: Memory | None = self._cell.memory

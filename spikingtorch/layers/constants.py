@@ -118,11 +118,7 @@ class WithConstants(nn.Module):
         return packed(self._described())
 
     def set_extra_state(self, state: Any) -> None:
-        """Take over constants that another layer has saved.
-
-        Raises:
-            ValueError: the constants belong to a layer of another kind.
-        """
+        """Take over constants that another layer has saved; raise ValueError if that layer is of another kind."""
         if isinstance(state, Tensor) and state.is_meta:  # which holds nothing
             return
         saved, here = unpacked(state), self._described()

@@ -26,15 +26,6 @@ class FoldToken:
 
     It has no single truth value: it is true at the first step and false at all others. ``FoldError`` ends the fold if
     code asks for its value, or if code uses a layer so that the steps could get different results.
-
-    Args:
-        N: number of samples.
-        T: number of steps.
-        init: ``init`` of the first step; it is False for the others.
-        detaches_state: whether the last state is kept without its graph.
-        complete: whether these are all steps of a sequence.
-        running: mask (N, T), False where a sample is padded; None without padding.
-        eager: True if nothing traces, compiles or transforms the call.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -47,18 +38,14 @@ class FoldToken:
         self,
         N: int,
         T: int,
-        init: bool | Tensor,
-        detaches_state: bool = False,
-        complete: bool = False,
-        running: Tensor | None = None,
-        eager: bool = False,
+        init: bool | Tensor,  # of the first step; it is False for the others
+        detaches_state: bool = False,  # whether the last state is kept without its graph
+        complete: bool = False,  # whether these are all steps of a sequence
+        running: Tensor | None = None,  # mask (N, T), False where a sample is padded; None without padding
+        eager: bool = False,  # whether nothing traces, compiles or transforms the call
     ) -> None:
-        self.N = N
-        self.T = T
-        self.init = init
-        self.detaches_state = detaches_state
-        self.complete = complete
-        self.running = running
+        self.N, self.T, self.init = N, T, init
+        self.detaches_state, self.complete, self.running = detaches_state, complete, running
         # whether one kernel can run all of it
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
         self.called: dict[int, Any] = {}  # the layers that have been called, by their identity

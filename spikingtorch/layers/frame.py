@@ -16,25 +16,16 @@ CHANGES = frozenset(("_cell",))  # the attribute of a layer that changes at its 
 
 
 class Cell:
-    """What changes at the calls of a layer.
-
-    Attributes:
-        memory: the ``Memory`` between two calls.
-        monitor: the ``SpikeMonitor`` that counts the outputs, if any.
-        recording: the ``Recorder`` of a call that runs, and its thread.
-        overtaken: the threads whose sequences were replaced by another thread.
-        dropped: the number of the last backward pass that called the layer outside of a network.
-        seat: the step and its parameters, kept for later folds.
-        seen_shape: shape of the last sample for which arguments were looked at.
-    """
+    """What changes at the calls of a layer."""
 
     def __init__(self, memory: Any = None, seen_shape: torch.Size | None = None) -> None:
-        self.memory, self.seen_shape = memory, seen_shape
-        self.monitor: Any = None
-        self.recording: tuple[Any, int] = (None, 0)
-        self.overtaken: frozenset[Thread] = frozenset()
-        self.dropped = -1
-        self.seat: Any = None
+        self.memory = memory  # the ``Memory`` between two calls
+        self.seen_shape = seen_shape  # of the last sample for which arguments were looked at
+        self.monitor: Any = None  # the ``SpikeMonitor`` that counts the outputs, if any
+        self.recording: tuple[Any, int] = (None, 0)  # the ``Recorder`` of a call that runs, and its thread
+        self.overtaken: frozenset[Thread] = frozenset()  # those whose sequences were replaced by another thread
+        self.dropped = -1  # the number of the last backward pass that called the layer outside of a network
+        self.seat: Any = None  # the step and its parameters, kept for later folds
 
     @property
     def recorder(self) -> Any:

@@ -63,14 +63,10 @@ def masked(step: Any) -> Any:
 
 
 def where_running(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
-    """Return state and last output after some steps; samples without a step keep those from before.
+    """Return state and last output after some steps; samples without a step keep those of the memory before.
 
-    Args:
-        memory: before the steps.
-        state: after them.
-        output: output of each sample's last step.
-        s: the same, in full precision.
-        running: which samples had a step, (N,).
+    ``output`` is that of each sample's last step, ``s`` the same in full precision, and ``running`` says which samples
+    had a step, (N,).
     """
     if isinstance(state, F.RecurrentState):
         state = state._replace(s=F.reset_where(running, memory.state.s, s))

@@ -39,14 +39,10 @@ class Budget:
 
 
 class Recorder:
-    """The records of one layer during one call of a network.
+    """The records of one layer, of a path, during one call of a network with a budget.
 
-    Args:
-        path: name of the layer.
-        names: "spikes", and the names that ``functional.recorded`` takes.
-        strict: whether a name that the layer's step does not have is an error.
-        budget: of the call.
-        neurons, steps: those that are kept.
+    ``names`` are "spikes", and those that ``functional.recorded`` takes; if ``strict``, one that the layer's step does
+    not have is an error. Some ``neurons`` and ``steps`` are kept.
     """
 
     def __init__(

@@ -24,9 +24,8 @@ _EXPECTED = (
 def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biased: bool = False) -> Synapse:
     """Return the synapse of recurrent weights, which ``biased`` allows to have a bias.
 
-    Raises:
-        TypeError: they are of another kind.
-        ValueError: their output has another shape than the layer's neurons, or they are computed from other weights.
+    Raise TypeError if they are of another kind, ValueError if their output has another shape than the layer's neurons,
+    or if they are computed from other weights.
     """
     if isinstance(recurrent, Tensor):
         checks.check_floating(owner, name, recurrent)
@@ -62,9 +61,8 @@ def weight_of(
 ) -> Tensor:
     """Return the weights of a synapse; a module's weight is read, and the module is not called.
 
-    Raises:
-        ValueError: calling the module would do more than multiply by its weights, and add a bias if ``biased``; or it
-            would gather them first.
+    Raise ValueError if calling the module would do more than multiply by its weights, and add a bias if ``biased``; or
+    if it would gather them first.
     """
     if not isinstance(recurrent, nn.Module):
         assert recurrent is not None

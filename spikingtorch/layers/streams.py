@@ -19,10 +19,8 @@ _HINT = "Give it a state of the same network: model.get_state()"
 def state_of(net: nn.Module, with_graph: bool, given: Mapping[Any, Memory | None] | None = None) -> dict[str, Tensor]:
     """Return copies of the tensors of all states, by path and field; layers not called yet have empty ones, (N, 0).
 
-    Args:
-        net: the network.
-        with_graph: whether the copies have the graph of the states.
-        given: memories of the layers in place of their own.
+    ``with_graph`` says whether the copies have the graph of the states, and ``given`` are memories of the layers in
+    place of their own.
     """
     found: dict[str, Tensor] = {}
     layers = _layers(net)
@@ -41,9 +39,8 @@ def state_of(net: nn.Module, with_graph: bool, given: Mapping[Any, Memory | None
 def memories_of(net: nn.Module, state: dict[str, Tensor]) -> dict[StatefulLayer, Memory | None]:
     """Return the memories with which the layers continue from a state.
 
-    Raises:
-        TypeError: the state holds other values than tensors.
-        ValueError: names, shapes or dtypes differ from those of the states of this network.
+    Raise TypeError if it holds other values than tensors, ValueError if names, shapes or dtypes differ from this
+    network's.
     """
     for name, leaf in state.items():
         if not isinstance(leaf, Tensor):

@@ -53,12 +53,7 @@ class CallLock(Lock):
             return run_or_undo(work, partial(self._undo, len(self._undos), before))
 
     def run_plain(self, work: Callable[[], T], grad: bool) -> T:
-        """Return the result of work in the thread of the lock, outside of calls and modes; if work raises, undo it.
-
-        Args:
-            work: the work to do.
-            grad: whether gradients are recorded.
-        """
+        """Return the result of work in the thread of the lock, outside of calls and modes; if work raises, undo it."""
         return run_or_undo(work, partial(self._undo_plain, grad))
 
     def _undo_plain(self, grad: bool) -> None:

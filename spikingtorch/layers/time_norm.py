@@ -102,8 +102,7 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
     def set_extra_state(self, state: Any) -> None:
         """Load a scale; ignore a scale of 1, which older checkpoints have for every norm.
 
-        Raises:
-            ValueError: there is no scale in the layer, or none in the checkpoint.
+        Raise ValueError if there is no scale in the layer, or none in the checkpoint.
         """
         if self._constants() or state.is_meta or unpacked(state) != {"scale": 1.0}:
             super().set_extra_state(state)

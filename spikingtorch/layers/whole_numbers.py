@@ -68,10 +68,8 @@ def share_of(owner: str, name: str, decay: object, membrane_bits: int) -> tuple[
 class FixedPointLayer(StepLayer):
     """Neurons that compute with whole numbers, times 2^-fraction_bits.
 
-    Args:
-        step, state_type: as in StepLayer.
-        fraction_bits, membrane_bits, rounding, overflow: the format of the membrane, as in FixedPointLIF.
-        **params: the other parameters of the step, and options of StepLayer. Those in ``decays`` are pairs (k, m).
+    The format of the membrane is given as in FixedPointLIF. ``**params`` are the other parameters of the step, and
+    options of StepLayer; those in ``decays`` are pairs (k, m).
     """
 
     limits: Mapping[str, Any] = {"grid": Limits(test=lambda *_: None), **FIRES}

@@ -19,17 +19,14 @@ class LikeLayer(RestingLayer):
     """A layer that equals a neuron of another library, and loads that library's checkpoints of it.
 
     ``options`` are recurrent and returns, and ``**params`` have the names of the step or of the other library.
-
-    Attributes:
-        reasons: arguments of the other library that have no meaning here, with advice on each.
-        left_out: entries of their checkpoints that a layer here does not need, such as the state of the last sequence.
-        saves_numbers: whether their checkpoints hold numbers that are not trained.
     """
 
     starts: ClassVar[Mapping[str, str]] = {}
+    # arguments of the other library that have no meaning here, with advice on each
     reasons: ClassVar[Mapping[str, str]] = {}
+    # entries of their checkpoints that a layer here does not need, such as the state of the last sequence
     left_out: ClassVar[frozenset[str]] = frozenset()
-    saves_numbers: ClassVar[bool] = False
+    saves_numbers: ClassVar[bool] = False  # whether their checkpoints hold numbers that are not trained
 
     def __init__(
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
@@ -41,8 +38,7 @@ class LikeLayer(RestingLayer):
     def _takes(self, name: str, value: Tensor) -> bool:
         """Take an entry of their checkpoint that is not a parameter or buffer here; return whether it was taken.
 
-        Raises:
-            ValueError: the layer cannot hold it.
+        Raise ValueError if the layer cannot hold it.
         """
         if name in self.left_out:
             return True
@@ -80,11 +76,7 @@ class LikeLayer(RestingLayer):
 
 
 class Biased(LikeLayer):
-    """A layer whose recurrent weights may have a bias, which the step adds to the input.
-
-    Attributes:
-        shift: returns a step with a bias for a step without one.
-    """
+    """A layer whose recurrent weights may have a bias, which the step gets by ``shift`` and adds to the input."""
 
     biased: ClassVar[bool] = True
     shift: ClassVar[Callable[..., Any]] = Shifted

@@ -24,15 +24,10 @@ class Chunk(NamedTuple):
 def chunks(
     x: Tensor, init: bool | Tensor, running: Tensor | None, wanted: TimeChunk, numbers: Callable[[], int]
 ) -> Iterator[Chunk]:
-    """Yield the chunks of a sequence; only the first one starts with init.
+    """Yield the chunks of a sequence x, (N, T, ...), of ``wanted`` steps; only the first one starts with init.
 
-    Args:
-        x: inputs, (N, T, ...).
-        init: of the first step.
-        running: mask of the steps that are no padding, if there is padding.
-        wanted: number of steps of a chunk.
-        numbers: how many numbers the state of a sample has, asked before each chunk of an automatic size; 0 if this is
-            not known yet.
+    ``running`` masks the steps that are no padding, if there is padding. ``numbers`` tells how many numbers the state
+    of a sample has, and is asked before each chunk of an automatic size; 0 if this is not known yet.
     """
     start, T = 0, x.shape[1]
     while start < T:

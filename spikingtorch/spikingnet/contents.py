@@ -30,11 +30,8 @@ class Contents:
 
     It has their classes and attributes, with submodules and hooks; the entries of the lists, dicts, sets and deques
     among these; and the states of the generators of random numbers in them. Parameters and buffers are not part of it.
-    A tensor is kept by reference: ``overwritten`` finds one whose numbers have changed.
-
-    Args:
-        modules: of the network.
-        options: attributes of another module that count as well, and this module.
+    A tensor is kept by reference: ``overwritten`` finds one whose numbers have changed. ``options`` are attributes of
+    another module that count as well, and this module.
     """
 
     def __init__(self, modules: Iterable[nn.Module], options: tuple[nn.Module, Iterable[str]]) -> None:

@@ -33,11 +33,8 @@ def of_other_libraries(net: nn.Module) -> list[tuple[str, nn.Module]]:
 class first_calls_of:  # noqa: N801
     """A context in which a module of another library must not start from the state of an earlier sequence.
 
-    Only its first call is checked; before it, the network's own code may reset the module, or pass it a state.
-
-    Raises:
-        RuntimeError: a module starts from an old state.
-        ValueError: a module takes all steps of a sequence at once.
+    Only its first call is checked; before it, the network's own code may reset the module, or pass it a state. Raise
+    RuntimeError if it starts from an old state, and ValueError if it takes all steps of a sequence at once.
     """
 
     def __init__(self, others: Sequence[tuple[str, nn.Module]]) -> None:

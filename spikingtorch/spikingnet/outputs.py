@@ -38,11 +38,7 @@ def check_outputs(out: Any, N: int, Nout: tuple[int, ...] | None) -> None:
 
 
 def joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> Any:
-    """Return the outputs of steps, or of chunks, along the axis of time.
-
-    Raises:
-        ValueError: the network returns different trees at different steps.
-    """
+    """Return the outputs of steps, or of chunks, along the axis of time; raise ValueError if their trees differ."""
     if isinstance(outputs[0], Tensor):
         return join(outputs, 1)
     if not torch.compiler.is_compiling():

@@ -57,11 +57,7 @@ def key_of_call(model: Any, x: Any, init: Any, lengths: Any) -> CallKey | None:
 def objection(model: Any, frame: Frame, known: bool, out: Any) -> str:
     """Return why calls like the one that has just run are decided each time, as the end of "because "; "" if not.
 
-    Args:
-        model: the network.
-        frame: of the call.
-        known: whether it has a form that a plan can have.
-        out: the outputs.
+    ``known`` says whether the call has a form that a plan can have.
     """
     policy = model._policy
     if model.mode != "auto":
@@ -91,27 +87,16 @@ def objection(model: Any, frame: Frame, known: bool, out: Any) -> str:
 
 
 class CallPlan(NamedTuple):
-    """How calls of one form run, while the network is in one version.
+    """How calls of one form run, while the network is in one version."""
 
-    Attributes:
-        plan: the decision about such a call.
-        version: of the network.
-        call_form: the form of the call, for the reports.
-        parts: of the network.
-        takes_init: how it takes init.
-        size: N samples and T steps.
-        shape: of the outputs of all steps, (N T, *Nout).
-        own: whether the outputs have memory of their own. A network that folds shares the same at each call.
-    """
-
-    plan: Plan
-    version: Version
-    call_form: CallForm
-    parts: Parts
-    takes_init: checks.TakesInit
-    size: tuple[int, int]
-    shape: torch.Size
-    own: bool
+    plan: Plan  # the decision about such a call
+    version: Version  # of the network
+    call_form: CallForm  # the form of the call, for the reports
+    parts: Parts  # of the network
+    takes_init: checks.TakesInit  # how it takes init
+    size: tuple[int, int]  # N samples and T steps
+    shape: torch.Size  # of the outputs of all steps, (N T, *Nout)
+    own: bool  # whether the outputs have memory of their own. A network that folds shares the same at each call
 
     def run(self, model: Any, x: Tensor, init: bool) -> Tensor | None:
         """Return the outputs of a call; None if it has to be decided anew, and nothing has happened."""
@@ -158,11 +143,7 @@ class CallPlan(NamedTuple):
     def of(cls, model: Any, x: Tensor, frame: Frame, out: Tensor) -> "CallPlan | None":
         """Return the plan of a call that has just run; None if the network has changed meanwhile.
 
-        Args:
-            model: the network.
-            x: the input, (N, T, ...).
-            frame: of the call.
-            out: the outputs, (N, T, *Nout).
+        The input is (N, T, ...), and the outputs are (N, T, *Nout).
         """
         policy = model._policy
         if (version := policy.known(model.net)) is None:

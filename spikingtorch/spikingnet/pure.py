@@ -77,11 +77,7 @@ def run(
 
 
 def _of_model(what: str, given: Tensors | None, known: Tensors) -> dict[str, Tensor]:
-    """Return tensors by name.
-
-    Raises:
-        ValueError: the model has no tensor of a name.
-    """
+    """Return tensors by name; raise ValueError if the model has no tensor of a name."""
     if unknown := {*(given or {})} - {*known}:
         names = ", ".join(known) or "none"
         raise ValueError(f"run: {what} names {', '.join(sorted(unknown))}, and those of the model are {names}")

@@ -22,11 +22,10 @@ from spikingtorch.validation import functorch_active
 
 
 def check_can_recompute(net: nn.Module, compiles: bool) -> None:
-    """Raise if nothing can run again in the backward pass of this call.
+    """Raise ValueError if nothing can run again in the backward pass of this call.
 
-    Raises:
-        ValueError: the call is compiled, transformed, or differentiated in forward mode; or the network is sharded as
-            one module, whose weights are not there in the second run.
+    The call is compiled, transformed, or differentiated in forward mode; or the network is sharded as one module, whose
+    weights are not there in the second run.
     """
     if fsdp_state(net) is not None:
         raise ValueError(
@@ -113,17 +112,10 @@ class Copies:
 
 
 class Start:
-    """All that a chunk starts from, for its second run.
+    """All that a chunk starts from, for its second run: parts of the network, the frame of the call, and options.
 
-    Args:
-        parts: of the network.
-        frame: the call.
-        device: of the chunk.
-        copies: shared by the chunks of a call.
-        options: the SpikingNet, and the names of its options.
-
-    Attributes:
-        skips_zeros: whether torch's layers may have skipped zeros in the first run.
+    The chunks of a call share their ``copies``. ``skips_zeros`` says whether torch's layers may have skipped zeros in
+    the first run.
     """
 
     def __init__(
@@ -152,8 +144,7 @@ class Start:
     def restored(self) -> Iterator[None]:
         """Put everything but the memories back to the start of the chunk; inside a block, and for it alone.
 
-        Raises:
-            RuntimeError: a tensor that is not copied has been written on since the chunk ran.
+        Raise RuntimeError if a tensor that is not copied has been written on since the chunk ran.
         """
         self._check_unwritten()
         puts: list[Callable[[], object]] = []
@@ -222,15 +213,8 @@ def _kept(modules: Sequence[nn.Module], copies: Copies) -> Iterator[_Kept]:
         if fsdp_state(module) is None:  # whose hooks put other tensors in place of its parameters
             for name, weight in module._parameters.items():
                 if weight is not None and not is_lazy(weight):
-                    yield _Kept(
-                        module._parameters,
-                        name,
-                        weight,
-                        version_of(weight),
-                        weight.requires_grad,
-                        _address(weight),
-                        None,
-                    )
+                    now = version_of(weight), weight.requires_grad, _address(weight)
+                    yield _Kept(module._parameters, name, weight, *now, None)
         for name, buffer in module._buffers.items():
             if buffer is None or is_lazy(buffer):
                 continue

@@ -18,16 +18,12 @@ _THEMSELVES = (bool, int, float, complex, str, bytes, NoneType, type, FunctionTy
 
 @dataclass
 class Trail:
-    """The checksums of a run, in the order of its calls.
+    """The checksums of a run, in the order of its calls."""
 
-    Attributes:
-        notes: for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the
-            network.
-        implied: for each layer, whether its outputs follow from what was noted, because code of this library alone
-            computes them; they then need no note.
-    """
-
+    # for each note, the layer, what of it was noted, and what tells it from others. The layer is None for the network
     notes: list[tuple[Any, str, list[Any]]] = field(default_factory=list)
+    # for each layer, whether its outputs follow from what was noted, because code of this library alone computes them;
+    # they then need no note
     implied: dict[Any, bool] = field(default_factory=dict)
 
     def note(self, layer: Any, what: str, *trees: Any) -> None:
@@ -60,15 +56,9 @@ class Trail:
         self.note(None, "outputs", outputs)
 
     def check(self, again: "Trail", net: nn.Module, why: str) -> None:
-        """Raise unless a second run has left the same trail.
+        """Raise RuntimeError unless a second run has left the same trail.
 
-        Args:
-            again: the trail of the second run.
-            net: the network.
-            why: who runs its steps twice, for the message.
-
-        Raises:
-            RuntimeError: it has not.
+        For the message, ``why`` says who runs the steps of the network twice.
         """
         notes, others = self.notes, again.notes
         at = next((at for at, (one, other) in enumerate(zip(notes, others, strict=False)) if one != other), None)

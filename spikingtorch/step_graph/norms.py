@@ -21,9 +21,7 @@ def merge_norm(layer: Any, module: nn.Module | None) -> None:
 
         y = g (x - mean) + beta,  g = gamma / sqrt(var + eps),  x = W s + b  becomes  y = (g W) s + g (b - mean) + beta
 
-    Args:
-        layer: an ``nn.Linear`` or convolution, whose weights are parameters. It gets a bias if it has none.
-        module: a batch norm of torch, or one over time.
+    The layer, a Linear or convolution whose weights are parameters, gets a bias if it has none.
     """
     found = norm_of(module)
     assert found is not None

@@ -30,24 +30,16 @@ _READING = ("item", "tolist", "numpy", "bool", "float", "int", "index", "equal",
 
 
 class Call(NamedTuple):
-    """A call of a module, or of a function between modules.
+    """A call of a module, or of a function between modules."""
 
-    Attributes:
-        path: of the module in the network, or the name of the function.
-        module: the module; None for a function that no module stands for.
-        given: for each floating input, the indices of the calls whose outputs sum to it; -1 is the input of the
-            network. It is empty if the input does not come from there, or was written on since.
-        x: the first floating input.
-        out: what the call returned.
-        line: where a function was called, for messages.
-    """
-
-    path: str
-    module: nn.Module | None
+    path: str  # of the module in the network, or the name of the function
+    module: nn.Module | None  # None for a function that no module stands for
+    # for each floating input, the indices of the calls whose outputs sum to it; -1 is the input of the network. It is
+    # empty if the input does not come from there, or was written on since
     given: tuple[tuple[int, ...], ...]
-    x: Any
-    out: Any
-    line: str = ""
+    x: Any  # the first floating input
+    out: Any  # what the call returned
+    line: str = ""  # where a function was called, for messages
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -66,21 +58,13 @@ class Call(NamedTuple):
 
 
 class StepGraph(NamedTuple):
-    """The calls of a step.
-
-    Attributes:
-        calls: in their order.
-        result: indices of the calls whose outputs sum to the output of the network, as ``given`` of a call.
-        x: the input of the network.
-        out: its output.
-        reads: where code has read numbers out of tensors, with which it may branch.
-    """
+    """The calls of a step, in their order."""
 
     calls: list[Call]
-    result: tuple[int, ...]
-    x: Any
-    out: Any
-    reads: list[str]
+    result: tuple[int, ...]  # the calls whose outputs sum to the output of the network, as ``given`` of a call
+    x: Any  # the input of the network
+    out: Any  # its output
+    reads: list[str]  # where code has read numbers out of tensors, with which it may branch
 
     @property
     def form(self) -> Any:

@@ -15,15 +15,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(net: nn.Module, owner: str) -> fx.Graph:
-    """Return the graph of a network.
-
-    Args:
-        net: the network.
-        owner: the function that was called, for messages.
-
-    Raises:
-        ValueError: it cannot be traced.
-    """
+    """Return the graph of a network; raise ValueError, in the name of ``owner``, if it cannot be traced."""
     try:
         with torch.random.fork_rng(devices=()):  # forward may draw numbers
             return _Tracer().trace(net)

@@ -24,21 +24,16 @@ class _State:
     """The state of the process.
 
     There is no lock, because a lock that is held at a fork is never released. So some bytes may not be counted.
-
-    Attributes:
-        choice: the choice of the user.
-        keeps: whether the C library has been told to keep freed memory.
-        running: bytes of large tensors that kernels have created since the last call began.
-        most: the largest such number of any call since memory has been kept.
-        idle: the number of calls in a row that have created less than half of ``most``.
     """
 
     __slots__ = ("choice", "idle", "keeps", "most", "running")
 
     def __init__(self) -> None:
-        self.choice: Choice = "automatic"
-        self.keeps = False
-        self.running = self.most = self.idle = 0
+        self.choice: Choice = "automatic"  # of the user
+        self.keeps = False  # whether the C library has been told to keep freed memory
+        self.running = 0  # bytes of large tensors that kernels have created since the last call began
+        self.most = 0  # the largest such number of any call since memory has been kept
+        self.idle = 0  # the number of calls in a row that have created less than half of ``most``
 
 
 _state = _State()
@@ -68,9 +63,8 @@ class NetworkCall:
     """A context in which everything belongs to one call of a network.
 
     The call counts as long as this object is alive, because an interrupt may leave the block without ``__exit__``.
-
-    Args:
-        part: the id of a layer that is called by itself: the next call begins when one of these layers is called again.
+    ``part`` is the id of a layer that is called by itself: the next call begins when one of these layers is called
+    again.
     """
 
     __slots__ = ("__weakref__", "_part")

@@ -88,7 +88,7 @@ class Guard:
         try:
             reference: Callable[[], Any] = weakref.ref(owner)
         except TypeError:  # an object that takes no weak references is kept
-            reference = partial(_itself, owner)
+            reference = lambda: owner  # noqa: E731
 
         def read(name: str) -> Any:
             return getattr(reference(), name, _MISSING)
@@ -130,7 +130,7 @@ class Guard:
 
         names = tuple(names)
         look: Any = partial(map, space.get, names, repeat(_MISSING))
-        self._note(_place_of("a variable", names, partial(_entry, space), put, look), space)
+        self._note(_place_of("a variable", names, lambda name: space.get(name, _MISSING), put, look), space)
 
     def _note(self, place: _Place, mapping: Any = None) -> None:
         self._places.append(place)
@@ -165,10 +165,8 @@ class Guard:
     def watch_entries(self, mapping: dict[str, Any], forms: Mapping[str, Callable[[Any], Any] | None]) -> None:
         """Watch the keys of a mapping, some of its entries by identity, and others by their form.
 
-        Args:
-            mapping: the mapping.
-            forms: for each key that matters, the function whose value must stay equal for the entry; None if the entry
-                must stay the same object.
+        For each key that matters, ``forms`` has the function whose value must stay equal for the entry, or None if the
+        entry must stay the same object.
         """
         self._note(_Place("a dict", lambda: [*mapping], [*mapping], eq, _nothing), mapping)
         self.watch_names(mapping, [name for name, form in forms.items() if form is None])
@@ -182,21 +180,11 @@ class Guard:
         if isinstance(value, dict):
             self.watch_mapping(value)
         elif isinstance(value, list | deque):
-            held = [*value]
-
-            def put_items() -> None:
-                value.clear()
-                value.extend(held)
-
+            held, put_items = [*value], partial(_refill, value, value.extend, [*value])
             self._note(_Place(name, partial(chain, value, _END), [*held, *_END], _identical, put_items))
         elif isinstance(value, set):
             # by identity: 1, 1.0 and True are equal
-            kept = value.copy()
-
-            def put_members() -> None:
-                value.clear()
-                value.update(kept)
-
+            put_members = partial(_refill, value, value.update, value.copy())
             self._note(_Place(name, lambda: {*map(id, value)}, {*map(id, value)}, eq, put_members))
         elif isinstance(value, np.ndarray) and value.flags.writeable:
             kept_array = value.copy()
@@ -298,12 +286,9 @@ def _identical(found: Iterable[Any], held: list[Any]) -> bool:
     return all(map(is_, found, held))
 
 
-def _entry(space: Mapping[str, Any], name: str) -> Any:
-    return space.get(name, _MISSING)
-
-
-def _itself(value: Any) -> Any:
-    return value
+def _refill(container: Any, fill: Callable[[Any], object], held: Any) -> None:
+    container.clear()
+    fill(held)
 
 
 def _nothing() -> None:

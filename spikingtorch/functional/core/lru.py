@@ -12,11 +12,7 @@ T = TypeVar("T")
 
 
 class LRUCache(Generic[T]):
-    """A dictionary of the most recently used entries.
-
-    Args:
-        limit: the largest number of entries.
-    """
+    """A dictionary of the most recently used entries, at most ``limit``."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -82,10 +78,7 @@ class LRUCache(Generic[T]):
 
 
 class Memo(Generic[T]):
-    """The results of one object, which it owns: read without a lock, and all of them dropped at a limit.
-
-    Args:
-        limit: how many entries there are at most.
+    """The results of one object, which it owns: read without a lock, and all of them dropped at a ``limit``.
 
     Attributes:
         get: returns what was kept under a key, or None.

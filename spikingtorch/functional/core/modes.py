@@ -15,6 +15,7 @@ from spikingtorch.functional.core.torch_private import (
     DisableTorchFunction,
     DispatchModeKey,
     InferenceMode,
+    TorchDispatchMode,
     dispatch_keys,
     dispatch_mode_at,
     early_mode,
@@ -122,6 +123,17 @@ def described(tensors: Sequence[Any]) -> list[Any] | None:
         return None
 
 
+class DispatchMode(TorchDispatchMode):
+    """A mode of operations without torch's wrapper, which imports the whole compiler: a second of the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 class Modes(NamedTuple):
     """The modes of torch in this thread, to be restored later."""
 
@@ -184,10 +196,8 @@ def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any
 def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | None = None) -> T:
     """Return the result of ``work`` inside nested modes; none of them remains, even after an error.
 
-    Args:
-        modes: modes of torch functions or of operations.
-        work: to be done.
-        without: a type of modes: innermost modes of this type for torch functions do not see the work.
+    They are modes of torch functions or of operations. Innermost modes for torch functions that are of the type
+    ``without`` do not see the work.
     """
     before = Modes.now()
 
@@ -206,10 +216,7 @@ def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | 
 
 
 def outside_transforms(work: Callable[[], T]) -> T:
-    """Return the result of ``work`` outside of transforms, dispatch modes, saved-tensor hooks and inference mode.
-
-    Transforms are the transforms of ``torch.func``.
-    """
+    """Return the result of ``work`` outside of ``torch.func``, dispatch modes, saved-tensor hooks, inference mode."""
     before, depth = Modes.now(), get_dynamic_layer_stack_depth()
     transforms: list[Any] = []
 

@@ -5,11 +5,7 @@ from typing import Any
 
 
 def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """Return the shape that all shapes broadcast to, faster than torch's function, which takes as long as a small scan.
-
-    Raises:
-        ValueError: the shapes do not broadcast.
-    """
+    """Return the shape that all shapes broadcast to; raise ValueError. It is faster than torch's function."""
     shapes = list(shapes)
     result = [1] * max([len(shape) for shape in shapes], default=0)
     for shape in shapes:

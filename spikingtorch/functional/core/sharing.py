@@ -18,10 +18,6 @@ def unshared(kept: Tree, others: Any) -> Tree:
 
     A step may return its input, its old state, a parameter or its output as the new state. An in-place write on one of
     these, by ``nn.ReLU(inplace=True)`` or by refilling a buffer, would change the state as well.
-
-    Args:
-        kept: a tree of tensors.
-        others: a tree that may hold anything; its tensors belong to other code.
     """
     if torch.compiler.is_compiling():  # tensors have no address there; the compiler removes a useless copy
         return tree_map(torch.clone, kept)

@@ -124,11 +124,7 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> "Surroundings":
-        """Return the current surroundings.
-
-        Args:
-            device: where the code runs.
-        """
+        """Return the current surroundings of code that runs on a device."""
         kind, autocast = device.type, None
         if torch.amp.is_autocast_available(kind):
             of_kind = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
@@ -179,13 +175,9 @@ def set_autocast(kind: str, on: bool, dtype: torch.dtype | None, caches: bool) -
 
 
 def isolated(device: torch.device, work: Callable[[], T]) -> T:
-    """Return the result of ``work`` outside of all transforms and dispatch modes.
+    """Return the result of ``work`` outside of all transforms and dispatch modes, and undo its changes of surroundings.
 
-    Its changes of surroundings are undone.
-
-    Args:
-        device: device of the work.
-        work: it may draw random numbers, and may set autocast, the default dtype and the recording of gradients.
+    On its device, it may draw random numbers, and may set autocast, the default dtype and the recording of gradients.
     """
 
     def inside() -> T:

@@ -17,9 +17,7 @@ _BEGIN_AND_END = {_GeneratorContextManager.__enter__.__code__, _GeneratorContext
 def run_or_undo(work: Callable[[], T], undo: Callable[[], object]) -> T:
     """Return the result of ``work``; if it raises an error, undo its changes first.
 
-    Args:
-        work: the work to do.
-        undo: restores everything; it may run more than once. It starts again if it is interrupted.
+    ``undo`` restores everything; it may run more than once, because it starts again if it is interrupted.
     """
     try:
         try:
@@ -37,11 +35,8 @@ def run_or_undo(work: Callable[[], T], undo: Callable[[], object]) -> T:
 def raise_interrupt(error: BaseException, before: BaseException | None) -> None:
     """Raise the interrupt that caused an error, if there is one.
 
-    Code that is interrupted while it cleans up may raise another error, which says nothing about the work.
-
-    Args:
-        error: the error that was raised.
-        before: the error that was being handled before the work began, ``sys.exception()``.
+    Code that is interrupted while it cleans up may raise another error, which says nothing about the work. ``before``
+    is the error that was being handled before the work began, ``sys.exception()``.
     """
     for cause in _causes(error):
         if cause is before:

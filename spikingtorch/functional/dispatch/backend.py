@@ -112,14 +112,7 @@ def _check_shapes(call: ScanCall) -> None:
 
 
 def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> NotFusible | None:
-    """Return an objection that names the first operation of a step that is not pointwise.
-
-    Args:
-        step: as in scan.
-        state: tree of tensors, or of objects with a shape and a dtype.
-        x: input of one step, likewise.
-        params: parameters, likewise.
-    """
+    """Return an objection that names the first operation of a step that is not pointwise, for tensors or Specs."""
     around = whole_snapshot(step)
     return around.undone(partial(tracer.not_pointwise, step, state, x, params, around.tensors))
 

@@ -72,11 +72,7 @@ class ScanCall(NamedTuple):
         return [float(leaf) for leaf in self.params if isinstance(leaf, float)]
 
     def neurons(self) -> tuple[int, ...]:
-        """Return the shape of the neurons of one step; of a recurrence, that of its last output.
-
-        Raises:
-            ValueError: states, inputs and parameters do not broadcast.
-        """
+        """Return the shape of the neurons of one step, of a recurrence that of its last output; or raise ValueError."""
         if product_of(self.step) is not None:
             return tuple(self.states[-1].shape)
         return broadcast([*(t.shape for t in (*self.states, *self.tensor_params)), *map(self.without_time, self.xs)])

@@ -59,11 +59,7 @@ def scan(call: ScanCall, backend: Backend) -> tuple[Any, Any] | None:
 
 
 def _known(call: ScanCall) -> TracedStep:
-    """Return the plan of a scan.
-
-    Raises:
-        NotFusible: there is no plan.
-    """
+    """Return the plan of a scan; raise NotFusible if there is none."""
     if reason := _unsuited(call):
         raise NotFusible(reason)
     first = [lift(x.select(call.dim, 0)) for x in call.xs]

@@ -33,10 +33,7 @@ class FoldedStep(NamedTuple):
     def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
         """Return a step with its parameters, or None if each of its scans has to be examined anew.
 
-        Args:
-            step: the step.
-            state_type: NamedTuple of the state's tensors, all of which are zero at first.
-            params: keyword arguments of the step.
+        The tensors of its state, a NamedTuple of ``state_type``, are all zero at first.
         """
         form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
         known = known_parameters(step, params, (form, LEAF))
@@ -49,16 +46,11 @@ class FoldedStep(NamedTuple):
         states: Sequence[Tensor] = (),
         counts: Sequence[Tensor] | None = None,
     ) -> Launched | None:
-        """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite.
+        """Run a folded scan of inputs (N T, ...); return None if none like it has run, or an input is not finite.
 
-        Its outputs have their graph of autograd; its states and its last output have none.
-
-        Args:
-            xs: the inputs, (N T, ...).
-            fold: N samples and T steps.
-            states: the leaves of the first state; none for a scan from rest.
-            counts: ``fired`` of an earlier scan, from which this one continues if it fits, and memory for the new
-                counts; each may be missing. None to not count.
+        Its outputs have their graph of autograd; its states and its last output have none. ``states`` are the leaves of
+        the first state; none for a scan from rest. ``counts`` are ``fired`` of an earlier scan, from which this one
+        continues if it fits, and memory for the new counts; each may be missing. None stands for not counting.
         """
         known, tensors = self.known, [*states, *xs]
         if known.tensors:
@@ -72,14 +64,10 @@ class FoldedStep(NamedTuple):
     def first(
         self, state: Any, inputs: Any, fold: tuple[int, int], goes_on: bool, counts: Sequence[Tensor] | None = None
     ) -> Launched | None:
-        """Run the first folded scan of its form. Return None if it cannot run folded.
+        """Run the first folded scan of its form; return None if it cannot run folded.
 
-        Args:
-            state: the state before the first step.
-            inputs: tree of inputs, (N T, ...).
-            fold: N samples and T steps.
-            goes_on: whether the scan does not start at rest.
-            counts: as in ``run``.
+        The inputs are a tree of (N T, ...), and ``goes_on`` says whether the scan does not start at rest but from the
+        state.
         """
         states = flatten(state)[0] if goes_on else []
         tensors = [*states, *flatten(inputs)[0], *self.known.tensors_of(self.params)]

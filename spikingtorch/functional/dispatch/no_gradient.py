@@ -25,11 +25,7 @@ def warn_without_gradient(
 ) -> None:
     """Warn if the outputs of a step have no gradient though its inputs or parameters require one.
 
-    Args:
-        step: the step.
-        inputs: state, inputs and parameters.
-        results: the state after T steps, and the outputs.
-        T: number of steps.
+    ``inputs`` are state, inputs and parameters, and ``results`` the state after T steps, and the outputs.
     """
     if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _requires(results[1]):
         return

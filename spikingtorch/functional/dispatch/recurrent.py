@@ -21,14 +21,9 @@ _WEIGHT = "recurrent_weight"
 
 
 def trace_recurrence(call: ScanCall, plan_of: Callable[[ScanCall], TracedStep]) -> TracedStep:
-    """Return the plan of a recurrent step, whose program has a product.
+    """Return the plan of a recurrent step, whose program has a product; raise NotFusible if the backend cannot run it.
 
-    Args:
-        call: the scan.
-        plan_of: returns the plan of the scan of the neuron, with the inputs from outside.
-
-    Raises:
-        NotFusible: the fused backend cannot run it, and why.
+    ``plan_of`` returns the plan of the scan of the neuron, with the inputs from outside.
     """
     if peek_interpreter_stack() is not None:
         raise UseLoop("is inside a transform of torch.func, where a recurrent step takes the loop")

@@ -42,16 +42,9 @@ class LoopReference(NamedTuple):
     ) -> list[Tensor]:
         """Return the wanted gradients, connected to the graphs of tensors and cotangents.
 
-        Args:
-            tensors: states, inputs, and parameters that are tensors.
-            cotangents: of final states and outputs, None for zero.
-            dim: axis of time in inputs and outputs.
-            wanted: for each tensor, whether its gradient is wanted.
-            program: the step that the forward pass ran.
-            scalars: the floats in the slots; the floats that the step's own code holds come last.
-
-        Raises:
-            RuntimeError: the step reads something that has changed since the forward pass.
+        The tensors are states, inputs, and parameters that are tensors; ``cotangents`` are those of final states and
+        outputs, None for zero. The forward pass ran ``program`` with the floats ``scalars``; those that the step's own
+        code holds come last. Raise RuntimeError if the step reads something that has changed since.
         """
         step, _ = unbound(self.step, {})
         floats = self._filled_in(step, program, scalars)

@@ -70,10 +70,7 @@ def signature(
 def known_parameters(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> "Parameters | None":
     """Return what a scan depends on besides tensors and floats; None if each such scan has to be examined anew.
 
-    Args:
-        step: the step.
-        params: its keyword arguments.
-        forms: of the trees of the state and of the inputs.
+    ``forms`` are those of the trees of the state and of the inputs.
     """
     try:
         return _parameters_of(step, params, forms)
@@ -118,11 +115,7 @@ _parameters: LRUCache[Parameters] = LRUCache(_LIMIT)
 
 
 def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> Parameters:
-    """Return what a scan depends on, looked up by the identity of the objects while a guard sees no change.
-
-    Raises:
-        NotFusible: the parts have no key.
-    """
+    """Return what a scan depends on, by its objects while a guard sees no change; or raise NotFusible."""
     values = params.values()
     key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))
     known = _parameters.get(key)

@@ -10,11 +10,7 @@ class UseLoop(NotFusible):
 
 
 class NothingCompiles(NotFusible):
-    """No step can be compiled on this machine; one warning covers all of them.
-
-    Attributes:
-        reason: a clause that says why.
-    """
+    """No step can be compiled on this machine, for a ``reason``, which is a clause; one warning covers all of them."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"cannot be compiled: {reason}")

@@ -112,9 +112,7 @@ class Program(NamedTuple):
 def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[tuple[bool, ...], ...]:
     """Return the leaves on which the final states and outputs of a scan depend, from those of one step.
 
-    Args:
-        depends: as in ``Program``, whose first leaves are the states.
-        states: the number of states.
+    ``depends`` is that of a ``Program``, whose first leaves are the states.
     """
     over_time = tuple([tuple(row) for row in depends])
     for _ in range(states):  # a path passes through each state at most once
@@ -128,12 +126,9 @@ def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[t
 
 
 def live(nodes: Sequence[Node], wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
-    """Return the numbers of the wanted nodes and of all nodes that they need, in order.
+    """Return the numbers of the wanted nodes and of all nodes that they need, in order; -1 stands for none.
 
-    Args:
-        nodes: all of them.
-        wanted: nodes; -1 stands for none.
-        known: nodes whose values are known, so that their operands are not needed.
+    The values of ``known`` nodes are known, so that their operands are not needed.
     """
     found: set[int] = set()
     stack = [index for index in wanted if index >= 0]

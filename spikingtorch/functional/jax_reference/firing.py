@@ -141,11 +141,7 @@ def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Re
 
 
 class Watched:
-    """A spike function that notes which membranes meet which thresholds, for the records of a step.
-
-    Args:
-        inside: the spike function that fires.
-    """
+    """A spike function around another one that notes which membranes meet which thresholds, for records."""
 
     def __init__(self, inside: Any) -> None:
         self.inside = inside

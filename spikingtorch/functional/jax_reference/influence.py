@@ -33,13 +33,7 @@ Arrays = dict[str, jax.Array]
 
 
 class Neurons(NamedTuple):
-    """A layer of neurons.
-
-    Attributes:
-        step: a step ``(state, z, **params) -> (state, s)``.
-        rest: the state at rest, arrays of shape (neurons,).
-        params: parameters of the step that are not trained.
-    """
+    """A layer of neurons: a step, its state at rest, (neurons,), and parameters that are not trained."""
 
     step: Callable[..., tuple[Any, jax.Array]]
     rest: Any

@@ -48,13 +48,9 @@ def marked_support(layer: Layer, support: Tensor, most: int) -> Events | None:
 
 
 def weight_gradient(layer: Layer, g: Tensor) -> Tensor | None:
-    """Return the gradient of weights if kernels that skip zeros are faster; None if torch is.
+    """Return the gradient of a recurrence's weights if kernels that skip zeros are faster; None if torch is.
 
-    It is for the synapses of a recurrence.
-
-    Args:
-        layer: the layer of the weights, with its input.
-        g: gradient of the outputs.
+    ``layer`` is that of the weights, with its input, and ``g`` the gradient of the outputs.
     """
     operation, x, weight, _ = layer
     if not can_run(g, x, weight) or (operation.misfit(x, weight) or objection_to_sizes(layer)):
@@ -193,16 +189,9 @@ def _gradients(
 
 
 def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor, places: Events | None) -> Tensor | None:
-    """Return the gradient of the input.
+    """Return the gradient of the input at some places, None for everywhere.
 
     Torch computes it, unless it is wanted at few places, or few channels would leave torch's vectors empty.
-
-    Args:
-        ctx: of the call.
-        s: the layer.
-        g: gradient of the outputs.
-        weight: the weights.
-        places: where it is wanted; None if everywhere.
     """
     operation: Operation = ctx.operation
     if places is not None or has_few_channels(s):

@@ -95,13 +95,10 @@ class Supports:
 class Automatic(NetworkMode):
     """A mode in which torch's linear layers and convolutions skip zeros, and max pooling has a kernel.
 
-    Each call counts the inputs that are not zero, up to the number above which torch's function is faster. This number
-    depends only on shapes, so equal inputs are computed in the same way. Code that is compiled, traced or transformed
-    must not use it: see ``automatic``.
-
-    Args:
-        always: whether to skip zeros whatever their number.
-        hooks: the hooks on saved tensors of a network that runs everything again in the backward pass, if it does.
+    Each call counts the inputs that are not zero, up to the number above which torch's function is faster; with
+    ``always``, zeros are skipped whatever their number. This number depends only on shapes, so equal inputs are
+    computed in the same way. Code that is compiled, traced or transformed must not use it: see ``automatic``. ``hooks``
+    are those on saved tensors of a network that runs everything again in the backward pass.
 
     Attributes:
         notes: the record of each layer's last call, by the identity of its weights.
@@ -232,12 +229,7 @@ def automatic(
 
     Torch computes them if another mode watches the call. It also does so in a network with torch's attention, which
     runs other code under any mode and masks padding differently. This is not called if the call is compiled, traced or
-    transformed.
-
-    Args:
-        wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
-        modules: modules of the network.
-        hooks: see ``Automatic``.
+    transformed. Layers skip zeros where it is faster ("auto"), never ("off"), or wherever there are kernels ("on").
     """
     if wanted == "off":
         return None

@@ -118,12 +118,7 @@ def source() -> str:
 
 
 def loaded(text: str) -> Any:
-    """Return the library of a source text, with the types of its functions.
-
-    Raises:
-        NoCompiler: there is no compiler.
-        CompileError: the compiler failed, for instance because it has no GNU vectors.
-    """
+    """Return the library of a source text, with the types of its functions; raise NoCompiler or CompileError."""
     found = library(text)
     for name, arguments in _ARGUMENTS.items():
         function = getattr(found, name)

@@ -43,9 +43,8 @@ def choose(layer: Layer) -> str | None:
 def objection_within_networks(grad: bool, hooks: Any = None) -> str | None:
     """Return why no layer of a network skips zeros automatically here, as the rest of a sentence about the network.
 
-    Args:
-        grad: whether gradients are recorded outside of the network's call.
-        hooks: the hooks on saved tensors of the network itself, whose second run takes the same way.
+    ``grad`` says whether gradients are recorded outside of the call. ``hooks`` are the hooks on saved tensors of the
+    network itself, whose second run takes the same way.
     """
     if top_saving_hooks(True) != hooks:
         return "is under hooks on saved tensors, as in a checkpoint"

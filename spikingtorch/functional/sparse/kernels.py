@@ -83,12 +83,7 @@ def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
 def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: Tensor) -> bool:
     """Fill the outputs, in channels-last memory, and return True; if a weight is not finite, return False.
 
-    Args:
-        s: the layer.
-        events: its input.
-        weight: contiguous weights.
-        bias: contiguous bias, if there is one.
-        out: memory of the outputs.
+    Weights and bias are contiguous, and ``events`` is the input.
     """
     listed, run = _listed(s, events, s.width), functions()
     widest = _first([size for size in _WEIGHTS if _rows(s) * size * _lanes() * 4 <= _PANEL_BYTES], _WEIGHTS)
@@ -102,10 +97,7 @@ def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: 
 def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
     """Return the gradient of the weights; None if a zero meets an infinity or NaN in the gradient or the input.
 
-    Args:
-        s: the layer.
-        events: its input.
-        g: gradient of its outputs, in channels-last memory.
+    ``g`` is the gradient of the outputs, in channels-last memory.
     """
     rows, run = _listed(s, events, 1), functions()
     if not rows.finite:  # the zeros around a gradient are not part of it
@@ -136,11 +128,7 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
 def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
     """Fill the gradient of the input and return True; return False if g is not finite or a row of the kernel is long.
 
-    Args:
-        s: a convolution of few channels.
-        g: gradient of its outputs, in channels-last memory.
-        weight: contiguous weights.
-        out: the gradient, in channels-last memory.
+    It is for a convolution of few channels. ``g`` and ``out`` are in channels-last memory, and the weights contiguous.
     """
     run = functions()
     vectors, image = run.vectors_of_row(byref(s)), run.padded_image(byref(s))
@@ -155,12 +143,7 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
 def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, out: Tensor) -> bool:
     """Fill the gradient of the input where wanted, else zeros, and return True; False if g or a weight is not finite.
 
-    Args:
-        s: the layer.
-        wanted: where.
-        g: gradient of its outputs, in channels-last memory.
-        weight: contiguous weights.
-        out: the gradient, in channels-last memory.
+    ``g`` and ``out`` are in channels-last memory, and the weights contiguous.
     """
     pieces = _pieces(s)
     listed = _listed(s, wanted, pieces)
@@ -170,13 +153,9 @@ def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, 
 
 
 def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return the gradient of the weights; None if g is not finite or a row of the kernel is long.
+    """Return the gradient of the weights, of a ``shape``; None if g is not finite or a row of the kernel is long.
 
-    Args:
-        s: a convolution of few channels and outputs.
-        x: its input, in channels-last memory.
-        g: gradient of its outputs, in channels-last memory.
-        shape: of the weights.
+    It is for a convolution of few channels and outputs. ``x`` and ``g`` are in channels-last memory.
     """
     run = functions()
     if not run.vectors_of_row(byref(s)):

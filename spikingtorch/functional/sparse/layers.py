@@ -134,13 +134,7 @@ _LINEAR = Linear()
 
 
 def _run(dense: Any, layer: Layer | None, *args: Any) -> Tensor:
-    """Return the outputs of a layer.
-
-    Args:
-        dense: torch's own function.
-        layer: its arguments, in the form for kernels; None if kernels do not support them.
-        args: its arguments.
-    """
+    """Return the outputs of a layer, by torch's own function ``dense`` if kernels do not support its arguments."""
     out: Tensor
     if layer is None or choose(layer) is not None:
         out = dense(*args)

@@ -93,12 +93,7 @@ def max_pool2d(
 
 
 def pooled_support(out: Tensor, support: Tensor) -> Tensor | None:
-    """Return which outputs of a pool come from places where ``bools`` is true; None if this is unknown.
-
-    Args:
-        out: the result of ``max_pool2d``.
-        support: bools of the shape of its input.
-    """
+    """Return which outputs of ``max_pool2d`` come from places where ``support`` is true; None if this is unknown."""
     node: Any = out.grad_fn
     if getattr(node, "_forward_cls", None) is not MaxPool:
         return None

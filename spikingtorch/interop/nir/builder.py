@@ -10,7 +10,7 @@ from torch import nn
 from spikingtorch.interop.nir import metadata
 from spikingtorch.interop.nir.dialects import Dialect, Sinabs
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.from_nodes import WEIGHTED, Reading, check_numbers, module_of
+from spikingtorch.interop.nir.from_nodes import NO_NUMBERS, WEIGHTED, Reading, check_numbers, module_of
 from spikingtorch.interop.nir.metadata import Metadata
 from spikingtorch.interop.nir.modules import Feedback, GraphNet, Node, Scale
 from spikingtorch.interop.nir.plan import NEURONS, Plan
@@ -135,13 +135,10 @@ class Builder(NamedTuple):
 
 def _changed(node: Any, again: Any) -> list[str]:
     """Return the fields of a node that differ from those of another node; thresholds must have the same bits."""
-    fields = {
-        name: value for name, value in vars(node).items() if name not in ("input_type", "output_type", "metadata")
-    }
     return [
         name
-        for name, value in fields.items()
-        if not _is_near(value, getattr(again, name), 0.0 if "threshold" in name else _SAME)
+        for name, value in vars(node).items()
+        if name not in NO_NUMBERS and not _is_near(value, getattr(again, name), 0.0 if "threshold" in name else _SAME)
     ]
 
 

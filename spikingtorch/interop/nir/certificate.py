@@ -98,19 +98,10 @@ def certified(
     discretisation: Discretisation,
     reader: Target | None = None,
 ) -> Certificate:
-    """Return the certificate of a network and a graph.
+    """Return the certificate of a network, which is not changed, and a graph, for a sample as the network takes it.
 
-    Args:
-        model: the network, which is not changed.
-        graph: the graph.
-        sample: an input of the network, in its order of axes.
-        paths: the layer in the network of each neuron node of the graph.
-        dt: length of a step, in seconds.
-        discretisation: of the equations.
-        reader: the library whose reader must spike alike; None for NIR's own equations.
-
-    Raises:
-        NIRError: the reader does not compute the graph.
+    ``paths`` names the layer in the network of each neuron node of the graph. The library ``reader`` must spike alike;
+    None stands for NIR's own equations.
     """
     batch_first = model.batch_first
     sample, model = samples_first(sample, batch_first), copy.deepcopy(model).eval()
@@ -127,9 +118,11 @@ def certified(
         trace, fine = _read(graph, x, dt, here, reader), None
     # readers compute in float32
     nodes, slack = plan_of(graph).nodes, torch.finfo(sample.dtype if reader is None else torch.float32).eps
-    rows = [_row(name, nodes[name], each, trace, fine, slack * _memory(nodes[name], dt)) for name, each in here.items()]
     outs: dict[str, Any] = out if isinstance(out, dict) else dict.fromkeys(trace.out, out)
-    rows += [_output(name, nodes[name], _array(each), trace, slack) for name, each in outs.items() if name not in here]
+    given = here | {name: _array(each) for name, each in outs.items() if name not in here}
+    rows = [
+        _row(name, nodes[name], each, trace, fine, slack * _memory(nodes[name], dt)) for name, each in given.items()
+    ]
     N, T = sample.shape[:2]
     title = None if reader is None else reader.title
     return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype, title, batch_first)
@@ -176,12 +169,6 @@ def _differences(here: Array, different: Array, u: Array, threshold: Any, slack:
         sample, *neuron = (int(each) for each in place)
         miss = abs(float(u[at]) - float(levels[tuple(neuron)]))
         yield Difference(sample, step, tuple(neuron), bool(here[at]), miss, slack * float(largest[at]))
-
-
-def _output(name: str, node: Any, here: Array, trace: Trace, slack: float) -> Row:
-    """Return the row of an Output: the sums of its inputs, which belong to this step only."""
-    error = _error(here, trace.out[name], slack * 256)
-    return Row(name, type(node).__name__, int(np.prod(here.shape[2:])), error=error)
 
 
 def _error(here: Array, there: Array, slack: float) -> float:

@@ -25,21 +25,13 @@ _LONGEST = 10**8
 
 
 class Reading(NamedTuple):
-    """The options for reading nodes.
+    """The options for reading nodes."""
 
-    Attributes:
-        dt: length of a step, in seconds.
-        discretisation: of the neurons' equations.
-        dtype: of weights and parameters.
-        surrogate: spike function for the training of neurons.
-        at_threshold: whether neurons also fire at the threshold, as in the reader for which the graph was written.
-    """
-
-    dt: float
-    discretisation: Discretisation
-    dtype: torch.dtype
-    surrogate: F.Surrogate
-    at_threshold: bool = False
+    dt: float  # length of a step, in seconds
+    discretisation: Discretisation  # of the neurons' equations
+    dtype: torch.dtype  # of weights and parameters
+    surrogate: F.Surrogate  # spike function for the training of neurons
+    at_threshold: bool = False  # whether neurons also fire at the threshold, as those of the reader it was written for
 
     @property
     def fires(self) -> F.Surrogate:
@@ -61,8 +53,9 @@ class Reading(NamedTuple):
         return F.to_zero if isinstance(value, float) and value == 0.0 else F.to_value(value)
 
 
-# nodes whose numbers are weights
+# nodes whose numbers are weights, and fields of nodes that hold no numbers
 WEIGHTED = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d, nir.Scale)
+NO_NUMBERS = ("input_type", "output_type", "metadata")
 
 
 def weights_of(node: Any) -> Any:
@@ -71,10 +64,7 @@ def weights_of(node: Any) -> Any:
 
 
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
-    """Return the module of a node, None for a node that passes its input on; raise NIRError if there is none.
-
-    ``**options`` are those of a neuron's layer: its ``recurrent`` weights.
-    """
+    """Return the module of a node, None for a node that passes its input on; raise NIRError if there is none."""
     make = _MODULES.get(type(node))
     if make is None:
         listed = ", ".join(sorted(each.__name__ for each in _MODULES if each is not Pass))
@@ -89,7 +79,7 @@ def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Modu
 def check_numbers(name: str, node: Any) -> None:
     """Raise NIRError unless the arrays of a node hold finite numbers, and its time constants are above zero."""
     for field, value in vars(node).items():
-        if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
+        if field in NO_NUMBERS or not isinstance(value, np.ndarray):
             continue
         wrong, kind = "", value.dtype.kind
         if kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():

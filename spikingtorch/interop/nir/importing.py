@@ -111,11 +111,7 @@ def reading_of(
     surrogate: F.Surrogate,
     dtype: torch.dtype | None,
 ) -> Reading:
-    """Return how to read the nodes of a graph: by the caller, by the metadata, or by default.
-
-    Raises:
-        NIRError: dt is not a length of time, or the discretisation does not exist.
-    """
+    """Return how to read the nodes of a graph: by the caller, by the metadata, or by default; or raise NIRError."""
     way: Any = discretisation or ("exact" if said is None else said.discretisation)
     check_time("from_nir", dt, way)
     target = None if said is None else target_of("from_nir", said.target)

@@ -87,11 +87,7 @@ def packed(metadata: Metadata) -> dict[str, str]:
 
 
 def unpacked(graph: Any) -> Metadata | None:
-    """Return the metadata of a graph, or None for a graph of another library.
-
-    Raises:
-        NIRError: the metadata are damaged, or from a later version of this library.
-    """
+    """Return the metadata of a graph, None for another library's; raise NIRError if damaged, or of a later version."""
     text = (getattr(graph, "metadata", None) or {}).get(KEY)
     if text is None:
         return None

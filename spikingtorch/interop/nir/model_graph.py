@@ -18,14 +18,10 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def calls_of(net: nn.Module, x: Tensor) -> StepGraph:
-    """Return the calls of modules in a network in evaluation, batch norm in the weights before it.
+    """Return the calls of modules in a copy of a network in evaluation, batch norm in the weights before it.
 
-    Args:
-        net: a copy.
-        x: an input of one step, (N, ...).
-
-    Raises:
-        NIRError: the network has calls that are not supported, or reads numbers of tensors.
+    ``x`` is an input of one step, (N, ...). Raise NIRError if there are calls that are not supported, or the network
+    reads numbers of tensors.
     """
     if isinstance(net, StatefulLayer):
         raise NIRError(
@@ -151,11 +147,7 @@ def check_hooks(model: nn.Module) -> None:
 
 
 def check_layer(layer: StatefulLayer, path: str) -> None:
-    """Raise if a user's subclass changes how a layer of this library uses its step.
-
-    Raises:
-        NIRError: the class does so; or the layer returns more than its spikes.
-    """
+    """Raise NIRError if a user's subclass uses its step in another way, or the layer returns more than its spikes."""
     returns = getattr(layer, "returns", SPIKES)
     if returns != SPIKES:
         raise NIRError(

@@ -56,10 +56,8 @@ class FeedbackState(NamedTuple):
 class Feedback(StatefulLayer):
     """Pass on a value of the step before: the feedback edge of a cycle through several layers.
 
-    A step reads it at its beginning and writes the new value at its end.
-
-    Args:
-        at_rest: the value that the first step of a sequence reads, for one sample.
+    A step reads it at its beginning and writes the new value at its end. The first step of a sequence reads
+    ``at_rest``, which is the value for one sample.
     """
 
     at_rest: Tensor
@@ -107,30 +105,19 @@ class Feedback(StatefulLayer):
 
 
 class Node(NamedTuple):
-    """The computation of one node.
+    """The computation of one node."""
 
-    Attributes:
-        name: in the graph.
-        module: name of its module; empty for a node that passes its input on.
-        now: nodes whose values of this step it sums.
-        before: names of the ``Feedback`` modules whose values it adds as well.
-        after: name of the ``Feedback`` that keeps its value for the next step, or empty.
-    """
-
-    name: str
-    module: str
-    now: tuple[str, ...]
-    before: tuple[str, ...] = ()
-    after: str = ""
+    name: str  # in the graph
+    module: str  # name of its module; empty for a node that passes its input on
+    now: tuple[str, ...]  # nodes whose values of this step it sums
+    before: tuple[str, ...] = ()  # names of the ``Feedback`` modules whose values it adds as well
+    after: str = ""  # name of the ``Feedback`` that keeps its value for the next step, or empty
 
 
 class GraphNet(nn.Module):
     """The nodes of a graph, computed in their order: the module in the ``SpikingNet`` of ``from_nir``.
 
-    Args:
-        nodes: in the order of a step; the first is the Input.
-        modules: by name.
-        outputs: names of the Output nodes. A single Output gives a tensor, several give a dict of tensors.
+    The first node is the Input. A single Output gives a tensor, several give a dict of tensors by their names.
     """
 
     def __init__(self, nodes: tuple[Node, ...], modules: dict[str, nn.Module], outputs: tuple[str, ...]) -> None:
@@ -141,12 +128,7 @@ class GraphNet(nn.Module):
         self.outputs = outputs
 
     def forward(self, x: Tensor, init: Any) -> Any:
-        """Compute one step.
-
-        Args:
-            x: (N, *shape of the Input).
-            init: passed to the layers.
-        """
+        """Compute one step of x, (N, *shape of the Input), and pass init to the layers."""
         before = {name: module.read(x, init) for name, module in self.named_children() if isinstance(module, Feedback)}
         values = {self.nodes[0].name: x}
         for node in self.nodes[1:]:

@@ -29,18 +29,9 @@ def leaky_step(
         u[t] = decay v[t-1] + gain x[t] + offset
         s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input of this step, shape (*N,).
-        decay: share of the membrane kept over a step, broadcastable to (*N,), like the parameters that follow.
-        gain: membrane per unit of input.
-        offset: contribution of the leak at each step.
-        threshold: membrane at which the neuron fires; with ``F.Strict`` it fires only above it, as in NIR.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t] and the spikes s[t], each of shape (*N,).
+    State and input have the shape (*N,), to which the parameters broadcast: the share of the membrane kept over a step,
+    the membrane per unit of input, and the contribution of the leak at each step. With ``F.Strict``, the neuron fires
+    only above the threshold, as in NIR.
     """
     u = decay * state.v + gain * x + offset
     v, out, _, _ = F.fire(u, threshold, surrogate, reset)

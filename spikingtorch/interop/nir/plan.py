@@ -15,25 +15,16 @@ _DEEPEST, _MOST = 32, 100_000
 
 
 class Edge(NamedTuple):
-    """An edge into a node.
-
-    Attributes:
-        source: name of the node that it comes from.
-        delayed: whether it is the value of the step before, zero at first.
-    """
+    """An edge from a source node; if it is delayed, it has the value of the step before, zero at first."""
 
     source: str
     delayed: bool
 
 
 class Plan(NamedTuple):
-    """A flat graph, ready to be computed.
+    """A flat graph, ready to be computed: one Input, the Outputs, and the edges into each node.
 
-    Attributes:
-        nodes: nodes by name, in the order in which a step computes them.
-        incoming: the edges into each node.
-        input: name of the single Input.
-        outputs: names of the Outputs.
+    The nodes have the order in which a step computes them.
     """
 
     nodes: dict[str, Any]

@@ -15,23 +15,14 @@ _WEIGHTS = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d)
 
 
 class Sizes(NamedTuple):
-    """The sizes of a graph that count on a platform.
+    """The sizes of a graph that count on a platform."""
 
-    Attributes:
-        neurons: number of neurons, by node.
-        weights: number of weights, by node.
-        kinds: of the nodes.
-        inputs: entries of the Input.
-        outputs: entries of the Outputs.
-        cyclic: whether it has a cycle.
-    """
-
-    neurons: Mapping[str, int]
-    weights: Mapping[str, int]
-    kinds: frozenset[str]
-    inputs: int
-    outputs: int
-    cyclic: bool
+    neurons: Mapping[str, int]  # number of neurons, by node
+    weights: Mapping[str, int]  # number of weights, by node
+    kinds: frozenset[str]  # of the nodes
+    inputs: int  # entries of the Input
+    outputs: int  # entries of the Outputs
+    cyclic: bool  # whether it has a cycle
 
     @property
     def total(self) -> int:
@@ -45,19 +36,12 @@ class Sizes(NamedTuple):
 
 
 class Platform(NamedTuple):
-    """A platform.
-
-    Attributes:
-        name: its name.
-        notes: effect of the platform on every graph.
-        exceeded: returns the exceeded limits of a graph, as sentences.
-        source: where that is written.
-    """
+    """A platform."""
 
     name: str
-    notes: str
-    exceeded: Callable[[Sizes], list[str]]
-    source: str
+    notes: str  # effect of the platform on every graph
+    exceeded: Callable[[Sizes], list[str]]  # returns the exceeded limits of a graph, as sentences
+    source: str  # where that is written
 
 
 def sizes_of(plan: Plan) -> Sizes:

@@ -19,8 +19,7 @@ from spikingtorch.interop.nir.targets import Target
 def build(target: Target, node: Any, shape: Shape, grid: Grid) -> Cell:
     """Return the function of a node in the reader of a library, as ``reference_nodes.build`` does.
 
-    Raises:
-        ValueError: the library fails on the node, leaves it out, or has no model here.
+    Raise ValueError if the library fails on the node, leaves it out, or has no model here.
     """
     neuron = reader_neurons.NEURONS[target.name].get(type(node))
     try:
@@ -90,14 +89,10 @@ def _check_order(graph: nir.NIRGraph, plan: Plan, reader: str) -> None:
 
 
 def map_of(node: Any, flattens_batch: bool) -> Cell:
-    """Return the function of a node, (N, ...) to (N, ...).
+    """Return the function of a node without a state, (N, ...) to (N, ...).
 
-    Args:
-        node: a node without a state, for which readers have modules.
-        flattens_batch: whether the reader passes the axes of Flatten on unchanged, so that they count the batch.
-
-    Raises:
-        ValueError: readers compute something else than the node.
+    With ``flattens_batch``, the reader passes the axes of Flatten on unchanged, so that they count the batch. Raise
+    ValueError if readers compute something else than the node.
     """
     if isinstance(node, nir.Flatten):
         return _of(_flatten(node, flattens_batch))

@@ -20,11 +20,7 @@ __all__ = ["Array", "Cell", "Given", "Grid", "build", "is_known", "is_neuron"]
 
 
 def build(node: Any, shape: Shape, grid: Grid) -> Cell:
-    """Return the cell of a node with inputs of ``shape``, without the batch.
-
-    Raises:
-        ValueError: a parameter has a wrong shape or value.
-    """
+    """Return the cell of a node with inputs of ``shape``, without the batch; raise ValueError for a wrong parameter."""
     return _BUILD[type(node)](node, shape, grid)
 
 

@@ -15,34 +15,21 @@ _MOST_MAPS = _MAPS | {"Linear", "Conv1d", "AvgPool2d"}
 
 
 class Target(NamedTuple):
-    """A library whose reader is the target of an export.
+    """A library whose reader is the target of an export."""
 
-    Attributes:
-        name: name of the target in ``to_nir``.
-        title: its name and release.
-        dt: length of a step in seconds, unless the user of the reader passes another one.
-        maps: nodes without a state that it reads, by their classes.
-        any_dt: whether the reader can be told another one.
-        discretisation: method with which the reader turns equations into steps.
-        at_threshold: whether its neurons fire at the threshold, and not only above it.
-        counts: whether they fire once for each threshold in the membrane, and subtract these thresholds.
-        cycles: whether it reads neurons with weights back to themselves.
-        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges. Others run a
-            node after those that it needs.
-        flattens_batch: whether it counts the axes of Flatten with the batch.
-    """
-
-    name: str
-    title: str
-    dt: float
-    maps: frozenset[str]
-    any_dt: bool = False
-    discretisation: Discretisation = "euler"
-    at_threshold: bool = False
-    counts: bool = False
-    cycles: bool = True
+    name: str  # in ``to_nir``
+    title: str  # its name and release
+    dt: float  # length of a step in seconds, unless the user of the reader passes another one
+    maps: frozenset[str]  # nodes without a state that it reads, by their classes
+    any_dt: bool = False  # whether the reader can be told another one
+    discretisation: Discretisation = "euler"  # method with which the reader turns equations into steps
+    at_threshold: bool = False  # whether its neurons fire at the threshold, and not only above it
+    counts: bool = False  # whether they fire once for each threshold in the membrane, and subtract these thresholds
+    cycles: bool = True  # whether it reads neurons with weights back to themselves
+    # whether it runs nodes in the order of a depth-first search along the list of edges; others run a node after those
+    # that it needs
     depth_first: bool = False
-    flattens_batch: bool = False
+    flattens_batch: bool = False  # whether it counts the axes of Flatten with the batch
 
     @property
     def reader(self) -> str:

@@ -100,25 +100,19 @@ def _array(tensor: Tensor) -> Any:
 
 
 def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target) -> Any:
-    """Return the node for a target.
+    """Return the node for a target; raise NIRError if its reader does not compute it.
 
     A factor for each entry becomes a diagonal matrix. Groups of a convolution become zeros in a full convolution. A
-    pool that the reader leaves out becomes a convolution.
-
-    Args:
-        node: with the meaning of NIR.
-        path: of its module, for messages.
-        before: shape of its input for a sample.
-        target: the library of the reader.
-
-    Raises:
-        NIRError: the reader does not compute it.
+    pool that the reader leaves out becomes a convolution. For messages, ``path`` names the module of the node, whose
+    input has the shape ``before`` for a sample.
     """
     if isinstance(node, nir.Scale) and len(before) == 1:
         node = nir.Linear(weight=np.diag(np.broadcast_to(node.scale, before)))
     if isinstance(node, nir.Conv1d | nir.Conv2d) and int(node.groups) > 1:
         node = _without_groups(node)
-    if isinstance(node, nir.AvgPool2d | nir.SumPool2d) and not _pools(node, target):
+    # readers leave out the padding of a SumPool2d
+    padded = isinstance(node, nir.SumPool2d) and np.any(node.padding)
+    if isinstance(node, nir.AvgPool2d | nir.SumPool2d) and (padded or type(node).__name__ not in target.maps):
         node = _pool_as_convolution(node, before)
     if isinstance(node, nir.Linear) and "Linear" not in target.maps:
         node = nir.Affine(weight=node.weight, bias=np.zeros(len(node.weight), node.weight.dtype))
@@ -129,12 +123,6 @@ def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target
             f"{listed}"
         )
     return node
-
-
-def _pools(node: Any, target: Target) -> bool:
-    # readers leave out the padding of a SumPool2d
-    padded = isinstance(node, nir.SumPool2d) and bool(np.any(node.padding))
-    return type(node).__name__ in target.maps and not padded
 
 
 def _without_groups(node: Any) -> Any:

@@ -14,27 +14,16 @@ from spikingtorch.interop.nir.values import as_array
 
 @dataclasses.dataclass
 class Writing:
-    """The options for writing one layer.
+    """The options for writing one layer."""
 
-    Attributes:
-        name: of the layer in the network.
-        shape: of the neurons of a sample.
-        dt: length of a step, in seconds.
-        discretisation: of the equations.
-        dtype: of the network.
-        approximate: whether properties that NIR cannot express may be left out.
-        lost: the properties that have been left out.
-        target: the library of the reader; None for NIR's own equations.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dt: float
-    discretisation: Discretisation
-    dtype: torch.dtype
-    approximate: bool
-    lost: list[str]
-    target: Target | None = None
+    name: str  # of the layer in the network
+    shape: tuple[int, ...]  # of the neurons of a sample
+    dt: float  # length of a step, in seconds
+    discretisation: Discretisation  # of the equations
+    dtype: torch.dtype  # of the network
+    approximate: bool  # whether properties that NIR cannot express may be left out
+    lost: list[str]  # the properties that have been left out
+    target: Target | None = None  # the library of the reader; None for NIR's own equations
 
     def lose(self, what: str, nearest: str) -> None:
         """Note a lost property; raise NIRError if nothing may be lost."""

@@ -27,19 +27,12 @@ def rates(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Cell(LikeLayer, Generic[P]):
-    """A cell: its step with the parameters p, which are tensors if Norse computes in tensors, and a spike function.
+    """A cell: its step with the parameters p, which are tensors if Norse computes in tensors, and a spike function."""
 
-    Attributes:
-        kind: type of its parameters.
-        makes: its step, and the type of its state.
-        extra: parameters of its step that are fixed in Norse.
-        given_as: name of the argument that holds its parameters.
-    """
-
-    kind: ClassVar[type[Any]]
-    makes: ClassVar[tuple[Callable[..., Any], type[Any]]]
-    extra: ClassVar[Mapping[str, Any]] = {}
-    given_as: ClassVar[str] = "p"
+    kind: ClassVar[type[Any]]  # of its parameters
+    makes: ClassVar[tuple[Callable[..., Any], type[Any]]]  # its step, and the type of its state
+    extra: ClassVar[Mapping[str, Any]] = {}  # parameters of its step that are fixed in Norse
+    given_as: ClassVar[str] = "p"  # name of the argument that holds its parameters
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak"}
 
     def __init__(self, p: P | None = None, dt: float = 0.001, **options: Unpack[Common]) -> None:

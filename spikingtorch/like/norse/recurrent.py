@@ -66,12 +66,7 @@ class RecurrentCell(Cell[P], Generic[P]):
         return torch.where(itself, weight.detach(), weight)
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
-        """Advance one step; see ``StepLayer.forward``.
-
-        Args:
-            x: input, floating, shape (N, ..., input_size).
-            init: as in Norse.
-        """
+        """Advance one step by an input of shape (N, ..., input_size), floating; see ``StepLayer.forward``."""
         output: Tensor = self._advance(torch.nn.functional.linear(x, self.input_weights), init)
         return output
 

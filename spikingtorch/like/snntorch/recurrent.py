@@ -19,8 +19,7 @@ def weights_between(
 ) -> nn.Linear | nn.Conv2d | None:
     """Return recurrent weights between all neurons, or neighbours in an image; None for one weight per neuron.
 
-    Raises:
-        ValueError: too few or too many arguments are given.
+    Raise ValueError if too few or too many arguments are given.
     """
     convolution = (conv2d_channels, kernel_size)
     if not all_to_all:

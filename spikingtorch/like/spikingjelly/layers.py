@@ -21,11 +21,7 @@ from spikingtorch.like.steps.spikingjelly import Combined, CombinedState, Filter
 
 
 class _Container(WithStepMode):
-    """The step of the layer inside with its feedback; the layer inside is not called.
-
-    Attributes:
-        sub_module: the given module.
-    """
+    """The step of the given layer, ``sub_module``, with its feedback; that layer is not called."""
 
     def __init__(
         self, sub_module: nn.Module, step: Any, neuron: StepLayer, options: Mapping[str, Any], rc: nn.Linear | None
@@ -173,9 +169,7 @@ class ElementWiseRecurrentContainer(_Container):
 def neuron_in(owner: str, sub_module: nn.Module) -> StepLayer:
     """Return the spiking layer of a module, after its linear layers.
 
-    Raises:
-        TypeError: the module has other parts.
-        ValueError: the layer has its own recurrent weights or ``returns``.
+    Raise TypeError if the module has other parts, ValueError if the layer has own recurrent weights or ``returns``.
     """
     modules = [*sub_module] if isinstance(sub_module, nn.Sequential) else [sub_module]
     neuron = modules[-1] if modules else None

@@ -32,11 +32,9 @@ class WithStepMode(LikeLayer):
         self._step_mode = step_mode
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
-        """Advance one step or, with ``step_mode="m"``, all steps of a sequence; see ``StepLayer`` and ``MultiStep``.
+        """Advance one step, or with ``step_mode="m"`` all steps of a sequence; see ``StepLayer`` and ``MultiStep``.
 
-        Args:
-            x: input, floating, shape (N, ...), or (T, N, ...).
-            init: as in ``StepLayer.forward``.
+        The input is floating, of shape (N, ...), or (T, N, ...).
         """
         output: Tensor
         if self._step_mode == "s" or isinstance(init, Steps | Merged):  # of a MultiStep around it
@@ -91,12 +89,7 @@ def reset_rule(v_reset: float | None, detach_reset: bool) -> F.Reset:
 
 
 class Node(WithStepMode):
-    """A node: its step, with a threshold, a reset and a spike function.
-
-    Attributes:
-        v_reset: membrane after a spike; None for the reset by subtraction.
-        above: parameters that must be above a number.
-    """
+    """A node: its step, with a threshold, a reset and a spike function."""
 
     attribute_names: ClassVar[Mapping[str, str]] = {
         "threshold": "v_threshold",
@@ -109,7 +102,7 @@ class Node(WithStepMode):
     }
     default_surrogate: ClassVar[F.Surrogate] = F.Sigmoid(4.0)
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": 0.0}
-    above: ClassVar[Mapping[str, float]] = {"tau": 1.0}
+    above: ClassVar[Mapping[str, float]] = {"tau": 1.0}  # parameters that must be above a number
 
     def __init__(
         self,

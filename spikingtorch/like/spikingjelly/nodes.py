@@ -16,12 +16,9 @@ from spikingtorch.like.surrogates import Boxcar
 
 
 class _Leaky(Node):
-    """A node whose membrane decays towards v_reset, or towards 0 if it is None; ``last`` are the final parameters.
+    """A node whose membrane decays towards v_reset, or towards 0 if it is None; ``last`` are the final parameters."""
 
-    Attributes:
-        _charges: the functions that charge a membrane: with the input divided as well, and with it added unchanged.
-    """
-
+    # the functions that charge a membrane: with the input divided as well, and with it added unchanged
     _charges: ClassVar[tuple[Any, Any]] = (steps.decayed_input, steps.whole_input)
 
     def __init__(

@@ -49,11 +49,7 @@ class ResetFunction(Protocol):
 
 @compared_by_type
 class Single(NamedTuple):
-    """One spike at the threshold and above it: SingleSpike.
-
-    Args:
-        gradient: derivative of the spike.
-    """
+    """One spike at the threshold and above it: SingleSpike; ``gradient`` is the derivative of the spike."""
 
     gradient: Gradient
 
@@ -65,11 +61,9 @@ class Single(NamedTuple):
 
 @compared_by_type
 class Multi(NamedTuple):
-    """One spike for each threshold in the membrane: MultiSpike, and MaxSpike with a limit.
+    """One spike for each threshold in the membrane, at most ``most`` in a step: MultiSpike, and MaxSpike with a limit.
 
-    Args:
-        gradient: derivative of the number of spikes, the one around the first threshold.
-        most: the largest number of spikes in a step; None for no limit.
+    ``gradient`` is the derivative of the number of spikes, the one around the first threshold.
     """
 
     gradient: Gradient

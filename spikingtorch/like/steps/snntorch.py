@@ -181,9 +181,6 @@ class Undelayed(NamedTuple):
         subtract:  v[t] = v - d threshold,    zero:  v[t] = v - d v,    none:  v[t] = v
 
     A membrane that is above the threshold after its reset is reset once more in the next step: that is r[t].
-
-    Args:
-        step: the step with a delayed reset.
     """
 
     step: Callable[..., tuple[Any, Tensor]]

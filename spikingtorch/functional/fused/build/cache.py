@@ -71,14 +71,7 @@ def cache_dir() -> Path:
 
 
 def open_folder(path: Path) -> Folder:
-    """Return a folder that nobody but this user can write to; create it if it is missing.
-
-    Args:
-        path: an absolute path.
-
-    Raises:
-        FolderError: the folder cannot be used; the text says why.
-    """
+    """Return a folder that nobody but this user can write to; create it if it is missing, or raise FolderError."""
     return WindowsFolder(path) if sys.platform == "win32" else Folder(path)
 
 

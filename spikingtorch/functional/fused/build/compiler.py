@@ -49,14 +49,10 @@ def find_compiler() -> str:
 
 
 def compile_c(source: str, target: Path) -> None:
-    """Compile a C source text into a shared library for this very CPU.
+    """Compile a C source text into a shared library for this very CPU, at a path in a folder of its own.
 
     If a compiler refuses OpenMP, or its OpenMP does not load, it runs again: a clang with torch's threads, another
     compiler without threads. A warning tells once that kernels run without threads.
-
-    Args:
-        source: the text of one C file.
-        target: the path of the library, in a folder of its own; an existing file is replaced.
 
     Raises:
         NoCompiler: there is no compiler.
@@ -83,11 +79,7 @@ def compile_c(source: str, target: Path) -> None:
 
 
 def flags(machine: str | None = None) -> list[str]:
-    """Return the flags of the compiler, without those of OpenMP.
-
-    Args:
-        machine: the kind of processor, as ``platform.machine()`` names it; by default this one.
-    """
+    """Return the flags of the compiler for a processor, as ``platform.machine()`` names it, without those of OpenMP."""
     machine = (machine or platform.machine()).lower()
     native = ["-mcpu=native"] if machine in ("aarch64", "arm64") else ["-march=native"]
     if machine in ("x86_64", "amd64"):
@@ -101,13 +93,10 @@ def flags(machine: str | None = None) -> list[str]:
 
 
 def fingerprint() -> str:
-    """Return all that a library depends on besides its source: compiler, flags, CPU and system.
+    """Return all that a library depends on besides its source: compiler, flags, CPU and system; raise NoCompiler.
 
     No program is run: a compiler is identified by path, size and time of change. The result is kept for each value of
     CC and PATH.
-
-    Raises:
-        NoCompiler: there is no compiler.
     """
     return _identity(os.environ.get("CC"), os.environ.get("PATH"))
 

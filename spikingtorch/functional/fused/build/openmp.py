@@ -24,11 +24,7 @@ def with_runtime(source: str) -> str:
 
 
 def take_threads(library: Any) -> None:
-    """Make a library with the functions of openmp.h run on torch's threads.
-
-    Args:
-        library: loaded by ``ctypes``.
-    """
+    """Make a library with the functions of openmp.h run on torch's threads."""
     take = getattr(library, "take_threads", None)
     if take is None:
         return

@@ -26,12 +26,8 @@ class Entry(NamedTuple):
 class Folder:
     """A folder held open: others may replace the folder at its path, but not the one that ``fd`` stands for.
 
-    Args:
-        path: an absolute path; a missing folder is created, with its parents, for this user alone.
-
-    Raises:
-        FolderError: the folder cannot be created, belongs to another user, others may write to it, or no program may
-            run from it.
+    A missing folder is created at the absolute path, with its parents, for this user alone. Raise FolderError if that
+    fails, if it belongs to another user, if others may write to it, or if no program may run from it.
     """
 
     def __init__(self, path: Path) -> None:

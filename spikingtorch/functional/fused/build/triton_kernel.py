@@ -46,15 +46,9 @@ class Settings(NamedTuple):
 
 
 def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> Loaded:
-    """Return a kernel on a device, compiled now or earlier; it runs on torch's current stream.
+    """Return a kernel on a device, compiled now or earlier, which runs on torch's current stream; or raise NoKernel.
 
-    Args:
-        source: the kernel.
-        index: of the device.
-        settings: returns the options for one of Triton's backends, "cuda" or "hip".
-
-    Raises:
-        NoKernel: the kernel cannot be compiled or loaded.
+    ``settings`` returns the options for one of Triton's backends, "cuda" or "hip".
     """
     triton = _triton()
     if not torch.cuda.is_available():
@@ -107,11 +101,7 @@ _namespace = lru_cache(maxsize=512)(run_text)
 
 
 def _triton() -> Any:
-    """Return Triton.
-
-    Raises:
-        NoKernel: Triton is not installed, or does not load.
-    """
+    """Return Triton; raise NoKernel if it is not installed, or does not load."""
     try:
         found = importlib.import_module("triton")
         importlib.import_module("triton.compiler")

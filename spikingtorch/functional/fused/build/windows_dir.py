@@ -9,16 +9,10 @@ from spikingtorch.functional.fused.build.private_dir import Entry, Folder, expla
 
 
 class WindowsFolder(Folder):
-    """A folder by its path.
+    """A folder by its absolute path, created with its parents if it is missing; FolderError if that fails.
 
     Windows lets nobody else write to the profile of a user. The access to a folder elsewhere is not checked: the user
     who names it is responsible.
-
-    Args:
-        path: an absolute path; a missing folder is created, with its parents.
-
-    Raises:
-        FolderError: the folder cannot be created.
     """
 
     def __init__(self, path: Path) -> None:

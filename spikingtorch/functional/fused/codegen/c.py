@@ -99,12 +99,7 @@ def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list
 
 
 def backward_source(program: Program, wanted: Sequence[bool]) -> str:
-    """Return the backward pass in C.
-
-    Args:
-        program: the program.
-        wanted: for each parameter, whether its gradient is wanted.
-    """
+    """Return the backward pass in C; ``wanted`` says for each parameter whether its gradient is wanted."""
     # longer than other functions, because it is one text in the order of execution
     number = numbers(BACKWARD, program)
     of_states, of_xs, _ = program.split_gradients()

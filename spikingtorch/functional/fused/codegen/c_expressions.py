@@ -22,10 +22,8 @@ _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round
 class Body:
     """The expressions of a program in C, each printed where its value changes.
 
-    Args:
-        program: the program.
-        wanted: the nodes that the pass computes.
-        state: the expression of a state, with a place for its number.
+    ``wanted`` are the nodes that the pass computes, and ``state`` is the expression of a state, with a place for its
+    number.
     """
 
     def __init__(self, program: Program, wanted: Iterable[int], state: str) -> None:

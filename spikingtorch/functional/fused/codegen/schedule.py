@@ -23,11 +23,7 @@ class Rate(IntEnum):
 
 
 class Schedule:
-    """Decide when to compute the values of a program.
-
-    Args:
-        program: the program.
-        wanted: the nodes that the pass is for.
+    """Decide when to compute the values of a program for the ``wanted`` nodes.
 
     Attributes:
         arrays: values of a neuron that a step reads, or that are wanted themselves: they are kept over time.

@@ -71,12 +71,9 @@ def backward_signature(program: Program, wanted: Sequence[bool], axes: int = 1) 
 
 
 def forward_source(program: Program, axes: int = 1, chunk: int | None = None) -> str:
-    """Return the forward pass in Triton.
+    """Return the forward pass in Triton, for arrays with ``axes`` batch axes, at least one.
 
-    Args:
-        program: the program.
-        axes: the number of batch axes of the arrays, at least one.
-        chunk: steps between two stored states, those of ``chunk_of`` by default.
+    ``chunk`` is the number of steps between two stored states, that of ``chunk_of`` by default.
     """
     body = _forward_body(program)
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
@@ -107,16 +104,10 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
 
 
 def backward_source(program: Program, wanted: Sequence[bool], axes: int = 1, chunk: int | None = None) -> str:
-    """Return the backward pass in Triton.
+    """Return the backward pass in Triton; ``wanted`` says for each parameter whether its gradient is wanted.
 
     The steps of a chunk are printed one after the other, because Triton cannot index an array in registers by a number
-    that is known only at run time.
-
-    Args:
-        program: the program.
-        wanted: for each parameter, whether its gradient is wanted.
-        axes: the number of batch axes of the arrays, at least one.
-        chunk: steps between two stored states, as in the forward pass.
+    that is known only at run time. ``axes`` and ``chunk`` are those of the forward pass.
     """
     body, chosen = _backward_body(program, wanted), program.chosen(wanted)
     gradients = _gradients(program, wanted)

@@ -26,14 +26,10 @@ _LIBRARY |= {"atan": "atan", "pow": "pow", "fmod": "fmod", "round": "rint", "tru
 
 
 class Body:
-    """The expressions of a program in Triton.
+    """The expressions of a program in Triton, for the ``wanted`` nodes.
 
     A value has the name ``v`` and its number. A value that changes with the step has the step's suffix as well, because
     the steps of a chunk are printed one after the other.
-
-    Args:
-        program: the program.
-        wanted: the nodes that the pass computes.
     """
 
     def __init__(self, program: Program, wanted: Iterable[int]) -> None:
@@ -121,11 +117,7 @@ class Body:
 
 
 def operation(node: Node, dtype: str, args: list[str]) -> str:
-    """Return the expression of an operation on values of a dtype.
-
-    Raises:
-        ValueError: Triton has no such operation.
-    """
+    """Return the expression of an operation on values of a dtype; raise ValueError if Triton has none."""
     op, a = node.op, args[0]
     if op in _INFIX:
         return f"{a} {_INFIX[op]} {args[1]}"

@@ -21,11 +21,7 @@ def walker(name: str) -> str:
 def signature(groups: tuple[Group, ...], program: Program, axes: int, scalars: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments of a kernel and their types, as Triton's compiler names them.
 
-    Args:
-        groups: the arrays.
-        program: the program.
-        axes: the number of batch axes of the arrays.
-        scalars: the floats and their dtypes.
+    The arrays have ``axes`` batch axes, and ``scalars`` are the floats and their dtypes.
     """
     pointers: dict[str, str] = {}
     strides: list[str] = []

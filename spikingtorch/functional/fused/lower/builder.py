@@ -21,17 +21,13 @@ Operand: TypeAlias = Value | int | float | bool
 
 
 class Builder:
-    """Collects nodes.
-
-    Attributes:
-        nodes: the nodes so far.
-        literals: floats of the step's own code, in the order of their slots, which follow the slots of the parameters.
-        partial: nodes that stand for a sum over neurons: they hold the term of one neuron; the sum comes last.
-    """
+    """Collects nodes."""
 
     def __init__(self, scalars: int) -> None:
         self.nodes: list[Node] = []
+        # floats of the step's own code, in the order of their slots, which follow the slots of the parameters
         self.literals: list[float] = []
+        # nodes that stand for a sum over neurons: they hold the term of one neuron; the sum comes last
         self.pending_sums: set[int] = set()
         self._scalars = scalars
         self._known: dict[Node, int] = {}

@@ -30,13 +30,9 @@ from spikingtorch.functional.fused.runtime.second_derivative import (
 def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, tensors: Tensors) -> Tensors:
     """Return final states and outputs, differentiable, and the tensors that are kept for the gradient.
 
-    This takes tensors of every kind, under every transform. ``launched`` serves scans that have already run.
-
-    Args:
-        spec: the scan, which is not folded.
-        scalars: floats of the program.
-        reference: the scan by the loop, for second derivatives; None inside torch.compile, which has none.
-        tensors: states before the first step, inputs, and parameters that are tensors.
+    This takes tensors of every kind, under every transform: states, inputs, and parameters that are tensors. The scan
+    is not folded. ``launched`` serves scans that have already run. ``reference`` is the scan by the loop, for second
+    derivatives; it is None inside torch.compile, which has none.
     """
     groups = split(tensors, spec.counts)
     if torch.compiler.is_exporting():
@@ -179,9 +175,7 @@ _apply: Any = getattr(super(Function, FusedScanLaunched), "apply")  # noqa: B009
 def _input_gradients(ctx: Any, cotangents: Gradients) -> Any:
     """Return None for each option of a Function, then the gradients of its tensors, None where one is not wanted.
 
-    Args:
-        ctx: of the call, with its ``spec``.
-        cotangents: of all results; those of the kept tensors come last and are ignored.
+    ``cotangents`` are those of all results; those of the kept tensors come last and are ignored.
     """
     spec: ScanSpec = ctx.spec
     needed = ctx.needs_input_grad[OPTIONS:]

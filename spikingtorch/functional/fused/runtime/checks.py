@@ -31,11 +31,7 @@ def check_counts(
 
 
 def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
-    """Return the shape of the neurons of one step.
-
-    Raises:
-        ValueError: the program does not take these tensors; the text says what came and what is expected.
-    """
+    """Return the shape of the neurons of one step; raise ValueError if the program does not take these tensors."""
     for name, group, expected in (
         ("states", states, program.states),
         ("xs", xs, program.xs),
@@ -67,12 +63,9 @@ def check_backward(
 ) -> None:
     """Raise ValueError unless the kept tensors and incoming gradients match a backward pass of the program.
 
-    Args:
-        program: the program.
-        form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
-        kept: what the forward pass has kept, and the arguments of ``check_tensor`` for each that is expected.
-        cotangents: gradients of final states and outputs, None for zero.
-        wanted: for each state, input and parameter, whether its gradient is wanted.
+    ``form`` is the shape of the neurons of one step, T, and the axis of time in inputs and outputs. ``kept`` is what
+    the forward pass has kept, and the arguments of ``check_tensor`` for each that is expected. ``cotangents`` are the
+    gradients of final states and outputs, None for zero.
     """
     check_backward_counts(program, cotangents, wanted)
     (shape, steps, dim), states = form, len(program.states)
@@ -96,11 +89,7 @@ def check_backward_counts(program: Program, cotangents: Sequence[Any], wanted: S
 
 
 def neurons(program: Program, states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
-    """Return the shape of the neurons of one step, to which all but the weights of a product broadcast.
-
-    Raises:
-        ValueError: states, inputs and parameters do not broadcast.
-    """
+    """Return the shape of a step's neurons, to which all but a product's weights broadcast; or raise ValueError."""
     try:
         params = [params[k] for k in program.pointwise_params]
         return broadcast([*(t.shape for t in (*states, *params)), *(without_time(x.shape, dim) for x in xs)])
@@ -117,12 +106,7 @@ def check_count(name: str, got: int, expected: int) -> None:
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:
     """Raise ValueError unless a tensor has a dtype and a shape, and is on a device with a target.
 
-    Args:
-        name: name of the tensor in messages.
-        tensor: the tensor.
-        dtype: expected dtype.
-        shape: expected shape.
-        time: if given, all axes but this one may have length one.
+    For messages, ``name`` names it. With ``time``, all axes but this one may have length one.
     """
     if tensor.dtype == dtype and has_target(tensor.device) and _fits(tensor.shape, shape, time):
         return

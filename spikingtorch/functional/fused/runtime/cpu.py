@@ -28,13 +28,9 @@ _NARROW, _LONG = 4, 16384
 
 
 class CLaunch(Launch):
-    """A compiled function with the records (see kernel.h) of its arrays.
+    """A compiled function, which takes the records of its arrays (see kernel.h) and the floats.
 
-    Attributes:
-        name: the kind of pass.
-        run: the function; it takes the records and the floats.
-        fields: the records, in the form of kernel.h.
-        pointers: the positions of the pointers in the records.
+    ``pointers`` are the positions of the pointers in the records, and ``name`` is the kind of pass.
     """
 
     def __init__(self, name: str, run: Any, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> None:
@@ -73,12 +69,7 @@ class CLaunch(Launch):
 
 
 class CKernel(Kernel):
-    """A compiled function ``run``.
-
-    Args:
-        name: the kind of pass.
-        source: its code.
-    """
+    """A compiled function ``run``; ``name`` is the kind of pass."""
 
     def __init__(self, name: str, source: str) -> None:
         self.name = name

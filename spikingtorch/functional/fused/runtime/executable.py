@@ -35,27 +35,17 @@ _NOTHING = [0] * (3 + AXES)  # the record of a missing array
 
 
 class Launcher:
-    """A launch with its results, for tensors of a known layout in memory: only the pointers differ.
-
-    Args:
-        launch: the launch of the kernel; None if there are no neurons.
-        device: where the results are.
-        copies: for each given tensor, how to copy it into the layout; None if the kernel reads it in place.
-        results: the layout of each result in memory.
-        changes: for each result, the change afterwards; None for no change.
-        counts: the positions of the results for which a call may provide memory.
-        missing: whether some of the given tensors are None.
-    """
+    """A launch with its results, for tensors of a known layout in memory: only the pointers differ."""
 
     def __init__(
         self,
-        launch: Launch | None,
-        device: torch.device,
-        copies: Sequence[Change],
-        results: Sequence[TensorSpec],
-        changes: Sequence[Change],
-        counts: Sequence[int] = (),
-        missing: bool = False,
+        launch: Launch | None,  # of the kernel; None if there are no neurons
+        device: torch.device,  # where the results are
+        copies: Sequence[Change],  # how to copy each given tensor into the layout; None if it is read in place
+        results: Sequence[TensorSpec],  # the layout of each result in memory
+        changes: Sequence[Change],  # of each result afterwards; None for no change
+        counts: Sequence[int] = (),  # the positions of the results for which a call may provide memory
+        missing: bool = False,  # whether some of the given tensors are None
     ) -> None:
         self._launch, self._device, self._counts = launch, device, counts
         self._copies = copies if any(copies) else None
@@ -70,10 +60,7 @@ class Launcher:
     ) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether all inputs of a forward pass are finite.
 
-        Args:
-            given: the tensors.
-            scalars: floats of the program.
-            spare: memory for the counts, in their layout; empty for new memory.
+        ``spare`` is memory for the counts, in their layout; it is empty for new memory.
         """
         results = allocation.allocated(self.results, self._device)
         for place in self._large:
@@ -103,12 +90,8 @@ class Launcher:
 class Launched:
     """The results of a forward pass, without autograd.
 
-    Args:
-        executable: the executable.
-        found: the tensors that follow, in this order.
-        finite: whether all inputs are.
-        counts: whether the scan counted.
-        added: whether its counts include the earlier ones.
+    ``found`` holds the tensors that follow, in this order. ``finite`` says whether all inputs are, ``counts`` whether
+    the scan counted, and ``added`` whether its counts include the earlier ones.
     """
 
     __slots__ = ("added", "counts", "executable", "finite", "found")
@@ -153,13 +136,9 @@ class Launched:
 class Executable:
     """The scan of a program on tensors of one layout: a forward launcher, and a backward one for each set of gradients.
 
-    Args:
-        spec: the scan.
-        tensors: inputs, parameters, and states unless the scan starts at rest, in the layout of later calls.
-        keeps_format: whether outputs are channels-last if inputs are; otherwise they are contiguous.
-
-    Raises:
-        ValueError: the program does not take these tensors.
+    The tensors are inputs, parameters, and states unless the scan starts at rest. With ``keeps_format``, outputs are
+    channels-last if inputs are; otherwise they are contiguous. Raise ValueError if the program does not take the
+    tensors.
     """
 
     def __init__(self, spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> None:
@@ -196,14 +175,11 @@ class Executable:
     def forward(
         self, tensors: Tensors, scalars: Sequence[float], *, keep: bool, counts: Tensors | None = None
     ) -> Launched:
-        """Run forward.
+        """Run forward on tensors as in the constructor, with other numbers.
 
-        Args:
-            tensors: as in the constructor, with other numbers.
-            scalars: floats of the program.
-            keep: whether to return the states that the backward pass starts from.
-            counts: ``fired`` of an earlier call, and memory for the new counts; each may be missing. The call continues
-                the earlier counts if they have the same layout as the new ones. None to not count.
+        With ``keep``, return the states that the backward pass starts from. ``counts`` are ``fired`` of an earlier
+        call, and memory for the new counts; each may be missing. The call continues the earlier counts if they have the
+        same layout as the new ones. None stands for not counting.
         """
         count = counts is not None
         before, spare = self._going_on_from(counts) if counts else ((), ())
@@ -236,15 +212,8 @@ class Executable:
     ) -> list[Tensor]:
         """Return the wanted gradients of states, inputs and parameters, each in the shape of its tensor.
 
-        Args:
-            tensors: as in the forward pass.
-            kept: the states that the forward pass has kept.
-            cotangents: gradients of the results, None for zero.
-            scalars: floats of the program.
-            wanted: for each of the tensors, whether its gradient is wanted.
-
-        Raises:
-            ValueError: a tensor does not match the forward pass.
+        ``kept`` are the states that the forward pass on the same tensors has kept, and ``cotangents`` are the gradients
+        of its results, None for zero. Raise ValueError if a tensor does not match the forward pass.
         """
         launcher = self.backward_launcher(tensors, kept, cotangents, wanted)
         return launcher(self._given(tensors, kept, cotangents), scalars)[0]

@@ -25,13 +25,7 @@ _SHORTEST_RUN = 32
 
 
 class TritonLaunch(Launch):
-    """A kernel with the arguments of its arrays, except their addresses.
-
-    Args:
-        name: the kind of pass.
-        run: the kernel.
-        arguments: its arguments.
-    """
+    """A kernel with the arguments of its arrays, except their addresses; ``name`` is the kind of pass."""
 
     def __init__(self, name: str, run: Run, arguments: Arguments) -> None:
         self._name, self._run, self._arguments = name, run, arguments
@@ -66,10 +60,7 @@ class TritonLaunch(Launch):
 class TritonKernel(Kernel):
     """A pass of a program; its kernel is printed once the number of batch axes is known.
 
-    Args:
-        target: the target that loads the kernel.
-        program: the program.
-        wanted: for each parameter, whether its gradient is wanted; None stands for a forward pass.
+    ``wanted`` says for each parameter whether its gradient is wanted; None stands for a forward pass.
     """
 
     def __init__(self, target: "TritonTarget", program: Program, wanted: tuple[bool, ...] | None) -> None:
@@ -128,21 +119,12 @@ class TritonTarget(Target):
         return _kernel(self, program, wanted)
 
     def load(self, source: Source, device: torch.device) -> Loaded:
-        """Return a kernel on a device.
-
-        Raises:
-            NoKernel: the kernel cannot be compiled or loaded.
-            RuntimeError: a CUDA graph is captured.
-        """
+        """Return a kernel on a device; raise NoKernel if that fails, RuntimeError while a CUDA graph is captured."""
         _check_no_capture()
         return _loaded(source, device.index)
 
     def settle(self, device: torch.device) -> None:
-        """Wait for the current stream, because a later call may use another one.
-
-        Raises:
-            RuntimeError: a CUDA graph is captured.
-        """
+        """Wait for the current stream, because a later call may use another one; raise RuntimeError in a CUDA graph."""
         _check_no_capture()
         torch.cuda.current_stream(device).synchronize()
 

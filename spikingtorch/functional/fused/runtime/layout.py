@@ -80,9 +80,7 @@ class Layout(NamedTuple):
     def placed(self, tensor: Tensor, *, shared: bool = True) -> Tensor:
         """Return an array without time as the kernel reads it: itself, or a copy with a value for each neuron.
 
-        Args:
-            tensor: the array.
-            shared: whether neurons may share a value in memory.
+        ``shared`` says whether neurons may share a value in memory.
         """
         sizes, strides = self._with_all_axes(tensor)
         one = shared and _is_number(sizes[self.split :], strides[self.split :])
@@ -107,16 +105,10 @@ class Layout(NamedTuple):
 
 
 def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
-    """Return the layout of a scan, and its streams in it; streams whose memory is too scattered are copied.
+    """Return the layout of a scan on a target, and its streams in it; streams whose memory is too scattered are copied.
 
-    Args:
-        target: where the scan runs.
-        shape: of the neurons of one step.
-        streams: tensors over time, whose axes have the length of the shape's axes, or one.
-        dim: axis of time in them.
-
-    Raises:
-        ValueError: time has more than AXES axes before it.
+    The axes of a stream have the length of the axes of ``shape``, or one, besides the axis ``dim`` of time. Raise
+    ValueError if time has more than AXES axes before it.
     """
     if dim > AXES:
         raise ValueError(
@@ -197,9 +189,7 @@ class MemoryFormat(NamedTuple):
 def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None:
     """Return the order of channels-last images in memory, or None for any other layout.
 
-    Args:
-        streams: inputs with all axes of the neurons, and time.
-        dim: axis of time in them.
+    The streams are inputs with all axes of the neurons, and time at ``dim``.
     """
     if torch.compiler.is_compiling():
         return None  # the compiler chooses the strides
@@ -230,27 +220,17 @@ def _moved(tensor: Tensor, axes: tuple[int, ...], first: int) -> Tensor:
 
 
 class Placement:
-    """The axes of a scan as its kernel has them.
-
-    Args:
-        target: where the scan runs.
-        shape: of the neurons of one step.
-        dim: axis of time in unfolded streams.
-        steps: T.
-        fold: N samples and T steps, if they are one axis of inputs and outputs.
-        memory_format: the order of axes in memory, if it differs from their own order.
-        uniform: parameters that the program takes as one number.
-    """
+    """The axes of a scan as its kernel has them."""
 
     def __init__(
         self,
-        target: Target,
-        shape: tuple[int, ...],
-        dim: int,
-        steps: int,
-        fold: tuple[int, int] | None,
-        memory_format: MemoryFormat | None,
-        uniform: Sequence[Tensor],
+        target: Target,  # where the scan runs
+        shape: tuple[int, ...],  # of the neurons of one step
+        dim: int,  # axis of time in unfolded streams
+        steps: int,  # T
+        fold: tuple[int, int] | None,  # N samples and T steps, if they are one axis of inputs and outputs
+        memory_format: MemoryFormat | None,  # the order of axes in memory, if it differs from their own order
+        uniform: Sequence[Tensor],  # parameters that the program takes as one number
     ) -> None:
         self._target, self._fold, self._format = target, fold, memory_format
         self._back = None if memory_format is None else memory_format.back()
@@ -285,7 +265,9 @@ class Placement:
     def result(self, found: Tensor, *, over_time: bool, folded: bool) -> tuple[TensorSpec, Change]:
         """Return the layout of a result for the caller, and the change that produces it."""
         if over_time and self._time is not None:
-            return TensorSpec.of(found), self._folded_from_front if folded and self._fold else self._from_front
+            front = self._from_front
+            change = (lambda stream: front(stream).flatten(0, 1)) if folded and self._fold else front
+            return TensorSpec.of(found), change
         if self._back is not None:
             found = self._back.stream(found) if over_time else self._back.rest(found)
         return TensorSpec.of(found.flatten(0, 1) if folded and self._fold else found), None
@@ -293,9 +275,6 @@ class Placement:
     def _from_front(self, stream: Tensor) -> Tensor:
         assert self._time is not None
         return stream.movedim(0, self._time).contiguous()
-
-    def _folded_from_front(self, stream: Tensor) -> Tensor:
-        return self._from_front(stream).flatten(0, 1)
 
 
 def summed(change: Change, spec: TensorSpec, shape: torch.Size) -> Change:

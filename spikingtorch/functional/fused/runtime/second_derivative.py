@@ -54,14 +54,10 @@ def known_signature(kind: Kind) -> Kind:
 
 
 def is_differentiated(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> bool:
-    """Return True if the running backward pass is itself differentiated.
+    """Return True if the running backward pass is itself differentiated; ``wanted`` are the gradients that it computes.
 
     Inside a backward pass, gradients are recorded exactly under ``create_graph=True``. ``torch.func.grad`` and ``vjp``
     always record them, even if no second derivative follows; the choice of the backend has already handled theirs.
-
-    Args:
-        tensors: the tensors of the scan, as the backward pass has them.
-        wanted: for each of them, whether its gradient is wanted.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False

@@ -22,9 +22,7 @@ class Launch(ABC):
     def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
         """Return a function that runs the kernel on one slice of its arrays, by number.
 
-        Args:
-            slices: for each array, the address of slice 0 and the number of bytes between two slices.
-            scalars: floats of the program.
+        For each array, ``slices`` has the address of slice 0 and the number of bytes between two slices.
         """
 
 
@@ -35,13 +33,10 @@ class Kernel(ABC):
     def launch(
         self, records: Sequence[int], pointers: Sequence[int], neuron_steps: int, device: torch.device
     ) -> Launch:
-        """Return the launch of the kernel.
+        """Return the launch of the kernel on the arrays of a device.
 
-        Args:
-            records: the records of all arrays, one after the other, as from ``Layout``.
-            pointers: the positions of the pointers of existing arrays in the records.
-            neuron_steps: the number of neurons times the number of steps.
-            device: where the arrays are.
+        ``records`` are those of all arrays, one after the other, as from ``Layout``, and ``pointers`` the positions of
+        the pointers of existing arrays in them.
         """
 
 
@@ -83,10 +78,7 @@ class Target(ABC):
     def gathers_time(self, before: int, after: int, steps: int) -> bool:
         """Return True if time should move to the front, because too few neurons are adjacent in memory.
 
-        Args:
-            before: the number of neurons on the axes before time.
-            after: the number of neurons on the axes after time.
-            steps: T.
+        ``before`` and ``after`` are the numbers of neurons on the axes before and after time.
         """
 
     @abstractmethod
@@ -97,11 +89,7 @@ class Target(ABC):
         """
 
     def ensure_compiled(self, program: str) -> None:
-        """Make sure that the forward pass of a program is compiled.
-
-        Raises:
-            NotFusible: the forward pass cannot be compiled.
-        """
+        """Make sure that the forward pass of a program is compiled; raise NotFusible if it cannot be."""
         failure = self.failure(program)
         if failure is not None:
             raise NotFusible(f"cannot be compiled: {failure}")

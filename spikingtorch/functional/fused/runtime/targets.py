@@ -20,11 +20,7 @@ def has_target(device: torch.device) -> bool:
 
 
 def target_on(device: torch.device) -> Target:
-    """Return the target of a device.
-
-    Raises:
-        ValueError: the device has no target.
-    """
+    """Return the target of a device; raise ValueError if it has none."""
     if not has_target(device):
         raise ValueError(f"scan: got a tensor on {device}, expected it on {DEVICES}")
     return _BY_DEVICE[device.type]

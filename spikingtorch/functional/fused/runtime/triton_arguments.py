@@ -39,15 +39,10 @@ def arguments(
     records: Sequence[int],
     pointers: Sequence[int],
 ) -> Arguments:
-    """Return the arguments of a kernel.
+    """Return the arguments of a kernel, whose names and types are ``types``.
 
-    Args:
-        groups: the arrays.
-        program: the program.
-        types: the arguments of the kernel and their types.
-        chunk: steps between two states that are kept.
-        records: of all arrays, one after the other, as from ``Layout``.
-        pointers: the positions of the pointers of existing arrays in the records.
+    ``chunk`` is the number of steps between two kept states. ``records`` are those of all arrays, one after the other,
+    as from ``Layout``, and ``pointers`` the positions of the pointers of existing arrays in them.
     """
     there, sizes = _sizes(groups, program, records, pointers)
     names = [name for name in types if name != "BLOCK"]

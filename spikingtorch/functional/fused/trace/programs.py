@@ -48,11 +48,7 @@ class Arguments(NamedTuple):
 
 
 def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
-    """Return the plan of a step for arguments of this form.
-
-    Raises:
-        NotFusible: the step cannot be fused; the text says why.
-    """
+    """Return the plan of a step for arguments of this form; raise NotFusible if it cannot be fused."""
     params = arguments.params
     numbers = [leaf for leaf in params if isinstance(leaf, float)]
     floats = tuple(map(repr, numbers))

@@ -38,11 +38,8 @@ class TensorQueries(TorchFunctionMode):
     """Note questions whose answer differs during tracing: the number of neurons, or the values of a tensor.
 
     For an index such as ``u[..., :100]`` of a tensor that is not longer, torch takes the whole tensor, without an
-    operation. Outer modes and tensor subclasses do not see these calls.
-
-    Attributes:
-        refusal: the first such question, or None.
-        recorder: the recorder, which knows the tensors of the trace; None if nothing is traced.
+    operation. Outer modes and tensor subclasses do not see these calls. ``refusal`` is the first such question, or
+    None.
     """
 
     def __init__(self) -> None:

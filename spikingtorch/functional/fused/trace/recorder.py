@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
-from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, run_backward
+from spikingtorch.functional.core.modes import HOST, DispatchMode
+from spikingtorch.functional.core.torch_private import run_backward
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import NAMES
 from spikingtorch.functional.fused.lower.builder import Builder, Operand, Value
@@ -26,11 +26,11 @@ _MEMORY = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_bloc
 _VIEWS = ("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze", "expand")
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Record every aten operation in a program."""
 
     def __init__(self, examples: Examples) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.examples = examples
         self.refusal: NotFusible | None = None
         self.builder = Builder(scalars=len(examples.floats))
@@ -45,10 +45,6 @@ class Recorder(TorchDispatchMode):
         for slot, tensor in enumerate(examples.floats):
             self._bind(tensor, self.builder.scalar(slot))
             self.floats.add(id(tensor))
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # its wrapper would import the whole compiler, which takes a second at the first call
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -216,16 +212,12 @@ def check_pointwise(func: Any) -> None:
         raise NotFusible(f"calls {func}, which is not in the table of pointwise operations")
 
 
-class Watch(TorchDispatchMode):
+class Watch(DispatchMode):
     """Note the first operation that is not pointwise."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.refusal: NotFusible | None = None
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as in Recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.refusal is None:

@@ -30,9 +30,9 @@ from spikingtorch.functional.core.bytecode import (
     slots_of,
 )
 from spikingtorch.functional.core.guard import Guard, attributes_of, form_of
-from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.modes import DispatchMode, within
 from spikingtorch.functional.core.sharing import plain
-from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
+from spikingtorch.functional.core.torch_private import has_global_hook
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.fused.errors import NotFusible
 
@@ -97,8 +97,7 @@ class Snapshot(NamedTuple):
     def undone(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``, which runs the step, and undo its changes.
 
-        Raises:
-            SideEffect: the work has changed something, or was about to write to a tensor.
+        Raise SideEffect if it has changed something, or was about to write to a tensor.
         """
 
         def look() -> T:
@@ -116,16 +115,12 @@ class Snapshot(NamedTuple):
         return run_or_undo(look, self.guard.put_back)
 
 
-class NoWrites(TorchDispatchMode):
+class NoWrites(DispatchMode):
     """Refuse writes to some tensors, before their numbers are lost."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._memory = {*map(_address, tensors)} - {0}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # the wrapper that it asks for imports the whole compiler, a second of the first call
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.is_mutable:
@@ -146,9 +141,8 @@ def _address(tensor: Tensor) -> int:
 def snapshot(*values: Any) -> Snapshot:
     """Return a snapshot of a step, and of its other arguments.
 
-    Raises:
-        SideEffect: the step uses something up by reading it.
-        NotFusible: the step's code asks something whose answer differs during tracing.
+    Raise SideEffect if the step uses something up by reading it, and NotFusible if its code asks something whose answer
+    differs during tracing.
     """
     walk = _SnapshotWalk()
     try:
@@ -160,11 +154,7 @@ def snapshot(*values: Any) -> Snapshot:
 
 
 def whole_snapshot(*values: Any) -> Snapshot:
-    """Return a snapshot; the errors are those of ``snapshot``.
-
-    Raises:
-        NotHeld: also if something cannot be held.
-    """
+    """Return a snapshot; raise the errors of ``snapshot``, and NotHeld if something cannot be held."""
     found = snapshot(*values)
     if found.missing is not None:
         raise found.missing
@@ -183,20 +173,13 @@ def is_immutable(value: Any) -> bool:
 
 
 class _SnapshotWalk:
-    """One walk through all that code can reach.
-
-    Attributes:
-        guard: watches the walk's objects.
-        looks: whether code inspects numbers other than by arithmetic.
-        missing: the thing that cannot be held; the walk continues, to find all else.
-        tensors: tensors that the walk has met.
-    """
+    """One walk through all that code can reach."""
 
     def __init__(self) -> None:
-        self.guard = Guard()
-        self.looks = False
-        self.missing: NotHeld | None = None
-        self.tensors: list[Tensor] = []
+        self.guard = Guard()  # watches the walk's objects
+        self.looks = False  # whether code inspects numbers other than by arithmetic
+        self.missing: NotHeld | None = None  # the thing that cannot be held; the walk continues, to find all else
+        self.tensors: list[Tensor] = []  # that the walk has met
         self._seen: dict[int, tuple[int, str]] = {}  # the number and the name of a value
         self._also: set[tuple[str, str]] = set()  # names that lead to values found under another name
         self._alive: list[Any] = []

@@ -117,15 +117,7 @@ def _check_given(trees: Sequence[Any], given: Sequence[tuple[list[Any], pytree.T
 def not_pointwise(
     step: Callable[..., Any], state: Any, x: Any, params: Any, kept: Sequence[Tensor]
 ) -> NotFusible | None:
-    """Return the first operation of a step that is not pointwise, for tensors of any shapes.
-
-    Args:
-        step: as in scan.
-        state: tree of tensors, or of objects with a shape and a dtype.
-        x: input of one step, likewise.
-        params: parameters, likewise.
-        kept: as in trace.
-    """
+    """Return the first operation of a step that is not pointwise, for tensors, or Specs of any shapes."""
 
     def example(leaf: Any) -> Any:
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf

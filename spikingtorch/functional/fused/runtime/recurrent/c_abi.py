@@ -76,12 +76,7 @@ class Matrix(NamedTuple):
 
 
 def matrix(weights: Tensor, across: bool) -> Matrix:
-    """Return square weights, or their transpose, for products ``rows @ matrix``.
-
-    Args:
-        weights: shape (M, M).
-        across: whether to transpose them.
-    """
+    """Return square weights, or with ``across`` their transpose, for products ``rows @ matrix``."""
     weights, size, number = allocation.contiguous(weights), len(weights), weights.element_size()
     # an odd number of panels: rows at a distance of a power of two would evict each other from the cache
     pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number

@@ -37,10 +37,6 @@ def runs_in_c(s: Tensor, x: Tensor) -> bool:
     every step. For few samples, torch shares one product among all threads, but some threads would be idle here: hence
     the second factor. The work that is done once, mainly the copy of the matrix, takes as long as four to eight steps
     from Python.
-
-    Args:
-        s: output before the first step, (*N,).
-        x: the first input, (T, *N).
     """
     if s.device.type != CPU.device or x.shape[0] < FEWEST or x.dtype != s.dtype or not c_abi.available(s.dtype):
         return False
@@ -106,11 +102,7 @@ def _carried(
 ) -> tuple[int, Any]:
     """Return the number of values that are carried from chunk to chunk, and their array for C.
 
-    Args:
-        states: their slots.
-        rows: the number of samples.
-        kept: where one in CHUNK is kept.
-        finals: addresses for those after the last step.
+    ``kept`` is where one in CHUNK is kept, and ``finals`` are addresses for those after the last step.
     """
     missing = [CPlace()] * len(states), [0] * len(states)
     each = zip(states, kept or missing[0], finals or missing[1], strict=True)
@@ -127,9 +119,7 @@ def _loop(given: RecurrentArgs, weights: c_abi.Matrix, source: CPlace, base: CPl
 def teams(rows: int, work: int) -> tuple[int, int]:
     """Return how many threads share the rows, and how many rows a thread takes through time together.
 
-    Args:
-        rows: the number of rows.
-        work: work of all steps, in steps of a neuron.
+    ``work`` is that of all steps, in steps of a neuron.
     """
     threads = min(threads_for(work), rows)
     groups = threads * -(-rows // (threads * c_abi.ROWS))

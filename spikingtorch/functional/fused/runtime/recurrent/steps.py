@@ -107,13 +107,8 @@ def slopes(
 ) -> Slopes:
     """Return memory for the walk back; it holds the incoming gradients after the last step.
 
-    Args:
-        neuron: the neuron.
-        given: the tensors of the forward pass.
-        cotangents: the incoming gradients.
-        wanted: for each tensor, whether its gradient is wanted.
-        states: the states before each step.
-        last: where the array of a state has the one after the last step.
+    ``given`` and ``wanted`` are the tensors of the forward pass, and whether the gradient of each is wanted; ``states``
+    are those before each step. In the array of a state, ``last`` is the place of the one after the last step.
     """
     (x, *others), s, drives = given.xs, given.s, neuron.differentiable[len(states)]
     flows = neuron.differentiable[: len(states)]
@@ -136,15 +131,7 @@ def slopes(
 def forward_kernel(
     neuron: Neuron, given: RecurrentArgs, states: Sequence[Place], driven: Place, written: Sequence[Place]
 ) -> Kernel:
-    """Return the kernel of a step.
-
-    Args:
-        neuron: the neuron.
-        given: the tensors.
-        states: before each step.
-        driven: the input currents.
-        written: the outputs.
-    """
+    """Return the kernel of a step, from the states before it and the input currents to the outputs."""
     others = given.xs[1:]
     groups = _one_step([p.array for p in states], [driven.array, *others], given.params)
     launcher = _executable(neuron, groups).forward_launcher([*chain(*groups)], keep=False)
@@ -157,12 +144,7 @@ def backward_kernel(
 ) -> Kernel:
     """Return the kernel of a step back: states, inputs and parameters; cotangents; gradients of states and inputs.
 
-    Args:
-        neuron: the neuron.
-        given: the tensors of the forward pass.
-        driven: the input currents.
-        found: memory of the gradients.
-        of_records: gradients of the outputs after the first, None for zero.
+    ``driven`` are the input currents, and ``of_records`` the gradients of the outputs after the first, None for zero.
     """
     states, of_states, others = found.states, found.of_states, given.xs[1:]
     flows, drives = [of is not None for of in of_states], neuron.differentiable[len(states)]
