@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, label_time, legend_above, whole_ticks
+from spikingtorch.plot import inputs
+from spikingtorch.plot.canvas import (
+    GRAY,
+    axes_for,
+    colors,
+    draw_disks,
+    draw_ticks,
+    ink,
+    is_binary,
+    label_time,
+    legend_above,
+    tick_width,
+    whole_ticks,
+)
 from spikingtorch.plot.inputs import Array, Recordings
-from spikingtorch.plot.palette import GRAY, colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +96,7 @@ def raster(
     given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, first), first)
     layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
     steps = max(len(rows.values) for rows in layers.values())
-    tick = dt, marks.tick_width(steps, dt)
+    tick = dt, tick_width(steps, dt)
     if isinstance(spikes, Tensor):
         _one(ax, layers[""], labels, tick)
     elif labels is None:
@@ -145,13 +156,13 @@ def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick:
     """Draw the spikes of one layer: ticks for spikes of 0 and 1, and disks for others."""
     times, neurons = rows.values.nonzero()
     xy = np.stack([times * tick[0], y[neurons]], axis=1)
-    if marks.is_binary(rows.values):
+    if is_binary(rows.values):
         one = len({*shades}) == 1
-        marks.ticks(ax, xy, tick[1], height, shades[0] if one else [*shades[neurons]])
+        draw_ticks(ax, xy, tick[1], height, shades[0] if one else [*shades[neurons]])
         return
     sizes = rows.values[times, neurons]
     largest = float(np.abs(sizes).max())
-    marks.disks(ax, xy, np.abs(sizes) / largest, shades[neurons], sizes > 0)
+    draw_disks(ax, xy, np.abs(sizes) / largest, shades[neurons], sizes > 0)
     below = "; rings: below zero" if (sizes < 0).any() else ""
     ax.set_title(f"area: value, largest {largest:.3g}{below}", loc="right", fontsize="small", color=ink(ax))
 

@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, label_time, legend_above, legend_text, time_unit
+from spikingtorch.plot.canvas import axes_for, colors, label_time, legend_above, legend_text, time_unit
 from spikingtorch.plot.inputs import Array, Recordings
-from spikingtorch.plot.palette import colors
 from spikingtorch.units import percent
 
 if TYPE_CHECKING:

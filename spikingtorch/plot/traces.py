@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, label_time
+from spikingtorch.plot import inputs
+from spikingtorch.plot.canvas import axes_for, colors, draw_ticks, ink, label_time, tick_width
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +78,7 @@ def traces(
         if fired is not None:
             when = times[fired[:, k] != 0]
             xy = np.stack([when, np.full(len(when), base + high + 0.2 * (high - low))], axis=1)
-            marks.ticks(ax, xy, marks.tick_width(len(times), dt), 0.16 * (high - low), color)
+            draw_ticks(ax, xy, tick_width(len(times), dt), 0.16 * (high - low), color)
         if len(chosen) > 1:
             # beside the trace, but close to the middle of its band, so that two names cannot meet
             y = base + float(np.clip(np.median(values[:, k]), 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.quantize.inputs import RoundedInput
+from spikingtorch.quantize.grid import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
 from spikingtorch.quantize.qat import prepare_qat
 from spikingtorch.quantize.rounded_layers import rounded_weights

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.inputs import leave_inputs
+from spikingtorch.quantize.grid import leave_inputs
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.step_graph.recorder import Call, StepGraph, record
 

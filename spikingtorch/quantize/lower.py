@@ -11,15 +11,12 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.quantize.calls import calls_of, check_sources
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.grid import exponent_of, whole_numbers
-from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
+from spikingtorch.quantize.grid import RoundedInput, exponent_of, rounding_of_inputs, whole_numbers
 from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.lower_neurons import lowered_neurons
-from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.lower_layers import conv_node, lowered_neurons, weights_of
 from spikingtorch.quantize.neurons import Node
 from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d
-from spikingtorch.quantize.proof import LIMIT, Given, after
-from spikingtorch.quantize.settings import check_settings
+from spikingtorch.quantize.proof import LIMIT, Given, after, check_settings
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.step_graph.recorder import Call, StepGraph
 from spikingtorch.watching.network import check_network

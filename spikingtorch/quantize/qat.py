@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from spikingtorch.quantize.inputs import RoundedInput, leave_inputs, round_inputs
+from spikingtorch.quantize.grid import RoundedInput, leave_inputs, round_inputs
 from spikingtorch.quantize.rounded_layers import Weight, rounded_weights, weights_to_round
 from spikingtorch.quantize.weights import (
     SCALES,

@@ -12,13 +12,12 @@ from spikingtorch.fold.report import Report
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.quantize import Certificate, IntegerError, certify, to_integer
-from spikingtorch.quantize.report import Report as IntegerReport
+from spikingtorch.quantize.integer import Report as IntegerReport
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Firing
 from spikingtorch.units import counted
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import summary_of_run
-from spikingtorch.watching.table import Summary, merged
+from spikingtorch.watching.summary import Summary, merged, summary_of_run
 
 # samples in pictures, and bytes of records at a time
 PICTURED, _BYTES = 16, 2**28

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.c.cost import Cost, neuron_cost, sum_of_branches_cost, sums_cost
+from spikingtorch.quantize.c.header import Cost, neuron_cost, sum_of_branches_cost, sums_cost
 from spikingtorch.quantize.c.neurons import HELPERS, Sum, count_type, current_type, membrane_type, updated
 from spikingtorch.quantize.c.sums import Source, Target, added, scattered, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
