@@ -23,10 +23,6 @@ _ADVICE = (
 def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
     """Return the calls of one step of a network, which runs as a copy for two steps.
 
-    Args:
-        model: the network.
-        x: an input (N, T, ...).
-
     Raises:
         IntegerError: a layer is called twice, takes or returns something else than one tensor, or changes its dtype; a
             hook of the whole network changes its input or output; the calls differ from step to step.
@@ -55,16 +51,7 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
 
 def check_sources(graph: StepGraph, path: str, sources: tuple[int, ...]) -> None:
-    """Raise unless an input of a layer, or the output, comes from layers alone.
-
-    Args:
-        graph: the calls.
-        path: of the layer; empty for the output of the network.
-        sources: those of the input, or of the output.
-
-    Raises:
-        IntegerError: a function is in between.
-    """
+    """Raise IntegerError unless an input of a layer, or with an empty path the output, comes from layers alone."""
     function = next((graph.calls[each] for each in sources if each >= 0 and graph.calls[each].module is None), None)
     if sources and function is None:
         return

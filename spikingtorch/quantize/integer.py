@@ -12,7 +12,7 @@ from spikingtorch.quantize.c.header import CSource, Needs
 from spikingtorch.quantize.network import WholeNetwork
 from spikingtorch.quantize.neurons import Neuron, Node
 from spikingtorch.quantize.nir_graph import to_nir
-from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Ints, Linear, Sum, SumPool2d
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Sum, SumPool2d
 from spikingtorch.quantize.proof import bounds_of
 from spikingtorch.units import in_columns
 
@@ -79,15 +79,13 @@ class Report(NamedTuple):
 
 
 def _bits(node: Node) -> int:
+    """Return the bits of membranes, or those that weights need with a sign."""
     if isinstance(node, Neuron):
         return (node.high - node.low).bit_length()
-    return bits_of(node.weight) if isinstance(node, Linear | Conv2d) else 0
-
-
-def bits_of(weight: Ints) -> int:
-    """Return the bits that weights need with a sign."""
-    whole = weight.astype(np.int64)
-    return max(int(np.abs(np.where(whole < 0, whole + 1, whole)).max()).bit_length() + 1, 1) if whole.size else 0
+    if not isinstance(node, Linear | Conv2d) or not node.weight.size:
+        return 0
+    whole = node.weight.astype(np.int64)
+    return int(np.abs(np.where(whole < 0, whole + 1, whole)).max()).bit_length() + 1
 
 
 @dataclass(frozen=True, eq=False)

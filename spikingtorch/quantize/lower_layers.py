@@ -70,12 +70,9 @@ def _bits(tensor: Tensor, exponent: int) -> int:
 
 def _small(whole: Tensor) -> Ints:
     array: Ints = whole.cpu().numpy()
-    kind = next(kind for kind in (np.int8, np.int16, np.int32) if not array.size or _fits(array, kind))
-    return array.astype(kind)
-
-
-def _fits(array: Ints, kind: Any) -> bool:
-    return bool(array.min() >= np.iinfo(kind).min and array.max() <= np.iinfo(kind).max)
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    kinds: Any = (np.int8, np.int16, np.int32)
+    return array.astype(next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max))
 
 
 def conv_node(path: str, layer: nn.Conv2d, arriving: int, before: tuple[int, ...], after: tuple[int, ...]) -> Conv2d:
@@ -94,12 +91,7 @@ def conv_node(path: str, layer: nn.Conv2d, arriving: int, before: tuple[int, ...
 
 
 def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
-    """Return the node of a layer of neurons.
-
-    Args:
-        call: the layer.
-        exponent: of the sums that arrive.
-        largest: largest absolute values of these sums.
+    """Return the node of a layer of neurons, for the exponent and the largest absolute values of sums that arrive.
 
     Raises:
         IntegerError: the neurons are no fixed-point neurons, or their sums may be inexact in float32.

@@ -22,12 +22,7 @@ _MOST_ROUNDED = 48
 
 
 class Given(NamedTuple):
-    """What arrives at a node.
-
-    Attributes:
-        exponent: its unit is 2**-exponent.
-        largest: largest absolute value of each entry, in this unit.
-    """
+    """What arrives at a node: its unit is 2**-exponent, and ``largest`` has the largest absolute values in it."""
 
     exponent: int
     largest: Whole

@@ -17,14 +17,7 @@ _EXPECTED = "nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d and recurrent weights of
 
 
 class Weight(NamedTuple):
-    """A weight of a model.
-
-    Attributes:
-        path: of its layer.
-        layer: the layer.
-        name: of the weight in the layer.
-        has_bias: whether the layer has a bias.
-    """
+    """A weight of a model, by its name in a layer."""
 
     path: str
     layer: nn.Module
@@ -60,10 +53,6 @@ def rounded_weights(model: nn.Module) -> list[Weight]:
 
 def weights_to_round(owner: str, model: nn.Module) -> list[Weight]:
     """Return the float weights of a model, in the order of its modules.
-
-    Args:
-        owner: the function that was called, for messages.
-        model: the model.
 
     Raises:
         ValueError: there are none, or the model has weights that cannot be rounded, or is prepared already.

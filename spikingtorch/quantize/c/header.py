@@ -138,14 +138,7 @@ def event_of(model: WholeNetwork) -> tuple[str, str | None]:
 
 
 def header_lines(model: WholeNetwork, prefix: str, found: Needs, output: Source) -> list[str]:
-    """Return the text of the header.
-
-    Args:
-        model: the network.
-        prefix: the beginning of public names.
-        found: what the C needs.
-        output: where the events of the output are.
-    """
+    """Return the text of the header of a network whose C has these needs, and events of the output at a place."""
     index, value = event_of(model)
     to_index, to_value = index_of(output.size), signed(output.low, output.high)
     flag = f"{prefix}_overflow" in found.memory

@@ -72,26 +72,16 @@ class Program:
 
 
 class Value(NamedTuple):
-    """What a node gives out.
-
-    Attributes:
-        source: where it is.
-        sums, target: its array, if it gives out sums.
-        brief: whether the next node alone reads the array.
-    """
+    """What a node gives out, and its array if it gives out sums."""
 
     source: Source
     sums: Sum | None = None
     target: Target | None = None
-    brief: bool = False
+    brief: bool = False  # whether the next node alone reads the array
 
 
 def program_of(model: WholeNetwork, prefix: str) -> Program:
-    """Return the pieces of the text of a network.
-
-    Raises:
-        ValueError: sums exceed 32 bits.
-    """
+    """Return the pieces of the text of a network; raise ValueError for sums that exceed 32 bits."""
     program = Program(model, prefix)
     low, high = model.input_range
     size, graded = int(np.prod(model.input_shape)), not (low >= 0 and high <= 1)
