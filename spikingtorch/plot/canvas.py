@@ -14,7 +14,6 @@ from spikingtorch.plot.inputs import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -31,7 +30,7 @@ GRAY = "#808080"
 # cones for red or for green, so they come last.
 ON_LIGHT = (BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE)
 ON_DARK = (SKY, VERMILION, GREEN, ORANGE, PURPLE, BLUE)
-# from below zero to above it, with equally dark ends
+# of values from below zero to above it, with equally dark ends
 _DIVERGING = ("#00304d", BLUE, "#8fc1de", "#f7f7f7", "#f2b183", VERMILION, "#5a2700")
 # dots per inch, at least: matplotlib's 100 are blurred on today's screens
 _SHARP = 200.0
@@ -58,20 +57,6 @@ def colors(count: int, ax: "Axes") -> list[str]:
         return [*cycle[:count]]
     # neither the darkest nor the brightest of the map, which would vanish on one of the backgrounds
     return [to_hex(colormaps["viridis"](0.25 + 0.57 * k / (count - 1))) for k in range(count)]
-
-
-def diverging() -> "Colormap":
-    """Return the map for values around zero: blue below, white at zero, vermilion above."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("blue_vermilion", _DIVERGING)
-
-
-def sequential(ax: "Axes") -> "Colormap":
-    """Return the map for non-negative values: from the background of these axes to the colour of their text."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-    return LinearSegmentedColormap.from_list("paper_ink", [to_hex(ax.get_facecolor()), ink(ax)])
 
 
 def need_matplotlib() -> None:
@@ -129,17 +114,15 @@ def time_unit(dt: float, unit: str | None, steps: str) -> str:
 
 
 def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None, **options: Any) -> "AxesImage":
-    """Draw values as colours: symmetric around zero if signed, else from the background's colour to the text's.
+    """Draw a matrix as colours: symmetric around zero if signed, else from the background's colour to the text's.
 
-    Args:
-        ax: where to draw.
-        values: a matrix.
-        signed: whether some values are below zero.
-        among: other values, whose largest gets the last colour as well.
-        **options: of ``imshow``.
+    The largest of the values, or of those that they are ``among``, gets the last colour.
     """
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
     largest = float(np.nanmax(np.abs(values if among is None else among))) or 1.0
-    cmap, least = (diverging(), -largest) if signed else (sequential(ax), 0.0)
+    shades, least = (_DIVERGING, -largest) if signed else ((to_hex(ax.get_facecolor()), ink(ax)), 0.0)
+    cmap = LinearSegmentedColormap.from_list("values", shades)
     return ax.imshow(values, cmap=cmap, vmin=least, vmax=largest, interpolation="nearest", **options)
 
 

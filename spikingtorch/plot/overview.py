@@ -21,7 +21,6 @@ from spikingtorch.plot.canvas import (
     new_figure,
     whole_ticks,
 )
-from spikingtorch.plot.inputs import Array
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.rates import Activity, activity_of, draw_rates, draw_shares
 from spikingtorch.plot.traces import traces
@@ -58,37 +57,23 @@ class Sample(NamedTuple):
 def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:
     """Draw an input of spikes as a raster, and an input of other numbers as an image."""
     x = inputs.check_recording("overview", "x", of.x)
-    seen = inputs.one_sample("overview", "x", x, of.sample)
-    step = inputs.stride(seen.shape[1], _MOST_INPUTS)
-    values = inputs.check_finite("overview", "x", inputs.as_array(seen[:, ::step]))
+    count = x[0, 0].numel()
+    step = inputs.stride(count, _MOST_INPUTS)
+    values = inputs.one_sample("overview", "x", x, of.sample, slice(None, None, step))
     if is_binary(values):
         raster(x, ax=ax, sample=of.sample, most=_MOST_INPUTS, dt=dt, unit=unit)
     else:
-        _image(ax, values, seen.shape[1], dt)
+        extent = (-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5)
+        image = image_of(ax, values.T, bool((values < 0).any()), aspect="auto", origin="lower", extent=extent)
+        color_bar(ax, image)
+        whole_ticks(ax.yaxis)
         label_time(ax, dt, unit)
-    what = inputs.subset(step, seen.shape[1], "inputs")
-    ax.set_ylabel(what, fontsize="small" if step > 1 else "medium")
-
-
-def _image(ax: "Axes", values: Array, count: int, dt: float) -> None:
-    """Draw numbers (T, rows) of inputs as an image; colours are symmetric around zero if some are negative."""
-    extent = (-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5)
-    image = image_of(ax, values.T, bool((values < 0).any()), aspect="auto", origin="lower", extent=extent)
-    color_bar(ax, image)
-    whole_ticks(ax.yaxis)
-
-
-def draw_membranes(ax: "Axes", of: Sample, layer: str, dt: float, unit: str | None) -> None:
-    """Draw membranes of a few neurons, with their spikes and thresholds as far as they were recorded."""
-    states = of.layers[layer]
-    spikes, threshold = states.get("spikes"), states.get("threshold")
-    traces(states["v"], spikes=spikes, threshold=threshold, sample=of.sample, neurons=3, ax=ax, dt=dt, unit=unit)
+    ax.set_ylabel(inputs.subset(step, count, "inputs"), fontsize="small" if step > 1 else "medium")
 
 
 def draw_output(ax: "Axes", of: Sample, dt: float, unit: str | None) -> str:
     """Draw the output over time (for spikes, their running mean), and return its title."""
-    seen = inputs.one_sample("overview", "out", of.out, of.sample)
-    values = inputs.check_finite("overview", "out", inputs.as_array(seen))
+    values = inputs.one_sample("overview", "out", of.out, of.sample)
     steps, count = values.shape
     counted = is_binary(values)
     if counted:
@@ -236,7 +221,17 @@ def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, uni
     if with_v is None:
         panels["traces"].set_axis_off()
     else:
-        draw_membranes(panels["traces"], of, with_v, dt, unit)
+        states = of.layers[with_v]
+        traces(
+            states["v"],
+            spikes=states.get("spikes"),
+            threshold=states.get("threshold"),
+            sample=of.sample,
+            neurons=3,
+            ax=panels["traces"],
+            dt=dt,
+            unit=unit,
+        )
         titles["traces"] = f"membranes of {with_v}"
     titles["output"] = draw_output(panels["output"], of, dt, unit)
     for name, title in titles.items():

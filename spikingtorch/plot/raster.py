@@ -34,15 +34,9 @@ _FILLED = 0.92
 
 
 class _Rows(NamedTuple):
-    """The neurons of one layer that are drawn.
+    """The spikes of every ``step``-th neuron of one layer, of all of its neurons, for one sample."""
 
-    Attributes:
-        values: spikes of one sample, shape (T, rows).
-        step: every ``step``-th neuron is drawn.
-        total: number of all neurons of the layer.
-    """
-
-    values: Array
+    values: Array  # (T, rows)
     step: int
     total: int
 
@@ -111,11 +105,10 @@ def raster(
 
 
 def _rows(name: str, x: Tensor, sample: int, most: int) -> _Rows:
+    count = x[0, 0].numel()
+    step = inputs.stride(count, most)
     title = f"spikes[{name!r}]" if name else "spikes"
-    seen = inputs.one_sample("raster", title, x, sample)
-    step = inputs.stride(seen.shape[1], most)
-    values = inputs.check_finite("raster", title, inputs.as_array(seen[:, ::step]))
-    return _Rows(values, step, seen.shape[1])
+    return _Rows(inputs.one_sample("raster", title, x, sample, slice(None, None, step)), step, count)
 
 
 def _one(ax: "Axes", rows: _Rows, labels: Labels | None, tick: _Tick) -> None:

@@ -1,6 +1,7 @@
 """Traces of membranes, with the threshold and the spikes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,9 +65,10 @@ def traces(
     inputs.check_recording("traces", "v", v, batch_first)
     ax, dt = axes_for(ax, 6.0, 3.0), inputs.check_dt("traces", dt)
     chosen = _chosen(neurons, v[0, 0].numel())
-    values = _part("v", v, sample, chosen)
-    limits = None if threshold is None else _part("threshold", _as_large(threshold, v), sample, chosen)
-    fired = None if spikes is None else _part("spikes", _like(spikes, v), sample, chosen)
+    part = partial(inputs.one_sample, "traces", sample=sample, neurons=chosen)
+    values = part("v", v)
+    limits = None if threshold is None else part("threshold", _as_large(threshold, v))
+    fired = None if spikes is None else part("spikes", _like(spikes, v))
     low, high = _range(values, limits)
     apart = _APART * (high - low)
     times = np.arange(len(values)) * dt
@@ -82,7 +84,8 @@ def traces(
         if len(chosen) > 1:
             # beside the trace, but close to the middle of its band, so that two names cannot meet
             y = base + float(np.clip(np.median(values[:, k]), 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high))
-            _name(ax, y, f"neuron {neuron}", color)
+            beside = ax.get_yaxis_transform()
+            ax.text(1.01, y, f"neuron {neuron}", transform=beside, va="center", color=color, fontsize="small")
     _axis_of_values(ax, len(chosen), (low, high))
     ax.set_xlim(-0.5 * dt, (len(times) - 0.5) * dt)
     label_time(ax, dt, unit)
@@ -104,11 +107,6 @@ def _chosen(neurons: int | Sequence[int], count: int) -> list[int]:
         raise TypeError(f"traces: neurons={neurons!r}, expected how many to draw, or a list of their indices")
     listed = neurons.tolist() if isinstance(neurons, Tensor | np.ndarray) else [*neurons]
     return [inputs.check_index("traces", "neurons", index, count, "neurons in v") for index in listed]
-
-
-def _part(name: str, x: Tensor, sample: int, chosen: list[int]) -> Array:
-    """Return the values of one sample and of the chosen neurons, shape (T, chosen)."""
-    return inputs.check_finite("traces", name, inputs.as_array(inputs.one_sample("traces", name, x, sample)[:, chosen]))
 
 
 def _like(spikes: Tensor, v: Tensor) -> Tensor:
@@ -142,11 +140,6 @@ def _threshold(ax: "Axes", times: Array, limit: Array, dt: float) -> None:
     if (limit == limit[0]).all():
         times, limit = np.array([times[0] - 0.5 * dt, times[-1] + 0.5 * dt]), limit[[0, 0]]
     ax.plot(times, limit, color=ink(ax), linewidth=0.9, linestyle=":")
-
-
-def _name(ax: "Axes", y: float, text: str, color: str) -> None:
-    """Write a name to the right of the axes."""
-    ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", color=color, fontsize="small")
 
 
 def _axis_of_values(ax: "Axes", count: int, ends: tuple[float, float]) -> None:
