@@ -48,10 +48,7 @@ class Checked(NamedTuple):
 
 
 def check_gradients(model: Any, x: Tensor) -> list[Checked]:
-    """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers.
-
-    The model is a copy, which stays in double precision; x are samples, (N, T, ...).
-    """
+    """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers."""
     try:
         subjects = subjects_of(model, x)
     except Exception as error:

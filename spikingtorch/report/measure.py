@@ -71,14 +71,7 @@ class Measured(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """A network with whole numbers as integers, or why it has none.
-
-    Attributes:
-        refused: the refusal of ``to_integer`` or ``certify``.
-        certificate: the network beside its integers.
-        table: bits, bounds and costs of the integers.
-        without_c: why they have no C, and no table.
-    """
+    """A network with whole numbers as integers, or why it has none, or why they have no C and no table."""
 
     refused: IntegerError | None = None
     certificate: Certificate | None = None

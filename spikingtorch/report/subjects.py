@@ -151,12 +151,7 @@ def subjects_of(model: Any, x: Tensor) -> list[Subject]:
     for name, layer in layers.items():
         if seen[name]:
             groups.setdefault(_kind(layer), []).append(name)
-    return [_subject(names, layers[names[0]], _stacked(seen[names[0]])) for names in groups.values()]
-
-
-def _stacked(steps: list[Any]) -> Any:
-    """Return the inputs of all steps, (T, N, ...)."""
-    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *steps)
+    return [_subject(names, layers[names[0]], seen[names[0]]) for names in groups.values()]
 
 
 def _watched(layer: Any) -> list[Any]:
@@ -172,7 +167,8 @@ def _watched(layer: Any) -> list[Any]:
     return seen
 
 
-def _subject(names: list[str], layer: StepLayer, xs: Any) -> Subject:
+def _subject(names: list[str], layer: StepLayer, inputs: list[Any]) -> Subject:
+    xs = pytree.tree_map(lambda *leaves: torch.stack(leaves), *inputs)
     with torch.no_grad():
         step, params = layer.whole_step()
         state = layer.initial_state(leaves_of(xs)[0][0])

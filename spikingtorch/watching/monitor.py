@@ -175,12 +175,9 @@ class SpikeMonitor:
         return [known.fired] if spare is None else [known.fired, spare]
 
     def counted(self, output: Tensor, fired: Tensor, added: bool) -> None:
-        """Take the counts of a time loop for the call that ends now.
+        """Take the counts of a time loop for the call that ends now, and its outputs.
 
-        Args:
-            output: the outputs of the layer.
-            fired: the number of steps at which each neuron fired, (N, ...).
-            added: whether these include the counts that it continued.
+        ``fired`` has the number of steps at which each neuron fired, (N, ...), with ``added`` also those before.
         """
         self._here.loop = output, fired, added
 

@@ -72,11 +72,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     The random numbers of each device of the network or a tensor are restored. So are outside variables that the
     network's code changes: in its module, or in the closure of a function or a hook.
 
-    Args:
-        owner: name of the caller, for messages.
-        model: the network.
-        work: takes the copy, which has the network's order of axes, and runs it on tensors like the given ones.
-        given: inputs.
+    ``work`` takes the copy, which has the network's order of axes, and runs it on tensors like the given ones.
 
     Raises:
         TypeError: something in the network cannot be copied.
@@ -111,21 +107,17 @@ def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
     """Return a copy of a network, and collect the objects that it shares with the network."""
     with InferenceMode(False):  # weights that are copied in inference mode could not be inspected outside of it
         shared += [_outside_of_hooks(model.net), NetworkSnapshot(model.net).outside]
-        found = _copy(owner, model)
+        try:
+            found: Any = copied(model)
+        except Exception as error:
+            raise TypeError(
+                f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, "
+                "so that yours stays as it is. Remove the attributes that copy.deepcopy cannot copy"
+            ) from error
     found.warn_silent = False
     # a copy does not repeat the warnings of the network
     found._policy.warned = model._policy.warned
     return found
-
-
-def _copy(owner: str, model: Any) -> Any:
-    try:
-        return copied(model)
-    except Exception as error:
-        raise TypeError(
-            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, "
-            "so that yours stays as it is. Remove the attributes that copy.deepcopy cannot copy"
-        ) from error
 
 
 def _outside_of_hooks(net: nn.Module) -> Guard:

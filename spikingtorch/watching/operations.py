@@ -64,13 +64,10 @@ _TRANSPOSED = ("output_padding", "groups", "dilation")
 
 
 def _count(out: Tensor, input: Tensor, fanout: Tensor, whole: Tensor) -> Count:
-    """Return the operations of inputs, from the number of output places that each reaches.
+    """Return the operations of inputs (..., *size) with an output (N, ...).
 
-    Args:
-        out: the output, (N, ...).
-        input: (..., *size).
-        fanout: the number of places that each place of the input reaches by nonzero weights, (*size).
-        whole: the number that it reaches by any weights, with the same number of axes, or fewer.
+    ``fanout`` has the number of output places that each place reaches by nonzero weights, (*size), and ``whole`` the
+    number that it reaches by any weights, with the same number of axes or fewer.
     """
     fires = input != 0
     there = fires.unsqueeze(0).sum([*range(input.ndim - fanout.ndim + 1)]).to(fanout)
