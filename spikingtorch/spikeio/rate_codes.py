@@ -1,6 +1,5 @@
 """Rate codes: regular spikes, random spikes that are independent or from a chain, and the input itself at each step."""
 
-import math
 import warnings
 
 import torch
@@ -16,8 +15,9 @@ from spikingtorch.spikeio._checks import (
     check_batch,
     check_generator,
     check_no_gradient,
-    check_scale,
+    check_number,
     over_time,
+    warn_above_one,
 )
 
 
@@ -208,7 +208,7 @@ class Poisson2D(PoissonEncoder):
 def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     """Return the probabilities of a spike, in [0, 1]."""
     checks.check_count(owner, "nsteps", nsteps)
-    check_scale(owner, scale)
+    check_number(owner, "scale", scale, "multiply the input by it instead")
     bounds = check_batch(owner, x)
     fix = (
         f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or write your own "
@@ -216,13 +216,7 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     )
     check_no_gradient(owner, x, "spikes drawn at random", fix)
     rates = scale * x
-    highest = max(scale * bound for bound in bounds)
-    if highest > 1.0 and not math.isclose(highest, 1.0, rel_tol=1e-3):
-        warnings.warn(
-            f"{owner}: rates reach {highest:.3g} spikes per step and saturate at 1. Divide the input by its maximum, "
-            "or lower scale",
-            stacklevel=level_of_user(),
-        )
+    warn_above_one(owner, scale, bounds, "rates reach {:.3g} spikes per step and saturate at 1")
     if (lowest := min(scale * bound for bound in bounds)) < -1e-3:
         warnings.warn(
             f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out the centring of "

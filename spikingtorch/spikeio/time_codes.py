@@ -21,6 +21,7 @@ from spikingtorch.spikeio._checks import (
     check_number,
     check_sequence,
     over_time,
+    warn_above_one,
 )
 
 Code = Literal["linear", "logarithmic"]
@@ -89,13 +90,7 @@ class LatencyEncoder(Encoder):
         """Return spikes (N, T, ...), 0 or 1 in the dtype of x, for inputs x (N, ...)."""
         bounds = check_batch("LatencyEncoder", x)
         check_no_gradient("LatencyEncoder", x, "the times of spikes", "Encode x.detach()")
-        highest = max(self.scale * bound for bound in bounds)
-        if highest > 1.0 and not math.isclose(highest, 1.0, rel_tol=1e-3):
-            warnings.warn(
-                f"LatencyEncoder: inputs reach {highest:.3g}, and all above 1 spike at step 0. Divide the input by its "
-                "maximum, or lower scale",
-                stacklevel=level_of_user(),
-            )
+        warn_above_one("LatencyEncoder", self.scale, bounds, "inputs reach {:.3g}, and all above 1 spike at step 0")
         return latency_spikes(self.scale * x.to(lifted_dtype(x)), self.nsteps, self.code, self.threshold).to(x.dtype)
 
 
