@@ -58,11 +58,7 @@ class Mine(NamedTuple):
 
 
 def find(text: str) -> Mine:
-    """Return the step of ``module:step``, with the definitions of its module.
-
-    Raises:
-        CommandError: there is no such module or step, or no type of its state, or a parameter has no value.
-    """
+    """Return the step of ``module:step``, with the definitions of its module; raise CommandError if one is missing."""
     module, step = function_of(text, "--mine takes module:step, such as my_neurons:my_step", "_step")
     module_name, _, name = text.partition(":")
     parts = {part: getattr(module, f"{name}_{part}", None) for part in ("twin", "smooth", "state", "params")}

@@ -27,13 +27,7 @@ POINTS = torch.tensor([-2.5, -0.7, -0.3, -1e-3, 1e-3, 0.2, 0.6, 1.7], dtype=torc
 
 
 class Choice(NamedTuple):
-    """A neuron with one surrogate and one reset rule.
-
-    Attributes:
-        case: the neuron.
-        surrogate: the surrogate, with its twin.
-        reset: the reset rule; None is the built-in one.
-    """
+    """A neuron with one surrogate, which has a twin, and one reset rule; None is the built-in one."""
 
     case: Case
     surrogate: tuple[F.Surrogate, Any]
@@ -117,11 +111,7 @@ def every_choice(whole: bool = False) -> list[Choice]:
 
 
 def measured(chosen: Sequence[Choice], lengths: Sequence[int]) -> list[Cell]:
-    """Compare neurons with their twins on every backend, all twins in one program.
-
-    Raises:
-        ValueError: random inputs bring a membrane so near the threshold that rounding could decide.
-    """
+    """Compare neurons with their twins on every backend, all twins in one program; refuse inputs near the threshold."""
     for choice in chosen:
         _refuse_near(choice, lengths)
     trials = [each.case.trial(T, *each.surrogate, each.reset) for each in chosen for T in lengths]

@@ -146,9 +146,7 @@ def _twin_results(
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """Return the results of each twin by ``jax.lax.scan``, and with ``kernels`` those as a compiled loop, if it is one.
 
-    Args:
-        given: trials, their cotangents, and their results in torch.
-        kernels: whether the second list is wanted.
+    Trials are given with their cotangents, and their results in torch.
     """
     import jax
 

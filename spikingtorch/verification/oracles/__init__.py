@@ -13,7 +13,7 @@ from spikingtorch.verification.oracles.fixed_point import (
     speck_iaf,
     xylo_lif,
 )
-from spikingtorch.verification.oracles.leaky import (
+from spikingtorch.verification.oracles.linear import (
     adaptive_leaky,
     alpha_lif,
     alpha_synapse,
