@@ -178,23 +178,21 @@ class Layerwise:
 
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
-        if grads:
-            with torch.no_grad(), without_autocast(grads[0].device):
-                self._backward(grads)
-
-    def _backward(self, grads: list[Tensor]) -> None:
-        pass_on(with_graph(self._out, grads))
-        whole = torch.cat([grad.flatten(1) for grad in grads], dim=1) if self._numbers else None
-        last = next(reversed(self.units), None)
-        for layer, local in reversed(self._found.items()):
-            found = [leaf.grad for leaf in local.outs]
-            for leaf in local.outs:
-                leaf.grad = None
-            if whole is not None and layer is not last and local.outs:
-                signal = self._fed_back(self.units[layer], whole, local.outs[0])
-                found = [signal, *[None] * (len(found) - 1)]
-            if any([grad is not None for grad in found]):
-                self._pull(self.units[layer], local, found)
+        if not grads:
+            return
+        with torch.no_grad(), without_autocast(grads[0].device):
+            pass_on(with_graph(self._out, grads))
+            whole = torch.cat([grad.flatten(1) for grad in grads], dim=1) if self._numbers else None
+            last = next(reversed(self.units), None)
+            for layer, local in reversed(self._found.items()):
+                found = [leaf.grad for leaf in local.outs]
+                for leaf in local.outs:
+                    leaf.grad = None
+                if whole is not None and layer is not last and local.outs:
+                    signal = self._fed_back(self.units[layer], whole, local.outs[0])
+                    found = [signal, *[None] * (len(found) - 1)]
+                if any([grad is not None for grad in found]):
+                    self._pull(self.units[layer], local, found)
 
     def _pull(self, unit: Unit, local: Local, grads: list[Tensor | None]) -> None:
         """Add the gradients of the weights that lead to a layer, and pass on what goes to the layers below."""

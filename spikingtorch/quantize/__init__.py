@@ -4,7 +4,6 @@ The files:
 
     grid            whole numbers times a power of two, and graded inputs as such
     weights         the parametrisations that round weights and biases
-    rounded_layers  the weights of a model that can be rounded
     qat             training with rounded weights: prepare_qat, remove_qat
     norms           batch norm as a part of the weights before it: fold_norms
     after           rounded weights after training: quantize; and what rounding has changed: changes

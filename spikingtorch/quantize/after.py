@@ -12,8 +12,7 @@ from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.quantize.grid import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
-from spikingtorch.quantize.qat import prepare_qat
-from spikingtorch.quantize.rounded_layers import rounded_weights
+from spikingtorch.quantize.qat import prepare_qat, rounded_weights
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_floating
 from spikingtorch.watching.monitor import SpikeMonitor

@@ -1,6 +1,7 @@
 """The proof that float32 adds what integers add: bounds of all sums, and settings of torch under which they hold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from spikingtorch.functional.core.modes import HOST
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.network import WholeNetwork
 from spikingtorch.quantize.neurons import Neuron, Node
-from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Sum, SumPool2d, Synapses, Whole, convolution
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Synapses, Whole
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24
@@ -68,19 +69,10 @@ def after(node: Node, arriving: Sequence[Given]) -> Given:
 
 def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
     """Return ``sum |w| largest + |b|``: a bound of each sum and of all its parts, in any order."""
-    if isinstance(node, SumPool2d):
-        pooled: Whole = node.sums(largest[None])[0]
-        return pooled
-    weight = np.abs(node.weight.astype(np.int64))
-    if isinstance(node, Diagonal):
-        each: Whole = weight * largest
-        return each
-    bias = np.abs(node.bias.astype(np.int64))
-    if isinstance(node, Linear):
-        linear: Whole = weight @ largest + bias
-        return linear
-    image: Whole = convolution(node, largest[None], weight)[0] + bias[:, None, None]
-    return image
+    numbers = {name: getattr(node, name) for name in ("weight", "bias") if hasattr(node, name)}
+    sizes = {name: np.abs(each.astype(np.int64)) for name, each in numbers.items()}
+    found: Whole = replace(node, **sizes).sums(largest[None])[0]
+    return found
 
 
 def _of_neurons(node: Neuron, largest: Whole) -> int:

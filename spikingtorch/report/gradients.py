@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -179,11 +180,7 @@ def _of(name: str) -> str:
 
 def has_jax() -> bool:
     """Return True if JAX is installed."""
-    try:
-        import jax  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("jax") is not None
 
 
 def is_foreign(value: Any) -> bool:
