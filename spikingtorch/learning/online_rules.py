@@ -28,22 +28,16 @@ _OTHERS = "Use rule='exact', or train with back-propagation through time"
 
 
 class Unit(NamedTuple):
-    """A layer with a state, and what leads to it.
+    """A layer with a state, and what leads to it."""
 
-    Attributes:
-        path: path of the layer in the network.
-        layer: the layer.
-        synapses: the ``nn.Linear`` or convolution whose product is the input of the layer; None if there is none.
-        is_fed: whether weights between the layers below and this one are trained.
-        others: trained tensors that lead to this one in another way than as the weights of its synapses.
-        above: paths of the layers with a state whose input depends on this layer's output at the same step.
-    """
-
-    path: str
+    path: str  # of the layer in the network
     layer: StatefulLayer
+    # the ``nn.Linear`` or convolution whose product is the input of the layer; None if there is none
     synapses: Synapses | None
-    is_fed: bool
+    is_fed: bool  # whether weights between the layers below and this one are trained
+    # trained tensors that lead to this one in another way than as the weights of its synapses
     others: tuple[Tensor, ...]
+    # paths of the layers with a state whose input depends on this layer's output at the same step
     above: tuple[str, ...]
 
     def __str__(self) -> str:

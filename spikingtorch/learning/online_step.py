@@ -49,23 +49,14 @@ _NOTED = ("requires_grad", "grad", "_backward_hooks", "_post_accumulate_grad_hoo
 
 
 class Tape(NamedTuple):
-    """What one step of a network has computed.
+    """What one step of a network has computed."""
 
-    Attributes:
-        state: the state before the step, leaves of the graph; None at the start of a sequence.
-        after: the state after the step, with its graph.
-        memories: the same as the layers keep it.
-        out: the output of the network, with its graph.
-        inputs: the input of each layer with a state, in the order of the calls.
-        products: those of each ``nn.Linear`` and convolution.
-    """
-
-    state: dict[str, Tensor] | None
-    after: dict[str, Tensor]
-    memories: Memories
-    out: Any
-    inputs: dict[StatefulLayer, Any]
-    products: Products
+    state: dict[str, Tensor] | None  # the state before the step, leaves of the graph; None at the start of a sequence
+    after: dict[str, Tensor]  # the state after the step, with its graph
+    memories: Memories  # the same as the layers keep it
+    out: Any  # the output of the network, with its graph
+    inputs: dict[StatefulLayer, Any]  # the input of each layer with a state, in the order of the calls
+    products: Products  # those of each ``nn.Linear`` and convolution
 
 
 class Stepper:
@@ -220,25 +211,15 @@ def undone(model: SpikingNet, device: torch.device) -> Iterator[Before]:
 
 
 class Moment(NamedTuple):
-    """The neurons of a layer before a step, as tensors without a graph.
-
-    Attributes:
-        layer: the layer.
-        state: the state of its neurons; None for a layer that advances in its own way.
-        z: their input, recurrent currents included.
-        s: the spikes that come back to a recurrent layer; None for other layers.
-        init: as the layer got it.
-        starts: whether all samples start a new sequence.
-        params: of the step, if they are known.
-    """
+    """The neurons of a layer before a step, as tensors without a graph."""
 
     layer: Any
-    state: Any
-    z: Tensor
-    s: Tensor | None
-    init: bool | Tensor
-    starts: bool
-    params: dict[str, Any] | None = None
+    state: Any  # the state of its neurons; None for a layer that advances in its own way
+    z: Tensor  # their input, recurrent currents included
+    s: Tensor | None  # the spikes that come back to a recurrent layer; None for other layers
+    init: bool | Tensor  # as the layer got it
+    starts: bool  # whether all samples start a new sequence
+    params: dict[str, Any] | None = None  # of the step, if they are known
 
     @classmethod
     def of(cls, layer: StepLayer, state: Any, z: Tensor, init: bool | Tensor, starts: bool) -> "Moment":

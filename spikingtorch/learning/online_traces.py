@@ -37,27 +37,17 @@ Signals = list[Tensor]
 
 
 class Local(NamedTuple):
-    """A layer in one step.
+    """A layer in one step."""
 
-    Attributes:
-        moment: what its neurons saw.
-        z: its input, with the graph that leads to it.
-        outs: the leaves that stand for its floating outputs.
-        made: these outputs with their graph, if autograd differentiates the layer; else empty.
-        before: the floating tensors of the neurons' state before the step, leaves of this graph.
-        of_out: derivatives of the outputs by state and input, (1, N, ...), if the step has computed them.
-        of_state: the same for the next state.
-        version: of z as the layer got it.
-    """
-
-    moment: Moment
-    z: Any
-    outs: list[Tensor]
-    made: list[Tensor]
-    before: list[Tensor]
+    moment: Moment  # what its neurons saw
+    z: Any  # its input, with the graph that leads to it
+    outs: list[Tensor]  # the leaves that stand for its floating outputs
+    made: list[Tensor]  # these outputs with their graph, if autograd differentiates the layer; else empty
+    before: list[Tensor]  # the floating tensors of the neurons' state before the step, leaves of this graph
+    # derivatives of the outputs by state and input, (1, N, ...), if the step has computed them
     of_out: Partials | None = None
-    of_state: Partials | None = None
-    version: int = 0
+    of_state: Partials | None = None  # the same for the next state
+    version: int = 0  # of z as the layer got it
 
     def pull(self, grads: list[Tensor | None]) -> tuple[Tensor | None, list[Tensor] | None]:
         """Turn the gradients of the outputs into those of the input and of the state before the step.
@@ -92,23 +82,14 @@ class Seen(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons.
+    """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons."""
 
-    Attributes:
-        name: of the weight in a saved state.
-        dense: whether each synapse has a trace, or each input.
-        is_fed: whether x is the input of the layer; else it is the spikes that come back.
-        part: "weight", "bias" (x is one), or "own" for a parameter of the neurons (x is one, and b the derivative).
-        synapses: those of the weight or bias; None for a parameter of the layer.
-        value: the parameter of the layer.
-    """
-
-    name: str
-    dense: bool
-    is_fed: bool
-    part: str
-    synapses: Synapses | None = None
-    value: Tensor | None = None
+    name: str  # of the weight in a saved state
+    dense: bool  # whether each synapse has a trace, or each input
+    is_fed: bool  # whether x is the input of the layer; else it is the spikes that come back
+    part: str  # "weight", "bias" (x is one), or "own" for a parameter of the neurons (x is one, and b the derivative)
+    synapses: Synapses | None = None  # those of the weight or bias; None for a parameter of the layer
+    value: Tensor | None = None  # the parameter of the layer
 
     def advance(self, trace: Trace | None, seen: Seen) -> Trace:
         """Return the trace after a step; one of a single tensor is written on. At rest, there is None before."""

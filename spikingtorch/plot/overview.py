@@ -37,21 +37,13 @@ _MOST_INPUTS = 256
 
 
 class Sample(NamedTuple):
-    """A network's activity for one of several samples.
+    """A network's activity for one of several samples."""
 
-    Attributes:
-        layers: for the name of each layer that fires, its "spikes" and possibly its membranes "v" and "threshold".
-        out: output of the network, shape (N, T, ...).
-        x: input, shape (N, T, ...).
-        sample: which of the N samples.
-        class_of: its class; None if classes are not known.
-    """
-
-    layers: Layers
-    out: Tensor
-    x: Tensor
+    layers: Layers  # for the name of each layer that fires, its "spikes" and possibly its membranes "v" and "threshold"
+    out: Tensor  # of the network, (N, T, ...)
+    x: Tensor  # its input, (N, T, ...)
     sample: int
-    class_of: int | None
+    class_of: int | None  # its class; None if classes are not known
 
 
 def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:

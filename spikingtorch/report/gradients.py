@@ -29,23 +29,14 @@ _STOPPED = (
 
 
 class Checked(NamedTuple):
-    """The result of the check of one step.
+    """The result of the check of one step."""
 
-    Attributes:
-        layers: names of the layers that run the step.
-        step: its name.
-        how: the other side of the comparison; empty if there was none.
-        passed: None if it was not compared.
-        error: the largest relative deviation, if it is a number.
-        words: the compared quantities, or why there is no comparison.
-    """
-
-    layers: tuple[str, ...]
+    layers: tuple[str, ...]  # names of the layers that run the step
     step: str
-    how: str
-    passed: bool | None
-    error: float | None
-    words: str
+    how: str  # the other side of the comparison; empty if there was none
+    passed: bool | None  # None if it was not compared
+    error: float | None  # the largest relative deviation, if it is a number
+    words: str  # the compared quantities, or why there is no comparison
 
 
 def check_gradients(model: Any, x: Tensor) -> list[Checked]:

@@ -27,31 +27,19 @@ _EXPECTED = (
 
 
 class Curve(NamedTuple):
-    """Values over epochs.
+    """Values over epochs."""
 
-    Attributes:
-        name: name of the logged value, or of its layer.
-        epochs: epochs that have a value, counted from 1 unless the history has its own "epoch".
-        values: the values, including logged NaN and infinities.
-    """
-
-    name: str
-    epochs: tuple[float, ...]
-    values: tuple[float, ...]
+    name: str  # name of the logged value, or of its layer
+    epochs: tuple[float, ...]  # epochs that have a value, counted from 1 unless the history has its own "epoch"
+    values: tuple[float, ...]  # the values, including logged NaN and infinities
 
 
 class History(NamedTuple):
-    """A history, sorted.
+    """A history, sorted."""
 
-    Attributes:
-        charts: curves of one quantity together, for instance training and test, by its name.
-        layers: for a quantity of ``OF_LAYERS``, a curve for each layer; shares as percentages.
-        never: "silent" or "saturated", if no neuron of any layer was so in any epoch; these have no curves.
-    """
-
-    charts: dict[str, list[Curve]]
-    layers: dict[str, list[Curve]]
-    never: list[str]
+    charts: dict[str, list[Curve]]  # curves of one quantity together, for instance training and test, by its name
+    layers: dict[str, list[Curve]]  # for a quantity of ``OF_LAYERS``, a curve for each layer; shares as percentages
+    never: list[str]  # "silent" or "saturated", if no neuron of any layer was so in any epoch; these have no curves
 
 
 def read_history(history: Any, layers: Sequence[str]) -> History:

@@ -24,33 +24,20 @@ PICTURED, _BYTES = 16, 2**28
 
 
 class Measured(NamedTuple):
-    """The measurements of a network.
+    """The measurements of a network."""
 
-    Attributes:
-        kind: class of the network.
-        layers: its layers by name, in the order of their definition.
-        table: the summary over all samples.
-        explained: the explanation of how the network runs.
-        samples: number of samples.
-        batches: number of their batches.
-        lengths: the smallest and the largest number of steps of a sample.
-        accuracy: share of the samples whose class has the largest sum of outputs; None if there are no classes.
-        first: the samples in pictures.
-        pictured: their records, by layer.
-        out: the outputs of the network for them.
-    """
-
-    kind: str
-    layers: dict[str, Firing]
+    kind: str  # class of the network
+    layers: dict[str, Firing]  # its layers by name, in the order of their definition
     table: Summary
-    explained: Report
+    explained: Report  # the explanation of how the network runs
     samples: int
     batches: int
-    lengths: tuple[int, int]
+    lengths: tuple[int, int]  # the smallest and the largest number of steps of a sample
+    # share of the samples whose class has the largest sum of outputs; None if there are no classes
     accuracy: float | None
-    first: Piece
-    pictured: dict[str, Mapping[str, Tensor]]
-    out: Any
+    first: Piece  # the samples in pictures
+    pictured: dict[str, Mapping[str, Tensor]]  # their records, by layer
+    out: Any  # the outputs of the network for them
 
     @property
     def firing(self) -> list[Firing]:

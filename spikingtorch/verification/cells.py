@@ -40,21 +40,13 @@ class Choice(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function alone.
+    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function alone."""
 
-    Attributes:
-        neuron: name of the neuron, with the synapse of a recurrent one; or name of the function.
-        surrogate: name of the surrogate.
-        rule: name of the reset rule.
-        backend: the backend of the scan.
-        errors: the errors by quantity; none if the twin is not fused in JAX.
-    """
-
-    neuron: str
+    neuron: str  # name of the neuron, with the synapse of a recurrent one; or name of the function
     surrogate: str
     rule: str
     backend: str
-    errors: dict[str, float]
+    errors: dict[str, float]  # the errors by quantity; none if the twin is not fused in JAX
 
     def worst(self) -> tuple[float, str]:
         """Return the largest error, and its quantity."""
