@@ -32,29 +32,19 @@ class Part:
 
 @dataclass
 class Program:
-    """The pieces of a text.
-
-    Attributes:
-        model, prefix: the network, and the beginning of public names.
-        tables: constants.
-        parts: the nodes.
-        banks: declarations of sums, in two unions that take turns.
-        states: declarations of what is kept between steps, and its bytes.
-        resets: C that lets a sequence start.
-        helpers: rounding functions in use.
-        source: where the output of the last node is.
-    """
+    """The pieces of a text."""
 
     model: WholeNetwork
-    prefix: str
+    prefix: str  # the beginning of public names
     tables: Tables = field(default_factory=Tables)
     parts: list[Part] = field(default_factory=list)
+    # declarations of sums, in two unions that take turns
     banks: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
     bank_sizes: list[int] = field(default_factory=lambda: [0, 0])
-    states: dict[str, int] = field(default_factory=dict)
-    resets: list[str] = field(default_factory=list)
-    helpers: set[tuple[str, int]] = field(default_factory=set)
-    source: Source | None = None
+    states: dict[str, int] = field(default_factory=dict)  # declarations of what is kept between steps, and its bytes
+    resets: list[str] = field(default_factory=list)  # C that lets a sequence start
+    helpers: set[tuple[str, int]] = field(default_factory=set)  # rounding functions in use
+    source: Source | None = None  # where the output of the last node is
 
     @property
     def flag(self) -> str:
