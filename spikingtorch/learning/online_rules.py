@@ -63,11 +63,6 @@ class Unit(NamedTuple):
             found.append((synapses, False))
         return found
 
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether spikes of the layer come back to it."""
-        return getattr(self.layer, "synapse", None) is not None
-
 
 def units_of(stepper: Stepper, x: Tensor, before: Before) -> tuple[tuple[Unit, ...], Tape]:
     """Return the units in the order of their calls, and a step at rest in which no layer passes gradients on."""
@@ -301,7 +296,7 @@ def left_out(rule: str, unit: Unit, approximated: frozenset[str]) -> list[str]:
     if rule == "last_step":
         found.append("all steps before the last one")
     else:
-        if unit.is_recurrent:
+        if getattr(unit.layer, "synapse", None) is not None:
             found.append("the past through recurrent spikes")
         if unit.above:
             found.append(f"the past through the state of {', '.join(unit.above)}")

@@ -60,8 +60,9 @@ def traces(
     >>> [text.get_text() for text in ax.texts]
     ['neuron 0', 'neuron 2']
     """
+    if isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim:
+        threshold = inputs.in_order(threshold, batch_first)
     v, spikes = (inputs.in_order(each, batch_first) for each in (v, spikes))
-    threshold = inputs.in_order(threshold, batch_first) if _is_over_time(threshold, v) else threshold
     inputs.check_recording("traces", "v", v, batch_first)
     ax, dt = axes_for(ax, 6.0, 3.0), inputs.check_dt("traces", dt)
     chosen = _chosen(neurons, v[0, 0].numel())
@@ -91,11 +92,6 @@ def traces(
     label_time(ax, dt, unit)
     ax.set_ylabel("membrane" if len(chosen) > 1 or v[0, 0].numel() == 1 else f"membrane of neuron {chosen[0]}")
     return ax
-
-
-def _is_over_time(threshold: object, v: object) -> bool:
-    """Return True if a threshold has axes of samples and time as well."""
-    return isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim
 
 
 def _chosen(neurons: int | Sequence[int], count: int) -> list[int]:

@@ -151,15 +151,15 @@ def _unsaid(node: Neuron) -> str:
 
 
 def _notes(integer: WholeNetwork, dt: float, lost: dict[str, str]) -> dict[str, Any]:
-    cells = [node for node in integer.nodes if isinstance(node, Neuron)]
+    names = ("kind", "fraction_bits", "low", "high", "rounding", "overflow", "reset")
     told = {
         node.name: {
-            **{name: getattr(node, name) for name in ("kind", "fraction_bits", "low", "high", "rounding", "overflow")},
-            "reset": node.reset,
+            **{name: getattr(node, name) for name in names},
             "decay": _plain(node.decay),
             "decay_synapse": _plain(node.decay_synapse),
         }
-        for node in cells
+        for node in integer.nodes
+        if isinstance(node, Neuron)
     }
     return {"dt": dt, "input_exponent": integer.input_exponent, "neurons": told, "lost": lost}
 

@@ -19,7 +19,6 @@ from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.verification import cells, trial
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS, TWINS, WRAPPED, by_name
 from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
-from spikingtorch.verification.trial import relative_error
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
 from tests.functional.test_neurons import HAND, check_by_hand
 from tests.verification.edges import EDGES, TORCH_ALONE
@@ -140,7 +139,7 @@ def _twin(stored: _Stored) -> dict[str, Tensor]:
 
 
 def _agree(got: dict[str, Tensor], want: dict[str, Tensor]) -> bool:
-    return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in want])
+    return got.keys() == want.keys() and all([trial.relative_error(got[name], want[name]) <= ALLOWED for name in want])
 
 
 def _equations(side: Any) -> Iterator[tuple[str, Callable[[], bool]]]:
