@@ -34,8 +34,7 @@ from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.pure import run
 from spikingtorch.watching.monitor import SpikeMonitor
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import summary
-from spikingtorch.watching.table import Summary
+from spikingtorch.watching.summary import Summary, summary
 
 __version__ = "1.0.0rc1"
 

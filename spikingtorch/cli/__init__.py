@@ -54,13 +54,7 @@ def positive(text: str) -> int:
 def function_of(text: str, takes: str, ending: str = "") -> tuple[Any, Callable[..., Any]]:
     """Return the module and the function of ``module:function``, from the current folder or installed.
 
-    Args:
-        text: the argument.
-        takes: the expected argument with an example, for the message.
-        ending: of the names that a message lists if there is no function of this name.
-
-    Raises:
-        CommandError: the argument has another form, or there is no such module or function.
+    Otherwise raise a CommandError, which says what the command ``takes``, or lists names with the ``ending``.
     """
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name.isidentifier()):

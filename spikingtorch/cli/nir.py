@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spikingtorch.axes import samples_first
 from spikingtorch.cli import positive
@@ -75,15 +74,11 @@ def _run(options: argparse.Namespace) -> int:
 def _table(plan: Plan) -> str:
     """Return the nodes as a table."""
     head = ("node", "kind", "gives out", "from", "parameters")
-    rows = [
-        (name, type(node).__name__, shape_text(node), ", ".join(map(_edge, plan.incoming[name])), _parameters(node))
-        for name, node in plan.nodes.items()
-    ]
+    rows = []
+    for name, node in plan.nodes.items():
+        sources = [f"{each.source} (a step before)" if each.delayed else each.source for each in plan.incoming[name]]
+        rows.append((name, type(node).__name__, shape_text(node), ", ".join(sources), _parameters(node)))
     return "\n".join(in_columns([head, *rows], left=len(head))[:-1])
-
-
-def _edge(edge: Any) -> str:
-    return f"{edge.source} (a step before)" if edge.delayed else str(edge.source)
 
 
 def _parameters(node: Any) -> str:
@@ -110,9 +105,12 @@ def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: 
     """Return the certificate on random inputs with which every neuron node fires, or most of them."""
     dt = (DT if said is None else said.dt) if options.dt is None else options.dt
     how = {"dt": dt, "discretisation": options.discretisation, "target": options.target}
+    shape = [int(size) for size in plan.nodes[plan.input].input_type["input"]]
+    generator = torch.Generator().manual_seed(options.seed)
+    drawn = torch.rand(options.samples, options.steps, *shape, generator=generator)
     best: Certificate | None = None
     for drive in _DRIVES:
-        sample = samples_first(_drawn(plan, options, drive), said is None or said.batch_first)
+        sample = samples_first(drive * drawn, said is None or said.batch_first)
         found = verify_nir(graph, sample, use_metadata=not options.no_metadata, **how)
         silent = sum(row.error is None and not row.spikes for row in found.rows)
         if best is None or silent < sum(row.error is None and not row.spikes for row in best.rows):
@@ -121,9 +119,3 @@ def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: 
             return found
     assert best is not None
     return best
-
-
-def _drawn(plan: Plan, options: argparse.Namespace, drive: float) -> Tensor:
-    shape = [int(size) for size in plan.nodes[plan.input].input_type["input"]]
-    generator = torch.Generator().manual_seed(options.seed)
-    return drive * torch.rand(options.samples, options.steps, *shape, generator=generator)

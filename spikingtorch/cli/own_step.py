@@ -22,26 +22,16 @@ SHORT, FEW = 4, 3
 
 
 class Mine(NamedTuple):
-    """A step of the user.
+    """A step of the user."""
 
-    Attributes:
-        name: of the step in its module.
-        step: the torch step.
-        twin: ``<step>_twin``, the same in JAX.
-        smooth: ``<step>_smooth``, the step with a smooth function in place of its spike.
-        state: ``<step>_state``, or the annotation: the type of the state, or a function that makes one from the input
-            of a step.
-        params: ``<step>_params``.
-        inputs: type of the input, if it is a NamedTuple.
-    """
-
-    name: str
+    name: str  # of the step in its module
     step: Callable[..., Any]
-    twin: Callable[..., Any] | None
-    smooth: Callable[..., Any] | None
+    twin: Callable[..., Any] | None  # ``<step>_twin``, the same in JAX
+    smooth: Callable[..., Any] | None  # ``<step>_smooth``, the step with a smooth function in place of its spike
+    # ``<step>_state``, or the annotation: the type of the state, or a function that makes one from the input of a step
     state: Any
-    params: dict[str, Any]
-    inputs: Any
+    params: dict[str, Any]  # ``<step>_params``
+    inputs: Any  # type of the input, if it is a NamedTuple
 
     def draw(self, length: int, neurons: int) -> tuple[Any, Any]:
         """Return the initial state and random inputs with time first."""
@@ -58,11 +48,7 @@ class Mine(NamedTuple):
 
 
 def find(text: str) -> Mine:
-    """Return the step of ``module:step``, with the definitions of its module.
-
-    Raises:
-        CommandError: there is no such module or step, or no type of its state, or a parameter has no value.
-    """
+    """Return the step of ``module:step``, with the definitions of its module; raise CommandError if one is missing."""
     module, step = function_of(text, "--mine takes module:step, such as my_neurons:my_step", "_step")
     module_name, _, name = text.partition(":")
     parts = {part: getattr(module, f"{name}_{part}", None) for part in ("twin", "smooth", "state", "params")}

@@ -23,13 +23,7 @@ _RETURNS = "expected (model, loader) or (model, loader, options)"
 
 
 class ReportInputs(NamedTuple):
-    """The result of FACTORY.
-
-    Attributes:
-        model: the network.
-        loader: batches.
-        options: of the report.
-    """
+    """The result of FACTORY: the network, its batches, and options of the report."""
 
     model: Any
     loader: Iterable[Any]
@@ -57,11 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(text: str, command: str = "report") -> ReportInputs:
-    """Return the result of ``module:factory``; the command is named in messages.
-
-    Raises:
-        CommandError: there is no such module or function, it fails, or returns something else.
-    """
+    """Return the result of ``module:factory``, or raise CommandError; the command is named in messages."""
     _, factory = function_of(text, f"{command} takes module:factory, such as my_network:make")
     name = text.partition(":")[2]
     try:
@@ -79,11 +69,7 @@ def make(text: str, command: str = "report") -> ReportInputs:
 
 
 def loaded(made: ReportInputs, path: Path) -> ReportInputs:
-    """Load a checkpoint into the network, and take its history if there is no other.
-
-    Raises:
-        CommandError: the file is no checkpoint, or that of another network.
-    """
+    """Load a checkpoint into it, and its history if there is no other; raise CommandError if it does not fit."""
     if not path.is_file():
         raise CommandError(f"there is no checkpoint at {path}")
     try:

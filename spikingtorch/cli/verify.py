@@ -17,11 +17,11 @@ from spikingtorch.verification.cells import (
     Cell,
     Choice,
     alone,
+    coefficient_errors,
     every_choice,
     measured,
     neuron_of,
 )
-from spikingtorch.verification.functions import coefficient_errors
 from spikingtorch.verification.page import HEAD, Line, lines, markdown
 
 LENGTH = 17

@@ -11,8 +11,7 @@ The rules of plasticity are pure functions of ``spikingtorch.functional``: ``pai
 from spikingtorch.learning.homeostasis import AdaptiveThreshold
 from spikingtorch.learning.online_learner import OnlineLearner, online
 from spikingtorch.learning.online_rules import LayerGradient, OnlineExplanation
-from spikingtorch.learning.reward import RewardModulatedSTDP
-from spikingtorch.learning.stdp import STDP
+from spikingtorch.learning.stdp import STDP, RewardModulatedSTDP
 
 __all__ = [
     "STDP",

@@ -48,10 +48,9 @@ class AdaptiveThreshold:
         checks.check_parameter("AdaptiveThreshold", "rise", rise, least=0.0)
         checks.check_parameter("AdaptiveThreshold", "decay", decay, least=0.0, most=1.0)
         self.model, self.rise, self.decay = model, rise, decay
-        there = {path: each for path, each in model.net.named_modules() if isinstance(each, StepLayer)}
-        fit = [
-            path for path, each in there.items() if isinstance(_threshold(each), Tensor) and _threshold(each).ndim > 0
-        ]
+        spiking = {path: each for path, each in model.net.named_modules() if isinstance(each, StepLayer)}
+        there = {path: _threshold(each) for path, each in spiking.items()}
+        fit = [path for path, each in there.items() if isinstance(each, Tensor) and each.ndim > 0]
         wrong = [path for path in layers or () if path not in fit]
         if wrong or not fit or isinstance(layers, str):
             raise ValueError(
@@ -59,7 +58,7 @@ class AdaptiveThreshold:
                 f"LIF(threshold=torch.ones(neurons)). There are {', '.join(map(repr, fit)) or 'none'}"
             )
         self.layers = fit if layers is None else list(layers)
-        self._base: dict[str, Tensor] = {path: _threshold(there[path]).detach().clone() for path in self.layers}
+        self._base: dict[str, Tensor] = {path: there[path].detach().clone() for path in self.layers}
 
     @torch.no_grad()
     def step(self, spikes: Any) -> None:

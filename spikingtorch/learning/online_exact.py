@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.learning.online_gradients import check_leaves, with_graph
 from spikingtorch.learning.online_step import Memories, Stepper, Tape
+from spikingtorch.learning.online_synapses import check_leaves, with_graph
 
 # entries of the state whose rows of J and M are computed together
 _TOGETHER = 512
@@ -30,12 +30,7 @@ _NOT_LINEAR = (
 
 
 class _Rows(NamedTuple):
-    """The order of the entries of S: sample by sample.
-
-    Attributes:
-        shapes: the shape of each tensor of the state, by its name.
-        samples: the number of samples; 1 if a tensor of the state does not begin with an axis of samples.
-    """
+    """The order of the entries of S, sample by sample; one sample if a tensor of it has no axis of samples."""
 
     shapes: dict[str, torch.Size]
     samples: int
@@ -108,7 +103,7 @@ class Exact:
     def step(self, x: Tensor, init: bool | Tensor) -> Any:
         """Advance one step, and the influence; return the output with its graph."""
         with torch.enable_grad():
-            tape = self.stepper.run(None if init is True else self.memories, x, init, lambda *_: None)
+            tape = self.stepper.run(None if init is True else self.memories, x, init)
         known, names = dict(self.stepper.model.named_parameters()), self.names
         if tape.state is None:
             names = tuple(name for name, each in known.items() if each.requires_grad)

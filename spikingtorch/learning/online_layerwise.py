@@ -22,11 +22,10 @@ from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.learning.online_gradients import pass_on, with_graph
-from spikingtorch.learning.online_moment import Local, Moment
-from spikingtorch.learning.online_step import TWICE, Memories, Products, Stepper, leaf_of
-from spikingtorch.learning.online_traces import Traces
-from spikingtorch.learning.online_units import Structure, Unit
+from spikingtorch.learning.online_rules import Unit
+from spikingtorch.learning.online_step import TWICE, Memories, Moment, Products, Stepper, leaf_of
+from spikingtorch.learning.online_synapses import pass_on, with_graph
+from spikingtorch.learning.online_traces import Local, Traces
 
 
 class Layerwise:
@@ -34,7 +33,7 @@ class Layerwise:
 
     Args:
         stepper: runs the network.
-        structure: its layers, and what leads to them.
+        units: its layers, and what leads to them.
         rule: "diagonal", "presynaptic" or "last_step".
         elementwise: the layers whose derivatives a kernel computes.
         seed: of random weights from the output to the layers below the last one; None for symmetric feedback.
@@ -44,18 +43,18 @@ class Layerwise:
     def __init__(
         self,
         stepper: Stepper,
-        structure: Structure,
+        units: tuple[Unit, ...],
         rule: str,
         elementwise: frozenset[StatefulLayer],
         seed: int | None,
         approximate: bool,
     ) -> None:
-        self.stepper, self.structure, self.elementwise = stepper, structure, elementwise
+        self.stepper, self.elementwise = stepper, elementwise
         self._numbers = None if seed is None else torch.Generator().manual_seed(seed)
         self._feedback: dict[str, Tensor] = {}  # the random weights of each layer
-        self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in structure.units}
+        self.units: dict[StatefulLayer, Unit] = {unit.layer: unit for unit in units}
         self.dense, self.traced = rule == "diagonal", rule != "last_step"
-        traced = structure.units if self.traced else ()
+        traced = units if self.traced else ()
         self.traces = Traces(stepper.model, traced, dense=self.dense, approximate=approximate)
         self.reset()
 
@@ -88,7 +87,8 @@ class Layerwise:
             with torch.no_grad(), without_autocast(x.device):
                 self.traces.advance()
         self._before, self._found = before, {}
-        products: Products = {unit.synapses.module: None for unit in self.structure.units if unit.synapses is not None}
+        synapses = [unit.synapses for unit in self.units.values() if unit.synapses is not None]
+        products: Products = {each.module: None for each in synapses}
         with torch.enable_grad():
             out, memories = self.stepper.run_layers(before, x, init, self._advance, products)
         found = self._found
@@ -178,23 +178,21 @@ class Layerwise:
 
     def backward(self, grads: list[Tensor]) -> None:
         """Add the gradient of a loss to ``.grad``, from its gradients by the outputs of the step."""
-        if grads:
-            with torch.no_grad(), without_autocast(grads[0].device):
-                self._backward(grads)
-
-    def _backward(self, grads: list[Tensor]) -> None:
-        pass_on(with_graph(self._out, grads))
-        whole = torch.cat([grad.flatten(1) for grad in grads], dim=1) if self._numbers else None
-        last = self.structure.units[-1].layer if self.structure.units else None
-        for layer, local in reversed(self._found.items()):
-            found = [leaf.grad for leaf in local.outs]
-            for leaf in local.outs:
-                leaf.grad = None
-            if whole is not None and layer is not last and local.outs:
-                signal = self._fed_back(self.units[layer], whole, local.outs[0])
-                found = [signal, *[None] * (len(found) - 1)]
-            if any([grad is not None for grad in found]):
-                self._pull(self.units[layer], local, found)
+        if not grads:
+            return
+        with torch.no_grad(), without_autocast(grads[0].device):
+            pass_on(with_graph(self._out, grads))
+            whole = torch.cat([grad.flatten(1) for grad in grads], dim=1) if self._numbers else None
+            last = next(reversed(self.units), None)
+            for layer, local in reversed(self._found.items()):
+                found = [leaf.grad for leaf in local.outs]
+                for leaf in local.outs:
+                    leaf.grad = None
+                if whole is not None and layer is not last and local.outs:
+                    signal = self._fed_back(self.units[layer], whole, local.outs[0])
+                    found = [signal, *[None] * (len(found) - 1)]
+                if any([grad is not None for grad in found]):
+                    self._pull(self.units[layer], local, found)
 
     def _pull(self, unit: Unit, local: Local, grads: list[Tensor | None]) -> None:
         """Add the gradients of the weights that lead to a layer, and pass on what goes to the layers below."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from operator import is_
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,17 @@ from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.learning.online_exact import Exact
 from spikingtorch.learning.online_layerwise import Layerwise
 from spikingtorch.learning.online_rules import (
+    LayerGradient,
     OnlineExplanation,
-    check_arguments,
+    Unit,
     check_repeats,
     check_units,
     elementwise_layers,
-    explained,
+    left_out,
+    units_of,
 )
-from spikingtorch.learning.online_step import Stepper
-from spikingtorch.learning.online_trial import Before, undone
-from spikingtorch.learning.online_units import Structure, structure_of
+from spikingtorch.learning.online_step import Before, Stepper, undone
+from spikingtorch.learning.online_synapses import leaves_behind
 from spikingtorch.spikingnet import SpikingNet
 
 Rule = Literal["exact", "diagonal", "presynaptic", "last_step"]
@@ -84,7 +85,15 @@ def online(
     ...     learner.backward((out - 0.5).square().mean())
     >>> optimizer.step()
     """
-    check_arguments(model, rule, feedback, approximate)
+    if not isinstance(model, SpikingNet):
+        raise TypeError(f"learning.online: model is a {type(model).__name__}, expected a SpikingNet: SpikingNet(net)")
+    for name, given, known in (("rule", rule, get_args(Rule)), ("feedback", feedback, get_args(Feedback))):
+        if given not in known:
+            raise ValueError(f"learning.online: {name}={given!r}, expected one of {', '.join(map(repr, known))}")
+    if rule == "exact" and feedback == "random":
+        raise ValueError("learning.online: rule='exact' differentiates the network itself; leave feedback='random' out")
+    if approximate and rule != "presynaptic":
+        raise ValueError(f"learning.online: approximate=True is for rule='presynaptic', and rule is {rule!r}")
     return OnlineLearner(model, rule, feedback=feedback, approximate=approximate, seed=seed)
 
 
@@ -98,7 +107,8 @@ class OnlineLearner:
         self.approximate = approximate
         self.seed = seed
         self._stepper = Stepper(model)
-        self._structure: Structure | None = None
+        self._units: tuple[Unit, ...] | None = None
+        self._has_readout = False  # whether the output depends on weights through no layer with a state
         self._approximated: frozenset[str] = frozenset()
         self._way: _Way | None = None
         self._look: list[Any] = []  # what the structure depends on
@@ -181,12 +191,20 @@ class OnlineLearner:
         Raises:
             ValueError: no step has run and x is not given.
         """
-        if x is None and self._structure is None:
+        if x is None and self._units is None:
             raise ValueError("learning.online: explain() has seen no step yet; pass the input of one: explain(x)")
         if x is not None:
             self._way_of(x, False)
-        assert self._structure is not None
-        return explained(self.rule, self.feedback, self._structure, self._approximated)
+        assert self._units is not None
+        layers = []
+        for unit in self._units:
+            lost = left_out(self.rule, unit, self._approximated)
+            if self.feedback == "random" and unit is not self._units[-1]:
+                lost.append("the weights of the layers above (random feedback)")
+            layers.append(LayerGradient(str(unit), not lost, tuple(lost)))
+        if self._has_readout:
+            layers.append(LayerGradient("output", True, ()))
+        return OnlineExplanation(self.rule, tuple(layers))
 
     def get_state(self) -> dict[str, dict[str, Tensor]]:
         """Return all that the next step starts from, for ``set_state`` of a learner of the same rule and network.
@@ -234,11 +252,7 @@ class OnlineLearner:
         return state_of(self._stepper.net, False, self._way.memories)
 
     def _way_of(self, x: Tensor, starts: bool = True) -> _Way:
-        """Return the rule at work; a new one for a network that has changed since its last sequence.
-
-        Raises:
-            ValueError: the network has changed within a sequence.
-        """
+        """Return the rule at work; a new one for a network that has changed since its last sequence, and not in it."""
         same = self._looks_same()
         if self._way is not None and not same and not starts and self._way.memories is not None:
             raise ValueError(
@@ -263,15 +277,16 @@ class OnlineLearner:
 
     def _made(self, x: Tensor, before: Before) -> _Way:
         """Return the rule at work on the network as it is now."""
-        structure, tape = structure_of(self._stepper, x, before)
-        self._approximated = check_units(self.rule, structure, self._stepper, tape, approximate=self.approximate)
-        self._structure = structure
+        units, tape = units_of(self._stepper, x, before)
+        self._approximated = check_units(self.rule, units, self._stepper, tape, approximate=self.approximate)
+        self._units, behind = units, {*map(id, leaves_behind(tape.out))}
+        self._has_readout = any(id(each) in behind for each in self._stepper.model.parameters())
         if self.rule == "exact":
             return Exact(self._stepper)
         seed = self.seed if self.feedback == "random" else None
-        elementwise = elementwise_layers(structure, tape, of_states=self.rule == "diagonal")
-        check_repeats(self.rule, structure, tape, elementwise, self._stepper)
-        return Layerwise(self._stepper, structure, self.rule, elementwise, seed, self.approximate)
+        elementwise = elementwise_layers(units, tape, of_states=self.rule == "diagonal")
+        check_repeats(self.rule, units, tape, elementwise, self._stepper)
+        return Layerwise(self._stepper, units, self.rule, elementwise, seed, self.approximate)
 
     def _boundary(self, given: list[Tensor], out: Tensor) -> Tensor:
         """Return an output as a leaf, which says so if a later loss looks back at it."""

@@ -1,5 +1,6 @@
-"""What a rule can do with a network, with an error in words, and what it leaves out of the gradient of each layer."""
+"""Which weights of a network lead to which layers, what a rule can do with them, and what it leaves out."""
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -8,19 +9,16 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.compare import cached_step
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons.synapses import Delay
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.learning.online_moment import Moment
-from spikingtorch.learning.online_step import Stepper, Tape
-from spikingtorch.learning.online_units import Structure, Unit
-from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.learning.online_step import Before, Moment, Outward, Stepper, Tape
+from spikingtorch.learning.online_synapses import Product, Synapses, leaves_behind, synapses_of
 from spikingtorch.spikingnet.contents import Contents
 from spikingtorch.spikingnet.trail import Trail
 
-RULES = ("exact", "diagonal", "presynaptic", "last_step")
-FEEDBACKS = ("symmetric", "random")
 NO_LEAK = (
     "learning.online: rule='presynaptic' is exact only if the leak of all neurons of a layer is one constant, and that "
     "of layer {} depends on its state or on the neuron. Take reset=detached(by_subtraction) and one time constant, or "
@@ -29,33 +27,101 @@ NO_LEAK = (
 _OTHERS = "Use rule='exact', or train with back-propagation through time"
 
 
-def check_arguments(model: Any, rule: Any, feedback: Any, approximate: bool) -> None:
-    """Raise unless the arguments of ``online`` fit each other.
+class Unit(NamedTuple):
+    """A layer with a state, and what leads to it."""
 
-    Raises:
-        TypeError: model is no SpikingNet.
-        ValueError: a name is unknown, or two arguments do not fit.
+    path: str  # of the layer in the network
+    layer: StatefulLayer
+    # the ``nn.Linear`` or convolution whose product is the input of the layer; None if there is none
+    synapses: Synapses | None
+    is_fed: bool  # whether weights between the layers below and this one are trained
+    # trained tensors that lead to this one in another way than as the weights of its synapses
+    others: tuple[Tensor, ...]
+    # paths of the layers with a state whose input depends on this layer's output at the same step
+    above: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path} ({type(self.layer).__name__})" if self.path else type(self.layer).__name__
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether weights that lead to the layer, or its own parameters, are trained."""
+        return self.is_fed or any(each.requires_grad for each in self.layer.parameters())
+
+    @property
+    def own(self) -> dict[str, nn.Parameter]:
+        """The trained parameters of the neurons, such as time constants; recurrent weights are not among them."""
+        found = self.layer.named_parameters()
+        return {name: each for name, each in found if each.requires_grad and name.split(".")[0] != "recurrent"}
+
+    @property
+    def all_synapses(self) -> list[tuple[Synapses, bool]]:
+        """The synapses that lead to the layer, and whether its input feeds them; else its own spikes do."""
+        found = [] if self.synapses is None else [(self.synapses, True)]
+        recurrent = getattr(self.layer, "recurrent", None)
+        if isinstance(recurrent, nn.Module) and (synapses := synapses_of(recurrent)) is not None:
+            found.append((synapses, False))
+        return found
+
+
+def units_of(stepper: Stepper, x: Tensor, before: Before) -> tuple[tuple[Unit, ...], Tape]:
+    """Return the units in the order of their calls, and a step at rest in which no layer passes gradients on."""
+    handed: dict[StatefulLayer, list[Tensor]] = {}
+    paths = {layer: path for path, layer in stepper.layers.items()}
+
+    def outward(layer: StatefulLayer, out: Any) -> Any:
+        passed = tree_map(lambda leaf: leaf.detach().requires_grad_(), out)
+        handed[layer] = leaves_of(passed)
+        return passed
+
+    tape = _rehearsed(stepper, x, outward, before)
+    cut = {id(leaf): layer for layer, leaves in handed.items() for leaf in leaves}
+    behind = {layer: leaves_behind(z) for layer, z in tape.inputs.items()}
+
+    def of(layer: StatefulLayer, z: Any) -> Unit:
+        product = next((each for each in tape.products.values() if each and each.is_given(z)), None)
+        is_fed = any(id(leaf) not in cut for leaf in behind[layer])
+        above = [paths[up] for up, leaves in behind.items() if any(cut.get(id(leaf)) is layer for leaf in leaves)]
+        synapses = None if product is None else synapses_of(product.module)
+        return Unit(paths[layer], layer, synapses, is_fed, others_behind(z, product, cut), tuple(above))
+
+    return tuple(of(layer, z) for layer, z in tape.inputs.items()), tape
+
+
+def _rehearsed(stepper: Stepper, x: Tensor, outward: Outward, before: Before) -> Tape:
+    """Run a step at rest twice and leave the network as it was; raise RuntimeError if the two runs differ."""
+
+    def trial(trail: Trail) -> Tape:
+        tape = stepper.run(None, x, True, outward, trail)
+        before.put_back()
+        if (found := before.contents.overwritten()) is not None:
+            raise RuntimeError(
+                f"learning.online: a step writes on {found[0]}, a tensor of shape {tuple(found[1].shape)} that is "
+                f"no buffer, and trial steps changed it. Register it: self.register_buffer({found[0]!r}, tensor)"
+            )
+        return tape
+
+    trails = Trail(), Trail()
+    tape = [trial(trail) for trail in trails][1]
+    trails[0].check(trails[1], stepper.net, "learning.online: it has run a step twice to find what leads to each layer")
+    return tape
+
+
+def others_behind(z: Any, product: Product | None, known: Container[int]) -> tuple[Tensor, ...]:
+    """Return the trained tensors that lead to a layer in another way than as the weights of its synapses.
+
+    ``known`` are the ids of what the layers below have handed on.
     """
-    if not isinstance(model, SpikingNet):
-        raise TypeError(f"learning.online: model is a {type(model).__name__}, expected a SpikingNet: SpikingNet(net)")
-    if rule not in RULES:
-        raise ValueError(f"learning.online: rule={rule!r}, expected one of {', '.join(map(repr, RULES))}")
-    if feedback not in FEEDBACKS:
-        raise ValueError(f"learning.online: feedback={feedback!r}, expected one of {', '.join(map(repr, FEEDBACKS))}")
-    if rule == "exact" and feedback == "random":
-        raise ValueError("learning.online: rule='exact' differentiates the network itself; leave feedback='random' out")
-    if approximate and rule != "presynaptic":
-        raise ValueError(f"learning.online: approximate=True is for rule='presynaptic', and rule is {rule!r}")
+    return tuple(each for each in leaves_behind(z if product is None else product.x) if id(each) not in known)
 
 
-def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *, approximate: bool) -> frozenset[str]:
+def check_units(
+    rule: str, units: tuple[Unit, ...], stepper: Stepper, tape: Tape, *, approximate: bool
+) -> frozenset[str]:
     """Raise unless a rule can give the weights of a network their gradients.
 
     Returns:
         The paths of the layers whose leak is no constant, and which "presynaptic" approximates.
-
-    Raises:
-        ValueError: a layer delays its input, weights reach a layer in a way that has no trace, or a step has none.
     """
     if rule != "last_step":
         _check_tensors(rule, stepper, tape)
@@ -69,14 +135,14 @@ def check_units(rule: str, structure: Structure, stepper: Stepper, tape: Tape, *
             )
     if rule == "last_step":
         return frozenset()
-    for unit in structure.units:
+    for unit in units:
         if unit.is_trained and type(unit.layer).forward is not StepLayer.forward:
             raise ValueError(
                 f"learning.online: layer {unit} has a forward of its own, and rule={rule!r} derives traces from a step "
                 f"with one input. {_OTHERS}"
             )
         check_ways(unit, unit.others, stepper.model)
-    seen = {unit: moment_at_rest(unit.layer, tape) for unit in structure.units if unit.is_trained}
+    seen = {unit: moment_at_rest(unit.layer, tape) for unit in units if unit.is_trained}
     for unit, each in seen.items():
         if not is_elementwise(each.step, each.state, each.z):
             raise ValueError(
@@ -134,10 +200,10 @@ def moment_at_rest(layer: Any, tape: Tape) -> Moment:
 
 
 def check_repeats(
-    rule: str, structure: Structure, tape: Tape, elementwise: frozenset[StatefulLayer], stepper: Stepper
+    rule: str, units: tuple[Unit, ...], tape: Tape, elementwise: frozenset[StatefulLayer], stepper: Stepper
 ) -> None:
     """Raise unless what traces compute again after a step is what the step has computed."""
-    for unit in structure.units if rule != "last_step" else ():
+    for unit in units if rule != "last_step" else ():
         layer: Any = unit.layer
         linearized = rule == "diagonal" and layer in elementwise and not unit.own
         trail = Trail()
@@ -156,16 +222,10 @@ def check_repeats(
             )
 
 
-def elementwise_layers(structure: Structure, tape: Tape, *, of_states: bool) -> frozenset[StatefulLayer]:
-    """Return the layers without recurrence whose derivatives a kernel computes along with their step.
-
-    Args:
-        structure: of the network.
-        tape: of a step at rest.
-        of_states: whether the derivatives of the next state are needed.
-    """
+def elementwise_layers(units: tuple[Unit, ...], tape: Tape, *, of_states: bool) -> frozenset[StatefulLayer]:
+    """Return the layers without recurrence whose derivatives, of outputs or also of states, a kernel computes."""
     found: list[StatefulLayer] = []
-    for unit in structure.units:
+    for unit in units:
         layer: Any = unit.layer
         own = not isinstance(layer, StepLayer) or layer.runs_own_step or type(layer).forward is not StepLayer.forward
         if own or layer.synapse is not None:
@@ -228,28 +288,15 @@ class OnlineExplanation(NamedTuple):
         return "\n".join([f"rule={self.rule!r}", *rows])
 
 
-def explained(rule: str, feedback: str, structure: Structure, approximated: frozenset[str]) -> OnlineExplanation:
-    """Return what a rule leaves out of the gradient of each layer of a network."""
-    last = structure.units[-1].path if structure.units else ""
-    layers = []
-    for unit in structure.units:
-        left_out = _left_out(rule, unit, approximated)
-        if feedback == "random" and unit.path != last and rule != "exact":
-            left_out = (*left_out, "the weights of the layers above (random feedback)")
-        layers.append(LayerGradient(str(unit), not left_out, left_out))
-    if structure.readout:
-        layers.append(LayerGradient("output", True, ()))
-    return OnlineExplanation(rule, tuple(layers))
-
-
-def _left_out(rule: str, unit: Unit, approximated: frozenset[str]) -> tuple[str, ...]:
+def left_out(rule: str, unit: Unit, approximated: frozenset[str]) -> list[str]:
+    """Return what a rule leaves out of the gradient of a layer; "presynaptic" approximates the leak of some."""
+    found: list[str] = []
     if rule == "exact":
-        return ()
-    found = []
+        return found
     if rule == "last_step":
         found.append("all steps before the last one")
     else:
-        if unit.is_recurrent:
+        if getattr(unit.layer, "synapse", None) is not None:
             found.append("the past through recurrent spikes")
         if unit.above:
             found.append(f"the past through the state of {', '.join(unit.above)}")
@@ -258,4 +305,4 @@ def _left_out(rule: str, unit: Unit, approximated: frozenset[str]) -> tuple[str,
             found.append("the change of the leak with the state")
         if unit.own:
             found.append(f"the past of {', '.join(unit.own)}")
-    return tuple(found)
+    return found

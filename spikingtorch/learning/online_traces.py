@@ -18,17 +18,17 @@ from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.eligibility import Partials, eligibility, leak_at_rest, leak_is_constant
 from spikingtorch.functional.state import reset_where
-from spikingtorch.learning.online_gradients import (
+from spikingtorch.learning.online_rules import NO_LEAK, Unit, check_ways, others_behind
+from spikingtorch.learning.online_step import Moment
+from spikingtorch.learning.online_synapses import (
     Product,
+    Synapses,
     add_gradient,
     check_leaves,
     leaves_behind,
-    parameter_of,
+    pass_on,
+    summed,
 )
-from spikingtorch.learning.online_moment import Local, Moment, summed
-from spikingtorch.learning.online_rules import NO_LEAK, check_ways
-from spikingtorch.learning.online_synapses import Synapses
-from spikingtorch.learning.online_units import Unit, others_behind
 
 _HINT = "Hand over what get_state() of a learner with the same rule and network returned"
 Trace = tuple[Tensor, ...]
@@ -36,40 +36,60 @@ Trace = tuple[Tensor, ...]
 Signals = list[Tensor]
 
 
-class Seen(NamedTuple):
-    """What traces advance from.
+class Local(NamedTuple):
+    """A layer in one step."""
 
-    Attributes:
-        moment: what the neurons saw.
-        found: the derivatives of their next state.
-        x: the input of the synapses that lead to them; None if there are none.
-        own: derivatives of the next state by trained parameters of the neurons, by name.
-    """
+    moment: Moment  # what its neurons saw
+    z: Any  # its input, with the graph that leads to it
+    outs: list[Tensor]  # the leaves that stand for its floating outputs
+    made: list[Tensor]  # these outputs with their graph, if autograd differentiates the layer; else empty
+    before: list[Tensor]  # the floating tensors of the neurons' state before the step, leaves of this graph
+    # derivatives of the outputs by state and input, (1, N, ...), if the step has computed them
+    of_out: Partials | None = None
+    of_state: Partials | None = None  # the same for the next state
+    version: int = 0  # of z as the layer got it
+
+    def pull(self, grads: list[Tensor | None]) -> tuple[Tensor | None, list[Tensor] | None]:
+        """Turn the gradients of the outputs into those of the input and of the state before the step.
+
+        Returns:
+            The gradient of the input, or None if autograd has passed it on already; and that of each floating tensor of
+            the state, or None if there was no state.
+        """
+        given = [(at, grad) for at, grad in enumerate(grads) if grad is not None]
+        if self.of_out is None:
+            pairs = [(self.made[at], grad) for at, grad in given if self.made[at].requires_grad]
+            pass_on(pairs)
+            found = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) for leaf in self.before]
+            for leaf in self.before:
+                leaf.grad = None
+            return None, found or None
+        of_state, of_input, _ = self.of_out
+        z = summed([grad * of_input[at][0] for at, grad in given])
+        if self.moment.starts:
+            return z, None
+        number = len(of_state[given[0][0]])
+        return z, [summed([grad * of_state[at][k][0] for at, grad in given]) for k in range(number)]
+
+
+class Seen(NamedTuple):
+    """What traces advance from: what the neurons saw, and derivatives of their next state."""
 
     moment: Moment
-    found: Partials
-    x: Tensor | None
-    own: dict[str, Trace]
+    found: Partials  # by state and input
+    x: Tensor | None  # the input of the synapses that lead to them
+    own: dict[str, Trace]  # by trained parameters of the neurons
 
 
 class Traced(NamedTuple):
-    """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons.
+    """A weight with its trace: ``e[t] = D[t] e[t-1] + b[t] x[t]``, where D and b are those of the neurons."""
 
-    Attributes:
-        name: of the weight in a saved state.
-        dense: whether each synapse has a trace, or each input.
-        is_fed: whether x is the input of the layer; else it is the spikes that come back.
-        part: "weight", "bias" (x is one), or "own" for a parameter of the neurons (x is one, and b the derivative).
-        synapses: those of the weight or bias; None for a parameter of the layer.
-        value: the parameter of the layer.
-    """
-
-    name: str
-    dense: bool
-    is_fed: bool
-    part: str
-    synapses: Synapses | None = None
-    value: Tensor | None = None
+    name: str  # of the weight in a saved state
+    dense: bool  # whether each synapse has a trace, or each input
+    is_fed: bool  # whether x is the input of the layer; else it is the spikes that come back
+    part: str  # "weight", "bias" (x is one), or "own" for a parameter of the neurons (x is one, and b the derivative)
+    synapses: Synapses | None = None  # those of the weight or bias; None for a parameter of the layer
+    value: Tensor | None = None  # the parameter of the layer
 
     def advance(self, trace: Trace | None, seen: Seen) -> Trace:
         """Return the trace after a step; one of a single tensor is written on. At rest, there is None before."""
@@ -96,7 +116,8 @@ class Traced(NamedTuple):
             assert self.value is not None
             add_gradient(self.value, summed([each * e for each, e in pairs]).sum_to_size(self.value.shape))
             return
-        weight = parameter_of(self.synapses.module, self.part)
+        with torch.enable_grad():  # for one that is computed
+            weight = getattr(self.synapses.module, self.part)
         if self.part == "bias":
             add_gradient(weight, self.synapses.of_bias(summed([each * e for each, e in pairs])))
         for signal, each in pairs if self.part == "weight" else ():
@@ -121,15 +142,9 @@ def traced_weights(dense: bool, unit: Unit) -> list[Traced]:
 
 
 class Traces:
-    """Eligibility traces of all units.
+    """Eligibility traces of all units, for each synapse if they are dense ("diagonal"), else for each input.
 
     The traces before a step are needed until its last ``add``. So they advance when the next step begins.
-
-    Args:
-        model: the network.
-        units: its units.
-        dense: whether each synapse has a trace ("diagonal"), or each input ("presynaptic").
-        approximate: whether the leak of "presynaptic" may be no constant.
     """
 
     def __init__(self, model: nn.Module, units: tuple[Unit, ...], *, dense: bool, approximate: bool) -> None:
@@ -167,11 +182,7 @@ class Traces:
         return found
 
     def set(self, traces: Mapping[str, Tensor]) -> None:
-        """Continue from traces that ``get`` returned.
-
-        Raises:
-            ValueError: they are those of other weights.
-        """
+        """Continue from traces that ``get`` returned; raise ValueError for those of other weights."""
         self.reset()
         rest = dict(traces)
         for path, (_, weights) in self.units.items():
@@ -205,7 +216,13 @@ class Traces:
             named = {each.name for each in self.units[unit.path][1]}
             # now, because these parameters may change before the traces advance
             own = {name: local.moment.of_parameter(name, each) for name, each in unit.own.items() if name in named}
-            seen[unit.path] = Seen(local.moment, self._partials(unit, local), x, own)
+            if not self.dense:
+                found = self._leak(unit, local.moment)
+            elif local.of_state is None:
+                found = local.moment.partials()
+            else:
+                found = Partials(*tree_map(lambda each: each[0], local.of_state[:2]))
+            seen[unit.path] = Seen(local.moment, found, x, own)
         if fresh:
             self.before = {}
         for path, each in seen.items():
@@ -213,26 +230,14 @@ class Traces:
                 self.before[path] = [reset_where(starts, trace) for trace in self.before[path]]
         self._seen, self._versions = seen, versions
 
-    def _partials(self, unit: Unit, local: Local) -> Partials:
-        """Return the derivatives of neurons by their own state and input; those at rest for "presynaptic"."""
-        if not self.dense:
-            return self._leak(unit, local.moment)
-        if local.of_state is None:
-            return local.moment.partials()
-        found: Any = local.of_state[:2]
-        return Partials(*tree_map(lambda each: each[0], found))
-
     def _leak(self, unit: Unit, seen: Moment) -> Partials:
-        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons.
-
-        They are computed again if a parameter or the form of the input changes.
-        """
+        """Return the derivatives of the neurons of a unit at rest, without an input: numbers for all neurons."""
         found: Any = seen.params if seen.params is not None else seen.layer.whole_step()[1]
         params = [each for name, each in found.items() if name != "recurrent_weight"]
         fixed = [each for each in params if not isinstance(each, Tensor)]
         key = (fixed, seen.z.shape, seen.z.dtype, seen.z.device)
         known, leak = self._leaks.get(unit.path, (None, None))
-        # a tensor may be written on
+        # computed again if a parameter or the form of the input changes; a tensor may be written on
         if leak is None or len(fixed) < len(params) or known != key:
             at_rest: Any = leak_at_rest(seen.step, seen.state, seen.z, {})[:2]
             if not self.approximate:
@@ -244,10 +249,7 @@ class Traces:
         return leak
 
     def _check_versions(self, unit: Unit, starts: bool, known: dict[str, list[int]]) -> None:
-        """Raise if a weight that is computed from others was changed since its trace began.
-
-        The trace is that of the computed weight. What it is computed from has a trace only while it does not change.
-        """
+        """Raise if what a weight is computed from was changed since the trace of the computed weight began."""
         computed = [each.module for each, _ in unit.all_synapses if each.module._parameters.get("weight") is None]
         if not computed:
             return
@@ -282,7 +284,7 @@ def _check_local(unit: Unit, local: Local, product: Product | None) -> None:
 
 
 def _key(path: str, name: str, k: int) -> str:
-    return f"{path}.{name}.{k}" if path else f"{name}.{k}"
+    return f"{path}.{name}.{k}".removeprefix(".")
 
 
 def _popped(traces: dict[str, Tensor], path: str, name: str) -> Trace:

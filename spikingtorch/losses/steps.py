@@ -17,17 +17,11 @@ _ONE_HOT = "class probabilities and one-hot rows become indices with target.argm
 
 
 class Valid(NamedTuple):
-    """A batch of sequences without its padding.
-
-    Attributes:
-        x: the values, at least float32, zero in the padding, shape (N, T, ...).
-        mask: True at the steps that count, shape (N, T, 1, ...); None if all steps do.
-        steps: the number of these steps, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
-    """
+    """A batch of sequences (N, T, ...), at least float32, with zero in the padding."""
 
     x: Tensor
-    mask: Tensor | None
-    steps: Tensor | int
+    mask: Tensor | None  # True at the steps that count, (N, T, 1, ...); None if all steps do
+    steps: Tensor | int  # the number of these steps, T or (N, 1, ...)
 
 
 def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Valid:
@@ -56,13 +50,9 @@ def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first:
 
 
 def padded(x: Tensor, lengths: Tensor, padding: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a batch with its padding replaced by a number, the mask of the other steps, and their number.
+    """Return a batch (N, T, ...) with its padding replaced by a number, the mask of the other steps, and their number.
 
-    Args:
-        x: values, shape (N, T, ...).
-        lengths: T[n] of each sample, shape (N,), checked where Python can read them; elsewhere a sample whose length is
-            not in 1 ... T becomes NaN.
-        padding: value of the steps after them.
+    Lengths (N,) are checked where Python can read them; elsewhere a sample whose length is not in 1 ... T becomes NaN.
     """
     N, T = x.shape[:2]
     counts = lengths.to(x.device).reshape(N, *[1] * (x.ndim - 1))

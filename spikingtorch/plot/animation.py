@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import beside, image_of, new_figure
+from spikingtorch.plot.canvas import GRAY, beside, image_of, ink, new_figure
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import GRAY, ink
 
 # the longer side of the film, in inches
 _SIDE = 3.2

@@ -1,11 +1,15 @@
-"""Axes to draw on: the axes of the caller, or a new figure that pyplot does not manage."""
+"""Axes to draw on, and what all pictures share: colours, marks of spikes, images and legends.
+
+The hues are those of M. Okabe and K. Ito, "Color universal design" (2008), which colour-blind readers can tell apart,
+on white and on dark backgrounds. Their yellow and black are left out: yellow is invisible on white, and black on black.
+Text, axes and otherwise black marks follow matplotlib's rcParams.
+"""
 
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import diverging, ink, sequential
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,8 +17,46 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+# readable on white and on black, for marks in the background
+GRAY = "#808080"
+# The first colours are the easiest to see in thin marks and to tell apart. Green and purple look alike without the
+# cones for red or for green, so they come last.
+ON_LIGHT = (BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE)
+ON_DARK = (SKY, VERMILION, GREEN, ORANGE, PURPLE, BLUE)
+# of values from below zero to above it, with equally dark ends
+_DIVERGING = ("#00304d", BLUE, "#8fc1de", "#f7f7f7", "#f2b183", VERMILION, "#5a2700")
 # dots per inch, at least: matplotlib's 100 are blurred on today's screens
 _SHARP = 200.0
+# of the largest disk, in square points
+LARGEST = 60.0
+# a tick is at most this share of the axis of time, even for few steps
+_WIDEST = 0.009
+
+
+def ink(ax: "Axes") -> str:
+    """Return the colour of text on these axes: black on white, white on a dark background."""
+    from matplotlib.colors import to_hex
+
+    return to_hex(ax.xaxis.label.get_color())
+
+
+def colors(count: int, ax: "Axes") -> list[str]:
+    """Return a number of colours for these axes: those above if they suffice, else shades from blue to green."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex, to_rgb
+
+    cycle = ON_DARK if sum(to_rgb(ink(ax))) > 1.5 else ON_LIGHT
+    if count <= len(cycle):
+        return [*cycle[:count]]
+    # neither the darkest nor the brightest of the map, which would vanish on one of the backgrounds
+    return [to_hex(colormaps["viridis"](0.25 + 0.57 * k / (count - 1))) for k in range(count)]
 
 
 def need_matplotlib() -> None:
@@ -72,17 +114,15 @@ def time_unit(dt: float, unit: str | None, steps: str) -> str:
 
 
 def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None, **options: Any) -> "AxesImage":
-    """Draw values as colours: symmetric around zero if signed, else from the background's colour to the text's.
+    """Draw a matrix as colours: symmetric around zero if signed, else from the background's colour to the text's.
 
-    Args:
-        ax: where to draw.
-        values: a matrix.
-        signed: whether some values are below zero.
-        among: other values, whose largest gets the last colour as well.
-        **options: of ``imshow``.
+    The largest of the values, or of those that they are ``among``, gets the last colour.
     """
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
     largest = float(np.nanmax(np.abs(values if among is None else among))) or 1.0
-    cmap, least = (diverging(), -largest) if signed else (sequential(ax), 0.0)
+    shades, least = (_DIVERGING, -largest) if signed else ((to_hex(ax.get_facecolor()), ink(ax)), 0.0)
+    cmap = LinearSegmentedColormap.from_list("values", shades)
     return ax.imshow(values, cmap=cmap, vmin=least, vmax=largest, interpolation="nearest", **options)
 
 
@@ -142,3 +182,48 @@ def _width_of(text: str) -> float:
     # a dollar would begin a formula
     path = TextPath((0.0, 0.0), text.replace("$", "s"), prop=FontProperties(size="small"))
     return float(path.get_extents().width) if len(path.vertices) else 0.0
+
+
+def is_binary(values: Array) -> bool:
+    """Return True if all values are 0 or 1."""
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def draw_ticks(ax: "Axes", xy: Array, width: float, height: float, color: Any) -> None:
+    """Draw a tick at each of the points (spikes, 2), of this size in units of the axes, in one or many colours."""
+    from matplotlib.collections import PolyCollection
+    from matplotlib.transforms import AffineDeltaTransform
+
+    corners = np.array([(-1.0, -1.0), (-1.0, 1.0), (1.0, 1.0), (1.0, -1.0)]) * (width / 2, height / 2)
+    drawn = PolyCollection(
+        [corners],
+        offsets=xy,
+        offset_transform=ax.transData,
+        # an edge keeps ticks visible where a step or a row is smaller than a pixel
+        linewidths=0.5,
+        facecolors=color,
+        edgecolors=color,
+    )
+    # the part of transData that is affine for every scale of the axes, without its offset
+    size: Any = ax.transLimits + ax.transAxes
+    drawn.set_transform(AffineDeltaTransform(size))
+    ax.add_collection(drawn, autolim=False)
+
+
+def draw_disks(ax: "Axes", xy: Array, areas: Array, colors: Array, filled: Array) -> None:
+    """Draw a disk at each of the points (spikes, 2), with this share of the largest area; a ring if not filled."""
+    from matplotlib.colors import to_rgba_array
+
+    edges: Any = to_rgba_array(colors.tolist())
+    faces = edges.copy()
+    faces[~filled, 3] = 0.0
+    ax.scatter(xy[:, 0], xy[:, 1], s=LARGEST * areas, facecolors=faces, edgecolors=edges, linewidths=0.8)
+
+
+def tick_width(steps: int, dt: float) -> float:
+    """Return the width of a tick: most of a step, but little of the picture.
+
+    >>> tick_width(1000, 1.0), tick_width(10, 1.0)
+    (0.8, 0.09)
+    """
+    return min(0.8, _WIDEST * steps) * dt

@@ -46,13 +46,7 @@ def check_finite(owner: str, name: str, values: Array) -> Array:
 
 
 def order_of(owner: str, given: Any, batch_first: bool | None) -> bool:
-    """Return whether recordings have samples first, as the caller says or ``record`` has noted.
-
-    Args:
-        owner: who asks, for the messages.
-        given: a tensor, or mappings of them.
-        batch_first: the caller's statement; None takes what ``record`` has noted, and samples first if nothing is
-            noted.
+    """Return whether recordings have samples first, as the caller says or ``record`` has noted, else True.
 
     Raises:
         ValueError: one contradicts the other, or of some recordings (T, N, ...) is noted, and of others nothing.
@@ -70,12 +64,7 @@ def order_of(owner: str, given: Any, batch_first: bool | None) -> bool:
 
 
 def in_order(given: Any, batch_first: bool) -> Any:
-    """Return recordings as (N, T, ...), in any container; other objects stay unchanged, for later checks.
-
-    Args:
-        given: a tensor, or mappings of them.
-        batch_first: False for (T, N, ...).
-    """
+    """Return recordings as (N, T, ...), in any mappings; other objects stay unchanged, for later checks."""
     if batch_first:
         return given
     if isinstance(given, Mapping):
@@ -86,11 +75,7 @@ def in_order(given: Any, batch_first: bool) -> Any:
 def check_recording(owner: str, name: str, x: object, batch_first: bool = True) -> Tensor:
     """Return a recording; raise unless it has the shape (N, T, *neurons) and is not empty.
 
-    Args:
-        owner: who asks, for the messages.
-        name: of the recording.
-        x: the recording, always as (N, T, *neurons).
-        batch_first: False if it was given as (T, N, *neurons); messages then name these axes.
+    Without ``batch_first``, it was given as (T, N, *neurons), and messages name these axes.
     """
     found = check_tensor(owner, name, x)
     came = tuple(in_order(found, batch_first).shape)
@@ -129,9 +114,10 @@ def check_index(owner: str, name: str, index: object, size: int, what: str) -> i
     return int(index) % size
 
 
-def one_sample(owner: str, name: str, x: Tensor, sample: int) -> Tensor:
-    """Return one sample of a recording, shape (T, neurons)."""
-    return x.detach()[check_index(owner, "sample", sample, len(x), f"samples in {name}")].flatten(1)
+def one_sample(owner: str, name: str, x: Tensor, sample: int, neurons: slice | list[int] = slice(None)) -> Array:
+    """Return one sample of a recording, shape (T, neurons); raise if a value is NaN or infinite."""
+    seen = x.detach()[check_index(owner, "sample", sample, len(x), f"samples in {name}")].flatten(1)
+    return check_finite(owner, name, as_array(seen[:, neurons]))
 
 
 def check_most(owner: str, name: str, most: object) -> int:

@@ -2,24 +2,92 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, new_figure
-from spikingtorch.plot.palette import ink
-from spikingtorch.plot.panels import Layers, Sample, draw_input, draw_membranes, draw_output
+from spikingtorch.plot.canvas import (
+    GRAY,
+    VERMILION,
+    axes_for,
+    color_bar,
+    image_of,
+    ink,
+    is_binary,
+    label_time,
+    new_figure,
+    whole_ticks,
+)
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.rates import Activity, activity_of, draw_rates, draw_shares
-from spikingtorch.watching.copies import on_copy
-from spikingtorch.watching.network import Network, check_network, check_sequences
+from spikingtorch.plot.traces import traces
+from spikingtorch.watching.network import Network, check_network, check_sequences, on_copy
 from spikingtorch.watching.recording import Recording, record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+Layers = Mapping[str, Mapping[str, Tensor]]
+_MOST_INPUTS = 256
+
+
+class Sample(NamedTuple):
+    """A network's activity for one of several samples."""
+
+    layers: Layers  # for the name of each layer that fires, its "spikes" and possibly its membranes "v" and "threshold"
+    out: Tensor  # of the network, (N, T, ...)
+    x: Tensor  # its input, (N, T, ...)
+    sample: int
+    class_of: int | None  # its class; None if classes are not known
+
+
+def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:
+    """Draw an input of spikes as a raster, and an input of other numbers as an image."""
+    x = inputs.check_recording("overview", "x", of.x)
+    count = x[0, 0].numel()
+    step = inputs.stride(count, _MOST_INPUTS)
+    values = inputs.one_sample("overview", "x", x, of.sample, slice(None, None, step))
+    if is_binary(values):
+        raster(x, ax=ax, sample=of.sample, most=_MOST_INPUTS, dt=dt, unit=unit)
+    else:
+        extent = (-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5)
+        image = image_of(ax, values.T, bool((values < 0).any()), aspect="auto", origin="lower", extent=extent)
+        color_bar(ax, image)
+        whole_ticks(ax.yaxis)
+        label_time(ax, dt, unit)
+    ax.set_ylabel(inputs.subset(step, count, "inputs"), fontsize="small" if step > 1 else "medium")
+
+
+def draw_output(ax: "Axes", of: Sample, dt: float, unit: str | None) -> str:
+    """Draw the output over time (for spikes, their running mean), and return its title."""
+    values = inputs.one_sample("overview", "out", of.out, of.sample)
+    steps, count = values.shape
+    counted = is_binary(values)
+    if counted:
+        values = values.cumsum(0) / np.arange(1, steps + 1)[:, None]
+    last = values[-1] if counted else values.mean(0)
+    best = int(last.argmax())
+    times, marker = np.arange(steps) * dt, "o" if steps == 1 else ""
+    for k in range(0, count, inputs.stride(count, 200)):
+        ax.plot(times, values[:, k], color=GRAY, linewidth=0.8, alpha=0.6, marker=marker)
+    ax.plot(times, values[:, best], color=ink(ax), linewidth=1.8, marker=marker)
+    if of.class_of is not None:
+        ax.plot(times, values[:, of.class_of], color=VERMILION, linewidth=1.8, marker=marker)
+    label_time(ax, dt, unit)
+    ax.set_ylabel("mean output so far" if counted else "output")
+    if counted:
+        top = float(values.max()) or 1.0
+        ax.set_ylim(-0.03 * top, 1.05 * top)
+    if count == 1:
+        return "output"
+    known = "" if of.class_of is None else f", target {of.class_of}"
+    return f"output: {f'highest {best}' if last.max() > last.min() else 'all equal'}{known}"
+
 
 # rows of panels, each with the height of the row and the widths of its panels
 _ROWS = (
@@ -145,7 +213,17 @@ def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, uni
     if with_v is None:
         panels["traces"].set_axis_off()
     else:
-        draw_membranes(panels["traces"], of, with_v, dt, unit)
+        states = of.layers[with_v]
+        traces(
+            states["v"],
+            spikes=states.get("spikes"),
+            threshold=states.get("threshold"),
+            sample=of.sample,
+            neurons=3,
+            ax=panels["traces"],
+            dt=dt,
+            unit=unit,
+        )
         titles["traces"] = f"membranes of {with_v}"
     titles["output"] = draw_output(panels["output"], of, dt, unit)
     for name, title in titles.items():

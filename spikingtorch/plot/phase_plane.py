@@ -10,9 +10,8 @@ from torch import Tensor
 from spikingtorch.functional import lift
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, legend_above
+from spikingtorch.plot.canvas import GRAY, axes_for, colors, ink, legend_above
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import GRAY, colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

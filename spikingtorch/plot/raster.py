@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, label_time, legend_above, whole_ticks
+from spikingtorch.plot import inputs
+from spikingtorch.plot.canvas import (
+    GRAY,
+    axes_for,
+    colors,
+    draw_disks,
+    draw_ticks,
+    ink,
+    is_binary,
+    label_time,
+    legend_above,
+    tick_width,
+    whole_ticks,
+)
 from spikingtorch.plot.inputs import Array, Recordings
-from spikingtorch.plot.palette import GRAY, colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +34,9 @@ _FILLED = 0.92
 
 
 class _Rows(NamedTuple):
-    """The neurons of one layer that are drawn.
+    """The spikes of every ``step``-th neuron of one layer, of all of its neurons, for one sample."""
 
-    Attributes:
-        values: spikes of one sample, shape (T, rows).
-        step: every ``step``-th neuron is drawn.
-        total: number of all neurons of the layer.
-    """
-
-    values: Array
+    values: Array  # (T, rows)
     step: int
     total: int
 
@@ -85,7 +90,7 @@ def raster(
     given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, first), first)
     layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
     steps = max(len(rows.values) for rows in layers.values())
-    tick = dt, marks.tick_width(steps, dt)
+    tick = dt, tick_width(steps, dt)
     if isinstance(spikes, Tensor):
         _one(ax, layers[""], labels, tick)
     elif labels is None:
@@ -100,11 +105,10 @@ def raster(
 
 
 def _rows(name: str, x: Tensor, sample: int, most: int) -> _Rows:
+    count = x[0, 0].numel()
+    step = inputs.stride(count, most)
     title = f"spikes[{name!r}]" if name else "spikes"
-    seen = inputs.one_sample("raster", title, x, sample)
-    step = inputs.stride(seen.shape[1], most)
-    values = inputs.check_finite("raster", title, inputs.as_array(seen[:, ::step]))
-    return _Rows(values, step, seen.shape[1])
+    return _Rows(inputs.one_sample("raster", title, x, sample, slice(None, None, step)), step, count)
 
 
 def _one(ax: "Axes", rows: _Rows, labels: Labels | None, tick: _Tick) -> None:
@@ -145,13 +149,13 @@ def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick:
     """Draw the spikes of one layer: ticks for spikes of 0 and 1, and disks for others."""
     times, neurons = rows.values.nonzero()
     xy = np.stack([times * tick[0], y[neurons]], axis=1)
-    if marks.is_binary(rows.values):
+    if is_binary(rows.values):
         one = len({*shades}) == 1
-        marks.ticks(ax, xy, tick[1], height, shades[0] if one else [*shades[neurons]])
+        draw_ticks(ax, xy, tick[1], height, shades[0] if one else [*shades[neurons]])
         return
     sizes = rows.values[times, neurons]
     largest = float(np.abs(sizes).max())
-    marks.disks(ax, xy, np.abs(sizes) / largest, shades[neurons], sizes > 0)
+    draw_disks(ax, xy, np.abs(sizes) / largest, shades[neurons], sizes > 0)
     below = "; rings: below zero" if (sizes < 0).any() else ""
     ax.set_title(f"area: value, largest {largest:.3g}{below}", loc="right", fontsize="small", color=ink(ax))
 

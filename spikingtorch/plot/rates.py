@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, label_time, legend_above, legend_text, time_unit
+from spikingtorch.plot.canvas import axes_for, colors, label_time, legend_above, legend_text, time_unit
 from spikingtorch.plot.inputs import Array, Recordings
-from spikingtorch.plot.palette import colors
 from spikingtorch.units import percent
 
 if TYPE_CHECKING:
@@ -17,16 +16,10 @@ if TYPE_CHECKING:
 
 
 class Activity(NamedTuple):
-    """The firing rates of the neurons of one layer.
+    """The firing rates of the neurons of one layer."""
 
-    Attributes:
-        rates: the share of the steps of all samples at which each neuron spikes, shape (neurons,).
-        shares: the share of neurons that spike at each step, over all samples, shape (T,).
-        samples: number of samples.
-    """
-
-    rates: Array
-    shares: Array
+    rates: Array  # the share of the steps of all samples at which each neuron spikes, shape (neurons,)
+    shares: Array  # the share of neurons that spike at each step, over all samples, shape (T,)
     samples: int
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, legend_above
+from spikingtorch.plot.canvas import axes_for, colors, ink, legend_above
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

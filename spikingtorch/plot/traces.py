@@ -1,16 +1,16 @@
 """Traces of membranes, with the threshold and the spikes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, label_time
+from spikingtorch.plot import inputs
+from spikingtorch.plot.canvas import axes_for, colors, draw_ticks, ink, label_time, tick_width
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,14 +60,16 @@ def traces(
     >>> [text.get_text() for text in ax.texts]
     ['neuron 0', 'neuron 2']
     """
+    if isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim:
+        threshold = inputs.in_order(threshold, batch_first)
     v, spikes = (inputs.in_order(each, batch_first) for each in (v, spikes))
-    threshold = inputs.in_order(threshold, batch_first) if _is_over_time(threshold, v) else threshold
     inputs.check_recording("traces", "v", v, batch_first)
     ax, dt = axes_for(ax, 6.0, 3.0), inputs.check_dt("traces", dt)
     chosen = _chosen(neurons, v[0, 0].numel())
-    values = _part("v", v, sample, chosen)
-    limits = None if threshold is None else _part("threshold", _as_large(threshold, v), sample, chosen)
-    fired = None if spikes is None else _part("spikes", _like(spikes, v), sample, chosen)
+    part = partial(inputs.one_sample, "traces", sample=sample, neurons=chosen)
+    values = part("v", v)
+    limits = None if threshold is None else part("threshold", _as_large(threshold, v))
+    fired = None if spikes is None else part("spikes", _like(spikes, v))
     low, high = _range(values, limits)
     apart = _APART * (high - low)
     times = np.arange(len(values)) * dt
@@ -79,21 +81,17 @@ def traces(
         if fired is not None:
             when = times[fired[:, k] != 0]
             xy = np.stack([when, np.full(len(when), base + high + 0.2 * (high - low))], axis=1)
-            marks.ticks(ax, xy, marks.tick_width(len(times), dt), 0.16 * (high - low), color)
+            draw_ticks(ax, xy, tick_width(len(times), dt), 0.16 * (high - low), color)
         if len(chosen) > 1:
             # beside the trace, but close to the middle of its band, so that two names cannot meet
             y = base + float(np.clip(np.median(values[:, k]), 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high))
-            _name(ax, y, f"neuron {neuron}", color)
+            beside = ax.get_yaxis_transform()
+            ax.text(1.01, y, f"neuron {neuron}", transform=beside, va="center", color=color, fontsize="small")
     _axis_of_values(ax, len(chosen), (low, high))
     ax.set_xlim(-0.5 * dt, (len(times) - 0.5) * dt)
     label_time(ax, dt, unit)
     ax.set_ylabel("membrane" if len(chosen) > 1 or v[0, 0].numel() == 1 else f"membrane of neuron {chosen[0]}")
     return ax
-
-
-def _is_over_time(threshold: object, v: object) -> bool:
-    """Return True if a threshold has axes of samples and time as well."""
-    return isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim
 
 
 def _chosen(neurons: int | Sequence[int], count: int) -> list[int]:
@@ -105,11 +103,6 @@ def _chosen(neurons: int | Sequence[int], count: int) -> list[int]:
         raise TypeError(f"traces: neurons={neurons!r}, expected how many to draw, or a list of their indices")
     listed = neurons.tolist() if isinstance(neurons, Tensor | np.ndarray) else [*neurons]
     return [inputs.check_index("traces", "neurons", index, count, "neurons in v") for index in listed]
-
-
-def _part(name: str, x: Tensor, sample: int, chosen: list[int]) -> Array:
-    """Return the values of one sample and of the chosen neurons, shape (T, chosen)."""
-    return inputs.check_finite("traces", name, inputs.as_array(inputs.one_sample("traces", name, x, sample)[:, chosen]))
 
 
 def _like(spikes: Tensor, v: Tensor) -> Tensor:
@@ -143,11 +136,6 @@ def _threshold(ax: "Axes", times: Array, limit: Array, dt: float) -> None:
     if (limit == limit[0]).all():
         times, limit = np.array([times[0] - 0.5 * dt, times[-1] + 0.5 * dt]), limit[[0, 0]]
     ax.plot(times, limit, color=ink(ax), linewidth=0.9, linestyle=":")
-
-
-def _name(ax: "Axes", y: float, text: str, color: str) -> None:
-    """Write a name to the right of the axes."""
-    ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", color=color, fontsize="small")
 
 
 def _axis_of_values(ax: "Axes", count: int, ends: tuple[float, float]) -> None:

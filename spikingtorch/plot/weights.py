@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, beside, color_bar, image_of, whole_ticks
+from spikingtorch.plot.canvas import axes_for, beside, color_bar, colors, image_of, ink, whole_ticks
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

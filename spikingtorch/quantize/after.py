@@ -10,10 +10,9 @@ from torch import Tensor
 
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.quantize.inputs import RoundedInput
+from spikingtorch.quantize.grid import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
-from spikingtorch.quantize.qat import prepare_qat
-from spikingtorch.quantize.rounded_layers import rounded_weights
+from spikingtorch.quantize.qat import prepare_qat, rounded_weights
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.validation import check_floating
 from spikingtorch.watching.monitor import SpikeMonitor
@@ -55,20 +54,15 @@ class Changes(NamedTuple):
         return [path for path, (before, after) in self.rates.items() if before > 0.0 and after == 0.0]
 
     def __str__(self) -> str:
-        rows = [
-            f"  {path:20} {each.bits} bits  {_scales(each)}  error {each.error:.1%}"
-            for path, each in self.layers.items()
-        ]
+        rows = []
+        for path, (bits, (least, most), error) in self.layers.items():
+            scales = f"scale 2^{least}" if least == most else f"scales 2^{least} to 2^{most}"
+            rows.append(f"  {path:20} {bits} bits  {scales}  error {error:.1%}")
         rows += [
             f"  {path:20} fires at {before:.4f} before, {after:.4f} after"
             for path, (before, after) in self.rates.items()
         ]
         return "\n".join(["Changes by rounding", *rows, f"  outputs differ by {self.output:.1%}"])
-
-
-def _scales(layer: LayerChange) -> str:
-    least, most = layer.exponents
-    return f"scale 2^{least}" if least == most else f"scales 2^{least} to 2^{most}"
 
 
 def quantize(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.inputs import leave_inputs
+from spikingtorch.quantize.grid import leave_inputs
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.step_graph.recorder import Call, StepGraph, record
 
@@ -22,10 +22,6 @@ _ADVICE = (
 
 def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
     """Return the calls of one step of a network, which runs as a copy for two steps.
-
-    Args:
-        model: the network.
-        x: an input (N, T, ...).
 
     Raises:
         IntegerError: a layer is called twice, takes or returns something else than one tensor, or changes its dtype; a
@@ -55,16 +51,7 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
 
 def check_sources(graph: StepGraph, path: str, sources: tuple[int, ...]) -> None:
-    """Raise unless an input of a layer, or the output, comes from layers alone.
-
-    Args:
-        graph: the calls.
-        path: of the layer; empty for the output of the network.
-        sources: those of the input, or of the output.
-
-    Raises:
-        IntegerError: a function is in between.
-    """
+    """Raise IntegerError unless an input of a layer, or with an empty path the output, comes from layers alone."""
     function = next((graph.calls[each] for each in sources if each >= 0 and graph.calls[each].module is None), None)
     if sources and function is None:
         return

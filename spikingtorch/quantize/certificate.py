@@ -12,14 +12,13 @@ from torch import Tensor
 
 from spikingtorch import axes
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
+from spikingtorch.quantize.grid import RoundedInput, rounding_of_inputs
 from spikingtorch.quantize.integer import IntegerModel
 from spikingtorch.quantize.lower import integers_for
 from spikingtorch.quantize.network import Record
 from spikingtorch.quantize.neurons import Neuron
 from spikingtorch.quantize.nodes import same
-from spikingtorch.quantize.proof import LIMIT, bounds_of
-from spikingtorch.quantize.settings import check_settings, settings_in_words
+from spikingtorch.quantize.proof import LIMIT, bounds_of, check_settings, settings_in_words
 from spikingtorch.units import in_columns
 from spikingtorch.watching.network import check_network
 from spikingtorch.watching.recording import record

@@ -16,13 +16,7 @@ class IntegerError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what makes a copy of the error, with the message as it is."""
-        return _again, (str(self), self.layer, self.rule, self.bound)
-
-
-def _again(message: str, layer: str, rule: str, bound: float | None) -> IntegerError:
-    error = IntegerError("", rule, message, bound)
-    error.layer = layer
-    return error
+        return type(self), ("", self.rule, str(self), self.bound), {"layer": self.layer}
 
 
 # the rules by the names that errors have

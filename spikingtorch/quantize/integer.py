@@ -3,22 +3,89 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.c import to_c
-from spikingtorch.quantize.c.header import CSource
+from spikingtorch.quantize.c import needs_of, to_c
+from spikingtorch.quantize.c.header import CSource, Needs
 from spikingtorch.quantize.network import WholeNetwork
-from spikingtorch.quantize.neurons import Neuron
+from spikingtorch.quantize.neurons import Neuron, Node
 from spikingtorch.quantize.nir_graph import to_nir
 from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Sum, SumPool2d
-from spikingtorch.quantize.report import Report, report_of
+from spikingtorch.quantize.proof import bounds_of
+from spikingtorch.units import in_columns
 
+HEAD = ("node", "kind", "output", "grid", "bits", "bound", "additions", "updates", "instructions")
 _NODES = (Conv2d, Diagonal, Flatten, Linear, Neuron, Sum, SumPool2d)
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in _NODES}
 # tells files of this library from others, and later forms from this one; only networks with branches have the second
 _FORMATS = ("spikingtorch.quantize 1", "spikingtorch.quantize 2")
+
+
+class ReportRow(NamedTuple):
+    """One node.
+
+    Attributes:
+        name, kind: of the node.
+        shape: of its output for a sample.
+        grid: the exponent e of its numbers 2**-e.
+        bits: of the weights with a sign, or of the membranes; 0 without any.
+        bound: proven largest sum, in its finest unit; None for a node that adds nothing.
+        additions, updates, instructions: at worst in a step; the bound of instructions is for the C.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    grid: int
+    bits: int
+    bound: int | None
+    additions: int
+    updates: int
+    instructions: int
+
+
+class Report(NamedTuple):
+    """The result of ``IntegerModel.report``: rows by node, and what the C needs."""
+
+    rows: tuple[ReportRow, ...]
+    needs: Needs
+
+    def cells(self, row: ReportRow) -> tuple[str, ...]:
+        """Return the texts of a row of the table."""
+        return (
+            *row[:2],
+            "x".join(map(str, row.shape)),
+            f"2^{-row.grid}",
+            str(row.bits or ""),
+            "" if row.bound is None else f"{row.bound:,}",
+            *[f"{number:,}" if number else "" for number in row[6:]],
+        )
+
+    @property
+    def needed(self) -> tuple[str, str]:
+        """The bytes that the C needs, and the cost of a step at worst, in words."""
+        needs, cost = self.needs, self.needs.cost
+        return (
+            f"C: {needs.constant_bytes:,} bytes of constants in flash, beside the instructions; "
+            f"{needs.memory_bytes:,} bytes of RAM, beside the stack",
+            f"a step at worst: {cost.additions:,} additions, {cost.updates:,} updates, fewer than "
+            f"{cost.instructions:,} instructions of a Cortex-M0, Cortex-M4 or RV32 processor",
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([*in_columns([HEAD, *map(self.cells, self.rows)], left=3), *self.needed])
+
+
+def _bits(node: Node) -> int:
+    """Return the bits of membranes, or those that weights need with a sign."""
+    if isinstance(node, Neuron):
+        return (node.high - node.low).bit_length()
+    if not isinstance(node, Linear | Conv2d) or not node.weight.size:
+        return 0
+    whole = node.weight.astype(np.int64)
+    return int(np.abs(np.where(whole < 0, whole + 1, whole)).max()).bit_length() + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +127,14 @@ class IntegerModel(WholeNetwork):
 
     def report(self) -> Report:
         """Return a table of bits, bounds, bytes, and the worst cost of a step."""
-        return report_of(self)
+        needs, bounds = needs_of(self), bounds_of(self)
+        rows = []
+        for node, shape, exponent in zip(self.nodes, self.shapes[1:], self.exponents, strict=True):
+            grid = node.fraction_bits if isinstance(node, Neuron) else exponent
+            cost = needs.costs.get(node.name, (0, 0, 0))
+            kind = node.kind if isinstance(node, Neuron) else type(node).__name__
+            rows.append(ReportRow(node.name, kind, shape, grid, _bits(node), bounds.get(node.name), *cost))
+        return Report(tuple(rows), needs)
 
     def save(self, path: str | Path) -> None:
         """Write the network to a file, an npz of NumPy, which ``IntegerModel.load`` reads."""

@@ -11,15 +11,12 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.quantize.calls import calls_of, check_sources
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.grid import exponent_of, whole_numbers
-from spikingtorch.quantize.inputs import RoundedInput, rounding_of_inputs
+from spikingtorch.quantize.grid import RoundedInput, exponent_of, rounding_of_inputs, whole_numbers
 from spikingtorch.quantize.integer import IntegerModel
-from spikingtorch.quantize.lower_neurons import lowered_neurons
-from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.lower_layers import conv_node, lowered_neurons, weights_of
 from spikingtorch.quantize.neurons import Node
 from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d
-from spikingtorch.quantize.proof import LIMIT, Given, after
-from spikingtorch.quantize.settings import check_settings
+from spikingtorch.quantize.proof import LIMIT, Given, after, check_settings
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.step_graph.recorder import Call, StepGraph
 from spikingtorch.watching.network import check_network
@@ -60,13 +57,7 @@ def to_integer(model: Any, x: Tensor, input_range: tuple[int, int] | None = None
 
 
 def integers_for(model: SpikingNet, x: Tensor, integer: IntegerModel) -> IntegerModel:
-    """Return a network in whole numbers for the grid and the range of inputs of other integers.
-
-    Args:
-        model: the network.
-        x: an input (N, T, ...), for shapes.
-        integer: the other integers.
-    """
+    """Return a network in whole numbers for the grid and the range of inputs of other integers; x is for shapes."""
     return _lowered(*_graph(model, x), integer.input_shape, integer.input_exponent, integer.input_range)
 
 
@@ -185,19 +176,15 @@ def _node(call: Call, given: Given) -> Node:
         )
     if isinstance(layer, StatefulLayer) and "forward" not in vars(layer):
         return lowered_neurons(call, given.exponent, given.largest)
-    if (
-        isinstance(layer, nn.Flatten)
-        and is_plain(layer)
-        and layer.start_dim in (1, 1 - len(call.before) - 1)
-        and len(call.after) == 1
-    ):
-        return Flatten(call.path, call.before)
-    if isinstance(layer, nn.Linear) and is_plain(layer):
-        return _linear(call, layer, given)
-    if isinstance(layer, nn.Conv2d) and is_plain(layer):
-        return _conv(call, layer, given)
-    if isinstance(layer, nn.AvgPool2d) and is_plain(layer):
-        return _pool(call, layer, given)
+    if is_plain(layer):
+        if isinstance(layer, nn.Flatten) and layer.start_dim in (1, -len(call.before)) and len(call.after) == 1:
+            return Flatten(call.path, call.before)
+        if isinstance(layer, nn.Linear):
+            return _linear(call, layer, given)
+        if isinstance(layer, nn.Conv2d):
+            return _conv(call, layer, given)
+        if isinstance(layer, nn.AvgPool2d):
+            return _pool(call, layer, given)
     own = " with a forward of its own" if isinstance(layer, (*_KINDS, StatefulLayer)) else ""
     raise IntegerError(
         call.path,

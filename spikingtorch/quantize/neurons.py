@@ -1,7 +1,7 @@
 """Fixed-point neurons in whole numbers, and their step in NumPy's int64."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from spikingtorch.quantize.nodes import (
     expect,
 )
 
-Rounding = Literal["floor", "trunc", "half_up", "half_even"]
-Overflow = Literal["saturate", "wrap", "error"]
 ROUNDINGS = ("floor", "trunc", "half_up", "half_even")
 OVERFLOWS = ("saturate", "wrap", "error")
 KINDS = ("if", "lif", "cuba", "xylo", "loihi", "speck")
@@ -166,13 +164,7 @@ def at_rest(neuron: Neuron, samples: int) -> State:
 
 
 def advance(neuron: Neuron, state: State, x: Whole) -> tuple[State, Whole, Whole]:
-    """Return the next state, the membrane u before the reset, and the spikes.
-
-    Args:
-        neuron: the neurons.
-        state: their state.
-        x: input of this step, in units of 2**-fraction_bits, shape (N, *shape).
-    """
+    """Return the next state, the membrane u before the reset, and the spikes, for an input (N, *shape) on the grid."""
     if neuron.kind == "xylo":
         i, u = _xylo(neuron, state, x)
     else:
@@ -248,11 +240,7 @@ def aligned(a: Whole, exponent: int, fraction_bits: int, how: str) -> Whole:
 
 
 def limited(a: Whole, low: int, high: int, how: str, owner: str) -> Whole:
-    """Return a number as a register from low to high holds it.
-
-    Raises:
-        OverflowError: ``how`` is "error" and a number lies outside.
-    """
+    """Return numbers as a register from low to high holds them; with "error" raise OverflowError for others."""
     if how == "saturate":
         return a.clip(low, high)
     if how == "wrap":

@@ -8,7 +8,7 @@ import numpy as np
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.network import WholeNetwork
 from spikingtorch.quantize.neurons import Neuron
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Whole
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Ints, Linear, Sum, SumPool2d, Whole
 
 # of the metadata, beside that of networks in floating point
 KEY = "spikingtorch.quantize"
@@ -86,11 +86,8 @@ def _name(name: str, taken: dict[str, Any]) -> str:
 
 
 def _node(node: Linear | Conv2d | SumPool2d | Flatten | Neuron, dt: float, nir: Any) -> Any:
-    if isinstance(node, Linear):
-        return nir.Affine(node.weight, node.bias)
-    if isinstance(node, Conv2d):
-        around = {"stride": node.stride, "padding": node.padding, "dilation": node.dilation, "groups": node.groups}
-        return nir.Conv2d(node.input_shape[1:], node.weight, bias=node.bias, **around)
+    if isinstance(node, Linear | Conv2d):
+        return _weights(node, node.weight, node.bias, nir)
     if isinstance(node, SumPool2d):
         return nir.SumPool2d(np.array(node.kernel), np.array(node.stride), np.array((0, 0)))
     if isinstance(node, Flatten):
@@ -126,12 +123,16 @@ def _recurrent(node: Neuron, nir: Any) -> Any:
     assert back is not None
     scale = 1 << (node.sum_exponent - back.exponent)
     weight = back.weight.astype(np.int64) * scale
-    if isinstance(back, Conv2d):
-        around = {"stride": back.stride, "padding": back.padding, "dilation": back.dilation, "groups": back.groups}
-        return nir.Conv2d(back.input_shape[1:], weight, bias=back.bias.astype(np.int64) * scale, **around)
-    if isinstance(back, Linear):
-        return nir.Affine(weight, back.bias.astype(np.int64) * scale)
+    if isinstance(back, Linear | Conv2d):
+        return _weights(back, weight, back.bias.astype(np.int64) * scale, nir)
     return nir.Scale(weight)
+
+
+def _weights(node: Linear | Conv2d, weight: Ints, bias: Ints, nir: Any) -> Any:
+    if isinstance(node, Linear):
+        return nir.Affine(weight, bias)
+    around = {name: getattr(node, name) for name in ("stride", "padding", "dilation", "groups")}
+    return nir.Conv2d(node.input_shape[1:], weight, bias=bias, **around)
 
 
 def _unsaid(node: Neuron) -> str:
@@ -150,15 +151,15 @@ def _unsaid(node: Neuron) -> str:
 
 
 def _notes(integer: WholeNetwork, dt: float, lost: dict[str, str]) -> dict[str, Any]:
-    cells = [node for node in integer.nodes if isinstance(node, Neuron)]
+    names = ("kind", "fraction_bits", "low", "high", "rounding", "overflow", "reset")
     told = {
         node.name: {
-            **{name: getattr(node, name) for name in ("kind", "fraction_bits", "low", "high", "rounding", "overflow")},
-            "reset": node.reset,
+            **{name: getattr(node, name) for name in names},
             "decay": _plain(node.decay),
             "decay_synapse": _plain(node.decay_synapse),
         }
-        for node in cells
+        for node in integer.nodes
+        if isinstance(node, Neuron)
     }
     return {"dt": dt, "input_exponent": integer.input_exponent, "neurons": told, "lost": lost}
 

@@ -227,15 +227,10 @@ def convolution(node: Conv2d, s: Whole, weight: Whole) -> Whole:
 def reach_of(
     weight: NDArray[Any], product: Callable[[Whole, Whole], Whole], low: NDArray[Any], high: NDArray[Any]
 ) -> tuple[Whole, Whole]:
-    """Return the smallest and the largest value of each sum without its bias.
+    """Return the smallest and the largest value of each sum without its bias, for inputs of a sample from low to high.
 
-    The bounds hold for the sum of any part of the inputs as well, because each input may also be zero.
-
-    Args:
-        weight: of the sums.
-        product: sums of a batch of inputs by weights.
-        low: smallest value of each input, of the shape of a sample.
-        high: largest value of each input.
+    The bounds hold for the sum of any part of the inputs as well, because each input may also be zero. ``product``
+    returns the sums of a batch of inputs by weights.
     """
     positive, negative = weight.astype(np.int64).clip(0), weight.astype(np.int64).clip(None, 0)
     low, high = np.minimum(low, 0)[None].astype(np.int64), np.maximum(high, 0)[None].astype(np.int64)

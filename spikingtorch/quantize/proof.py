@@ -1,14 +1,18 @@
-"""The proof that float32 adds what integers add: bounds of all sums, in any order, below 2**24 of the finest unit."""
+"""The proof that float32 adds what integers add: bounds of all sums, and settings of torch under which they hold."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.network import WholeNetwork
 from spikingtorch.quantize.neurons import Neuron, Node
-from spikingtorch.quantize.nodes import Conv2d, Diagonal, Flatten, Linear, Sum, SumPool2d, Synapses, Whole, convolution
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Synapses, Whole
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24
@@ -19,12 +23,7 @@ _MOST_ROUNDED = 48
 
 
 class Given(NamedTuple):
-    """What arrives at a node.
-
-    Attributes:
-        exponent: its unit is 2**-exponent.
-        largest: largest absolute value of each entry, in this unit.
-    """
+    """What arrives at a node: its unit is 2**-exponent, and ``largest`` has the largest absolute values in it."""
 
     exponent: int
     largest: Whole
@@ -70,19 +69,10 @@ def after(node: Node, arriving: Sequence[Given]) -> Given:
 
 def _of_sums(node: Synapses | SumPool2d, largest: Whole) -> Whole:
     """Return ``sum |w| largest + |b|``: a bound of each sum and of all its parts, in any order."""
-    if isinstance(node, SumPool2d):
-        pooled: Whole = node.sums(largest[None])[0]
-        return pooled
-    weight = np.abs(node.weight.astype(np.int64))
-    if isinstance(node, Diagonal):
-        each: Whole = weight * largest
-        return each
-    bias = np.abs(node.bias.astype(np.int64))
-    if isinstance(node, Linear):
-        linear: Whole = weight @ largest + bias
-        return linear
-    image: Whole = convolution(node, largest[None], weight)[0] + bias[:, None, None]
-    return image
+    numbers = {name: getattr(node, name) for name in ("weight", "bias") if hasattr(node, name)}
+    sizes = {name: np.abs(each.astype(np.int64)) for name, each in numbers.items()}
+    found: Whole = replace(node, **sizes).sums(largest[None])[0]
+    return found
 
 
 def _of_neurons(node: Neuron, largest: Whole) -> int:
@@ -158,3 +148,70 @@ def _check(path: str, largest: int) -> None:
             "Take fewer bits for weights or inputs, or fewer inputs",
             float(largest),
         )
+
+
+def check_settings(model: nn.Module, x: Tensor) -> None:
+    """Raise unless a network computes plain sums in float32 or float64.
+
+    Raises:
+        TypeError: x is no tensor.
+        IntegerError: the network or its input is in another dtype or on another device than the CPU, there are no
+            samples, autocast is on, products of float32 may be rounded, or convolutions run without oneDNN (mkldnn),
+            whose other ways multiply sums of weights and so round.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}, expected a tensor (N, T, ...)")
+    for what, remedy, some in (("the network has", "model", [*model.parameters()]), ("the input is", "x", [x])):
+        wrong = next((each.dtype for each in some if each.dtype not in (torch.float32, torch.float64)), None)
+        if wrong is not None:
+            raise IntegerError("", "dtype", f"{what} {wrong}, expected float32: {remedy}.float()")
+    if x.numel() == 0:
+        raise IntegerError(
+            "", "input", f"the input of shape {tuple(x.shape)} is empty, and shows nothing; pass samples"
+        )
+    tensors = [*model.parameters(), x]
+    elsewhere = next((each for each in tensors if each.device.type != HOST.type), None)
+    if elsewhere is not None:
+        raise IntegerError(
+            "",
+            "dtype",
+            f"the network or its input is on {elsewhere.device}, whose libraries may sum in a way of their own. Use "
+            "model.cpu() and x.cpu()",
+        )
+    if torch.is_autocast_enabled(HOST.type):
+        dtype = torch.get_autocast_dtype(HOST.type)
+        raise IntegerError("", "dtype", f"autocast rounds sums to {dtype}; call it outside of torch.autocast")
+    fast = [name for name in ("matmul", "conv") if _precision(name) in ("bf16", "tf32")]
+    if fast:
+        raise IntegerError(
+            "",
+            "dtype",
+            f"torch.backends.mkldnn.{fast[0]}.fp32_precision is {_precision(fast[0])!r}, so that torch may round what "
+            "it multiplies. Set torch.set_float32_matmul_precision('highest'), or that attribute to 'ieee'",
+        )
+    convolution = next((name for name, each in model.named_modules() if isinstance(each, nn.Conv2d)), None)
+    if convolution is not None and x.dtype == torch.float32 and not has_plain_convolutions():
+        raise IntegerError(
+            convolution.removeprefix("net."),
+            "plain",
+            "without oneDNN torch may compute a convolution in Winograd's way, which rounds. Set "
+            "torch.backends.mkldnn.enabled = True",
+        )
+
+
+def _precision(name: str) -> str:
+    """Return in what precision oneDNN multiplies float32."""
+    mkldnn: Any = torch.backends.mkldnn
+    return str(getattr(mkldnn, name).fp32_precision)
+
+
+def has_plain_convolutions() -> bool:
+    """Return whether convolutions in float32 add products of weights and inputs, and nothing else."""
+    mkldnn: Any = torch.backends.mkldnn
+    return bool(mkldnn.is_available() and mkldnn.enabled)
+
+
+def settings_in_words(x: Tensor) -> str:
+    """Return the settings of a run, for a certificate."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    return f"torch {torch.__version__}, {dtype} on the CPU, {torch.get_num_threads()} threads, oneDNN on, autocast off"

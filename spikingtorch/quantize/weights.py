@@ -56,6 +56,13 @@ class RoundedWeight(nn.Module):
         """Return s for the bias, right after the weights."""
         return self.scale(w)
 
+    def forward(self, w: Tensor) -> Tensor:
+        """Return the rounded weights."""
+        return run_outside(self._rounded, w)
+
+    def _rounded(self, w: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def right_inverse(self, w: Tensor) -> Tensor:
         """Return weights that are assigned to the layer as they are: they become its float weights."""
         return w
@@ -130,10 +137,6 @@ class HeuristicWeight(RoundedWeight):
             return found
         return self.scale(w)
 
-    def forward(self, w: Tensor) -> Tensor:
-        """Return the rounded weights."""
-        return run_outside(self._rounded, w)
-
     def _rounded(self, w: Tensor) -> Tensor:
         scale = self.scale(w)
         if self.has_bias and in_eager() and not w.is_inference():
@@ -170,10 +173,6 @@ class LearnedWeight(RoundedWeight):
         """Return the trained scale."""
         check_dtype(_WHAT, w)
         return power_of_two(self.log2_scale.detach().round().to(torch.int32), w.dtype)
-
-    def forward(self, w: Tensor) -> Tensor:
-        """Return the rounded weights."""
-        return run_outside(self._rounded, w)
 
     def _rounded(self, w: Tensor) -> Tensor:
         high, exact = highest(self.bits), self.scale(w)

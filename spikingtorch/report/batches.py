@@ -16,17 +16,11 @@ _EXPECTED = "the input x of the network, (x, targets), or (x, lengths, targets) 
 
 
 class Piece(NamedTuple):
-    """Samples of one length.
+    """Samples of one length, with their targets if the loader has any."""
 
-    Attributes:
-        x: the input of the network, shape (N, T, ...).
-        targets: of these samples, if the loader has any.
-        batch: number of their batch.
-    """
-
-    x: Tensor
+    x: Tensor  # (N, T, ...)
     targets: Tensor | None
-    batch: int
+    batch: int  # the number of their batch
 
     def samples(self, start: int, stop: int) -> "Piece":
         """Return some of the samples."""
@@ -41,16 +35,9 @@ def pieces_of(
     device: torch.device,
     batch_first: bool = True,
 ) -> Iterator[Piece]:
-    """Yield the samples of the first batches.
+    """Yield the samples of the first batches, at most ``most`` of them, for a network on a device.
 
     A padded batch becomes pieces of equal length, so that no step of padding is counted.
-
-    Args:
-        loader: an iterable of batches, x or (x, targets) or (x, lengths, targets).
-        most: number of batches; None for all.
-        encoder: makes spikes (N, T, ...) a module for x before the network.
-        device: device of the network.
-        batch_first: False if the network takes (T, N, ...).
 
     Raises:
         TypeError: the loader cannot be iterated, or yields other objects.
@@ -116,12 +103,7 @@ def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
 
 @contextmanager
 def unchanged(device: torch.device, *parts: object) -> Iterator[None]:
-    """Put all modules among the parts into evaluation; restore their modes and all random numbers afterwards.
-
-    Args:
-        device: of the network.
-        parts: a loader and an encoder, whose generators are restored as well.
-    """
+    """Put modules among the parts into evaluation; restore their modes, and all random numbers, also those of parts."""
     modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
     modes = [module.training for module in modules]
     rewinds = [rewind_of(each) for each in _held([*parts, *modules])]

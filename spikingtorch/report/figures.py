@@ -1,7 +1,10 @@
-"""The pictures of the page, by ``spikingtorch.plot``."""
+"""The pictures of the page, by ``spikingtorch.plot``, as SVG in its colours and fonts."""
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -9,10 +12,9 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.plot.canvas import axes_for, legend_above, whole_ticks
-from spikingtorch.plot.overview import draw_page
-from spikingtorch.plot.palette import colors
-from spikingtorch.plot.panels import Sample
+from spikingtorch.plot import canvas
+from spikingtorch.plot.canvas import axes_for, colors, legend_above, whole_ticks
+from spikingtorch.plot.overview import Sample, draw_page
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.traces import traces
 from spikingtorch.report.firing import Firing, named
@@ -20,13 +22,45 @@ from spikingtorch.report.history import Curve
 from spikingtorch.report.measure import Measured, classes_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 Records = Mapping[str, Tensor]
 # size of a small picture, in inches
 _WIDTH, _HEIGHT = 3.6, 2.4
 _ROWS, _TRACES, _BINS = 128, 3, 25
+# placeholders for the page's colours of text and background
+_INK, _PAPER = "#18222c", "#fdfefd"
+_VARIABLES = {
+    _INK: "currentColor",
+    _PAPER: "none",
+    canvas.BLUE: "var(--blue)",
+    canvas.VERMILION: "var(--vermilion)",
+    canvas.GREEN: "var(--green)",
+    canvas.SKY: "var(--sky)",
+    canvas.ORANGE: "var(--orange)",
+    canvas.PURPLE: "var(--purple)",
+}
+_STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    "axes.facecolor": _PAPER,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "spikingtorch",
+    # a dollar in the name of a layer begins no formula
+    "text.parse_math": False,
+}
+# the largest number of marks that are drawn one by one; more marks become one image of this resolution
+_MARKS, _DPI = 250, 220
+_ID = re.compile(r' id="([^"]*)"')
+_PLACES = re.compile(r'( (?:d|x|y|width|height|points)=")([^"]*)"')
+# shades of many layers would be too dark on a dark page; browsers that cannot mix colours take the first
+_SHADE = re.compile(r"(fill|stroke): (#(?!808080)[0-9a-f]{6})")
+_FONT = re.compile(r"font: ([\w. ]*?px) [^;\"]*")
 
 
 def curves(chart: Sequence[Curve], label: str) -> "Figure":
@@ -127,3 +161,47 @@ def _small() -> "Axes":
 
 def _figure(ax: "Axes") -> "Figure":
     return cast("Figure", ax.figure)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the style of the page, whatever the user's style."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def inline(figure: "Figure", key: str, alt: str) -> "Markup":
+    """Return a figure as an element of the page, with a unique key, and a description in ``alt``."""
+    from markupsafe import Markup
+
+    for ax in figure.axes:
+        for marks in ax.collections:
+            places: Any = marks.get_offsets()
+            marks.set_rasterized(len(places) > _MARKS)
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    text = buffer.getvalue()
+    start = text.index("<svg")
+    head, body = text[start : text.index(">", start) + 1], text[text.index(">", start) + 1 :]
+    found = re.search(r'viewBox="([^"]*)"', head)
+    assert found is not None
+    opened = Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(found.group(1), alt)
+    return opened + Markup(_cleaned(body, key).strip())
+
+
+def _cleaned(body: str, key: str) -> str:
+    """Return the content of an SVG without unneeded parts, and with unique ids."""
+    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", body, flags=re.S)
+    used = {*re.findall(r'(?:url\(#|href="#)([^)"]*)', body)}
+    body = _ID.sub(lambda each: f' id="{key}-{each.group(1)}"' if each.group(1) in used else "", body)
+    body = re.sub(r'(url\(#|href="#)', rf"\1{key}-", body)
+    body = _PLACES.sub(lambda each: each.group(1) + re.sub(r"(\.\d\d)\d+", r"\1", each.group(2)) + '"', body)
+    body = _FONT.sub(r"font: \1 var(--sans)", body)
+    for color, variable in _VARIABLES.items():
+        body = body.replace(color.lower(), variable)
+    body = _SHADE.sub(r"\1: \2; \1: color-mix(in oklab, \2, white var(--lift))", body)
+    return re.sub(r">\s+<", "><", body)

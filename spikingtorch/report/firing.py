@@ -18,23 +18,14 @@ _FEW_SATURATED, _BUSY = 0.01, 0.5
 
 
 class Firing(NamedTuple):
-    """The outputs of the neurons of one layer over all samples and steps.
+    """The outputs of the neurons of one layer over all samples and steps."""
 
-    Attributes:
-        name: of the layer in the network.
-        kind: its class.
-        fires: whether its outputs are spikes; a readout has other outputs.
-        counts: number of steps of all samples at which each neuron's output was not zero, shape (*neurons,).
-        at_steps: number of nonzero outputs at each step, over all samples, shape (T,).
-        samples: number of samples that had each step, shape (T,); it drops after the end of a short sample.
-    """
-
-    name: str
-    kind: str
-    fires: bool
-    counts: Tensor
-    at_steps: Tensor
-    samples: Tensor
+    name: str  # of the layer in the network
+    kind: str  # its class
+    fires: bool  # whether its outputs are spikes; a readout has other outputs
+    counts: Tensor  # number of steps of all samples at which each neuron's output was not zero, shape (*neurons,)
+    at_steps: Tensor  # number of nonzero outputs at each step, over all samples, shape (T,)
+    samples: Tensor  # number of samples that had each step, shape (T,); it drops after the end of a short sample
 
     @classmethod
     def of(cls, name: str, layer: StepLayer) -> "Firing":

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -28,30 +29,18 @@ _STOPPED = (
 
 
 class Checked(NamedTuple):
-    """The result of the check of one step.
+    """The result of the check of one step."""
 
-    Attributes:
-        layers: names of the layers that run the step.
-        step: its name.
-        how: the other side of the comparison; empty if there was none.
-        passed: None if it was not compared.
-        error: the largest relative deviation, if it is a number.
-        words: the compared quantities, or why there is no comparison.
-    """
-
-    layers: tuple[str, ...]
+    layers: tuple[str, ...]  # names of the layers that run the step
     step: str
-    how: str
-    passed: bool | None
-    error: float | None
-    words: str
+    how: str  # the other side of the comparison; empty if there was none
+    passed: bool | None  # None if it was not compared
+    error: float | None  # the largest relative deviation, if it is a number
+    words: str  # the compared quantities, or why there is no comparison
 
 
 def check_gradients(model: Any, x: Tensor) -> list[Checked]:
-    """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers.
-
-    The model is a copy, which stays in double precision; x are samples, (N, T, ...).
-    """
+    """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers."""
     try:
         subjects = subjects_of(model, x)
     except Exception as error:
@@ -182,11 +171,7 @@ def _of(name: str) -> str:
 
 def has_jax() -> bool:
     """Return True if JAX is installed."""
-    try:
-        import jax  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("jax") is not None
 
 
 def is_foreign(value: Any) -> bool:

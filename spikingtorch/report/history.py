@@ -27,39 +27,25 @@ _EXPECTED = (
 
 
 class Curve(NamedTuple):
-    """Values over epochs.
+    """Values over epochs."""
 
-    Attributes:
-        name: name of the logged value, or of its layer.
-        epochs: epochs that have a value, counted from 1 unless the history has its own "epoch".
-        values: the values, including logged NaN and infinities.
-    """
-
-    name: str
-    epochs: tuple[float, ...]
-    values: tuple[float, ...]
+    name: str  # name of the logged value, or of its layer
+    epochs: tuple[float, ...]  # epochs that have a value, counted from 1 unless the history has its own "epoch"
+    values: tuple[float, ...]  # the values, including logged NaN and infinities
 
 
 class History(NamedTuple):
-    """A history, sorted.
+    """A history, sorted."""
 
-    Attributes:
-        charts: curves of one quantity together, for instance training and test, by its name.
-        layers: for a quantity of ``OF_LAYERS``, a curve for each layer; shares as percentages.
-        never: "silent" or "saturated", if no neuron of any layer was so in any epoch; these have no curves.
-    """
-
-    charts: dict[str, list[Curve]]
-    layers: dict[str, list[Curve]]
-    never: list[str]
+    charts: dict[str, list[Curve]]  # curves of one quantity together, for instance training and test, by its name
+    layers: dict[str, list[Curve]]  # for a quantity of ``OF_LAYERS``, a curve for each layer; shares as percentages
+    never: list[str]  # "silent" or "saturated", if no neuron of any layer was so in any epoch; these have no curves
 
 
 def read_history(history: Any, layers: Sequence[str]) -> History:
-    """Return the logged values as curves.
+    """Return the logged values as curves; those of spiking layers are found by their names.
 
-    Args:
-        history: a mapping of names to values over epochs; or for each epoch a mapping, or a pair of loss and accuracy.
-        layers: names of the spiking layers, to find their rates.
+    A history maps names to values over epochs, or has for each epoch a mapping, or a pair of loss and accuracy.
 
     Raises:
         TypeError: the history is of another type, or holds a value that is not a number.
@@ -74,8 +60,8 @@ def read_history(history: Any, layers: Sequence[str]) -> History:
     of_layers: dict[str, list[Curve]] = {quantity: [] for quantity in OF_LAYERS}
     for name, values in columns.items():
         there = [(t, value) for t, value in enumerate(values) if value is not None]
-        epochs = [float(t + 1) if own is None or t >= len(own) else _epoch(own[t], t) for t, _ in there]
-        curve = Curve(name, tuple(epochs), tuple(value for _, value in there))
+        logged = {t: epoch for t, epoch in enumerate(own or ()) if epoch is not None and math.isfinite(epoch)}
+        curve = Curve(name, tuple(logged.get(t, t + 1.0) for t, _ in there), tuple(value for _, value in there))
         path, _, quantity = name.rpartition("/")
         if there and quantity in OF_LAYERS and (path or "net") in layers:
             of_layers[quantity].append(curve._replace(name=path or "net"))
@@ -85,16 +71,14 @@ def read_history(history: Any, layers: Sequence[str]) -> History:
     for quantity, curves in of_layers.items():
         curves.sort(key=lambda curve: layers.index(curve.name))
         if any(any(curve.values) for curve in curves) or (curves and quantity not in _SHARES):
-            found.layers[quantity] = [_for_reading(curve, quantity) for curve in curves]
+            factor = 100.0 if quantity in _SHARES else 1.0
+            found.layers[quantity] = [
+                curve._replace(name=named(curve.name), values=tuple(factor * value for value in curve.values))
+                for curve in curves
+            ]
         elif curves:
             found.never.append(quantity)
     return found
-
-
-def _for_reading(curve: Curve, quantity: str) -> Curve:
-    """Return the curve of a layer with its name for pictures; shares become percentages."""
-    factor = 100.0 if quantity in _SHARES else 1.0
-    return curve._replace(name=named(curve.name), values=tuple(factor * value for value in curve.values))
 
 
 def _columns(history: Any) -> dict[str, list[float | None]]:
@@ -135,10 +119,6 @@ def _number(name: object, value: Any) -> float | None:
     if getattr(value, "shape", None) == () and callable(item):
         return _number(name, item())
     raise TypeError(f"report: history[{name!r}] holds {value!r}, expected numbers, such as loss.item()")
-
-
-def _epoch(value: float | None, t: int) -> float:
-    return float(t + 1) if value is None or not math.isfinite(value) else value
 
 
 def _quantity(name: str) -> str:

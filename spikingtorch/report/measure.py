@@ -12,46 +12,32 @@ from spikingtorch.fold.report import Report
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.quantize import Certificate, IntegerError, certify, to_integer
-from spikingtorch.quantize.report import Report as IntegerReport
+from spikingtorch.quantize.integer import Report as IntegerReport
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Firing
 from spikingtorch.units import counted
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import summary_of_run
-from spikingtorch.watching.table import Summary, merged
+from spikingtorch.watching.summary import Summary, merged, summary_of_run
 
 # samples in pictures, and bytes of records at a time
 PICTURED, _BYTES = 16, 2**28
 
 
 class Measured(NamedTuple):
-    """The measurements of a network.
+    """The measurements of a network."""
 
-    Attributes:
-        kind: class of the network.
-        layers: its layers by name, in the order of their definition.
-        table: the summary over all samples.
-        explained: the explanation of how the network runs.
-        samples: number of samples.
-        batches: number of their batches.
-        lengths: the smallest and the largest number of steps of a sample.
-        accuracy: share of the samples whose class has the largest sum of outputs; None if there are no classes.
-        first: the samples in pictures.
-        pictured: their records, by layer.
-        out: the outputs of the network for them.
-    """
-
-    kind: str
-    layers: dict[str, Firing]
+    kind: str  # class of the network
+    layers: dict[str, Firing]  # its layers by name, in the order of their definition
     table: Summary
-    explained: Report
+    explained: Report  # the explanation of how the network runs
     samples: int
     batches: int
-    lengths: tuple[int, int]
+    lengths: tuple[int, int]  # the smallest and the largest number of steps of a sample
+    # share of the samples whose class has the largest sum of outputs; None if there are no classes
     accuracy: float | None
-    first: Piece
-    pictured: dict[str, Mapping[str, Tensor]]
-    out: Any
+    first: Piece  # the samples in pictures
+    pictured: dict[str, Mapping[str, Tensor]]  # their records, by layer
+    out: Any  # the outputs of the network for them
 
     @property
     def firing(self) -> list[Firing]:
@@ -72,14 +58,7 @@ class Measured(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """A network with whole numbers as integers, or why it has none.
-
-    Attributes:
-        refused: the refusal of ``to_integer`` or ``certify``.
-        certificate: the network beside its integers.
-        table: bits, bounds and costs of the integers.
-        without_c: why they have no C, and no table.
-    """
+    """A network with whole numbers as integers, or why it has none, or why they have no C and no table."""
 
     refused: IntegerError | None = None
     certificate: Certificate | None = None

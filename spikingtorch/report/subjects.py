@@ -26,27 +26,16 @@ _SLOPE, _QUARTERS, _HALVINGS = 1e-3, 8, 9
 
 
 class Subject(NamedTuple):
-    """A step with its parameters and inputs.
+    """A step with its parameters and inputs."""
 
-    Attributes:
-        layers: names of the layers that run it; parameters and inputs come from the first one.
-        name: of the step, with its surrogate and its reset rule.
-        step: the whole step of the layer.
-        state: at rest, float64.
-        xs: inputs, float64, (T, ...).
-        params: parameters of the layer.
-        spikes: whether it has a surrogate.
-        is_own: whether the user wrote it.
-    """
-
-    layers: tuple[str, ...]
-    name: str
-    step: Callable[..., Any]
-    state: Any
-    xs: Any
+    layers: tuple[str, ...]  # names of the layers that run it; parameters and inputs come from the first one
+    name: str  # of the step, with its surrogate and its reset rule
+    step: Callable[..., Any]  # the whole step of the layer
+    state: Any  # at rest, float64
+    xs: Any  # inputs, float64, (T, ...)
     params: dict[str, Any]
-    spikes: bool
-    is_own: bool
+    spikes: bool  # whether it has a surrogate
+    is_own: bool  # whether the user wrote it
 
     @property
     def detaches(self) -> bool:
@@ -151,12 +140,7 @@ def subjects_of(model: Any, x: Tensor) -> list[Subject]:
     for name, layer in layers.items():
         if seen[name]:
             groups.setdefault(_kind(layer), []).append(name)
-    return [_subject(names, layers[names[0]], _stacked(seen[names[0]])) for names in groups.values()]
-
-
-def _stacked(steps: list[Any]) -> Any:
-    """Return the inputs of all steps, (T, N, ...)."""
-    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *steps)
+    return [_subject(names, layers[names[0]], seen[names[0]]) for names in groups.values()]
 
 
 def _watched(layer: Any) -> list[Any]:
@@ -172,7 +156,8 @@ def _watched(layer: Any) -> list[Any]:
     return seen
 
 
-def _subject(names: list[str], layer: StepLayer, xs: Any) -> Subject:
+def _subject(names: list[str], layer: StepLayer, inputs: list[Any]) -> Subject:
+    xs = pytree.tree_map(lambda *leaves: torch.stack(leaves), *inputs)
     with torch.no_grad():
         step, params = layer.whole_step()
         state = layer.initial_state(leaves_of(xs)[0][0])

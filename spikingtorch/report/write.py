@@ -1,25 +1,42 @@
-"""Run a network on some batches, and write a report as one page."""
+"""Run a network on some batches, and write a report as one page: a template, filled with numbers and pictures."""
 
 import os
+import platform
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from spikingtorch.plot.canvas import need_matplotlib
+from spikingtorch.quantize.certificate import HEAD as COMPARED
+from spikingtorch.quantize.errors import RULES
+from spikingtorch.quantize.integer import HEAD as NEEDED
+from spikingtorch.report import figures
 from spikingtorch.report.batches import pieces_of, unchanged
-from spikingtorch.report.gradients import Checked, check_gradients
-from spikingtorch.report.history import read_history
+from spikingtorch.report.figures import drawing, inline
+from spikingtorch.report.firing import FEW, MANY, named, share, which
+from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked, agreement, check_gradients, has_jax
+from spikingtorch.report.history import OF_LAYERS, History, described, read_history
 from spikingtorch.report.measure import Integers, Measured, integers_of, measure, spiking_layers
-from spikingtorch.report.page import page
-from spikingtorch.report.svg import drawing
-from spikingtorch.watching.copies import on_copy
-from spikingtorch.watching.network import Network, check_network
+from spikingtorch.report.subjects import LENGTH
+from spikingtorch.units import abbreviated, counted, percent
+from spikingtorch.watching.network import Network, check_network, on_copy
+from spikingtorch.watching.summary import HEAD as COSTS
+from spikingtorch.watching.summary import joules
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
 
 # the report's records cause this warning for a step on the loop, so it does not concern the user
 _OURS = "ran on the Python loop"
+# layers with pictures of their own
+_MOST = 24
 
 
 def report(
@@ -90,7 +107,7 @@ def report(
     with drawing(), warnings.catch_warnings():
         # matplotlib's warning about a picture with little room
         warnings.simplefilter("ignore")
-        text = page(title or measured.kind, measured, logged, checks, integers, [*said])
+        text = _page(title or measured.kind, measured, logged, checks, integers, [*said])
     _write(where, text)
     return where
 
@@ -115,3 +132,73 @@ def _write(path: Path, text: str) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _page(
+    title: str,
+    measured: Measured,
+    history: History | None,
+    checks: Sequence[Checked],
+    integers: Integers | None,
+    warned: Sequence[str],
+) -> str:
+    """Return the whole page; ``warned`` are warnings of Python while the network ran."""
+    # imported with the first report, because the rest of the library does not need it
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from spikingtorch import __version__
+
+    templates = Environment(
+        loader=PackageLoader("spikingtorch.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    numbers, words = (abbreviated, counted, joules, percent, share, unbroken), (agreement, described, named, which)
+    templates.filters |= {each.__name__: each for each in (*numbers, *words, figures.membranes)}
+    templates.globals |= {"figures": figures, "has_jax": has_jax, "picture": picture, "RULES": RULES, "MOST": _MOST}
+    templates.globals |= {"FEW": FEW, "MANY": MANY, "LENGTH": LENGTH, "TWIN": TWIN, "DIFFERENCES": DIFFERENCES}
+    templates.globals |= {"COMPARED": COMPARED, "NEEDED": NEEDED, "COSTS": COSTS, "OF_LAYERS": OF_LAYERS}
+    pictured = [layer for layer in measured.firing if layer.name in measured.pictured]
+    text = templates.get_template("page.html").render(
+        title=title,
+        made=datetime.now(UTC),
+        versions={"spikingtorch": __version__, "torch": torch.__version__, "Python": platform.python_version()},
+        measured=measured,
+        pictured=pictured,
+        records={layer.name: _shown(measured.pictured[layer.name]) for layer in pictured},
+        history=history,
+        checks=checks,
+        integers=integers,
+        warned=warned,
+    )
+    return text.strip() + "\n"
+
+
+def picture(key: str, alt: str, draw: "Callable[..., Figure]", *given: Any) -> "Markup":
+    """Return a picture, or why it cannot be drawn, for instance because of an infinite membrane."""
+    from markupsafe import Markup
+
+    try:
+        return inline(draw(*given), key, alt)
+    except ValueError as error:
+        return Markup('<p class="soft">This picture cannot be drawn: <code>{}</code></p>').format(error)
+
+
+def unbroken(text: str) -> str:
+    r"""Return a number and its unit so that they stay on one line.
+
+    >>> unbroken("45 nm") == "45\N{NO-BREAK SPACE}nm"
+    True
+    """
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _shown(records: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the records of a layer on the CPU, in full precision, and with an axis of neurons."""
+
+    def shown(record: Tensor) -> Tensor:
+        return figures.with_neurons(record.detach().cpu().to(torch.promote_types(record.dtype, torch.float32)))
+
+    return {name: shown(record) for name, record in records.items()}

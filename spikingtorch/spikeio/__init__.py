@@ -8,12 +8,17 @@ decoders work on (T, N, ...), time first, as ``SpikingNet(net, batch_first=False
 
 from spikingtorch.spikeio.collate import pad_sequences
 from spikingtorch.spikeio.decoders import FirstSpikeDecoder, MaxMembraneDecoder, RateDecoder, SumDecoder
-from spikingtorch.spikeio.delta import DeltaEncoder
 from spikingtorch.spikeio.events import events_to_sequence, sequence_to_events
-from spikingtorch.spikeio.latency import LatencyEncoder
-from spikingtorch.spikeio.periodic import ConstantEncoder, PeriodicEncoder
-from spikingtorch.spikeio.poisson import Poisson2D, PoissonEncoder, markov_spikes, poisson_spikes, poisson_spikes2d
-from spikingtorch.spikeio.population import PopulationEncoder
+from spikingtorch.spikeio.rate_codes import (
+    ConstantEncoder,
+    PeriodicEncoder,
+    Poisson2D,
+    PoissonEncoder,
+    markov_spikes,
+    poisson_spikes,
+    poisson_spikes2d,
+)
+from spikingtorch.spikeio.time_codes import DeltaEncoder, LatencyEncoder, PopulationEncoder
 
 __all__ = ["ConstantEncoder", "DeltaEncoder", "LatencyEncoder", "PeriodicEncoder", "PopulationEncoder"]
 __all__ += ["Poisson2D", "PoissonEncoder", "markov_spikes", "poisson_spikes", "poisson_spikes2d"]

@@ -1,5 +1,7 @@
 """Checks that encoders and decoders share, and the steps that are not padding."""
 
+import math
+import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -7,18 +9,13 @@ from torch import Generator, Tensor, nn
 
 from spikingtorch import axes
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.names import level_of_user
 
 
 class OverTime(nn.Module):
-    """Base of encoders and decoders: the order of the axes of a sequence.
+    """Base of encoders and decoders: the order of the axes of a sequence."""
 
-    Args:
-        batch_first: False for sequences (T, N, ...), time first.
-
-    Attributes:
-        _shown: options for the repr, each as a format string over the module.
-    """
-
+    # options for the repr, each as a format string over the module
     _shown: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, batch_first: bool = True) -> None:
@@ -42,7 +39,7 @@ class Encoder(OverTime):
     def __init__(self, nsteps: int, scale: float = 1.0, batch_first: bool = True) -> None:
         super().__init__(batch_first)
         self.nsteps = checks.check_count(type(self).__name__, "nsteps", nsteps)
-        check_scale(type(self).__name__, scale)
+        check_number(type(self).__name__, "scale", scale, "multiply the input by it instead")
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,11 +49,6 @@ class Encoder(OverTime):
     def encode(self, x: Tensor) -> Tensor:
         """Return a sequence (N, T, ...) for a batch x (N, ...)."""
         raise NotImplementedError
-
-
-def check_scale(owner: str, scale: float) -> None:
-    """Raise unless scale is a finite number, not a tensor."""
-    check_number(owner, "scale", scale, "multiply the input by it instead")
 
 
 def check_number(owner: str, name: str, value: float, instead: str, **limits: Any) -> None:
@@ -71,6 +63,14 @@ def check_batch(owner: str, x: Tensor) -> tuple[float, float]:
     checks.check_floating(owner, "x", x)
     checks.check_rank(owner, "x", x, "(N, ...): a batch, as a DataLoader gives it", 1)
     return checks.value_range(owner, "x", x) or (0.0, 0.0)
+
+
+def warn_above_one(owner: str, scale: float, bounds: tuple[float, float], says: str) -> None:
+    """Warn in these words, which take the largest input, if inputs times their scale exceed 1."""
+    highest = max(scale * bound for bound in bounds)
+    if highest > 1.0 and not math.isclose(highest, 1.0, rel_tol=1e-3):
+        text = f"{owner}: {says.format(highest)}. Divide the input by its maximum, or lower scale"
+        warnings.warn(text, stacklevel=level_of_user())
 
 
 def check_no_gradient(owner: str, x: Tensor, what: str, fix: str) -> None:

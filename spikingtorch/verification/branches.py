@@ -6,6 +6,7 @@ step has right derivatives. The step does not jump while a spike goes from 0 to 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ _PARTS, _LEAST, _WIDTH = 8, 1e-6, 1e-12
 _DIFFERENCE, _DERIVATIVE_TOLERANCE = 1e-6, 1e-4
 
 At = Callable[[float], dict[str, Tensor]]
+# spikes at a share of the way from real ones to others
+Path = Callable[[Tensor, Any], Tensor]
 Surrogates = Mapping[str, Any]
 
 
@@ -32,15 +35,15 @@ class Visit(NamedTuple):
 
 
 class _Injected:
-    """A surrogate that returns the spikes of a path at one of its calls, and real spikes at all others."""
+    """A surrogate that returns spikes at a share of a path at one of its calls, and real spikes at all others."""
 
-    def __init__(self, surrogate: Any, call: int, spikes: Callable[[Tensor], Tensor]) -> None:
-        self.surrogate, self.call, self.spikes, self.calls = surrogate, call, spikes, 0
+    def __init__(self, surrogate: Any, call: int, path: Path, share: Any = 0.0) -> None:
+        self.surrogate, self.call, self.path, self.share, self.calls = surrogate, call, path, share, 0
 
     def __call__(self, u: Tensor) -> Tensor:
         real: Tensor = self.surrogate(u).detach()
         self.calls += 1
-        return self.spikes(real) if self.calls == self.call + 1 else real
+        return self.path(real, self.share) if self.calls == self.call + 1 else real
 
 
 def visits(step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any]) -> list[Visit]:
@@ -60,11 +63,12 @@ def spike_branch(
     """Return the name of a result that jumps, or whose derivative is wrong, while a spike goes from 0 to 1; or None."""
     for visit in seen:
         for name, surrogate in surrogates.items():
-            counter = _Injected(surrogate, -1, lambda real: real)
+            counter = _Injected(surrogate, -1, _together)
             _results(step, visit, {**params, name: counter}, set())
             for call in range(counter.calls):
-                for turn in (_together, _flipped):
-                    found = _on_the_way(step, visit, params, name, _Turn(surrogate, call, turn))
+                for path in (_together, _flipped):
+                    make = partial(_Injected, surrogate, call, path)
+                    found = _on_the_way(step, visit, {**params, name: surrogate}, name, make)
                     if found:
                         return found
     return None
@@ -90,14 +94,6 @@ def path_branch(smooth: Callable[..., Any], seen: Sequence[Visit], params: Mappi
     return None
 
 
-class _Turn(NamedTuple):
-    """A call of a surrogate, and the path of its spikes."""
-
-    surrogate: Any
-    call: int
-    spikes: Callable[[Tensor, Any], Tensor]
-
-
 def _together(real: Tensor, share: Any) -> Tensor:
     """Return spikes that go from 0 to 1 in all neurons."""
     found: Tensor = torch.zeros_like(real) + share
@@ -111,16 +107,16 @@ def _flipped(real: Tensor, share: Any) -> Tensor:
 
 
 def _on_the_way(
-    step: Callable[..., Any], visit: Visit, params: Mapping[str, Any], name: str, turn: _Turn
+    step: Callable[..., Any], visit: Visit, params: Mapping[str, Any], name: str, make: Callable[..., _Injected]
 ) -> str | None:
-    def run(share: Any, keep: set[str]) -> dict[str, Tensor]:
-        injected = _Injected(turn.surrogate, turn.call, lambda real: turn.spikes(real, share))
-        return _results(step, visit, {**params, name: injected}, keep)
+    carried = _carried(step, visit, params)
 
-    carried = _carried(step, visit, {**params, name: turn.surrogate})
+    def run(share: Any) -> dict[str, Tensor]:
+        return _results(step, visit, {**params, name: make(share)}, carried)
+
     with torch.no_grad():
-        found = _jump(lambda share: run(share, carried))
-    return found or _wrong_at_an_end(lambda share: run(share, carried))
+        found = _jump(run)
+    return found or _wrong_at_an_end(run)
 
 
 def _jump(at: At) -> str | None:

@@ -1,16 +1,17 @@
-"""The cells of the verification table, a pairwise cover of them, and their measurement."""
+"""The cells of the verification table, a pairwise cover of them, and their measurement; also of single functions."""
 
 import heapq
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, WRAPPED, Case, by_name
-from spikingtorch.verification.functions import surrogate_errors
-from spikingtorch.verification.trial import TOLERANCE, Way, errors_by_backend
+from spikingtorch.verification.trial import TOLERANCE, Way, errors_by_backend, relative_error
 
 ALLOWED = TOLERANCE[torch.float64]
 BACKENDS: tuple[Way, ...] = ("loop", "fused", "jax")
@@ -21,16 +22,12 @@ ALONE = "alone"
 _SLOPE = 1.75
 # fires with a probability, which is the primitive of its surrogate
 _BY_CHANCE = "stochastic_lif"
+# on both sides of the threshold, near it and far from it, but not at kinks of the primitives
+POINTS = torch.tensor([-2.5, -0.7, -0.3, -1e-3, 1e-3, 0.2, 0.6, 1.7], dtype=torch.float64)
 
 
 class Choice(NamedTuple):
-    """A neuron with one surrogate and one reset rule.
-
-    Attributes:
-        case: the neuron.
-        surrogate: the surrogate, with its twin.
-        reset: the reset rule; None is the built-in one.
-    """
+    """A neuron with one surrogate, which has a twin, and one reset rule; None is the built-in one."""
 
     case: Case
     surrogate: tuple[F.Surrogate, Any]
@@ -43,21 +40,13 @@ class Choice(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function alone.
+    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function alone."""
 
-    Attributes:
-        neuron: name of the neuron, with the synapse of a recurrent one; or name of the function.
-        surrogate: name of the surrogate.
-        rule: name of the reset rule.
-        backend: the backend of the scan.
-        errors: the errors by quantity; none if the twin is not fused in JAX.
-    """
-
-    neuron: str
+    neuron: str  # name of the neuron, with the synapse of a recurrent one; or name of the function
     surrogate: str
     rule: str
     backend: str
-    errors: dict[str, float]
+    errors: dict[str, float]  # the errors by quantity; none if the twin is not fused in JAX
 
     def worst(self) -> tuple[float, str]:
         """Return the largest error, and its quantity."""
@@ -114,11 +103,7 @@ def every_choice(whole: bool = False) -> list[Choice]:
 
 
 def measured(chosen: Sequence[Choice], lengths: Sequence[int]) -> list[Cell]:
-    """Compare neurons with their twins on every backend, all twins in one program.
-
-    Raises:
-        ValueError: random inputs bring a membrane so near the threshold that rounding could decide.
-    """
+    """Compare neurons with their twins on every backend, all twins in one program; refuse inputs near the threshold."""
     for choice in chosen:
         _refuse_near(choice, lengths)
     trials = [each.case.trial(T, *each.surrogate, each.reset) for each in chosen for T in lengths]
@@ -178,3 +163,66 @@ def pairwise(rows: Sequence[Row]) -> list[Row]:
             taken.append(index)
             missing -= pairs[index]
     return [rows[index] for index in sorted(taken)]
+
+
+def surrogate_errors(surrogate: Any, twin: Any) -> dict[str, float]:
+    """Return the relative errors of value, primitive, derivatives, and gradient of the parameter if there is one."""
+    import jax
+
+    with jax.enable_x64(True):
+        theirs = to_torch(_twin_values(twin, to_jax(POINTS)))
+    ours = _torch_values(surrogate, POINTS)
+    assert ours.keys() == theirs.keys(), f"{surrogate!r} has {sorted(ours)}, its twin {sorted(theirs)}"
+    return {name: relative_error(value, theirs[name]) for name, value in ours.items()}
+
+
+def coefficient_errors(function: Callable[[Any], Any], twin: Callable[[Any], Any]) -> dict[str, float]:
+    """Return the relative errors of a coefficient of tau: its values, also for floats, and its derivative."""
+    import jax
+
+    tau = torch.tensor([0.3, 0.9, 1.0, 1.1, 4.0, 20.0], dtype=torch.float64, requires_grad=True)
+    value = function(tau)
+    (slope,) = torch.autograd.grad(value.sum(), tau)
+    with jax.enable_x64(True):
+        taus = to_jax(tau.detach())
+        want = to_torch((twin(taus), jax.vmap(jax.grad(twin))(taus)))
+    floats = torch.tensor([function(each) for each in tau.tolist()], dtype=torch.float64)
+    return {
+        "value": max(relative_error(value.detach(), want[0]), relative_error(floats, want[0])),
+        "derivative": relative_error(slope, want[1]),
+    }
+
+
+def _torch_values(surrogate: Any, points: Tensor) -> dict[str, Tensor]:
+    u = points.clone().requires_grad_()
+    s = surrogate(u)
+    (first,) = torch.autograd.grad(s.sum(), u, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), u, materialize_grads=True) if first.requires_grad else (0.0 * u,)
+    values = {"value": s, "derivative": first, "second derivative": second}
+    if hasattr(surrogate, "primitive"):
+        values["primitive"] = surrogate.primitive(u)
+    parameters = [torch.tensor(p, dtype=u.dtype, requires_grad=True) for p in surrogate if isinstance(p, float)]
+    if parameters:
+        (values["gradient of the parameter"],) = torch.autograd.grad(
+            (type(surrogate)(*parameters)(u) * u.cos()).sum(), parameters
+        )
+    return {name: value.detach() for name, value in values.items()}
+
+
+def _twin_values(twin: Any, u: Any) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    def total(twin: Any) -> Any:
+        return (twin(u) * jnp.cos(u)).sum()
+
+    values = {
+        "value": twin(u),
+        "derivative": twin.derivative(u),
+        "second derivative": jax.vmap(jax.grad(jax.grad(twin)))(u),
+    }
+    if hasattr(twin, "primitive"):
+        values["primitive"] = twin.primitive(u)
+    if any(isinstance(p, float) for p in twin):
+        (values["gradient of the parameter"],) = jax.grad(total)(type(twin)(*(jnp.asarray(p) for p in twin)))
+    return values

@@ -66,12 +66,9 @@ def _folded(line: Line) -> list[str]:
     text = [f"<details><summary>{line.name}: {line.compared()} cells</summary>", ""]
     text += ["| neuron | surrogate | reset | " + " | ".join(BACKENDS) + " |", "|---" * (3 + len(BACKENDS)) + "|"]
     for names, cells in groupby(line.cells, key=lambda cell: (cell.neuron, cell.surrogate, cell.rule)):
-        text.append("| " + " | ".join([*names, *map(_said, cells)]) + " |")
+        said = [_number(cell.worst()[0]) if cell.errors else "lax.scan" for cell in cells]
+        text.append("| " + " | ".join([*names, *said]) + " |")
     return [*text, "", "</details>", ""]
-
-
-def _said(cell: Cell) -> str:
-    return _number(cell.worst()[0]) if cell.errors else "lax.scan"
 
 
 def _number(error: float) -> str:

@@ -22,22 +22,15 @@ _QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
 class Trial(NamedTuple):
-    """One comparison of a torch step with its JAX twin.
+    """One comparison of a torch step with its JAX twin."""
 
-    Attributes:
-        step: the torch step.
-        twin: the JAX step.
-        state: initial state, tensors.
-        xs: inputs, tensors with time first.
-        params: keyword arguments of the step; the gradients of all tensors in them are compared, at any depth.
-        twin_params: keyword arguments of the twin that ``to_jax`` cannot convert from those of the step.
-    """
-
-    step: Callable[..., Any]
-    twin: Callable[..., Any]
-    state: Any
-    xs: Any
+    step: Callable[..., Any]  # the torch step
+    twin: Callable[..., Any]  # the JAX step
+    state: Any  # initial state, tensors
+    xs: Any  # inputs, tensors with time first
+    # keyword arguments of the step; the gradients of all tensors in them are compared, at any depth
     params: Mapping[str, Any]
+    # keyword arguments of the twin that ``to_jax`` cannot convert from those of the step
     twin_params: Mapping[str, Any] = {}
 
     @property
@@ -146,9 +139,7 @@ def _twin_results(
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """Return the results of each twin by ``jax.lax.scan``, and with ``kernels`` those as a compiled loop, if it is one.
 
-    Args:
-        given: trials, their cotangents, and their results in torch.
-        kernels: whether the second list is wanted.
+    Trials are given with their cotangents, and their results in torch.
     """
     import jax
 

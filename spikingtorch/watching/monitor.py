@@ -175,12 +175,9 @@ class SpikeMonitor:
         return [known.fired] if spare is None else [known.fired, spare]
 
     def counted(self, output: Tensor, fired: Tensor, added: bool) -> None:
-        """Take the counts of a time loop for the call that ends now.
+        """Take the counts of a time loop for the call that ends now, and its outputs.
 
-        Args:
-            output: the outputs of the layer.
-            fired: the number of steps at which each neuron fired, (N, ...).
-            added: whether these include the counts that it continued.
+        ``fired`` has the number of steps at which each neuron fired, (N, ...), with ``added`` also those before.
         """
         self._here.loop = output, fired, added
 
@@ -335,25 +332,16 @@ class _Here(threading.local):
 
 
 class _Counts(NamedTuple):
-    """The spikes of one layer.
+    """The spikes of one layer."""
 
-    Attributes:
-        neurons: their number.
-        steps: number of steps, in all samples.
-        spikes: the number of steps at which each neuron fired, in all samples, except those in ``fired``; None for
-            never.
-        fired: the number of steps at which each neuron of each sample fired, (N, ...), in calls whose time loops
-            counted.
-        called: the number of steps of a sample in these calls.
-        intervals: number, sum and sum of squares of the intervals; None if they were not measured.
-    """
-
-    neurons: int = 0
-    steps: Tensor | int = 0
+    neurons: int = 0  # their number
+    steps: Tensor | int = 0  # number of steps, in all samples
+    # the number of steps at which each neuron fired, in all samples, except those in ``fired``; None for never
     spikes: Tensor | None = None
+    # the number of steps at which each neuron of each sample fired, (N, ...), in calls whose time loops counted
     fired: Tensor | None = None
-    called: int = 0
-    intervals: Tensor | None = None
+    called: int = 0  # the number of steps of a sample in these calls
+    intervals: Tensor | None = None  # number, sum and sum of squares of the intervals; None if they were not measured
 
     def plus(self, spikes: Tensor | None) -> "_Counts":
         """Return the counts plus spikes of neurons."""

@@ -12,11 +12,6 @@ T = TypeVar("T")
 def gathered(owner: str, group: Any, work: Callable[[], T]) -> list[T]:
     """Return the results of ``work`` on all processes of a group, by rank.
 
-    Args:
-        owner: name of the caller, for messages.
-        group: the process group.
-        work: computes the part of this process.
-
     Raises:
         Exception: what ``work`` raises.
         RuntimeError: it raised on another process; the message names that one.
@@ -41,13 +36,7 @@ def gathered(owner: str, group: Any, work: Callable[[], T]) -> list[T]:
 
 
 def summed(owner: str, group: Any, rows: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return the sum of rows of numbers over all processes of a group.
-
-    Args:
-        owner: name of the caller, for messages.
-        group: the process group.
-        rows: vectors in float64, by name. A process may lack some of them.
-        device: where the group sums.
+    """Return the sum of rows of float64 over all processes of a group, which sums on a device; some may lack rows.
 
     Raises:
         ValueError: two processes have rows of one name and different sizes.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikingtorch import LIF, SpikingNet, learning, record
 from spikingtorch import functional as F
 from spikingtorch.functional import plasticity
-from spikingtorch.learning.spikes import Inputs
+from spikingtorch.learning.synapses import Inputs
 from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.sampled

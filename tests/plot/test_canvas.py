@@ -19,7 +19,7 @@ from PIL import Image
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import plot
-from spikingtorch.plot.palette import ON_DARK, ON_LIGHT, colors
+from spikingtorch.plot.canvas import ON_DARK, ON_LIGHT, colors
 from tests.plot.drawn import pixels
 
 DOCS = Path(__file__).parents[2] / "docs"

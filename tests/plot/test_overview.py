@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.plot import animation, overview, overview_of, raster
 from spikingtorch.plot.animation import _beside, _channels
+from spikingtorch.plot.canvas import VERMILION
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import VERMILION
 from tests.folded_layer import Coded
 from tests.plot.drawn import labels, pixels, points, ticks, ys
 

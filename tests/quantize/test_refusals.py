@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import LIF, ExponentialIF, FixedPointIF, FixedPointLIF, SpikingNet
 from spikingtorch import functional as F
-from spikingtorch.quantize import proof, settings
+from spikingtorch.quantize import proof
 from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
@@ -226,7 +226,7 @@ def test_other_convolutions_than_plain_sums_are_refused(monkeypatch: pytest.Monk
         with pytest.raises(IntegerError, match="layer '0': without oneDNN") as caught:
             call()
         assert caught.value.rule == "plain"
-    monkeypatch.setattr(settings, "has_plain_convolutions", lambda: True)
+    monkeypatch.setattr(proof, "has_plain_convolutions", lambda: True)
     assert not certify(model, written, x).equal
 
 
@@ -268,7 +268,7 @@ def test_a_hook_of_the_whole_network_is_refused(place: str) -> None:
 
 
 def test_products_that_may_be_rounded_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_precision", {"matmul": "bf16", "conv": "none"}.get)
+    monkeypatch.setattr(proof, "_precision", {"matmul": "bf16", "conv": "none"}.get)
     with pytest.raises(IntegerError, match=r"mkldnn.matmul.fp32_precision is 'bf16', .*precision\('highest'\)"):
         to_integer(two_layers(), spikes(4, 20, 64))
 

@@ -23,7 +23,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> Pictures:
         found[key] = partial(draw, *given), alt
         return Markup(f'<svg role="img" id="{key}" aria-label="{len(alt)}"></svg>')
 
-    monkeypatch.setattr("spikingtorch.report.page.picture", keep)
+    monkeypatch.setattr("spikingtorch.report.write.picture", keep)
     return found
 
 

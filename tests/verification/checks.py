@@ -16,10 +16,9 @@ from spikingtorch.functional.core import lru
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.interop import to_jax, to_torch
-from spikingtorch.verification import functions, trial
+from spikingtorch.verification import cells, trial
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS, TWINS, WRAPPED, by_name
 from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
-from spikingtorch.verification.trial import relative_error
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
 from tests.functional.test_neurons import HAND, check_by_hand
 from tests.verification.edges import EDGES, TORCH_ALONE
@@ -140,7 +139,7 @@ def _twin(stored: _Stored) -> dict[str, Tensor]:
 
 
 def _agree(got: dict[str, Tensor], want: dict[str, Tensor]) -> bool:
-    return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in want])
+    return got.keys() == want.keys() and all([trial.relative_error(got[name], want[name]) <= ALLOWED for name in want])
 
 
 def _equations(side: Any) -> Iterator[tuple[str, Callable[[], bool]]]:
@@ -151,14 +150,14 @@ def _equations(side: Any) -> Iterator[tuple[str, Callable[[], bool]]]:
         yield f"{row[0]} by hand", partial(_wide, partial(_passes, check_by_hand, row, side, convert))
     yield from ((name, partial(_wide, partial(edge, side, convert))) for name, edge in EDGES.items())
     for ours, twin in _slopes():
-        values = partial(functions._torch_values, ours, functions.POINTS), partial(_wide, partial(_of_twin, twin))
+        values = partial(cells._torch_values, ours, cells.POINTS), partial(_wide, partial(_of_twin, twin))
         mine, other = values if side is F else values[::-1]
         want = other()
         yield by_name(ours), lambda mine=mine, want=want: _agree(mine(), want)  # type: ignore[misc]
     for ours, twin in COEFFICIENTS:
         yield (
             by_name(ours),
-            lambda a=ours, b=twin: max(functions.coefficient_errors(a, b).values()) <= ALLOWED,  # type: ignore[misc]
+            lambda a=ours, b=twin: max(cells.coefficient_errors(a, b).values()) <= ALLOWED,  # type: ignore[misc]
         )
 
 
@@ -218,7 +217,7 @@ def _passes(check: Callable[..., None], *given: Any) -> bool:
 
 
 def _of_twin(twin: Any) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = to_torch(functions._twin_values(twin, to_jax(functions.POINTS)))
+    found: dict[str, Tensor] = to_torch(cells._twin_values(twin, to_jax(cells.POINTS)))
     return found
 
 

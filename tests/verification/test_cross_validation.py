@@ -33,12 +33,13 @@ from spikingtorch.verification.cells import (
     Cell,
     Choice,
     choices,
+    coefficient_errors,
     every_choice,
     measured,
     pairwise,
+    surrogate_errors,
     surrogates,
 )
-from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
 from spikingtorch.verification.page import Line
 from tests.processes import ROOT
 

@@ -6,8 +6,7 @@ import nir
 import numpy as np
 
 from spikingtorch.interop.nir.plan import NEURONS, Plan
-from spikingtorch.plot.canvas import new_figure
-from spikingtorch.plot.palette import colors, ink
+from spikingtorch.plot.canvas import colors, ink, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

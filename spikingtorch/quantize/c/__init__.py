@@ -6,8 +6,7 @@ The files:
     sums        loops over events, which add rows of weights
     neurons     loops over neurons, which update membranes and list spikes
     program     the nodes in a row, and what they keep between two steps
-    header      the header, with the memory map
-    cost        operations, and a bound of the instructions of a step
+    header      the header, with the memory map, and the worst cost of a step
     driver      a main for tests
 """
 

@@ -142,24 +142,16 @@ class _Writer:
         lines = [
             f"if (u {fires} {threshold}) {{ e{symbol}[n] = ({index_of(int(np.prod(node.shape)))})i; n++; {after} }}"
         ]
-        inside = node.reset == "none" or (node.reset in ("zero", "value") and _holds(node))
-        return lines if inside else [*lines, *self.register("u")]
-
-
-def _holds(node: Neuron) -> bool:
-    after = np.asarray(0 if node.reset == "zero" else node.v_reset)
-    return bool((after >= node.low).all() and (after <= node.high).all())
+        rest = np.asarray(node.v_reset if node.reset == "value" else 0)
+        holds = node.reset != "subtraction" and (rest >= node.low).all() and (rest <= node.high).all()
+        return lines if node.reset == "none" or holds else [*lines, *self.register("u")]
 
 
 def updated(node: Neuron, sums: list[Sum], tables: Tables, symbol: str, flag: str) -> Body:
     """Return the loop over the neurons of a node.
 
-    Args:
-        node: the node.
-        sums: the incoming sums, and the recurrent ones if they have an array of their own.
-        tables: takes numbers that differ from neuron to neuron.
-        symbol: ending of the C names of the node.
-        flag: C variable that tells of an overflow.
+    ``sums`` are the incoming ones, and the recurrent ones if they have an array of their own. ``tables`` takes numbers
+    that differ from neuron to neuron. ``symbol`` ends the C names of the node, and ``flag`` tells of an overflow.
     """
     writer = _Writer(node, sums, tables, symbol, flag)
     inner = [*writer.current(), *(writer.xylo() if node.kind == "xylo" else writer.leaky()), *writer.fired()]

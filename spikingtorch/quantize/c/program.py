@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikingtorch.quantize.c.cost import Cost, neuron_cost, sum_of_branches_cost, sums_cost
+from spikingtorch.quantize.c.header import Cost, neuron_cost, sum_of_branches_cost, sums_cost
 from spikingtorch.quantize.c.neurons import HELPERS, Sum, count_type, current_type, membrane_type, updated
 from spikingtorch.quantize.c.sums import Source, Target, added, scattered, started
 from spikingtorch.quantize.c.text import BYTES, Tables, index_of, signed
@@ -32,29 +32,19 @@ class Part:
 
 @dataclass
 class Program:
-    """The pieces of a text.
-
-    Attributes:
-        model, prefix: the network, and the beginning of public names.
-        tables: constants.
-        parts: the nodes.
-        banks: declarations of sums, in two unions that take turns.
-        states: declarations of what is kept between steps, and its bytes.
-        resets: C that lets a sequence start.
-        helpers: rounding functions in use.
-        source: where the output of the last node is.
-    """
+    """The pieces of a text."""
 
     model: WholeNetwork
-    prefix: str
+    prefix: str  # the beginning of public names
     tables: Tables = field(default_factory=Tables)
     parts: list[Part] = field(default_factory=list)
+    # declarations of sums, in two unions that take turns
     banks: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
     bank_sizes: list[int] = field(default_factory=lambda: [0, 0])
-    states: dict[str, int] = field(default_factory=dict)
-    resets: list[str] = field(default_factory=list)
-    helpers: set[tuple[str, int]] = field(default_factory=set)
-    source: Source | None = None
+    states: dict[str, int] = field(default_factory=dict)  # declarations of what is kept between steps, and its bytes
+    resets: list[str] = field(default_factory=list)  # C that lets a sequence start
+    helpers: set[tuple[str, int]] = field(default_factory=set)  # rounding functions in use
+    source: Source | None = None  # where the output of the last node is
 
     @property
     def flag(self) -> str:
@@ -72,26 +62,16 @@ class Program:
 
 
 class Value(NamedTuple):
-    """What a node gives out.
-
-    Attributes:
-        source: where it is.
-        sums, target: its array, if it gives out sums.
-        brief: whether the next node alone reads the array.
-    """
+    """What a node gives out, and its array if it gives out sums."""
 
     source: Source
     sums: Sum | None = None
     target: Target | None = None
-    brief: bool = False
+    brief: bool = False  # whether the next node alone reads the array
 
 
 def program_of(model: WholeNetwork, prefix: str) -> Program:
-    """Return the pieces of the text of a network.
-
-    Raises:
-        ValueError: sums exceed 32 bits.
-    """
+    """Return the pieces of the text of a network; raise ValueError for sums that exceed 32 bits."""
     program = Program(model, prefix)
     low, high = model.input_range
     size, graded = int(np.prod(model.input_shape)), not (low >= 0 and high <= 1)

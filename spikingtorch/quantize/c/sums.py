@@ -11,21 +11,14 @@ Sums: TypeAlias = Linear | Conv2d | SumPool2d | Diagonal
 
 
 class Source(NamedTuple):
-    """Where the inputs of a node are.
+    """Where the inputs of a node are."""
 
-    Attributes:
-        form: "events" are places of spikes, "graded" are places with values, "dense" is an array of all values.
-        name: of the C array.
-        entries: C text of the number of its entries.
-        size: number of places.
-        low, high: bounds of a value.
-    """
-
+    # "events" are places of spikes, "graded" are places with values, "dense" is an array of all values
     form: Literal["events", "graded", "dense"]
-    name: str
-    entries: str
-    size: int
-    low: int
+    name: str  # of the C array
+    entries: str  # C text of the number of its entries
+    size: int  # number of places
+    low: int  # bounds of a value
     high: int
 
 

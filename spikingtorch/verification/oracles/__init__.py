@@ -13,12 +13,17 @@ from spikingtorch.verification.oracles.fixed_point import (
     speck_iaf,
     xylo_lif,
 )
-from spikingtorch.verification.oracles.leaky import (
+from spikingtorch.verification.oracles.linear import (
     adaptive_leaky,
+    alpha_lif,
+    alpha_synapse,
     balanced_resonate_and_fire,
     biolif,
     coarse_lif,
+    cuba_lif,
+    delay,
     euler,
+    exponential_synapse,
     integrate_and_fire,
     leaky,
     leaky_integrator,
@@ -26,6 +31,7 @@ from spikingtorch.verification.oracles.leaky import (
     refractory_leaky,
     relative_refractory_leaky,
     resonate_and_fire,
+    short_term_plasticity,
     sigma_delta,
     spiking_decay,
     stochastic_leaky,
@@ -41,14 +47,6 @@ from spikingtorch.verification.oracles.spikes import (
     none,
     to_value,
     to_zero,
-)
-from spikingtorch.verification.oracles.synaptic import (
-    alpha_lif,
-    alpha_synapse,
-    cuba_lif,
-    delay,
-    exponential_synapse,
-    short_term_plasticity,
 )
 
 __all__ = ["Array", "Levels", "Reset", "Result", "by_subtraction", "none", "to_value", "to_zero"]

@@ -1,5 +1,6 @@
-"""Fixed-point layers as neurons in whole numbers."""
+"""Weights and fixed-point layers as whole numbers."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,13 @@ from spikingtorch import functional as F
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.quantize.errors import IntegerError
-from spikingtorch.quantize.lower_weights import conv_node, weights_of
+from spikingtorch.quantize.grid import exponent_of, whole_numbers
 from spikingtorch.quantize.neurons import Neuron
-from spikingtorch.quantize.nodes import Diagonal, Linear, Synapses, Whole
+from spikingtorch.quantize.nodes import Conv2d, Diagonal, Ints, Linear, Synapses, Whole
 from spikingtorch.step_graph.recorder import Call
 
+# whole numbers of more bits are floats that were never rounded
+_WEIGHT_BITS = 16
 _KINDS: dict[type[StatefulLayer], str] = {
     FixedPointIF: "if",
     FixedPointLIF: "lif",
@@ -28,13 +31,67 @@ _KINDS: dict[type[StatefulLayer], str] = {
 _RESETS: dict[Any, str] = {F.to_zero: "zero", F.by_subtraction: "subtraction", F.none: "none"}
 
 
-def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
-    """Return the node of a layer of neurons.
+def weights_of(path: str, weight: Tensor, bias: Tensor | None, arriving: int) -> tuple[Ints, Ints, int]:
+    """Return weights and bias as whole numbers, and the exponent of their sums.
 
-    Args:
-        call: the layer.
-        exponent: of the sums that arrive.
-        largest: largest absolute values of these sums.
+    Raises:
+        IntegerError: they are on no grid of few bits.
+    """
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and not bool(tensor.isfinite().all()):
+            raise IntegerError(path, "grid", f"its {name} holds NaN or infinities, which are no whole numbers")
+    own = exponent_of(weight)
+    bits = _bits(weight, own)
+    if bias is not None and bool(bias.any()):
+        own = max(own, exponent_of(bias) - arriving)
+    aligned = max(_bits(weight, own), 0 if bias is None else _bits(bias, own + arriving))
+    if bits > _WEIGHT_BITS or aligned > 31:
+        raise IntegerError(
+            path,
+            "grid",
+            f"its weights are whole numbers of {bits} bits times a power of two, and with the bias in one unit of "
+            f"{aligned}; {_WEIGHT_BITS} and 31 are the most. Round them: prepare_qat(model) before training, "
+            "quantize(model, data) after it",
+            float(bits),
+        )
+    whole = _small(whole_numbers(weight, own))
+    if bias is None:
+        return whole, np.zeros(len(whole), np.int32), own + arriving
+    return whole, whole_numbers(bias, own + arriving).cpu().numpy().astype(np.int32), own + arriving
+
+
+def _bits(tensor: Tensor, exponent: int) -> int:
+    """Return the bits, with a sign, of a tensor times 2**exponent."""
+    if not tensor.numel():
+        return 1
+    low, high = (float(edge) * 2.0**exponent for edge in torch.aminmax(tensor.detach().double()))
+    return 1 + max(math.ceil(math.log2(max(-low, 1.0))), math.ceil(math.log2(max(high, 0.0) + 1.0)))
+
+
+def _small(whole: Tensor) -> Ints:
+    array: Ints = whole.cpu().numpy()
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    kinds: Any = (np.int8, np.int16, np.int32)
+    return array.astype(next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max))
+
+
+def conv_node(path: str, layer: nn.Conv2d, arriving: int, before: tuple[int, ...], after: tuple[int, ...]) -> Conv2d:
+    """Return the node of a convolution."""
+    if layer.padding_mode != "zeros":
+        raise IntegerError(path, "layers", f"padding_mode is {layer.padding_mode!r}, expected 'zeros'")
+    padding = layer.padding
+    if isinstance(padding, str):
+        spans = [(k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+        if padding == "same" and any(span % 2 for span in spans):
+            raise IntegerError(path, "layers", "padding 'same' of an even kernel has two sides of different sizes")
+        padding = tuple(span // 2 for span in spans) if padding == "same" else (0, 0)
+    numbers = weights_of(path, layer.weight, layer.bias, arriving)
+    stride, around, dilation = ((int(a), int(b)) for a, b in (layer.stride, padding, layer.dilation))
+    return Conv2d(path, *numbers, stride, around, dilation, layer.groups, before, after)
+
+
+def lowered_neurons(call: Call, exponent: int, largest: Whole) -> Neuron:
+    """Return the node of a layer of neurons, for the exponent and the largest absolute values of sums that arrive.
 
     Raises:
         IntegerError: the neurons are no fixed-point neurons, or their sums may be inexact in float32.
