@@ -104,6 +104,7 @@ def with_threshold(state: F.LIFState, x: Tensor, *, threshold: Any) -> tuple[F.L
 IF: Any = st.IF  # for what its annotations refuse
 LIF: Any = st.LIF
 ALIF: Any = st.ALIF
+ADEX: Any = st.AdEx
 ANY_STEP: Any = st.StepLayer
 FIRING = [IF, partial(st.McPitts, 0.5)]
 POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
@@ -198,7 +199,11 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
         *[partial(st.BioLIF, 0.5, learnable=names) for names in ("nudt", ["v0", "nudt"], iter(["v0", "nudt"]))],
     ),
-    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (V, lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4))),
+    r"(BioLIF|StochasticLIF): inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (
+        V,
+        lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
+        lambda: st.StochasticLIF()(ONES, True, noise=torch.ones(2, 4)),
+    ),
     r"LIF: there is no argument 'thresold'; it takes tau, threshold, decay, .* refractory, returns, dt$": (
         T,
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
@@ -227,6 +232,8 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"refractory=-1\.0, expected a finite value at least 0": (V, partial(st.LIF, refractory=-1.0)),
     r"ParametricLIF: tau=1\.0, expected a finite value above 1": (V, partial(st.ParametricLIF, tau=1.0)),
     "McPitts.*missing 1 required positional argument: 'threshold'": (T, st.McPitts),
+    r"AdEx.__init__\(\) takes from 1 to 9 positional arguments but 10 were given": (T, partial(ADEX, *range(1, 10))),
+    r"AdEx.__init__\(\) got multiple values for argument 'tau'": (T, partial(ADEX, 8.0, tau=2.0)),
     "IF: got 3 arguments without a name, expected v0, beta at most": (T, partial(IF, 1, 5, 0.9)),
     "LIF: got v0 twice, by its place and by its name": (T, partial(LIF, 8.0, 1.0, v0=1.0)),
     "IF: v_reset.* finite|ExponentialIF: v_rest.* finite|Izhikevich: a.* finite|ALIF: adaptation.* infinite": (
@@ -271,22 +278,6 @@ def test_a_float_that_torch_does_not_take_names_what_does() -> None:
         st.StepLayer(step, F.LIFState, tau=8.0)(torch.ones(2, 3))
     assert "tau: a parameter given as a float" in caught.value.__notes__[0]
     assert "decay_from_tau(tau) of spikingtorch.functional" in caught.value.__notes__[0]
-
-
-_ADEX: Any = AdEx  # to type checkers, which know the signature as well
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: _ADEX(*range(1, 10)), r"AdEx.__init__\(\) takes from 1 to 9 positional arguments but 10 were given"),
-        (lambda: _ADEX(8.0, tau=2.0), r"AdEx.__init__\(\) got multiple values for argument 'tau'"),
-        (lambda: _ADEX(speed=2.0), r"AdEx: there is no argument 'speed'; it takes tau, threshold, tau_w"),
-    ],
-)
-def test_arguments_that_do_not_fit_raise(call: Any, says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        call()
 
 
 def test_arguments_reach_the_layer_and_a_class_between_it_and_the_base_takes_its_turn() -> None:
