@@ -208,9 +208,9 @@ TYPES: dict[str, Any] = {
         ANY_STEP, F.Refractory(F.lif_step), F.LIFState
     ),
     r"Fixed: lif_step needs decay; write super\(\).__init__\(lif_step, LIFState, decay=\.\.\.\)$": Fixed,
-    r"StepLayer: two_rates needs fast and slow; write StepLayer\(two_rates, LIFState, fast=\.\.\., slow=\.\.\.\)$": partial(
-        st.StepLayer, two_rates, F.LIFState
-    ),
+    r"StepLayer: two_rates needs fast and slow; write StepLayer\(two_rates, LIFState, fast=\.\.\., slow=\.\.\.\)$": [
+        partial(st.StepLayer, two_rates, F.LIFState)
+    ],
     "McPitts.*missing 1 required positional argument: 'threshold'": st.McPitts,
     r"AdEx.__init__\(\) takes from 1 to 9 positional arguments but 10 were given": partial(ADEX, *range(1, 10)),
     r"AdEx.__init__\(\) got multiple values for argument 'tau'": partial(ADEX, 8.0, tau=2.0),

@@ -28,7 +28,7 @@ VALUES: dict[str, Any] = {
     "VotingLayer: step_mode='multi', expected 's' or 'm'": lambda: jelly.VotingLayer(step_mode="multi"),
     "method='superb', expected one of 'super'": lambda: norse.LIFCell(norse.LIFParameters(method="superb")),
     "LIF: beta=0.0, expected a finite value above 0": lambda: older.LIF(beta=0.0),
-    r"RLeaky: all_to_all=True, with linear_features=None, .* expected linear_features=M for M neurons, or conv2d": lambda: (
+    r"RLeaky: all_to_all=True, with linear_features=None, .* linear_features=M for M neurons, or conv2d": lambda: (
         snn.RLeaky(0.9)
     ),
     "RSynaptic: all_to_all=True, with linear": lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3),
