@@ -1,6 +1,5 @@
 """What single layers promise: refractory periods, delays, noise, levels of spikes, dropout."""
 
-import copy
 import math
 from typing import Any
 
@@ -31,17 +30,6 @@ def rests(period: float, **dt: float) -> list[float]:
 )
 def test_rests_for_whole_steps(period: float, dt: float, steps: int) -> None:
     assert rests(period, dt=dt) == [float(t % (steps + 1) == 0) for t in range(8)]
-
-
-def test_refractory_with_recurrence_and_init_of_some_samples() -> None:
-    layer = st.LIF(refractory=2.0, recurrent=torch.full((M,), 0.5)).double()
-    x = 4.0 * draw(0, 6, N, M)
-    for t in range(3):
-        layer(x[t], init=t == 0)
-    anew, going_on = copy.deepcopy(layer), copy.deepcopy(layer)
-    mixed = layer(x[3], torch.tensor([True, False, False]))
-    assert torch.equal(mixed[:1], anew(x[3], True)[:1])
-    assert torch.equal(mixed[1:], going_on(x[3])[1:])
 
 
 # --- single layers ----------------------------------------------------------------------------------------------------
