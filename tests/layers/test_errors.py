@@ -168,9 +168,34 @@ VALUES: dict[str, Any] = {
         for low in (0.0, -1.0)
         for levels in (F.MultiSpike(), F.Ternary())
     ],
+    r"LIF: returns=\('spikes', 'w'\) names 'w', which it does not have; it has 'spikes', 'v', 'u', 'threshold'": (
+        partial(st.LIF, returns=("spikes", "w"))
+    ),
+    r"names 'u', which it does not have; it has 'spikes', 'v'$": partial(st.LI, returns=("v", "u")),
+    r"returns='v', expected 'spikes', .* for a tuple of one: \('v',\)": partial(st.LIF, returns="v"),
+    r"returns=\(\) is empty or names something twice": partial(st.LIF, returns=()),
+    "is empty or names something twice": partial(st.LIF, returns=("v", "v")),
+    "it has 'spikes', 'v', 'i', 'u', 'thresh": partial(like.norse.LIFCell, returns=("spikes", "mem")),
+    "it has 'spikes', 'v', 'left', 'u', 'threshold'": partial(st.LIF, refractory=2.0, returns=("s",)),
+    "expected a probability of at least 0 and below 1": [
+        partial(st.SequenceDropout, p) for p in (-0.1, 1.0, torch.nan)
+    ],
+    r"c=-50\.0 is the value of the reset rule": partial(st.Izhikevich, c=-50.0, reset=F.to_value(-60.0)),
+    r"omega=200\.0, expected a finite value at least -100 and at most 100": partial(
+        st.BalancedResonateAndFire, omega=200.0, dt=0.01
+    ),
+    r"delay=3\.0, expected a finite value .*at most 2": partial(st.Delay, 3.0, longest=2),
     "parameter 'forward' would hide": lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0),
 }
 TYPES: dict[str, Any] = {
+    "returns=True, expected 'spikes', or a tuple of names such as": partial(LIF, returns=True),
+    "makes more than spikes of 0 and 1": [
+        partial(st.SigmaDelta, surrogate=F.MultiSpike()),
+        *[
+            partial(IF, surrogate=each)
+            for each in (F.Graded(F.Ternary()), F.Strict(F.Ternary()), F.MultiSpike(F.Graded()))
+        ],
+    ],
     r"IF: x is a list, expected a torch\.Tensor": lambda: IF()([1.0]),
     r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": lambda: IF()(np.ones(2)),
     r"IF: x has the layout torch\.sparse_coo, expected a dense one, x\.to_dense\(\)": lambda: IF()(

@@ -49,8 +49,6 @@ def test_where_a_sequence_starts() -> None:
         rest: Any = layer.initial_state(x)
         assert (rest.v == v).all()
     assert (rest.w == 0.2 * -70.0).all()
-    with pytest.raises(ValueError, match=r"c=-50.0 is the value of the reset rule"):
-        st.Izhikevich(c=-50.0, reset=F.to_value(-60.0))
 
 
 def test_izhikevich_has_c() -> None:
@@ -61,8 +59,6 @@ def test_izhikevich_has_c() -> None:
 
 
 def test_frequency_of_balanced_resonate_and_fire() -> None:
-    with pytest.raises(ValueError, match=r"omega=200.0, expected a finite value at least -100 and at most 100"):
-        st.BalancedResonateAndFire(omega=200.0, dt=0.01)
     layer: Any = st.BalancedResonateAndFire(omega=50.0, dt=0.01, learnable="omega")
     with torch.no_grad():
         layer.omega.fill_(200.0)
@@ -111,8 +107,6 @@ def test_stochastic_lif_in_a_network_keeps_its_noise() -> None:
 
 
 def test_delay() -> None:
-    with pytest.raises(ValueError, match=r"delay=3.0, expected a finite value .*at most 2"):
-        st.Delay(3.0, longest=2)
     layer: Any = st.Delay(torch.tensor([0.0, 1.0, 2.5]), longest=3, learnable="delay").double()
     x = draw(0, 1, 6, 3).requires_grad_()
     out = over_time(layer, 3)(x)
@@ -135,11 +129,6 @@ def test_levels_in_layers() -> None:
     assert st.IF(surrogate=F.MultiSpike())(x).tolist() == [[0.0, 0.0, 3.0]]
     assert st.LIF(1e9, 0.5, surrogate=F.Graded())(x).tolist() == [[0.0, 0.5, 3.5]]
     assert st.IF(surrogate=F.Strict())(torch.ones(1)).tolist() == [0.0]
-    with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
-        st.SigmaDelta(surrogate=F.MultiSpike())
-    for nested in (F.Graded(F.Ternary()), F.Strict(F.Ternary()), F.MultiSpike(F.Graded())):
-        with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
-            st.IF(surrogate=nested)
 
 
 def test_drops_the_same_neurons_at_all_steps() -> None:
@@ -150,9 +139,3 @@ def test_drops_the_same_neurons_at_all_steps() -> None:
     assert abs(float((steps[0] == 0).float().mean()) - 0.25) < 0.05
     assert not torch.equal(layer(torch.ones(50, 40), init=True), steps[0])
     assert torch.equal(layer.eval()(torch.ones(50, 40), init=True), torch.ones(50, 40))
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
-def test_bad_probability(p: float) -> None:
-    with pytest.raises(ValueError, match="expected a probability of at least 0 and below 1"):
-        st.SequenceDropout(p)
