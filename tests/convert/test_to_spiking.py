@@ -316,28 +316,24 @@ def test_what_cannot_be_converted_is_named(name: str) -> None:
         to_spiking(ann, [torch.rand(10, 6)])
 
 
-def test_arguments_that_are_wrong() -> None:
-    ann, x = made("linear")
-    with pytest.raises(ValueError, match="the loader is empty"):
-        to_spiking(ann, [])
-    with pytest.raises(ValueError, match="the loader is empty"):
-        to_spiking(ann, [x[:0]])
-    with pytest.raises(TypeError, match="pass DataLoader"):
-        to_spiking(ann, TensorDataset(x))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="loader is a int"):
-        to_spiking(ann, 3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a batch of the loader is a str"):
-        to_spiking(ann, ["x"])
-    with pytest.raises(TypeError, match=r"x\.float|loader.*float"):
-        to_spiking(ann, [x.long()])
-    with pytest.raises(ValueError, match="NaN"):
-        to_spiking(ann, [x.log().sqrt()])
-    with pytest.raises(ValueError, match="method='mean'"):
-        to_spiking(ann, [x], method="mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="steps=0"):
-        to_spiking(ann, [x], steps=0)
-    with pytest.raises(TypeError, match="ann is a builtin_function"):
-        to_spiking(torch.relu, [x])  # type: ignore[arg-type]
+LINEAR, X = made("linear")
+ARGUMENTS: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
+    *[(ValueError, "the loader is empty", loader, {}) for loader in ([], [X[:0]])],
+    (TypeError, "pass DataLoader", TensorDataset(X), {}),
+    (TypeError, "loader is a int", 3, {}),
+    (TypeError, "a batch of the loader is a str", ["x"], {}),
+    (TypeError, r"x\.float|loader.*float", [X.long()], {}),
+    (ValueError, "NaN", [X.log().sqrt()], {}),
+    (ValueError, "method='mean'", [X], {"method": "mean"}),
+    (ValueError, "steps=0", [X], {"steps": 0}),
+    (TypeError, "ann is a builtin_function", [X], {"ann": torch.relu}),
+]
+
+
+@pytest.mark.parametrize(("error", "message", "loader", "options"), ARGUMENTS)
+def test_an_argument_that_is_wrong(error: type[Exception], message: str, loader: Any, options: Any) -> None:
+    with pytest.raises(error, match=message):
+        to_spiking(**{"ann": LINEAR, "loader": loader, **options})
 
 
 def test_a_hook_that_looks_does_not_come_along() -> None:
