@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks.online_rules import DETACHED
+from benchmarks.online_rules import DETACHED, strong
 from benchmarks.report import table
 from benchmarks.subject import in_turns
 from examples.memory import peak
@@ -40,11 +40,7 @@ def network(size: int, *, readout: bool = True) -> st.SpikingNet:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for after in (size, size if readout else OUTPUTS):
-        linear = nn.Linear(size, after)
-        with torch.no_grad():
-            linear.weight.mul_(3.0)
-            linear.bias.add_(0.2)
-        layers += [linear, st.LIF(tau=4.0, reset=DETACHED)]
+        layers += [strong(size, after), st.LIF(tau=4.0, reset=DETACHED)]
     return st.SpikingNet(nn.Sequential(*layers, *[nn.Linear(size, OUTPUTS)] * readout), warn_silent=False)
 
 

@@ -51,16 +51,21 @@ class Cell(NamedTuple):
     norm: float
 
 
+def strong(ins: int, outs: int) -> nn.Linear:
+    """Return weights so large that the neurons behind them fire."""
+    linear = nn.Linear(ins, outs)
+    with torch.no_grad():
+        linear.weight.mul_(3.0)
+        linear.bias.add_(0.2)
+    return linear
+
+
 def network(neuron: Callable[[Sigmoid], nn.Module], depth: int, seed: int, slope: float) -> st.SpikingNet:
     """Return layers of neurons, and a linear readout of the last one's spikes."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
     for layer in range(depth):
-        linear = nn.Linear(HIDDEN if layer else INPUTS, HIDDEN)
-        with torch.no_grad():
-            linear.weight.mul_(3.0)
-            linear.bias.add_(0.2)
-        layers += [linear, neuron(Sigmoid(beta=slope))]
+        layers += [strong(HIDDEN if layer else INPUTS, HIDDEN), neuron(Sigmoid(beta=slope))]
     return st.SpikingNet(nn.Sequential(*layers, nn.Linear(HIDDEN, OUTPUTS)), mode="step").double()
 
 

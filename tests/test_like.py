@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import spikingtorch as st
-from spikingtorch import functional as F
 
 like = import_module("spikingtorch.like")  # without its types: what is refused is no type error here
 AS_THEY_ARE: dict[str, tuple[str, ...]] = {
@@ -118,64 +117,3 @@ def test_sinabs_spikes_several_times_in_a_step() -> None:
 def test_the_older_spiking_decay_gives_out_the_spike_before() -> None:
     assert run(like.older.SpikingDecay(tau=2.0), 1.0, 0.5, 0.75) == [0.0, 1.0, 0.0]
     assert run(st.SpikingDecay(tau=2.0), 1.0, 0.5, 0.75) == [1.0, 0.0, 1.0]
-
-
-# errors
-
-WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "no meaning": (
-        lambda: like.snntorch.Leaky(0.9, init_hidden=True),
-        TypeError,
-        "Leaky: init_hidden=True has no meaning here: a layer remembers its state",
-    ),
-    "unknown": (lambda: like.snntorch.Leaky(0.9, betta=1), TypeError, "Leaky: there is no argument 'betta'"),
-    "mechanism": (
-        lambda: like.snntorch.Leaky(0.9, reset_mechanism="substract"),
-        ValueError,
-        "Leaky: reset_mechanism='substract', expected 'subtract', 'zero' or 'none'",
-    ),
-    "text": (lambda: like.snntorch.Leaky("0.9"), TypeError, "Leaky: beta is a str"),
-    "class": (lambda: like.snntorch.Leaky(0.9, spike_grad=F.Arctan), TypeError, "is a class"),
-    "circuit": (lambda: like.snntorch.Lapicque(R=1.0), ValueError, "Lapicque: R given, expected beta, or two of"),
-    "order": (lambda: like.snntorch.Alpha(0.5, 0.9), ValueError, "Alpha: alpha=0.5 is not greater than beta=0.9"),
-    "tau": (
-        lambda: like.spikingjelly.LIFNode(tau=1.0),
-        ValueError,
-        "LIFNode: tau=1.0, expected a finite value above 1",
-    ),
-    "step mode": (
-        lambda: like.spikingjelly.LIFNode(step_mode="multi"),
-        ValueError,
-        "LIFNode: step_mode='multi', expected 's' or 'm'",
-    ),
-    "sequence": (
-        lambda: like.spikingjelly.LIFNode(store_v_seq=True),
-        TypeError,
-        r"LIFNode: store_v_seq=True has no meaning here: returns=\('spikes', 'v'\)",
-    ),
-    "reset": (lambda: like.spikingjelly.IFNode(v_reset="soft"), TypeError, "IFNode: v_reset='soft', expected a float"),
-    "parameters": (
-        lambda: like.norse.LIFCell(like.norse.LIParameters()),
-        TypeError,
-        r"LIFCell: p is a LIParameters, expected like.norse.LIFParameters\(...\)",
-    ),
-    "method": (
-        lambda: like.norse.LIFCell(like.norse.LIFParameters(method="superb")),
-        ValueError,
-        "method='superb', expected one of 'super'",
-    ),
-    "gradient": (
-        lambda: like.sinabs.IAF(surrogate_grad_fn=like.sinabs.Gaussian),
-        TypeError,
-        "IAF: surrogate_grad_fn=.*, expected one of like.sinabs",
-    ),
-    "shape": (lambda: like.sinabs.IAF(shape=(3,)), TypeError, "IAF: shape=.* has no meaning here"),
-    "beta": (lambda: like.older.LIF(beta=0.0), ValueError, "LIF: beta=0.0, expected a finite value above 0"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_bad_arguments_raise(case: str) -> None:
-    make, kind, message = WRONG[case]
-    with pytest.raises(kind, match=message):
-        make()

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
+from tests.functional.test_recompute import INSIDE
 
 T, N, FEATURES = 11, 4, 5
 pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
@@ -231,20 +232,12 @@ def test_memory_is_that_of_the_borders_and_one_chunk(mode: Any) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("call", "what"),
-    [
-        (lambda model, x: torch.func.grad(lambda x: model(x).sum())(x), "a transform of torch.func"),
-        (lambda model, x: torch.func.jvp(model, (x,), (x,)), "a transform of torch.func"),
-        (lambda model, x: torch.compile(model, backend="eager", fullgraph=True)(x), "torch.compile"),
-    ],
-    ids=["grad", "jvp", "compile"],
-)
+@pytest.mark.parametrize(("call", "what"), INSIDE)
 def test_where_nothing_runs_again(call: Any, what: str) -> None:
     model, x = of(NETWORKS["plain"], recompute=True)
     message = f"recompute=True does not work inside {what}.*Set model.recompute = False there"
     with pytest.raises(Exception, match=message):
-        call(model, x.detach())
+        call(lambda x: model(x).sum(), x.detach())
 
 
 @pytest.mark.long

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,27 +71,6 @@ def test_what_looks_at_a_network() -> None:
     pictures = [plot.overview(model, each).axes for model, each in ((ours, x), (theirs, y))]
     for wanted, got in zip(*pictures, strict=True):
         assert points(got) == points(wanted)
-    with pytest.raises(ValueError, match=r"expected \(T, N, \.\.\.\): steps, samples, features"):
-        st.summary(theirs, x[0, 0])
-
-
-@pytest.mark.parametrize("look", [st.summary, plot.overview])
-def test_errors_of_what_looks_at_a_network_have_its_order(look: Callable[..., object]) -> None:
-    model = st.SpikingNet(nn.Sequential(nn.Linear(4, 3), st.LIF()), batch_first=False)
-    shape = re.escape("(5, 2, 7), taken as (T, N, ...): 2 samples of 5 steps")
-    with pytest.raises(ValueError, match=shape):
-        look(model, torch.rand(5, 2, 7))
-
-
-def test_errors_of_pictures_have_the_order_of_their_recordings() -> None:
-    spikes, expected = torch.ones(5, 2, 3), re.escape("expected (T, N, *neurons): steps, samples, and at least one")
-    layers = {"hidden": {"spikes": spikes}}
-    with pytest.raises(ValueError, match=rf"out has shape \(5, 2\), {expected}.*out\[:, None\].*\(T, N\)"):
-        plot.overview_of(layers, spikes[..., 0], spikes, batch_first=False)
-    with pytest.raises(ValueError, match=rf"x has shape \(5, 0, 3\), with no samples in it, {expected}"):
-        plot.overview_of(layers, spikes, spikes[:, :0], batch_first=False)
-    with pytest.raises(ValueError, match=rf"spikes has shape \(5, 2\), {expected}"):
-        plot.raster(spikes[..., 0], batch_first=False)
 
 
 def test_nir() -> None:
@@ -145,13 +123,6 @@ def test_decoders(make: Callable[..., nn.Module], lengths: Any) -> None:
     assert torch.equal(decoder(spikes.transpose(0, 1), lengths), make()(spikes, lengths))
     assert "batch_first=False" in repr(decoder)
     assert "batch_first" not in repr(make())
-    with pytest.raises(ValueError, match=r"has no steps on its axis 0"):
-        decoder(spikes.transpose(0, 1)[:0])
-
-
-def test_a_decoder_counts_the_steps_of_the_first_axis() -> None:
-    with pytest.raises(ValueError, match=r"shape \(7, 3, 4\) has 7 steps on its axis 0, expected 3"):
-        spikeio.SumDecoder(N, batch_first=False)(torch.zeros(T, N, 4))
 
 
 ENCODERS: list[Callable[..., nn.Module]] = [
@@ -217,33 +188,55 @@ def test_pictures() -> None:
         assert points(got) == points(wanted)
 
 
-def test_pictures_of_recordings_in_another_order_are_refused() -> None:
-    late = (drawn(T, N, 4) < 0.4).float()
-    recording = Recording({"a": {"spikes": late}}, late, batch_first=False)
-    with pytest.raises(ValueError, match=r"raster: some recordings are \(T, N, \.\.\.\), .* pass batch_first=False"):
-        plot.raster({"input": late, **recording})
-    assert points(plot.raster({"input": late, **recording}, batch_first=False))
-    with pytest.raises(ValueError, match=r"rates: batch_first=True, and record has noted"):
-        plot.rates(recording, batch_first=True)
+def test_recordings_in_one_order_are_drawn_together() -> None:
+    assert points(plot.raster({"input": LATE, **RECORDING}, batch_first=False))
 
 
-def test_what_is_refused() -> None:
-    net = nn.Sequential(nn.Linear(4, 2), st.LIF())
-    for make in (lambda: st.SpikingNet(net, batch_first=0), lambda: spikeio.RateDecoder(batch_first="no")):  # type: ignore[arg-type]
+NET, LATE = nn.Sequential(nn.Linear(4, 2), st.LIF()), (drawn(T, N, 4) < 0.4).float()
+MODEL, RECORDING = st.SpikingNet(NET, batch_first=False), Recording({"a": {"spikes": LATE}}, LATE, batch_first=False)
+SPIKES, STEPS = torch.ones(5, 2, 3), r"expected \(T, N, \.\.\.\): steps, samples, features"
+LAYERS, NEURONS = {"hidden": {"spikes": SPIKES}}, r"expected \(T, N, \*neurons\): steps, samples, and at least one"
+TAKEN = r"shape \(5, 2, 7\), taken as \(T, N, \.\.\.\): 2 samples of 5 steps"
+# what is said, and what is done
+REFUSED: list[tuple[str, Callable[[], object]]] = [
+    (rf"shape \(4,\), {STEPS}", lambda: MODEL(torch.rand(4))),
+    (r"shape \(0, 3, 4\), which has no steps", lambda: MODEL(torch.rand(0, 3, 4))),
+    (r"\(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0", lambda: MODEL(torch.rand(T, N, 9))),
+    (r"lengths has shape \(7,\), expected \(3,\).* batch_first= says so", lambda: MODEL(LATE, lengths=[1] * T)),
+    (r"init is a tensor .* expected torch.bool and shape \(3,\)", lambda: MODEL(LATE, torch.ones(T).bool())),
+    (STEPS, lambda: st.summary(MODEL, torch.rand(4))),
+    *[(TAKEN, functools.partial(look, MODEL, torch.rand(5, 2, 7))) for look in (st.summary, plot.overview)],
+    (
+        rf"out has shape \(5, 2\), {NEURONS}.*out\[:, None\].*\(T, N\)",
+        lambda: plot.overview_of(LAYERS, SPIKES[..., 0], SPIKES, batch_first=False),
+    ),
+    (
+        rf"x has shape \(5, 0, 3\), with no samples in it, {NEURONS}",
+        lambda: plot.overview_of(LAYERS, SPIKES, SPIKES[:, :0], batch_first=False),
+    ),
+    (rf"spikes has shape \(5, 2\), {NEURONS}", lambda: plot.raster(SPIKES[..., 0], batch_first=False)),
+    (
+        r"raster: some recordings are \(T, N, \.\.\.\), .* pass batch_first=False",
+        lambda: plot.raster({"input": LATE, **RECORDING}),
+    ),
+    (r"rates: batch_first=True, and record has noted", lambda: plot.rates(RECORDING, batch_first=True)),
+    *[(r"has no steps on its axis 0", lambda make=make: make(batch_first=False)(LATE[:0])) for make in DECODERS],
+    (
+        r"shape \(7, 3, 4\) has 7 steps on its axis 0, expected 3",
+        lambda: spikeio.SumDecoder(N, batch_first=False)(torch.zeros(T, N, 4)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "call"), REFUSED)
+def test_an_error_has_the_order_of_the_axes(message: str, call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_what_is_no_order() -> None:
+    for make in (lambda: st.SpikingNet(NET, batch_first=0), lambda: spikeio.RateDecoder(batch_first="no")):  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"batch_first=.* expected True for sequences \(N, T, \.\.\.\) or False"):
             make()
-    model = st.SpikingNet(net, batch_first=False)
-    with pytest.raises(ValueError, match=r"shape \(4,\), expected \(T, N, \.\.\.\): steps, samples, features"):
-        model(torch.rand(4))
-    with pytest.raises(ValueError, match=r"shape \(0, 3, 4\), which has no steps"):
-        model(torch.rand(0, 3, 4))
-    assert model(torch.rand(5, 0, 4)).shape == (5, 0, 2)
-    with pytest.raises(
-        ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0"
-    ):
-        model(torch.rand(T, N, 9))
-    with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\).* batch_first= says so"):
-        model(torch.rand(T, N, 4), lengths=[1] * T)
-    with pytest.raises(ValueError, match=r"init is a tensor .* expected torch.bool and shape \(3,\)"):
-        model(torch.rand(T, N, 4), torch.ones(T, dtype=torch.bool))
-    assert "Nout=(2,), batch_first=False" in repr(model).splitlines()[1]
+    assert MODEL(torch.rand(5, 0, 4)).shape == (5, 0, 2)
+    assert "Nout=(2,), batch_first=False" in repr(MODEL).splitlines()[1]

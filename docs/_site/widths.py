@@ -1,4 +1,4 @@
-"""What is cut at the right on the pages of the built site: ``python docs/_site/widths.py``, where Chromium is installed.
+"""What is cut at the right of the built site's pages: ``python docs/_site/widths.py``, where Chromium is installed.
 
 Each page is laid out on a telephone and on a laptop, 390 and 1280 pixels wide. A block is cut where its content is
 wider than itself, so that a reader has to scroll it sideways.
@@ -18,7 +18,7 @@ from pathlib import Path
 BUILT = Path(__file__).parents[1] / "_build" / "html"
 WIDTHS = (390, 1280)
 BLOCKS = "pre, table, p, li, dt, img, svg, div.math, .cell_output"
-LOOK = """<iframe id=f height=900></iframe><script>
+LOOK = r"""<iframe id=f height=900></iframe><script>
 const frame = document.getElementById("f"), found = [], frames = PAGES.flatMap(p => WIDTHS.map(w => [p, w]));
 function next() {
   if (!frames.length) { document.body.innerText = "found " + JSON.stringify(found) + " end"; return; }
@@ -27,8 +27,9 @@ function next() {
   frame.onload = () => {
     const inside = frame.contentDocument.querySelectorAll(".bd-article :is(BLOCKS)");
     const cut = [...inside].filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1);
-    const texts = cut.filter(e => !cut.some(o => o !== e && o.contains(e))).map(e => e.tagName + " " + e.innerText.replace(/\s+/g, " "));
-    if (texts.length) found.push([page, width, texts.map(t => t.slice(0, 90))]);
+    const inner = cut.filter(e => !cut.some(o => o !== e && o.contains(e)));
+    const texts = inner.map(e => e.tagName + " " + e.innerText.replace(/\s+/g, " ").slice(0, 90));
+    if (texts.length) found.push([page, width, texts]);
     next();
   };
   frame.src = "/" + page;

@@ -213,17 +213,7 @@ def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, uni
     if with_v is None:
         panels["traces"].set_axis_off()
     else:
-        states = of.layers[with_v]
-        traces(
-            states["v"],
-            spikes=states.get("spikes"),
-            threshold=states.get("threshold"),
-            sample=of.sample,
-            neurons=3,
-            ax=panels["traces"],
-            dt=dt,
-            unit=unit,
-        )
+        _draw_membranes(panels["traces"], of, with_v, dt, unit)
         titles["traces"] = f"membranes of {with_v}"
     titles["output"] = draw_output(panels["output"], of, dt, unit)
     for name, title in titles.items():
@@ -272,3 +262,12 @@ def _class_of(targets: Tensor | None, out: Tensor, sample: int) -> int | None:
             f"{classes} {'number' if classes == 1 else 'numbers'} a step. Leave targets out if they are no classes"
         )
     return int(found[index])
+
+
+def _draw_membranes(ax: "Axes", of: Sample, layer: str, dt: float, unit: str | None) -> None:
+    """Draw membranes of a few neurons that fire, with their spikes and thresholds as far as they were recorded."""
+    states = of.layers[layer]
+    spikes, threshold = states["spikes"], states.get("threshold")
+    firing = (spikes[of.sample].flatten(1) != 0).any(0).nonzero().flatten().tolist()
+    neurons = [firing[k * len(firing) // 3] for k in range(min(3, len(firing)))] or 3
+    traces(states["v"], spikes=spikes, threshold=threshold, sample=of.sample, neurons=neurons, ax=ax, dt=dt, unit=unit)

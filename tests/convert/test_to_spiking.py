@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -229,8 +230,27 @@ def pruned() -> nn.Module:
     return net
 
 
-def after(*modules: nn.Module) -> nn.Module:
+def after(*modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 6), nn.ReLU(), *modules)
+
+
+def changed(change: Callable[[Any], Any]) -> nn.Module:
+    change(net := after(nn.Linear(6, 3)))
+    return net
+
+
+class Two(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.relu(x + y)
+
+
+# hooks of a network of two layers, by where they change a value
+HOOKS: dict[str, Callable[[Any], Any]] = {
+    "output of a weight": lambda net: net[0].register_forward_hook(lambda module, args, out: out + 1.0),
+    "output of a relu": lambda net: net[1].register_forward_hook(lambda module, args, out: 2.0 * out),
+    "input of a weight": lambda net: net[2].register_forward_pre_hook(lambda module, args: args[0] + 0.3),
+    "output of the network": lambda net: net.register_forward_hook(lambda module, args, out: 3.0 * out),
+}
 
 
 ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -267,6 +287,17 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"a Linear of another class",
     ),
     "two inputs": (lambda: nn.Sequential(nn.Bilinear(6, 6, 6), nn.ReLU()), r"'0' \(Bilinear\)|cannot trace"),
+    **{name: (partial(changed, hook), "forward hooks that change values") for name, hook in HOOKS.items()},
+    "replaced": (
+        partial(changed, lambda net: setattr(net[0], "forward", lambda x: x + 1.0)),
+        r"node '0' \(Linear\) cannot be converted; its forward was replaced",
+    ),
+    "indices": (
+        lambda: after(nn.MaxPool1d(2, return_indices=True)),
+        r"'2' \(MaxPool1d\) has return_indices=True",
+    ),
+    "several inputs": (Two, r"takes 2 inputs \(x, y\)"),
+    "dropout": (lambda: Of(lambda net, x: nn.functional.dropout(x, 0.5)), "computes something else than the network"),
     "dead": (
         lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU()),
         r"'3' \(ReLU\) is zero for all inputs of the loader",
@@ -285,48 +316,34 @@ def test_what_cannot_be_converted_is_named(name: str) -> None:
         to_spiking(ann, [torch.rand(10, 6)])
 
 
-def test_arguments_that_are_wrong() -> None:
-    ann, x = made("linear")
-    with pytest.raises(ValueError, match="the loader is empty"):
-        to_spiking(ann, [])
-    with pytest.raises(ValueError, match="the loader is empty"):
-        to_spiking(ann, [x[:0]])
-    with pytest.raises(TypeError, match="pass DataLoader"):
-        to_spiking(ann, TensorDataset(x))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="loader is a int"):
-        to_spiking(ann, 3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a batch of the loader is a str"):
-        to_spiking(ann, ["x"])
-    with pytest.raises(TypeError, match=r"x\.float|loader.*float"):
-        to_spiking(ann, [x.long()])
-    with pytest.raises(ValueError, match="NaN"):
-        to_spiking(ann, [x.log().sqrt()])
-    with pytest.raises(ValueError, match="method='mean'"):
-        to_spiking(ann, [x], method="mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="steps=0"):
-        to_spiking(ann, [x], steps=0)
-    with pytest.raises(TypeError, match="ann is a builtin_function"):
-        to_spiking(torch.relu, [x])  # type: ignore[arg-type]
+LINEAR, X = made("linear")
+ARGUMENTS: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
+    *[(ValueError, "the loader is empty", loader, {}) for loader in ([], [X[:0]])],
+    (TypeError, "pass DataLoader", TensorDataset(X), {}),
+    (TypeError, "loader is a int", 3, {}),
+    (TypeError, "a batch of the loader is a str", ["x"], {}),
+    (TypeError, r"x\.float|loader.*float", [X.long()], {}),
+    (ValueError, "NaN", [X.log().sqrt()], {}),
+    (ValueError, "method='mean'", [X], {"method": "mean"}),
+    (ValueError, "steps=0", [X], {"steps": 0}),
+    (TypeError, "ann is a builtin_function", [X], {"ann": torch.relu}),
+]
 
 
-def test_a_network_of_several_inputs_is_refused() -> None:
-    class Two(nn.Module):
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return torch.relu(x + y)
-
-    with pytest.raises(ValueError, match=r"takes 2 inputs \(x, y\)"):
-        to_spiking(Two(), [torch.rand(3, 6)])
+@pytest.mark.parametrize(("error", "message", "loader", "options"), ARGUMENTS)
+def test_an_argument_that_is_wrong(error: type[Exception], message: str, loader: Any, options: Any) -> None:
+    with pytest.raises(error, match=message):
+        to_spiking(**{"ann": LINEAR, "loader": loader, **options})
 
 
-def test_a_graph_that_computes_something_else_is_refused() -> None:
-    torch.manual_seed(0)
-    for ann, shape in (
-        (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU()), (10, 6, 6)),
-        (Of(lambda net, x: nn.functional.dropout(x, 0.5)), (10, 6)),
-    ):
-        ann(torch.rand(shape))
-        with pytest.raises(ValueError, match="computes something else than the network"):
-            to_spiking(ann, torch.rand(shape))
+def test_a_hook_that_looks_does_not_come_along() -> None:
+    net, x, seen = after(nn.Linear(6, 3)), torch.rand(20, 6), list[str]()
+    net[0].register_forward_hook(lambda module, args, out: seen.append("out"))
+    net[1].register_forward_pre_hook(lambda module, args: seen.append("in"))
+    model = to_spiking(net, [x], method="max")
+    seen.clear()
+    torch.testing.assert_close(mean_of(model, x, 512), net(x), rtol=0.0, atol=0.01)
+    assert seen == ["out", "in"]  # of net
 
 
 def test_what_an_ann_writes_on_is_not_the_data() -> None:

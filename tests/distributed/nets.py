@@ -50,6 +50,12 @@ def _learning() -> nn.Module:
     return nn.Sequential(nn.Linear(FEATURES, 8), first, nn.Linear(8, CLASSES), st.LIF())
 
 
+def _leaving() -> nn.Module:
+    """Return a network whose thresholds are so small that they leave their range."""
+    first = st.LIF(threshold=torch.full((8,), 0.01), learnable="threshold")
+    return nn.Sequential(nn.Linear(FEATURES, 8), first, nn.Linear(8, CLASSES), st.LIF())
+
+
 def _normed() -> nn.Module:
     return nn.Sequential(
         *(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.BatchNorm1d(4), st.LIF(), nn.Flatten()),
@@ -73,6 +79,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "blocks": Blocks,
     "recurrent": _recurrent,
     "learning": _learning,
+    "leaving": _leaving,
     "normed": _normed,
     "frozen": _frozen,
 }

@@ -22,9 +22,9 @@ from tests.distributed.ranks import Ranks
 WHERE = ("root", "layers", "layers, root", "net")
 
 
-def trained(name: str, where: str, options: dict[str, Any], parts: int = 2, **form: Any) -> Trained:
+def trained(name: str, where: str, options: dict[str, Any], parts: int = 2, mode: str = "auto", **form: Any) -> Trained:
     """Train a sharded network, as one of several processes."""
-    model = network(name)
+    model = network(name, mode=mode)
     shard(model, where, **options)
     return train(model, parts, **form)
 
@@ -33,12 +33,12 @@ def halves(name: str, wheres: tuple[str, ...], options: dict[str, Any]) -> list[
     return [trained(name, where, options) for where in wheres]
 
 
-def assert_as_one(found: list[Trained], expected: Trained) -> None:
+def assert_as_one(found: list[Trained], expected: Trained, mode: str = "fold") -> None:
     """Check that the processes have the outputs, gradients and weights of one process."""
     for out, *mine in zip(expected.outputs, *(each.outputs for each in found), strict=True):
         assert_close(torch.cat(mine), out, rtol=1e-12, atol=1e-13)
     for each in found:
-        assert each.mode[0] == "fold", each.mode[1]
+        assert each.mode[0] == mode, each.mode[1]
         assert each.gradients.keys() == expected.gradients.keys()
         for key, value in expected.gradients.items():
             assert_close(each.gradients[key], value, rtol=1e-12, atol=1e-13)
@@ -49,7 +49,7 @@ def assert_as_one(found: list[Trained], expected: Trained) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("reshard", [True, False])
-@pytest.mark.parametrize("name", [name for name in NETS if name != "normed"])
+@pytest.mark.parametrize("name", [name for name in NETS if name not in ("normed", "leaving")])
 def test_trains_as_one_process(ranks: Ranks, name: str, reshard: bool) -> None:
     expected = train(network(name))
     assert expected.outputs[0].sum() > 0
@@ -58,20 +58,33 @@ def test_trains_as_one_process(ranks: Ranks, name: str, reshard: bool) -> None:
 
 
 def settings(name: str) -> list[Trained]:
-    """Train with what else FSDP offers: accumulated gradients, their norm clipped, offload to the CPU's memory."""
+    """Train with what else FSDP offers: accumulated gradients, their norm clipped, offload to the CPU's memory.
+
+    Then in other modes, and with thresholds that leave their range.
+    """
     offload = {"offload_policy": CPUOffloadPolicy(pin_memory=False)}
     return [
         trained(name, "layers, root", {}, accumulate=2),
         trained(name, "layers", {}, clip=0.01),
         trained(name, "layers, root", offload),
+        trained(name, "layers", {}, mode="fold"),
+        *[trained(name, where, {}, mode="step") for where in ("layers", "layers, root", "net")],
+        trained("leaving", "layers", {}),
     ]
 
 
-def test_accumulates_clips_and_offloads(ranks: Ranks) -> None:
-    accumulated, clipped, offloaded = zip(*ranks.run(2, settings, "learning"), strict=True)
+def test_accumulates_clips_offloads_steps_and_stays_within_limits(ranks: Ranks) -> None:
+    accumulated, clipped, offloaded, folded, *stepped, left = zip(*ranks.run(2, settings, "learning"), strict=True)
     assert_as_one([*accumulated], train(network("learning"), accumulate=2))
     assert_as_one([*clipped], train(network("learning"), clip=0.01))
-    assert_as_one([*offloaded], train(network("learning")))
+    expected = train(network("learning"))
+    for each in (offloaded, folded):
+        assert_as_one([*each], expected)
+    for each in stepped:
+        assert_as_one([*each], expected, "step")
+    leaving = train(network("leaving"))
+    assert (leaving.weights["net.1.v0"] < 0.0).any()
+    assert_as_one([*left], leaving)
 
 
 def test_four_processes(ranks: Ranks) -> None:

@@ -5,7 +5,6 @@ The collectives are counted by benchmarks/collectives.py, with its formulas.
 
 import re
 import sys
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -97,23 +96,6 @@ def test_explain_exchanges_nothing(ranks: Ranks) -> None:
     (mode, backends), _ = ranks.run(2, explained_on_one)
     assert mode == "fold"
     assert all(backend.startswith("fused") for backend in backends)
-
-
-def with_modes(where: str) -> None:
-    found = []
-    for mode in ("step", "fold", "auto"):
-        model = network("learning", mode=mode)
-        shard(model, where)
-        out = model(batch(dist.get_rank())[0])
-        out.pow(2).sum().backward()
-        found.append((out.detach(), [whole(weight.grad) for weight in model.parameters()]))
-    assert_close(found[1], found[0], rtol=1e-12, atol=1e-13)
-    assert_close(found[2], found[1], rtol=0.0, atol=0.0)
-
-
-@pytest.mark.parametrize("where", ["layers", "layers, root", "net"])
-def test_modes_agree(ranks: Ranks, where: str) -> None:
-    ranks.run(2, with_modes, where)
 
 
 def of_sizes(name: str, sizes: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor], str]:
@@ -226,36 +208,6 @@ def test_goes_on_after_an_error(ranks: Ranks) -> None:
     for gathers, out in ranks.run(2, fails_everywhere):
         assert gathers == 3  # the network is not run once more in steps
         assert out is None or torch.allclose(out, expected, rtol=1e-12, atol=1e-13)
-
-
-def leaves_its_range(where: str) -> Tensor:
-    """Train with steps so long that the time constants leave their range."""
-    model = st.SpikingNet(Blocks().double(), warn_silent=False)
-    shard(model, where)
-    return leaving(model)
-
-
-def leaving(model: st.SpikingNet) -> Tensor:
-    tau = dict(model.named_parameters())["net.block.neurons.tau"]
-    optimizer = torch.optim.SGD([tau], lr=1e3)
-    for seed in range(4):
-        x, target = batch(seed)
-        optimizer.zero_grad()
-        (model(x) - target).pow(2).sum().backward()
-        optimizer.step()
-    return torch.cat([whole(weight).flatten() for weight in model.state_dict().values()])
-
-
-def seeded(function: Callable[..., Any], *args: Any) -> Any:
-    torch.manual_seed(0)
-    return function(*args)
-
-
-def test_parameters_that_leave_their_range_are_put_back(ranks: Ranks) -> None:
-    expected = seeded(lambda: leaving(st.SpikingNet(Blocks().double(), warn_silent=False)))
-    assert (expected == 2.0**-20).any()
-    for found in ranks.run(2, seeded, leaves_its_range, "layers"):
-        assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
 class Rewriting(nn.Sequential):

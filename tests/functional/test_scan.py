@@ -1,6 +1,8 @@
 """scan: the loop, trees, time axes, precision, and what it asks of its arguments."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -103,6 +105,50 @@ def raises(state: F.LIFState, x: Tensor, decay: float) -> Any:
 NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
 
 
+def recurrent(synapse: Any, v: Tensor, weight: Any, **changes: Any) -> dict[str, Any]:
+    """Return arguments of a scan of neurons whose spikes come back through weights."""
+    given = {"state": F.RecurrentState(F.LIFState(v), v), "xs": torch.rand(4, *v.shape)}
+    params = {"decay": 0.9, "recurrent_weight": weight}
+    return given | {"step": F.Recurrent(F.lif_step, synapse), "params": params} | changes
+
+
+V, WEIGHT = torch.zeros(3, 5), torch.zeros(5, 5)
+dense = partial(recurrent, F.dense, V)
+# for each synapse: neurons, what is said of the shapes that weights should have, and shapes that do not fit
+KERNELS = [(4, 4, 2, 3), (3, 4, 3, 3), (4, 3, 3, 3), (8, 4, 3, 3), (4, 4, 3), (4, 4)]
+SHAPES: dict[Any, tuple[Tensor, str, list[Any]]] = {
+    F.dense: (V, "5", [(4, 5), (5, 4), (4, 4), (1, 5), (5,), (), (5, 5, 1)]),
+    F.per_channel: (V, r"3, 5|\(5,\)", [(4,), (5, 1), (2, 5), (7, 1, 3, 5)]),
+    F.convolution: (torch.zeros(2, 4, 5, 5), "odd sizes", KERNELS),
+}
+
+
+def states(neuron: Tensor, s: Tensor) -> dict[str, Any]:
+    return dense(WEIGHT, state=F.RecurrentState(F.LIFState(neuron), s))
+
+
+MIXED = "mixed dtypes: .*float32.*float64|mixed dtypes: .*float64.*float32"
+RECURRENT: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (dense(WEIGHT, params={"decay": 0.9}), TypeError, "recurrent_weight"),
+    *((dense(each), TypeError, "recurrent_weight") for each in (None, 0.5, "all to all", WEIGHT.long())),
+    (dense(WEIGHT.double()), TypeError, MIXED),
+    (states(V, V.double()), TypeError, MIXED),
+    (states(V.double(), V), TypeError, MIXED),
+    (dense(WEIGHT, xs=torch.rand(4, 3, 5).double()), TypeError, MIXED),
+    (dense(WEIGHT, state=F.LIFState(V)), TypeError, "(?=.*RecurrentState).*LIFState"),
+    (dense(WEIGHT, state=(F.LIFState(V), V)), TypeError, "(?=.*RecurrentState).*tuple"),
+    *(
+        (states(V, s), ValueError, rf"(?=.*\bs\b)(?=.*\({said}\)).*\(3, 5\)")
+        for s, said in ((V[:, :4], "3, 4"), (V[0], "5,"))
+    ),
+    *(
+        (recurrent(synapse, v, torch.zeros(shape)), ValueError, f"(?s)(?=.*{re.escape(str(shape))}).*({said})")
+        for synapse, (v, said, shapes) in SHAPES.items()
+        for shape in shapes
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -136,6 +182,7 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
         ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
         ({"step": lambda s, x, decay: (s, 1.0)}, TypeError, "returned output = 1.0; outputs are tensors"),
         ({"step": lambda s, x, **_: (s._replace(v=0.0), x)}, TypeError, r"returned state\.v = 0\.0, expected a tensor"),
+        *RECURRENT,
     ],
 )
 def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:

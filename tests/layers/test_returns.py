@@ -180,31 +180,6 @@ def test_spikes_of_a_step_that_gives_out_a_tuple_are_recorded(recurrent: Any) ->
     assert torch.equal(recording["layer"]["v"], recording.out[1])
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (
-            lambda: st.LIF(returns=("spikes", "w")),
-            ValueError,
-            r"LIF: returns=\('spikes', 'w'\) names 'w', which it does not have; it has 'spikes', 'v', 'u', 'threshold'",
-        ),
-        (lambda: st.LI(returns=("v", "u")), ValueError, r"names 'u', which it does not have; it has 'spikes', 'v'$"),
-        (lambda: st.LIF(returns="v"), ValueError, r"returns='v', expected 'spikes', .* for a tuple of one: \('v',\)"),
-        (lambda: st.LIF(returns=()), ValueError, r"returns=\(\) is empty or names something twice"),
-        (lambda: st.LIF(returns=("v", "v")), ValueError, r"is empty or names something twice"),
-        (lambda: st.LIF(returns=True), TypeError, r"returns=True, expected 'spikes', or a tuple of names such as"),  # type: ignore[arg-type]
-        (lambda: like.norse.LIFCell(returns=("spikes", "mem")), ValueError, r"it has 'spikes', 'v', 'i', 'u', 'thresh"),
-        (lambda: st.LIF(refractory=2.0, returns=("s",)), ValueError, r"it has 'spikes', 'v', 'left', 'u', 'threshold'"),
-    ],
-)
-def test_what_it_may_be(make: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        make()
-
-
 class Nested(st.StepLayer):
     """Has a state that only its state at rest tells."""
 

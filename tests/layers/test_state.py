@@ -1,6 +1,7 @@
 """The state of a layer: how it starts, what it survives, what copies it."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 
 import spikingtorch as st
-from tests.every_layer import COPIES, MAKERS, call, leaves_of
+from tests.every_layer import COPIES, call, leaves_of
+from tests.every_layer import MAKERS as ALL
 from tests.folded_layer import draw
 
 RECURRENT: dict[str, Any] = {
@@ -17,11 +19,12 @@ RECURRENT: dict[str, Any] = {
     "convolution": nn.Conv1d(5, 5, 3, padding="same", bias=False),
     "channels": torch.tensor([-0.5, 1.0, 0.3, -10.0, 0.2]).reshape(5, 1),
 }
+MAKERS = ALL | {"resting": partial(st.IF, threshold=0.5, refractory=2.0)}
 X, Y = 1.2 * draw(0, 4, 5, 3).float(), 1.2 * draw(1, 4, 5, 3).float()
 
 
 # all synapses for those that differ in how they keep a state, one each for the others
-KINDS = {"IF", "CoarseLIF", "McPitts", "BioLIF", "LI", "Delay", "Izhikevich", "StochasticLIF"}
+KINDS = {"IF", "CoarseLIF", "McPitts", "BioLIF", "LI", "Delay", "Izhikevich", "StochasticLIF", "resting"}
 MADE = [
     f"{name}, {kind}"
     for row, name in enumerate(MAKERS)

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from benchmarks.online_rules import strong, taken
 from spikingtorch import functional as F
 from spikingtorch import learning
 from spikingtorch.learning import OnlineLearner
 
 N, T, INPUTS, HIDDEN, OUTPUTS = 3, 17, 4, 5, 3
 EXACT = 1e-12
+gradients = taken
 CONSTANT = F.detached(F.by_subtraction)
 Neuron = Callable[[], nn.Module]
 
@@ -36,11 +38,7 @@ def network(neuron: Neuron, depth: int = 1, readout: Neuron | None = None) -> st
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for layer in range(depth):
-        linear = nn.Linear(HIDDEN if layer else INPUTS, HIDDEN)
-        with torch.no_grad():
-            linear.weight.mul_(3.0)
-            linear.bias.add_(0.2)
-        layers += [linear, neuron()]
+        layers += [strong(HIDDEN if layer else INPUTS, HIDDEN), neuron()]
     layers += [nn.Linear(HIDDEN, OUTPUTS), *([] if readout is None else [readout()])]
     return st.SpikingNet(nn.Sequential(*layers)).double()
 
@@ -84,13 +82,6 @@ def run(learner: OnlineLearner, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     for t in range(x.shape[1]):
         learner.backward(loss_of(learner.step(x[:, t]), y[:, t]))
     return gradients(learner.model)
-
-
-def gradients(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies of the gradients of a network, and forget them."""
-    found = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
-    model.zero_grad()
-    return found
 
 
 def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """SynapseFilter, VotingLayer and SumPool2d, against loops."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -50,15 +48,3 @@ def test_a_sum_pool_sums_and_gives_no_gradient_to_windows_of_zeros() -> None:
     assert gradient.sum() == 4.0
     assert gradient[0, 1, 0, :2, :2].all()
     assert not like.sinabs.SumPool2d((2, 3), stride=1, ceil_mode=True)(x[0]).isnan().any()
-
-
-def test_bad_arguments_raise() -> None:
-    jelly: Any = like.spikingjelly
-    with pytest.raises(ValueError, match=r"SynapseFilter: step_mode='x', expected 's' or 'm'"):
-        jelly.SynapseFilter(step_mode="x")
-    with pytest.raises(ValueError, match=r"LinearRecurrentContainer: step_mode='x', expected 's' or 'm'"):
-        jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, step_mode="x")
-    with pytest.raises(ValueError, match=r"VotingLayer: step_mode='multi', expected 's' or 'm'"):
-        jelly.VotingLayer(step_mode="multi")
-    with pytest.raises(ValueError, match=r"SynapseFilter: tau=1.0, expected a finite value above 1"):
-        jelly.SynapseFilter(1.0)
