@@ -185,7 +185,13 @@ class Attributes(StatefulLayer):
 
 
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
-    """Return the names in ``learnable``; none for False."""
+    """Return the names in ``learnable``; none for False.
+
+    Raises:
+        TypeError: learnable is something else than a bool, a name or names.
+    """
+    if not isinstance(learnable, bool | str | Iterable):
+        raise TypeError(f"learnable={learnable!r}, expected True, False, a name or a tuple of names")
     return {learnable} if isinstance(learnable, str) else set(() if isinstance(learnable, bool) else learnable)
 
 

@@ -25,7 +25,8 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
     Raises:
         IntegerError: a layer is called twice, takes or returns something else than one tensor, or changes its dtype; a
-            hook of the whole network changes its input or output; the calls differ from step to step.
+            hook of the whole network changes its input or output; the calls differ from step to step; the forward
+            changes weights, or reads numbers of tensors.
     """
     whole = _by_steps(model)
     frame = Frame(whole._layers(), is_pure=True)
@@ -37,7 +38,13 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
 
     with torch.inference_mode(False), torch.no_grad():  # in inference mode nobody would see writes in place
         changed = _watch_hooks(whole)
+        weights = _versions(whole)
         graph, again = whole.alone(lambda: record(whole.net, run))
+    if weights != _versions(whole):
+        raise IntegerError("", "chain", "its forward changes its weights; integers keep those of before")
+    if graph.reads:
+        why = f"it reads a number of a tensor ({graph.reads[0]}), and integers cannot branch on values"
+        raise IntegerError("", "chain", why)
     if changed:
         why = f"a forward hook changes its {changed[0]}, which integers do not know of; remove the hook"
         raise IntegerError("", "chain", why)
@@ -48,6 +55,10 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
         why = "its second step makes other calls than the first, as with tensors that code keeps from step to step"
         raise IntegerError("", "chain", f"{why}; keep them in layers")
     return graph
+
+
+def _versions(model: SpikingNet) -> list[int]:
+    return [-1 if each.is_inference() else each._version for each in model.parameters()]
 
 
 def check_sources(graph: StepGraph, path: str, sources: tuple[int, ...]) -> None:

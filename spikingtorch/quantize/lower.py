@@ -65,9 +65,10 @@ def _graph(model: SpikingNet, x: Tensor) -> tuple[StepGraph, RoundedInput | None
     """Return the calls, and the rounding of inputs: that of ``prepare_qat``, or a layer that alone takes the input."""
     graph, rounding = calls_of(model, x), rounding_of_inputs(model)
     if rounding is None:
-        first = [call.module for call in graph.calls if any(-1 in sources for sources in call.given)]
-        if len(first) == 1 and isinstance(first[0], RoundedInput) and -1 not in graph.result:
-            return graph, first[0]
+        first = [call for call in graph.calls if any(-1 in sources for sources in call.given)]
+        alone = len(first) == 1 and first[0].given == ((-1,),) and -1 not in graph.result
+        if alone and isinstance(first[0].module, RoundedInput):
+            return graph, first[0].module
     return graph, rounding
 
 

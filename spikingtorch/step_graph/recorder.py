@@ -24,7 +24,7 @@ from spikingtorch.layers.dropout import SequenceDropout
 _LIBRARIES = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
 # in evaluation, they pass their input on
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, SequenceDropout)
-_COPIES = ("contiguous", "clone", "detach", "data", "to", "float", "double")
+_COPIES = ("contiguous", "clone", "detach", "to", "float", "double")
 _FLATTENING = ("flatten", "view", "reshape", "view_as", "reshape_as")
 _READING = ("item", "tolist", "numpy", "bool", "float", "int", "index", "equal", "allclose", "is_nonzero")
 
@@ -134,7 +134,7 @@ class _Recorder(TorchFunctionMode):
     def sources_of(self, tensor: Tensor) -> tuple[int, ...] | None:
         """Return the calls whose outputs sum to a tensor; None if it does not come from the input as it is."""
         _, version, sources = self._known.get(id(tensor), (None, -1, None))
-        return sources if tensor._version == version else None
+        return sources if sources and tensor._version == version else None
 
     def pause(self) -> None:
         """Watch functions no longer; this is the innermost mode."""
@@ -175,7 +175,7 @@ class _Recorder(TorchFunctionMode):
 
     def _know(self, tensors: Any, sources: tuple[int, ...]) -> None:
         for each in tensors:
-            if isinstance(each, Tensor):
+            if isinstance(each, Tensor) and not each.is_inference():  # which counts no writes
                 self._known[id(each)] = each, each._version, sources
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -195,11 +195,13 @@ class _Recorder(TorchFunctionMode):
         name = func.__name__ if func.__name__ != "__get__" else func.__self__.__name__
         plain, (x, sources) = name.strip("_"), given[0]
         name = plain if name.startswith("__") else name
-        if not any(isinstance(leaf, Tensor) for leaf in leaves_of(out)):
+        if plain in ("data", "set"):  # nobody sees what is written through ``.data``
+            self._known.pop(id(x), None)
+        elif not any(isinstance(leaf, Tensor) for leaf in leaves_of(out)):
             self.reads += [_line()] if plain in _READING else []
         elif (terms := _terms(plain, args, kwargs, given, out)) is not None:
             self._know([out], terms)
-        elif self.sources_of(out) is None or out is not x:
+        elif not isinstance(out, Tensor) or self.sources_of(out) is None or out is not x:
             alone = len(given) == 1 or plain in _FLATTENING
             if alone and _passes(plain, args, kwargs, x, out):
                 self._know([out], sources)

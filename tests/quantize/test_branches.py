@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.functional import Sigmoid, none
-from spikingtorch.quantize import IntegerError, IntegerModel, certify, fold_norms, prepare_qat, to_integer
+from spikingtorch.quantize import IntegerError, IntegerModel, RoundedInput, certify, fold_norms, prepare_qat, to_integer
 from spikingtorch.quantize.nodes import Sum
 from tests.folded_layer import Coded
 from tests.quantize import descriptions
@@ -169,6 +169,17 @@ def keeping(net: Any, x: Tensor, init: Any) -> Any:
     return net.neurons(net.kept + before, init)
 
 
+def written(net: Any, x: Tensor, init: Any) -> Any:
+    current = net.up(x)
+    current.data.mul_(2)
+    return net.neurons(current, init)
+
+
+def negating(net: Any, x: Tensor, init: Any) -> Any:
+    net.up.weight.neg_()
+    return net.neurons(net.up(x), init)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -179,9 +190,17 @@ def keeping(net: Any, x: Tensor, init: Any) -> Any:
         (lambda net, x, init: net.neurons(net.up(x) - x, init), "'neurons': its input is the result of sub .*up"),
         (lambda net, x, init: net.neurons(net.up(x)[:1] + x, init), r"'neurons': its input is the result of add "),
         (keeping, "its second step makes other calls than the first"),
+        (
+            lambda net, x, init: net.neurons(net.up(x) if x.sum() > 3 else x, init),
+            "it reads a number of a tensor",
+        ),
+        (lambda net, x, init: net.neurons(torch.cat(net.up(x).chunk(2, 1), 1), init), "is the result of cat "),
+        (written, "'neurons': its input does not come from the input of this step, or was written on"),
+        (lambda net, x, init: net.neurons(net.round(x + x), init), "round"),
+        (negating, "its forward changes its weights"),
     ],
 )
 def test_sums_that_are_refused(code: Any, words: str) -> None:
-    parts = {"up": each(2.0**12), "fine": each(2.0**-12), "neurons": neurons_of()}
+    parts = {"up": each(2.0**12), "fine": each(2.0**-12), "round": RoundedInput(3), "neurons": neurons_of()}
     with pytest.raises(IntegerError, match=words):
         to_integer(st.SpikingNet(Coded(code, **parts)), torch.ones(2, 3, 4))
