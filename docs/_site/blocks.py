@@ -40,6 +40,7 @@ COMMANDS = {
     "docs/learning_costs.md": "it takes a minute, and tests/learning measures the memory again",
     "docs/quantize.md": "it is for the compiler of a chip",
     "docs/report.md": "tests/report/test_command.py runs this command with a module of its own",
+    "docs/verification.md": "they take minutes, and tests/verification runs cells of the table",
     "docs/start/install.md": "they clone and install, each on a system of its own",
     "docs/start/ten_minutes.md": "they clone and install",
 }

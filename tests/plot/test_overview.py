@@ -21,7 +21,8 @@ RECORDING = {
     "hidden": {"spikes": (torch.rand(3, 9, 2, 4) < 0.3).float(), "v": torch.randn(3, 9, 2, 4)},
     "1": {"spikes": (torch.rand(3, 9, 5) < 0.3).float(), "v": torch.randn(3, 9, 5), "threshold": torch.ones(3, 9, 5)},
 }
-RECORDING["hidden"]["spikes"][:, :, 0] = 0.0  # of two rows, one is silent
+RECORDING["hidden"]["spikes"][:, 0] = torch.tensor([[0.0], [1.0]])
+RECORDING["hidden"]["spikes"][:, 1:, 0] = 0.0  # of two rows, one is silent
 X = (torch.rand(3, 9, 6) < 0.5).float()
 
 
