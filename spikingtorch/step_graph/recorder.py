@@ -24,7 +24,7 @@ from spikingtorch.layers.dropout import SequenceDropout
 _LIBRARIES = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
 # in evaluation, they pass their input on
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, SequenceDropout)
-_COPIES = ("contiguous", "clone", "detach", "to", "float", "double")
+_COPIES = ("contiguous", "clone", "detach", "data", "to", "float", "double")
 _FLATTENING = ("flatten", "view", "reshape", "view_as", "reshape_as")
 _READING = ("item", "tolist", "numpy", "bool", "float", "int", "index", "equal", "allclose", "is_nonzero")
 
@@ -130,11 +130,16 @@ class _Recorder(TorchFunctionMode):
         self._running: list[tuple[Any, tuple[tuple[int, ...], ...]]] = []
         # by id: the tensor, its version, and the calls whose outputs sum to it
         self._known: dict[int, tuple[Tensor, int, tuple[int, ...]]] = {}
+        # by the address of memory: the tensors of both sides of a ``.data``, which count their writes apart
+        self._apart: dict[int, list[tuple[Tensor, int]]] = {}
 
     def sources_of(self, tensor: Tensor) -> tuple[int, ...] | None:
         """Return the calls whose outputs sum to a tensor; None if it does not come from the input as it is."""
         _, version, sources = self._known.get(id(tensor), (None, -1, None))
-        return sources if sources and tensor._version == version else None
+        if sources is None or tensor._version != version:
+            return None
+        apart = self._apart.get(tensor.untyped_storage().data_ptr(), ()) if self._apart else ()
+        return sources if all(each._version == version for each, version in apart) else None
 
     def pause(self) -> None:
         """Watch functions no longer; this is the innermost mode."""
@@ -195,8 +200,10 @@ class _Recorder(TorchFunctionMode):
         name = func.__name__ if func.__name__ != "__get__" else func.__self__.__name__
         plain, (x, sources) = name.strip("_"), given[0]
         name = plain if name.startswith("__") else name
-        if plain in ("data", "set"):  # nobody sees what is written through ``.data``
-            self._known.pop(id(x), None)
+        if plain == "data":
+            self._apart.setdefault(x.untyped_storage().data_ptr(), []).extend([(x, x._version), (out, out._version)])
+        if plain == "set":  # of an attribute of a tensor, such as ``.data``
+            self._known.pop(id(args[0]), None)
         elif not any(isinstance(leaf, Tensor) for leaf in leaves_of(out)):
             self.reads += [_line()] if plain in _READING else []
         elif (terms := _terms(plain, args, kwargs, given, out)) is not None:
