@@ -136,9 +136,12 @@ def check_arguments(
     """
     takes, any_name = _named(step)
     if not any_name and (unknown := [name for name in handed if name not in takes]):
-        known = [*_named(kind.__init__)[0]][1:]
+        own, more = _named(kind.__init__)
+        known = [*own][1:]
         if "step" in known:  # a StepLayer takes the arguments of its step
             known = [*[*takes][2:], *[name for name in known if name in DEFAULTS]]
+        elif more:
+            known += [name for name in DEFAULTS if name not in own]
         wrong = [name for name in given if name not in (*takes, *known)] or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
     if missing := [name for name in _needed(step) if name not in handed]:

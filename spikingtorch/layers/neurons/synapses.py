@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import POSITIVE, SHARE, Limits
-from spikingtorch.layers.options import Options, Value, constructor_of
+from spikingtorch.layers.options import Options, Value, check_arguments, constructor_of
 from spikingtorch.layers.param_maps import TimeConstants, filter_decays
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_count, check_parameter
@@ -111,6 +111,7 @@ class Delay(StepLayer):
         object.__setattr__(self, "limits", {"delay": Limits(least=0.0, most=steps * dt)})
         super().__init__(F.delay_step, F.DelayState, delay=delay, **options)
         self._keep("longest", float(steps))
+        check_arguments(type(self), F.delay_step, F.DelayState, options, self.step_params())
 
     def step_params(self) -> dict[str, Any]:
         """Return the delay in steps, at most the longest: in half precision, delay / dt can be rounded up beyond it."""
