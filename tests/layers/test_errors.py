@@ -223,7 +223,7 @@ TYPES: dict[str, Any] = {
         partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})
     ],
     "IF: there is no argument 'tau'; it takes threshold, ": partial(IF, tau=8.0),
-    "Delay: there is no argument 'lernable'; it takes delay, longest, learnable, ": partial(
+    "Delay: there is no argument 'lernable'; it takes delay, longest, learnable, ": partial(  # type: ignore[call-arg]
         st.Delay, 2.0, lernable=True
     ),
     r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": partial(
