@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
+from spikingtorch.functional.core.torch_private import is_shard
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Limits, limits_of
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
@@ -124,7 +125,9 @@ class Attributes(StatefulLayer):
             limits = ANY  # a number of a layer of this library
         if limits is None:
             return
-        limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
+        # fully_shard assigns the parts and the gathered copy of what an optimizer has moved; a call clamps it
+        if not (learns and (is_shard(value) or is_borrowed(self, value))):
+            limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
         if learns and self.constrain:
             self._ranges[name] = limits.learned or limits
         else:

@@ -142,7 +142,9 @@ def check_arguments(
             known = [*[*takes][2:], *[name for name in known if name in DEFAULTS]]
         elif more:
             known += [name for name in DEFAULTS if name not in own]
-        wrong = [name for name in given if name not in (*takes, *known)] or unknown
+        # a layer may also store what its step takes in another form
+        wrong = [name for name in unknown if name in given] or [name for name in given if name not in (*takes, *known)]
+        wrong = wrong or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
     if missing := [name for name in _needed(step) if name not in handed]:
         made = kind.__name__ if "step" in _named(kind.__init__)[0] else "super().__init__"
@@ -280,6 +282,7 @@ def constructor_of(
 
     def complete(declared: Callable[P, None]) -> Callable[P, None]:
         signature = inspect.signature(declared)
+        home = declared.__module__, declared.__qualname__.rpartition(".")[0]
 
         @wraps(declared)
         def constructor(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -289,10 +292,10 @@ def constructor_of(
             params = dict(given.arguments)
             layer, options = params.pop("self"), params.pop("options", {})
             params.pop("older", None)
-            owner: Any = next(kind for kind in type(layer).__mro__ if vars(kind).get("__init__") is noted)
+            # by name: somebody may have put a wrapper in the place of this constructor
+            owner: Any = next(kind for kind in type(layer).__mro__ if (kind.__module__, kind.__qualname__) == home)
             super(owner, layer).__init__(*first, **more, **params, **options)
 
-        noted = arguments(*older, slope=slope)(constructor)
-        return noted
+        return arguments(*older, slope=slope)(constructor)
 
     return complete

@@ -43,14 +43,6 @@ def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biase
         ins, outs = recurrent.in_features, recurrent.out_features
     else:
         ins, outs = recurrent.in_channels, recurrent.out_channels
-        around = [size // 2 for size in recurrent.kernel_size]
-        same = recurrent.padding == "same" or list(recurrent.padding) == around
-        plain = {*recurrent.stride, *recurrent.dilation} == {1} and recurrent.padding_mode == "zeros"
-        if not (same and plain and all(size % 2 for size in recurrent.kernel_size)):
-            raise ValueError(
-                f"{owner}: {name}={recurrent} changes the size of its image, or skips parts of it; expected an odd "
-                "kernel, padding='same' with zeros, stride 1 and dilation 1"
-            )
     if ins != outs:
         raise ValueError(f"{owner}: {name}={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
     return F.dense if isinstance(recurrent, nn.Linear) else F.convolution
@@ -84,6 +76,11 @@ def _check_module(owner: str, recurrent: Any, name: str, biased: bool) -> None:
             f"{owner}: {name}={recurrent} has a bias, which is an input that never changes; leave it to the layer "
             "before this one, with bias=False here"
         )
+    if isinstance(recurrent, _CONVOLUTIONS) and not _keeps_size(recurrent):
+        raise ValueError(
+            f"{owner}: {name}={recurrent} changes the size of its image, or skips parts of it; expected an odd "
+            "kernel, padding='same' with zeros, stride 1 and dilation 1"
+        )
     if "forward" in recurrent.__dict__ or type(recurrent).forward not in _FORWARDS:
         raise ValueError(
             f"{owner}: {name}={recurrent} has a forward of its own, and the layer reads its weight alone. Compute "
@@ -96,6 +93,14 @@ def _check_module(owner: str, recurrent: Any, name: str, biased: bool) -> None:
                 "reads its weight without calling it. torch.nn.utils.parametrizations has weight_norm and "
                 "spectral_norm without hooks, and a mask is a parametrization too; prune.remove keeps a pruned weight"
             )
+
+
+def _keeps_size(convolution: Any) -> bool:
+    """Return whether a convolution has an output for each entry of its image, with zeros around it."""
+    sizes, padding = convolution.kernel_size, convolution.padding
+    same = padding == "same" or list(padding) == [size // 2 for size in sizes]
+    plain = {*convolution.stride, *convolution.dilation} == {1} and convolution.padding_mode == "zeros"
+    return same and plain and all(size % 2 for size in sizes)
 
 
 def trained(recurrent: Weights | None) -> Weights | None:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
@@ -205,6 +205,8 @@ class StepLayer(Attributes):
                 f"{owner}: it was made {made} recurrent weights, and this cannot change; make another layer"
             )
         self.synapse = None if value is None else self._synapse_of(value)
+        if isinstance(value, nn.Module):  # torch refuses a module in the place of a parameter
+            self._parameters.pop(self._recurrent_name, None)
         return trained(value)
 
     def _synapse_of(self, recurrent: Weights) -> Synapse:

@@ -16,6 +16,7 @@ from spikingtorch.functional.core.sharing import copied
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
 from spikingtorch.step_graph.trace import trace
+from spikingtorch.watching.fires import fires
 from spikingtorch.watching.recording import record
 
 
@@ -57,7 +58,7 @@ def _chosen(
             raise ValueError(
                 f"{owner}: no spiking layer comes right behind {path!r}; name it: layers={{{path!r}: 'lif'}}"
             )
-        if behind is not None and not isinstance(modules.get(behind), StepLayer):
+        if behind is not None and not _spikes(modules.get(behind)):
             raise ValueError(f"{owner}: {behind!r}, which {path!r} is to feed, is no spiking layer of the network")
         found[path] = behind or ""
     return found
@@ -111,17 +112,17 @@ def _in_order(net: nn.Module) -> Iterator[tuple[str, str]]:
     for path, module in net.named_modules():
         if any(path.startswith(f"{spiking}.") for spiking in inner):
             continue  # recurrent weights, for instance
-        if _spikes(module):
+        if isinstance(module, StepLayer):
             inner.append(path)
-            if isinstance(before[1], nn.Linear):
+            if isinstance(before[1], nn.Linear) and _spikes(module):
                 yield before[0], path
         elif any(True for _ in module.children()):
             continue
         before = path, module
 
 
-def _spikes(module: nn.Module) -> bool:
-    return isinstance(module, StepLayer) and not isinstance(module, TimeNorm)
+def _spikes(module: nn.Module | None) -> bool:
+    return isinstance(module, StepLayer) and not isinstance(module, TimeNorm) and fires(module)
 
 
 def _listed(names: Mapping[str, str]) -> str:
@@ -208,6 +209,8 @@ def watch(
         running = _running(options.get("lengths"), N, T, x.device)
         trains = {}
         for path, behind in synapses.items():
+            if behind not in recording:
+                raise ValueError(f"{owner}: the network did not call {behind!r}, which {path!r} is to feed; name others")
             post = samples_first(recording[behind]["spikes"], model.batch_first)
             # a padded batch runs as many steps as its longest sample
             pre = _joined(owner, path, inputs.found[path], N, T if running is None else int(running.sum(1).max()))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import leave_inputs
@@ -30,7 +30,7 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
     """
     whole = _by_steps(model)
     frame = Frame(whole._layers(), is_pure=True)
-    frame.advance = _at_rest
+    frame.advance = steps = _AtRest()
 
     def run() -> None:
         with frame:
@@ -54,6 +54,10 @@ def calls_of(model: SpikingNet, x: Tensor) -> StepGraph:
     if graph.form != again.form:
         why = "its second step makes other calls than the first, as with tensors that code keeps from step to step"
         raise IntegerError("", "chain", f"{why}; keep them in layers")
+    for call in graph.calls:
+        if call.module in steps.interrupted:
+            why = "its forward restarts it or sets its state at each step, and integers go on from the step before"
+            raise IntegerError(call.path, "chain", f"{why}; pass on init, and leave the state to the layer")
     return graph
 
 
@@ -73,9 +77,30 @@ def check_sources(graph: StepGraph, path: str, sources: tuple[int, ...]) -> None
     raise IntegerError(path, "chain", f"{subject} {found}: {_ADVICE}")
 
 
-def _at_rest(layer: Any, inputs: Any, *start: Any) -> Any:
-    """Return outputs of the right form: of zeros, with which neurons whose overflow is an error do not raise."""
-    return layer._advance_one(tree_map(torch.zeros_like, inputs), *start)
+class _AtRest:
+    """Advances layers with inputs of zero, and notes those that do not go on from the state of their last step.
+
+    The outputs have the right form, and neurons whose overflow is an error do not raise.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted: set[Any] = set()
+        self._left: dict[Any, Any] = {}  # the memory that each layer was left with, and its marks
+
+    def __call__(self, layer: Any, inputs: Any, init: Any, *others: Any) -> Any:
+        if layer in self._left and not layer.memoryless:
+            _, left = self._left[layer]
+            if init is not False or left != _marks(layer._remembered()):
+                self.interrupted.add(layer)
+        output = layer._advance_one(tree_map(torch.zeros_like, inputs), init, *others)
+        memory = layer._remembered()
+        self._left[layer] = memory, _marks(memory)
+        return output
+
+
+def _marks(memory: Any) -> list[tuple[int, int]]:
+    """Return address and version of each tensor of a state: a write changes one of them."""
+    return [] if memory is None else [(each.data_ptr(), each._version) for each in leaves_of(memory.state)]
 
 
 def _by_steps(model: SpikingNet) -> SpikingNet:

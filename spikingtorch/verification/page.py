@@ -88,7 +88,8 @@ state. Each run has float64 numbers, 17 steps, and 8 neurons with their own para
 The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes. Every surrogate
 meets every reset rule, and all of them meet every backend. `python -m spikingtorch verify --all` runs the whole
 product. A neuron with the name of a synapse behind it is recurrent, and its weights are among the parameters.
-With `dense` and `convolution` it has a product at every step, which is not compiled in JAX: its cell says `lax.scan`.
+In JAX, neurons behind `dense` and `convolution` are not compiled, because they multiply matrices at every step. There
+the column *in* says `lax.scan`.
 `refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
 `Masked` and `Returning` around the step of the leaky neuron.
 

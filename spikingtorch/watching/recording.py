@@ -143,6 +143,8 @@ def record(
             path: {name: samples_first(each, batch_first=False) for name, each in records.items()}
             for path, records in found.items()
         }
+    if names and chosen and not found:
+        raise ValueError(f"record: the network called none of the layers {', '.join(map(repr, chosen))}")
     for name in names:
         if not any(name in records for records in found.values()):
             raise ValueError(

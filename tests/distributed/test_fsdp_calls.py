@@ -152,6 +152,24 @@ def test_a_scaled_norm_is_sharded_with_its_layer(ranks: Ranks) -> None:
         assert_close(out, expected, rtol=1e-12, atol=1e-13)
 
 
+def beyond_its_limits(where: str) -> Tensor:
+    """Return the outputs of a network whose optimizer has moved thresholds below their least value."""
+    torch.manual_seed(0)
+    model = st.SpikingNet(nn.Sequential(nn.Linear(6, 8), st.LIF(v0=torch.full((8,), 0.1), learnable="threshold")))
+    shard(model.double(), where)
+    with torch.no_grad():
+        model.net.get_submodule("1").get_parameter("threshold").sub_(0.2)
+    return model(batch(0)[0]).detach()
+
+
+def test_thresholds_that_have_left_their_limits_are_clamped_in_each_way_of_sharding(ranks: Ranks) -> None:
+    expected = beyond_its_limits("")
+    assert 0 < expected.mean() < 1
+    for where in ("layers", "root"):
+        for out in ranks.run(2, beyond_its_limits, where):
+            assert_close(out, expected, rtol=0.0, atol=0.0)
+
+
 def refusals() -> list[str]:
     by_size = st.SpikingNet(BySize(*plain()).double(), warn_silent=False)
     shard(by_size, "layers")

@@ -104,6 +104,7 @@ def with_threshold(state: F.LIFState, x: Tensor, *, threshold: Any) -> tuple[F.L
 IF: Any = st.IF  # for what its annotations refuse
 LIF: Any = st.LIF
 DELAY: Any = st.Delay
+PARAMETRIC: Any = st.ParametricLIF
 ALIF: Any = st.ALIF
 ADEX: Any = st.AdEx
 ANY_STEP: Any = st.StepLayer
@@ -224,6 +225,7 @@ TYPES: dict[str, Any] = {
         partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})
     ],
     "IF: there is no argument 'tau'; it takes threshold, ": partial(IF, tau=8.0),
+    "ParametricLIF: there is no argument 'thershold'; it": partial(PARAMETRIC, thershold=2.0),
     "Delay: there is no argument 'lernable'; it takes delay, longest, learnable, ": partial(DELAY, 2.0, lernable=True),
     r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": partial(
         st.StepLayer, F.lif_step, F.LIFState, dekay=0.9

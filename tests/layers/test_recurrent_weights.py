@@ -33,6 +33,15 @@ NOT_CALLED: dict[str, tuple[str, Callable[[], nn.Linear]]] = {
 }
 
 
+@pytest.mark.parametrize(("name", "value"), [("stride", (2, 2)), ("dilation", (2, 2)), ("padding_mode", "circular")])
+def test_a_convolution_that_comes_to_change_its_image_is_refused(name: str, value: Any) -> None:
+    layer, x = st.LIF(recurrent=nn.Conv2d(2, 2, 3, padding="same", bias=False)), torch.rand(1, 2, 4, 4)
+    layer(x, True)
+    setattr(layer.recurrent, name, value)
+    with pytest.raises(ValueError, match=r"recurrent=Conv2d\(.* changes the size of its image, or skips parts of it"):
+        layer(x, True)
+
+
 @pytest.mark.parametrize("kind", NOT_CALLED)
 def test_modules_that_do_more_than_multiply_are_refused(kind: str) -> None:
     """Their weights alone are read: from the first, later, and where they come to do more."""
@@ -80,7 +89,6 @@ def test_weights_that_are_computed_from_others() -> None:
 def test_recurrent_weights_that_are_assigned_later() -> None:
     x, weights = torch.rand(4, 9, 4), nn.Linear(4, 4, bias=False)
     layer = st.LIF(recurrent=torch.ones(4))
-    del layer.recurrent
     layer.recurrent = weights  # as many neurons as samples: another synapse would broadcast
     assert_close(st.SpikingNet(layer)(x), st.SpikingNet(st.LIF(recurrent=weights))(x))
     with pytest.raises(ValueError, match="was made with recurrent weights"):

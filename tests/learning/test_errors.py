@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from spikingtorch import LIF, SpikingNet, learning
+from spikingtorch import LI, LIF, Delay, SpikingNet, learning
 from spikingtorch import functional as F
 from spikingtorch.functional import plasticity
 from tests.folded_layer import Coded
@@ -45,6 +45,8 @@ MADE: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (net(), {"layers": "0"}, T, r"layers='0', expected a list of names"),
     (net(), {"layers": ["7"]}, V, r"there is no layer '7'; there are '0'"),
     (net(), {"layers": {"0": "0"}}, V, r"'0', which '0' is to feed, is no spiking layer"),
+    (net(nn.Linear(4, 3), LI(tau=4.0)), {"layers": {"0": "1"}}, V, r"'1', which '0' is to feed, is no spiking layer"),
+    (net(nn.Linear(4, 3), Delay(2)), {}, V, r"no nn.Linear with a spiking layer right behind"),
     (net(*BETWEEN), {}, V, r"no nn.Linear with a spiking layer right behind"),
     (net(*BETWEEN), {"layers": ["0"]}, V, r"no spiking layer comes right behind '0'; name it: layers=\{'0': 'lif'\}"),
     (
@@ -81,6 +83,14 @@ def test_a_call_refuses() -> None:
         learning.STDP(SpikingNet(twice, mode="step"), layers={"weights": "lif"}, **PAIR)(torch.rand(2, 5, 4))
     with pytest.raises(ValueError, match=r"'0' gets inputs of shape \(10, 6, 4\), expected \(N, features\)"):
         learning.STDP(net(), **PAIR)(torch.rand(2, 5, 6, 4))
+    parts = {"up": nn.Linear(4, 4), "lif": LIF(tau=4.0), "other": nn.Linear(4, 4), "idle": LIF(tau=4.0)}
+    idle = SpikingNet(Coded(lambda net, x, init: net.lif(net.up(x) + net.other(x), init), **parts), warn_silent=False)
+    for layers, said in (
+        ({"up": "lif", "other": "idle"}, "STDP: the network did not call 'idle', which 'other' is to feed; name others"),
+        ({"other": "idle"}, "record: the network called none of the layers 'idle'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            learning.STDP(idle, layers=layers, **PAIR)(torch.rand(2, 5, 4))
     deep = net(nn.Linear(4, 3), LIF(tau=4.0), nn.Linear(3, 2), LIF(tau=4.0))
     with pytest.raises(ValueError, match=r"'0' has 3 outputs, but '3' has neurons of shape \(2,\)"):
         learning.STDP(deep, layers={"0": "3"}, **PAIR)(torch.rand(2, 5, 4))

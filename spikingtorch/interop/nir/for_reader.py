@@ -145,9 +145,10 @@ def _sinabs_lif(node: Any, writing: Writing, target: Target) -> Any:
 
 
 def _sinabs_if(node: Any, writing: Writing, target: Target) -> Any:
-    if len(writing.shape) == 1:
+    if len(writing.shape) == 1 and not writing.floored:
         return _sinabs_lif(node, writing, target)  # there is no lower bound
-    writing.lose("lets its membrane fall below -threshold", "IF that is kept above it")
+    if not writing.floored:
+        writing.lose("lets its membrane fall below -threshold", "IF that is kept above it")
     return _whole_if(node, writing, target)
 
 

@@ -129,7 +129,7 @@ def _described(layer: StepLayer) -> dict[str, Any]:
     if named:
         extra = {"longest": int(layer.longest)} if isinstance(layer, layers.Delay) else {}
         return found | {"layer": named.__name__, "extra": extra}
-    if _STEPS[layer.step.__name__][0] is not layer.step:
+    if _STEPS[getattr(layer.step, "__name__", "")][0] is not layer.step:
         raise KeyError(layer.step)
     return found | {"step": layer.step.__name__}
 

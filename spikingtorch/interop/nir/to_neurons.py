@@ -17,6 +17,7 @@ from spikingtorch.interop.nir import neurons
 from spikingtorch.interop.nir.discretise import Array, cuba
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.for_reader import for_reader
+from spikingtorch.interop.nir.like_neurons import as_ours
 from spikingtorch.interop.nir.values import as_array, just_below
 from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.reset_value import with_value
@@ -25,16 +26,19 @@ from spikingtorch.layers.steplayer import StepLayer
 
 def neuron_of(layer: StepLayer, writing: Writing) -> Any:
     """Return the node of a layer, without its recurrent weights; raise NIRError if there is none."""
-    make = _NODES.get(layer.step)
+    step, params = layer.step, _defaults(layer.step) | layer.step_params()
+    if not hasattr(layer, "input_weights"):  # which a node of a neuron does not hold
+        step, params = as_ours(step, params, writing)
+    make = _NODES.get(step)
     if make is None:
-        nearest = _NEAREST.get(layer.step)
-        kind = step_name(layer.step)
+        nearest = _NEAREST.get(step)
+        kind = step_name(step)
         if nearest is None:
             raise NIRError(
                 f"layer {writing.name!r} ({type(layer).__name__}, step {kind}) is a neuron without a primitive of NIR, "
                 "and none is near to it. Those that have one: IF, LIF, ParametricLIF, LI, CubaLIF, McPitts, Delay, "
-                "SpikingDecay, ExponentialSynapse. Of spikingtorch.like, no layer is exported; docs/coming_from.md "
-                "names the nearest of ours"
+                "SpikingDecay, ExponentialSynapse, and the layers of spikingtorch.like with their equations, which "
+                "docs/nir.md lists"
             )
         writing.lose(f"is a neuron without a primitive ({kind})", nearest[0])
         make = nearest[1]
@@ -42,7 +46,7 @@ def neuron_of(layer: StepLayer, writing: Writing) -> Any:
         writing.lose("rests after its spikes (refractory)", "the same neuron without rest")
     _check_rest(layer, writing)
     try:
-        node = make(_defaults(layer.step) | layer.step_params(), writing)
+        node = make(params, writing)
         return node if writing.target is None else for_reader(node, writing, writing.target)
     except NIRError:
         raise
@@ -89,23 +93,24 @@ def _li(membrane: _Membrane, writing: Writing) -> Any:
 
 
 def _cuba_lif(params: dict[str, Any], writing: Writing) -> Any:
-    """Write ``i' = b i + x, u = a v + g i'``, with the equations solved one after the other."""
+    """Write ``i' = b i + x, u = a v + g i' + offset``, with the equations solved one after the other."""
     if writing.discretisation == "exact":
         raise NIRError(
-            f"layer {writing.name!r}: a CubaLIF of this library solves its two equations one after the "
+            f"layer {writing.name!r}: it solves the equations of its current and its membrane one after the "
             'other, unlike discretisation="exact"; leave it out, or pass "exponential"'
         )
-    threshold, v_reset = _firing(params, writing)
     decay, decay_syn, gain = (writing.array(params[name]) for name in ("decay", "decay_syn", "gain"))
-    return nir.CubaLIF(
-        tau_syn=writing.tau(params["decay_syn"]),
-        tau_mem=writing.tau(params["decay"]),
-        r=gain / (1.0 - decay),
-        v_leak=np.zeros(writing.shape),
-        v_threshold=threshold,
-        v_reset=v_reset,
-        w_in=1.0 / (1.0 - decay_syn),
-    )
+    common: dict[str, Any] = {
+        "tau_syn": writing.tau(params["decay_syn"]),
+        "tau_mem": writing.tau(params["decay"]),
+        "r": gain / (1.0 - decay),
+        "v_leak": writing.array(params.get("offset", 0.0)) / (1.0 - decay),
+        "w_in": 1.0 / (1.0 - decay_syn),
+    }
+    if "threshold" not in params:
+        return nir.CubaLI(**common)
+    threshold, v_reset = _firing(params, writing)
+    return nir.CubaLIF(**common, v_threshold=threshold, v_reset=v_reset)
 
 
 def _imported_cuba(params: dict[str, Any], writing: Writing, spiking: bool = True) -> Any:

@@ -24,6 +24,7 @@ class Writing:
     approximate: bool  # whether properties that NIR cannot express may be left out
     lost: list[str]  # the properties that have been left out
     target: Target | None = None  # the library of the reader; None for NIR's own equations
+    floored: bool = False  # whether the layer keeps its membrane above -threshold
 
     def lose(self, what: str, nearest: str) -> None:
         """Note a lost property; raise NIRError if nothing may be lost."""

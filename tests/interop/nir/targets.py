@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.like import norse, sinabs, snntorch, spikingjelly
 from tests.folded_layer import Coded
 
 TARGETS = ("snntorch", "norse", "sinabs", "spikingjelly")
@@ -93,6 +94,26 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "skip": (lambda: skip(lambda: st.LIF(tau=3.0)), (6,)),
     "diamond": (diamond, (6,)),
+    "like snnTorch": (
+        lambda: dense(
+            snntorch.Leaky(0.9, reset_mechanism="zero"),
+            snntorch.Synaptic(0.7, 0.8, reset_mechanism="zero", reset_delay=False),
+        ),
+        (6,),
+    ),
+    "like Norse": (
+        lambda: dense(
+            norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=200.0, v_th=0.3)),
+            norse.LIFCell(norse.LIFParameters(tau_syn_inv=300.0, v_th=0.1)),
+        ),
+        (6,),
+    ),
+    "like SpikingJelly": (
+        lambda: dense(spikingjelly.LIFNode(3.0), spikingjelly.ParametricLIFNode(2.5, decay_input=False)),
+        (6,),
+    ),
+    "like SpikingJelly, current": (lambda: dense(spikingjelly.IFNode(), spikingjelly.CUBALIFNode(0.7, 0.8)), (6,)),
+    "counts: like Sinabs": (lambda: dense(sinabs.LIF(5.0), sinabs.IAF(min_v_mem=-1.0)), (6,)),
     "counts: lif": (lambda: dense(counting(st.LIF, tau=TAUS, threshold=0.73), counting(st.LIF, tau=2.2)), (6,)),
     "counts: if": (lambda: dense(counting(st.IF), counting(st.IF, threshold=0.7)), (6,)),
     "counts: recurrent": (lambda: dense(counting(st.LIF, recurrent=back()), counting(st.LIF)), (6,)),

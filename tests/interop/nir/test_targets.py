@@ -19,6 +19,7 @@ from spikingtorch.interop.nir import NIRError, dialects, from_nir, to_nir, verif
 from spikingtorch.interop.nir.certificate import certified
 from spikingtorch.interop.nir.metadata import unpacked
 from spikingtorch.interop.nir.targets import TARGETS
+from spikingtorch.like import norse, sinabs, snntorch
 from tests.interop.nir.graphs import chain, lif
 from tests.interop.nir.targets import NETWORKS, READ, REFUSED, counting, dense, made
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 X = (torch.rand(2, 40, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 
 
-def exported(*modules: nn.Module, target: str, x: Any = X, **options: Any) -> Any:
+def exported(*modules: nn.Module, target: str | None, x: Any = X, **options: Any) -> Any:
     return to_nir(st.SpikingNet(nn.Sequential(*modules)).eval(), x, target=target, **options)
 
 
@@ -62,6 +63,28 @@ def test_the_nodes_alone_say_the_same_in_the_dialect_of_sinabs(name: str) -> Non
     again = from_nir(graph, 1.0, dialect=dialects.Sinabs(norm_input=False), use_metadata=False)
     with torch.no_grad():
         torch.testing.assert_close(again(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+_LIKE: list[tuple[nn.Module, str]] = [
+    (snntorch.Leaky(0.9), r"resets by 'subtract' one step after its spike"),
+    (snntorch.Synaptic(0.7, 0.9, reset_mechanism="zero"), r"resets by 'zero' one step after its spike"),
+    (snntorch.Leaky(0.9, reset_delay=False), r"resets by_subtraction, and not to a value"),
+    (snntorch.Leaky(0.9, -0.1, reset_mechanism="zero", reset_delay=False), r"has a threshold of 0 or less"),
+    (snntorch.Leaky(0.9, reset_mechanism="zero", graded_spikes_factor=2.0), r"multiplies its spikes by"),
+    (snntorch.RLeaky(0.9, linear_features=6, reset_delay=False), r"has a bias in its recurrent weights"),
+    (norse.LIFBoxCell(norse.LIFBoxParameters(reset_method=norse.reset_subtract)), r"resets by_subtraction"),
+    (norse.LIFCell(norse.LIFParameters(v_leak=torch.tensor(0.1))), r"does not start at zero"),
+    (norse.LIFRecurrentCell(6, 8), r"a neuron without a primitive of NIR"),
+    (sinabs.IAF(spike_fn=sinabs.SingleSpike, min_v_mem=-0.5), r"keeps its membrane at min_v_mem or above"),
+    (sinabs.IAF(spike_fn=sinabs.MaxSpike(2)), r"has spike_fn Multi\(.* Nearest to it: MultiSpike"),
+    (sinabs.IAF(reset_fn=sinabs.MembraneReset(0.2)), r"has reset_fn MembraneReset\(reset_value=0.2\)"),
+]
+
+
+@pytest.mark.parametrize(("layer", "said"), _LIKE, ids=lambda each: type(each).__name__)
+def test_what_a_layer_of_like_does_and_nir_cannot_say_is_refused(layer: nn.Module, said: str) -> None:
+    with pytest.raises(NIRError, match=said):
+        exported(nn.Identity(), layer, target=None)
 
 
 def test_without_a_target_the_certificate_is_one_of_nir_and_of_no_library() -> None:
