@@ -103,11 +103,13 @@ class FoldToken:
 
     def split(self, x: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded tensor."""
+        if torch.compiler.is_exporting():  # sizes may be symbols, and a view would ask for strides
+            x = x.clone(memory_format=torch.contiguous_format)
         return x.view(self.N, self.T, *x.shape[1:])
 
     def merge(self, x: Tensor) -> Tensor:
         """Return the folded tensor for (N, T, ...)."""
-        return x.flatten(0, 1)
+        return x.reshape(self.N * self.T, *x.shape[2:])
 
     def __repr__(self) -> str:
         return f"<init of {self.T} steps at once>"

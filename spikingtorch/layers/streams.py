@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.core.shapes import differ
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.threads import this_thread
 
@@ -33,6 +35,19 @@ def state_of(net: nn.Module, with_graph: bool, given: Mapping[Any, Memory | None
     like = next(iter(found.values()), None)
     if like is not None:
         found |= {_unused(path): like.new_empty(len(like), 0) for path, each in memories.items() if each is None}
+    return found
+
+
+def rest_of(net: nn.Module, N: int) -> dict[str, Tensor]:
+    """Return the state of N samples at rest, by path and field, of layers that have been called."""
+    found: dict[str, Tensor] = {}
+    for path, layer in _layers(net).items():
+        memory = layer._shown("rest()")
+        if memory is not None:
+            first = next(leaf for leaf in leaves_of(memory.state) if leaf.is_floating_point())
+            at_rest = layer._at_rest(first.new_zeros(N, *first.shape[1:]))
+            names, leaves = _named(path, _kept(layer, at_rest))
+            found |= dict(zip(names, [leaf.detach().clone() for leaf in leaves], strict=True))
     return found
 
 
@@ -62,7 +77,7 @@ def memories_of(net: nn.Module, state: dict[str, Tensor]) -> dict[StatefulLayer,
             f"{', '.join(layers) or 'no spiking layers'}. {_HINT}"
         )
     sizes = {name: tuple(leaf.shape[:1]) for name, leaf in state.items()}
-    if len({*sizes.values()}) > 1:
+    if sizes and differ(sizes.values()):
         raise ValueError(f"SpikingNet: state is of different numbers of samples: {sizes}")
     return {layer: made[path] for path, layer in layers.items()}
 

@@ -89,7 +89,7 @@ The cells are a pairwise cover: every neuron meets every surrogate and every res
 meets every reset rule, and all of them meet every backend. `python -m spikingtorch verify --all` runs the whole
 product. A neuron with the name of a synapse behind it is recurrent, and its weights are among the parameters.
 In JAX, neurons behind `dense` and `convolution` are not compiled, because they multiply matrices at every step. There
-the column *in* says `lax.scan`.
+the column *jax* says `lax.scan`.
 `refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
 `Masked` and `Returning` around the step of the leaky neuron.
 

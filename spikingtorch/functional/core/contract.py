@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.shapes import differ
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 
@@ -27,7 +28,7 @@ def check_inputs(state: Any, xs: Any, params: dict[str, Any], dim: int) -> int:
         if not -x.ndim <= dim < x.ndim:
             raise ValueError(f"scan: {name} has shape {tuple(x.shape)}, which has no time axis dim={dim}")
     lengths = {name: x.shape[dim] for name, x in streams.items()}
-    if len(set(lengths.values())) > 1:
+    if differ(lengths.values()):
         raise ValueError(f"scan: inputs differ in length along dim={dim}: {lengths}")
     if not any(_is_floating(x) for x in streams.values()):
         got = ", ".join(f"{name} is {x.dtype}" for name, x in streams.items())

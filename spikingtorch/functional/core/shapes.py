@@ -18,6 +18,12 @@ def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(result)
 
 
+def differ(sizes: Iterable[Any]) -> bool:
+    """Return whether sizes differ; those of an exported program are symbols, which have no hash."""
+    first, *others = sizes
+    return any(size != first for size in others)
+
+
 def without_time(shape: Sequence[int], dim: int) -> tuple[int, ...]:
     """Return the shape of one step of an array over time, whose axis of time may be counted from the end."""
     sizes = list(shape)

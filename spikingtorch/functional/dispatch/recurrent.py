@@ -42,7 +42,7 @@ def trace_recurrence(call: ScanCall, plan_of: Callable[[ScanCall], TracedStep]) 
         raise NotFusible("has a state, parameters or weights that do not fit")
     if neuron.xs[0].dtype != s.dtype:
         raise NotFusible("has a first input of another dtype than its spikes")
-    if shape.numel() == 0:
+    if any([size == 0 for size in shape]):  # which may be symbols
         raise UseLoop("has no neurons")
     plan, synapse = plan_of(neuron), product_of(step)
     if not _begins_with_a_tensor(plan.form):

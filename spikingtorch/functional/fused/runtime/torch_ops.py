@@ -8,6 +8,7 @@ transform. It calls ``scan_exported``, which has the gradient of plain autograd.
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
 library = torch.library.Library("spikingtorch", "DEF")
 _GIVEN = "Tensor[] states, Tensor[] xs, Tensor[] params"
-for _name in ("scan_forward", "scan_exported"):
-    library.define(f"{_name}({_GIVEN}, float[] scalars, str program, int dim, bool keep) -> Tensor[]")
+library.define(f"scan_forward({_GIVEN}, float[] scalars, str program, int dim, bool keep) -> Tensor[]")
+library.define(f"scan_exported({_GIVEN}, float[] scalars, str program, int dim) -> Tensor[]")
 library.define(
     f"scan_backward({_GIVEN}, Tensor[] kept, Tensor?[] cotangents, float[] scalars, str program, int dim,"
     " bool[] wanted) -> Tensor[]"
@@ -78,7 +79,7 @@ def written_out(tensor: Tensor) -> Tensor:
     return allocation.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
-def _fake_forward(
+def fake_forward(
     states: Tensors, xs: Tensors, params: Tensors, scalars: Sequence[float], program: str, dim: int, keep: bool
 ) -> list[Tensor]:
     checks.check_devices((*states, *xs, *params))
@@ -134,35 +135,40 @@ def register(name: str, implementation: Callable[..., Any], fake: Callable[..., 
     library.impl(name, _refusing(getattr(torch.ops.spikingtorch, name).default), "Autograd")
 
 
-register("scan_forward", forward, _fake_forward)
+register("scan_forward", forward, fake_forward)
 register("scan_backward", backward, _fake_gradients)
 
-implement("scan_exported", forward)
-torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=library)
+implement("scan_exported", partial(forward, keep=False))
+torch.library.register_fake("spikingtorch::scan_exported", partial(fake_forward, keep=False), lib=library)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    states, xs, params, ctx.scalars, ctx.program, ctx.dim, _ = inputs
+    states, xs, params, ctx.scalars, ctx.program, ctx.dim = inputs
     ctx.counts = len(states), len(xs), len(params)
     known = from_text(ctx.program)
     ctx.outputs = len(states) + len(known.outs)
     depends = depends_over_time(known.depends, len(states))
     spec = ScanSpec(ctx.program, ctx.dim, True, (), (*ctx.counts, len(known.outs)), depends=depends)
     needed = tuple([tensor.requires_grad for tensor in (*states, *xs, *params)])
-    constant = [output[k] for k in spec.without_gradient(needed)]
-    ctx.mark_non_differentiable(*constant, *output[ctx.outputs :])
-    ctx.save_for_backward(*states, *xs, *params, *output[ctx.outputs :])
+    ctx.mark_non_differentiable(*[output[k] for k in spec.without_gradient(needed)])
+    ctx.save_for_backward(*states, *xs, *params)
 
 
 def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
+    """Return the gradients.
+
+    The scan runs again for the states that they start from: their number would not be free in an exported program.
+    """
     saved = iter(ctx.saved_tensors)
     groups = [list(itertools.islice(saved, count)) for count in ctx.counts]
     needed = [need for group in ctx.needs_input_grad[:3] for need in group]
     wanted = [need and node >= 0 for need, node in zip(needed, from_text(ctx.program).gradients, strict=True)]
-    options = ctx.scalars, ctx.program, ctx.dim, wanted
-    found = iter(torch.ops.spikingtorch.scan_backward(*groups, list(saved), cotangents[: ctx.outputs], *options))
+    options = ctx.scalars, ctx.program, ctx.dim
+    with torch.no_grad():
+        kept = torch.ops.spikingtorch.scan_forward(*groups, *options, True)[ctx.outputs :]
+    found = iter(torch.ops.spikingtorch.scan_backward(*groups, kept, cotangents, *options, wanted))
     grads = (next(found) if want else None for want in wanted)
-    return (*[list(itertools.islice(grads, count)) for count in ctx.counts], None, None, None, None)
+    return (*[list(itertools.islice(grads, count)) for count in ctx.counts], None, None, None)
 
 
 torch.library.register_autograd("spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library)

@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import allocation
@@ -38,11 +39,13 @@ def runs_in_c(s: Tensor, x: Tensor) -> bool:
     the second factor. The work that is done once, mainly the copy of the matrix, takes as long as four to eight steps
     from Python.
     """
-    if s.device.type != CPU.device or x.shape[0] < FEWEST or x.dtype != s.dtype or not c_abi.available(s.dtype):
+    if s.device.type != CPU.device or x.dtype != s.dtype or not c_abi.available(s.dtype):
         return False
     size = s.shape[-1]
+    if torch.compiler.is_exporting():  # for any number of steps and samples, which may be symbols
+        return bool(size * size * s.element_size() <= _LARGEST)
     idle = c_abi.threads_here() * size // s.numel()  # threads for one sample
-    return bool(size * size * s.element_size() * max(idle, 1) <= _LARGEST)
+    return bool(x.shape[0] >= FEWEST and size * size * s.element_size() * max(idle, 1) <= _LARGEST)
 
 
 def kept_steps(steps: Any) -> Any:

@@ -1,0 +1,93 @@
+"""Write a network as a file of ONNX, with the loop over time inside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+import spikingtorch
+from spikingtorch.interop.onnx import network
+from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.streams import rest_of
+from spikingtorch.spikingnet import SpikingNet
+
+
+def export(
+    model: Any, x: Tensor, path: str | Path, *, state: bool = True, nan: bool = True, certify: bool = True
+) -> None:
+    """Write a network as a file of ONNX that runs any number of steps of any number of samples.
+
+    The inputs of the file are ``x`` and ``state.<name>``, its outputs ``out`` and ``next.<name>``: hand the state on to
+    continue a stream, from ``rest(model, N)``. Names of states are those of ``model.get_state()``. Several outputs are
+    ``out.0``, ``out.1``, or ``out.<key>`` of a dict. It holds standard operators of opset 18, and nothing of this
+    library. Layers between neurons run once over all steps, and a Scan runs each neuron.
+
+    Args:
+        model: the network, in evaluation, which is not changed; or a single layer.
+        x: an input of it, (N, T, ...), or (T, N, ...) with ``batch_first=False``; N and T are free in the file.
+        path: of the file.
+        state: whether the file takes and gives the state; without it, each call starts at rest.
+        nan: whether a NaN goes on as in this library; leaving it out saves two operations for each neuron.
+        certify: whether to run the file and to compare it with the network.
+
+    Raises:
+        ONNXError: the network is in training mode, draws random numbers, has a hook, or computes something that has no
+            operator; or the file computes something else than the network.
+        TypeError: model is no SpikingNet and no layer.
+    """
+    whole = checked(model, x)
+    ready = network.prepared(whole)
+    made = network.graph_of(ready, x, nan)
+    rest = rest_of(ready.net, 1)
+    if not state:
+        _start_at_rest(made, rest)
+    made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
+    made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
+    ir.save(made, path)
+
+
+def checked(model: Any, x: Any) -> SpikingNet:
+    """Return the network to export; raise TypeError or ONNXError if it cannot be."""
+    if isinstance(model, StatefulLayer):
+        model = SpikingNet(model).train(model.training)
+    if not isinstance(model, SpikingNet):
+        raise TypeError(f"onnx.export: model is a {type(model).__name__}, expected a SpikingNet or a layer")
+    if model.training:
+        raise ONNXError("the network is in training mode, and a file holds evaluation; call model.eval() first")
+    if not isinstance(x, Tensor) or x.ndim < 2 or x.numel() == 0:
+        raise ONNXError("x is no tensor (N, T, ...) with entries; pass an input of the network")
+    for path, module in model.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if any(not type(hook).__module__.startswith("spikingtorch.") for hook in hooks):
+            raise ONNXError(f"module {path or 'model'!r} has a forward hook, which a file cannot hold; remove it")
+    return model
+
+
+def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
+    """Return the state of a network at rest for N samples, by the names of ``model.get_state()``.
+
+    Raises:
+        ONNXError: the network has not been called, so that its sizes are not known.
+    """
+    return rest_of(model.net, N)
+
+
+def _start_at_rest(made: ir.Model, rest: dict[str, Tensor]) -> None:
+    """Replace the states among the inputs of a graph by the state at rest, for the samples of x."""
+    raise NotImplementedError
+
+
+def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
+    layers = {name: type(layer).__name__ for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)}
+    values = {name: torch.unique(value).tolist() for name, value in rest.items()}
+    uniform = {name: found[0] for name, found in values.items() if len(found) == 1}
+    return {
+        "version": spikingtorch.__version__,
+        "axes": "N, T" if model.batch_first else "T, N",
+        "layers": layers,
+        "rest": uniform,
+    }

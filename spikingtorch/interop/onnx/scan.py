@@ -1,0 +1,237 @@
+"""A scan of this library as operators of ONNX: what the state needs in a Scan, all else once over all steps.
+
+``symbolic`` stands for a scan in the graph that torch exports: a node ``spikingtorch::Scan`` with the program as text.
+``written`` replaces such a node. Each value of the program is computed where it changes:
+
+    once        from parameters alone, in the outer graph
+    over time   from inputs as well, in the outer graph, for all steps at once
+    in a step   from a state, in the body of the Scan
+
+Arrays over time have time as their first axis there: runtimes handle no steps and no samples on that axis alone.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.ir import Node, from_text, operands
+from spikingtorch.functional.fused.runtime.torch_ops import fake_forward
+from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.rules import TYPES, Nodes, Value, operation
+
+DOMAIN = "spikingtorch"
+_BOUNDED = ("sigmoid", "tanh", "erf", "atan")
+
+
+def symbolic(
+    states: list[Tensor], xs: list[Tensor], params: list[Tensor], scalars: Sequence[float], program: str, dim: int
+) -> list[Tensor]:
+    """Stand for ``spikingtorch::scan_exported`` in an exported graph, as an operator that torch's exporter keeps."""
+    results = fake_forward(states, xs, params, scalars, program, dim, False)
+    counts = [len(states), len(xs), len(params)]
+    found = torch.onnx.ops.symbolic_multi_out(
+        f"{DOMAIN}::Scan",
+        [*states, *xs, *params],
+        attrs={"program": program, "dim": dim, "scalars": " ".join(float(each).hex() for each in scalars), "counts": counts},
+        dtypes=[each.dtype for each in results],
+        shapes=[each.shape for each in results],
+        version=1,
+    )
+    return list(found)
+
+
+class Rate(IntEnum):
+    """Where a value changes."""
+
+    ONCE = 0
+    OVER_TIME = 1
+    IN_STEP = 2
+
+
+def written(node: ir.Node, nan: bool) -> tuple[list[ir.Node], list[Value]]:
+    """Return nodes that compute what a node ``spikingtorch::Scan`` stands for, and their results.
+
+    ``nan`` says whether a NaN reaches the spikes, as in this library; without it, surrogates leave no trace.
+    """
+    scan = _Scan(node, nan)
+    results = scan.results()
+    return scan.outer, results
+
+
+class _Scan:
+    """The values of one scan."""
+
+    def __init__(self, node: ir.Node, nan: bool) -> None:
+        given: Any = {name: attribute.value for name, attribute in node.attributes.items()}
+        self.program, self.dim = from_text(given["program"]), int(given["dim"])
+        self.scalars = [float.fromhex(text) for text in given["scalars"].split()]
+        states, xs, _ = given["counts"]
+        inputs: list[Any] = [*node.inputs]
+        self.states, self.params = inputs[:states], inputs[states + xs :]
+        self.outer = Nodes()
+        self.inner = Nodes(self.outer)
+        self.nodes = [self._cheap(each, nan) for each in self.program.nodes]
+        rank = max(len(each.shape) for each in inputs[states : states + xs])
+        self.front = [self.dim, *[axis for axis in range(rank) if axis != self.dim]]
+        self.xs = [self._turned(x, self.front) for x in inputs[states : states + xs]]
+        # inside: the state before a step, and each value over time at this step, by its node
+        self.before = [self._like(state) for state in self.states]
+        self.streams: dict[int, Value] = {}
+        self._rates: dict[int, Rate] = {}
+        self._values: dict[tuple[bool, int], Value] = {}
+
+    def _turned(self, x: Value, axes: list[int]) -> Value:
+        return x if axes == sorted(axes) else self.outer.add("Transpose", x, perm=axes)
+
+    def _like(self, value: Value) -> Value:
+        return ir.Value(type=ir.TensorType(value.dtype or ir.DataType.FLOAT))
+
+    def _cheap(self, node: Node, nan: bool) -> Node:
+        """Return a node without what only matters to NaN; or with the number itself, which a bounded function keeps.
+
+        Bounded functions and products with a number of ordinary size are NaN where their arguments are.
+        """
+        if node.op != "zeronan":
+            return node
+        if not nan:
+            return Node("const", node.dtype, (0,))
+        place = int(node.args[0])
+        while (below := self.program.nodes[place]).op in (*_BOUNDED, "mul"):
+            others = [each for each in operands(below) if not self._is_ordinary(each)]
+            if len(others) != 1:
+                break
+            place = others[0]
+        return node._replace(args=(place,))
+
+    def _is_ordinary(self, place: int) -> bool:
+        """Return whether a node is a number between 1e-6 and 1e6."""
+        node = self.program.nodes[place]
+        if node.op == "cast":
+            return self._is_ordinary(int(node.args[0]))
+        return node.op == "scalar" and 1e-6 < abs(self.scalars[int(node.args[0])]) < 1e6
+
+    def rate(self, place: int) -> Rate:
+        """Return where a node's value changes."""
+        if place not in self._rates:
+            node = self.nodes[place]
+            if node.op == "input":
+                feedback = node.args == ("x", 0) and self.program.product is not None
+                known = {"param": Rate.ONCE, "x": Rate.OVER_TIME, "state": Rate.IN_STEP}
+                found = Rate.IN_STEP if feedback else known[str(node.args[0])]
+            else:
+                found = max((self.rate(each) for each in operands(node)), default=Rate.ONCE)
+            self._rates[place] = found
+        return self._rates[place]
+
+    def value(self, place: int, *, inside: bool) -> Value:
+        """Return the value of a node, for the outer graph or for the body of the Scan."""
+        inside &= self.rate(place) > Rate.ONCE
+        if (inside, place) not in self._values:
+            if inside and self.rate(place) == Rate.OVER_TIME:
+                found = self._stream(place)
+            else:
+                found = self._computed(place, self.inner if inside else self.outer, inside)
+            self._values[inside, place] = found
+        return self._values[inside, place]
+
+    def _stream(self, place: int) -> Value:
+        """Return a value of all steps at the step that runs."""
+        self.streams[place] = ir.Value(type=ir.TensorType(TYPES[self.nodes[place].dtype]))
+        return self.streams[place]
+
+    def _computed(self, place: int, nodes: Nodes, inside: bool) -> Value:
+        node = self.nodes[place]
+        if node.op == "const":
+            return nodes.number(node.args[0], node.dtype)  # type: ignore[arg-type]
+        if node.op == "scalar":
+            return nodes.number(self.scalars[int(node.args[0])], node.dtype)
+        if node.op == "input":
+            return self._input(node, nodes)
+        places = operands(node)
+        before = self.nodes[places[0]]
+        if node.op == "cast" and before.op == "scalar":
+            return nodes.number(self.scalars[int(before.args[0])], node.dtype)
+        if node.op == "add" and (only := self._without_zero(places)) is not None:
+            return self.value(only, inside=inside)
+        if node.op == "where" and node.dtype == "bool":
+            raise ONNXError("a step chooses between two bools; write it with & and |")
+        dtype = self.nodes[places[-1]].dtype if node.op == "where" else before.dtype
+        args = [self.value(each, inside=inside) for each in places]
+        return operation(node.op, nodes, dtype, node.dtype, *args)
+
+    def _without_zero(self, places: Sequence[int]) -> int | None:
+        """Return which term of a sum is all of it: a comparison as a number, to which a zero is added."""
+        for one, other in (places, places[::-1]):
+            zero, number = self.nodes[other], self.nodes[one]
+            compares = number.op == "cast" and self.nodes[int(number.args[0])].dtype == "bool"
+            if zero.op == "const" and zero.args == (0,) and compares:
+                return one
+        return None
+
+    def _input(self, node: Node, nodes: Nodes) -> Value:
+        role, index = str(node.args[0]), int(node.args[1])
+        if role == "state":
+            given, stored = self.before[index], self.program.states[index]
+        elif role == "param":
+            given, stored = self.params[index], self.program.params[index][0]
+        else:
+            given, stored = self.xs[index], self.program.xs[index]
+            if index == 0 and self.program.product is not None:
+                return self._with_feedback(given, stored, nodes)
+        return operation("cast", nodes, stored, node.dtype, given)
+
+    def _with_feedback(self, x: Value, stored: str, nodes: Nodes) -> Value:
+        """Return the first input of a step with the product of the outputs of the step before."""
+        product: Any = self.program.product
+        here = ir.Value(type=ir.TensorType(TYPES[stored]))
+        self.streams[-1] = here
+        weight, before = self.params[product.weight], self.before[-1]
+        if product.synapse == "convolution":
+            sizes = [int(size) for size in weight.shape[2:]]
+            groups = int(weight.shape[0]) // int(weight.shape[1])
+            current = nodes.add("Conv", before, weight, kernel_shape=sizes, pads=2 * [n // 2 for n in sizes], group=groups)
+        else:
+            current = nodes.add("MatMul", before, self.outer.add("Transpose", weight, perm=[1, 0]))
+        return nodes.add("Add", here, current)
+
+    def results(self) -> list[Value]:
+        """Return the final states and the outputs."""
+        program = self.program
+        finals = [self._stored(place, dtype) for place, dtype in zip(program.finals, program.states, strict=True)]
+        stepped = [place for place in program.results if self.rate(place) == Rate.IN_STEP]
+        inside = [self.value(place, inside=True) for place in stepped]
+        after, over_time = self._scan(finals, inside)
+        found = dict(zip(stepped, over_time, strict=True))
+        back = [self.front.index(axis) for axis in range(len(self.front))]
+        outs = []
+        for place, dtype in zip(program.results, program.outs, strict=True):
+            out = found[place] if place in found else self.value(place, inside=False)
+            outs.append(self._turned(operation("cast", self.outer, self.nodes[place].dtype, dtype, out), back))
+        return [*after, *outs]
+
+    def _stored(self, place: int, dtype: str) -> Value:
+        return operation("cast", self.inner, self.nodes[place].dtype, dtype, self.value(place, inside=True))
+
+    def _scan(self, finals: list[Value], outs: list[Value]) -> tuple[list[Value], list[Value]]:
+        """Return the states after the last step, and the outputs of all steps."""
+        made = {id(node.outputs[0]) for node in self.inner}
+        listed: list[Value] = []
+        for each in (*finals, *outs):  # a body gives out each value once, and only what it has made
+            fresh = id(each) in made and not any(each is other for other in listed)
+            listed.append(each if fresh else self.inner.add("Identity", each))
+        sources = [self.xs[0] if place < 0 else self.value(place, inside=False) for place in self.streams]
+        body = ir.Graph([*self.before, *self.streams.values()], listed, nodes=self.inner, name="step")
+        node = ir.node(
+            "Scan",
+            [*self.states, *sources],
+            attributes={"body": body, "num_scan_inputs": len(sources)},
+            num_outputs=len(listed),
+        )
+        self.outer.append(node)
+        for output, inner in zip(node.outputs, listed, strict=True):
+            output.type = inner.type
+        return list(node.outputs[: len(finals)]), list(node.outputs[len(finals) :])
