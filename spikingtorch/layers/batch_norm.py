@@ -105,6 +105,8 @@ class StatisticsOfSteps(TorchFunctionMode):
     def commit(self) -> None:
         """Update running statistics and counters, in the order of the steps."""
         updates, T = self._updates, self.sizes[1]
+        if not updates:  # in an exported program, T is a symbol
+            return
         counted = {id(update.counter): update.counter for update in updates if update.counter is not None}
         calls = {key: sum([update.counter is counter for update in updates]) for key, counter in counted.items()}
         averaged = {id(update.counter) for update in updates if update.momentum is None}

@@ -37,8 +37,8 @@ from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.export import to_nir
 from spikingtorch.interop.nir.files import read
 from spikingtorch.interop.nir.importing import from_nir
-from spikingtorch.interop.nir.verdict import Certificate
 from spikingtorch.interop.nir.weights import load_nir_weights
+from spikingtorch.interop.verdict import Certificate
 
 __all__ = ["Certificate", "NIRError", "dialects", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]
 del _inspect, _nir

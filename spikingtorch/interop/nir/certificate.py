@@ -23,9 +23,15 @@ from spikingtorch.interop.nir.importing import from_nir, reading_of, step_length
 from spikingtorch.interop.nir.plan import NEURONS, plan_of
 from spikingtorch.interop.nir.reference import Trace, simulate
 from spikingtorch.interop.nir.targets import Target, target_of
-from spikingtorch.interop.nir.verdict import Certificate, Difference, Row
+from spikingtorch.interop.verdict import Certificate, Difference, Row
 from spikingtorch.watching import recording
 
+# how the other side computes, if it is no library's reader: NIR itself has no steps
+_EQUATIONS = {
+    "exact": "by the exact solution of NIR's equations",
+    "exponential": "by NIR's equations, each solved exactly in turn",
+    "euler": "by NIR's equations in steps of Euler's method",
+}
 # the number of parts of a step for the nearly continuous solution
 REFINE = 32
 _SPIKING = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold)
@@ -125,7 +131,9 @@ def certified(
     ]
     N, T = sample.shape[:2]
     title = None if reader is None else reader.title
-    return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype, title, batch_first)
+    names = ("the graph", _EQUATIONS[discretisation]) if reader is None else (reader.reader, f"in {reader.reader}")
+    settings = f" of {dt:g} s, {discretisation}"
+    return Certificate(tuple(rows), N, T, sample.dtype, *names, settings, batch_first, title)
 
 
 def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Target) -> Trace:

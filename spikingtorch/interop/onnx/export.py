@@ -1,6 +1,8 @@
 """Write a network as a file of ONNX, with the loop over time inside."""
 
+import copy
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,12 @@ import torch
 from torch import Tensor
 
 import spikingtorch
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.interop.onnx import network
+from spikingtorch.interop.onnx.certificate import SPIKES, certified
 from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.stepping import start_at_rest
+from spikingtorch.interop.verdict import Certificate
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.streams import rest_of
 from spikingtorch.spikingnet import SpikingNet
@@ -18,7 +24,7 @@ from spikingtorch.spikingnet import SpikingNet
 
 def export(
     model: Any, x: Tensor, path: str | Path, *, state: bool = True, nan: bool = True, certify: bool = True
-) -> None:
+) -> Certificate | None:
     """Write a network as a file of ONNX that runs any number of steps of any number of samples.
 
     The inputs of the file are ``x`` and ``state.<name>``, its outputs ``out`` and ``next.<name>``: hand the state on to
@@ -34,6 +40,9 @@ def export(
         nan: whether a NaN goes on as in this library; leaving it out saves two operations for each neuron.
         certify: whether to run the file and to compare it with the network.
 
+    Returns:
+        The certificate, a table to print; None without ``certify``.
+
     Raises:
         ONNXError: the network is in training mode, draws random numbers, has a hook, or computes something that has no
             operator; or the file computes something else than the network.
@@ -41,13 +50,41 @@ def export(
     """
     whole = checked(model, x)
     ready = network.prepared(whole)
-    made = network.graph_of(ready, x, nan)
-    rest = rest_of(ready.net, 1)
+    graph = network.graph_of(ready, x, nan)
+    made, rest = graph.model, rest_of(ready.net, 1)
     if not state:
-        _start_at_rest(made, rest)
+        start_at_rest(made.graph, {name: each.numpy() for name, each in rest.items()}, 0 if whole.batch_first else 1)
     made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
     made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
+    certificate = _certificate(whole, x, graph, state) if certify else None
     ir.save(made, path)
+    return certificate
+
+
+def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool) -> Certificate:
+    """Return the certificate of a graph; raise ONNXError if it computes something else, and warn where rounding does."""
+    outputs = graph.model.graph.outputs
+    outs = len(outputs)
+    for path, spikes in graph.spikes.items():
+        shown = ir.node("Identity", [spikes])
+        shown.outputs[0].name, shown.outputs[0].type = f"{SPIKES}{path}", spikes.type
+        graph.model.graph.append(shown)
+        outputs.append(shown.outputs[0])
+    content = ir.to_proto(graph.model).SerializeToString()
+    for value in [*outputs][outs:]:
+        outputs.remove(value)
+        graph.model.graph.remove(value.producer())
+    found = certified(copy.deepcopy(model), x, content, state)
+    if not found.within_rounding:
+        raise ONNXError(f"the file and the network have different outputs.\n{found}")
+    if not found.equal:
+        warnings.warn(
+            "onnx.export: a membrane lies so near to its threshold that rounding decides; network and file differ from "
+            f"there on.\n{found}",
+            UserWarning,
+            stacklevel=level_of_user(),
+        )
+    return found
 
 
 def checked(model: Any, x: Any) -> SpikingNet:
@@ -74,11 +111,6 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
         ONNXError: the network has not been called, so that its sizes are not known.
     """
     return rest_of(model.net, N)
-
-
-def _start_at_rest(made: ir.Model, rest: dict[str, Tensor]) -> None:
-    """Replace the states among the inputs of a graph by the state at rest, for the samples of x."""
-    raise NotImplementedError
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
-"""A network as a graph of ONNX: exported by torch, with each scan of this library written as operators."""
+"""A network as a graph of ONNX: exported by torch, with each scan of this library written as operators.
 
+A network that folds is exported with all steps, and a Scan runs each neuron. Of one that does not, a single step is
+exported, and becomes the body of one Scan.
+"""
+
+import ast
 import copy
 import logging
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
 import torch
@@ -17,6 +22,8 @@ from torch.nn.utils import parametrize
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.rules import Value
+from spikingtorch.interop.onnx.stepping import in_one_scan
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.pure import run
@@ -26,20 +33,29 @@ OPSET = 18
 _SAMPLES, _STEPS = 2, 3
 
 
-class Traced(nn.Module):
-    """One call of a network: from its state and an input to the output and the next state."""
+class Graph(NamedTuple):
+    """A graph, and what an examination of it asks for."""
 
-    def __init__(self, model: SpikingNet) -> None:
+    model: ir.Model
+    spikes: dict[str, Value]  # of each layer, over time as the outputs are
+    steps: bool  # whether one Scan runs the whole network
+
+
+class Traced(nn.Module):
+    """One call of a network: from its state and an input to the outputs and the next state."""
+
+    def __init__(self, model: SpikingNet, axis: int | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.axis = model, axis
 
     def forward(self, state: dict[str, Tensor], x: Tensor) -> Any:
-        """Return output and state."""
-        after, _, out = run(self.model, state, x)
-        return out, after
+        """Return outputs and state; with an axis, those of one step, without this axis of time."""
+        after, _, out = run(self.model, state, x if self.axis is None else x.unsqueeze(self.axis))
+        outs = [*outputs_of(out).values()]
+        return outs if self.axis is None else [each.squeeze(self.axis) for each in outs], after
 
 
-def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> ir.Model:
+def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
     """Return the graph of a network in evaluation, which is prepared, for an input (N, T, ...) or (T, N, ...).
 
     Its inputs are x and the states, and its outputs out and the states after the last step; N and T are free.
@@ -49,20 +65,35 @@ def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> ir.Model:
     for axis, size in ((samples, _SAMPLES), (steps, _STEPS)):
         example = example.index_select(axis, torch.arange(size) % x.shape[axis])
     with torch.no_grad():
-        model(example)
+        outs = [*outputs_of(model(example))]
+        folds = model.explain().mode == "fold"
+        model.mode = "fold" if folds else "step"
         state = model.get_state()
         N, T = torch.export.Dim("N", min=2), torch.export.Dim("T", min=2)
-        sizes = {name: {0: N} for name in state}, {samples: N, steps: T}
-        program = torch.export.export(Traced(model), (state, example), dynamic_shapes=sizes, strict=False)
+        of_x = {samples: N, steps: T} if folds else {0: N}
+        whole = Traced(model) if folds else Traced(model, steps)
+        given = example if folds else example.select(steps, 0)
+        sizes = {name: {0: N} for name in state}, of_x
+        program = torch.export.export(whole, (state, given), dynamic_shapes=sizes, strict=False)
         _check_random(program)
         program = program.run_decompositions({torch.ops.spikingtorch.scan_exported.default: scan.symbolic})
-        outs = outputs_of(model(example))
-        names = [f"state.{name}" for name in state] + ["x"], [*outs, *[f"next.{name}" for name in state]]
+        inputs, outputs = [f"state.{name}" for name in state], [f"next.{name}" for name in state]
         with _quiet():
             made: Any = torch.onnx.export(
-                program, input_names=names[0], output_names=names[1], opset_version=OPSET, dynamo=True, verbose=False
+                program,
+                input_names=[*inputs, "x"],
+                output_names=[*outs, *outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
             )
-    return _finished(made.model, nan, samples, steps)
+    whole_graph = made.model
+    spikes = _with_scans(whole_graph.graph, nan)
+    names = _names_of(whole_graph.graph, {samples: "N", steps: "T"} if folds else {0: "N"})
+    if not folds:
+        whole_graph.graph = in_one_scan(whole_graph.graph, len(outs), steps)
+    _finish(whole_graph, names)
+    return Graph(whole_graph, spikes, not folds)
 
 
 def outputs_of(out: Any) -> dict[str, Tensor]:
@@ -116,16 +147,35 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _finished(model: ir.Model, nan: bool, samples: int, steps: int) -> ir.Model:
-    """Write the scans of a graph, and name its free sizes N and T."""
-    graph = model.graph
+def _with_scans(graph: ir.Graph, nan: bool) -> dict[str, Value]:
+    """Write the scans of a graph, in place, and return the spikes of the layers that they are of."""
+    spikes: dict[str, Value] = {}
     for node in [*graph]:
         if node.domain == scan.DOMAIN:
             nodes, results = scan.written(node, nan)
+            states = len(results) - node.attributes["outs"].as_int()
+            spikes[_path_of(node)] = results[states]
             ir.convenience.replace_nodes_and_values(graph, node, [node], nodes, [*node.outputs], results)
+    return spikes
+
+
+def _path_of(node: ir.Node) -> str:
+    """Return the path of the layer in whose call torch has met a node."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+    inside = [scope.removeprefix("model.net").removeprefix(".") for scope in scopes if scope.startswith("model.net")]
+    return max(inside, key=len, default="")
+
+
+def _names_of(graph: ir.Graph, axes: dict[int, str]) -> dict[str, str]:
+    """Return the names of the free sizes, by those that torch has given them."""
     x = next(value for value in graph.inputs if value.name == "x")
     shape: Any = x.shape
-    names = {str(shape[samples]): "N", str(shape[steps]): "T"}
+    return {str(shape[axis].value): name for axis, name in axes.items()}
+
+
+def _finish(model: ir.Model, names: dict[str, str]) -> None:
+    """Name the free sizes of a graph, and leave out what only torch's exporter needed."""
+    graph = model.graph
     for value in (*graph.inputs, *graph.outputs):
         value.shape = ir.Shape([_renamed(size, names) for size in value.shape or ()])
     for node in graph:
@@ -136,7 +186,6 @@ def _finished(model: ir.Model, nan: bool, samples: int, steps: int) -> ir.Model:
     model.opset_imports.pop(scan.DOMAIN, None)
     for each in (common.RemoveUnusedNodesPass(), common.RemoveUnusedOpsetsPass(), common.NameFixPass()):
         each(model)
-    return model
 
 
 def _renamed(size: Any, names: dict[str, str]) -> Any:

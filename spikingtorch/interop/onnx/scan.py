@@ -33,10 +33,17 @@ def symbolic(
     """Stand for ``spikingtorch::scan_exported`` in an exported graph, as an operator that torch's exporter keeps."""
     results = fake_forward(states, xs, params, scalars, program, dim, False)
     counts = [len(states), len(xs), len(params)]
+    attributes = {
+        "program": program,
+        "dim": dim,
+        "scalars": " ".join(float(each).hex() for each in scalars),
+        "counts": counts,
+        "outs": len(results) - len(states),
+    }
     found = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::Scan",
         [*states, *xs, *params],
-        attrs={"program": program, "dim": dim, "scalars": " ".join(float(each).hex() for each in scalars), "counts": counts},
+        attrs=attributes,
         dtypes=[each.dtype for each in results],
         shapes=[each.shape for each in results],
         version=1,

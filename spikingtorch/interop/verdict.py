@@ -1,4 +1,4 @@
-"""Certificate: the result of comparing a network with the simulation of its graph, as a table."""
+"""Certificate: the result of comparing a network with what it was exported to, as a table."""
 
 from typing import Any, NamedTuple
 
@@ -7,23 +7,15 @@ import torch
 from spikingtorch import axes
 from spikingtorch.units import in_columns
 
-# the models of NIR (which has no steps) for which a certificate can hold
-_EQUATIONS = {
-    "exact": "by the exact solution of NIR's equations",
-    "exponential": "by NIR's equations, each solved exactly in turn",
-    "euler": "by NIR's equations in steps of Euler's method",
-}
-
-
 class Difference(NamedTuple):
-    """The first difference between a neuron of the network and of the graph.
+    """The first difference between a neuron of the network and of the other side.
 
     Attributes:
         sample: index of the sample.
         step: index of the step.
         neuron: index of the neuron.
-        fires: True if the network fires and the graph does not; False for the opposite.
-        miss: distance of the graph's membrane from its threshold.
+        fires: True if the network fires and the other side does not; False for the opposite.
+        miss: distance of the membrane from its threshold.
         rounding: the largest change of it by rounding alone.
     """
 
@@ -36,19 +28,19 @@ class Difference(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One neuron node, driven by the outputs of the network's layers before it; or the output of the network.
+    """One layer of neurons, or the output of the network.
 
     Attributes:
-        name: of the node.
+        name: of the node or layer.
         kind: its class.
         neurons: number of neurons.
         spikes: number of spikes of the network.
         different: entries of the spikes that differ.
         first: the first difference that rounding does not explain, or else the first difference.
-        error: for a node without spikes, the largest difference divided by the rounding bound: up to 1, rounding
+        error: for a layer without spikes, the largest difference divided by the rounding bound: up to 1, rounding
             explains it.
-        continuous: difference in spikes per neuron between the continuous solution and the network, divided by the
-            network's spikes. None for a node without spikes, and in a certificate for a reader.
+        continuous: for equations of NIR, the difference in spikes per neuron between their continuous solution and the
+            network, divided by the network's spikes; else None.
     """
 
     name: str
@@ -62,27 +54,29 @@ class Row(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """The result of ``verify_nir``.
+    """The result of ``verify_nir``, and of an export to ONNX.
 
     Attributes:
-        rows: the neurons of the graph.
+        rows: the layers.
         samples: N.
         steps: T.
-        dt: length of a step, in seconds.
-        discretisation: of the equations.
-        dtype: of the network's run; the simulation of NIR uses double precision, the simulation of a reader float32.
-        reader: the library whose reader the simulation models; None for NIR's own equations.
-        batch_first: whether the sample was taken as (N, T, ...); by the metadata, or else True.
+        dtype: of the network's run.
+        other: what the network is compared with, as "the graph".
+        holds_for: how the other side computes.
+        settings: of the comparison, such as the length of a step.
+        batch_first: whether the sample was taken as (N, T, ...).
+        reader: the library whose reader of NIR is the other side, if one is.
     """
 
     rows: tuple[Row, ...]
     samples: int
     steps: int
-    dt: float
-    discretisation: str
     dtype: torch.dtype
-    reader: str | None = None
+    other: str
+    holds_for: str
+    settings: str = ""
     batch_first: bool = True
+    reader: str | None = None
 
     @property
     def equal(self) -> bool:
@@ -100,11 +94,6 @@ class Certificate(NamedTuple):
     def first(self) -> Row | None:
         """The row with a difference that rounding does not explain, or else the earliest, if there is one."""
         return min([row for row in self.rows if row.first is not None], key=_rank, default=None)
-
-    @property
-    def holds_for(self) -> str:
-        """The method that computes the graph on the other side."""
-        return _EQUATIONS[self.discretisation] if self.reader is None else f"in the reader of {self.reader}"
 
     @property
     def _readouts_agree(self) -> bool:
@@ -125,20 +114,19 @@ class Certificate(NamedTuple):
             for row in self.rows
         ]
         dtype = str(self.dtype).removeprefix("torch.")
-        ran = f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, "
-        ran += f"network in {dtype}, sample taken as {axes.named(self.batch_first)}"
+        ran = f"{self.samples} samples of {self.steps} steps{self.settings}, network in {dtype}, "
+        ran += f"sample taken as {axes.named(self.batch_first)}"
         return "\n".join([*in_columns([head, *body], left=2), f"{self._verdict()} ({ran})"])
 
     def _verdict(self) -> str:
         row = self.first
         if row is None:
             if not self._readouts_agree:
-                return "outputs differ by more than rounding" + ("" if self.reader is None else f" {self.holds_for}")
+                return f"outputs differ by more than rounding {self.holds_for}"
             silent = [each.name for each in self.rows if each.error is None and not each.spikes]
             return f"spikes equal {self.holds_for}" + (f", but {', '.join(silent)} never fired" if silent else "")
         found: Any = row.first
-        other = "the graph" if self.reader is None else f"the reader of {self.reader}"
-        does = f"fires, and {other} does not" if found.fires else f"does not fire, and {other} does"
+        does = f"fires, and {self.other} does not" if found.fires else f"does not fire, and {self.other} does"
         decided = "rounding decides" if self.within_rounding else f"rounding explains {found.rounding:.1e}"
         return (
             f"spikes differ first at {row.name}, neuron {found.neuron}, sample {found.sample}, step {found.step}: the "

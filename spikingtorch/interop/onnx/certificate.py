@@ -1,0 +1,200 @@
+"""A certificate: a file of ONNX beside its network, on the example and on other numbers of samples and steps.
+
+A runtime adds the terms of a product in another order than torch. So a membrane may lie on the other side of its
+threshold, and everything behind it then differs as well. The judge is the network in double precision: with e the
+largest difference between its membranes and those of the network in single precision, rounding explains the first
+difference of a sample if the membrane in double precision misses the threshold by at most ``SLACK`` e.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spikingtorch.axes import samples_first
+from spikingtorch.interop.onnx.network import outputs_of
+from spikingtorch.interop.verdict import Certificate, Difference, Row
+from spikingtorch.layers.streams import rest_of
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.recording import record
+
+Array = npt.NDArray[Any]
+Session = Callable[[dict[str, Array]], dict[str, Array]]
+# a runtime's rounding errors over those of torch
+SLACK = 8.0
+SPIKES = "spikes."  # what the outputs of layers are called in a file that is examined
+
+
+class Seen(NamedTuple):
+    """What a network has given out: spikes, membranes and thresholds by layer, outputs and states by name."""
+
+    layers: Mapping[str, Mapping[str, Array]]
+    outs: dict[str, Array]
+
+
+def session(content: bytes) -> tuple[str, Session]:
+    """Return the runtime that is installed, and a function that runs a file in it on one thread."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator = ReferenceEvaluator(onnx.load_from_string(content))
+        outputs: list[str] = evaluator.output_names
+        run: Any = evaluator.run
+        name = f"onnx's reference evaluator {onnx.__version__}"
+    else:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        found = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        outputs, run = [each.name for each in found.get_outputs()], found.run
+        name = f"onnxruntime {onnxruntime.__version__}"
+    return name, lambda given: dict(zip(outputs, run(None, given), strict=True))
+
+
+def certified(model: SpikingNet, x: Tensor, content: bytes, has_state: bool) -> Certificate:
+    """Return the certificate of a file that also gives out the spikes of its layers, on x and on parts of it."""
+    name, run = session(content)
+    wide = copy.deepcopy(model).double()
+    rows: dict[str, Row] = {}
+    for part, cuts in _parts(x, model.batch_first, has_state):
+        here, exact = _seen(model, part), _seen(wide, part.double())
+        there = _ran(run, model, part, cuts, has_state)
+        for row in _rows(model, here, exact, there):
+            rows[row.name] = _joined(rows[row.name], row) if row.name in rows else row
+    first = samples_first(x, model.batch_first)
+    N, T = first.shape[:2]
+    return Certificate(
+        *(tuple(rows.values()), N, T, x.dtype, name, f"in {name}", ", and on parts of them"),
+        batch_first=model.batch_first,
+    )
+
+
+def _parts(x: Tensor, batch_first: bool, has_state: bool) -> Iterator[tuple[Tensor, list[int]]]:
+    """Yield inputs, each with the steps at which a call ends and the next one goes on."""
+    samples, steps = (0, 1) if batch_first else (1, 0)
+    T = x.shape[steps]
+    yield x, [T]
+    yield x.narrow(samples, 0, 1), [T]
+    yield x.narrow(steps, 0, 1), [1]
+    if has_state and T > 1:
+        yield x, [max(1, T // 3), T]
+
+
+def _seen(model: SpikingNet, x: Tensor) -> Seen:
+    """Return what a network gives out, arrays (N, T, ...)."""
+    with torch.no_grad():
+        try:
+            recording = record(model, x, ("spikes", "u", "threshold"))
+        except ValueError:  # no layer fires by functional.fire, or there is no layer
+            recording = record(model, x, "spikes" if model._layers() else ())
+        state = model.get_state()
+    layers = {
+        path: {name: _array(each, model.batch_first) for name, each in recording[path].items()} for path in recording
+    }
+    outs = {name: _array(out, model.batch_first) for name, out in outputs_of(recording.out).items()}
+    return Seen(layers, outs | {f"next.{name}": each.numpy() for name, each in state.items()})
+
+
+def _array(tensor: Tensor, batch_first: bool) -> Array:
+    return samples_first(tensor, batch_first).detach().cpu().numpy()
+
+
+def _ran(run: Session, model: SpikingNet, x: Tensor, cuts: list[int], has_state: bool) -> dict[str, Array]:
+    """Return what a file gives out in one call or several, as arrays (N, T, ...)."""
+    steps, begin, found = int(model.batch_first), 0, list[dict[str, Array]]()
+    states = {f"state.{name}": each.numpy() for name, each in rest_of(model.net, x.shape[1 - steps]).items()}
+    for end in cuts:
+        given = x.narrow(steps, begin, end - begin).numpy()
+        found.append(run({"x": given} | (states if has_state else {})))
+        states = {name: found[-1][f"next.{name.removeprefix('state.')}"] for name in states if has_state}
+        begin = end
+    return {name: _whole([each[name] for each in found], name, steps) for name in found[-1]}
+
+
+def _whole(parts: list[Array], name: str, steps: int) -> Array:
+    """Return an output of all calls: the last state, or an array (N, T, ...), as the spikes of layers always are."""
+    if name.startswith("next."):
+        return parts[-1]
+    axis = 1 if name.startswith(SPIKES) else steps
+    whole = np.concatenate(parts, axis)
+    return whole if axis == 1 else whole.swapaxes(0, 1)
+
+
+def _rows(model: SpikingNet, here: Seen, exact: Seen, there: dict[str, Array]) -> Iterator[Row]:
+    """Yield the rows of layers, and one for outputs and states."""
+    compared = {path: each for path, each in here.layers.items() if SPIKES + path in there}
+    first = _first_steps([(each["spikes"], there[SPIKES + path]) for path, each in compared.items()])
+    for path, each in compared.items():
+        spikes, others = each["spikes"], there[SPIKES + path]
+        kind, neurons = type(model.net.get_submodule(path)).__name__, int(np.prod(spikes.shape[2:]))
+        different = _differ(spikes, others)
+        found = _differences(each, exact.layers[path], different, first)
+        earliest = min(found, key=lambda one: (one.miss <= one.rounding, one.step), default=None)
+        yield Row(path, kind, neurons, int(np.abs(spikes).sum()), int(different.sum()), earliest)
+    equal = first < 0 if len(first) else slice(None)
+    errors = [_error(here.outs[name], exact.outs[name], there[name], equal) for name in here.outs if name in there]
+    sizes = [int(np.prod(each.shape[2:])) for name, each in here.outs.items() if name.startswith("out")]
+    yield Row("output", "Output", sum(sizes), error=max(errors, default=0.0))
+
+
+def _differ(a: Array, b: Array) -> Array:
+    different: Array = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    return different
+
+
+def _first_steps(pairs: list[tuple[Array, Array]]) -> Array:
+    """Return for each sample the first step at which a spike differs, and -1 where none does."""
+    if not pairs:
+        return np.zeros(0, np.int64)
+    off = np.stack([_differ(*pair).reshape(*pair[0].shape[:2], -1).any(-1) for pair in pairs]).any(0)
+    return np.where(off.any(1), off.argmax(1), -1)
+
+
+def _differences(
+    here: Mapping[str, Array], exact: Mapping[str, Array], different: Array, first: Array
+) -> Iterator[Difference]:
+    """Yield the differences of a layer at the first step of a sample that has any; later ones follow from these."""
+    noise = None
+    for sample, step in enumerate(first):
+        for neuron in zip(*np.nonzero(different[sample, step]), strict=True) if step >= 0 else ():
+            at = (sample, step, *neuron)
+            miss = rounding = 0.0
+            if "u" in here:
+                u, wide = here["u"], exact["u"]
+                noise = np.nanmax(np.abs(u - wide)[:, : step + 1]) if noise is None else noise
+                threshold = np.broadcast_to(exact["threshold"], wide.shape)
+                miss = float(abs(wide[at] - threshold[at]))
+                rounding = SLACK * float(noise)
+            # without a membrane, or exactly at the threshold, rounding explains nothing
+            judged = "u" in here and miss > 0.0
+            place = tuple(int(each) for each in neuron)
+            fires = bool(here["spikes"][at])
+            yield Difference(sample, int(step), place, fires, miss if judged else np.inf, rounding)
+
+
+def _error(here: Array, exact: Array, there: Array, equal: Any) -> float:
+    """Return the largest difference of samples with equal spikes, divided by the bound of rounding errors."""
+    if here.shape != there.shape:
+        return float("inf")
+    a, b, wide = (np.asarray(each, np.float64)[equal] for each in (here, there, exact))
+    off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    if not off.any():
+        return 0.0
+    size = np.abs(wide[np.isfinite(wide)]).max(initial=0.0)
+    noise = np.nanmax(np.abs(a - wide), initial=0.0) + np.finfo(np.float32).eps * size
+    return float(np.nan_to_num(off.max() / (SLACK * noise), nan=np.inf))
+
+
+def _joined(a: Row, b: Row) -> Row:
+    """Return the row of two comparisons of one layer."""
+    if a.error is not None:
+        return a._replace(error=max(a.error, b.error or 0.0))
+    firsts = [each.first for each in (a, b) if each.first is not None]
+    worst = min(firsts, key=lambda one: (one.miss <= one.rounding, one.step), default=None)
+    return a._replace(spikes=a.spikes + b.spikes, different=a.different + b.different, first=worst)
