@@ -61,6 +61,7 @@ MAY_IMPORT["report"] |= {"quantize", "spikingtorch", "testing", "units", "valida
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "step_graph", "units", "watching"}
+MAY_IMPORT["interop"] |= {"functional/fused/ir", "functional/fused/runtime", "spikingtorch"}
 MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "units", "validation"}
 MAY_IMPORT["quantize"] |= {"step_graph", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC

@@ -7,6 +7,7 @@ import torch
 from spikingtorch import axes
 from spikingtorch.units import in_columns
 
+
 class Difference(NamedTuple):
     """The first difference between a neuron of the network and of the other side.
 

@@ -210,7 +210,9 @@ def watch(
         trains = {}
         for path, behind in synapses.items():
             if behind not in recording:
-                raise ValueError(f"{owner}: the network did not call {behind!r}, which {path!r} is to feed; name others")
+                raise ValueError(
+                    f"{owner}: the network did not call {behind!r}, which {path!r} is to feed; name others"
+                )
             post = samples_first(recording[behind]["spikes"], model.batch_first)
             # a padded batch runs as many steps as its longest sample
             pre = _joined(owner, path, inputs.found[path], N, T if running is None else int(running.sum(1).max()))

@@ -20,7 +20,7 @@ from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
-from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks
+from spikingtorch.functional.core.torch_private import number_of_function_modes, top_saving_hooks, tracing_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
@@ -37,7 +37,14 @@ from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, TimeChunk, chunks
 from spikingtorch.spikingnet.errors import misfit, name_layer
-from spikingtorch.spikingnet.inputs import check_form, check_input, check_start, first_calls_of, of_other_libraries
+from spikingtorch.spikingnet.inputs import (
+    check_exporter,
+    check_form,
+    check_input,
+    check_start,
+    first_calls_of,
+    of_other_libraries,
+)
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
@@ -294,6 +301,8 @@ class SpikingNet(nn.Module):
         self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, key: CallKey | None, compiles: bool = False
     ) -> Any:
         """Decide how to run a call, run it, and make a plan under its key, if it can have one."""
+        if not torch.compiler.is_dynamo_compiling() and (compiles or tracing_state() is not None):
+            check_exporter(self.mode)
         known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
         x, net = check_form(x, self.batch_first), self.net
         if type(init) is not bool:

@@ -1,9 +1,11 @@
 """Checks of the inputs of a SpikingNet."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikingtorch import axes
@@ -12,6 +14,18 @@ from spikingtorch.fold.guard import first_parameter
 from spikingtorch.foreign import in_multi_step, kind_of_theirs, several_steps_in, state_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.fold_token import FoldToken
+
+
+def check_exporter(mode: str) -> None:
+    """Raise RuntimeError inside ``torch.onnx.export``, which would write a fixed number of steps, or a broken file."""
+    frame: Any = sys._getframe()
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("torch.onnx."):
+        frame = frame.f_back
+    if frame is not None and (mode != "step" or not torch.compiler.is_exporting()):
+        raise RuntimeError(
+            "SpikingNet: torch.onnx.export does not know the loop over time. Take "
+            "spikingtorch.interop.onnx.export(model, x, path), which writes it for any number of steps"
+        )
 
 
 def check_form(x: Tensor, batch_first: bool) -> Tensor:

@@ -86,7 +86,10 @@ def test_a_call_refuses() -> None:
     parts = {"up": nn.Linear(4, 4), "lif": LIF(tau=4.0), "other": nn.Linear(4, 4), "idle": LIF(tau=4.0)}
     idle = SpikingNet(Coded(lambda net, x, init: net.lif(net.up(x) + net.other(x), init), **parts), warn_silent=False)
     for layers, said in (
-        ({"up": "lif", "other": "idle"}, "STDP: the network did not call 'idle', which 'other' is to feed; name others"),
+        (
+            {"up": "lif", "other": "idle"},
+            "STDP: the network did not call 'idle', which 'other' is to feed; name others",
+        ),
         ({"other": "idle"}, "record: the network called none of the layers 'idle'"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -204,7 +204,10 @@ def resetting(net: Any, x: Tensor, init: Any) -> Any:
         (written, "'neurons': its input does not come from the input of this step, or was written on"),
         (lambda net, x, init: net.neurons(net.round(x + x), init), "round"),
         (negating, "its forward changes its weights"),
-        (lambda net, x, _: net.neurons(net.up(x), True), "'neurons': its forward restarts it or sets its state at each"),
+        (
+            lambda net, x, _: net.neurons(net.up(x), True),
+            "'neurons': its forward restarts it or sets its state at each",
+        ),
         (resetting, "'neurons': its forward restarts it or sets its state"),
         (lambda net, x, init: [net.neurons(net.up(x), init), net.neurons.v.mul_(0.5)][0], "sets its state"),
     ],

@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.export import export, rest
+from spikingtorch.interop.onnx.steps import export_scan
 
-__all__ = ["ONNXError", "export", "rest"]
+__all__ = ["ONNXError", "export", "export_scan", "rest"]
 del _onnx_ir, _onnxscript

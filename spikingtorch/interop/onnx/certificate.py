@@ -45,7 +45,7 @@ def session(content: bytes) -> tuple[str, Session]:
         from onnx.reference import ReferenceEvaluator
 
         evaluator = ReferenceEvaluator(onnx.load_from_string(content))
-        outputs: list[str] = evaluator.output_names
+        outputs: list[Any] = [*evaluator.output_names]
         run: Any = evaluator.run
         name = f"onnx's reference evaluator {onnx.__version__}"
     else:
@@ -153,7 +153,7 @@ def _first_steps(pairs: list[tuple[Array, Array]]) -> Array:
     if not pairs:
         return np.zeros(0, np.int64)
     off = np.stack([_differ(*pair).reshape(*pair[0].shape[:2], -1).any(-1) for pair in pairs]).any(0)
-    return np.where(off.any(1), off.argmax(1), -1)
+    return np.where(off.any(-1), off.argmax(-1), -1)
 
 
 def _differences(

@@ -62,19 +62,20 @@ def export(
 
 
 def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool) -> Certificate:
-    """Return the certificate of a graph; raise ONNXError if it computes something else, and warn where rounding does."""
-    outputs = graph.model.graph.outputs
-    outs = len(outputs)
-    for path, spikes in graph.spikes.items():
-        shown = ir.node("Identity", [spikes])
-        shown.outputs[0].name, shown.outputs[0].type = f"{SPIKES}{path}", spikes.type
-        graph.model.graph.append(shown)
-        outputs.append(shown.outputs[0])
+    """Return the certificate of a graph; warn of a difference by rounding, and raise ONNXError for any other one."""
+    whole = graph.model.graph
+    shown = [ir.node("Identity", [spikes]) for spikes in graph.spikes.values()]
+    for node, (path, spikes) in zip(shown, graph.spikes.items(), strict=True):
+        node.outputs[0].name, node.outputs[0].type = f"{SPIKES}{path}", spikes.type
+        whole.append(node)
+        whole.outputs.append(node.outputs[0])
     content = ir.to_proto(graph.model).SerializeToString()
-    for value in [*outputs][outs:]:
-        outputs.remove(value)
-        graph.model.graph.remove(value.producer())
+    for node in shown:
+        whole.outputs.remove(node.outputs[0])
+        whole.remove(node)
+    how = "" if graph.why is None else f", one Scan over the whole network, which {graph.why}"
     found = certified(copy.deepcopy(model), x, content, state)
+    found = found._replace(settings=found.settings + how)
     if not found.within_rounding:
         raise ONNXError(f"the file and the network have different outputs.\n{found}")
     if not found.equal:
@@ -114,7 +115,9 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
-    layers = {name: type(layer).__name__ for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)}
+    layers = {
+        name: type(layer).__name__ for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)
+    }
     values = {name: torch.unique(value).tolist() for name, value in rest.items()}
     uniform = {name: found[0] for name, found in values.items() if len(found) == 1}
     return {

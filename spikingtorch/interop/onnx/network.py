@@ -19,6 +19,7 @@ from onnx_ir.passes import common
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
@@ -38,7 +39,7 @@ class Graph(NamedTuple):
 
     model: ir.Model
     spikes: dict[str, Value]  # of each layer, over time as the outputs are
-    steps: bool  # whether one Scan runs the whole network
+    why: str | None  # why one Scan runs the whole network, if it does
 
 
 class Traced(nn.Module):
@@ -66,34 +67,43 @@ def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
         example = example.index_select(axis, torch.arange(size) % x.shape[axis])
     with torch.no_grad():
         outs = [*outputs_of(model(example))]
-        folds = model.explain().mode == "fold"
-        model.mode = "fold" if folds else "step"
-        state = model.get_state()
-        N, T = torch.export.Dim("N", min=2), torch.export.Dim("T", min=2)
-        of_x = {samples: N, steps: T} if folds else {0: N}
-        whole = Traced(model) if folds else Traced(model, steps)
-        given = example if folds else example.select(steps, 0)
-        sizes = {name: {0: N} for name in state}, of_x
-        program = torch.export.export(whole, (state, given), dynamic_shapes=sizes, strict=False)
+    folds, state = model.explain().mode == "fold", model.get_state()
+    if not folds:
+        model.mode = "step"
+    axes = {samples: "N", steps: "T"} if folds else {0: "N"}
+    whole, given = (Traced(model), example) if folds else (Traced(model, steps), example.select(steps, 0))
+    sizes = {name: {0: "N"} for name in state}, axes
+    inputs = [*[f"state.{name}" for name in state], "x"]
+    made = exported(whole, (state, given), sizes, inputs, [*outs, *[f"next.{name}" for name in state]])
+    spikes = with_scans(made.graph, nan)
+    names = names_of(made.graph, "x", axes)
+    if not folds:
+        made.graph = in_one_scan(made.graph, len(outs), steps)
+    finish(made, names)
+    return Graph(made, spikes, None if folds else model.explain().reason)
+
+
+def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs: list[str]) -> ir.Model:
+    """Return the graph that torch exports of a module, with a node ``spikingtorch::Scan`` for each scan.
+
+    Args:
+        whole: the module.
+        given: its arguments.
+        axes: in the form of the arguments, dicts of the free axes to their names.
+        inputs: names of the tensors that it takes.
+        outputs: names of those that it gives out.
+    """
+    free = {name: torch.export.Dim(name, min=2) for name in ("N", "T")}
+    sizes = pytree.tree_map(free.__getitem__, axes)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(whole, given, dynamic_shapes=sizes, strict=False)
         _check_random(program)
         program = program.run_decompositions({torch.ops.spikingtorch.scan_exported.default: scan.symbolic})
-        inputs, outputs = [f"state.{name}" for name in state], [f"next.{name}" for name in state]
-        with _quiet():
-            made: Any = torch.onnx.export(
-                program,
-                input_names=[*inputs, "x"],
-                output_names=[*outs, *outputs],
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    whole_graph = made.model
-    spikes = _with_scans(whole_graph.graph, nan)
-    names = _names_of(whole_graph.graph, {samples: "N", steps: "T"} if folds else {0: "N"})
-    if not folds:
-        whole_graph.graph = in_one_scan(whole_graph.graph, len(outs), steps)
-    _finish(whole_graph, names)
-    return Graph(whole_graph, spikes, not folds)
+        made: Any = torch.onnx.export(
+            program, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+        )
+    model: ir.Model = made.model
+    return model
 
 
 def outputs_of(out: Any) -> dict[str, Tensor]:
@@ -147,7 +157,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _with_scans(graph: ir.Graph, nan: bool) -> dict[str, Value]:
+def with_scans(graph: ir.Graph, nan: bool) -> dict[str, Value]:
     """Write the scans of a graph, in place, and return the spikes of the layers that they are of."""
     spikes: dict[str, Value] = {}
     for node in [*graph]:
@@ -166,14 +176,13 @@ def _path_of(node: ir.Node) -> str:
     return max(inside, key=len, default="")
 
 
-def _names_of(graph: ir.Graph, axes: dict[int, str]) -> dict[str, str]:
-    """Return the names of the free sizes, by those that torch has given them."""
-    x = next(value for value in graph.inputs if value.name == "x")
-    shape: Any = x.shape
+def names_of(graph: ir.Graph, name: str, axes: dict[int, str]) -> dict[str, str]:
+    """Return the names of the free sizes, by those that torch has given to an input."""
+    shape: Any = next(value.shape for value in graph.inputs if value.name == name)
     return {str(shape[axis].value): name for axis, name in axes.items()}
 
 
-def _finish(model: ir.Model, names: dict[str, str]) -> None:
+def finish(model: ir.Model, names: dict[str, str]) -> None:
     """Name the free sizes of a graph, and leave out what only torch's exporter needed."""
     graph = model.graph
     for value in (*graph.inputs, *graph.outputs):

@@ -188,10 +188,10 @@ class _Scan:
         else:
             given, stored = self.xs[index], self.program.xs[index]
             if index == 0 and self.program.product is not None:
-                return self._with_feedback(given, stored, nodes)
+                return self._with_feedback(stored, nodes)
         return operation("cast", nodes, stored, node.dtype, given)
 
-    def _with_feedback(self, x: Value, stored: str, nodes: Nodes) -> Value:
+    def _with_feedback(self, stored: str, nodes: Nodes) -> Value:
         """Return the first input of a step with the product of the outputs of the step before."""
         product: Any = self.program.product
         here = ir.Value(type=ir.TensorType(TYPES[stored]))
@@ -200,7 +200,9 @@ class _Scan:
         if product.synapse == "convolution":
             sizes = [int(size) for size in weight.shape[2:]]
             groups = int(weight.shape[0]) // int(weight.shape[1])
-            current = nodes.add("Conv", before, weight, kernel_shape=sizes, pads=2 * [n // 2 for n in sizes], group=groups)
+            current = nodes.add(
+                "Conv", before, weight, kernel_shape=sizes, pads=2 * [n // 2 for n in sizes], group=groups
+            )
         else:
             current = nodes.add("MatMul", before, self.outer.add("Transpose", weight, perm=[1, 0]))
         return nodes.add("Add", here, current)

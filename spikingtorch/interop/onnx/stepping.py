@@ -8,18 +8,20 @@ import onnx_ir as ir
 from spikingtorch.interop.onnx.rules import Nodes, Value
 
 
-def in_one_scan(step: ir.Graph, outs: int, steps: int) -> ir.Graph:
+def in_one_scan(step: ir.Graph, outs: int, steps: int, streams: int = 1) -> ir.Graph:
     """Return a graph that runs a step over time.
 
     Args:
         step: from the states and x of a step to ``outs`` outputs and the next states.
         outs: the number of outputs.
-        steps: axis of time of x and of the outputs, 0 or 1.
+        steps: axis of time of the inputs and of the outputs, 0 or 1.
+        streams: the number of inputs beside the states; they come last.
     """
-    *states, x = step.inputs
+    count = len(step.inputs) - streams
+    states, xs = step.inputs[:count], step.inputs[count:]
     outer = Nodes()
     given = [_named_like(state, state.shape) for state in states]
-    x_over_time = _named_like(x, _with_time(x.shape, steps))
+    over_time = [_named_like(x, _with_time(x.shape, steps)) for x in xs]
     listed = _made_inside(step, [*step.outputs[outs:], *step.outputs[:outs]])
     shapes: list[Any] = [(each.name, each.shape) for each in (*step.outputs[outs:], *step.outputs[:outs])]
     weights = {**step.initializers}
@@ -28,11 +30,12 @@ def in_one_scan(step: ir.Graph, outs: int, steps: int) -> ir.Graph:
     step.inputs.clear()
     step.initializers.clear()
     step.remove(body_nodes)
-    for place, value in enumerate((*states, x, *listed)):
+    for place, value in enumerate((*states, *xs, *listed)):
         value.name, value.shape = f"step.{place}", None
-    body = ir.Graph([*states, x], listed, nodes=body_nodes, name="step")
-    source = _turned(outer, x_over_time, len(x_over_time.shape or ()), steps)
-    node = ir.node("Scan", [*given, source], attributes={"body": body, "num_scan_inputs": 1}, num_outputs=len(listed))
+    body = ir.Graph([*states, *xs], listed, nodes=body_nodes, name="step")
+    sources = [_turned(outer, x, len(x.shape or ()), steps) for x in over_time]
+    attributes: Any = {"body": body, "num_scan_inputs": streams}
+    node = ir.node("Scan", [*given, *sources], attributes=attributes, num_outputs=len(listed))
     outer.append(node)
     found: list[Value] = []
     for place, (output, inner, (name, shape)) in enumerate(zip(node.outputs, listed, shapes, strict=True)):
@@ -43,7 +46,7 @@ def in_one_scan(step: ir.Graph, outs: int, steps: int) -> ir.Graph:
         found.append(result)
     ordered = [*found[len(states) :], *found[: len(states)]]
     return ir.Graph(
-        [*given, x_over_time],
+        [*given, *over_time],
         ordered,
         nodes=outer,
         initializers=[*weights.values()],

@@ -82,6 +82,7 @@ def written_out(tensor: Tensor) -> Tensor:
 def fake_forward(
     states: Tensors, xs: Tensors, params: Tensors, scalars: Sequence[float], program: str, dim: int, keep: bool
 ) -> list[Tensor]:
+    """Return tensors without numbers, of the shapes and dtypes of what ``forward`` returns."""
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)
     shape, steps, make = checks.neurons(known, states, xs, params, dim), xs[0].shape[dim], xs[0].new_empty
