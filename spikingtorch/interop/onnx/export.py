@@ -114,7 +114,10 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
     Raises:
         ONNXError: the network has not been called, so that its sizes are not known.
     """
-    return rest_of(model.net, N)
+    found = rest_of(model.net, N)
+    if not found and any(not layer.memoryless for layer in model.modules() if isinstance(layer, StatefulLayer)):
+        raise ONNXError("the network has not been called, so that its sizes are not known; call it once: model(x)")
+    return found
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
