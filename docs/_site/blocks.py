@@ -27,6 +27,7 @@ RUN |= {f"docs/howto/{each}.md": "tests/distributed/test_pages.py" for each in (
 RUN |= {
     "docs/howto/split_neurons.md": "tests/distributed/test_pages.py",
     "docs/howto/export.md": "tests/peers/test_nir.py",
+    "docs/deploy.md": "tests/fold/test_composition.py",
 }
 RUN |= {"docs/quantize.md": "tests/quantize/test_command.py", SCALING: "docs/_site/blocks.py"}
 # pages with commands: why nothing runs them. What they name is looked up all the same
@@ -35,6 +36,7 @@ COMMANDS = {
     "benchmarks/README.md": "they take hours",
     "benchmarks/results/sequential-digits.md": "it trains for an hour",
     "docs/howto/export.md": "it installs",
+    "docs/deploy.md": "it installs, and tests/interop/onnx/test_command.py runs the command with a module of its own",
     "docs/howto/processes.md": "they start a script of the reader's",
     "docs/learning.md": "the table takes minutes, and tests/learning holds cells; the other is an equation",
     "docs/learning_costs.md": "it takes a minute, and tests/learning measures the memory again",

@@ -103,7 +103,7 @@ class FoldToken:
 
     def split(self, x: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded tensor."""
-        if torch.compiler.is_exporting():  # sizes may be symbols, and a view would ask for strides
+        if torch.compiler.is_exporting():
             x = x.clone(memory_format=torch.contiguous_format)
         return x.view(self.N, self.T, *x.shape[1:])
 
@@ -123,6 +123,19 @@ class FoldToken:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
         fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, FoldToken))
         fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}", _INIT)
+
+
+class TimeFirst(FoldToken):
+    """The ``init`` of a fold whose rows are those of the first step, then those of the second one: (T N, ...).
+
+    An exported program has it, because runtimes take the steps of such arrays apart without a copy.
+    """
+
+    dim = 0
+
+    def split(self, x: Tensor) -> Tensor:
+        """Return (T, N, ...) for a folded tensor; sizes may be symbols, and a view would ask for strides."""
+        return x.clone(memory_format=torch.contiguous_format).view(self.T, self.N, *x.shape[1:])
 
 
 def _refusing(reason: str) -> Any:

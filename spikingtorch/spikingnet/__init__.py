@@ -28,7 +28,7 @@ from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
 from spikingtorch.layers.checkpoint import region, runs_twice
-from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.fold_token import FoldError, FoldToken, TimeFirst
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
 from spikingtorch.layers.passed_init import call, pass_init_on
@@ -532,7 +532,9 @@ class SpikingNet(nn.Module):
         x, init, running, complete, _ = chunk
         N, T = x.shape[:2]
         detaches_state = complete and not (frame.keeps_graph or frame.compiles)
-        fold = FoldToken(N, T, init, detaches_state, complete, running, frame.eager)
+        exported = frame.compiles and running is None and torch.compiler.is_exporting() and not self.training
+        kind = TimeFirst if exported else FoldToken
+        fold = kind(N, T, init, detaches_state, complete, running, frame.eager)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not frame.compiles:
@@ -543,7 +545,7 @@ class SpikingNet(nn.Module):
             if skipping is not None and self.mode == "auto" and self.hooks == "step":
                 # only layers see the gradients of spikes: the proof has excluded hooks and kept tensors
                 fold.supports = skipping.asks()
-            flat = x.flatten(0, 1)
+            flat = x.movedim(1, fold.dim).flatten(0, 1)
             if norms is None and hooks is None:
                 out = self._call_net(flat, fold, parts, frame)
             else:
@@ -569,7 +571,7 @@ class SpikingNet(nn.Module):
         if plan is not None and skipping is not None and not skipping.gains:
             plan.small = parts.weights(), dict(skipping.notes)
         frame.owns = (found := unshared(out, x, frame.eager)) is out
-        return tree_map(fold.split, found)
+        return tree_map(lambda out: fold.split(out).movedim(fold.dim, 1), found)
 
     def _begin_skipping(self, parts: Parts, frame: Frame, small: SmallProducts | None) -> Automatic | None:
         """Start and return the mode that skips zeros in inputs; None if it is off or all layers are too small."""

@@ -119,10 +119,10 @@ def _ran(run: Session, model: SpikingNet, x: Tensor, cuts: list[int], has_state:
 
 
 def _whole(parts: list[Array], name: str, steps: int) -> Array:
-    """Return an output of all calls: the last state, or an array (N, T, ...), as the spikes of layers always are."""
+    """Return an output of all calls: the last state, or an array (N, T, ...); spikes of layers have time first."""
     if name.startswith("next."):
         return parts[-1]
-    axis = 1 if name.startswith(SPIKES) else steps
+    axis = 0 if name.startswith(SPIKES) else steps
     whole = np.concatenate(parts, axis)
     return whole if axis == 1 else whole.swapaxes(0, 1)
 

@@ -10,6 +10,7 @@
 Arrays over time have time as their first axis there: runtimes handle no steps and no samples on that axis alone.
 """
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
@@ -161,21 +162,37 @@ class _Scan:
         before = self.nodes[places[0]]
         if node.op == "cast" and before.op == "scalar":
             return nodes.number(self.scalars[int(before.args[0])], node.dtype)
-        if node.op == "add" and (only := self._without_zero(places)) is not None:
-            return self.value(only, inside=inside)
+        if node.op == "add" and (pair := self._spike_and_rest(places)) is not None:
+            spike, rest = self.value(pair[0], inside=inside), self.nodes[pair[1]]
+            if rest.op == "const":
+                return spike
+            lost = nodes.add("IsNaN", self.value(int(rest.args[0]), inside=inside))
+            return nodes.add("Where", lost, nodes.number(math.nan, node.dtype), spike)
+        if node.op in ("min", "max") and (bound := self._bound(places)) is not None:
+            other = self.value(next(place for place in places if place != bound), inside=inside)
+            return nodes.add(node.op.capitalize(), self.value(bound, inside=inside), other)
         if node.op == "where" and node.dtype == "bool":
             raise ONNXError("a step chooses between two bools; write it with & and |")
         dtype = self.nodes[places[-1]].dtype if node.op == "where" else before.dtype
         args = [self.value(each, inside=inside) for each in places]
         return operation(node.op, nodes, dtype, node.dtype, *args)
 
-    def _without_zero(self, places: Sequence[int]) -> int | None:
-        """Return which term of a sum is all of it: a comparison as a number, to which a zero is added."""
+    def _spike_and_rest(self, places: Sequence[int]) -> tuple[int, int] | None:
+        """Return the terms of a sum of a spike, which is 0 or 1, and of a rest that is zero or NaN; None for others."""
         for one, other in (places, places[::-1]):
-            zero, number = self.nodes[other], self.nodes[one]
-            compares = number.op == "cast" and self.nodes[int(number.args[0])].dtype == "bool"
-            if zero.op == "const" and zero.args == (0,) and compares:
-                return one
+            number, rest = self.nodes[one], self.nodes[other]
+            is_spike = number.op == "cast" and self.nodes[int(number.args[0])].dtype == "bool"
+            if is_spike and (rest.op == "zeronan" or (rest.op == "const" and rest.args == (0,))):
+                return one, other
+        return None
+
+    def _bound(self, places: Sequence[int]) -> int | None:
+        """Return the number that bounds another value, which is not zero, so that no sign of a zero is at stake."""
+        for place in places:
+            node = self.program.nodes[place]
+            number = self.program.nodes[int(node.args[0])] if node.op == "cast" else node
+            if node.dtype in ("f32", "f64") and number.op == "scalar" and self.scalars[int(number.args[0])] != 0.0:
+                return place
         return None
 
     def _input(self, node: Node, nodes: Nodes) -> Value:
