@@ -24,7 +24,7 @@ from spikingtorch.functional import Arctan
 from spikingtorch.interop.onnx import export
 from spikingtorch.spikeio import PoissonEncoder
 
-FOLDER = Path("runs/deploy")
+NETWORK = Path("runs/deploy/net.onnx")
 STEPS = 16  # of a digit in the stream
 FADES = 0.85  # what a step leaves of the spikes counted before
 Array = npt.NDArray[Any]
@@ -110,10 +110,10 @@ def main() -> None:
     schedule = OneCycleLR(optimizer, 0.005, epochs=options.epochs, steps_per_epoch=math.ceil(len(train) / 32))
     optimizer.register_step_post_hook(lambda *_: schedule.step())
     training.fit(classify, optimizer, options)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), FOLDER / "run.pt")
-    print(export(model.eval(), x, FOLDER / "net.onnx"))
-    serve(FOLDER / "net.onnx", *(each[:20].numpy() for each in test.tensors))
+    NETWORK.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), NETWORK.with_name("run.pt"))
+    print(export(model.eval(), x, NETWORK))
+    serve(NETWORK, *(each[:20].numpy() for each in test.tensors))
 
 
 if __name__ == "__main__":
