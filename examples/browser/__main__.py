@@ -5,7 +5,9 @@ lies beside the page, which loads nothing from other hosts.
 """
 
 import argparse
+import contextlib
 import functools
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,8 +38,8 @@ def runtime(folder: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     with tarfile.open(packed) as archive:
         for name in FILES:
-            with archive.extractfile(f"package/dist/{name}") as file:
-                (folder / name).write_bytes(file.read())
+            member = archive.getmember(f"package/dist/{name}")
+            archive.extract(member.replace(name=name), folder, filter="data")
 
 
 def build(folder: Path = OUT) -> Path:
@@ -57,7 +59,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript", ".wasm": "application/wasm"}
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 
@@ -66,13 +68,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--port", type=int, default=8000, help="of this machine (%(default)s; 0 takes a free one)")
     port = parser.parse_args().port
-    serve = functools.partial(Handler, directory=build())
-    with ThreadingHTTPServer(("127.0.0.1", port), serve) as server:
+    try:
+        serve = functools.partial(Handler, directory=build())
+        server = ThreadingHTTPServer(("127.0.0.1", port), serve)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"this command has failed, and the page needs it: {shlex.join(error.cmd)}") from error
+    except (OSError, OverflowError) as error:
+        raise SystemExit(f"the page cannot be served on port {port} ({error}); --port 0 takes a free one") from error
+    with server, contextlib.suppress(KeyboardInterrupt):
         print(f"Draw a digit on http://localhost:{server.server_port} (Ctrl-C ends)", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print()
+        server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def visited(folder: Path, chromium: str) -> dict[str, Any]:
 
 
 @pytest.mark.night
+@pytest.mark.timeout(900)  # it trains
 def test_the_page_reads_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
