@@ -1,4 +1,5 @@
 # make train    train the tutorial's network on handwritten digits
+# make browser    a page on this machine where a network reads the digits that you draw; the first time, it trains for a minute
 # make test     everything that has to pass: linters, mypy, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
@@ -34,13 +35,16 @@ WORKERS ?= 2
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long pyright test-sanitizer test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint ruff pages clean
+.PHONY: help train browser test coverage check test-long pyright test-sanitizer test-night test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint ruff pages clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
 train: .venv/.examples
 	@$(BIN)/python -m examples.train $(ARGS)
+
+browser: .venv/.browser
+	@$(BIN)/python -m examples.browser $(ARGS)
 
 # what reads pages and types has one process each, so that beside it a core would be idle
 test: ruff

@@ -40,13 +40,14 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
-# train several networks, draw all neurons, compile with JAX, or start processes
-LONG = {"convert", "integers", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching", "own_neurons"}
+# train several networks, draw all neurons, compile with JAX, export, or start processes
+LONG = {"convert", "integers", "neurons", "jax_digits", "jax_equinox", "mnist1d", "watching", "own_neurons", "deploy"}
 LONG |= {"izhikevich", "vowels", "online_learning", "distributed", "long_sequence", "ensemble_tau", "exchange"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["jax_digits"] = "of the output spikes are the same"
 SAYS["long_sequence"] = "recompute=True: "
 SAYS["online_learning"] = "squared error at the end"
+SAYS["deploy"] = "of 20 read; "
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
 

@@ -12,13 +12,14 @@ USAGE = """usage: python -m spikingtorch COMMAND
   verify       check every neuron, surrogate and reset rule against its JAX twin; --help says more
   report       write one HTML page about a network: curves, cost, rates, advice, gradients; --help says more
   nir          show a NIR file, certify it, and compare it with the limits of platforms; --help says more
+  onnx         write a network as a file of ONNX, and certify it; --help says more
   quantize     certify a network as integers, and write them as C, NIR or npz; --help says more
   cache        show or clear the compiled kernels on disk; --help says more
   checkpoints  convert those of 1.0.0rc1, which are pickles; --help says more
 """
 # the commands, each with the packages that may be missing
 COMMANDS = {"verify": ("jax", "jaxlib", "tqdm"), "report": (), "nir": ("nir",)}
-COMMANDS |= {"quantize": (), "cache": (), "checkpoints": ()}
+COMMANDS |= {"onnx": ("onnx_ir", "onnxscript", "onnx"), "quantize": (), "cache": (), "checkpoints": ()}
 
 
 class CommandError(Exception):
@@ -36,8 +37,8 @@ def main(arguments: list[str]) -> int:
     except ImportError as error:
         if error.name not in COMMANDS[name]:
             raise
-        # interop.nir itself names the version of nir that it needs
-        needs = error if name == "nir" else f"{name} needs {error.name}: pip install 'spikingtorch[jax]'"
+        # interop.nir and interop.onnx themselves say which packages they need
+        needs = error if name in ("nir", "onnx") else f"{name} needs {error.name}: pip install 'spikingtorch[jax]'"
         print(needs, file=sys.stderr)
         return 2
     code: int = command.main(others)
