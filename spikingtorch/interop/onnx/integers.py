@@ -14,10 +14,12 @@ from spikingtorch.interop.onnx.rules import Nodes, Value
 
 _OPERATORS: dict[Any, str] = {
     **{np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.negative: "Neg", np.sign: "Sign", np.equal: "Equal"},
+    # it rounds towards zero, and neurons take no quotient below zero
+    np.floor_divide: "Div",
     **{np.less: "Less", np.greater: "Greater", np.greater_equal: "GreaterOrEqual", np.bitwise_and: "BitwiseAnd"},
 }
 _COMPARISONS = (np.equal, np.less, np.greater, np.greater_equal)
-# where the other number is one of these, there is nothing to compute
+# where the second number is this one, the result is the first
 _NEUTRAL = {np.add: 0, np.subtract: 0, np.multiply: 1}
 _MOST_SHIFT = 62
 
@@ -52,15 +54,10 @@ class Integers(NDArrayOperatorsMixin):
             return args[0] * (np.int64(1) << np.asarray(args[1], np.int64))  # type: ignore[no-any-return]
         if ufunc is np.right_shift:
             return self._shifted_down(np.asarray(args[1], np.int64))
-        if ufunc is np.floor_divide:  # ONNX rounds a quotient towards zero
-            by = self.known(args[1])
-            return self.made("Div", (self - self.made("Mod", self.value, by)).value, by)
         if ufunc not in _OPERATORS or method != "__call__" or options:
             raise ONNXError(f"a neuron computes {ufunc.__name__}, for which integers in ONNX have no rule")
-        if ufunc in _NEUTRAL:
-            for one, other in (args, args[::-1])[: 1 if ufunc is np.subtract else 2]:
-                if isinstance(one, Integers) and not one.truth and _is(other, _NEUTRAL[ufunc]):
-                    return one
+        if ufunc in _NEUTRAL and not isinstance(args[1], Integers) and np.all(args[1] == _NEUTRAL[ufunc]):
+            return args[0]  # type: ignore[no-any-return]
         truths = [each.truth if isinstance(each, Integers) else np.asarray(each).dtype == bool for each in args]
         both = ufunc is np.bitwise_and and all(truths)
         kind = "And" if both else _OPERATORS[ufunc]
@@ -93,7 +90,3 @@ class Integers(NDArrayOperatorsMixin):
     def reshaped(self, *shape: int) -> "Integers":
         """Return the numbers in another shape; a size of 0 stands for that of the same axis."""
         return self.made("Reshape", self.value, self.known(shape))
-
-
-def _is(operand: Any, number: int) -> bool:
-    return not isinstance(operand, Integers) and bool(np.all(operand == number))
