@@ -141,6 +141,7 @@ class IntegerModel(WholeNetwork):
         Raises:
             ONNXError: an overflow is "error" and cannot be excluded, or a bit of the file differs from ``run``.
         """
+        import spikingtorch.interop.onnx  # noqa: F401 - it says what to install
         from spikingtorch.quantize.onnx_graph import to_onnx
 
         to_onnx(self, path, x, state=state, certify=certify)

@@ -1,4 +1,4 @@
-"""Integers numbers as a file of ONNX that computes with integers alone, in every bit as ``run`` does.
+"""Whole numbers as a file of ONNX that computes with integers alone, in every bit as ``run`` does.
 
 One Scan over time runs the whole network. Numbers are int64, as those of ``run``; weights multiply in the fastest
 integers in which no sum overflows.

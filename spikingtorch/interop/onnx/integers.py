@@ -1,4 +1,4 @@
-"""Integers numbers of a graph of ONNX, with which code for NumPy computes: each function adds a node to the graph.
+"""Whole numbers of a graph of ONNX, with which code for NumPy computes: each function adds a node to the graph.
 
 So the equations of neurons stay in one place, and a graph has them as they are there.
 """
