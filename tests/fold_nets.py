@@ -63,6 +63,7 @@ NETS: dict[str, Callable[[], Chain | Images]] = {
     "linear": lambda: Chain(lif(), lif()),
     "tutorial": Images,
     "LI": lambda: Chain(lif(), st.LI()),
+    "recurrent": lambda: Chain(st.LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False)), st.LI()),
     "LIF, learning": lambda: Chain(
         st.LIF(span(2, 9, 6), span(0.3, 0.8, 6), learnable=True),
         st.LIF(v0=span(0.2, 0.6, 3), decay=span(0.4, 0.9, 3), learnable=True),

@@ -301,7 +301,7 @@ class SpikingNet(nn.Module):
         self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, key: CallKey | None, compiles: bool = False
     ) -> Any:
         """Decide how to run a call, run it, and make a plan under its key, if it can have one."""
-        if not torch.compiler.is_dynamo_compiling() and (compiles or tracing_state() is not None):
+        if compiles or tracing_state() is not None:
             check_exporter(self.mode)
         known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
         x, net = check_form(x, self.batch_first), self.net

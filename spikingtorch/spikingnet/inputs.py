@@ -18,14 +18,22 @@ from spikingtorch.layers.fold_token import FoldToken
 
 def check_exporter(mode: str) -> None:
     """Raise RuntimeError inside ``torch.onnx.export``, which would write a fixed number of steps, or a broken file."""
-    frame: Any = sys._getframe()
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith("torch.onnx."):
-        frame = frame.f_back
-    if frame is not None and (mode != "step" or not torch.compiler.is_exporting()):
+    if _exports_to_onnx() and (mode != "step" or not torch.compiler.is_exporting()):
         raise RuntimeError(
             "SpikingNet: torch.onnx.export does not know the loop over time. Take "
             "spikingtorch.interop.onnx.export(model, x, path), which writes it for any number of steps"
         )
+
+
+def _exports_to_onnx() -> bool:
+    frame: Any = sys._getframe()
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("torch.onnx."):
+        frame = frame.f_back
+    return frame is not None
+
+
+# a constant to torch.compile
+_exports_to_onnx._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def check_form(x: Tensor, batch_first: bool) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,23 +105,38 @@ def test_compiled_batch_norm_trains_and_infers() -> None:
         assert model.explain().mode == "fold"
 
 
+FREE: Any = {0: torch.export.Dim("N", min=2), 1: torch.export.Dim("T", min=2)}
+
+
 @pytest.mark.sampled
-@pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, learning"])
-def test_export_of_what_folds(name: str) -> None:
-    found = {}
-    for T in (4, 12):
-        model = network(name).eval()
-        x = train(model, 3, T)
-        want = model(x)
-        count = torch.export.Dim("count", min=2, max=64)
-        exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: count}})
-        assert_close(exported.module()(x), want)
-        assert_close(exported.module()(x[:2]), want[:2])
-        found[T] = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
-        assert_close(model(x), want)
-    assert found[4] == found[12]
-    products = [name for name in found[4] if "linear" in name or "conv" in name]
-    assert len(products) == len([m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)])
+@pytest.mark.parametrize("mode", ["auto", "fold"])
+@pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, learning", "recurrent"])
+def test_export_of_what_folds(name: str, mode: Any) -> None:
+    model = network(name, mode=mode).eval()
+    x = train(model, 3, 4)
+    model(x)
+    exported = torch.export.export(model, (x,), dynamic_shapes={"x": FREE}, strict=False)
+    for N, T in ((3, 4), (2, 12), (7, 40)):
+        x = train(model, N, T)
+        assert_close(exported.module()(x), model(x))
+    found = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    products = [name for name in found if "linear" in name or "conv" in name]
+    weighted = [path for path, each in model.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)]
+    assert len(products) == len([path for path in weighted if not path.endswith("recurrent")])
+
+
+@pytest.mark.night
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own
+def test_aot_inductor(tmp_path: Path) -> None:
+    model, x = network("LIF, learning", torch.float32).eval(), torch.rand(3, 4, 4)
+    with torch.no_grad():
+        model(x)
+        exported = torch.export.export(model, (x,), dynamic_shapes={"x": FREE}, strict=False)
+        path = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "net.pt2"))
+        compiled: Any = torch._inductor.aoti_load_package(path)
+        for N, T in ((3, 4), (7, 40)):
+            x = torch.rand(N, T, 4)
+            assert torch.equal(compiled(x), model(x))
 
 
 @pytest.mark.sampled

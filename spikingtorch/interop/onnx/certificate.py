@@ -20,6 +20,7 @@ from spikingtorch.interop.onnx.network import outputs_of
 from spikingtorch.interop.verdict import Certificate, Difference, Row
 from spikingtorch.layers.streams import rest_of
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.fires import fires
 from spikingtorch.watching.recording import record
 
 Array = npt.NDArray[Any]
@@ -129,15 +130,19 @@ def _whole(parts: list[Array], name: str, steps: int) -> Array:
 def _rows(model: SpikingNet, here: Seen, exact: Seen, there: dict[str, Array]) -> Iterator[Row]:
     """Yield the rows of layers, and one for outputs and states."""
     compared = {path: each for path, each in here.layers.items() if SPIKES + path in there}
-    first = _first_steps([(each["spikes"], there[SPIKES + path]) for path, each in compared.items()])
+    firing = {path for path in compared if fires(model.net.get_submodule(path))}  # type: ignore[arg-type]
+    first = _first_steps([(each["spikes"], there[SPIKES + path]) for path, each in compared.items() if path in firing])
+    equal = first < 0 if len(first) else slice(None)
     for path, each in compared.items():
-        spikes, others = each["spikes"], there[SPIKES + path]
-        kind, neurons = type(model.net.get_submodule(path)).__name__, int(np.prod(spikes.shape[2:]))
+        spikes, others, layer = each["spikes"], there[SPIKES + path], model.net.get_submodule(path)
+        kind, neurons = type(layer).__name__, int(np.prod(spikes.shape[2:]))
+        if path not in firing:
+            yield Row(path, kind, neurons, error=_error(spikes, exact.layers[path]["spikes"], others, equal))
+            continue
         different = _differ(spikes, others)
         found = _differences(each, exact.layers[path], different, first)
         earliest = min(found, key=lambda one: (one.miss <= one.rounding, one.step), default=None)
         yield Row(path, kind, neurons, int(np.abs(spikes).sum()), int(different.sum()), earliest)
-    equal = first < 0 if len(first) else slice(None)
     errors = [_error(here.outs[name], exact.outs[name], there[name], equal) for name in here.outs if name in there]
     sizes = [int(np.prod(each.shape[2:])) for name, each in here.outs.items() if name.startswith("out")]
     yield Row("output", "Output", sum(sizes), error=max(errors, default=0.0))

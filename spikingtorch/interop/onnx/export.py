@@ -54,6 +54,7 @@ def export(
     made, rest = graph.model, rest_of(ready.net, 1)
     if not state:
         start_at_rest(made.graph, {name: each.numpy() for name, each in rest.items()}, 0 if whole.batch_first else 1)
+        network.tidy(made)
     made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
     made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
     certificate = _certificate(whole, x, graph, state) if certify else None
@@ -73,8 +74,10 @@ def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool
     for node in shown:
         whole.outputs.remove(node.outputs[0])
         whole.remove(node)
-    how = "" if graph.why is None else f", one Scan over the whole network, which {graph.why}"
-    found = certified(copy.deepcopy(model), x, content, state)
+    how = "" if graph.why is None else f", one Scan over all of it because {graph.why}"
+    copied = copy.deepcopy(model)
+    copied.mode = model.mode if graph.why is None else "step"
+    found = certified(copied, x, content, state)
     found = found._replace(settings=found.settings + how)
     if not found.within_rounding:
         raise ONNXError(f"the file and the network have different outputs.\n{found}")
@@ -111,7 +114,10 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
     Raises:
         ONNXError: the network has not been called, so that its sizes are not known.
     """
-    return rest_of(model.net, N)
+    found = rest_of(model.net, N)
+    if not found and any(not layer.memoryless for layer in model.modules() if isinstance(layer, StatefulLayer)):
+        raise ONNXError("the network has not been called, so that its sizes are not known; call it once: model(x)")
+    return found
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:

@@ -65,9 +65,13 @@ def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
     example = x
     for axis, size in ((samples, _SAMPLES), (steps, _STEPS)):
         example = example.index_select(axis, torch.arange(size) % x.shape[axis])
+    drawn = torch.get_rng_state()
     with torch.no_grad():
         outs = [*outputs_of(model(example))]
-    folds, state = model.explain().mode == "fold", model.get_state()
+    if not torch.equal(drawn, torch.get_rng_state()):
+        raise ONNXError("the network draws random numbers, which a file cannot hold; export neurons without noise")
+    report, state = model.explain(), model.get_state()
+    folds = report.mode == "fold"
     if not folds:
         model.mode = "step"
     axes = {samples: "N", steps: "T"} if folds else {0: "N"}
@@ -80,7 +84,8 @@ def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
     if not folds:
         made.graph = in_one_scan(made.graph, len(outs), steps)
     finish(made, names)
-    return Graph(made, spikes, None if folds else model.explain().reason)
+    # inside of a step, spikes have no steps
+    return Graph(made, spikes, None) if folds else Graph(made, {}, report.reason)
 
 
 def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs: list[str]) -> ir.Model:
@@ -95,13 +100,21 @@ def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs
     """
     free = {name: torch.export.Dim(name, min=2) for name in ("N", "T")}
     sizes = pytree.tree_map(free.__getitem__, axes)
-    with torch.no_grad(), _quiet():
-        program = torch.export.export(whole, given, dynamic_shapes=sizes, strict=False)
-        _check_random(program)
-        program = program.run_decompositions({torch.ops.spikingtorch.scan_exported.default: scan.symbolic})
-        made: Any = torch.onnx.export(
-            program, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
-        )
+    options: Any = {"input_names": inputs, "output_names": outputs, "opset_version": OPSET, "verbose": False}
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.export.export(whole, given, dynamic_shapes=sizes, strict=False)
+            program = program.run_decompositions({torch.ops.spikingtorch.scan_exported.default: scan.symbolic})
+            made: Any = torch.onnx.export(program, dynamo=True, **options)
+    except Exception as error:
+        if found := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
+            what = f"the network computes {found[1]}, for which torch has no operator of ONNX"
+            raise ONNXError(f"{what}; compute it from other functions, or outside of the network") from error
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise ONNXError(
+            f"torch.export does not take the network ({type(error).__name__}: {said}). Its forward may not branch on "
+            "values"
+        ) from error
     model: ir.Model = made.model
     return model
 
@@ -121,9 +134,8 @@ def prepared(model: SpikingNet) -> SpikingNet:
     A runtime of ONNX rounds ``exp`` differently than torch, and a time constant acts on every step.
     """
     copied = copy.deepcopy(model).requires_grad_(False)
-    for module in copied.modules():
-        for name in [*getattr(module, "parametrizations", ())]:
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for module in [each for each in copied.modules() if parametrize.is_parametrized(each)]:
+        _without_parametrizations(module)
     for module in copied.modules():
         if isinstance(module, StepLayer):
             params = module.step_params()
@@ -132,15 +144,13 @@ def prepared(model: SpikingNet) -> SpikingNet:
     return copied
 
 
-def _check_random(program: Any) -> None:
-    """Raise ONNXError if an exported program draws random numbers."""
-    for node in program.graph.nodes:
-        tags = getattr(node.target, "tags", ())
-        if torch.Tag.nondeterministic_seeded in tags:
-            raise ONNXError(
-                f"the network draws random numbers ({node.target.name()}), which a file cannot hold; export a network "
-                "of neurons without noise"
-            )
+def _without_parametrizations(module: Any) -> None:
+    """Store computed weights as they are; torch's own function would change the class, which the copies share."""
+    values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+    module.__class__ = type(module).__mro__[1]
+    del module._modules["parametrizations"]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 @contextmanager
@@ -193,6 +203,11 @@ def finish(model: ir.Model, names: dict[str, str]) -> None:
                 output.shape = None
         node.metadata_props.clear()
     model.opset_imports.pop(scan.DOMAIN, None)
+    tidy(model)
+
+
+def tidy(model: ir.Model) -> None:
+    """Leave out what nothing uses, and give each value a name that no other one has, also inside of bodies."""
     for each in (common.RemoveUnusedNodesPass(), common.RemoveUnusedOpsetsPass(), common.NameFixPass()):
         each(model)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.fused.ir import Node, from_text, operands
-from spikingtorch.functional.fused.runtime.torch_ops import fake_forward
+from spikingtorch.functional.fused.runtime.torch_ops import fake_exported
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.rules import TYPES, Nodes, Value, operation
 
@@ -28,21 +28,20 @@ _BOUNDED = ("sigmoid", "tanh", "erf", "atan")
 
 
 def symbolic(
-    states: list[Tensor], xs: list[Tensor], params: list[Tensor], scalars: Sequence[float], program: str, dim: int
+    tensors: list[Tensor], counts: Sequence[int], scalars: Sequence[float] | None, program: str, dim: int
 ) -> list[Tensor]:
     """Stand for ``spikingtorch::scan_exported`` in an exported graph, as an operator that torch's exporter keeps."""
-    results = fake_forward(states, xs, params, scalars, program, dim, False)
-    counts = [len(states), len(xs), len(params)]
+    results = fake_exported(tensors, counts, scalars, program, dim)
     attributes = {
         "program": program,
         "dim": dim,
-        "scalars": " ".join(float(each).hex() for each in scalars),
-        "counts": counts,
-        "outs": len(results) - len(states),
+        "scalars": " ".join(float(each).hex() for each in scalars or ()),
+        "counts": [*counts],
+        "outs": len(results) - counts[0],
     }
     found = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::Scan",
-        [*states, *xs, *params],
+        tensors,
         attrs=attributes,
         dtypes=[each.dtype for each in results],
         shapes=[each.shape for each in results],

@@ -36,7 +36,8 @@ def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference 
     """
     groups = split(tensors, spec.counts)
     if torch.compiler.is_exporting():
-        found: Tensors = torch.ops.spikingtorch.scan_exported(*groups, scalars, spec.program, spec.dim)
+        counts = [len(group) for group in groups]
+        found: Tensors = torch.ops.spikingtorch.scan_exported([*tensors], counts, scalars, spec.program, spec.dim)
         return found
     # torch.compile takes no Function without a gradient, and it is never inside a transform here
     transformed = not torch.compiler.is_compiling() and peek_interpreter_stack() is not None

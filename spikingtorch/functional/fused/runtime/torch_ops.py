@@ -8,7 +8,6 @@ transform. It calls ``scan_exported``, which has the gradient of plain autograd.
 
 import itertools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +27,8 @@ from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 library = torch.library.Library("spikingtorch", "DEF")
 _GIVEN = "Tensor[] states, Tensor[] xs, Tensor[] params"
 library.define(f"scan_forward({_GIVEN}, float[] scalars, str program, int dim, bool keep) -> Tensor[]")
-library.define(f"scan_exported({_GIVEN}, float[] scalars, str program, int dim) -> Tensor[]")
+# one list of tensors, with their counts: what AOTInductor compiles hands over None for an empty list
+library.define("scan_exported(Tensor[] tensors, int[] counts, float[]? scalars, str program, int dim) -> Tensor[]")
 library.define(
     f"scan_backward({_GIVEN}, Tensor[] kept, Tensor?[] cotangents, float[] scalars, str program, int dim,"
     " bool[] wanted) -> Tensor[]"
@@ -79,10 +79,9 @@ def written_out(tensor: Tensor) -> Tensor:
     return allocation.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
-def fake_forward(
+def _fake_forward(
     states: Tensors, xs: Tensors, params: Tensors, scalars: Sequence[float], program: str, dim: int, keep: bool
 ) -> list[Tensor]:
-    """Return tensors without numbers, of the shapes and dtypes of what ``forward`` returns."""
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)
     shape, steps, make = checks.neurons(known, states, xs, params, dim), xs[0].shape[dim], xs[0].new_empty
@@ -136,23 +135,43 @@ def register(name: str, implementation: Callable[..., Any], fake: Callable[..., 
     library.impl(name, _refusing(getattr(torch.ops.spikingtorch, name).default), "Autograd")
 
 
-register("scan_forward", forward, fake_forward)
+register("scan_forward", forward, _fake_forward)
 register("scan_backward", backward, _fake_gradients)
 
-implement("scan_exported", partial(forward, keep=False))
-torch.library.register_fake("spikingtorch::scan_exported", partial(fake_forward, keep=False), lib=library)
+
+def _exported(
+    tensors: list[Tensor], counts: Sequence[int], scalars: Sequence[float] | None, program: str, dim: int
+) -> list[Tensor]:
+    return forward(*in_groups(tensors, counts), scalars or (), program, dim, False)
+
+
+def fake_exported(
+    tensors: list[Tensor], counts: Sequence[int], scalars: Sequence[float] | None, program: str, dim: int
+) -> list[Tensor]:
+    """Return tensors without numbers, of the shapes and dtypes of what ``scan_exported`` returns."""
+    return _fake_forward(*in_groups(tensors, counts), scalars or (), program, dim, False)
+
+
+def in_groups(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
+    """Return the states, inputs and parameters among tensors."""
+    rest = iter(tensors)
+    return [list(itertools.islice(rest, count)) for count in counts]
+
+
+implement("scan_exported", _exported)
+torch.library.register_fake("spikingtorch::scan_exported", fake_exported, lib=library)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    states, xs, params, ctx.scalars, ctx.program, ctx.dim = inputs
-    ctx.counts = len(states), len(xs), len(params)
+    tensors, ctx.counts, scalars, ctx.program, ctx.dim = inputs
+    ctx.scalars, states = scalars or (), ctx.counts[0]
     known = from_text(ctx.program)
-    ctx.outputs = len(states) + len(known.outs)
-    depends = depends_over_time(known.depends, len(states))
+    ctx.outputs = states + len(known.outs)
+    depends = depends_over_time(known.depends, states)
     spec = ScanSpec(ctx.program, ctx.dim, True, (), (*ctx.counts, len(known.outs)), depends=depends)
-    needed = tuple([tensor.requires_grad for tensor in (*states, *xs, *params)])
+    needed = tuple([tensor.requires_grad for tensor in tensors])
     ctx.mark_non_differentiable(*[output[k] for k in spec.without_gradient(needed)])
-    ctx.save_for_backward(*states, *xs, *params)
+    ctx.save_for_backward(*tensors)
 
 
 def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
@@ -160,16 +179,14 @@ def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
 
     The scan runs again for the states that they start from: their number would not be free in an exported program.
     """
-    saved = iter(ctx.saved_tensors)
-    groups = [list(itertools.islice(saved, count)) for count in ctx.counts]
-    needed = [need for group in ctx.needs_input_grad[:3] for need in group]
-    wanted = [need and node >= 0 for need, node in zip(needed, from_text(ctx.program).gradients, strict=True)]
+    groups = in_groups(ctx.saved_tensors, ctx.counts)
+    needed = zip(ctx.needs_input_grad[0], from_text(ctx.program).gradients, strict=True)
+    wanted = [need and node >= 0 for need, node in needed]
     options = ctx.scalars, ctx.program, ctx.dim
     with torch.no_grad():
         kept = torch.ops.spikingtorch.scan_forward(*groups, *options, True)[ctx.outputs :]
     found = iter(torch.ops.spikingtorch.scan_backward(*groups, kept, cotangents, *options, wanted))
-    grads = (next(found) if want else None for want in wanted)
-    return (*[list(itertools.islice(grads, count)) for count in ctx.counts], None, None, None)
+    return [next(found) if want else None for want in wanted], None, None, None, None
 
 
 torch.library.register_autograd("spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library)

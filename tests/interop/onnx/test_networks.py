@@ -1,0 +1,213 @@
+"""Networks as files: as in torch for any number of steps and samples, as streams, or refused in words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx as format_
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.interop import onnx
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import FEATURES
+from tests.folded_layer import Coded
+from tests.interop.onnx.running import equal, opened, ran
+
+
+def scaled(*modules: nn.Module, factor: float = 3.0) -> nn.Sequential:
+    """Return a network whose weights are large enough for spikes, and whose batch norms have statistics."""
+    for module in nn.Sequential(*modules).modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean, module.running_var = (
+                torch.randn(module.num_features) / 9,
+                torch.rand(module.num_features) + 0.1,
+            )
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            module.weight.data.mul_(factor)
+    return nn.Sequential(*modules)
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.neurons = st.IF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = x + self.neurons(self.norm(self.conv(x)), init)
+        return out
+
+
+class Attention(nn.Module):
+    """A block of a Spikformer: queries, keys and values are spikes, and nothing is normalised."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+        self.neurons = nn.ModuleList(st.LIF(tau=2.0) for _ in range(3))
+        self.out = st.LIF(tau=2.0, threshold=0.5)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:  # (N, tokens, width)
+        q, k, v = (neurons(to(x), init) for to, neurons in zip(self.maps, self.neurons, strict=True))
+        return self.out(0.25 * (q @ k.transpose(-1, -2)) @ v, init) + x
+
+
+def returning() -> nn.Module:
+    parts = {"up": nn.Linear(6, 5), "neurons": st.LIF(threshold=0.3, returns=("spikes", "v"))}
+    return Coded(lambda net, x, init: dict(zip("ab", net.neurons(net.up(x), init), strict=True)), **parts)
+
+
+MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (lambda: scaled(nn.Linear(6, 9), st.LIF(tau=4.0, learnable=True), nn.Linear(9, 4), st.LI(tau=3.0)), (6,)),
+    "images": (
+        lambda: scaled(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), st.IF(), Residual(3), nn.AvgPool2d(2), nn.Flatten()),
+        (1, 8, 8),
+    ),
+    "recurrent": (
+        lambda: scaled(nn.Linear(6, 9), st.ALIF(recurrent=nn.Linear(9, 9, bias=False)), nn.Linear(9, 3)),
+        (6,),
+    ),
+    "delays": (lambda: scaled(nn.Linear(6, 9), st.Delay(3), st.LIF(refractory=2), nn.Linear(9, 3)), (6,)),
+    "spikformer": (lambda: scaled(nn.Linear(6, 6), st.IF(), Attention(6), Attention(6)), (4, 6)),
+    "starts elsewhere": (lambda: scaled(nn.Linear(6, 9), st.Izhikevich(), factor=60.0), (6,)),
+    "a layer": (lambda: st.LIF(threshold=0.4), (6,)),
+    "several outputs": (returning, (6,)),
+    "parametrized": (
+        lambda: scaled(nn.utils.parametrizations.weight_norm(nn.Linear(6, 9)), st.CubaLIF(threshold=0.2)),
+        (6,),
+    ),
+}
+STEPS = {f"contract: {name}": (network.make, (FEATURES,)) for name, network in NETWORKS.items()}
+_HOOK = "has a forward hook, which a file cannot hold"
+REFUSED = {
+    "contract: hooked": _HOOK,
+    # a file does not know which step is the first one
+    "contract: asks": "the file and the network have different outputs",
+}
+
+
+def drawn(shape: tuple[int, ...], N: int, T: int, batch_first: bool = True) -> Tensor:
+    x = torch.rand(N, T, *shape, generator=torch.Generator().manual_seed(T))
+    return x if batch_first else x.transpose(0, 1).contiguous()
+
+
+def outs_of(out: Any) -> dict[str, Any]:
+    return {f"out.{name}": each for name, each in out.items()} if isinstance(out, dict) else {"out": out}
+
+
+@pytest.mark.sampled
+@pytest.mark.filterwarnings("ignore:.* runs step by step")
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("name", [*MADE, *STEPS])
+def test_a_file_computes_what_the_network_does(name: str, batch_first: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    make, shape = (MADE | STEPS)[name]
+    model = st.SpikingNet(make(), batch_first=batch_first, warn_silent=False).eval()
+    path, x = tmp_path / "network.onnx", drawn(shape, 3, 12, batch_first)
+    if name in REFUSED:
+        with pytest.raises(onnx.ONNXError, match=REFUSED[name]):
+            onnx.export(model, x, path)
+        return
+    found = onnx.export(model, x, path)
+    assert found is not None
+    assert found.equal, str(found)
+    session, bare = opened(path), None
+    for N, T in ((1, 1), (5, 1), (1, 7), (5, 40)):
+        x = drawn(shape, N, T, batch_first)
+        with torch.no_grad():
+            want, after = outs_of(model(x)), model.get_state()
+        rest, steps = onnx.rest(model, N), int(batch_first)
+        got, left = ran(session, rest, x=x)
+        first, middle = ran(session, rest, x=x.narrow(steps, 0, (T + 1) // 2))
+        for key, each in want.items():
+            np.testing.assert_allclose(got[key], each, rtol=1e-4, atol=1e-4)
+            if T > 1:
+                second, last = ran(session, middle, x=x.narrow(steps, (T + 1) // 2, T // 2))
+                np.testing.assert_allclose(np.concatenate([first[key], second[key]], steps), each, rtol=1e-4, atol=1e-4)
+                assert all(np.allclose(last[state], left[state], rtol=1e-4, atol=1e-4) for state in left)
+        for key, value in after.items():
+            np.testing.assert_allclose(left[key], value, rtol=1e-4, atol=1e-4)
+        if bare is None:
+            onnx.export(model, x, tmp_path / "bare.onnx", state=False)
+            bare = opened(tmp_path / "bare.onnx")
+        assert all(equal(ran(bare, {}, x=x)[0][key], got[key]).all() for key in want)
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    make, shape = MADE["starts elsewhere"]
+    onnx.export(st.SpikingNet(make()).eval(), drawn(shape, 2, 5), tmp_path / "network.onnx")
+    graph = format_.load(tmp_path / "network.onnx").graph
+    axes = {
+        each.name: [size.dim_param or size.dim_value for size in each.type.tensor_type.shape.dim]
+        for each in (*graph.input, *graph.output)
+    }
+    assert axes["x"] == ["N", "T", 6]
+    assert axes["out"] == ["N", "T", 9]
+    assert axes["state.1.v"] == axes["next.1.v"] == ["N", 9]
+    (entry,) = format_.load(tmp_path / "network.onnx").metadata_props
+    said = json.loads(entry.value)
+    assert (said["axes"], said["layers"], said["rest"]["1.v"]) == ("N, T", {"1": "Izhikevich"}, -65.0)
+
+
+@pytest.mark.parametrize("nan", [True, False])
+def test_numbers_that_are_none(nan: bool, tmp_path: Path) -> None:
+    """NaN goes on as in torch, and infinities and denormals are numbers like others; no step is a clean error."""
+    odd = torch.tensor([0.0, -0.0, 1.0, 0.99999994, torch.inf, -torch.inf, torch.nan, 3e38, 1e-45, 0.25])
+    state, xs = F.IFState(torch.zeros(64, 4)), odd[torch.randint(10, (12, 64, 4))]
+    onnx.export_scan(F.if_step, state, torch.rand(5, 64, 4), tmp_path / "if.onnx", nan=nan)
+    session = opened(tmp_path / "if.onnx")
+    found, _ = ran(session, {"v": state.v}, x=xs)
+    want = F.scan(F.if_step, state, xs)[1].numpy()
+    assert equal(found["out"], want).all() == nan
+    assert ((found["out"] == want) | np.isnan(want)).all()
+    assert ran(session, {"v": np.zeros((0, 4), np.float32)}, x=np.zeros((3, 0, 4), np.float32))[0]["out"].shape == (
+        3,
+        0,
+        4,
+    )
+    with pytest.raises(Exception, match="Scan"):
+        ran(session, {"v": state.v}, x=np.zeros((0, 64, 4), np.float32))
+
+
+class Cumulative(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cummax(x, -1)[0]
+
+
+NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
+    (lambda: st.SpikingNet(st.LIF()), onnx.ONNXError, r"is in training mode, .* call model\.eval\(\)"),
+    (lambda: nn.Linear(6, 6), TypeError, r"model is a Linear, expected a SpikingNet or a layer"),
+    (lambda: st.StochasticLIF().eval(), onnx.ONNXError, r"draws random numbers"),
+    (
+        lambda: st.SpikingNet(nn.Sequential(Cumulative(), st.LIF())).eval(),
+        onnx.ONNXError,
+        r"the network computes aten\.cummax, for which torch has no operator",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "said"), NOT_WRITTEN)
+def test_what_a_file_cannot_hold_is_refused(make: Any, kind: type[Exception], said: str, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=said):
+        onnx.export(make(), torch.rand(2, 5, 6), tmp_path / "network.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate sees a comparison without the threshold itself, and weights that are one unit off."""
+    whole = nn.Linear(6, 8)
+    whole.weight.data, whole.bias.data = torch.ones(8, 6), torch.zeros(8)
+    model, x = st.SpikingNet(nn.Sequential(whole, st.IF(threshold=6.0))).eval(), torch.ones(2, 9, 6)
+    onnx.export(model, x, tmp_path / "right.onnx")
+    monkeypatch.setitem(onnx.rules._PLAIN, "ge", "Greater")
+    with pytest.raises(
+        onnx.ONNXError, match=r"spikes differ first at 1, neuron \(0,\), sample 0, step 0: the network fires"
+    ):
+        onnx.export(model, x, tmp_path / "wrong.onnx")
+    assert not (tmp_path / "wrong.onnx").exists()
