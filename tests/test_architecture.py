@@ -63,7 +63,7 @@ MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
 MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "step_graph", "units", "watching"}
 MAY_IMPORT["interop"] |= {"functional/fused/ir", "functional/fused/runtime", "spikingtorch"}
 MAY_IMPORT["quantize"] = {"axes", *_PUBLIC, "fold", "interop", "layers", "spikingnet", "units", "validation"}
-MAY_IMPORT["quantize"] |= {"step_graph", "watching"}
+MAY_IMPORT["quantize"] |= {"spikingtorch", "step_graph", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["checkpoints"] = {"functional/core", "spikingnet", "spikingtorch"}
 MAY_IMPORT["jax"] = {"functional", "functional/jax_reference", "functional/core"}

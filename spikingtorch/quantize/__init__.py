@@ -12,7 +12,7 @@ The files:
     calls, lower    to_integer: the calls of a step as whole numbers; lower_layers: those of layers
     proof           bounds and settings of torch under which float32 adds what integers add
     certificate     certify: a float network beside its integers
-    c, nir_graph    integers as C99, and as a graph of NIR
+    c, nir_graph, onnx_graph    integers as C99, as a graph of NIR, and as a file of ONNX
 """
 
 from spikingtorch.quantize.after import Changes, LayerChange, changes, quantize

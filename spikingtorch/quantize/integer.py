@@ -125,6 +125,27 @@ class IntegerModel(WholeNetwork):
         """
         return to_nir(self, x, dt, approximate)
 
+    def to_onnx(self, path: str | Path, x: Any = None, *, state: bool = True, certify: bool = True) -> None:
+        """Write the network as a file of ONNX that computes with integers alone, for any number of samples and steps.
+
+        The inputs of the file are ``x``, (N, T, ...), and ``state.<name>``, its outputs ``out`` and ``next.<name>``,
+        all of int64: ``whole_input(x)`` gives the first, and zeros are the state at rest. The file takes whole numbers
+        within ``input_range``, and does not check that they are. It needs the extra ``onnx``.
+
+        Args:
+            path: of the file.
+            x: an example for the check, as of ``run``; by default random numbers and both ends of ``input_range``.
+            state: whether the file takes and gives the state; without it, each call starts at rest.
+            certify: whether to run the file, in one call and in two, and to compare each number with that of ``run``.
+
+        Raises:
+            ONNXError: an overflow is "error" and cannot be excluded, or a bit of the file differs from ``run``.
+        """
+        import spikingtorch.interop.onnx  # noqa: F401 - it says what to install
+        from spikingtorch.quantize.onnx_graph import to_onnx
+
+        to_onnx(self, path, x, state=state, certify=certify)
+
     def report(self) -> Report:
         """Return a table of bits, bounds, bytes, and the worst cost of a step."""
         needs, bounds = needs_of(self), bounds_of(self)

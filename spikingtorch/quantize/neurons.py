@@ -128,10 +128,14 @@ class Neuron(BaseNode):
 
     def current(self, x: Whole, s: Whole) -> Whole:
         """Return x of the equation above, from the incoming sums and the spikes of the step before."""
+        return self.arriving(x, None if self.recurrent is None else self.recurrent.sums(s))
+
+    def arriving(self, x: Whole, back: Whole | None) -> Whole:
+        """Return x of the equation above, from the incoming sums and the recurrent ones."""
         finest = self.sum_exponent
         total = x << np.int64(finest - self.exponent)
-        if self.recurrent is not None:
-            total = total + (self.recurrent.sums(s) << np.int64(finest - self.recurrent.exponent))
+        if self.recurrent is not None and back is not None:
+            total = total + (back << np.int64(finest - self.recurrent.exponent))
         return aligned(total, finest, self.input_bits, self.rounding) << np.int64(self.fraction_bits - self.input_bits)
 
 

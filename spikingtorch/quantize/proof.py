@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.network import WholeNetwork
-from spikingtorch.quantize.neurons import Neuron, Node
-from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Synapses, Whole
+from spikingtorch.quantize.neurons import Neuron, Node, State, advance
+from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear, Sum, SumPool2d, Synapses, Whole, same
 
 # float32 has all whole numbers below it
 LIMIT = 1 << 24
@@ -20,6 +20,8 @@ LIMIT = 1 << 24
 _MOST_EXPONENT = 100
 # bits that rounding takes away: sums below the limit are nothing but rounding errors beyond half of them
 _MOST_ROUNDED = 48
+# steps after which the bounds of a membrane have to stand still
+_MOST_STEPS = 10_000
 
 
 class Given(NamedTuple):
@@ -120,6 +122,34 @@ def _check_events(node: Neuron, arriving: int) -> None:
             "smaller weights or a smaller dash of the current",
             float(reached),
         )
+
+
+def stays_in_register(node: Neuron, arriving: tuple[int, int]) -> bool:
+    """Return whether it is proven that no membrane and no current leaves its register, from rest on.
+
+    Args:
+        node: neurons; nothing is proven for those of chips.
+        arriving: the least and the largest sum that arrives.
+    """
+    zeros, spikes = np.zeros(node.shape, np.int64), np.full(node.shape, node.most_spikes)
+    back = (None, None) if node.recurrent is None else node.recurrent.reach(zeros, spikes)
+    x, largest = (node.arriving(zeros + end, sums) for end, sums in zip(arriving, back, strict=True))
+    free = replace(node, overflow="saturate", low=-(1 << 60), high=1 << 60)
+    grows = all(np.min(decay[0]) >= 0 for decay in (node.decay, node.decay_synapse) if decay is not None)
+    least = most = State(zeros, zeros)
+    for _ in range(_MOST_STEPS if grows and node.kind in ("if", "lif", "cuba") else 0):
+        # an update grows with state and input; a membrane that does not fire is below its threshold
+        (lower, u, _), (upper, high, _) = advance(free, least, x), advance(free, most, largest)
+        silent = np.minimum(high, node.threshold - (not node.strict))
+        reached = [u, high, upper.v, lower.i, upper.i]
+        if min(each.min() for each in reached) < node.low or max(each.max() for each in reached) > node.high:
+            return False
+        before = least, most
+        least = State(np.minimum(least.i, lower.i), np.minimum.reduce([least.v, u, silent, upper.v]))
+        most = State(np.maximum(most.i, upper.i), np.maximum.reduce([most.v, silent, upper.v]))
+        if same(before, (least, most)):
+            return True
+    return False
 
 
 def _scaled(a: Whole, bits: int) -> Whole:
