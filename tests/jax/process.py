@@ -69,7 +69,7 @@ def on_every_device() -> Any:
 
 def split_over_devices() -> Any:
     """Run a neuron whose samples are split over the devices, mapped by hand and by where its arrays lie."""
-    from tests.jax.problems import Problem
+    from tests.jax.neurons import Problem
 
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     problem = Problem("alif", "float64", "per neuron", "(T, C, N)")

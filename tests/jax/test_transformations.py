@@ -9,8 +9,8 @@ import pytest
 
 from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.neurons import ALL, Kind, Problem, Transform, paired, tangents
 from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, unrolled, weighted
-from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
 
 
 def mapped(axes: Any, gradients: bool, out_axes: int = 0) -> Transform:
