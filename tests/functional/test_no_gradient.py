@@ -14,6 +14,7 @@ from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.performance import clear_caches
+from tests.folded_layer import Coded
 from tests.surroundings import forget
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
@@ -114,16 +115,8 @@ def test_once_on_each_backend(backend: F.Backend) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("step", "state"), [(hard, F.LIState), (compare, Nothing), (flags, F.LIState), (paired, Pair)])
 def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> None:
-    class Floats(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.neurons = st.StepLayer(step, state)
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            s: Tensor = self.neurons(x, init)
-            return s.float()
-
-    (text,) = said(trained(Floats(), mode, neurons))
+    floats = Coded(lambda net, x, init: net.neurons(x, init).float(), neurons=st.StepLayer(step, state))
+    (text,) = said(trained(floats, mode, neurons))
     assert text.startswith(f"{step.__name__}: its output has no gradient, though its input requires one")
 
 
