@@ -108,7 +108,7 @@ def test_transforms() -> None:
 def test_compiled_exported_and_traced() -> None:
     parts = {"kernel": torch.nn.Parameter(KERNEL.clone()), "weight": torch.nn.Parameter(torch.ones(3, 8) / 8)}
     net = Lambda(lambda net, x: F.event_linear(F.event_conv2d(x, net.kernel).flatten(1), net.weight), **parts)
-    want = nnf.linear(nnf.conv2d(IMAGES, net.kernel).flatten(1), net.weight)
+    want = nnf.linear(nnf.conv2d(IMAGES, parts["kernel"]).flatten(1), parts["weight"])
     torch.testing.assert_close(torch.compile(copy.deepcopy(net), backend="eager", fullgraph=True)(IMAGES), want)
     torch.testing.assert_close(torch.export.export(net, (IMAGES,)).module()(IMAGES), want)
     traced: Any = torch.jit.trace(net, (IMAGES,), check_trace=False)
