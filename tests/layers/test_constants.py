@@ -42,13 +42,11 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
     return u - share * spike * threshold
 
 
+own, CUT = partial(st.StepLayer, my_step, F.LIFState), F.detached(F.by_subtraction)
 PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
     "IF": (st.IF(v0=0.3, beta=2.0), st.IF()),
     "LIF": (st.LIF(tau=4.0 / 3.0, v0=0.1), st.LIF(tau=8.0)),
-    "decay": (
-        st.LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
-        st.LIF(decay=0.9, reset=F.detached(F.by_subtraction)),
-    ),
+    "decay": (st.LIF(decay=0.1, reset=CUT), st.LIF(decay=0.9, reset=CUT)),
     "surrogate": (st.LIF(surrogate=F.Arctan(3.7)), st.LIF(surrogate=F.Arctan())),
     "surrogate of tensors": (
         st.LIF(surrogate=F.Sigmoid(torch.tensor(1.5, dtype=torch.double))),
@@ -63,10 +61,7 @@ PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
     "McPitts": (st.McPitts(0.4), st.McPitts(0.9)),
     "BioLIF": (st.BioLIF(0.4, v0=0.3), st.BioLIF(0.9)),
     "recurrent": (st.LIF(v0=0.2, recurrent=torch.ones(2)), st.LIF(recurrent=torch.zeros(2))),
-    "own step": (
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        st.StepLayer(my_step, F.LIFState, decay=0.5, kind="plus"),
-    ),
+    "own step": (own(decay=0.25, kind="plus"), own(decay=0.5, kind="plus")),
     "dropout": (st.SequenceDropout(0.1), st.SequenceDropout(0.4)),
     "whole numbers": (st.IF(v0=1, beta=3), st.IF(beta=10)),
     "a whole slope": (st.IF(surrogate=F.Arctan(9)), st.IF(surrogate=F.Arctan(2))),
@@ -95,40 +90,25 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
         assert torch.equal(st.SpikingNet(one)(x), st.SpikingNet(two)(x))
 
 
-# what is said, and the layers of the checkpoint and of the network
+# what is said, that of the checkpoint before that of the layer, and the layers of the checkpoint and of the network
 OTHERS: dict[str, tuple[nn.Module, nn.Module]] = {
-    "reset_rule is by_subtraction in the checkpoint and to_zero in the layer": (
-        st.LIF(reset=F.by_subtraction),
-        st.LIF(),
-    ),
-    r"reset_rule is Detached\(to_zero\) in the checkpoint and to_zero in the layer": (
-        st.LIF(reset=F.detached(F.to_zero)),
-        st.LIF(),
-    ),
-    r"surrogate is Arctan\(alpha=2.0\) in the checkpoint and Sigmoid\(beta=5.0\) in the layer": (
-        st.IF(surrogate=F.Arctan()),
-        st.IF(),
-    ),
-    r"surrogate is FromPrimitive\(tanh\) in the checkpoint and FromPrimitive\(sigmoid\)": (
+    "reset_rule is by_subtraction | to_zero": (st.LIF(reset=F.by_subtraction), st.LIF()),
+    r"reset_rule is Detached\(to_zero\) | to_zero": (st.LIF(reset=F.detached(F.to_zero)), st.LIF()),
+    r"surrogate is Arctan\(alpha=2.0\) | Sigmoid\(beta=5.0\)": (st.IF(surrogate=F.Arctan()), st.IF()),
+    r"surrogate is FromPrimitive\(tanh\) | FromPrimitive\(sigmoid\)": (
         st.IF(surrogate=F.FromPrimitive(torch.tanh)),
         st.IF(surrogate=F.FromPrimitive(torch.sigmoid)),
     ),
-    "tau is learnable in the checkpoint and 8.0 in the layer": (st.LIF(tau=2.0, learnable="tau"), st.LIF()),
-    "tau is 2.0 in the checkpoint and learnable in the layer": (st.LIF(tau=2.0), st.LIF(learnable="tau")),
-    "tau is a tensor in the checkpoint and 8.0 in the layer": (st.LIF(tau=torch.ones(2)), st.LIF()),
-    "tau is a tensor in the checkpoint and learnable in the layer": (
-        st.LIF(tau=torch.ones(2)),
-        st.LIF(tau=torch.ones(2), learnable="tau"),
-    ),
+    "tau is learnable | 8.0": (st.LIF(tau=2.0, learnable="tau"), st.LIF()),
+    "tau is 2.0 | learnable": (st.LIF(tau=2.0), st.LIF(learnable="tau")),
+    "tau is a tensor | 8.0": (st.LIF(tau=torch.ones(2)), st.LIF()),
+    "tau is a tensor | learnable": (st.LIF(tau=torch.ones(2)), st.LIF(tau=torch.ones(2), learnable="tau")),
     "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau": (st.LIF(decay=0.5), st.LIF()),
-    r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) in the checkpoint and partial\(my_reset": (
+    r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) | partial\(my_reset.*": (
         st.IF(reset=partial(my_reset, share=0.5)),
         st.IF(reset=partial(my_reset, share=0.9)),
     ),
-    "kind is 'plus' in the checkpoint and 'minus' in the layer": (
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="minus"),
-    ),
+    "kind is 'plus' | 'minus'": (own(decay=0.25, kind="plus"), own(decay=0.25, kind="minus")),
 }
 
 
@@ -136,8 +116,8 @@ OTHERS: dict[str, tuple[nn.Module, nn.Module]] = {
 @pytest.mark.parametrize("message", OTHERS)
 def test_a_layer_of_another_kind_is_an_error_that_names_both(message: str, strict: bool) -> None:
     one, two = (nn.Sequential(nn.Identity(), layer) for layer in OTHERS[message])
-    before = repr(two)
-    with pytest.raises(RuntimeError, match=rf"1 \({type(two[1]).__name__}\): {message}"):
+    before, said = repr(two), message.replace(" | ", " in the checkpoint and ") + " in the layer" * (" | " in message)
+    with pytest.raises(RuntimeError, match=rf"1 \({type(two[1]).__name__}\): {said}"):
         two.load_state_dict(one.state_dict(), strict=strict)
     assert repr(two) == before
 
