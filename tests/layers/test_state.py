@@ -90,15 +90,6 @@ def test_a_shallow_copy_has_a_state_of_its_own(layer: Any) -> None:
     assert torch.equal(call(layer, Y), want)
 
 
-def test_moves_with_the_module(layer: Any) -> None:
-    call(layer, X, True)
-    layer.double()
-    assert layer.s.dtype == torch.float64
-    call(layer, X.double())
-    layer.to("meta")
-    assert layer.s.device.type == "meta"
-
-
 def test_init_resets_some_samples(layer: Any) -> None:
     call(layer, X, True)
     going_on, anew = copy.deepcopy(layer), copy.deepcopy(layer)
@@ -301,3 +292,4 @@ def test_counter_and_flag_as_state_stepped_and_folded() -> None:
     layer: Any = models[0].net
     layer.type(torch.float64)
     assert [leaf.dtype for leaf in layer.layer.state] == [torch.float64, torch.long, torch.bool]
+    assert {leaf.device.type for leaf in layer.to("meta").layer.state} == {"meta"}
