@@ -168,9 +168,9 @@ def test_a_sum_pool_sums_and_gives_no_gradient_to_windows_of_zeros() -> None:
 snn, jelly, norse, sinabs, older = (
     import_module(f"spikingtorch.like.{each}") for each in ("snntorch", "spikingjelly", "norse", "sinabs", "older")
 )
-Leaky, IFNode, SQUARE = snn.Leaky, jelly.IFNode, nn.Linear(3, 3, bias=False)
+Leaky, IFNode, LIFNode, SQUARE = snn.Leaky, jelly.IFNode, jelly.LIFNode, nn.Linear(3, 3, bias=False)
 linear, elementwise = jelly.LinearRecurrentContainer, jelly.ElementWiseRecurrentContainer
-HAS_ITS_OWN = "recurrent= has no meaning here: its recurrent weights are those of"
+OWN = "recurrent= has no meaning here: its recurrent weights are those of"
 # what an error says, and what is done
 VALUES: dict[str, Any] = {
     "Leaky: reset_mechanism='substract', expected 'subtract', 'zero' or 'none'": lambda: Leaky(
@@ -178,9 +178,9 @@ VALUES: dict[str, Any] = {
     ),
     "Lapicque: R given, expected beta, or two of": lambda: snn.Lapicque(R=1.0),
     "Alpha: alpha=0.5 is not greater than beta=0.9": lambda: snn.Alpha(0.5, 0.9),
-    "LIFNode: tau=1.0, expected a finite value above 1": lambda: jelly.LIFNode(tau=1.0),
+    "LIFNode: tau=1.0, expected a finite value above 1": lambda: LIFNode(tau=1.0),
     "SynapseFilter: tau=1.0, expected a finite value above 1": lambda: jelly.SynapseFilter(1.0),
-    "LIFNode: step_mode='multi', expected 's' or 'm'": lambda: jelly.LIFNode(step_mode="multi"),
+    "LIFNode: step_mode='multi', expected 's' or 'm'": lambda: LIFNode(step_mode="multi"),
     "SynapseFilter: step_mode='x', expected 's' or 'm'": lambda: jelly.SynapseFilter(step_mode="x"),
     "LinearRecurrentContainer: step_mode='x', expected 's' or 'm'": lambda: linear(IFNode(), 3, 3, step_mode="x"),
     "VotingLayer: step_mode='multi', expected 's' or 'm'": lambda: jelly.VotingLayer(step_mode="multi"),
@@ -218,9 +218,7 @@ TYPES: dict[str, Any] = {
     "Leaky: there is no argument 'betta'": lambda: Leaky(0.9, betta=1),
     "Leaky: beta is a str": lambda: Leaky("0.9"),
     "Leaky: .*is a class": lambda: Leaky(0.9, spike_grad=F.Arctan),
-    r"LIFNode: store_v_seq=True has no meaning here: returns=\('spikes', 'v'\)": lambda: jelly.LIFNode(
-        store_v_seq=True
-    ),
+    r"LIFNode: store_v_seq=True has no meaning here: returns=\('spikes', 'v'\)": lambda: LIFNode(store_v_seq=True),
     "IFNode: v_reset='soft', expected a float": lambda: IFNode(v_reset="soft"),
     r"LIFCell: p is a LIParameters, expected like.norse.LIFParameters\(...\)": lambda: norse.LIFCell(
         norse.LIParameters()
@@ -228,12 +226,10 @@ TYPES: dict[str, Any] = {
     "IAF: surrogate_grad_fn=.*, expected one of like.sinabs": lambda: sinabs.IAF(surrogate_grad_fn=sinabs.Gaussian),
     "IAF: shape=.* has no meaning here": lambda: sinabs.IAF(shape=(3,)),
     # recurrent weights
-    f"RLeaky: {HAS_ITS_OWN} linear_features, conv2d_channels": lambda: snn.RLeaky(
-        0.9, linear_features=3, recurrent=SQUARE
-    ),
-    f"LIFRecurrent: {HAS_ITS_OWN} rec_connect": lambda: sinabs.LIFRecurrent(5.0, SQUARE, recurrent=SQUARE),
-    f"LIFRecurrentCell: {HAS_ITS_OWN} recurrent_weights": lambda: norse.LIFRecurrentCell(3, 3, recurrent=SQUARE),
-    f"LinearRecurrentContainer: {HAS_ITS_OWN} sub_module": lambda: linear(IFNode(), 3, 3, recurrent=SQUARE),
+    f"RLeaky: {OWN} linear_features, conv2d_channels": lambda: snn.RLeaky(0.9, linear_features=3, recurrent=SQUARE),
+    f"LIFRecurrent: {OWN} rec_connect": lambda: sinabs.LIFRecurrent(5.0, SQUARE, recurrent=SQUARE),
+    f"LIFRecurrentCell: {OWN} recurrent_weights": lambda: norse.LIFRecurrentCell(3, 3, recurrent=SQUARE),
+    f"LinearRecurrentContainer: {OWN} sub_module": lambda: linear(IFNode(), 3, 3, recurrent=SQUARE),
     "LIFRecurrent: rec_connect is a Sequential, expected nn.Linear": lambda: sinabs.LIFRecurrent(
         5.0, nn.Sequential(nn.Flatten(), SQUARE)
     ),

@@ -15,9 +15,9 @@ from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.performance import clear_caches
 from tests.folded_layer import Coded
-from tests.surroundings import forget
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
+pytestmark = pytest.mark.usefixtures("afresh")  # so that nothing was warned of
 BACKENDS: list[Any] = ["loop", "fused", "auto", "parallel", pytest.param("compile", marks=pytest.mark.long)]
 X = torch.rand(6, 2, 3)
 DRIVEN = X.clone().requires_grad_()
@@ -73,12 +73,6 @@ def late(state: Line, x: Tensor) -> tuple[Line, Tensor]:
 def with_membrane(state: F.LIState, x: Tensor) -> tuple[F.LIState, tuple[Tensor, Tensor]]:
     after, s = hard(state, x)
     return after, (s, after.v)
-
-
-@pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run before, so that nothing was warned of."""
-    forget(monkeypatch)
 
 
 def said(run: Callable[[], object], times: int = 3) -> list[str]:

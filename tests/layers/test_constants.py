@@ -1,7 +1,6 @@
 """The constants of layers in a checkpoint."""
 
 import copy
-import io
 import warnings
 from collections import OrderedDict
 from functools import partial
@@ -15,13 +14,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.layers import constants
-
-
-def through_a_file(state: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+from tests.every_layer import through_a_file
 
 
 def my_step(state: F.LIFState, x: Tensor, *, decay: float, kind: str) -> tuple[F.LIFState, Tensor]:
@@ -79,7 +72,7 @@ PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
 def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> None:
     torch.manual_seed(0)
     one, two = (nn.Sequential(nn.Linear(3, 2), layer) for layer in copy.deepcopy(PAIRS[kind]))
-    state = through_a_file(one.state_dict())
+    state = through_a_file(one.state_dict(), True)
     assert all(isinstance(each, Tensor) for each in state.values())
     assert state["1._extra_state"].dtype == torch.uint8
     two.load_state_dict({key: value.clone() for key, value in state.items()})
