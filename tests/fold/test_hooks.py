@@ -100,12 +100,9 @@ def test_operations_are_counted_and_modules_tracked_in_a_fold() -> None:
 def test_a_hook_of_the_users_on_all_modules_steps_while_it_is_there(kind: str) -> None:
     model, seen = network(), []
     model(X)
-    handle = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: seen.append(1))
-    try:
-        with pytest.warns(RuntimeWarning, match="hooks of all modules"), FlopCounterMode(display=False):
-            model(X)
-    finally:
-        handle.remove()
+    hook = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: seen.append(1))
+    with hook, pytest.warns(RuntimeWarning, match="hooks of all modules"), FlopCounterMode(display=False):
+        model(X)
     assert len(seen) == (5 * 7 + 1 if "forward" in kind else 0)
     model(X)
     assert model.explain().mode == "fold"

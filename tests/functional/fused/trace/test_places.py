@@ -190,11 +190,8 @@ def test_hooks_of_all_modules_are_called() -> None:
         called.append(1)
         return result[0], 3 * result[1]
 
-    handle = register_module_forward_hook(hook)
-    try:
+    with register_module_forward_hook(hook):
         assert not is_the_loop(step)
-    finally:
-        handle.remove()
     assert len(called) == 2 * len(X)
     assert is_the_loop(step)
 
