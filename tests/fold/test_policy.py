@@ -29,8 +29,7 @@ def in_modes(net: nn.Module) -> tuple[Any, Any]:
 
 def texts(call: Callable[[], object]) -> list[str]:
     """Return what a call warns of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         call()
     return [str(warning.message) for warning in caught]
 
@@ -231,8 +230,7 @@ def sets_up(net: Net, spikes: Tensor) -> Tensor:
 def test_what_is_set_up_at_the_first_call_alone_is_no_record_and_the_cure_folds() -> None:
     model = st.SpikingNet(Net(sets_up))
     cure = st.SpikingNet(nn.Sequential(Net(lambda net, spikes: spikes).linear, st.LIF(v0=0.3, returns=("spikes", "v"))))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         found = model(X)
         assert torch.equal(model(X), found)
         torch.testing.assert_close(cure(X), st.SpikingNet(Net(CASES["v"][0]), mode="step")(X))

@@ -158,8 +158,7 @@ X = (torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)) < 0.5).floa
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """Tracers warn of numbers that become constants, and of their own age."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         yield
 
 

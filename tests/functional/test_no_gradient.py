@@ -77,8 +77,7 @@ def with_membrane(state: F.LIState, x: Tensor) -> tuple[F.LIState, tuple[Tensor,
 
 def said(run: Callable[[], object], times: int = 3) -> list[str]:
     """Return what some runs warn of, and check that the line of this file is named."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(times):
             run()
     found = [each for each in caught if "no gradient" in str(each.message)]

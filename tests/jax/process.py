@@ -182,8 +182,7 @@ def with_both_backends() -> Any:
         gradient = jax.jit(jax.grad(lambda x: weighted(scan(snn.lif_step, state, x, **given))))(xs)
         return scan(snn.lif_step, state, xs, **given), gradient
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
             assert_same(run(on("auto")), run(plain))
     try:

@@ -120,8 +120,7 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
     for model in (net, st.SpikingNet(copy.deepcopy(net))):
         old = OrderedDict((key, each) for key, each in model.state_dict().items() if not key.endswith("_extra_state"))
         for _ in range(2):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with warnings.catch_warnings(record=True, action="always") as caught:
                 result = model.load_state_dict(old)
             assert [str(each.message).split(" (")[0] for each in caught] == [
                 "load_state_dict: the checkpoint has no constants of spiking layers"
@@ -132,10 +131,8 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
 def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None:
     net = nn.Sequential(nn.Linear(3, 2), st.LIF(tau=2.0), nn.Linear(2, 2))
     for other in ({}, nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)).state_dict(), {"conv.weight": torch.ones(2)}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
-                net.load_state_dict(other)
+        with warnings.catch_warnings(action="error"), pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
+            net.load_state_dict(other)
 
 
 @pytest.mark.parametrize("junk", [torch.zeros(3, dtype=torch.uint8), torch.ones(2, 2), "text"], ids=range(3))
@@ -200,8 +197,7 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
     assert [*ours.state_dict()] == [*theirs.state_dict()]
     for value in theirs.state_dict().values():
         value.copy_(torch.rand(value.shape) * 10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         ours.load_state_dict(theirs.state_dict())
         older = {key.replace("0.", "0.norm."): value for key, value in theirs.state_dict().items()}
         older["0._extra_state"] = constants.packed({"scale": 1.0})

@@ -96,8 +96,7 @@ def test_once_for_each_line() -> None:
     def layers() -> list[object]:
         return [st.LIF(0.9), st.LIF(0.9), Narrow(0.9), Narrow(0.9)]
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
+    with warnings.catch_warnings(record=True, action="default") as caught:
         for _ in range(3):
             layers()
     assert [str(each.message).split(":")[0] for each in caught] == ["LIF", "Narrow"]

@@ -109,8 +109,7 @@ def computed() -> nn.Module:
 
 
 def old_norm(layer: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return torch.nn.utils.weight_norm(layer)
 
 

@@ -119,8 +119,7 @@ def test_compiler_without_openmp(cc: Compiler) -> None:
     assert answer(source) == 1
     cc.install('for word; do [ "$word" != -fopenmp ] || { echo no -fopenmp >&2; exit 1; }; done')
     for text in ("// again", "// and again"):  # said once, and not tried again
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings(record=True, action="always") as said:
             assert answer(source + text) == 0
         if text == "// again":
             (only,) = said

@@ -146,8 +146,7 @@ def test_without_triton_the_loop_runs_and_one_warning_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     state, x = F.LIFState(fake(5)), fake(3, 5)
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as warned:
         for _ in range(2):
             assert F.scan(F.lif_step, state, x, params={"decay": 0.9})[1].shape == (3, 5)
     (text,) = [str(each.message) for each in warned]

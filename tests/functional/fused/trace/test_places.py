@@ -202,8 +202,7 @@ def test_tensors_of_transforms_in_a_closure() -> None:
         return out
 
     weights = X[:2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         assert torch.equal(torch.func.vmap(of)(weights), torch.stack([of(weight, loop) for weight in weights]))
         slopes = torch.func.grad(lambda weight: of(weight).sum())(weights[0])
     assert torch.equal(slopes, torch.func.grad(lambda weight: of(weight, loop).sum())(weights[0]))
