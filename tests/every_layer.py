@@ -82,11 +82,11 @@ def slopes(outputs: Any, *leaves: Tensor) -> list[Tensor]:
     return [*[out.detach() for out in outs], *found]
 
 
-def through_a_file(made: Any) -> Any:
+def through_a_file(made: Any, weights_only: bool = False) -> Any:
     file = io.BytesIO()
     torch.save(made, file)
     file.seek(0)
-    return torch.load(file, weights_only=False)
+    return torch.load(file, weights_only=weights_only)
 
 
 COPIES: dict[str, Callable[[Any], Any]] = {

@@ -24,17 +24,28 @@ UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Coded(nn.Module):
-    """Modules and parameters by their names, and code that calls them: ``code(network, x, init)``."""
+class Parts(nn.Module):
+    """Modules and parameters by their names, and code that calls them."""
 
-    def __init__(self, code: Callable[[Any, Tensor, Any], Any], **parts: Any) -> None:
+    def __init__(self, code: Callable[..., Any], **parts: Any) -> None:
         super().__init__()
         self.code = code
         for name, part in parts.items():
             setattr(self, name, part)
 
+
+class Coded(Parts):
+    """A network: ``code(network, x, init)``."""
+
     def forward(self, x: Tensor, init: Any) -> Any:
         return self.code(self, x, init)
+
+
+class Lambda(Parts):
+    """A module inside a network, which no init reaches: ``code(module, x)``."""
+
+    def forward(self, x: Any) -> Any:
+        return self.code(self, x)
 
 
 class One(nn.Module):

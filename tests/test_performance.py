@@ -1,4 +1,4 @@
-"""What becomes of freed memory, which is a matter of the whole process, and what clear_caches forgets."""
+"""What becomes of fresh and of freed memory, a matter of the whole process, and what clear_caches forgets."""
 
 import subprocess
 import sysconfig
@@ -10,7 +10,7 @@ import torch
 
 from spikingtorch import LIF, SpikingNet
 from spikingtorch import functional as F
-from spikingtorch.functional.core import allocator, freed_memory, lru
+from spikingtorch.functional.core import allocation, allocator, freed_memory, lru
 from spikingtorch.performance import clear_caches, keep_freed_memory, release
 from tests.processes import OF_GLIBC, child, python
 
@@ -36,8 +36,13 @@ def resident():
     lines = dict(line.split(":") for line in open("/proc/self/status"))
     return int(lines["RssAnon"].split()[0]) / 1e3
 
-def train(x=batch):
-    model(x).square().sum().backward()
+def train(x=batch, times=1):
+    for _ in range(times):
+        model(x).square().sum().backward()
+
+def idle(times=10):
+    for _ in range(times):
+        model(small)
 
 def told():
     return freed_memory._state.keeps
@@ -69,16 +74,13 @@ print(told(), resident() - start < 100)
     ),
     "used again until ten calls do not need it": (
         """
-for _ in range(12):  # until the heap has grown as far as it does
-    train()
+train(times=12)  # until the heap has grown as far as it does
 print(resident() - start > 80)
-for _ in range(9):
-    model(small)
+idle(9)
 print(resident() - start > 80, told())
 train()
 print(told())
-for _ in range(10):
-    model(small)
+idle()
 print(resident() - start < 40, told())
 train()
 print(told())
@@ -89,8 +91,7 @@ print(told())
         """
 train()
 held = resident() - start
-for _ in range(20):
-    train(batch[:2])
+train(batch[:2], 20)
 print(resident() - start < held / 2, told())
 """,
         "True True",
@@ -123,8 +124,7 @@ for kept in (False, True):
     release()
     print(full - start > 80, resident() - start < 40, told())
 train()
-for _ in range(12):
-    model(small)
+idle(12)
 print(resident() - start > 80)
 """,
         "True True False True True True True True",
@@ -186,12 +186,10 @@ print(told())
 child = os.fork()
 if child == 0:
     train()
-    for _ in range(10):
-        model(small)
+    idle()
     os._exit(told())
 print(os.waitpid(child, 0)[1], told())
-for _ in range(10):
-    model(small)
+idle()
 print(resident() - start < 60 + 4 * 64, told())  # glibc does not shrink the heaps of threads, 64 MB each, at their end
 """,
         "True 0 True True False",
@@ -247,8 +245,7 @@ def test_what_becomes_of_freed_memory(name: str) -> None:
 )
 def test_the_environment_turns_it_off(variables: dict[str, str]) -> None:
     code = """
-train()
-train()
+train(times=2)
 print(told(), resident() - start < 40)
 print(freed_memory.described())
 print(keep_freed_memory())
@@ -262,8 +259,7 @@ print(keep_freed_memory())
 @pytest.mark.long
 def test_the_peak_is_that_of_memory_that_goes_back() -> None:
     code = """
-for _ in range(12):
-    train()
+train(times=12)
 print(int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]))
 """
     returned = int(run("keep_freed_memory(False)" + code)[0])
@@ -318,3 +314,38 @@ def test_cleared_caches_are_filled_again() -> None:
     assert torch.equal(net(x[None]), whole)
     for _ in range(2):
         assert torch.equal(F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], want)
+
+
+HUGE = 2**21
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What the system is asked for."""
+    found: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(allocation, "_madvise", lambda: lambda *args: found.append(args))
+    return found
+
+
+def test_huge_pages_lie_within_fresh_memory(asked: list[tuple[int, int, int]]) -> None:
+    device = torch.device("cpu")
+    allocation.empty((allocation.HOLDS_HUGE_PAGE // 4 - 1,), torch.float32, device)
+    assert not asked
+    for numbers in (allocation.HOLDS_HUGE_PAGE // 4, 3_000_001):
+        asked.clear()
+        tensor = allocation.empty((numbers,), torch.float32, device)
+        ((start, size, advice),) = asked
+        assert advice == 14
+        assert start % HUGE == size % HUGE == 0
+        assert tensor.data_ptr() <= start < tensor.data_ptr() + HUGE
+        assert 0 <= tensor.data_ptr() + tensor.nbytes - (start + size) < HUGE
+
+
+def test_outputs_of_a_scan(asked: list[tuple[int, int, int]]) -> None:
+    state = F.LIFState(torch.zeros(1, 4096))
+    for T, number in ((16, 0), (256, 1)):
+        x = torch.rand(T, 1, 4096)
+        F.scan(F.lif_step, state, x, params={"decay": 0.9, "threshold": 1.0})
+        asked.clear()
+        F.scan(F.lif_step, state, x, params={"decay": 0.9, "threshold": 1.0})
+        assert len(asked) == number

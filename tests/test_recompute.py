@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
-from tests.functional.test_recompute import INSIDE
+from tests.functional.test_recompute import INSIDE, numbers
 
 T, N, FEATURES = 11, 4, 5
 pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
@@ -79,15 +79,11 @@ MODES = [
 ]
 
 
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def of(make: Callable[[], nn.Module], **options: Any) -> tuple[st.SpikingNet, Tensor]:
     """Return a network, the same one each time, and an input."""
     torch.manual_seed(0)
     model = st.SpikingNet(make().double(), **{"warn_silent": False, "time_chunk": 3} | options)
-    return model, draw(1, N, T, FEATURES).requires_grad_()
+    return model, numbers(1, N, T, FEATURES).requires_grad_()
 
 
 def agree(act: Callable[[bool], Any]) -> None:
@@ -97,7 +93,7 @@ def agree(act: Callable[[bool], Any]) -> None:
 
 def slopes(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """Return the gradients of random numbers times the output; none of them is zero everywhere."""
-    found = torch.autograd.grad((out * draw(9, *out.shape)).sum(), leaves)
+    found = torch.autograd.grad((out * numbers(9, *out.shape)).sum(), leaves)
     assert all(bool(each.any()) for each in found), "a gradient is zero"
     return [*found]
 
@@ -134,7 +130,7 @@ def test_what_leaves_a_network_besides_its_output_has_its_gradient_and_counts_on
         with st.SpikeMonitor(model) as monitor:
             recording = st.record(model, x, ("spikes", "u", "v"))
             extra = net.n1.act.sum() + net.loss
-            total = (recording["n1"]["v"] * draw(2, N, T, 6)).sum() + extra + recording.out.sum()
+            total = (recording["n1"]["v"] * numbers(2, N, T, 6)).sum() + extra + recording.out.sum()
             found = torch.autograd.grad(total, [x, *model.parameters()])
             return found, [torch.tensor(each) for each in monitor.metrics().values()]
 
@@ -148,7 +144,7 @@ def test_half_precision_by_autocast() -> None:
         torch.manual_seed(3)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x)
-        return out, *torch.autograd.grad((out * draw(2, N, T, 2)).sum(), [x, *model.parameters()])
+        return out, *torch.autograd.grad((out * numbers(2, N, T, 2)).sum(), [x, *model.parameters()])
 
     assert all(map(torch.equal, act(True), act(False)))
 
@@ -160,11 +156,11 @@ def test_layers_that_skip_zeros(event_driven: Any) -> None:
         lif = st.LIF(threshold=0.3), st.LIF(surrogate=F.Triangular())
         net = nn.Sequential(nn.Linear(256, 256), lif[0], nn.Linear(256, 256), lif[1], nn.Linear(256, 256))
         model = st.SpikingNet(net, time_chunk=64, recompute=again, event_driven=event_driven)
-        x = (draw(1, 16, 150, 256) < 0.02).float().requires_grad_()
+        x = (numbers(1, 16, 150, 256) < 0.02).float().requires_grad_()
         found: list[Tensor] = []
         for _ in range(3):
             out = model(x)
-            found = [out, *torch.autograd.grad((out * draw(2, *out.shape).float()).sum(), [x, *model.parameters()])]
+            found = [out, *torch.autograd.grad((out * numbers(2, *out.shape).float()).sum(), [x, *model.parameters()])]
         return found, str(model.explain())
 
     (got, told), (want, plainly) = act(True), act(False)
@@ -220,7 +216,7 @@ def test_memory_is_that_of_the_borders_and_one_chunk(mode: Any) -> None:
             nn.Sequential(*[each for pair in layers for each in pair], nn.Linear(width, 1)), mode=mode, **options
         )
 
-    x = (draw(1, samples, steps, width) < 0.3).float()
+    x = (numbers(1, samples, steps, width) < 0.3).float()
     # v and the last spikes of each layer, and the outputs of chunks and of the call
     borders = (steps // size - 1) * 3 * 2 * samples * width * 4 + 3 * samples * steps * 4
     chunk, whole = peak(model(), x[:, :size]), peak(model(), x)

@@ -1,4 +1,4 @@
-"""SpikingNet: shapes, the init contract, state, and errors. That it is a loop over time: tests/fold."""
+"""SpikingNet: shapes, the init contract and its layers, state, and errors. That it is a loop over time: tests/fold."""
 
 import copy
 from typing import Any
@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch import LIF, SpikingNet
 from spikingtorch.testing import assert_close
+from tests.contract.networks import After, Block, ByName, Required
+from tests.contract.oracle import HIDDEN
 from tests.fold_nets import Chain, network, train
 from tests.folded_layer import over_time
 
@@ -176,3 +179,54 @@ def test_chunks_of_an_automatic_size(
         seen.clear()
         assert torch.equal(model(x), whole)
         assert seen == sizes
+
+
+MODES: Any = ("auto", "step", "fold")
+
+
+class Ambiguous(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.neurons = LIF()
+
+    def forward(self, x: Tensor, start: bool = False) -> Any:
+        return self.neurons(x, start)
+
+
+class NoInput(nn.Module):
+    def forward(self) -> None: ...
+
+
+@pytest.mark.parametrize("net", [nn.Identity(), nn.Linear(2, 2), nn.Sequential(nn.ReLU()), NoInput(), Ambiguous()])
+def test_networks_that_no_init_reaches_are_refused(net: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"must take two arguments, forward\(self, x, init\)"):
+        SpikingNet(net)
+
+
+INPUTS = torch.rand(4, 9, HIDDEN, generator=torch.Generator().manual_seed(5), dtype=torch.double)
+MASK = torch.tensor([True, False] * 2)
+
+
+def twice(model: SpikingNet) -> Tensor:
+    """Return the outputs of two calls, in the second of which some samples go on."""
+    return torch.stack([model(INPUTS), model(INPUTS, MASK)])
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [After, ByName, Required, Block])
+def test_a_network_that_is_changed_hands_init_to_its_new_modules(kind: Any, mode: Any) -> None:
+    torch.manual_seed(0)
+    block = kind().double()
+    want = twice(SpikingNet(nn.Sequential(block), mode="step"))
+    layers = nn.Sequential(LIF())
+    model = SpikingNet(layers, mode=mode)
+    model(INPUTS)
+    layers[0] = block
+    assert torch.equal(twice(model), want)
+    for net in (block, torch.optim.swa_utils.AveragedModel(block)):
+        model.net = net
+        assert torch.equal(twice(model), want)
+    model.net = nn.Linear(HIDDEN, HIDDEN)
+    with pytest.raises(TypeError, match="must take two arguments"):
+        model(INPUTS)

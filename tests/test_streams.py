@@ -1,6 +1,5 @@
 """The state of a network: kept, set, split and put together."""
 
-import io
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, SequenceDropout, SpikingNet, TimeBatchNorm1d
+from tests.every_layer import through_a_file
 from tests.folded_layer import Coded, One, conducted
 
 
@@ -31,12 +31,9 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     torch.manual_seed(1)
     first = model(x[:, :5])
     state, act = model.get_state(), model.net[4].layer.act  # type: ignore[index]
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
     other = SpikingNet(network(), mode=mode)  # which a file brings to the same state
     drawn = torch.get_rng_state()
-    other.set_state(torch.load(file, weights_only=True))
+    other.set_state(through_a_file(state, True))
     assert torch.equal(torch.get_rng_state(), drawn)
     model(sequences(3) / 2, init=False)  # another stream
     model.set_state(state)

@@ -3,7 +3,6 @@
 import copy
 import inspect
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.spikingnet.plan import CallPlan
+from tests.processes import at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # a network that steps after a change says so
 SCALE = 1.0
@@ -184,9 +184,8 @@ def double() -> Any:
 
 @contextmanager
 def hook_of_all_modules() -> Any:
-    hook = nn.modules.module.register_module_forward_hook(lambda m, _, out: out * 2 if type(m) is nn.Linear else None)
-    yield
-    hook.remove()
+    with nn.modules.module.register_module_forward_hook(lambda m, _, out: out * 2 if type(m) is nn.Linear else None):
+        yield
 
 
 def same(tensor: Tensor) -> Tensor:
@@ -209,11 +208,7 @@ WITHIN: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 def in_thread(model: st.SpikingNet) -> Any:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(outcome(partial(model, X, False))))
-    thread.start()
-    thread.join()
-    return found[0]
+    return at_once(lambda: outcome(partial(model, X, False)))[0]
 
 
 def watched(model: st.SpikingNet) -> Any:

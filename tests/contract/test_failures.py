@@ -101,11 +101,8 @@ def in_hook(place: str, register: str, after: int = 0) -> Fail:
             if left[0] < 0:
                 raise Fails
 
-        handle = getattr(model.get_submodule(place), register)(hook)
-        try:
+        with getattr(model.get_submodule(place), register)(hook):
             model(draw(7), init=init)
-        finally:
-            handle.remove()
 
     return fail
 

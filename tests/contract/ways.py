@@ -1,7 +1,6 @@
 """Ways to call a network: each gives the outputs for x, and the network that goes on from there."""
 
 import copy
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from tests.contract.oracle import T, draw
 from tests.every_layer import COPIES
+from tests.processes import at_once
 
 Run = Callable[[Any, Tensor], tuple[Tensor, Any]]
 
@@ -269,11 +269,7 @@ def after_another(model: Any, x: Tensor) -> tuple[Tensor, Any]:
 
 def begun_elsewhere(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     """Begin a sequence in a thread that ends."""
-    found: list[Tensor] = []
-    thread = threading.Thread(target=lambda: found.append(model(x[:, :MIDDLE])))
-    thread.start()
-    thread.join()
-    return torch.cat([*found, model(x[:, MIDDLE:], init=False)], 1), model
+    return torch.cat([*at_once(lambda: model(x[:, :MIDDLE])), model(x[:, MIDDLE:], init=False)], 1), model
 
 
 def wholly_elsewhere(model: Any, x: Tensor) -> tuple[Tensor, Any]:

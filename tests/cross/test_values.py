@@ -15,7 +15,7 @@ from tests.cross.machines import Emulated, Machine, Zig, emulated, kernels_of
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
 from tests.functional.fused.runtime.recurrent import test_c_loop as recurrent
-from tests.functional.sparse import test_arrays, test_few_channels, test_kernels, test_pooling, test_sampled
+from tests.functional.sparse import test_few_channels, test_kernels, test_pooling, test_sampled
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer
 from tests.functional.sparse.cases import draw, outcome
@@ -63,7 +63,7 @@ def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) ->
     guards = Guards()
     monkeypatch.setattr(allocation, "allocated", guards.allocated)
     with kernels_of(emulated()):
-        found = test_arrays.skips_zeros(layer, guards.place)
+        found = test_kernels.skips_zeros(layer, guards.place)
     guards.check()
     assert all(bool(tensor.isfinite().all()) for tensor in found)
 

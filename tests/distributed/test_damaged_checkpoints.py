@@ -387,8 +387,7 @@ def test_refusals(tmp_path: Path) -> None:
 def test_one_process_needs_no_group_and_may_change_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there" / "run").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         run = Run(Path("run"), "plain")
         monkeypatch.chdir("there")
         run.train(1)

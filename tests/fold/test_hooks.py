@@ -100,12 +100,9 @@ def test_operations_are_counted_and_modules_tracked_in_a_fold() -> None:
 def test_a_hook_of_the_users_on_all_modules_steps_while_it_is_there(kind: str) -> None:
     model, seen = network(), []
     model(X)
-    handle = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: seen.append(1))
-    try:
-        with pytest.warns(RuntimeWarning, match="hooks of all modules"), FlopCounterMode(display=False):
-            model(X)
-    finally:
-        handle.remove()
+    hook = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: seen.append(1))
+    with hook, pytest.warns(RuntimeWarning, match="hooks of all modules"), FlopCounterMode(display=False):
+        model(X)
     assert len(seen) == (5 * 7 + 1 if "forward" in kind else 0)
     model(X)
     assert model.explain().mode == "fold"
@@ -113,8 +110,7 @@ def test_a_hook_of_the_users_on_all_modules_steps_while_it_is_there(kind: str) -
 
 def observed(observer: str, mode: str) -> tuple[st.SpikingNet, Tensor, dict[str, Tensor]]:
     model = network(mode)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao is deprecated
+    with warnings.catch_warnings(action="ignore"):  # torch.ao is deprecated
         quantization: Any = pytest.importorskip("torch.ao.quantization")
         made = getattr(quantization, observer).with_args(dtype=torch.quint8)
         model.net.qconfig = quantization.QConfig(made, quantization.default_weight_observer)
@@ -184,8 +180,7 @@ def test_a_function_of_the_users_in_a_hook_of_torchs(name: str) -> None:
 
 def test_weights_that_hooks_of_torch_compute() -> None:
     model, twin = network(), network("step")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # these hooks are deprecated
+    with warnings.catch_warnings(action="ignore"):  # these hooks are deprecated
         for each in (model, twin):
             torch.nn.utils.weight_norm(each.net[0])
         copied = copy.deepcopy(model.net.state_dict())

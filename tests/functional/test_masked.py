@@ -13,6 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close, check_twin
+from tests.folded_layer import Lambda
 
 T, N = 7, 5
 LENGTHS = torch.tensor([7, 1, 3, 6, 2])
@@ -111,16 +112,8 @@ def test_a_norm_over_time_of_one_step_and_in_a_network_that_steps() -> None:
     norm = TimeBatchNorm1d(3)
     assert_close(SpikingNet(nn.Sequential(norm))(x)[:, 0], nn.BatchNorm1d(3)(x[:, 0]))
 
-    class Mixing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = TimeBatchNorm1d(3)
-
-        def forward(self, x: Tensor) -> Any:
-            return self.norm(x - x.mean(0))
-
     with pytest.raises(ValueError, match="or says why it cannot"):
-        SpikingNet(Mixing())(torch.rand(N, T, 3))
+        SpikingNet(Lambda(lambda net, x: net.norm(x - x.mean(0)), norm=TimeBatchNorm1d(3)))(torch.rand(N, T, 3))
 
 
 def test_a_synchronised_norm_over_time_folds() -> None:

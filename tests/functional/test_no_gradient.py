@@ -14,9 +14,10 @@ from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.performance import clear_caches
-from tests.surroundings import forget
+from tests.folded_layer import Coded
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
+pytestmark = pytest.mark.usefixtures("afresh")  # so that nothing was warned of
 BACKENDS: list[Any] = ["loop", "fused", "auto", "parallel", pytest.param("compile", marks=pytest.mark.long)]
 X = torch.rand(6, 2, 3)
 DRIVEN = X.clone().requires_grad_()
@@ -74,16 +75,9 @@ def with_membrane(state: F.LIState, x: Tensor) -> tuple[F.LIState, tuple[Tensor,
     return after, (s, after.v)
 
 
-@pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run before, so that nothing was warned of."""
-    forget(monkeypatch)
-
-
 def said(run: Callable[[], object], times: int = 3) -> list[str]:
     """Return what some runs warn of, and check that the line of this file is named."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(times):
             run()
     found = [each for each in caught if "no gradient" in str(each.message)]
@@ -114,16 +108,8 @@ def test_once_on_each_backend(backend: F.Backend) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("step", "state"), [(hard, F.LIState), (compare, Nothing), (flags, F.LIState), (paired, Pair)])
 def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> None:
-    class Floats(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.neurons = st.StepLayer(step, state)
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            s: Tensor = self.neurons(x, init)
-            return s.float()
-
-    (text,) = said(trained(Floats(), mode, neurons))
+    floats = Coded(lambda net, x, init: net.neurons(x, init).float(), neurons=st.StepLayer(step, state))
+    (text,) = said(trained(floats, mode, neurons))
     assert text.startswith(f"{step.__name__}: its output has no gradient, though its input requires one")
 
 

@@ -1,4 +1,4 @@
-"""scan: the loop, trees, time axes, precision, and what it asks of its arguments."""
+"""scan: the loop, trees, time axes, precision, what it asks of its arguments, and single steps of layers."""
 
 import re
 from collections.abc import Callable
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.verification.cases import CASES, Case, by_name
+from tests.fused_steps import counting
 
 
 def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
@@ -260,3 +262,53 @@ def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad], back
 
     with mode(), pytest.raises(ValueError, match=r"wrote on its state, input or parameters in place.*v = v \+ x"):
         F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3), params={"threshold": torch.ones(3)}, backend=backend)
+
+
+def mean_step(state: F.LIFState, x: Tensor, decay: Any = 0.9) -> tuple[F.LIFState, Tensor]:
+    """A membrane that all neurons share in, which no kernel knows."""
+    v = decay * state.v + x
+    return F.LIFState(v), (v - v.mean(-1, keepdim=True)).sin()
+
+
+@pytest.mark.filterwarnings("ignore:.*aten.mean")
+@pytest.mark.parametrize(
+    ("step", "neurons", "kernels"), [(F.lif_step, 2047, 0), (F.lif_step, 2048, 3), (mean_step, 4096, 0)]
+)
+def test_many_neurons_take_a_kernel(step: Any, neurons: int, kernels: int) -> None:
+    torch.manual_seed(0)
+    model = st.SpikingNet(st.StepLayer(step, F.LIFState, decay=0.9), mode="step")
+    x, cotangent = (2 * torch.rand(1, 3, neurons)).requires_grad_(), torch.randn(1, 3, neurons)
+    with counting() as ran:
+        got = model(x)
+    assert ran.forward == kernels
+    rest = F.LIFState(torch.zeros(1, neurons))
+    want = F.scan(step, rest, x, params={"decay": 0.9}, dim=1, backend="loop")[1]
+    assert torch.equal(got, want)
+    # the slope of the surrogate may differ in the last digit
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, cotangent)[0] for out in (got, want)))
+
+
+def test_what_no_kernel_knows_is_told() -> None:
+    def least_step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        return F.LIFState(state.v + x), x - x.min()
+
+    with pytest.warns(RuntimeWarning, match=r"least_step ran on the Python loop .* aten\.min"):
+        st.StepLayer(least_step, F.LIFState)(torch.rand(1, 4096), True)
+
+
+def test_a_product_is_computed_apart() -> None:
+    layer = st.LIF(recurrent=nn.Linear(64, 64, bias=False))
+    with counting() as ran:
+        layer(torch.rand(64, 64), True)
+    assert ran.forward == 0
+
+
+def test_channels_last_images_stay_channels_last() -> None:
+    x = torch.rand(4, 8, 9, 10).to(memory_format=torch.channels_last)
+    layer: Any = st.LIF(decay=0.9)
+    with counting() as ran:
+        out = layer(x, True)
+    assert ran.forward == 1
+    assert x.stride() == out.stride() == layer.v.stride()
+    want = layer(x.contiguous(), True)
+    assert torch.equal(out, want)

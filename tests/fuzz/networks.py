@@ -291,8 +291,7 @@ def performed(model: SpikingNet, event: Run | Change) -> tuple[SpikingNet, Any, 
     """Return the model, what came out or was raised, and the warnings."""
     torch.manual_seed(3)
     random.seed(3)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             found = event(model)
         except Exception as error:

@@ -204,8 +204,7 @@ def programs(pick: st.DrawFn) -> Lines:
 def check(lines: Lines, counts: Counter[str]) -> None:
     """Raise if code folds that mixes samples."""
     code = code_of(lines)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         judged = Judged(code, SHAPE)
         sizes = judged.sizes(SIZES)
         counts["folded" if sizes else "does not run" if "does not run" in judged.reason else "stepped"] += 1

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 
 from spikingtorch import IF, LI, LIF, SpikingNet
 from spikingtorch.init import to_rate_
+from tests.folded_layer import Lambda
 from tests.init.networks import NETS, M, batch, coded, dense, network, numbers, rates_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -128,12 +129,9 @@ def test_where_no_gradients_are_recorded(context: Any) -> None:
 def test_the_graph_of_a_stream_and_noise() -> None:
     """A state with a graph, and what is drawn at random: the same numbers in each run."""
 
-    class Noisy(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + 0.1 * torch.randn_like(x)
-
     torch.manual_seed(0)
-    model = SpikingNet(nn.Sequential(dense(), Noisy(), LIF()), carry_graph=True)
+    noisy = Lambda(lambda _, x: x + 0.1 * torch.randn_like(x))
+    model = SpikingNet(nn.Sequential(dense(), noisy, LIF()), carry_graph=True)
     x, was = batch("sequential"), torch.get_rng_state()
     model(x)
     torch.set_rng_state(was)

@@ -69,7 +69,7 @@ def on_every_device() -> Any:
 
 def split_over_devices() -> Any:
     """Run a neuron whose samples are split over the devices, mapped by hand and by where its arrays lie."""
-    from tests.jax.problems import Problem
+    from tests.jax.neurons import Problem
 
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     problem = Problem("alif", "float64", "per neuron", "(T, C, N)")
@@ -182,8 +182,7 @@ def with_both_backends() -> Any:
         gradient = jax.jit(jax.grad(lambda x: weighted(scan(snn.lif_step, state, x, **given))))(xs)
         return scan(snn.lif_step, state, xs, **given), gradient
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
             assert_same(run(on("auto")), run(plain))
     try:

@@ -1,7 +1,6 @@
 """Traces that fail, closures over tracers, caches, precisions, threads and donated memory."""
 
 import re
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from tests.jax.inputs import QUIET, START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
+from tests.processes import at_once
 
 pytestmark = pytest.mark.sampled
 
@@ -142,25 +142,14 @@ def test_both_precisions_in_one_process() -> None:
 
 def test_two_threads() -> None:
     """New steps in several threads at once, each with its own numbers."""
-    wrong: list[BaseException] = []
-    start = threading.Barrier(2)
 
     def work(k: int) -> None:
-        try:
-            start.wait()
-            for again in range(2):
-                step = lambda s, x: (0.5 * s + (k + 1.0) * x, jnp.where(s > again, s, -x))  # noqa: B023, E731
-                check(step, V, XS)
-                check(lif, START, XS, params={"decay": 0.5 + 0.1 * k})
-        except BaseException as error:
-            wrong.append(error)
+        for again in range(2):
+            step = lambda s, x: (0.5 * s + (k + 1.0) * x, jnp.where(s > again, s, -x))  # noqa: B023, E731
+            check(step, V, XS)
+            check(lif, START, XS, params={"decay": 0.5 + 0.1 * k})
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong, wrong[0]
+    at_once(*[partial(work, k) for k in range(2)])
 
 
 def test_arguments_stay_as_they_were() -> None:

@@ -1,4 +1,4 @@
-"""Kernels called from XLA: the bits of torch in half precision, threads, and what the handler refuses in words."""
+"""Kernels called from XLA, on other platforms too: torch's bits in half precision, threads, and what is refused."""
 
 import re
 from functools import partial
@@ -15,7 +15,8 @@ from spikingtorch import jax as snn
 from spikingtorch.functional.fused.build.compiler import NoCompiler
 from spikingtorch.functional.fused.build.openmp import with_runtime
 from spikingtorch.functional.fused.ir import from_text
-from spikingtorch.jax import handler, late
+from spikingtorch.jax import handler, late, primitives
+from spikingtorch.jax.handler import TARGET
 from tests.jax.process import both, digest, drawn, lif
 from tests.noted import calls_of
 from tests.processes import at_once
@@ -27,7 +28,7 @@ ffi: Any = jax.ffi  # parts of it have no types
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (17, 2, 130), (33, 3, 700)], ids=str)
 def test_the_bits_of_torch(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-    """In every precision with a state in float32; test_bits.py has all neurons."""
+    """In every precision with a state in float32; test_table.py has all neurons."""
     v, xs = (torch.from_numpy(each) for each in drawn(shape)[:2])
     xs = xs.to(dtype)
     state, spikes = F.scan(F.lif_step, F.LIFState(v), xs, params={"decay": 0.9}, backend="fused")
@@ -135,3 +136,43 @@ def test_no_handler_is_made_for_an_interface_that_is_not_known() -> None:
     """XLA's CPU would not start with it."""
     assert late.handler(str, HEADER.replace("API_MAJOR 0", "API_MAJOR 1")) is None
     assert late.handler(str, "") is None
+
+
+X = np.linspace(-0.5, 1.5, 8 * 3 * 20, dtype=np.float32).reshape(8, 3, 20)
+
+
+def value_and_gradient(xs: Any, decay: Any) -> Any:
+    def loss(xs: Any, decay: Any) -> Any:
+        state = snn.LIFState(v=jnp.zeros(xs.shape[1:]))
+        final, spikes = snn.scan(snn.lif_step, state, xs, params={"decay": decay})
+        return (spikes * xs).sum() + (final.v**2).sum()
+
+    return jax.value_and_grad(loss, (0, 1))(xs, decay)
+
+
+def test_a_program_for_gpus_calls_no_kernel() -> None:
+    primitives.warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="On cuda and tpu, jax.lax.scan runs") as seen:
+        exported = jax.export.export(jax.jit(value_and_gradient), platforms=["cuda", "tpu"])(X, 0.9)
+    text = exported.mlir_module()
+    assert TARGET not in text
+    assert "stablehlo.while" in text
+    assert {each.filename for each in seen} == {__file__}
+
+
+def test_a_program_for_several_platforms_runs_here() -> None:
+    primitives.warn_once.cache_clear()
+    known = [jax.export.DisabledSafetyCheck.custom_call(TARGET)]
+    with pytest.warns(RuntimeWarning, match="On cuda, jax.lax.scan runs"):
+        exported = jax.export.export(jax.jit(value_and_gradient), platforms=["cpu", "cuda"], disabled_checks=known)(
+            X, 0.9
+        )
+    call: Any = exported.call
+    got, want = call(X, 0.9), jax.jit(value_and_gradient)(X, 0.9)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_without_jit() -> None:
+    with jax.disable_jit():
+        got = value_and_gradient(X, 0.9)
+    jax.tree.map(np.testing.assert_array_equal, got, value_and_gradient(X, 0.9))

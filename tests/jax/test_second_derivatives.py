@@ -15,8 +15,8 @@ import pytest
 
 from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET
+from tests.jax.neurons import ALL, Kind, Problem, Transform, paired, tangents
 from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, relative_error, unrolled, weighted
-from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
 
 Function = Callable[..., Any]
 

@@ -9,8 +9,10 @@ import pytest
 
 from spikingtorch.functional import jax_reference as J
 from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.neurons import ALL, Kind, Problem, Transform, paired, tangents
 from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, unrolled, weighted
-from tests.jax.problems import ALL, Kind, Problem, Transform, paired, tangents
+
+OVER_XS = (None, 0, None)
 
 
 def mapped(axes: Any, gradients: bool, out_axes: int = 0) -> Transform:
@@ -38,13 +40,13 @@ def one_parameter(gradients: bool) -> Transform:
 def nested(p: Problem, scan: Scan) -> Any:
     """Map over parameters, and for each of them over inputs."""
     _, xs, params = p.stacked((None, 0, 0))
-    inner = jax.vmap(p.values(scan), (None, 0, None))
+    inner = jax.vmap(p.values(scan), OVER_XS)
     return jax.jit(jax.vmap(inner, (None, None, 0)))(p.given[0], xs, params)
 
 
 def nested_grad(p: Problem, scan: Scan) -> Any:
     state, xs, params = p.stacked((0, 0, 0), 2)
-    inner = jax.vmap(jax.grad(p.loss(scan), ALL), (None, 0, None))
+    inner = jax.vmap(jax.grad(p.loss(scan), ALL), OVER_XS)
     return jax.jit(jax.vmap(jax.vmap(inner, (0, None, None)), (None, None, 0)))(state, xs, params)
 
 
@@ -57,7 +59,7 @@ def grad_of_vmap(axes: Any) -> Transform:
 
 
 def grad_of_nested(p: Problem, scan: Scan) -> Any:
-    inner = jax.vmap(p.values(scan), (None, 0, None))
+    inner = jax.vmap(p.values(scan), OVER_XS)
     total = lambda *given: weighted(jax.vmap(inner, (None, None, 0))(*given), 3)  # noqa: E731
     _, xs, params = p.stacked((None, 0, 0))
     return jax.jit(jax.grad(total, ALL))(p.given[0], xs, params)
@@ -148,38 +150,36 @@ FIRST: dict[str, Transform] = {
     "grad(jit), of parameters alone": lambda p, scan: jax.grad(jax.jit(p.loss(scan)), 2)(*p.given),
     "value_and_grad, of the state alone": lambda p, scan: jax.jit(jax.value_and_grad(p.loss(scan), 0))(*p.given),
     "vjp, mapped": pulled,
-    "vmap over inputs": mapped((None, 0, None), False),
+    "vmap over inputs": mapped(OVER_XS, False),
     "vmap over inputs, their last axis": mapped((None, -1, None), False, out_axes=1),
     "vmap over inputs, their time axis": mapped((None, 1, None), False, out_axes=0),
     "vmap over states": mapped((0, None, None), False),
     "vmap over parameters": mapped((None, None, 0), False, out_axes=1),
     "vmap over one parameter": one_parameter(False),
     "vmap over all": mapped((0, 1, 0), False),
-    "vmap(grad) over inputs": mapped((None, 0, None), True),
+    "vmap(grad) over inputs": mapped(OVER_XS, True),
     "vmap(grad) over states": mapped((0, None, None), True),
     "vmap(grad) over parameters": mapped((None, None, 0), True),
     "vmap(grad) over one parameter": one_parameter(True),
     "vmap(grad) over all": mapped((0, 1, 0), True),
-    "grad(vmap) over inputs": grad_of_vmap((None, 0, None)),
+    "grad(vmap) over inputs": grad_of_vmap(OVER_XS),
     "grad(vmap) over parameters": grad_of_vmap((None, None, 0)),
     "grad(vmap) over all": grad_of_vmap((0, 1, 0)),
     "vmap(vmap)": nested,
     "vmap(vmap(vmap(grad)))": nested_grad,
     "grad(vmap(vmap))": grad_of_nested,
     "jacrev": lambda p, scan: jax.jit(jax.jacrev(p.values(scan), 2))(*p.given),
-    "vmap(jacrev)": lambda p, scan: jax.jit(jax.vmap(jax.jacrev(p.loss(scan), 1), (None, 0, None)))(
-        *p.stacked((None, 0, None))
-    ),
+    "vmap(jacrev)": lambda p, scan: jax.jit(jax.vmap(jax.jacrev(p.loss(scan), 1), OVER_XS))(*p.stacked(OVER_XS)),
     "jvp": lambda p, scan: jax.jvp(p.values(scan), p.given, tangents(p)),
     "jit(jvp)": lambda p, scan: jax.jit(lambda g, t: jax.jvp(p.values(scan), g, t))(p.given, tangents(p)),
     "vmap(jvp)": lambda p, scan: jax.vmap(lambda x: jax.jvp(p.loss(scan), (p.given[0], x, p.given[2]), tangents(p)))(
-        p.stacked((None, 0, None))[1]
+        p.stacked(OVER_XS)[1]
     ),
     "jacfwd": lambda p, scan: jax.jit(jax.jacfwd(p.values(scan), 2))(*p.given),
     "linearize": lambda p, scan: jax.linearize(p.values(scan), *p.given)[1](*tangents(p)),
     "checkpoint": lambda p, scan: jax.jit(jax.grad(jax.checkpoint(p.loss(scan)), ALL))(*p.given),
-    "vmap(grad(checkpoint))": lambda p, scan: jax.vmap(jax.grad(jax.checkpoint(p.loss(scan)), ALL), (None, 0, None))(
-        *p.stacked((None, 0, None))
+    "vmap(grad(checkpoint))": lambda p, scan: jax.vmap(jax.grad(jax.checkpoint(p.loss(scan)), ALL), OVER_XS)(
+        *p.stacked(OVER_XS)
     ),
     "checkpoint with a policy": policy,
     "lax.scan around, and grad": in_chunks,
@@ -187,9 +187,7 @@ FIRST: dict[str, Transform] = {
     "while_loop around": while_loop,
     "cond around": cond,
     "vmap(cond)": mapped_cond,
-    "lax.map": lambda p, scan: jax.lax.map(
-        lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked((0, 0, 0))[1]
-    ),
+    "lax.map": lambda p, scan: jax.lax.map(lambda x: p.values(scan)(p.given[0], x, p.given[2]), p.stacked(OVER_XS)[1]),
     "closures": closed_over,
     "donation": donated,
 }

@@ -33,8 +33,7 @@ def caught(model: st.SpikingNet, batches: int, scale: float = 1.0) -> list[str]:
     """Run batches, and return what they warned of."""
     x = scale * (torch.rand(4, 10, 32, generator=torch.Generator().manual_seed(1)) < 0.3)
     x = x.to(next(model.parameters()).dtype)
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as found:
         for _ in range(batches):
             model(x)
     return [str(each.message) for each in found]
@@ -87,8 +86,7 @@ def test_what_is_not_zero_counts(name: str, dtype: torch.dtype, mode: Any) -> No
     values, says = SPIKES[name]
     model = st.SpikingNet(nn.Sequential(st.StepLayer(lambda state, x: (state, 1.0 * x), F.IFState)), mode=mode)
     x = torch.tensor(values, dtype=dtype).view(1, 2, 2).expand(3, 2, 2).contiguous()
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as found:
         for _ in range(2 * BATCHES):
             model(x)
     assert [says in str(each.message) for each in found] == ([True] if says else [])

@@ -1,7 +1,6 @@
 """The constants of layers in a checkpoint."""
 
 import copy
-import io
 import warnings
 from collections import OrderedDict
 from functools import partial
@@ -15,13 +14,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.layers import constants
-
-
-def through_a_file(state: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+from tests.every_layer import through_a_file
 
 
 def my_step(state: F.LIFState, x: Tensor, *, decay: float, kind: str) -> tuple[F.LIFState, Tensor]:
@@ -42,13 +35,11 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
     return u - share * spike * threshold
 
 
+own, CUT = partial(st.StepLayer, my_step, F.LIFState), F.detached(F.by_subtraction)
 PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
     "IF": (st.IF(v0=0.3, beta=2.0), st.IF()),
     "LIF": (st.LIF(tau=4.0 / 3.0, v0=0.1), st.LIF(tau=8.0)),
-    "decay": (
-        st.LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
-        st.LIF(decay=0.9, reset=F.detached(F.by_subtraction)),
-    ),
+    "decay": (st.LIF(decay=0.1, reset=CUT), st.LIF(decay=0.9, reset=CUT)),
     "surrogate": (st.LIF(surrogate=F.Arctan(3.7)), st.LIF(surrogate=F.Arctan())),
     "surrogate of tensors": (
         st.LIF(surrogate=F.Sigmoid(torch.tensor(1.5, dtype=torch.double))),
@@ -63,10 +54,7 @@ PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
     "McPitts": (st.McPitts(0.4), st.McPitts(0.9)),
     "BioLIF": (st.BioLIF(0.4, v0=0.3), st.BioLIF(0.9)),
     "recurrent": (st.LIF(v0=0.2, recurrent=torch.ones(2)), st.LIF(recurrent=torch.zeros(2))),
-    "own step": (
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        st.StepLayer(my_step, F.LIFState, decay=0.5, kind="plus"),
-    ),
+    "own step": (own(decay=0.25, kind="plus"), own(decay=0.5, kind="plus")),
     "dropout": (st.SequenceDropout(0.1), st.SequenceDropout(0.4)),
     "whole numbers": (st.IF(v0=1, beta=3), st.IF(beta=10)),
     "a whole slope": (st.IF(surrogate=F.Arctan(9)), st.IF(surrogate=F.Arctan(2))),
@@ -84,7 +72,7 @@ PAIRS: dict[str, tuple[nn.Module, nn.Module]] = {
 def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> None:
     torch.manual_seed(0)
     one, two = (nn.Sequential(nn.Linear(3, 2), layer) for layer in copy.deepcopy(PAIRS[kind]))
-    state = through_a_file(one.state_dict())
+    state = through_a_file(one.state_dict(), True)
     assert all(isinstance(each, Tensor) for each in state.values())
     assert state["1._extra_state"].dtype == torch.uint8
     two.load_state_dict({key: value.clone() for key, value in state.items()})
@@ -95,40 +83,25 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
         assert torch.equal(st.SpikingNet(one)(x), st.SpikingNet(two)(x))
 
 
-# what is said, and the layers of the checkpoint and of the network
+# what is said, that of the checkpoint before that of the layer, and the layers of the checkpoint and of the network
 OTHERS: dict[str, tuple[nn.Module, nn.Module]] = {
-    "reset_rule is by_subtraction in the checkpoint and to_zero in the layer": (
-        st.LIF(reset=F.by_subtraction),
-        st.LIF(),
-    ),
-    r"reset_rule is Detached\(to_zero\) in the checkpoint and to_zero in the layer": (
-        st.LIF(reset=F.detached(F.to_zero)),
-        st.LIF(),
-    ),
-    r"surrogate is Arctan\(alpha=2.0\) in the checkpoint and Sigmoid\(beta=5.0\) in the layer": (
-        st.IF(surrogate=F.Arctan()),
-        st.IF(),
-    ),
-    r"surrogate is FromPrimitive\(tanh\) in the checkpoint and FromPrimitive\(sigmoid\)": (
+    "reset_rule is by_subtraction | to_zero": (st.LIF(reset=F.by_subtraction), st.LIF()),
+    r"reset_rule is Detached\(to_zero\) | to_zero": (st.LIF(reset=F.detached(F.to_zero)), st.LIF()),
+    r"surrogate is Arctan\(alpha=2.0\) | Sigmoid\(beta=5.0\)": (st.IF(surrogate=F.Arctan()), st.IF()),
+    r"surrogate is FromPrimitive\(tanh\) | FromPrimitive\(sigmoid\)": (
         st.IF(surrogate=F.FromPrimitive(torch.tanh)),
         st.IF(surrogate=F.FromPrimitive(torch.sigmoid)),
     ),
-    "tau is learnable in the checkpoint and 8.0 in the layer": (st.LIF(tau=2.0, learnable="tau"), st.LIF()),
-    "tau is 2.0 in the checkpoint and learnable in the layer": (st.LIF(tau=2.0), st.LIF(learnable="tau")),
-    "tau is a tensor in the checkpoint and 8.0 in the layer": (st.LIF(tau=torch.ones(2)), st.LIF()),
-    "tau is a tensor in the checkpoint and learnable in the layer": (
-        st.LIF(tau=torch.ones(2)),
-        st.LIF(tau=torch.ones(2), learnable="tau"),
-    ),
+    "tau is learnable | 8.0": (st.LIF(tau=2.0, learnable="tau"), st.LIF()),
+    "tau is 2.0 | learnable": (st.LIF(tau=2.0), st.LIF(learnable="tau")),
+    "tau is a tensor | 8.0": (st.LIF(tau=torch.ones(2)), st.LIF()),
+    "tau is a tensor | learnable": (st.LIF(tau=torch.ones(2)), st.LIF(tau=torch.ones(2), learnable="tau")),
     "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau": (st.LIF(decay=0.5), st.LIF()),
-    r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) in the checkpoint and partial\(my_reset": (
+    r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) | partial\(my_reset.*": (
         st.IF(reset=partial(my_reset, share=0.5)),
         st.IF(reset=partial(my_reset, share=0.9)),
     ),
-    "kind is 'plus' in the checkpoint and 'minus' in the layer": (
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        st.StepLayer(my_step, F.LIFState, decay=0.25, kind="minus"),
-    ),
+    "kind is 'plus' | 'minus'": (own(decay=0.25, kind="plus"), own(decay=0.25, kind="minus")),
 }
 
 
@@ -136,8 +109,8 @@ OTHERS: dict[str, tuple[nn.Module, nn.Module]] = {
 @pytest.mark.parametrize("message", OTHERS)
 def test_a_layer_of_another_kind_is_an_error_that_names_both(message: str, strict: bool) -> None:
     one, two = (nn.Sequential(nn.Identity(), layer) for layer in OTHERS[message])
-    before = repr(two)
-    with pytest.raises(RuntimeError, match=rf"1 \({type(two[1]).__name__}\): {message}"):
+    before, said = repr(two), message.replace(" | ", " in the checkpoint and ") + " in the layer" * (" | " in message)
+    with pytest.raises(RuntimeError, match=rf"1 \({type(two[1]).__name__}\): {said}"):
         two.load_state_dict(one.state_dict(), strict=strict)
     assert repr(two) == before
 
@@ -147,8 +120,7 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
     for model in (net, st.SpikingNet(copy.deepcopy(net))):
         old = OrderedDict((key, each) for key, each in model.state_dict().items() if not key.endswith("_extra_state"))
         for _ in range(2):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with warnings.catch_warnings(record=True, action="always") as caught:
                 result = model.load_state_dict(old)
             assert [str(each.message).split(" (")[0] for each in caught] == [
                 "load_state_dict: the checkpoint has no constants of spiking layers"
@@ -159,10 +131,8 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
 def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None:
     net = nn.Sequential(nn.Linear(3, 2), st.LIF(tau=2.0), nn.Linear(2, 2))
     for other in ({}, nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)).state_dict(), {"conv.weight": torch.ones(2)}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
-                net.load_state_dict(other)
+        with warnings.catch_warnings(action="error"), pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
+            net.load_state_dict(other)
 
 
 @pytest.mark.parametrize("junk", [torch.zeros(3, dtype=torch.uint8), torch.ones(2, 2), "text"], ids=range(3))
@@ -227,8 +197,7 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
     assert [*ours.state_dict()] == [*theirs.state_dict()]
     for value in theirs.state_dict().values():
         value.copy_(torch.rand(value.shape) * 10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         ours.load_state_dict(theirs.state_dict())
         older = {key.replace("0.", "0.norm."): value for key, value in theirs.state_dict().items()}
         older["0._extra_state"] = constants.packed({"scale": 1.0})

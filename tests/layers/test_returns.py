@@ -14,7 +14,7 @@ from spikingtorch import like
 from spikingtorch.init import to_rate_
 from spikingtorch.testing import assert_close
 from tests.every_layer import MAKERS, call, drawn, slopes
-from tests.folded_layer import One
+from tests.folded_layer import Lambda, One
 from tests.test_like import MAKERS as LIKE
 
 N, T, M = 4, 7, 5
@@ -215,13 +215,9 @@ def test_a_tuple_in_the_middle_of_a_sequential(net: nn.Module) -> None:
 
 
 def test_a_tuple_at_the_end_of_a_sequential_or_before_ones_own_module() -> None:
-    class Mean(nn.Module):
-        def forward(self, both: Any) -> Tensor:
-            return both[0] + both[1]  # type: ignore[no-any-return]
-
     x = drawn(N, T, M).float()
     layers = nn.Linear(M, 3), st.LIF(returns=("spikes", "v"))
     spikes, v = st.SpikingNet(nn.Sequential(*layers))(x)
-    model = st.SpikingNet(nn.Sequential(*layers, Mean()))
+    model = st.SpikingNet(nn.Sequential(*layers, Lambda(lambda _, both: both[0] + both[1])))
     assert torch.equal(model(x), spikes + v)
     assert model.explain().mode == "fold"

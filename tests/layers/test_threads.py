@@ -105,13 +105,8 @@ def test_random_states_are_read_while_garbage_is_collected() -> None:
 
     before = gc.get_threshold()
     gc.set_threshold(50, 2, 2)
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    at_once(*[work] * 6)
     gc.set_threshold(*before)
-    assert not any(thread.is_alive() for thread in threads)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 
 import spikingtorch as st
 from spikingtorch import learning, like
+from tests.folded_layer import Coded
 from tests.learning import online_nets
 from tests.learning.online_nets import EXACT, NEURONS, by_bptt, data, errors, gradients, network, online_gradients
 from tests.test_recompute import Counts
@@ -308,22 +309,11 @@ def test_a_bias_of_recurrent_weights_learns_like_that_of_the_inputs(rule: Any) -
     torch.testing.assert_close(found["net.1.recurrent.bias"], found["net.0.bias"], rtol=1e-10, atol=0)
 
 
-class Counted(nn.Module):
-    """Returns which output is largest as well, a whole number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = network(NEURONS["LIF"]).net
-
-    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
-        out = self.net(x)
-        return out.argmax(1), out
-
-
 @pytest.mark.parametrize("rule", ["exact", "diagonal", "last_step"])
 def test_outputs_of_whole_numbers_have_no_gradient(rule: Any) -> None:
     torch.manual_seed(0)
-    model, x = st.SpikingNet(Counted(), mode="step").double(), data()[0][:, 0]
+    net = Coded(lambda net, x, init: ((out := net.net(x)).argmax(1), out), net=network(NEURONS["LIF"]).net)
+    model, x = st.SpikingNet(net, mode="step").double(), data()[0][:, 0]
     learner = learning.online(model, rule)
     place, out = learner.step(x)
     learner.backward(out.square().sum())

@@ -13,9 +13,9 @@ from torch.nn.utils import parametrize
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import learning
-from tests.folded_layer import Coded
+from tests.folded_layer import Coded, Lambda
 from tests.learning.online_nets import CONSTANT, EXACT, by_bptt, data, errors, gradients, loss_of, louder, run
-from tests.learning.test_online_networks import OwnState, Through
+from tests.learning.test_online_networks import OwnState
 
 RULES: Any = ("exact", "diagonal", "presynaptic", "last_step")
 Code = Callable[[Any, Tensor, Any], Any]
@@ -85,7 +85,7 @@ class Counting(st.StepLayer):
 
 
 def dropping() -> nn.Module:
-    drop = Through(lambda weight: weight * torch.rand_like(weight))
+    drop = Lambda(lambda _, weight: weight * torch.rand_like(weight))
     return parametrize.register_parametrization(nn.Linear(4, 5), "weight", drop, unsafe=True)
 
 

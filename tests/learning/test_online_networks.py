@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import spikingtorch as st
 from spikingtorch import learning
-from tests.folded_layer import Coded
+from tests.folded_layer import Coded, Lambda
 from tests.learning.online_nets import (
     CONSTANT,
     EXACT,
@@ -79,20 +79,9 @@ def branches(net: Any, x: Tensor, init: Any) -> Any:
     return net.r(net.a(z, init) + net.b(z, init))
 
 
-class Through(nn.Module):
-    """A function as a module, or as a parametrization."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, raw: Tensor) -> Tensor:
-        return self.function(raw)
-
-
 def reparametrized(index: int, name: str, function: Callable[[Tensor], Tensor], neuron: str = "LIF") -> Any:
     net: Any = network(NEURONS[neuron]).net
-    parametrize.register_parametrization(net[index], name, Through(function), unsafe=True)
+    parametrize.register_parametrization(net[index], name, Lambda(lambda _, raw: function(raw)), unsafe=True)
     return net
 
 
@@ -146,7 +135,7 @@ def of_step(step: Any) -> Any:
 def of_complex_states() -> nn.Module:
     _, layer, _ = net = of_step(own_step)
     layer.rest_state = lambda x: OwnState(0j * x)
-    return nn.Sequential(net[0], nn.Sequential(layer, Through(torch.real)), net[2])
+    return nn.Sequential(net[0], nn.Sequential(layer, Lambda(lambda _, x: torch.real(x))), net[2])
 
 
 def delayed() -> nn.Module:
@@ -168,13 +157,13 @@ PRODUCT = {"diagonal": OTHER, "presynaptic": OTHER}
 CASES: dict[str, tuple[Callable[[], Any], tuple[str, ...], dict[str, str]]] = {
     # the network, the rules that are exact for it, and the messages of those that are refused
     "relu in place": (lambda: chain(nn.ReLU(inplace=True)), ("exact",), PRODUCT),
-    "written on": (lambda: chain(Through(lambda x: x.mul_(2.0))), ("exact",), PRODUCT),
+    "written on": (lambda: chain(Lambda(lambda _, x: x.mul_(2.0))), ("exact",), PRODUCT),
     "masked": (lambda: chain(linear=Masked), ("exact",), PRODUCT),
     "hooked": (lambda: hooked(lambda _, given, out: 2.0 * out), ("exact",), PRODUCT),
     "looked at": (lambda: hooked(lambda _, given, out: None), ("diagonal",), {}),
     "watched": (watched, (), {"exact": HOOK, "diagonal": HOOK}),
     "clamped": (
-        lambda: chain(Through(lambda x: x.register_hook(lambda g: g.clamp(-1, 1)) and x if x.requires_grad else x)),
+        lambda: chain(Lambda(lambda _, x: x.register_hook(lambda g: g.clamp(-1, 1)) and x if x.requires_grad else x)),
         (),
         {"exact": "a backward pass is not linear in its gradient"},
     ),

@@ -86,8 +86,7 @@ def test_what_they_save_loads_without_a_warning(name: str, place: str) -> None:
     given = {f"{place}{key}": each for key, each in state.items()}
     given |= {key: each for key, each in net.state_dict().items() if place and key.startswith("l.")}
     before = copy.deepcopy(given)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         net.load_state_dict(given)
     for path, number in numbers.items():
         found: Any = layer
@@ -129,7 +128,5 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor]]] = {
 def test_what_does_not_fit_raises(message: str) -> None:
     make, state = WRONG[message]
     layer = make()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(RuntimeError, match=re.escape(message)):
-            layer.load_state_dict(state)
+    with warnings.catch_warnings(action="error"), pytest.raises(RuntimeError, match=re.escape(message)):
+        layer.load_state_dict(state)

@@ -202,8 +202,7 @@ def test_a_checkpoint_of_theirs_loads_without_a_warning(pair: Pair) -> None:
             if each.data_ptr() in saved:  # others stay as they were made
                 attrgetter(name)(layer).mul_(0.5)
     before, after = nn.Sequential(nn.Linear(M, M), neuron.module), nn.Sequential(nn.Linear(M, M), layer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         after.load_state_dict(before.state_dict())
     with torch.no_grad():
         found = st.SpikingNet(layer, batch_first=False, warn_silent=False)(xs)
@@ -217,8 +216,7 @@ _CELLS = ("LIF", "LIFRefrac", "LSNN", "LIFEx", "LIFAdEx", "LIFAdExRefrac")
 def test_a_checkpoint_of_norse_loads_without_a_warning(kind: str) -> None:
     sizes = (M, M) if "Recurrent" in kind else ()
     cell, layer = (getattr(library, kind)(*sizes) for library in (norse, like.norse))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         layer.load_state_dict(cell.state_dict())
     state, wanted = None, []
     for x in (xs := 4.0 * torch.rand(30, N, M)):

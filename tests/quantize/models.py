@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
 from tests.quantize.float_networks import F32, build, real
@@ -37,3 +37,7 @@ def on_grid(layer: Layer, bits: int, scaled: bool = True) -> Layer:
             unit = 2.0 ** torch.ceil(torch.log2(layer.weight.abs().max())) / 2 ** (bits - 1)
             each.copy_((each / unit).round().clamp(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1) * unit)
     return layer
+
+
+def spikes(*shape: int) -> Tensor:
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()

@@ -122,8 +122,7 @@ def test_a_layer_that_falls_silent_is_named() -> None:
     ):
         found = quantize(model, x, 2)
     assert changes(model, found, x).silent[0] == "1"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         quantize(model, x, 2, per_channel=True)
 
 

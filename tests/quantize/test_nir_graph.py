@@ -12,13 +12,9 @@ from torch import Tensor, nn
 from spikingtorch import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
-from tests.quantize.models import on_grid
+from tests.quantize.models import on_grid, spikes
 
 nir = pytest.importorskip("nir")
-
-
-def spikes(*shape: int) -> Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
 
 
 def network(*layers: nn.Module, shape: tuple[int, ...] = (6,)) -> tuple[IntegerModel, Tensor]:

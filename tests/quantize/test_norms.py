@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 import spikingtorch as st
 from spikingtorch.quantize import FoldedNorm, fold_norms, prepare_qat
-from tests.folded_layer import Coded
+from tests.folded_layer import Coded, Lambda
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,29 +87,8 @@ def test_it_takes_the_running_statistics_in_training_as_well() -> None:
     assert torch.allclose(fold_norms(nn.Sequential(layer, norm).train())(x), expected, atol=1e-6)
 
 
-class Skips(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
-
-    def forward(self, x: Tensor) -> Any:
-        x = self.linear(x)
-        return x + self.norm(x)
-
-
-class Twice(Skips):
-    def forward(self, x: Tensor) -> Any:
-        return self.norm(self.linear(self.linear(x)))
-
-
-class Idle(Skips):
-    def forward(self, x: Tensor) -> Any:
-        return self.linear(x)
-
-
-class Branches(Skips):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.linear(x)) if x.sum() > 0 else x
+def coded(code: Callable[[Any, Tensor], Any]) -> nn.Module:
+    return Lambda(code, linear=nn.Linear(4, 4), norm=nn.BatchNorm1d(4))
 
 
 def shared() -> nn.Module:
@@ -131,10 +110,19 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "first": (lambda: chain(nn.BatchNorm1d(4), nn.Linear(4, 4)), "does not directly follow"),
     "transposed": (lambda: chain(nn.ConvTranspose1d(4, 4, 3), nn.BatchNorm1d(4)), "does not directly follow"),
-    "a skip connection": (Skips, r"'2\.norm'.*not alone in reading the output of '2\.linear'"),
-    "called twice": (Twice, "called twice; give each call a module of its own"),
-    "never called": (Idle, "is never called; take it out"),
-    "branches": (Branches, "cannot trace Sequential.*may not branch on values"),
+    "a skip connection": (
+        lambda: coded(lambda net, x: (y := net.linear(x)) + net.norm(y)),
+        r"'2\.norm'.*not alone in reading the output of '2\.linear'",
+    ),
+    "called twice": (
+        lambda: coded(lambda net, x: net.norm(net.linear(net.linear(x)))),
+        "called twice; give each call a module of its own",
+    ),
+    "never called": (lambda: coded(lambda net, x: net.linear(x)), "is never called; take it out"),
+    "branches": (
+        lambda: coded(lambda net, x: net.norm(net.linear(x)) if x.sum() > 0 else x),
+        "cannot trace Sequential.*may not branch on values",
+    ),
     "shared": (shared, r"another layer shares.*copy\.deepcopy"),
     "hooked": (hooked, "has a forward hook; remove it"),
     "rounded": (

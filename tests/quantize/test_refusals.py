@@ -15,11 +15,7 @@ from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.nodes import Linear
 from tests.folded_layer import Coded
-from tests.quantize.models import on_grid
-
-
-def spikes(*shape: int) -> Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+from tests.quantize.models import on_grid, spikes
 
 
 def linear(ins: int, outs: int, bits: int = 4) -> nn.Linear:

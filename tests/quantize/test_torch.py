@@ -1,7 +1,6 @@
 """Rounded weights in torch.compile, torch.export, torch.func, autocast, and between two calls."""
 
 import copy
-import threading
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ from torch.nn.utils import parametrize
 
 import spikingtorch as st
 from spikingtorch.quantize import prepare_qat
+from tests.processes import at_once
+from tests.surroundings import on_threads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WAYS: list[dict[str, Any]] = [{"scale": "heuristic"}, {"scale": "heuristic", "per_channel": True}, {"scale": "learned"}]
@@ -128,14 +129,6 @@ def test_cached_weights_and_threads() -> None:
     expected = model(x)
     with parametrize.cached():
         assert torch.equal(model(x), expected)
-    found: list[Tensor] = []
-    threads = [threading.Thread(target=lambda: found.append(model(x))) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert all(torch.equal(each, expected) for each in found)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    assert torch.equal(model(x), expected)
-    torch.set_num_threads(before)
+    assert all(torch.equal(each, expected) for each in at_once(*[lambda: model(x)] * 4))
+    with on_threads(2):
+        assert torch.equal(model(x), expected)

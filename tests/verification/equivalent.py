@@ -8,6 +8,8 @@ _UNUSED = "the value of a branch that is not taken, and that has only to be fini
 _MEET = "both branches have the same value where they meet"
 _POSITIVE = "the sign of the number says whether there is a spike, and nothing else is read from it"
 _ORDER = "the greater, or the middle one, of the same numbers"
+_TRIANGLE = {"jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER}
+_AWAKE = "the table starts from neurons that do not rest"
 _SYMMETRIC = "the greater of two numbers, in either order, with equal ones nowhere near"
 _DOUBLE = (
     "of a float, these functions in double round to the same float: fmod, the absolute value and rounding to integers "
@@ -30,12 +32,8 @@ SAME: dict[str, dict[str, str]] = {
     "neurons.delay.delay_step": {"delay - k: operands swapped": "the share is symmetric but for its kinks"},
     "neurons.delay._taps": {"0: + 1": "the shape of every step is the same", "delay.detach(): without detach": _STEPS},
     "neurons.leaky.leak_from_w": {"w >= 0.0: compares with Gt": _MEET},
-    "refractory_period.Refractory.__call__": {
-        "left.detach(): without detach": "the table starts from neurons that do not rest"
-    },
-    "jax_reference.wrappers.Refractory.__call__": {
-        "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest"
-    },
+    "refractory_period.Refractory.__call__": {"left.detach(): without detach": _AWAKE},
+    "jax_reference.wrappers.Refractory.__call__": {"jax.lax.stop_gradient(left): argument 0 alone": _AWAKE},
     "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.delay.delayed": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.firing.Graded.fire": {
@@ -62,12 +60,8 @@ SAME: dict[str, dict[str, str]] = {
         "jnp.where(u < 0, 0, u): arguments 0 and 1 swapped": "u < 0 is 0 or 1, and takes the place of the 0 not used",
         "u < 0: compares with LtE": _MEET,
     },
-    "jax_reference.closed_forms.Triangular.__call__": {
-        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER
-    },
-    "jax_reference.closed_forms.Triangular.derivative": {
-        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER
-    },
+    "jax_reference.closed_forms.Triangular.__call__": _TRIANGLE,
+    "jax_reference.closed_forms.Triangular.derivative": _TRIANGLE,
     "jax_reference.closed_forms.Triangular.primitive": {
         "jnp.clip(self.beta * u, -1, 1): arguments 0 and 1 swapped": _ORDER
     },

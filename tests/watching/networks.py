@@ -62,8 +62,12 @@ class Breaks(nn.Module):
         return torch.ops.spikingtorch_watching.up_to(x, self.rows, self.value)
 
 
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def draw(seed: int = 0) -> Tensor:
-    return torch.rand(4, 15, 6, generator=torch.Generator().manual_seed(seed))
+    return numbers(4, 15, 6, seed=seed)
 
 
 def by_hand(spikes: list[Tensor]) -> dict[str, float]:

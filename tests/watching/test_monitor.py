@@ -1,6 +1,5 @@
 """SpikeMonitor beside counts by hand, and calls that fail, overlap, are compiled or transformed while it counts."""
 
-import threading
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from spikingtorch import functional as F
 from tests.every_layer import FILTERS, LAYERS, MAKERS
 from tests.folded_layer import draw as draw_folded
 from tests.folded_layer import over_time
+from tests.processes import at_once
 from tests.watching.networks import UP_TO, Breaks, Net, by_hand, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -276,9 +276,7 @@ def test_another_thread_asks_while_a_loop_runs(what: str, monkeypatch: pytest.Mo
 
     def interrupted(self: st.SpikeMonitor, layer: Any) -> Any:
         found = counts_of(self, layer)
-        thread = threading.Thread(target=getattr(self, what))
-        thread.start()
-        thread.join()
+        at_once(getattr(self, what))
         return found
 
     with st.SpikeMonitor(model, every=1) as monitor:
@@ -295,9 +293,7 @@ def test_calls_that_overlap() -> None:
 
     class Meanwhile(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            thread = threading.Thread(target=layer, args=(3 * draw(7)[:, 0], True))
-            thread.start()
-            thread.join()
+            at_once(lambda: layer(3 * draw(7)[:, 0], True))
             return x
 
     layer = st.LIF(v0=0.3)

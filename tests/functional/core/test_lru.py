@@ -2,11 +2,11 @@
 
 import importlib
 import pkgutil
-import threading
 from collections.abc import Callable
 
 from spikingtorch import functional
 from spikingtorch.functional.core.lru import LRUCache
+from tests.processes import at_once
 
 
 class Key:
@@ -53,10 +53,7 @@ def test_entries_are_dropped_while_the_cache_is_at_work() -> None:
     def look() -> None:
         assert cache.get(Key(lambda: cache.drop("gone"))) is None
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    thread.join(timeout=10)
-    assert not thread.is_alive()
+    at_once(look)  # which fails if it hangs
     assert cache.get("gone") is None
 
 

@@ -14,6 +14,7 @@ from spikingtorch.functional.sparse import choose as choosing
 from spikingtorch.functional.sparse import layers
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
+from tests.folded_layer import Lambda
 
 X, WEIGHT = (torch.arange(20).view(4, 5) % 3 == 0).float(), torch.linspace(-1, 1, 15).view(3, 5)
 IMAGES, KERNEL = (torch.arange(96).view(2, 3, 4, 4) % 5 == 0).float(), torch.linspace(-1, 1, 54).view(2, 3, 3, 3)
@@ -102,22 +103,12 @@ def test_transforms() -> None:
         assert forward_ad.unpack_dual(linear(dual)).tangent is not None
 
 
-class Net(torch.nn.Module):
-    """A convolution and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel, self.weight = torch.nn.Parameter(KERNEL.clone()), torch.nn.Parameter(torch.ones(3, 8) / 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.event_linear(F.event_conv2d(x, self.kernel).flatten(1), self.weight)
-
-
 @pytest.mark.usefixtures("no_kernels")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_compiled_exported_and_traced() -> None:
-    net = Net()
-    want = nnf.linear(nnf.conv2d(IMAGES, net.kernel).flatten(1), net.weight)
+    parts = {"kernel": torch.nn.Parameter(KERNEL.clone()), "weight": torch.nn.Parameter(torch.ones(3, 8) / 8)}
+    net = Lambda(lambda net, x: F.event_linear(F.event_conv2d(x, net.kernel).flatten(1), net.weight), **parts)
+    want = nnf.linear(nnf.conv2d(IMAGES, parts["kernel"]).flatten(1), parts["weight"])
     torch.testing.assert_close(torch.compile(copy.deepcopy(net), backend="eager", fullgraph=True)(IMAGES), want)
     torch.testing.assert_close(torch.export.export(net, (IMAGES,)).module()(IMAGES), want)
     traced: Any = torch.jit.trace(net, (IMAGES,), check_trace=False)

@@ -1,5 +1,7 @@
 """The kernels: memory beside their arrays, threads, and the forms of packing."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,9 +9,14 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import allocation
+from spikingtorch.functional.core import allocation, threads
 from spikingtorch.functional.sparse import c_abi, kernels
-from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw
+from tests.functional.sparse import test_few_channels as few
+from tests.functional.sparse import test_sampled
+from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw, outcome
+from tests.fused import Placing
+from tests.guards import Guards
+from tests.surroundings import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -66,3 +73,66 @@ def test_scratch_is_sized_by_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
         F.event_linear(x, weight)
         kept = x.numel() / 8 + 4 * float(x.sum()) + 4 * 1001 + 4 * 1000
         assert sum(sizes) < 1.2 * kept + 2**17
+
+
+DRAWS = [(0.0, False), (0.2, False), (0.2, True), (1.0, False)]  # densities of inputs, and whether they are graded
+
+
+def skips_zeros(case: Case, place: Placing) -> list[Tensor]:
+    """Return the outputs of a layer and the gradients of weights and bias, all by kernels, for inputs of all kinds."""
+    found = []
+    for density, graded in DRAWS:
+        tensors = [place(tensor.detach()).requires_grad_() for tensor in draw(case, density, graded)]
+        out, of_x, *others = outcome(case.event, tensors, case.options)
+        assert of_x.isfinite().all()
+        found += [out, *others]
+    return found
+
+
+def of_few_channels(case: Case, place: Placing) -> list[Tensor]:
+    """Return the gradient of the weights of a convolution of few channels, which is a kernel's."""
+    tensors = [place(tensor.detach()).requires_grad_() for tensor in few.draw(case)]
+    out, of_x, of_weight, of_bias = outcome(few.layer_of(case.operation), tensors, case.options)
+    assert all(bool(each.isfinite().all()) for each in (out, of_x, of_bias))
+    return [of_weight]
+
+
+def at_some_places(case: Case, place: Placing) -> list[Tensor]:
+    """Return the gradient of an input that is wanted at some places."""
+    x, weight, support = test_sampled.draw(case, 0.3)
+    layer = test_sampled.sampled(case.operation, support)
+    return [test_sampled.gradient(layer, place(x.detach()).requires_grad_(), place(weight))]
+
+
+RUNS: dict[str, Callable[[Placing], list[Tensor]]] = {
+    **{f"{name}, zeros skipped": partial(skips_zeros, case) for name, case in CASES.items()},
+    **{f"{name}, few channels": partial(of_few_channels, case) for name, case in few.CASES.items()},
+    **{f"{name}, some places": partial(at_some_places, case) for name, case in CASES.items()},
+}
+
+
+@pytest.mark.sampled
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_beside_arrays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither read, for it is NaN there, nor written."""
+    torch.manual_seed(0)
+    guards = Guards()
+    monkeypatch.setattr(allocation, "allocated", guards.allocated)
+    found = RUNS[name](guards.place)
+    guards.check()
+    assert guards.results > (5 if "zeros skipped" in name else 0)
+    assert all(bool(tensor.isfinite().all()) for tensor in found)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", RUNS)
+def test_results_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "SERIAL", 0)
+    found = []
+    for number in (1, 2, 3):
+        torch.manual_seed(0)
+        with on_threads(number):
+            found.append(RUNS[name](torch.clone))
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))

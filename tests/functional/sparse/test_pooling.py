@@ -16,6 +16,7 @@ from spikingtorch.functional.sparse import pooling
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.functional.sparse.pooling import max_pool2d
 from tests.noted import saved_by
+from tests.surroundings import on_threads
 
 WINDOWS: dict[str, dict[str, Any]] = {
     "two by two": {"kernel_size": 2},
@@ -145,8 +146,7 @@ def test_random_windows_as_in_torch(seed: int) -> None:
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    threads = torch.get_num_threads()
-    try:
+    with on_threads(1):
         for _ in range(60):
             torch.set_num_threads(draw(1, 3))
             sides = 60 if draw(0, 5) == 0 else 20
@@ -170,8 +170,6 @@ def test_random_windows_as_in_torch(seed: int) -> None:
                 torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
                 assert torch.equal(got.signbit(), wanted.signbit()) or wanted.isnan().any()
                 assert got.stride() == wanted.stride()
-    finally:
-        torch.set_num_threads(threads)
     assert compared > 20
 
 

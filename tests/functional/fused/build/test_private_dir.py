@@ -176,8 +176,7 @@ def test_folder_swapped_before_the_kernel_is_loaded(
 TEMPORARY = """
 import os, sys, warnings
 from spikingtorch.functional.fused.build import cache
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
+with warnings.catch_warnings(record=True, action="always") as caught:
     print(cache.library(sys.argv[1]).answer())
 print(*(warning.message for warning in caught), flush=True)  # before the fork, whose child would write it as well
 child = os.fork()

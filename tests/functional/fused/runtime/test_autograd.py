@@ -1,4 +1,4 @@
-"""The fused scan under vmap along every axis, in nested gradients, and the life of its graph."""
+"""The fused scan under vmap along every axis, in nested and second gradients, and the life of its graph."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from spikingtorch.testing import assert_close
 from tests import ways
 from tests.fused_steps import N, T, draw, gradients, leaky, loop, rest, stack, value
 from tests.noted import saved_by
-from tests.ways import MAPS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
+from tests.ways import MAPS, WAYS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
 
 B = 3
 TENSORS = {"v": draw(B, N), "x": draw(B, T, N, seed=1), "decay": draw(B, N, seed=2), "threshold": draw(B, N, seed=3)}
@@ -190,3 +190,46 @@ def test_a_batch_of_gradients_of_autograd_is_refused(folded: bool) -> None:
     )
     with pytest.raises(RuntimeError, match=r"takes no batch of gradients.*torch\.func\.jacrev"):
         torch.autograd.grad(out, x, torch.ones(5, *out.shape), is_grads_batched=True)
+
+
+def test_a_tensor_in_two_places() -> None:
+    def two_places(run: Callable[..., Any]) -> Function:
+        return lambda a: run(F.lif_step, F.LIFState(a), draw(T, 3, N), {"decay": 0.5, "threshold": a})
+
+    WAYS["double backward"].check(two_places, draw(3, N))
+
+
+def fixed(scale: list[float]) -> tuple[Any, Callable[[float], Any]]:
+    """Return a step that holds a number, and what changes it."""
+
+    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        v = scale[0] * state.v + x * x
+        return F.LIFState(v), v
+
+    return step, lambda number: scale.__setitem__(0, number)
+
+
+def by_default() -> tuple[Any, Callable[[float], Any]]:
+    def step(state: F.LIFState, x: Tensor, *, scale: float = 0.5) -> tuple[F.LIFState, Tensor]:
+        v = scale * state.v + x * x
+        return F.LIFState(v), v
+
+    defaults: Any = step.__kwdefaults__
+    return step, lambda number: defaults.update(scale=number)
+
+
+@pytest.mark.parametrize("default", [False, True])
+def test_a_number_that_changes_between_the_passes(default: bool) -> None:
+    """It is an error, but for a default, which is an argument that the call has had."""
+    step, change = by_default() if default else fixed([0.5])
+    for _ in range(3):
+        change(0.5)
+        (xs,) = watched([draw(T, N)])
+        spikes = F.scan(step, F.LIFState(torch.zeros(N).double()), xs)[1]
+        (want,) = torch.autograd.grad(spikes.sum(), xs, retain_graph=True)
+        change(0.6)
+        if default:
+            assert_close(torch.autograd.grad(spikes.sum(), xs, create_graph=True)[0], want)
+            continue
+        with pytest.raises(RuntimeError, match=r"changed between the forward and the backward pass.*in params"):
+            torch.autograd.grad(spikes.sum(), xs, create_graph=True)

@@ -71,8 +71,7 @@ import torch
 from spikingtorch import functional as F
 
 xs, state = torch.rand(5, 3), F.IFState(torch.zeros(3))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
+with warnings.catch_warnings(record=True, action="always") as caught:
     for _ in range(3):
         got = F.scan(F.if_step, state, xs)
     if not sys.argv[1:]:  # one warning for all steps

@@ -105,8 +105,7 @@ def test_other_dtypes_take_the_loop(role: str, dtype: torch.dtype) -> None:
     assert F.explain_scan(holding, scan.state, scan.xs, params=scan.params).backend == "loop"
     with pytest.raises(ValueError, match="cannot run"):
         scan.run("fused")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         got = scan.run("auto")
     assert torch.equal(got[0].v, scan.run("loop")[0].v)
 

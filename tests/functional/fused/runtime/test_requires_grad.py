@@ -6,10 +6,11 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from tests.folded_layer import Lambda
 
 # which is what these tests are about
 pytestmark = pytest.mark.filterwarnings("ignore:.*hard_step.*its output has no gradient:RuntimeWarning")
@@ -100,19 +101,10 @@ def test_no_gradient_at_all(recurrent: bool) -> None:
     assert found[0] == [X.mul(0).tolist(), [0.0] * N, None, [0.0] * N if recurrent else None]
 
 
-class Exported(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x)
-
-
 WAYS: dict[str, Callable[[Callable[[Tensor], Any]], Any]] = {
-    "export": lambda function: torch.export.export(Exported(function), (X,)).module()(X.clone().requires_grad_()),
+    "export": lambda function: torch.export.export(Lambda(lambda _, x: function(x)), (X,)).module()(
+        X.clone().requires_grad_()
+    ),
     "eager": lambda function: function(X.clone().requires_grad_()),
     "compile": lambda function: torch.compile(function, backend="eager", fullgraph=True)(X.clone().requires_grad_()),
     "vmap": lambda function: torch.func.vmap(function)(X.expand(3, T, N).clone().requires_grad_()),

@@ -190,11 +190,8 @@ def test_hooks_of_all_modules_are_called() -> None:
         called.append(1)
         return result[0], 3 * result[1]
 
-    handle = register_module_forward_hook(hook)
-    try:
+    with register_module_forward_hook(hook):
         assert not is_the_loop(step)
-    finally:
-        handle.remove()
     assert len(called) == 2 * len(X)
     assert is_the_loop(step)
 
@@ -205,8 +202,7 @@ def test_tensors_of_transforms_in_a_closure() -> None:
         return out
 
     weights = X[:2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         assert torch.equal(torch.func.vmap(of)(weights), torch.stack([of(weight, loop) for weight in weights]))
         slopes = torch.func.grad(lambda weight: of(weight).sum())(weights[0])
     assert torch.equal(slopes, torch.func.grad(lambda weight: of(weight, loop).sum())(weights[0]))

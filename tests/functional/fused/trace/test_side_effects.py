@@ -174,8 +174,7 @@ def test_it_runs_once_for_each_step_and_not_to_be_explained_or_refused(name: str
     F.scan(step, rest(), X)
     assert ran() == 2 * T
     if name == "closure":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             torch.compile(lambda xs: F.scan(step, rest(), xs)[1], backend="eager")(X)
         assert ran() == 3 * T
 
