@@ -35,6 +35,7 @@ MODULES: tuple[str, ...] = (
     "spikingtorch.utils",
     "spikingtorch.interop",
     "spikingtorch.interop.nir",
+    "spikingtorch.interop.onnx",
     "spikingtorch.interop.nir.dialects",
     "spikingtorch.like.norse",
     "spikingtorch.like.older",

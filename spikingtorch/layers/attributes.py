@@ -126,7 +126,8 @@ class Attributes(StatefulLayer):
         if limits is None:
             return
         # fully_shard assigns the parts and the gathered copy of what an optimizer has moved; a call clamps it
-        if not (learns and (is_shard(value) or is_borrowed(self, value))):
+        moved: Any = value
+        if not (learns and (is_shard(moved) or is_borrowed(self, moved))):
             limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
         if learns and self.constrain:
             self._ranges[name] = limits.learned or limits

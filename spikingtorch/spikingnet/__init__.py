@@ -529,12 +529,7 @@ class SpikingNet(nn.Module):
 
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
         """Run all steps of a chunk in one call of the network."""
-        x, init, running, complete, _ = chunk
-        N, T = x.shape[:2]
-        detaches_state = complete and not (frame.keeps_graph or frame.compiles)
-        exported = frame.compiles and running is None and torch.compiler.is_exporting() and not self.training
-        kind = TimeFirst if exported else FoldToken
-        fold = kind(N, T, init, detaches_state, complete, running, frame.eager)
+        x, fold = chunk.x, self._fold_of(chunk, frame)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not frame.compiles:
@@ -554,7 +549,7 @@ class SpikingNet(nn.Module):
             if fold.refusal is not None:
                 raise fold.refusal
             fold.check_saved()
-            self._check_output(out, N * T)
+            self._check_output(out, fold.N * fold.T)
             if norms is not None:
                 norms.commit()
         except BaseException as error:
@@ -572,6 +567,14 @@ class SpikingNet(nn.Module):
             plan.small = parts.weights(), dict(skipping.notes)
         frame.owns = (found := unshared(out, x, frame.eager)) is out
         return tree_map(lambda out: fold.split(out).movedim(fold.dim, 1), found)
+
+    def _fold_of(self, chunk: Chunk, frame: Frame) -> FoldToken:
+        """Return the init of a chunk that runs in one call of the network."""
+        x, init, running, complete, _ = chunk
+        detaches_state = complete and not (frame.keeps_graph or frame.compiles)
+        exported = frame.compiles and running is None and torch.compiler.is_exporting() and not self.training
+        kind, (N, T) = TimeFirst if exported else FoldToken, x.shape[:2]
+        return kind(N, T, init, detaches_state, complete, running, frame.eager)
 
     def _begin_skipping(self, parts: Parts, frame: Frame, small: SmallProducts | None) -> Automatic | None:
         """Start and return the mode that skips zeros in inputs; None if it is off or all layers are too small."""

@@ -143,7 +143,7 @@ def record(
             path: {name: samples_first(each, batch_first=False) for name, each in records.items()}
             for path, records in found.items()
         }
-    if names and chosen and not found:
+    if names and chosen and not any(recorder.steps for recorder in recorders.values()):
         raise ValueError(f"record: the network called none of the layers {', '.join(map(repr, chosen))}")
     for name in names:
         if not any(name in records for records in found.values()):

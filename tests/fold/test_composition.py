@@ -128,6 +128,7 @@ def test_export_of_what_folds(name: str, mode: Any) -> None:
 @pytest.mark.night
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own
 def test_aot_inductor(tmp_path: Path) -> None:
+    """The lines of docs/deploy.md."""
     model, x = network("LIF, learning", torch.float32).eval(), torch.rand(3, 4, 4)
     with torch.no_grad():
         model(x)

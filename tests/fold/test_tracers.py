@@ -82,7 +82,7 @@ def test_tensorboard_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "dynamo"), [("step", False), ("auto", False), ("auto", True)])
 def test_torchs_export_to_onnx_names_ours(mode: Any, dynamo: bool) -> None:
     with pytest.raises(Exception, match=r"spikingtorch\.interop\.onnx\.export\(model, x, path\)"):
-        torch.onnx.export(network(mode).eval(), (X,), io.BytesIO(), dynamo=dynamo)  # type: ignore[arg-type]
+        torch.onnx.export(network(mode).eval(), (X,), io.BytesIO(), dynamo=dynamo)
 
 
 COMPILED: dict[str, Any] = {

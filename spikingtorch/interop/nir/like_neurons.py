@@ -98,7 +98,7 @@ def _norse(p: Params, writing: Writing) -> Params:  # noqa: ARG001
 def _sinabs(p: Params, writing: Writing) -> Params:
     spike_fn, reset_fn, threshold = p["spike_fn"], p["reset_fn"], p["spike_threshold"]
     counts = not isinstance(spike_fn, sinabs.Single)
-    if not isinstance(spike_fn, sinabs.Single | sinabs.Multi) or (counts and spike_fn.most is not None):
+    if not isinstance(spike_fn, sinabs.Single | sinabs.Multi) or getattr(spike_fn, "most", None) is not None:
         writing.lose(f"has spike_fn {spike_fn}", "MultiSpike, without a limit")
     rule = F.by_subtraction if isinstance(reset_fn, sinabs.MembraneSubtract) else F.to_zero
     if reset_fn not in (sinabs.MembraneSubtract(), sinabs.MembraneReset()):

@@ -66,7 +66,7 @@ def test_a_current_of_its_own_is_solved_in_turn(name: str) -> None:
         again = from_nir(to_nir(model, x, discretisation=way), DT, way, use_metadata=False)
         with torch.no_grad():
             assert torch.equal(again(x), model(x))
-    with pytest.raises(NIRError, match=r"layer '1': a CubaLIF of this library solves its two equations one"):
+    with pytest.raises(NIRError, match=r"layer '1': it solves the equations of its current and its membrane one"):
         to_nir(model, x, discretisation="exact")
 
 

@@ -65,6 +65,7 @@ def test_the_nodes_alone_say_the_same_in_the_dialect_of_sinabs(name: str) -> Non
         torch.testing.assert_close(again(x), model(x), rtol=1e-5, atol=1e-5)
 
 
+AT_MOST_TWO: Any = sinabs.MaxSpike(2)
 _LIKE: list[tuple[nn.Module, str]] = [
     (snntorch.Leaky(0.9), r"resets by 'subtract' one step after its spike"),
     (snntorch.Synaptic(0.7, 0.9, reset_mechanism="zero"), r"resets by 'zero' one step after its spike"),
@@ -76,7 +77,7 @@ _LIKE: list[tuple[nn.Module, str]] = [
     (norse.LIFCell(norse.LIFParameters(v_leak=torch.tensor(0.1))), r"does not start at zero"),
     (norse.LIFRecurrentCell(6, 8), r"a neuron without a primitive of NIR"),
     (sinabs.IAF(spike_fn=sinabs.SingleSpike, min_v_mem=-0.5), r"keeps its membrane at min_v_mem or above"),
-    (sinabs.IAF(spike_fn=sinabs.MaxSpike(2)), r"has spike_fn Multi\(.* Nearest to it: MultiSpike"),
+    (sinabs.IAF(spike_fn=AT_MOST_TWO), r"has spike_fn Multi\(.* Nearest to it: MultiSpike"),
     (sinabs.IAF(reset_fn=sinabs.MembraneReset(0.2)), r"has reset_fn MembraneReset\(reset_value=0.2\)"),
 ]
 

@@ -55,7 +55,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:  # (N, tokens, width)
         q, k, v = (neurons(to(x), init) for to, neurons in zip(self.maps, self.neurons, strict=True))
-        return self.out(0.25 * (q @ k.transpose(-1, -2)) @ v, init) + x
+        out: Tensor = self.out(0.25 * (q @ k.transpose(-1, -2)) @ v, init) + x
+        return out
 
 
 def returning() -> nn.Module:

@@ -142,14 +142,16 @@ register("scan_backward", backward, _fake_gradients)
 def _exported(
     tensors: list[Tensor], counts: Sequence[int], scalars: Sequence[float] | None, program: str, dim: int
 ) -> list[Tensor]:
-    return forward(*in_groups(tensors, counts), scalars or (), program, dim, False)
+    states, xs, params = in_groups(tensors, counts)
+    return forward(states, xs, params, scalars or (), program, dim, False)
 
 
 def fake_exported(
     tensors: list[Tensor], counts: Sequence[int], scalars: Sequence[float] | None, program: str, dim: int
 ) -> list[Tensor]:
     """Return tensors without numbers, of the shapes and dtypes of what ``scan_exported`` returns."""
-    return _fake_forward(*in_groups(tensors, counts), scalars or (), program, dim, False)
+    states, xs, params = in_groups(tensors, counts)
+    return _fake_forward(states, xs, params, scalars or (), program, dim, False)
 
 
 def in_groups(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
