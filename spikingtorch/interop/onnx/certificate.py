@@ -3,7 +3,8 @@
 A runtime adds the terms of a product in another order than torch. So a membrane may lie on the other side of its
 threshold, and everything behind it then differs as well. The judge is the network in double precision: with e the
 largest difference between its membranes and those of the network in single precision, rounding explains the first
-difference of a sample if the membrane in double precision misses the threshold by at most ``SLACK`` e.
+difference of a sample if the membrane in double precision misses the threshold by at most ``SLACK`` e. The first one is
+that of the first layer at the first step; what differs behind it, in depth or in time, may follow from it.
 """
 
 import copy
@@ -128,19 +129,23 @@ def _whole(parts: list[Array], name: str, steps: int) -> Array:
 
 
 def _rows(model: SpikingNet, here: Seen, exact: Seen, there: dict[str, Array]) -> Iterator[Row]:
-    """Yield the rows of layers, and one for outputs and states."""
-    compared = {path: each for path, each in here.layers.items() if SPIKES + path in there}
-    firing = {path for path in compared if fires(model.net.get_submodule(path))}  # type: ignore[arg-type]
-    first = _first_steps([(each["spikes"], there[SPIKES + path]) for path, each in compared.items() if path in firing])
-    equal = first < 0 if len(first) else slice(None)
-    for path, each in compared.items():
-        spikes, others, layer = each["spikes"], there[SPIKES + path], model.net.get_submodule(path)
-        kind, neurons = type(layer).__name__, int(np.prod(spikes.shape[2:]))
+    """Yield the rows of layers in the order of calls, and one for outputs and states."""
+    paths = [name.removeprefix(SPIKES) for name in there if name.startswith(SPIKES)]
+    modules: dict[str, Any] = {path: model.net.get_submodule(path) for path in paths}
+    firing = [path for path in paths if fires(modules[path])]
+    first = _firsts([(here.layers[path]["spikes"], there[SPIKES + path]) for path in firing])
+    # where double precision spikes otherwise, its membranes judge nothing any more
+    known = _firsts([(here.layers[path]["spikes"], exact.layers[path]["spikes"]) for path in firing])
+    equal = [step is None for step, _ in first] if firing else slice(None)
+    for path in paths:
+        spikes, others, wide = here.layers[path]["spikes"], there[SPIKES + path], exact.layers[path]["spikes"]
+        kind, neurons = type(modules[path]).__name__, int(np.prod(spikes.shape[2:]))
         if path not in firing:
-            yield Row(path, kind, neurons, error=_error(spikes, exact.layers[path]["spikes"], others, equal))
+            yield Row(path, kind, neurons, error=_error(spikes, wide, others, equal))
             continue
-        different = _differ(spikes, others)
-        found = _differences(each, exact.layers[path], different, first)
+        different, layer = _differ(spikes, others), firing.index(path)
+        places = [(sample, step) for sample, (step, at) in enumerate(first) if step is not None and at == layer]
+        found = _differences(here.layers[path], exact.layers[path], different, places, known, layer)
         earliest = min(found, key=lambda one: (one.miss <= one.rounding, one.step), default=None)
         yield Row(path, kind, neurons, int(np.abs(spikes).sum()), int(different.sum()), earliest)
     errors = [_error(here.outs[name], exact.outs[name], there[name], equal) for name in here.outs if name in there]
@@ -153,34 +158,41 @@ def _differ(a: Array, b: Array) -> Array:
     return different
 
 
-def _first_steps(pairs: list[tuple[Array, Array]]) -> Array:
-    """Return for each sample the first step at which a spike differs, and -1 where none does."""
+def _firsts(pairs: list[tuple[Array, Array]]) -> list[tuple[int | None, int]]:
+    """Return for each sample the first step at which spikes differ, None for none, and the first layer that does so."""
     if not pairs:
-        return np.zeros(0, np.int64)
-    off = np.stack([_differ(*pair).reshape(*pair[0].shape[:2], -1).any(-1) for pair in pairs]).any(0)
-    return np.where(off.any(-1), off.argmax(-1), -1)
+        return []
+    off = np.stack([_differ(*pair).reshape(*pair[0].shape[:2], -1).any(-1) for pair in pairs], -1)  # (N, T, layers)
+    found = [(int(each.any(-1).argmax()), each) if each.any() else (None, each) for each in off]
+    return [(step, 0 if step is None else int(each[step].argmax())) for step, each in found]
 
 
 def _differences(
-    here: Mapping[str, Array], exact: Mapping[str, Array], different: Array, first: Array
+    here: Mapping[str, Array],
+    exact: Mapping[str, Array],
+    different: Array,
+    places: list[tuple[int, int]],
+    known: list[tuple[int | None, int]],
+    layer: int,
 ) -> Iterator[Difference]:
-    """Yield the differences of a layer at the first step of a sample that has any; later ones follow from these."""
-    noise = None
-    for sample, step in enumerate(first):
-        for neuron in zip(*np.nonzero(different[sample, step]), strict=True) if step >= 0 else ():
-            at = (sample, step, *neuron)
-            miss = rounding = 0.0
-            if "u" in here:
-                u, wide = here["u"], exact["u"]
-                noise = np.nanmax(np.abs(u - wide)[:, : step + 1]) if noise is None else noise
-                threshold = np.broadcast_to(exact["threshold"], wide.shape)
-                miss = float(abs(wide[at] - threshold[at]))
-                rounding = SLACK * float(noise)
-            # without a membrane, or exactly at the threshold, rounding explains nothing
-            judged = "u" in here and miss > 0.0
-            place = tuple(int(each) for each in neuron)
-            fires = bool(here["spikes"][at])
-            yield Difference(sample, int(step), place, fires, miss if judged else np.inf, rounding)
+    """Yield the differences of a layer at samples and steps where it is the first one that differs."""
+    noise = 0.0
+    if places and "u" in here:
+        steps = np.arange(different.shape[1])
+        trusted = np.array([steps < (len(steps) if step is None else step) for step, _ in known])
+        noise = float(np.nanmax(np.abs(here["u"] - exact["u"])[trusted], initial=0.0))
+    for sample, step in places:
+        last, at = known[sample]
+        judged = "u" in here and (last is None or (step, layer) <= (last, at))
+        for neuron in zip(*np.nonzero(different[sample, step]), strict=True):
+            place, miss = (sample, step, *neuron), 0.0
+            if judged:
+                threshold = np.broadcast_to(exact["threshold"], exact["u"].shape)[place]
+                miss = float(abs(exact["u"][place] - threshold))
+            # exactly at the threshold, rounding explains nothing
+            miss = miss if miss > 0.0 else np.inf
+            at_neuron = tuple(int(each) for each in neuron)
+            yield Difference(sample, step, at_neuron, bool(here["spikes"][place]), miss, SLACK * noise)
 
 
 def _error(here: Array, exact: Array, there: Array, equal: Any) -> float:

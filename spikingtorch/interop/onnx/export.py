@@ -97,10 +97,14 @@ def checked(model: Any, x: Any) -> SpikingNet:
         model = SpikingNet(model).train(model.training)
     if not isinstance(model, SpikingNet):
         raise TypeError(f"onnx.export: model is a {type(model).__name__}, expected a SpikingNet or a layer")
-    if model.training:
+    if any(module.training for module in model.modules()):
         raise ONNXError("the network is in training mode, and a file holds evaluation; call model.eval() first")
     if not isinstance(x, Tensor) or x.ndim < 2 or x.numel() == 0:
         raise ONNXError("x is no tensor (N, T, ...) with entries; pass an input of the network")
+    if x.dtype not in (torch.float32, torch.float64) or not x.is_cpu:
+        raise ONNXError(
+            f"x is {x.dtype} on {x.device}, expected float32 or float64 on the CPU; move it and the network"
+        )
     for path, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not type(hook).__module__.startswith("spikingtorch.") for hook in hooks):

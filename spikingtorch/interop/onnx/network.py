@@ -134,6 +134,9 @@ def prepared(model: SpikingNet) -> SpikingNet:
     A runtime of ONNX rounds ``exp`` differently than torch, and a time constant acts on every step.
     """
     copied = copy.deepcopy(model).requires_grad_(False)
+    plain = {"recompute": False, "truncate": False, "time_chunk": None, "warn_silent": False}
+    for name, value in plain.items():
+        setattr(copied, name, value)
     for module in [each for each in copied.modules() if parametrize.is_parametrized(each)]:
         _without_parametrizations(module)
     for module in copied.modules():

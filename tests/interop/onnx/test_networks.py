@@ -183,6 +183,7 @@ class Cumulative(nn.Module):
 
 NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
     (lambda: st.SpikingNet(st.LIF()), onnx.ONNXError, r"is in training mode, .* call model\.eval\(\)"),
+    (lambda: st.SpikingNet(st.LIF()).half().eval(), onnx.ONNXError, r"x is torch\.float16 on cpu, expected float32"),
     (lambda: nn.Linear(6, 6), TypeError, r"model is a Linear, expected a SpikingNet or a layer"),
     (lambda: st.StochasticLIF().eval(), onnx.ONNXError, r"draws random numbers"),
     (
@@ -196,7 +197,8 @@ NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
 @pytest.mark.parametrize(("make", "kind", "said"), NOT_WRITTEN)
 def test_what_a_file_cannot_hold_is_refused(make: Any, kind: type[Exception], said: str, tmp_path: Path) -> None:
     with pytest.raises(kind, match=said):
-        onnx.export(make(), torch.rand(2, 5, 6), tmp_path / "network.onnx")
+        x = torch.rand(2, 5, 6)
+        onnx.export(make(), x.half() if "float16" in said else x, tmp_path / "network.onnx")
     assert not any(tmp_path.iterdir())
 
 
