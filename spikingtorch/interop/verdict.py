@@ -114,10 +114,12 @@ class Certificate(NamedTuple):
             )
             for row in self.rows
         ]
+        shown = len(head) if any(row.continuous is not None for row in self.rows) else -1
+        table = in_columns([each[:shown] for each in (head, *body)], left=2)
         dtype = str(self.dtype).removeprefix("torch.")
         ran = f"{self.samples} samples of {self.steps} steps{self.settings}, network in {dtype}, "
         ran += f"sample taken as {axes.named(self.batch_first)}"
-        return "\n".join([*in_columns([head, *body], left=2), f"{self._verdict()} ({ran})"])
+        return "\n".join([*table, f"{self._verdict()} ({ran})"])
 
     def _verdict(self) -> str:
         row = self.first
