@@ -44,7 +44,8 @@ def test_a_masked_step_and_its_twin(neuron: str, backend: F.Backend) -> None:
             F.Recurrent(masked),
             J.Recurrent(masked_twin),
         )
-    running = RUNNING if neuron == "li" else RUNNING[..., None]  # its axes are those of samples, or as many as x has
+    # its axes are those of samples, which the loop alone takes, or as many as x has
+    running = RUNNING if (neuron, backend) == ("li", "loop") else RUNNING[..., None]
     check_twin(masked, masked_twin, rest, (xs, running), params=params, backend=backend)
 
 
