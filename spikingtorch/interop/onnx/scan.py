@@ -98,28 +98,28 @@ class _Scan:
         return ir.Value(type=ir.TensorType(value.dtype or ir.DataType.FLOAT))
 
     def _cheap(self, node: Node, nan: bool) -> Node:
-        """Return a node without what only matters to NaN; or with the number itself, which a bounded function keeps.
+        """Return a node without what only matters to NaN; or with a value of which the NaN comes, if there is one.
 
-        Bounded functions and products with a number of ordinary size are NaN where their arguments are.
+        A bounded function, and a product or difference with a number of ordinary size, is NaN where its argument is.
         """
         if node.op != "zeronan":
             return node
         if not nan:
             return Node("const", node.dtype, (0,))
         place = int(node.args[0])
-        while (below := self.program.nodes[place]).op in (*_BOUNDED, "mul"):
-            others = [each for each in operands(below) if not self._is_ordinary(each)]
+        while (below := self.program.nodes[place]).op in (*_BOUNDED, "mul", "sub"):
+            others = [each for each in operands(below) if not 1e-6 < abs(self._number(each) or 0.0) < 1e6]
             if len(others) != 1:
                 break
             place = others[0]
         return node._replace(args=(place,))
 
-    def _is_ordinary(self, place: int) -> bool:
-        """Return whether a node is a number between 1e-6 and 1e6."""
+    def _number(self, place: int) -> float | None:
+        """Return the number that a node is; None for a value."""
         node = self.program.nodes[place]
         if node.op == "cast":
-            return self._is_ordinary(int(node.args[0]))
-        return node.op == "scalar" and 1e-6 < abs(self.scalars[int(node.args[0])]) < 1e6
+            return self._number(int(node.args[0]))
+        return self.scalars[int(node.args[0])] if node.op == "scalar" else None
 
     def rate(self, place: int) -> Rate:
         """Return where a node's value changes."""
@@ -158,7 +158,7 @@ class _Scan:
             return nodes.number(self.scalars[int(node.args[0])], node.dtype)
         if node.op == "input":
             return self._input(node, nodes)
-        places = operands(node)
+        places: Sequence[int] = operands(node)
         before = self.nodes[places[0]]
         if node.op == "cast" and before.op == "scalar":
             return nodes.number(self.scalars[int(before.args[0])], node.dtype)
@@ -171,6 +171,9 @@ class _Scan:
         if node.op in ("min", "max") and (bound := self._bound(places)) is not None:
             other = self.value(next(place for place in places if place != bound), inside=inside)
             return nodes.add(node.op.capitalize(), self.value(bound, inside=inside), other)
+        if node.op in ("lt", "le", "gt", "ge"):
+            places = self._compared(places)
+            before = self.nodes[places[0]]
         if node.op == "where" and node.dtype == "bool":
             raise ONNXError("a step chooses between two bools; write it with & and |")
         dtype = self.nodes[places[-1]].dtype if node.op == "where" else before.dtype
@@ -188,12 +191,19 @@ class _Scan:
 
     def _bound(self, places: Sequence[int]) -> int | None:
         """Return the number that bounds another value, which is not zero, so that no sign of a zero is at stake."""
-        for place in places:
-            node = self.program.nodes[place]
-            number = self.program.nodes[int(node.args[0])] if node.op == "cast" else node
-            if node.dtype in ("f32", "f64") and number.op == "scalar" and self.scalars[int(number.args[0])] != 0.0:
-                return place
-        return None
+        found = (each for each in places if self._number(each) not in (None, 0.0))
+        return next(found, None) if self.nodes[places[0]].dtype in ("f32", "f64") else None
+
+    def _compared(self, places: Sequence[int]) -> Sequence[int]:
+        """Return what a comparison compares: of a difference with zero, its two sides, if one is a finite number.
+
+        Two numbers differ by zero only if they are equal, since there are subnormal numbers.
+        """
+        difference = self.nodes[places[0]]
+        if difference.op != "sub" or self._number(places[-1]) != 0.0:
+            return places
+        number = self._number(int(difference.args[1]))
+        return operands(difference) if number is not None and math.isfinite(number) else places
 
     def _input(self, node: Node, nodes: Nodes) -> Value:
         role, index = str(node.args[0]), int(node.args[1])
