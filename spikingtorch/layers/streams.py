@@ -98,11 +98,12 @@ def _kept(layer: StatefulLayer, memory: Memory) -> Any:
 def _named(path: str, kept: Any) -> tuple[list[str], list[Tensor]]:
     """Return the names of the tensors of a layer, and the tensors."""
     leaves = [pair for part in kept for pair in pytree.tree_flatten_with_path(part)[0]]
-    names = [".".join([*([path] if path else []), *[_text(key) for key in keys]]) for keys, _ in leaves]
+    names = [".".join([*([path] if path else []), *[key_name(key) for key in keys]]) for keys, _ in leaves]
     return names, [leaf for _, leaf in leaves]
 
 
-def _text(key: Any) -> str:
+def key_name(key: Any) -> str:
+    """Return the name of a key of a tree."""
     return str(next(getattr(key, name) for name in ("name", "key", "idx") if hasattr(key, name)))
 
 

@@ -48,7 +48,11 @@ def export(
             operator; or the file computes something else than the network.
         TypeError: model is no SpikingNet and no layer.
     """
-    whole = checked(model, x)
+    with network.LOCK:
+        return _export(checked(model, x), x, Path(path), state, nan, certify)
+
+
+def _export(whole: SpikingNet, x: Tensor, path: Path, state: bool, nan: bool, certify: bool) -> Certificate | None:
     ready = network.prepared(whole)
     graph = network.graph_of(ready, x, nan)
     made, rest = graph.model, rest_of(ready.net, 1)
@@ -58,7 +62,7 @@ def export(
     made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
     made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
     certificate = _certificate(whole, x, graph, state) if certify else None
-    ir.save(made, path)
+    network.save(made, path)
     return certificate
 
 

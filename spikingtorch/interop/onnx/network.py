@@ -6,11 +6,15 @@ exported, and becomes the body of one Scan.
 
 import ast
 import copy
+import errno
 import logging
 import re
+import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx_ir as ir
@@ -20,16 +24,20 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.rules import Value
 from spikingtorch.interop.onnx.stepping import in_one_scan
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.streams import key_name
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.pure import run
 
 OPSET = 18
+_SIZE = r"L\[[^<>*+%/]*\.size\(\)\[\d+\]"
+_SAME_SIZE = rf"{_SIZE} == {_SIZE}"
+# torch's exporter changes filters of warnings and levels of loggers, which threads share
+LOCK = threading.RLock()
 # sizes of the example that torch traces; its exporter takes 0 and 1 for constants
 _SAMPLES, _STEPS = 2, 3
 
@@ -104,8 +112,11 @@ def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs
     try:
         with torch.no_grad(), _quiet():
             program = torch.export.export(whole, given, dynamic_shapes=sizes, strict=False)
+            _check(program)
             program = program.run_decompositions({torch.ops.spikingtorch.scan_exported.default: scan.symbolic})
             made: Any = torch.onnx.export(program, dynamo=True, **options)
+    except ONNXError:
+        raise
     except Exception as error:
         if found := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
             what = f"the network computes {found[1]}, for which torch has no operator of ONNX"
@@ -121,11 +132,8 @@ def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs
 
 def outputs_of(out: Any) -> dict[str, Tensor]:
     """Return the outputs of a network by the names that they have in a file."""
-    if isinstance(out, dict):
-        return {f"out.{name}": value for name, value in out.items()}
-    if isinstance(out, Tensor):
-        return {"out": out}
-    return {f"out.{place}": value for place, value in enumerate(leaves_of(out))}
+    leaves, _ = pytree.tree_flatten_with_path(out)
+    return {".".join(["out", *[key_name(key) for key in keys]]): leaf for keys, leaf in leaves}
 
 
 def prepared(model: SpikingNet) -> SpikingNet:
@@ -154,6 +162,19 @@ def _without_parametrizations(module: Any) -> None:
     del module._modules["parametrizations"]
     for name, value in values.items():
         module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+
+
+def _check(program: Any) -> None:
+    """Raise ONNXError for a branch on sizes, of which a file has one side, and for what torch translates wrongly."""
+    for guard in getattr(program, "_guards_code", ()):
+        if not re.fullmatch(_SAME_SIZE, guard):
+            raise ONNXError(
+                f"the network branches on the number of samples or steps ({guard}), and a file has one branch"
+            )
+    if any(str(node.target).startswith("aten.atan2") for node in program.graph.nodes):
+        raise ONNXError(
+            "the network computes atan2, whose operators of ONNX give -pi for pi; compute it in another way"
+        )
 
 
 @contextmanager
@@ -213,6 +234,20 @@ def tidy(model: ir.Model) -> None:
     """Leave out what nothing uses, and give each value a name that no other one has, also inside of bodies."""
     for each in (common.RemoveUnusedNodesPass(), common.RemoveUnusedOpsetsPass(), common.NameFixPass()):
         each(model)
+
+
+def save(model: ir.Model, path: Path) -> None:
+    """Write a file, which takes the place of an older one only when it is whole."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no folder for the file", str(path))
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".onnx", delete=False) as file:
+        file.close()
+        try:
+            ir.save(model, file.name)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _renamed(size: Any, names: dict[str, str]) -> Any:

@@ -210,7 +210,8 @@ class _Scan:
         if role == "state":
             given, stored = self.before[index], self.program.states[index]
         elif role == "param":
-            given, stored = self.params[index], self.program.params[index][0]
+            place = self.program.pointwise_params[index]  # the neuron does not count the weights of a product
+            given, stored = self.params[place], self.program.params[place][0]
         else:
             given, stored = self.xs[index], self.program.xs[index]
             if index == 0 and self.program.product is not None:

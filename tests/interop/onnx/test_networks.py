@@ -14,6 +14,8 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.interop import onnx
+from spikingtorch.interop.onnx import certificate
+from spikingtorch.like import snntorch
 from tests.contract.networks import NETWORKS
 from tests.contract.oracle import FEATURES
 from tests.folded_layer import Coded
@@ -77,6 +79,7 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "delays": (lambda: scaled(nn.Linear(6, 9), st.Delay(3), st.LIF(refractory=2), nn.Linear(9, 3)), (6,)),
     "spikformer": (lambda: scaled(nn.Linear(6, 6), st.IF(), Attention(6), Attention(6)), (4, 6)),
     "starts elsewhere": (lambda: scaled(nn.Linear(6, 9), st.Izhikevich(), factor=60.0), (6,)),
+    "recurrent with a bias": (lambda: scaled(nn.Linear(6, 5), snntorch.RLeaky(0.9, linear_features=5)), (6,)),
     "a layer": (lambda: st.LIF(threshold=0.4), (6,)),
     "several outputs": (returning, (6,)),
     "parametrized": (
@@ -176,9 +179,9 @@ def test_numbers_that_are_none(nan: bool, tmp_path: Path) -> None:
         ran(session, {"v": state.v}, x=np.zeros((0, 64, 4), np.float32))
 
 
-class Cumulative(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cummax(x, -1)[0]
+def beside(function: Callable[[Tensor], Tensor]) -> Callable[[], st.SpikingNet]:
+    """Return a network whose input goes through a function."""
+    return lambda: st.SpikingNet(Coded(lambda net, x, init: net.lif(function(x), init), lif=st.LIF())).eval()
 
 
 NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
@@ -186,19 +189,21 @@ NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
     (lambda: st.SpikingNet(st.LIF()).half().eval(), onnx.ONNXError, r"x is torch\.float16 on cpu, expected float32"),
     (lambda: nn.Linear(6, 6), TypeError, r"model is a Linear, expected a SpikingNet or a layer"),
     (lambda: st.StochasticLIF().eval(), onnx.ONNXError, r"draws random numbers"),
+    (beside(lambda x: torch.atan2(x, -x)), onnx.ONNXError, r"computes atan2, whose operators of ONNX give -pi for pi"),
+    (beside(lambda x: 2 * x if len(x) < 50 else x), onnx.ONNXError, r"branches on the number of samples or steps"),
     (
-        lambda: st.SpikingNet(nn.Sequential(Cumulative(), st.LIF())).eval(),
+        beside(lambda x: torch.cummax(x, -1)[0]),
         onnx.ONNXError,
-        r"the network computes aten\.cummax, for which torch has no operator",
+        r"computes aten\.cummax, for which torch has no operator",
     ),
 ]
 
 
 @pytest.mark.parametrize(("make", "kind", "said"), NOT_WRITTEN)
 def test_what_a_file_cannot_hold_is_refused(make: Any, kind: type[Exception], said: str, tmp_path: Path) -> None:
+    x = torch.rand(2, 5, 6, dtype=torch.float16 if "float16" in said else torch.float32)
     with pytest.raises(kind, match=said):
-        x = torch.rand(2, 5, 6)
-        onnx.export(make(), x.half() if "float16" in said else x, tmp_path / "network.onnx")
+        onnx.export(make(), x, tmp_path / "network.onnx")
     assert not any(tmp_path.iterdir())
 
 
@@ -214,3 +219,25 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monk
     ):
         onnx.export(model, x, tmp_path / "wrong.onnx")
     assert not (tmp_path / "wrong.onnx").exists()
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_one_spike_that_differs_is_seen_also_where_double_precision_spikes_otherwise(
+    mode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = certificate.session
+
+    def wrong(content: bytes) -> Any:
+        name, run = real(content)
+        return name, lambda given: {key: flipped(each) if key == "out" else each for key, each in run(given).items()}
+
+    def flipped(out: Any) -> Any:
+        out.flat[-1] = 1 - out.flat[-1]
+        return out
+
+    x = torch.zeros(3, 8, 2)
+    x[0, 3, 0] = 1.0
+    net = Coded(lambda net, x, init: net.lif(x - 2.0**-30, init), lif=st.LIF(threshold=1.0))
+    monkeypatch.setattr(certificate, "session", wrong)
+    with pytest.raises(onnx.ONNXError, match="differ"):
+        onnx.export(st.SpikingNet(net, mode=mode).eval(), x, tmp_path / "network.onnx", state=False)
