@@ -129,14 +129,15 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
-    layers = {
-        name: type(layer).__name__ for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)
+    layers: dict[str, Any] = {
+        name: layer for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)
     }
     values = {name: torch.unique(value).tolist() for name, value in rest.items()}
     uniform = {name: found[0] for name, found in values.items() if len(found) == 1}
     return {
         "version": spikingtorch.__version__,
         "axes": "N, T" if model.batch_first else "T, N",
-        "layers": layers,
+        "layers": {name: type(layer).__name__ for name, layer in layers.items()},
+        "dt": {name: float(layer.dt) for name, layer in layers.items() if hasattr(layer, "dt")},
         "rest": uniform,
     }

@@ -157,6 +157,9 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     (entry,) = format_.load(tmp_path / "network.onnx").metadata_props
     said = json.loads(entry.value)
     assert (said["axes"], said["layers"], said["rest"]["1.v"]) == ("N, T", {"1": "Izhikevich"}, -65.0)
+    onnx.export(st.LIF(tau=8.0, dt=2.0).eval(), torch.rand(2, 5, 3), tmp_path / "layer.onnx")
+    (entry,) = format_.load(tmp_path / "layer.onnx").metadata_props
+    assert json.loads(entry.value)["dt"] == {"": 2.0}
 
 
 @pytest.mark.parametrize("nan", [True, False])
