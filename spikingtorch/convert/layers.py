@@ -107,8 +107,7 @@ class CountMaxPool(StepLayer):
         return self._advance_steps(inputs.unsqueeze(1), init, mask).squeeze(1)
 
     def _advance_all(self, inputs: Any, fold: FoldToken) -> Tensor:
-        xs = fold.split(inputs).movedim(fold.dim, 1)
-        return fold.merge(self._advance_steps(xs, fold.init, fold.running).movedim(1, fold.dim))
+        return fold.rows(self._advance_steps(fold.steps(inputs), fold.init, fold.running))
 
     def _advance_steps(self, xs: Tensor, init: bool | Tensor, running: Tensor | None) -> Tensor:
         """Advance several steps, (N, T, ...), by one sum over time, which is not slower than single steps."""

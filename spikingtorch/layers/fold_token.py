@@ -111,6 +111,15 @@ class FoldToken:
         """Return the folded tensor for (N, T, ...)."""
         return x.reshape(self.N * self.T, *x.shape[2:])
 
+    def steps(self, x: Tensor) -> Tensor:
+        """Return (N, T, ...) for the rows of a fold, in whatever order they are."""
+        found = self.split(x)
+        return found if self.dim == 1 else found.transpose(0, 1)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Return the rows of a fold for (N, T, ...)."""
+        return self.merge(x if self.dim == 1 else x.transpose(0, 1))
+
     def __repr__(self) -> str:
         return f"<init of {self.T} steps at once>"
 

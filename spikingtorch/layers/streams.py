@@ -44,8 +44,10 @@ def rest_of(net: nn.Module, N: int) -> dict[str, Tensor]:
     for path, layer in _layers(net).items():
         memory = layer._shown("rest()")
         if memory is not None:
-            first = next(leaf for leaf in leaves_of(memory.state) if leaf.is_floating_point())
-            at_rest = layer._at_rest(first.new_zeros(N, *first.shape[1:]))
+            leaves = leaves_of(memory.state)
+            like = next((leaf for leaf in leaves if leaf.is_floating_point()), leaves[0])
+            like = like.new_zeros(N, *like.shape[1:])
+            at_rest = same_random_numbers(like.device, partial(layer._at_rest, like))
             names, leaves = _named(path, _kept(layer, at_rest))
             found |= dict(zip(names, [leaf.detach().clone() for leaf in leaves], strict=True))
     return found

@@ -19,7 +19,7 @@ import spikingtorch
 from spikingtorch.interop.onnx.certificate import session
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.integers import Integers
-from spikingtorch.interop.onnx.network import OPSET
+from spikingtorch.interop.onnx.network import OPSET, save
 from spikingtorch.interop.onnx.rules import Nodes
 from spikingtorch.interop.onnx.stepping import in_one_scan, start_at_rest
 from spikingtorch.quantize.network import WholeNetwork
@@ -39,7 +39,7 @@ def to_onnx(
     content = _file(integer, state, watched=False)
     if certify:
         _check(integer, _example(integer) if x is None else integer.whole_input(x), content, state)
-    Path(path).write_bytes(content)
+    save(content, Path(path))
 
 
 def _file(integer: WholeNetwork, state: bool, watched: bool) -> bytes:

@@ -540,7 +540,7 @@ class SpikingNet(nn.Module):
             if skipping is not None and self.mode == "auto" and self.hooks == "step":
                 # only layers see the gradients of spikes: the proof has excluded hooks and kept tensors
                 fold.supports = skipping.asks()
-            flat = x.movedim(1, fold.dim).flatten(0, 1)
+            flat = fold.rows(x)
             if norms is None and hooks is None:
                 out = self._call_net(flat, fold, parts, frame)
             else:
@@ -566,7 +566,7 @@ class SpikingNet(nn.Module):
         if plan is not None and skipping is not None and not skipping.gains:
             plan.small = parts.weights(), dict(skipping.notes)
         frame.owns = (found := unshared(out, x, frame.eager)) is out
-        return tree_map(lambda out: fold.split(out).movedim(fold.dim, 1), found)
+        return tree_map(fold.steps, found)
 
     def _fold_of(self, chunk: Chunk, frame: Frame) -> FoldToken:
         """Return the init of a chunk that runs in one call of the network."""

@@ -62,7 +62,7 @@ def _export(whole: SpikingNet, x: Tensor, path: Path, state: bool, nan: bool, ce
     made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
     made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
     certificate = _certificate(whole, x, graph, state) if certify else None
-    network.save(made, path)
+    network.save(ir.to_proto(made).SerializeToString(), path)
     return certificate
 
 
@@ -138,6 +138,6 @@ def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
         "version": spikingtorch.__version__,
         "axes": "N, T" if model.batch_first else "T, N",
         "layers": {name: type(layer).__name__ for name, layer in layers.items()},
-        "dt": {name: float(layer.dt) for name, layer in layers.items() if hasattr(layer, "dt")},
+        "dt": {name: torch.as_tensor(layer.dt).tolist() for name, layer in layers.items() if hasattr(layer, "dt")},
         "rest": uniform,
     }

@@ -6,10 +6,9 @@ exported, and becomes the body of one Scan.
 
 import ast
 import copy
-import errno
 import logging
+import os
 import re
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -236,18 +235,15 @@ def tidy(model: ir.Model) -> None:
         each(model)
 
 
-def save(model: ir.Model, path: Path) -> None:
+def save(content: bytes, path: Path) -> None:
     """Write a file, which takes the place of an older one only when it is whole."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no folder for the file", str(path))
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".onnx", delete=False) as file:
-        file.close()
-        try:
-            ir.save(model, file.name)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _renamed(size: Any, names: dict[str, str]) -> Any:

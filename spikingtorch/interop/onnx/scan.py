@@ -200,7 +200,7 @@ class _Scan:
         Two numbers differ by zero only if they are equal, since there are subnormal numbers.
         """
         difference = self.nodes[places[0]]
-        if difference.op != "sub" or self._number(places[-1]) != 0.0:
+        if difference[:2] not in (("sub", "f32"), ("sub", "f64")) or self._number(places[-1]) != 0.0:
             return places
         number = self._number(int(difference.args[1]))
         return operands(difference) if number is not None and math.isfinite(number) else places

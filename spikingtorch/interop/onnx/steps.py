@@ -96,7 +96,7 @@ def _export(
     model.metadata_props["spikingtorch"] = json.dumps({"version": spikingtorch.__version__, "axes": "T, N"})
     if certify:
         _check(model, step, kept, (state, xs), (states, streams, produced))
-    save(model, path)
+    save(ir.to_proto(model).SerializeToString(), path)
 
 
 def _named(root: str, tree: Any) -> dict[str, Tensor]:
