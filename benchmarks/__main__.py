@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities and more."""
+"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, densities and more."""
 
 import argparse
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks import densities, freed, launch, report, turns, watching
+from benchmarks import densities, launch, report, turns, watching
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
 
-_COMMANDS = ("turns", "freed", "densities", "watching")
+_COMMANDS = ("turns", "densities", "watching")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -23,7 +23,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(command=command)
     if command == "turns":
         parser.add_argument("old", type=Path, help="the root of another checkout")
-    if command in ("turns", "freed"):
         parser.add_argument("--rounds", type=int, default=5, help="how often each side runs (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), default=[], metavar="SUITE", help=", ".join(SUITES))
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the harness")
@@ -55,8 +54,6 @@ def main() -> int:
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:
         print("Other processes are using this machine: what follows will be too slow, and noisy.\n", file=sys.stderr)
-    if args.command == "freed":
-        return freed.compare(options, args.rounds)
     if args.command:
         if options.threads is not None:
             torch.set_num_threads(options.threads)

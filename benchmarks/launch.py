@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 # seconds on top of the budget: for imports, inputs and first calls, and for each case that is compiled beforehand
 GRACE, COMPILATION = 60.0, 240.0
 # how often a contestant starts that uses up no more than its share of the budget each time
-STARTS = 4
+STARTS = 3
 
 Groups = Sequence[Sequence[Case]]
 
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     repetitions: int  # samples in one process
     block: int = 1  # a sample is the median of so many calls
     folder: Path = HERE.parent  # has the packages
-    setting: str = DEFAULT  # of a process: its allocator, or its arithmetic
+    setting: str = DEFAULT  # of a process: its arithmetic
     variables: Mapping[str, str] = {}  # of the environment
 
     def of(self, suite: Suite) -> "Options":
@@ -136,7 +136,7 @@ def steps(options: Options, suite: Suite) -> Iterator[tuple[str, Callable[[], li
         here = f"T = {size.T}, B = {size.B}, N = {size.N}"
         for setting in suite.settings if TIME in suite.kinds else ():
             yield (
-                f"{here}, {setting}",
+                ", ".join(filter(None, (here, setting))),
                 partial(time_side_by_side, options._replace(setting=setting), suite.processes(size)),
             )
         for case in suite.cases(size) if MEMORY in suite.kinds else ():

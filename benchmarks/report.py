@@ -62,6 +62,10 @@ def _named(key: str, value: Any) -> str:
     return f"{key} = {value}" if key in ("T", "B", "N") else str(value)
 
 
+def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
+    return ", ".join(filter(None, map(_named, keys, values)))
+
+
 def _grouped(results: Iterable[Result], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Result]]:
     """Return the results by some of their entries, in order of first appearance."""
     found: dict[tuple[Any, ...], list[Result]] = {}
@@ -74,7 +78,7 @@ def _apart(results: Sequence[Result], quantity: Quantity, without: Sequence[str]
     """Yield results that a table or a bar is about, named by all that they share."""
     keys = [key for key in ENTRIES if key not in without]
     for values, group in _grouped([result for result in results if result.kind == quantity.kind], keys).items():
-        yield ", ".join(map(_named, keys, values)), group
+        yield _label(keys, values), group
 
 
 def tables(suite: Suite, results: Sequence[Result]) -> Iterable[str]:
@@ -90,7 +94,7 @@ def tables(suite: Suite, results: Sequence[Result]) -> Iterable[str]:
                 firsts = [by_row[0].get(row) if across else column.get(first) for column in by_row]
                 cells = [_cell(each.get(row), one, quantity) for each, one in zip(by_row, firsts, strict=True)]
                 lines.append([_named(row_key, row), *cells])
-            header = ["", *(", ".join(map(_named, column_keys, column)) for column in columns)]
+            header = ["", *(_label(column_keys, column) for column in columns)]
             yield table(f"{name}: {shared}", header, lines)
 
 
@@ -125,12 +129,11 @@ def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[Ver
         quantity = QUANTITIES[bar.quantity]
         meant = [result for result in results if all(result.entry(k) in values for k, values in bar.where.items())]
         for shared, group in _apart(meant, quantity, [bar.key, bar.across]):
-            limit = bar.limit[group[0].setting] if isinstance(bar.limit, Mapping) else bar.limit
             parts = _grouped(group, [bar.across]).values() if bar.across else [group]
             value, at_least = median([_value(bar, part, quantity) for part in parts]), quantity.more_is_better
-            word = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
+            word = "pass" if (value >= bar.limit if at_least else value <= bar.limit) else "FAIL"
             unit = "x" if bar.over else f" {SHORT.get(bar.quantity, bar.quantity)}"
-            allowed = f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"
+            allowed = f"{'≥' if at_least else '≤'} {bar.limit:.3g}{unit}"
             yield Verdict(
                 f"{name}: {bar.text}", shared, value, unit, allowed, "not measured" if math.isnan(value) else word
             )

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 FORWARD, BOTH, TRAINING = "forward", "forward + backward", "training"
-DEFAULT, KEPT, FLUSHED = "default allocator", "freed memory kept", "subnormal numbers taken for zero"
-RETURNED = "freed memory returned"
-TIME, MEMORY, FIRST_CALL, RESIDENT = "time", "memory", "first call", "resident memory"
+# settings of a process: as the libraries come, which has no name in tables, and with other arithmetic
+DEFAULT, FLUSHED = "", "subnormal numbers taken for zero"
+TIME, MEMORY, FIRST_CALL = "time", "memory", "first call"
 DIFFERENCE = "difference"
 OURS = "spikingtorch"
 # spikingtorch.jax, by the backend under test and by lax.scan
@@ -85,7 +85,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a case, under a setting of the allocator."""
+    """What came of a case, under a setting of the process."""
 
     case: Case
     setting: str
@@ -103,7 +103,7 @@ class Layout(NamedTuple):
 
     quantity: str = "milliseconds"  # a key of report.QUANTITIES
     rows: str = "contestant"
-    columns: Sequence[str] = ("N", "setting")
+    columns: Sequence[str] = ("N",)
     across: bool = False  # multiples are those of the first column, and not of the first row
 
 
@@ -114,7 +114,7 @@ class Bar(NamedTuple):
     quantity: str
     of: Sequence[Any]
     over: Sequence[Any]  # without any, the limit is one on the quantity itself
-    limit: float | Mapping[str, float]  # the same for all settings of a process, or one for each
+    limit: float
     where: Mapping[str, Sequence[Any]] = {}  # entries to which the bar is confined
     key: str = "contestant"  # what tells the rows apart
     worst: bool = False  # the worst of the rows ``of`` counts
@@ -132,7 +132,7 @@ class Suite(NamedTuple):
     bars: Sequence[Bar] = ()
     modes: Sequence[str] = (BOTH,)
     kinds: Sequence[str] = (TIME,)
-    settings: Sequence[str] = (DEFAULT, KEPT)
+    settings: Sequence[str] = (DEFAULT,)
     in_turns: bool = False  # all models share a process and take turns, because only ratios count
     memory_runs: int = 1  # processes in which memory is measured
     threads: int | None = None  # in place of those of the command line

@@ -1,7 +1,7 @@
 """The table of suites, in the order in which they run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from benchmarks import beside, models, ours, streaming, tutorials
 from benchmarks.networks import DEEP_DIGITS
@@ -15,8 +15,6 @@ from benchmarks.suite import (
     IN_JAX,
     IN_JAX_LOOP,
     JAX_TRAINING,
-    KEPT,
-    RETURNED,
     TRAINING,
     Bar,
     Layout,
@@ -36,7 +34,7 @@ def in_both(*names: str) -> list[str]:
     return [name + form for name in names for form in ("", CHANNELS_LAST)]
 
 
-def faster(than: str, over: Sequence[str], limit: float | Mapping[str, float], *Ns: int) -> Bar:
+def faster(than: str, over: Sequence[str], limit: float, *Ns: int) -> Bar:
     """Return the bar of being so many times faster, forward and backward."""
     return Bar(f"faster than {than}", "calls a second", [OURS], over, limit, {"N": Ns, "mode": [BOTH]})
 
@@ -87,8 +85,8 @@ ADDITIONS = ["addition, fresh output", "addition, preallocated output"]
 NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
 # images of 28 x 28 pixels, recordings of 34 x 34 with two polarities, and patterns of 40 inputs
 OF_TUTORIALS = [Size(25, 32, 784), Size(25, 32, 2 * 34 * 34), Size(100, 32, 40)]
-BY_SIZE = [Layout("images a second", columns=["T", "B", "setting"])]
-BY_SETTING = [Layout(rows="model", columns=["setting"])]
+BY_SIZE = [Layout("images a second", columns=["T", "B"])]
+BY_MODEL = [Layout(rows="model")]
 COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
 
 
@@ -101,12 +99,12 @@ def in_jax(than: str, over: Sequence[str], limit: float, mode: str, *Ns: int) ->
 SUITES: dict[str, Suite] = {
     "libraries": Suite(
         "LIF against other libraries", {"lif": LIF_ALL}, NEURON, modes=[BOTH, FORWARD],
-        bars=[faster("the fastest peer", LIF_PEERS, {KEPT: 6.0, DEFAULT: 3.5}, 512, 2048),
-              faster("JAX", [JAX], {KEPT: 4.0, DEFAULT: 2.2}, 512, 2048)]),
+        bars=[faster("the fastest peer", LIF_PEERS, 6.0, 512, 2048),
+              faster("JAX", [JAX], 4.0, 512, 2048)]),
     "bandwidth": Suite(
         "LIF with its gradient against the memory's bandwidth, that of torch.add(b, c, alpha=s)",
         {"lif": [OURS], **dict.fromkeys(ADDITIONS, ("torch.add",))}, NEURON, [Layout("GB a second", "model")],
-        [Bar("share of an addition", "GB a second", ["lif"], ADDITIONS[:1], {DEFAULT: 0.45, KEPT: 0.65},
+        [Bar("share of an addition", "GB a second", ["lif"], ADDITIONS[:1], 0.65,
              {"N": [512, 2048]}, "model")], in_turns=True),
     "neurons": Suite(
         "Other neurons", {"if": [OURS, LOOP], "biolif": [OURS, LOOP], "adaptive": [OURS, JAX, LOOP]}, NEURON,
@@ -115,18 +113,18 @@ SUITES: dict[str, Suite] = {
         "Neurons beside LIF against the same or the nearest neurons of other libraries",
         {model: [tuple(beside.contestants(model))] for model, neuron in beside.NEURONS.items() if neuron.peers},
         NEURON[:1], [Layout("nanoseconds a neuron-step", "model", ["contestant"], across=True)],
-        [bar for peer in (JELLY, "snntorch", "norse", "sinabs") for bar in ahead(peer)], settings=[KEPT]),
+        [bar for peer in (JELLY, "snntorch", "norse", "sinabs") for bar in ahead(peer)]),
     "neurons-over-lif": Suite(
         "Neurons beside LIF over LIF", dict.fromkeys(["lif", *beside.NEURONS], (OURS,)), NEURON[:1],
-        [Layout("nanoseconds a neuron-step", "model", ["setting"])], settings=[KEPT], in_turns=True),
+        [Layout("nanoseconds a neuron-step", "model")], in_turns=True),
     "functions": Suite(
-        "Functions inside a step of LIF", dict.fromkeys(["lif", *SMOOTH, *HARD], (OURS,)), NEURON[1:2], BY_SETTING,
+        "Functions inside a step of LIF", dict.fromkeys(["lif", *SMOOTH, *HARD], (OURS,)), NEURON[1:2], BY_MODEL,
         [Bar("exp, tanh, sigmoid: dearest over LIF", "milliseconds", SMOOTH, ["lif"], 1.3, {}, "model", worst=True),
          Bar("sin, cos, pow, erf, log: dearest over LIF", "milliseconds", HARD, ["lif"], 4.0, {}, "model", worst=True)],
         in_turns=True),
     "overhead": Suite(
         "Small calls on one thread", dict.fromkeys(ours.CALLS, (OURS,)), [Size(8, 4, 10)],
-        [Layout("microseconds", "model", ["mode"])], modes=[FORWARD, BOTH], settings=[DEFAULT], in_turns=True,
+        [Layout("microseconds", "model", ["mode"])], modes=[FORWARD, BOTH], in_turns=True,
         threads=1, block=200),
     "first-call": Suite(
         "First call of LIF", {"lif": [OURS]}, [Size(T, 1, 64) for T in (50, 5000)], [Layout("seconds", "T", ["mode"])],
@@ -140,9 +138,7 @@ SUITES: dict[str, Suite] = {
               in_jax("the same step in lax.scan", [JAX], 2.3, BOTH, 2048),
               in_jax("the best lax.scan", JAX_FORMS, 0.95, FORWARD, 512, 2048),
               in_jax("the fastest peer", JAX_PEERS, 1.0, BOTH, 512, 2048),
-              *(in_jax("spikingtorch", [OURS], 1.0 / 1.3, mode, 512, 2048) for mode in (BOTH, FORWARD))],
-        # a process that uses JAX alone returns freed memory, and the first kernel in torch keeps it
-        settings=[RETURNED, KEPT]),
+              *(in_jax("spikingtorch", [OURS], 1.0 / 1.3, mode, 512, 2048) for mode in (BOTH, FORWARD))],),
     "jax-first-call": Suite(
         "First call of LIF in JAX, forward and backward", {"lif": [IN_JAX, JAX]},
         [Size(T, 1, 64) for T in (50, 5000)], [Layout("seconds", columns=["mode"])],
@@ -151,10 +147,10 @@ SUITES: dict[str, Suite] = {
     "jax-digits": Suite(
         "Training on digits in JAX, jitted whole", dict.fromkeys(JAX_TRAINING, ((IN_JAX, IN_JAX_LOOP),)),
         [Size(100, 32, 784)],
-        [Layout(quantity, columns=["setting", "model"]) for quantity in ("milliseconds", "millionths")],
+        [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "millionths")],
         [Bar("spikingtorch.jax over lax.scan", "calls a second", [IN_JAX], [IN_JAX_LOOP], 2.0, {"model": [CURRENTS]}),
          Bar("largest difference of losses", "millionths", [IN_JAX], [], 100.0)],
-        modes=[TRAINING], kinds=["time", "difference"], settings=[RETURNED, KEPT]),
+        modes=[TRAINING], kinds=["time", "difference"]),
     "memory": Suite(
         "Peak memory of LIF above its inputs", {"lif": LIF_ALL}, NEURON[:2],
         [Layout("MB"), Layout("tensors of the size of the input")],
@@ -163,10 +159,10 @@ SUITES: dict[str, Suite] = {
         "Growth of LIF's time and memory with T", {"lif": [OURS, JAX, LOOP]},
         [Size(T, 16, 512) for T in (125, 250, 500, 1000, 2000, 4000)],
         [Layout(f"{unit} a step", "T", ["contestant"]) for unit in ("microseconds", "kB")],
-        kinds=["time", "memory"], settings=[DEFAULT]),
+        kinds=["time", "memory"]),
     "sweep": Suite(
         "LIF with eight time constants, by vmap or in one call of eight times the batch",
-        dict.fromkeys(["one call", "vmap", "vmap, own inputs"], (OURS,)), NEURON[:1], BY_SETTING,
+        dict.fromkeys(["one call", "vmap", "vmap, own inputs"], (OURS,)), NEURON[:1], BY_MODEL,
         [Bar("vmap over one call", "milliseconds", ["vmap"], ["one call"], 1.2, {}, "model")], in_turns=True),
     "recurrent": Suite(
         "A recurrent LIF layer, with the gradients of inputs and weights",
@@ -189,11 +185,11 @@ SUITES: dict[str, Suite] = {
     "deep": Suite(
         "Training five convolutions and a linear layer with LIF",
         {"deep": [*in_both(FOLD), STEP, *in_both(JELLY), *FLOOR]}, [Size(4, 16, 3072), Size(16, 8, 3072)],
-        [*BY_SIZE, Layout("MB", columns=["T", "B"])],
+        [Layout("images a second", columns=["T", "B", "setting"]), Layout("MB", columns=["T", "B"])],
         [images(JELLY, [JELLY], 1.3, 16, 8),
          Bar("peak memory over spikingjelly's", "MB", in_both(FOLD), in_both(JELLY), 0.7)],
         # other libraries leave gradients subnormal, unless torch is told to take them for zero; peaks vary by a tenth
-        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT, FLUSHED, KEPT], memory_runs=3),
+        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT, FLUSHED], memory_runs=3),
     "deep-digits": Suite(
         "Training the same deep network on digits, whose spikes are as sparse as data make them",
         {DEEP_DIGITS: [*in_both(FOLD), *in_both(DENSE), *in_both(JELLY), *FLOOR]},
@@ -208,9 +204,9 @@ SUITES: dict[str, Suite] = {
         BY_SIZE,
         [default_mode("", 1.0), default_mode(CHANNELS_LAST, 1.0),
          Bar("the default over stepping, each in its faster format", "images a second", in_both(OURS), in_both(STEP),
-             1.5, {"setting": [KEPT]}),
+             1.5),
          Bar("the default over spikingjelly, each in its faster format", "images a second", in_both(OURS),
-             in_both(JELLY), 1.7, {"setting": [KEPT]})],
+             in_both(JELLY), 1.7)],
         modes=[TRAINING], threads=2),
     "models": Suite(
         "Training SpikingJelly's own models, with its nodes and with ours",
@@ -219,14 +215,14 @@ SUITES: dict[str, Suite] = {
         [Bar("ours over spikingjelly's", "images a second", [OURS], [JELLY], 0.95),
          Bar("ours over spikingjelly's, in the median", "images a second", [OURS], [JELLY], 1.2, across="model"),
          Bar("peak memory over spikingjelly's", "MB", [OURS], [JELLY], 1.0)],
-        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], memory_runs=3, threads=2),
+        modes=[TRAINING], kinds=["time", "memory"], memory_runs=3, threads=2),
     "networks": Suite(
         "Training networks of the tutorials and examples of snnTorch, Norse and Sinabs, theirs and ours",
         dict.fromkeys(tutorials.NETWORKS, ((*tutorials.FORMS, OURS),)), OF_TUTORIALS,
         [Layout(quantity, columns=["model", "T", "N"]) for quantity in ("milliseconds", "MB")],
         [Bar("ours over theirs in its faster form", "images a second", [OURS], tutorials.FORMS, 1.0),
          Bar("peak memory over theirs in its leaner form", "MB", [OURS], tutorials.FORMS, 1.0)],
-        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=1,
+        modes=[TRAINING], kinds=["time", "memory"], threads=1,
         inputs={name: math.prod(network.shape) for name, network in tutorials.NETWORKS.items()}),
     "inference-memory": Suite(
         "Peak memory of the tutorial's network without gradients, above its inputs",
@@ -237,7 +233,7 @@ SUITES: dict[str, Suite] = {
         [Size(1, B, 784) for B in (1, 8, 32)], [Layout("microseconds", columns=["T", "B"])],
         [Bar(f"the default over spikingjelly, {model}", "microseconds", [OURS], [JELLY], 1.1, {"model": [model]})
          for model in ("digits", "deep")],
-        modes=[FORWARD], settings=[DEFAULT], threads=1, block=50),
+        modes=[FORWARD], threads=1, block=50),
     "streaming": Suite(
         "One step a call, on one thread: a neuron of SpikingJelly and networks of snnTorch and Norse, theirs and ours",
         dict.fromkeys(streaming.NETWORKS, ((tutorials.THEIRS, OURS),)),
@@ -245,7 +241,7 @@ SUITES: dict[str, Suite] = {
         [Layout("microseconds", "model", ["contestant"], across=True)],
         [Bar("ours over theirs", "microseconds", [OURS], [tutorials.THEIRS], 1.5 if "memory" in model else 1.0,
              {"model": [model]}) for model in streaming.NETWORKS],
-        modes=[FORWARD, BOTH], settings=[DEFAULT], threads=1, block=20,
+        modes=[FORWARD, BOTH], threads=1, block=20,
         inputs={name: math.prod(network.shape) for name, network in streaming.NETWORKS.items()}),
 }
 # fmt: on

@@ -66,7 +66,7 @@ def _timed(suite: Suite, cases: Sequence[Case], sides: Sequence[Options], rounds
         groups = [[case] for case in here]
         runs = in_rounds(sides, rounds, suite.title, partial(launch.time_groups, groups=groups))
         rows += [_row(case, *([found[k] for found in side] for side in runs)) for k, case in enumerate(here)]
-    title = f"{suite.title}, {sides[0].setting}: milliseconds, median (minimum) of {rounds} rounds"
+    title = f"{suite.title}: milliseconds, median (minimum) of {rounds} rounds"
     return table(title, ["", "old", "new", "new over old", "in a round"], rows)
 
 

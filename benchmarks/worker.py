@@ -1,6 +1,6 @@
 """One measurement in a process of its own: a job comes as JSON on stdin, its result goes as the last line of stdout.
 
-The allocator cannot be set back, a first call can be timed but once, and no library shall suffer from another's heap or
+A first call can be timed but once, and no library shall suffer from another's heap or
 threads. For the same reason, functions load what they need.
 """
 
@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import BOTH, DIFFERENCE, FIRST_CALL, FLUSHED, KEPT, MEMORY, RESIDENT, RETURNED, TIME, Case, Size
+from benchmarks.suite import BOTH, DIFFERENCE, FIRST_CALL, FLUSHED, MEMORY, TIME, Case, Size
 
 Job = dict[str, Any]
 Call = Callable[[], object]
@@ -82,26 +82,6 @@ def run_memory(job: Job) -> int:
     before = _start_of_peak()
     call()
     return _resident("VmHWM") - before
-
-
-def run_resident(job: Job) -> dict[str, int]:
-    """Return bytes in memory before some calls, at their peak, after them and once released; and page faults a call."""
-    import resource
-
-    from spikingtorch.performance import release
-
-    call = _call_of(job["case"], job["backend"], {})
-    call()
-    before = _start_of_peak()
-    call()
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(job["calls"]):
-        call()
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-    peak, after = _resident("VmHWM"), _resident("VmRSS")
-    release()
-    found = {"before": before, "peak": peak, "after": after, "released": _resident("VmRSS")}
-    return {**found, "faults": faults // job["calls"]}
 
 
 def _start_of_peak() -> int:
@@ -173,7 +153,6 @@ def run_machine(_: Job) -> dict[str, str]:
 KINDS: dict[str, Callable[[Job], Any]] = {
     TIME: run_time,
     MEMORY: run_memory,
-    RESIDENT: run_resident,
     FIRST_CALL: run_first_call,
     DIFFERENCE: run_difference,
     "check": run_check,
@@ -194,11 +173,6 @@ def main() -> None:
         import torch
 
         torch.set_flush_denormal(True)  # before torch has threads, which take it over
-    if job["setting"] in (KEPT, RETURNED):
-        from spikingtorch.performance import keep_freed_memory
-
-        if not keep_freed_memory(job["setting"] == KEPT) and job["setting"] == KEPT:
-            raise RuntimeError("freed memory cannot be kept: the C library is not glibc, or refused the options")
     print("\n" + json.dumps(KINDS[job["kind"]](job)), flush=True)
 
 
