@@ -22,6 +22,7 @@ MODULES: tuple[str, ...] = (
     "spikingtorch.layers",
     "spikingtorch.spikeio",
     "spikingtorch.losses",
+    "spikingtorch.models",
     "spikingtorch.metrics",
     "spikingtorch.learning",
     "spikingtorch.init",

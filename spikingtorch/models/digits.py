@@ -9,7 +9,7 @@ from spikingtorch.spikingnet import SpikingNet
 
 
 def digits() -> SpikingNet:
-    """Return the network of the tutorial, 6,454 parameters: spikes (N, T, 1, 28, 28) to spikes (N, T, 10).
+    """Return the network of the tutorial, 6,458 parameters: spikes (N, T, 1, 28, 28) to spikes (N, T, 10).
 
     Its inputs are the spikes of a ``PoissonEncoder`` for digits in [0, 1]; the class is the neuron that fires most.
     """

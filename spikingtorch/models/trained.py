@@ -32,7 +32,8 @@ def load(name: str) -> SpikingNet:
     weights, stored = _read(name)
     if (found := checksum(weights)) != stored["sha256"]:
         raise ValueError(
-            f"load: the weights of {name!r} have the checksum {found}, and their file says {stored['sha256']}"
+            f"load: the weights of {name!r} have the checksum {found}, and their file says {stored['sha256']}; install "
+            "the package again"
         )
     model = TRAINED[name]()
     model.load_state_dict(weights)
