@@ -57,8 +57,9 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
         state_dict: the state dict of the authors' network, tensors or arrays by name.
 
     Returns:
-        The network, in evaluation mode, in the dtype of the weights. ``net.input`` and ``net.hidden.recurrent`` have
-        the two parts of their matrix.
+        The network, in evaluation mode, in the dtype of the weights. The class is the largest membrane of each step
+        (ecg), of the last step (smnist), or of the mean over steps (psmnist, shd). ``net.input`` and
+        ``net.hidden.recurrent`` have the two parts of the matrix.
 
     Raises:
         ValueError: there is no network of that name, or the weights are those of another one.
