@@ -19,6 +19,7 @@ import torch
 
 from examples import checkpoint
 from examples.papers.loop import COLUMNS, Seed, Settings
+from examples.papers.picture import draw
 from examples.training import positive
 
 HERE = Path(__file__).parent
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 where = f"at epoch {run.chosen[0]:.0f}"
                 print(f"{name}, seed {seed}: {reached[-1]:.2f} % of the test set, {where}", flush=True)
             print(f"{name}: {mean(reached):.2f} ± {pstdev(reached):.2f} % over {len(reached)} seeds", flush=True)
+        draw(args.out / f"{args.table}.png", args.table, [*chosen], args.out)
     except (checkpoint.CheckpointError, FileNotFoundError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -48,7 +48,8 @@ class Attributes(StatefulLayer):
         named = trainable if learnable is True else chosen_names(learnable)
         chosen = {either.get(name, name) for name in named}
         if not chosen <= trainable:
-            raise ValueError(f"{owner}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}")
+            wrong = sorted(map(self._name, chosen - trainable))
+            raise ValueError(f"{owner}: learnable names {wrong}; choose from {sorted(given)}")
         for name, value in values.items():
             self._store(name, value, name in chosen)
         self._attributes = attributes

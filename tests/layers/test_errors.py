@@ -169,6 +169,7 @@ VALUES: dict[str, Any] = {
         partial(make, surrogate=torch.sigmoid) for make in FIRING
     ],
     r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'": lambda: IF(v0=torch.ones(3, requires_grad=True)),
+    r"learnable names \['reset'\]; choose from \['threshold'\]": lambda: IF(learnable="reset"),
     r"learnable names \['tau'\]; choose from \['threshold'\]": lambda: IF(learnable="tau"),
     "nudt cannot be learned": [
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
