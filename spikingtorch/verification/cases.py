@@ -102,7 +102,9 @@ CASES = (
     _neuron("cuba_lif", F.CubaLIFState, oracles.cuba_lif, _SYNAPSE | _THRESHOLD, inputs=((-0.5, 1.1),)),
     _neuron("alpha_lif", F.AlphaLIFState, oracles.alpha_lif, _RISE | _SYNAPSE | _THRESHOLD, inputs=((-0.6, 1.0),)),
     _neuron("alif", F.ALIFState, oracles.adaptive_leaky, _LEAK | _ADAPTS | _THRESHOLD),
-    _neuron("se_adlif", F.SEAdLIFState, oracles.adapting_leaky, _DECAYS | _FOLLOWS | _THRESHOLD),
+    _neuron(
+        *("se_adlif", F.SEAdLIFState, oracles.adapting_leaky, _DECAYS | _FOLLOWS | _THRESHOLD), inputs=((-2.0, 9.0),)
+    ),
     _neuron(
         *("exponential_if", F.ExponentialIFState, oracles.exponential_if, _EULER | _UPSTROKE | _THRESHOLD),
         inputs=((-0.5, 2.1),),
