@@ -33,8 +33,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         """Return the spikes of both sides."""
-        out: Tensor = x + self.n2(self.second(self.n1(self.first(x), init)), init)
-        return out
+        return x + self.n2(self.second(self.n1(self.first(x), init)), init)
 
 
 def _convolution(before: int, after: int) -> list[nn.Module]:

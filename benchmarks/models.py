@@ -36,10 +36,9 @@ def _with(node: str, file: str, kind: str, **options: Any) -> Callable[[], nn.Mo
 
     def make() -> nn.Module:
         spike: Any = _part("surrogate").ATan()
-        found: nn.Module = getattr(_part(f"model.{file}"), kind)(
+        return getattr(_part(f"model.{file}"), kind)(
             spiking_neuron=getattr(_part("neuron"), node), surrogate_function=spike, **OPTIONS, **options
         )
-        return found
 
     return make
 

@@ -67,8 +67,7 @@ def _dense(m: Any) -> nn.Sequential:
 
 def _convolutional(m: Any, ins: int = 1, outs: int = 64, side: int = 4) -> nn.Sequential:
     def neurons() -> nn.Module:
-        found: nn.Module = m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
-        return found
+        return m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
 
     return nn.Sequential(
         *(nn.Conv2d(ins, 12, 5), nn.MaxPool2d(2), neurons(), nn.Conv2d(12, outs, 5), nn.MaxPool2d(2), neurons()),
@@ -117,8 +116,7 @@ class _Membranes(nn.Module):
         self.leaky = importlib.import_module("spikingtorch.like.snntorch").Leaky(returns=("spikes", "v"), **options)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        membrane: Tensor = self.leaky(x, init)[1]
-        return membrane
+        return self.leaky(x, init)[1]
 
 
 def layer_by_layer(net: nn.Sequential, over_time: Callable[[Any], Run]) -> Run:

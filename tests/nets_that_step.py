@@ -68,8 +68,7 @@ def centred(x: Tensor) -> Tensor:
 
 def through(net: Any, x: Tensor, init: Any) -> Tensor:
     """Call a module of the network."""
-    out: Tensor = net.module(x)
-    return out
+    return net.module(x)
 
 
 def besides(effect: Callable[[Any, Tensor], object]) -> Hole:

@@ -71,5 +71,4 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
         return streaming.subject(case)
     word = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
     module = importlib.import_module(f"benchmarks.{FILES.get(case.contestant) or FILES.get(word, f'peers.{word}')}")
-    found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)
-    return found
+    return getattr(module, "LIBRARY", module).subject(case, backend, plain)

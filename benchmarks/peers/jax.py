@@ -99,8 +99,7 @@ def over_time(step: Step, states: int = 0, unroll: int = 1) -> Run:
 
     def run(x: jax.Array) -> jax.Array:
         zeros = jnp.zeros(x.shape[1:])
-        spikes: jax.Array = jax.lax.scan(step, (zeros,) * states or zeros, x, unroll=unroll)[1]
-        return spikes
+        return jax.lax.scan(step, (zeros,) * states or zeros, x, unroll=unroll)[1]
 
     return run
 

@@ -36,8 +36,7 @@ def compiled(function: Any) -> Any:
 
 
 def whole(model: Any, x: Tensor) -> Tensor:
-    out: Tensor = compiled(model)(x)
-    return out
+    return compiled(model)(x)
 
 
 def in_parts(model: Any, x: Tensor) -> Tensor:

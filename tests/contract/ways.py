@@ -149,8 +149,7 @@ def cast(model: Any) -> Any:
 
 
 def recorded(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = st.record(model, x, ("spikes", "v"), init=begins).out
-    return out
+    return st.record(model, x, ("spikes", "v"), init=begins).out
 
 
 def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
@@ -161,18 +160,15 @@ def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
 
 
 def by_mask(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = model(x, init=torch.full((len(x),), begins))
-    return out
+    return model(x, init=torch.full((len(x),), begins))
 
 
 def full_lengths(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = model(x, init=begins, lengths=torch.full((len(x),), x.shape[1]))
-    return out
+    return model(x, init=begins, lengths=torch.full((len(x),), x.shape[1]))
 
 
 def checkpointed(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = checkpoint(model, x, begins, use_reentrant=False)
-    return out
+    return checkpoint(model, x, begins, use_reentrant=False)
 
 
 def reentrant(model: Any, x: Tensor) -> tuple[Tensor, Any]:

@@ -79,8 +79,7 @@ def wanted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """At which part of the places each gradient was wanted."""
 
     def part(_: bool, s: Any, events: Any, *others: Any) -> float:
-        found: float = events.number / (s.images * s.height * s.width * s.channels)
-        return found
+        return events.number / (s.images * s.height * s.width * s.channels)
 
     return calls_of(monkeypatch, kernels, "sampled_input_gradient", part)
 

@@ -45,8 +45,7 @@ def bare(net: Any, x: Tensor, init: Any) -> Tensor:
 
 def tokens(net: Any, x: Tensor, init: Any) -> Tensor:
     """Normalise parts of a sample that were made samples of their own."""
-    found: Tensor = net.module(x.reshape(-1, 2)).view(x.shape)
-    return found
+    return net.module(x.reshape(-1, 2)).view(x.shape)
 
 
 def buffers() -> dict[str, Any]:
@@ -216,8 +215,7 @@ def _reads_statistics(net: Any, x: Tensor, init: Any) -> Tensor:
     """Pad with what the norm makes of zeros, as networks do whose branches become one convolution for inference."""
     h, norm = net.module(x), net.module
     zero = norm.bias - norm.running_mean * norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    found: Tensor = h + 20.0 * zero
-    return found
+    return h + 20.0 * zero
 
 
 @pytest.mark.parametrize("mode", ["auto", "fold"])

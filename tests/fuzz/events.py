@@ -201,8 +201,7 @@ def laid_out(x: Tensor, layout: str) -> Tensor:
     if layout == "expanded" and len(x):
         return x[:1].expand_as(x)
     if layout == "channels last" and x.ndim == 5:
-        image: Tensor = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
-        return image
+        return x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
     return x
 
 

@@ -142,8 +142,7 @@ def test_a_recurrent_scan_in_a_graph() -> None:
 
     def recurrent() -> Tensor:
         state = F.RecurrentState(F.LIFState(torch.zeros_like(x[0])), torch.zeros_like(x[0]))
-        out: Tensor = F.scan(step, state, x, params={"decay": 0.9, "recurrent_weight": weight}, backend="fused")[1]
-        return out
+        return F.scan(step, state, x, params={"decay": 0.9, "recurrent_weight": weight}, backend="fused")[1]
 
     recurrent()
     graph = torch.cuda.CUDAGraph()

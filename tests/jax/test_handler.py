@@ -66,8 +66,7 @@ def request_of_if() -> handler.Request:
         seen = calls_of(patch, handler, "call", lambda _, request, *others: request)
         rest: Any = snn.IFState(jnp.zeros((2, 30)))
         jax.jit(lambda xs: snn.scan(snn.if_step, rest, xs, backend="fused")).lower(np.zeros((1, 2, 30), np.float32))
-    found: handler.Request = seen[-1]
-    return found
+    return seen[-1]
 
 
 def called(request: handler.Request, /, **changed: Any) -> Any:

@@ -312,7 +312,7 @@ def test_mixed_types_still_raise() -> None:
 def test_gradient_of_either_input(wanted: tuple[float | None, float | None]) -> None:
     def use(layer: Any, x: Tensor, init: Any) -> Tensor:
         xe, xi = [x.detach() if factor is None else x * factor for factor in wanted]
-        return layer(xe, 0.3 * xi, init)  # type: ignore[no-any-return]
+        return layer(xe, 0.3 * xi, init)
 
     model = over_time(st.BioLIF(0.5, span(0.1, 0.3, M), learnable=True).double(), use=use)
     for k in range(CALLS):
@@ -325,8 +325,7 @@ def test_what_a_gradient_needs_may_not_be_overwritten(which: str) -> None:
 
     def use(layer: Any, x: Tensor, init: Any) -> Tensor:
         kept.update(input=x * 1.0, parameter=layer.v0)
-        out: Tensor = layer(kept["input"], init)
-        return out
+        return layer(kept["input"], init)
 
     model = over_time(learning(), use=use)
     out, *_ = [model(draw(k).requires_grad_()) for k in range(3)][::-1]

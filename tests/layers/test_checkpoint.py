@@ -57,8 +57,7 @@ def in_one_region(layer: Any, xs: Tensor, run: Run) -> Tensor:
     def region(xs: Tensor) -> Tensor:
         return torch.stack([layer(x, init=t == 0) * torch.sigmoid(layer.v) for t, x in enumerate(xs)])
 
-    out: Tensor = run(region, xs)
-    return out
+    return run(region, xs)
 
 
 def test_many_calls_and_the_state_between_them() -> None:

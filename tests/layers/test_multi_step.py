@@ -192,8 +192,7 @@ def test_checkpoint(reentrant: bool) -> None:
     plain = copy.deepcopy(multi)
 
     def block(xs: Tensor) -> Tensor:
-        found: Tensor = multi(xs @ weight, True) if reentrant else multi(xs @ weight)
-        return found
+        return multi(xs @ weight, True) if reentrant else multi(xs @ weight)
 
     for k in range(2):
         got = checkpoint(block, x, use_reentrant=reentrant)

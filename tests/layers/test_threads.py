@@ -27,7 +27,7 @@ class Net(nn.Module):
         self.linear, self.neurons = nn.Linear(10, 64), st.LIF(tau=4.0, v0=0.3)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.neurons(self.linear(x), init)  # type: ignore[no-any-return]
+        return self.neurons(self.linear(x), init)
 
 
 def network(mode: Any = "auto", net: type[Net] = Net) -> tuple[Any, Any]:

@@ -112,8 +112,7 @@ def test_finite_differences(case: Case, lengths: list[int] | None) -> None:
     def run(x: Tensor, *more: Tensor) -> Tensor:
         if case.binary:  # the polynomial behind the times; it takes values between 0 and 1 where they cannot be read
             alone = lambda x, steps: first_spike_time(x[None], steps[None])[0]  # noqa: E731
-            found: Tensor = torch.func.vmap(alone)(x, steps)
-            return found
+            return torch.func.vmap(alone)(x, steps)
         return case.call(x, more[0] if more else target, lengths)
 
     given = tuple(each.clone().requires_grad_() for each in floats)

@@ -80,8 +80,7 @@ def spike_in_dtype(primitive: Callable[[Tensor], Tensor]) -> Callable[[Tensor], 
     """Return a spike of snnTorch without its rounding to float32; its surrogate is the derivative of a function."""
 
     def spike(u: Tensor) -> Tensor:
-        found: Tensor = _Above.apply(u, primitive)  # type: ignore[no-untyped-call]
-        return found
+        return _Above.apply(u, primitive)  # type: ignore[no-untyped-call]
 
     return spike
 

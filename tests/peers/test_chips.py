@@ -88,8 +88,7 @@ def discretised(conv: nn.Conv2d, neuron: Any) -> tuple[Any, Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: tuple[Any, Any] = module.discretize_conv_spike(conv, neuron)
-    return found
+    return module.discretize_conv_spike(conv, neuron)
 
 
 @pytest.mark.parametrize("seed", range(12))

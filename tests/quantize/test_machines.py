@@ -93,7 +93,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     found: Any = request.param
     if found.missing():
         pytest.skip(found.missing())
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def test_microcontrollers_equal_the_reference(machine: Machine, tmp_path: Path) -> None:

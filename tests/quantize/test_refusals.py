@@ -32,8 +32,7 @@ def calls(code: Any, bits: int = 4) -> nn.Module:
 
 
 def chain(self: Any, x: Tensor, init: Any) -> Tensor:
-    found: Tensor = self.lif(self.fc(x), init)
-    return found
+    return self.lif(self.fc(x), init)
 
 
 def test_a_bias_that_overflows_alone_is_no_refusal() -> None:

@@ -148,8 +148,7 @@ def failure_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
     h = net.module(x)
     if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
         raise ValueError("takes one step")
-    out: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
-    return out
+    return net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
 
 
 def left_out_at_random(net: Any, x: Tensor) -> Any:

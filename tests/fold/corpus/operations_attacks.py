@@ -48,8 +48,7 @@ class _Hands(torch.autograd.Function):
 
 def hands(x: Tensor, backward: Code) -> Tensor:
     """Return 2 x, whose gradient is what ``backward`` makes of the one that comes."""
-    y: Tensor = _Hands.apply(x, backward)  # type: ignore[no-untyped-call]
-    return y
+    return _Hands.apply(x, backward)  # type: ignore[no-untyped-call]
 
 
 def for_few(x: Tensor) -> bool:
@@ -172,8 +171,7 @@ def _full_like(x: Tensor) -> Tensor:
 
 
 def named_as_factory(x: Tensor) -> Tensor:
-    y: Tensor = torch.ops.spikingtorch_rules.full_like(x.detach())
-    return y
+    return torch.ops.spikingtorch_rules.full_like(x.detach())
 
 
 def zeros_on_merged(x: Tensor) -> Tensor:
@@ -254,8 +252,7 @@ class _OtherPlaces(torch.autograd.Function):
 
 
 def gradient_of_other_places(x: Tensor) -> Tensor:
-    y: Tensor = _OtherPlaces.apply(halves(x))  # type: ignore[no-untyped-call]
-    return y
+    return _OtherPlaces.apply(halves(x))  # type: ignore[no-untyped-call]
 
 
 def by_sum_on_view(grad: Tensor) -> Tensor:

@@ -148,8 +148,7 @@ def by_index(name: str, *more: str) -> Row:
 
     def put(x: Tensor, dim: int, index: Tensor) -> Tensor:
         given = () if name == "gather" else (x * 2, *more)
-        found: Tensor = getattr(x.clone(), name)(dim, index, *given)
-        return found
+        return getattr(x.clone(), name)(dim, index, *given)
 
     return Row(turned(lambda x: put(x, 0, few(x))), lambda x: put(x, 0, few(x)))
 

@@ -56,8 +56,7 @@ def many(code: Code, **parts: Any) -> Entry:
 
 
 def of_one(net: Any, x: Tensor, *init: Any) -> Tensor:
-    out: Tensor = (net.a if len(x) > 20 else net.b)(x, *init)
-    return out
+    return (net.a if len(x) > 20 else net.b)(x, *init)
 
 
 def without_gradient(net: Any, x: Tensor) -> Tensor:
@@ -138,8 +137,7 @@ def in_another_order(net: Any, x: Tensor) -> Tensor:
 def part_written_on(net: Any, x: Tensor) -> Tensor:
     h = x * 1.0
     h[:, :2].add_(1.0)
-    out: Tensor = h * heads(h).reshape(len(x), 12)[:, :6]
-    return out
+    return h * heads(h).reshape(len(x), 12)[:, :6]
 
 
 def parts_written_on_in_turn(net: Any, x: Tensor) -> Tensor:
@@ -171,19 +169,17 @@ def own_or_copied(net: Any, x: Tensor) -> Tensor:
     y, z = x * 1.0, x * 1.0
     copied = y.clone()
     (y if len(x) == 1 else copied).mul_(2.0)
-    out: Tensor = copied + z
-    return out
+    return copied + z
 
 
 def biased_in_pairs(net: Any, x: Tensor) -> Tensor:
     y: Tensor = x @ net.w
     pairs = y.view(-1, 2, 3) + net.b[:3]
-    out: Tensor = pairs.flatten(1) if len(x) > 1 else y + net.b
-    return out
+    return pairs.flatten(1) if len(x) > 1 else y + net.b
 
 
 def transposed_spikes(net: Any, x: Tensor, init: Any) -> Tensor:
-    return net.sl1(4 * net.l1(x).view(-1, 2, 3).transpose(1, 2), init)  # type: ignore[no-any-return]
+    return net.sl1(4 * net.l1(x).view(-1, 2, 3).transpose(1, 2), init)
 
 
 def contiguous(net: Any, x: Tensor, init: Any) -> Tensor:
@@ -201,7 +197,7 @@ def flattened(net: Any, x: Tensor, init: Any) -> Tensor:
 def sequence_first(net: Any, x: Tensor, init: Any) -> Tensor:
     h = x.view(-1, 2, 2).transpose(0, 1).contiguous()
     h += net.place
-    return net.sl2(net.l2(net.sl1(4 * net.l1(h.transpose(0, 1).flatten(1)), init)), init)  # type: ignore[no-any-return]
+    return net.sl2(net.l2(net.sl1(4 * net.l1(h.transpose(0, 1).flatten(1)), init)), init)
 
 
 def single(code: Code, mode: str = r"for one sample.* of sizes\.py", **how: Any) -> Entry:

@@ -42,8 +42,7 @@ class Residual(nn.Module):
         self.neurons = st.IF()
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = x + self.neurons(self.norm(self.conv(x)), init)
-        return out
+        return x + self.neurons(self.norm(self.conv(x)), init)
 
 
 class Attention(nn.Module):
@@ -57,8 +56,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:  # (N, tokens, width)
         q, k, v = (neurons(to(x), init) for to, neurons in zip(self.maps, self.neurons, strict=True))
-        out: Tensor = self.out(0.25 * (q @ k.transpose(-1, -2)) @ v, init) + x
-        return out
+        return self.out(0.25 * (q @ k.transpose(-1, -2)) @ v, init) + x
 
 
 def returning() -> nn.Module:

@@ -50,8 +50,7 @@ class Odd(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        found: Tensor = grads[0] * 2 * torch.special.i0(x)
-        return found
+        return grads[0] * 2 * torch.special.i0(x)
 
 
 def sloped(backward: Callable[[Tensor], Tensor]) -> Current:

@@ -98,7 +98,7 @@ def dt_of(peer: str, variant: Variant) -> float:
 def spikes(name: str) -> Array:
     """Return what our network gives out, (T, N, ...)."""
     model, x = network(name)
-    return model(x).swapaxes(0, 1).numpy()  # type: ignore[no-any-return]
+    return model(x).swapaxes(0, 1).numpy()
 
 
 def numbers(graph: Any) -> Array:
