@@ -75,10 +75,6 @@ def _convolutional(m: Any, ins: int = 1, outs: int = 64, side: int = 4) -> nn.Se
     )
 
 
-def _of_events(m: Any) -> nn.Sequential:
-    return _convolutional(m, 2, 32, 5)
-
-
 def _memory(m: Any) -> nn.Sequential:
     return nn.Sequential(m.LSNNRecurrentCell(40, 20), nn.Linear(20, 2), m.LICell())
 
@@ -101,7 +97,7 @@ def _recorded(m: Any) -> nn.Sequential:
 NETWORKS = {
     "snnTorch, tutorial 5": Network("snntorch", (784,), _dense, of_each_step, 3.0),
     "snnTorch, tutorial 6": Network("snntorch", (1, 28, 28), _convolutional, of_each_step, 4.0),
-    "snnTorch, tutorial 7": Network("snntorch", (2, 34, 34), _of_events, of_rates, 4.0, 0.1),
+    "snnTorch, tutorial 7": Network("snntorch", (2, 34, 34), lambda m: _convolutional(m, 2, 32, 5), of_rates, 4.0, 0.1),
     "Norse, memory task": Network("norse", (40,), _memory, of_largest, 3.0, 0.3),
     "Norse, ConvNet": Network("norse", (1, 28, 28), _convnet, of_largest, 12.0, 0.3),
     "Sinabs, N-MNIST": Network("sinabs", (2, 34, 34), _recorded, of_counts, 3.0, 0.1),

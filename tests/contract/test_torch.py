@@ -35,10 +35,6 @@ def compiled(function: Any) -> Any:
     return torch.compile(function, backend="aot_eager", fullgraph=True)
 
 
-def whole(model: Any, x: Tensor) -> Tensor:
-    return compiled(model)(x)
-
-
 def in_parts(model: Any, x: Tensor) -> Tensor:
     run, going_on = compiled(model), torch.zeros(len(x), dtype=torch.bool)
     return torch.cat([run(x[:, :3]), run(x[:, 3:5], init=False), run(x[:, 5:], init=going_on)], 1)
@@ -76,7 +72,7 @@ def its_layers(model: Any, x: Tensor) -> Tensor:
 
 # how a network is compiled, where its graph is cut, and the cases: networks and modes
 COMPILED: dict[str, tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]] = {
-    "whole": (whole, ()),
+    "whole": (lambda model, x: compiled(model)(x), ()),
     "parts": (in_parts, (3, 5)),
     "net": (its_net, ()),
     "net over time": (its_net_over_time, ()),
@@ -203,10 +199,7 @@ def pulled(function: Function, params: Any, x: Tensor) -> Any:
 
 
 def for_each_sample(function: Function, params: Any, x: Tensor) -> Any:
-    def total(params: Any, x: Tensor) -> Tensor:
-        return function(params, x[None]).square().sum()
-
-    return func.vmap(func.grad(total), (None, 0))(params, x)
+    return func.vmap(func.grad(lambda params, x: function(params, x[None]).square().sum()), (None, 0))(params, x)
 
 
 def pushed(function: Function, params: Any, x: Tensor) -> Any:

@@ -141,10 +141,6 @@ def detached_by_layer(model: Any) -> Any:
     return model
 
 
-def cast(model: Any) -> Any:
-    return model.to(torch.double).eval().train()
-
-
 # --- other calls ------------------------------------------------------------------------------------------------------
 
 
@@ -347,7 +343,7 @@ WAYS: dict[str, Way] = {
     "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),
     "looked at": Way("explain and summary leave all as it was", in_parts(watched), (MIDDLE,)),
     "written on": Way("get_state returns copies", in_parts(written_on), (MIDDLE,)),
-    "cast": Way("to, eval and train keep it", in_parts(cast), (MIDDLE,)),
+    "cast": Way("to, eval and train keep it", in_parts(lambda model: model.to(torch.double).eval().train()), (MIDDLE,)),
     "recorded": Way("a recorder changes nothing", looking(recorded), (MIDDLE,)),
     "monitored": Way("nor does a monitor", looking(monitored), (MIDDLE,)),
     "checkpointed": Way("parts of a stream run twice", looking(checkpointed), (MIDDLE,)),

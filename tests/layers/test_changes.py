@@ -39,10 +39,6 @@ def swap(layer: Any) -> None:
     layer.decay, layer.v0 = 0.3, torch.tensor(0.7, dtype=torch.float64)
 
 
-def doubled(state: F.LIFState, x: Tensor, **params: Any) -> Any:
-    return F.lif_step(state, 2 * x, **params)
-
-
 class Lower(st.LIF):
     """A layer that halves its threshold."""
 
@@ -69,7 +65,7 @@ CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Change]] = {
     "float to numpy": (floats, put("v0", np.float64(0.2))),
     "float to tensor": (floats, put("v0", torch.tensor(0.2, dtype=torch.float64))),
     "swapped": (lambda: st.LIF(decay=torch.tensor(0.8), v0=0.5).double(), swap),
-    "step": (floats, put("step", doubled)),
+    "step": (floats, put("step", lambda state, x, **params: F.lif_step(state, 2 * x, **params))),
     "surrogate": (learning, put("surrogate", F.Sigmoid(2.0))),
     "surrogate of another kind": (learning, put("surrogate", F.Arctan(2.0))),
     "reset": (learning, put("reset_rule", F.by_subtraction)),

@@ -249,10 +249,7 @@ func: Any = torch.func
 def alone(case: Case) -> Any:
     """Return the loss of one sample, of its input, its length and its target if there is one."""
 
-    def loss(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
-        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
-
-    return loss
+    return lambda x, length, *aim: case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
 
 
 @each_case

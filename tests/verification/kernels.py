@@ -33,10 +33,7 @@ T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
 def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor) -> None:
     """Compare the outputs of functions of the leaves, which lie along time, with eager's."""
 
-    def step(state: tuple[()], x: tuple[Tensor, ...]) -> tuple[tuple[()], dict[str, Tensor]]:
-        return state, {name: function(*x) for name, function in functions.items()}
-
-    scan = Scan(step, (), leaves)
+    scan = Scan(lambda state, x: (state, {name: function(*x) for name, function in functions.items()}), (), leaves)
     assert scan.exactness == "E"
     with torch.no_grad():
         assert_same_bits(scan.run("fused"), scan.run("loop"))

@@ -26,10 +26,7 @@ class Counted(NamedTuple):
 
 
 def step_of(meets: Callable[[Tensor, Tensor, int], Tensor], number: int) -> Any:
-    def step(state: Counted, x: Tensor) -> tuple[Counted, Tensor]:
-        return Counted(state.last), meets(state.last, x, number)
-
-    return step
+    return lambda state, x: (Counted(state.last), meets(state.last, x, number))
 
 
 @pytest.mark.sampled

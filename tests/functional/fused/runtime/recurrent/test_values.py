@@ -203,10 +203,7 @@ def test_no_samples_and_no_steps(case: Case, backend: Any) -> None:
 
 
 def test_a_synapse_of_ones_own() -> None:
-    def ring(s: Tensor, weight: Tensor) -> Tensor:
-        return weight * s.roll(1, -1)
-
-    scan = draw(Case("ring", ring, (3, 5), ()), 6)
+    scan = draw(Case("ring", lambda s, weight: weight * s.roll(1, -1), (3, 5), ()), 6)
     matrix = scan.params["recurrent_weight"] * torch.eye(5, dtype=torch.float64).roll(1, 0)
     dense = scan._replace(step=cases.Recurrent(F.lif_step), params={**scan.params, "recurrent_weight": matrix})
     assert_close(slopes(scan, on("loop"))[:5], slopes(dense, on("loop"))[:5])
