@@ -1,7 +1,7 @@
 """Networks under torch.compile, torch.export and torch.func: the oracle's numbers, state and gradients."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +19,6 @@ pytestmark = [
 ]
 func: Any = torch.func  # its annotations follow the function that is transformed
 MODES: Any = ("auto", "step", "fold")
-
-
-@pytest.fixture
-def _fresh_compiler() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 # --- torch.compile and torch.export -----------------------------------------------------------------------------------
@@ -105,7 +98,7 @@ COMPILE_CASES = [
 
 
 @pytest.mark.sampled
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(("how", "name", "mode"), COMPILE_CASES)
 def test_compiled(how: str, name: str, mode: Any) -> None:
     network, (run, cuts) = NETWORKS[name], COMPILED[how]
@@ -122,7 +115,7 @@ def test_compiled(how: str, name: str, mode: Any) -> None:
     assert_close(model(draw(2), init=False).detach(), want.detach())
 
 
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 def test_a_network_that_has_run_is_compiled_without_a_break() -> None:
     model, x = NETWORKS["two"].model().eval(), draw(1)
     want = [model(x) for _ in range(3)][-1]
@@ -255,7 +248,7 @@ def test_transformed(how: str, name: str, mode: Any) -> None:
 
 @pytest.mark.long
 @pytest.mark.sampled
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("how", ["grad", "vmap of grad", "ensemble"])
 def test_transformed_in_compiled_code(how: str) -> None:
     network, transform = NETWORKS["two"], TRANSFORMS[how][1]

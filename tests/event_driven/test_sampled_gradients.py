@@ -15,8 +15,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.folded_layer import Coded
-from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NARROW = F.Triangular(2.0)

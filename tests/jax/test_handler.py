@@ -18,8 +18,8 @@ from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.jax import handler, late, primitives
 from spikingtorch.jax.handler import TARGET
 from tests.jax.process import both, digest, drawn, lif
-from tests.noted import calls_of
 from tests.processes import at_once
+from tests.surroundings import calls_of
 
 ffi: Any = jax.ffi  # parts of it have no types
 

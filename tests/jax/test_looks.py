@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from spikingtorch import jax as snn
-from tests.jax.inputs import QUIET, XS, V, stepping
+from tests.jax.neurons import QUIET, XS, V, stepping
 from tests.jax.oracle import check
 
 LOOKS: dict[str, Callable[[Any], Any]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from spikingtorch import jax as snn
 from spikingtorch.jax import handler, primitives
-from tests.jax.inputs import QUIET, START, XS, V, lif, stepping
+from tests.jax.neurons import QUIET, START, XS, V, lif, stepping
 from tests.jax.oracle import assert_same, plain
 
 WHOLE = jnp.zeros((2, 3), jnp.int32)

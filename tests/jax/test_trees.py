@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.neurons import QUIET, XS, V, lif
 from tests.jax.oracle import assert_same, check, on, plain
 
 pytestmark = pytest.mark.sampled

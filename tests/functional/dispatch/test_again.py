@@ -16,7 +16,7 @@ from spikingtorch.functional.dispatch import bind, signature
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, assert_same_bits, draw
 from tests.fused_steps import leaky
-from tests.noted import calls_of, saved_by
+from tests.surroundings import calls_of, saved_by
 
 pytestmark = pytest.mark.usefixtures("afresh")
 T = N = 9  # so that time may be either axis

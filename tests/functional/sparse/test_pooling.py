@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.functional.sparse.pooling import max_pool2d
-from tests.noted import saved_by
-from tests.surroundings import on_threads
+from tests.surroundings import on_threads, saved_by
 
 WINDOWS: dict[str, dict[str, Any]] = {
     "two by two": {"kernel_size": 2},

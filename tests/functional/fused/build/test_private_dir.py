@@ -17,8 +17,8 @@ from spikingtorch.functional.fused.build.cache import open_folder
 from spikingtorch.functional.fused.build.private_dir import Folder, FolderError
 from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
 from tests.functional.fused.build.kernels import REAL, SOURCE, Compiler, FreeLibrary, answer, first_call, only_kernel
-from tests.noted import calls_of
 from tests.processes import child
+from tests.surroundings import calls_of
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists what is open")
 

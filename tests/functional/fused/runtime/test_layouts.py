@@ -15,8 +15,7 @@ from spikingtorch.functional.fused.runtime import executable
 from tests import folded_layer
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
-from tests.noted import calls_of
-from tests.surroundings import on_threads
+from tests.surroundings import calls_of, on_threads
 from tests.widths import CASES, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself

@@ -33,8 +33,8 @@ from tests.functional.fused.trace.places import (
     with_number,
 )
 from tests.fused_steps import T, draw, loop, rest, value
-from tests.noted import calls_of
 from tests.processes import at_once
+from tests.surroundings import calls_of
 
 X = draw()
 STEPS = NEAR | {name: around(*row) for name, row in DISTANT.items()}

@@ -17,9 +17,9 @@ from spikingtorch.functional.sparse import kernels
 from spikingtorch.testing import assert_close
 from tests import recurrences as cases
 from tests.fused import Scan, assert_same_bits
-from tests.noted import calls_of
 from tests.recurrences import BACKENDS, NAMES, Case, draw, on, outcome, slopes, with_records
 from tests.rounding import Change, assert_as_exact
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
