@@ -75,8 +75,7 @@ def subject(case: Case, backend: str) -> Subject:
 
     def loss(weights: Weights, images: jax.Array, labels: jax.Array) -> jax.Array:
         logits = network(weights, images, T, lambda *given: scanned(backend, *given))
-        losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean()
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def update(before: tuple[Weights, Any], minibatch: tuple[jax.Array, ...]) -> tuple[tuple[Weights, Any], jax.Array]:
         value, gradient = jax.value_and_grad(loss)(before[0], *minibatch)

@@ -107,8 +107,7 @@ class Shared(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         spikes = self.n1(self.l1(x), init)
         # at the first step the second place goes on from where the first one has come
-        again: Tensor = self.n1(self.l2(spikes), False)
-        return self.n2(again, init)
+        return self.n2(self.n1(self.l2(spikes), False), init)
 
 
 def shared_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -141,8 +140,7 @@ class Reads(Two):
         out = super().forward(x, init)
         v, state, s = self.n1.v, self.n1.state, self.n1.s
         assert v is not None
-        read: Tensor = 0.5 * v + state.v + 0.1 * s
-        return out + read
+        return out + (0.5 * v + state.v + 0.1 * s)
 
 
 def reads_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:

@@ -39,8 +39,7 @@ class Run(NamedTuple):
     then: str = ""  # what happens besides
 
     def __call__(self, model: SpikingNet) -> Results:
-        found: Results = getattr(self, self.way)(model)
-        return found | {"random numbers": torch.get_rng_state()}
+        return getattr(self, self.way)(model) | {"random numbers": torch.get_rng_state()}
 
     def call(self, model: SpikingNet) -> Results:
         """Call a model, write on what it was given or gave, and go back."""

@@ -25,8 +25,7 @@ class UnitGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        size: Tensor = gradients[0].norm()
-        return gradients[0] / (size + 1e-6)
+        return gradients[0] / (gradients[0].norm() + 1e-6)
 
 
 class UnitWeightGradient(torch.autograd.Function):

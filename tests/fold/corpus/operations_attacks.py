@@ -144,15 +144,13 @@ def two_views(x: Tensor) -> Tensor:
 
 def solved(x: Tensor) -> Tensor:
     a = torch.eye(6, dtype=x.dtype) * (x[:, :, None] + 1) + 0.1
-    y: Tensor = torch.linalg.solve(a, SQUARE)
-    return (x[:, None] @ y)[:, 0]
+    return (x[:, None] @ torch.linalg.solve(a, SQUARE))[:, 0]
 
 
 def groups_of_rows(x: Tensor) -> Tensor:
     N = len(x)
     rows = x.view(N, 2, 2, 3).transpose(0, 1).reshape(2 * N, 2, 3)
-    y: Tensor = aten.native_group_norm(rows, None, None, N, 4, 3, 1, 1e-5)[0]
-    return y.view(2, N, 2, 3).transpose(0, 1)
+    return aten.native_group_norm(rows, None, None, N, 4, 3, 1, 1e-5)[0].view(2, N, 2, 3).transpose(0, 1)
 
 
 def other_mask(x: Tensor) -> Tensor:

@@ -54,8 +54,7 @@ def halves(x: Tensor) -> Tensor:
 
 def whole(y: Tensor) -> Tensor:
     """Undo ``halves``."""
-    parts: Tensor = y.unflatten(0, (2, -1))
-    return parts.transpose(0, 1).flatten(1)
+    return y.unflatten(0, (2, -1)).transpose(0, 1).flatten(1)
 
 
 def first(found: Any) -> Tensor:
