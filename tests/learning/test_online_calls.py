@@ -15,7 +15,7 @@ from spikingtorch import learning, like
 from tests.folded_layer import Coded
 from tests.learning import online_nets
 from tests.learning.online_nets import EXACT, NEURONS, by_bptt, data, errors, gradients, network, online_gradients
-from tests.test_recompute import Counts
+from tests.test_recompute import counting
 from tests.test_recompute_between import OWN, Outside, Writes
 
 RULES: Any = ("exact", "diagonal", "presynaptic", "last_step")
@@ -248,7 +248,7 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
 
 
 # modules that scale their input by a number of their own, which differs from call to call
-KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": Counts}
+KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": counting}
 
 
 @pytest.mark.parametrize("kind", KEEP)

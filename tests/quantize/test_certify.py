@@ -10,7 +10,7 @@ from torch import nn
 from spikingtorch import FixedPointIF, FixedPointLIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.quantize import IntegerError, RoundedInput, certify, prepare_qat, to_integer
-from tests.quantize.models import on_grid
+from tests.quantize.float_networks import on_grid
 
 pytestmark = pytest.mark.sampled
 

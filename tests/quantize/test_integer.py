@@ -15,8 +15,7 @@ from spikingtorch import SpeckIAF, SpikingNet, XyloLIF
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
 from spikingtorch.quantize.neurons import Neuron
 from spikingtorch.quantize.nodes import Conv2d, Flatten, Linear
-from tests.quantize.float_networks import filled
-from tests.quantize.models import random_model
+from tests.quantize.float_networks import filled, random_model
 
 
 def neuron(**changed: Any) -> Neuron:

@@ -15,7 +15,7 @@ from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.nodes import Linear
 from tests.folded_layer import Coded
-from tests.quantize.models import on_grid, spikes
+from tests.quantize.float_networks import on_grid, spikes
 
 
 def linear(ins: int, outs: int, bits: int = 4) -> nn.Linear:

@@ -39,14 +39,9 @@ def scaled(*modules: nn.Module, factor: float = 3.0) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-class Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        self.neurons = st.IF()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return x + self.neurons(self.norm(self.conv(x)), init)
+def residual(channels: int) -> nn.Module:
+    parts = {"conv": nn.Conv2d(channels, channels, 3, padding=1, bias=False), "norm": nn.BatchNorm2d(channels)}
+    return Coded(lambda net, x, init: x + net.neurons(net.norm(net.conv(x)), init), neurons=st.IF(), **parts)
 
 
 class Attention(nn.Module):
@@ -71,7 +66,7 @@ def returning() -> nn.Module:
 MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp": (lambda: scaled(nn.Linear(6, 9), st.LIF(tau=4.0, learnable=True), nn.Linear(9, 4), st.LI(tau=3.0)), (6,)),
     "images": (
-        lambda: scaled(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), st.IF(), Residual(3), nn.AvgPool2d(2), nn.Flatten()),
+        lambda: scaled(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), st.IF(), residual(3), nn.AvgPool2d(2), nn.Flatten()),
         (1, 8, 8),
     ),
     "recurrent": (
