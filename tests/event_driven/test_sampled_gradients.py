@@ -15,6 +15,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.folded_layer import Coded
+from tests.nets_that_step import with_backward
 from tests.rounding import Change, assert_as_exact, changed
 from tests.surroundings import calls_of
 
@@ -209,26 +210,11 @@ def test_padded_sequences_are_dense(wanted: list[float]) -> None:
     assert not wanted
 
 
-class Halved(torch.autograd.Function):
-    """A view with a backward pass of its own, which looks at the whole gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return g / (1 + g.abs().mean(1, keepdim=True))
-
-
-halved: Any = Halved.apply
-
-
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     "between",
     [
-        halved,
+        with_backward(lambda g: g / (1 + g.abs().mean(1, keepdim=True))),  # a view, whose gradient looks at all of it
         lambda h: 2 * h,
         lambda h: h.clone().mul_(0.5),
         lambda h: nnf.relu(h),

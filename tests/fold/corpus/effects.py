@@ -12,20 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.fold.corpus import entry
 from tests.fold.corpus.entry import SEQUENCE, Entry, buffer, folds, hides, linear, module, own, steps, weight
+from tests.nets_that_step import with_backward
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-
-
-class UnitGradient(torch.autograd.Function):
-    """Hands a gradient of norm one on."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] / (gradients[0].norm() + 1e-6)
 
 
 class UnitWeightGradient(torch.autograd.Function):
@@ -56,7 +45,7 @@ class KeptNorm(torch.autograd.Function):
         return gradients[0], None
 
 
-unit_gradient: Any = UnitGradient.apply
+of_norm_one = with_backward(lambda grad: grad / (grad.norm() + 1e-6))
 unit_weight_gradient: Any = UnitWeightGradient.apply
 kept_norm: Any = KeptNorm.apply
 
@@ -85,7 +74,7 @@ def compressed(net: Any, x: Tensor) -> Any:
 
 
 GRADIENTS: dict[str, Entry] = {
-    "a backward pass of the user's mixes": steps(lambda net, x: unit_gradient(x)),
+    "a backward pass of the user's mixes": steps(lambda net, x: of_norm_one(x)),
     "a backward pass writes on a buffer": steps(lambda net, x: kept_norm(x, net.norm), norm=buffer()),
     "a backward pass comes to mix": folds(
         lambda net, x: unit_weight_gradient(x, net.w),

@@ -10,7 +10,7 @@ import spikingtorch as st
 import spikingtorch.functional as SF
 from tests.fold.corpus import entry
 from tests.fold.corpus.entry import FOLDS, Code, Entry, Whole, each_time, folds, hides, reads_out, steps, two, weight
-from tests.nets_that_step import Hole, parameter, readout, train
+from tests.nets_that_step import Hole, parameter, readout, train, with_backward
 
 # --- the size, and the place in the batch -----------------------------------------------------------------------------
 
@@ -29,17 +29,7 @@ SIZE: dict[str, Entry] = {
 # --- something else for some numbers of samples -----------------------------------------------------------------------
 
 
-class GradientBySize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0] * 0.5 if grads[0].shape[0] <= 20 else grads[0]
-
-
-gradient_by_size: Any = GradientBySize.apply
+gradient_by_size = with_backward(lambda grad: grad * 0.5 if grad.shape[0] <= 20 else grad)
 
 
 def chosen_by_size(code: Callable[[Tensor], Tensor]) -> Hole:
