@@ -2,9 +2,10 @@
 
 import copy
 import re
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,7 @@ MODES = ("step", "fold", "auto")
 every_kind = pytest.mark.parametrize("kind", SHAPES)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-class LeakyState(NamedTuple):
-    v: Tensor
+LeakyState = namedtuple("LeakyState", ["v"])
 
 
 def leaky_step(state: LeakyState, x: Tensor, *, keep: Any, surrogate: F.Surrogate = F.Arctan()) -> Any:  # noqa: B008

@@ -1,9 +1,10 @@
 """The state of a layer: how it starts, what it survives, what copies it; nothing that a caller writes on shares it."""
 
 import copy
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -152,9 +153,7 @@ def test_biolif_counts_its_activity() -> None:
     assert before is untracked.act is None
 
 
-class Two(NamedTuple):
-    v: Tensor
-    n: Tensor
+Two = namedtuple("Two", ["v", "n"])
 
 
 def returns_its_input(state: Two, x: Tensor) -> tuple[Two, Tensor]:
@@ -260,10 +259,7 @@ def test_state_that_reset_takes_from_an_input() -> None:
     assert torch.equal(layer.v, torch.ones(1, 2))  # type: ignore[arg-type]
 
 
-class Counted(NamedTuple):
-    v: Tensor
-    n: Tensor
-    quiet: Tensor
+Counted = namedtuple("Counted", ["v", "n", "quiet"])
 
 
 def count(state: Counted, x: Tensor) -> tuple[Counted, Tensor]:

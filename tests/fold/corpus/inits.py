@@ -1,7 +1,8 @@
 """What a network does with init and with its spiking layers, in the network of two linear and two spiking layers."""
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +49,7 @@ def swallowed(net: Any, x: Tensor, init: Any) -> Tensor:
 # --- neurons ----------------------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
-    v: Tensor
-    a: Tensor
+State = namedtuple("State", ["v", "a"])
 
 
 def adapting_step(state: State, x: Tensor, *, decay: Any, rise: Any, surrogate: Any) -> tuple[State, Tensor]:

@@ -1,7 +1,8 @@
 """Every dtype as state, input, output and parameter, in every layout, between guard values that nothing may touch."""
 
 import warnings
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -80,11 +81,8 @@ def test_other_orders_of_memory_than_channels_last_come_out_contiguous() -> None
 # --- what the fused backend does not take -----------------------------------------------------------------------------
 
 
-class Held(NamedTuple):
-    """A state of two tensors."""
-
-    v: Tensor
-    other: Tensor
+# a state of two tensors
+Held = namedtuple("Held", ["v", "other"])
 
 
 def holding(state: Held, x: tuple[Tensor, Tensor], *, other: Tensor) -> Any:
