@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.subject import Trained
 from benchmarks.suite import OURS, Case, Size
-from benchmarks.training import Trained
 
 CLASSES = 10
 # whom ours is compared with, at which size and in which arithmetic

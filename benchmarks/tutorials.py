@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.subject import Run
+from benchmarks.subject import Run, Trained
 from benchmarks.suite import OURS, Case, Size
-from benchmarks.training import Trained
 
 # the library's network as its examples run it; and all steps through a layer, then all through the next one
 FORMS = THEIRS, BY_LAYER = "theirs", "theirs, by layer"

@@ -11,13 +11,10 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS, Two, both, two
-from tests.contract.oracle import Network, State, cut, draw
+from tests.contract.oracle import QUIETLY, Network, State, cut, draw
 from tests.interrupts import interrupted, points_of
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = QUIETLY
 MODES: Any = ("auto", "step", "fold")
 
 

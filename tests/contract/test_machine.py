@@ -16,15 +16,11 @@ from torch import Tensor, nn
 from spikingtorch import LI
 from spikingtorch.testing import assert_close
 from tests.contract.networks import RECURRENT, a_layer, recurrent_step
-from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
+from tests.contract.oracle import HIDDEN, QUIETLY, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, Fused
 from tests.contract.ways import checkpointed, monitored, recorded
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:SpikingNet. layer .* has:RuntimeWarning"),
-]
+pytestmark = [*QUIETLY, pytest.mark.filterwarnings("ignore:SpikingNet. layer .* has:RuntimeWarning")]
 UNHURRIED: Any = hypothesis.HealthCheck  # all of them
 REFUSES = "another thread has begun"
 MEMBRANES = {"n1": "n1.neuron.v", "n2": "n2.v"}

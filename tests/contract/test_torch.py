@@ -11,12 +11,9 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
-from tests.contract.oracle import Network, Params, State, cotangent, cut, draw
+from tests.contract.oracle import QUIETLY, Network, Params, State, cotangent, cut, draw
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = QUIETLY
 func: Any = torch.func  # its annotations follow the function that is transformed
 MODES: Any = ("auto", "step", "fold")
 

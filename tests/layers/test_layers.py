@@ -197,7 +197,6 @@ def test_delay() -> None:
     assert_close(out[0, 1:, 1], x[0, :-1, 1])
     assert_close(out[0, 3:, 2], 0.5 * (x[0, :3, 2] + x[0, 1:4, 2]))
     out.square().sum().backward()
-    assert layer.delay.grad is not None
     # a whole delay learns as well
     assert (layer.delay.grad != 0).all()
     with torch.no_grad():

@@ -120,15 +120,14 @@ def test_empty_batch(layer: Any) -> None:
 
 def test_half_precision_keeps_its_state_in_float32() -> None:
     x = torch.full((1,), 0.01, dtype=torch.bfloat16)
-    layer, exact = st.LIF(tau=100.0), st.LIF(tau=100.0)
+    layer: Any = st.LIF(tau=100.0)
+    exact: Any = st.LIF(tau=100.0)
     for t in range(60):
         assert layer(x, t == 0).dtype == torch.bfloat16
         exact(x.float(), t == 0)
-    assert layer.v is not None
-    assert exact.v is not None
     assert layer.v.dtype == torch.float32
     assert torch.equal(layer.v, exact.v)
-    assert layer.to(torch.float16).v.dtype == torch.float32  # type: ignore[union-attr]
+    assert layer.to(torch.float16).v.dtype == torch.float32
 
 
 def test_init_mask_on_a_first_call_starts_every_sample() -> None:

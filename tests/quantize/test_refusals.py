@@ -186,8 +186,7 @@ def test_sums_beyond_24_bits_are_refused_because_float32_rounds_them(monkeypatch
     with pytest.raises(IntegerError, match=r"layer '0': its sums may reach \d+ of their finest unit") as caught:
         to_integer(model, x)
     assert caught.value.rule == "sums"
-    assert caught.value.bound is not None
-    assert caught.value.bound >= 1 << 24
+    assert (caught.value.bound or 0) >= 1 << 24
     monkeypatch.setattr(proof, "LIMIT", 1 << 60)
     assert not certify(model, to_integer(model, x), x).equal
     # and with fewer bits nothing differs
