@@ -21,18 +21,15 @@ class Case(NamedTuple):
 
     @property
     def loss(self) -> Callable[..., Tensor]:
-        found: Callable[..., Tensor] = getattr(losses, self.name)
-        return found
+        return getattr(losses, self.name)
 
     @property
     def twin(self) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(twins, self.name)
-        return found
+        return getattr(twins, self.name)
 
     @property
     def population(self) -> int:
-        found: int = self.keywords.get("population", 1)
-        return found
+        return self.keywords.get("population", 1)
 
     def call(self, x: Tensor, target: Tensor | None, lengths: Any = None, **more: Any) -> Tensor:
         """Call the loss; without a reduction unless one is asked for."""
