@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "spikingtorch.functional",
     "spikingtorch.layers",
     "spikingtorch.spikeio",
+    "spikingtorch.data",
     "spikingtorch.losses",
     "spikingtorch.metrics",
     "spikingtorch.learning",
