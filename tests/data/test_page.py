@@ -2,7 +2,6 @@
 
 import re
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,166 +13,128 @@ import torch
 from tests.data.files import digits, heartbeats, wav
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
-BLOCKS = {part.splitlines()[0]: part for part in re.split(r"^##+ ", PAGE, flags=re.MULTILINE) if "```python" in part}
-Found = dict[str, Any]
+BLOCKS = dict(re.findall(r"^##+ ([^\n]*)\n(?:(?!^##).)*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 
 
-def shapes(found: Found, *names: str) -> list[Any]:
-    """Return the number of samples, and the shape and the label of the first, of each data set."""
-    data = [found[name] for name in names or ("train", "validation", "test")]
-    return [(len(each), tuple(each[0][0].shape), each[0][1]) for each in data]
+def put(path: str, content: bytes = b"") -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
 
 
-def ours(monkeypatch: pytest.MonkeyPatch) -> Callable[[Found], None]:
-    monkeypatch.setenv("SPIKINGTORCH_DATA", str(Path.cwd()))
+def ours() -> None:
     heartbeats(Path("ecg"))
     digits(Path("fsdd/recordings.zip"))
 
-    def check(found: Found) -> None:
-        assert (found["spikes"].shape, found["labels"].shape, len(found["test"])) == ((5, 4), (5,), 3)
-        assert (len(found["known"]), {*found["new"].speakers}, found["digit"]) == (6, {"ada"}, 0)
 
-    return check
-
-
-def heidelberg(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
+def heidelberg() -> None:
     with h5py.File("shd_train.h5", "w") as file:
         times = file.create_dataset("spikes/times", (12,), h5py.vlen_dtype(np.float16))
         units = file.create_dataset("spikes/units", (12,), h5py.vlen_dtype(np.uint16))
         for i in range(12):
             times[i], units[i] = np.array([0.5, 0.0, 0.01 * i], np.float16), np.array([699, 0, i], np.uint16)
-        file["labels"], file["extra/speaker"] = np.arange(12) % 20, np.arange(12)
-
-    def check(found: Found) -> None:
-        assert shapes(found, "train", "validation") == [(8, (51, 700), 0), (2, (51, 700), 10)]
-        x, label = found["train"][7]
-        assert (label, x.nonzero().tolist()) == (9, [[0, 0], [9, 9], [50, 699]])
-        assert len(found["Heidelberg"]("shd_train.h5")) == 12
-
-    return check
+        file["labels"] = file["extra/speaker"] = np.arange(12)
 
 
-def nmnist(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
+def nmnist() -> None:
     # x, y, then polarity and microseconds in 24 bits, the highest byte first; the last event is too late
     events = [(33, 2, 1, 0), (0, 33, 0, 65_536 + 515), (5, 5, 1, 300_000)]
+    content = b"".join(bytes([x, y]) + (p << 23 | t).to_bytes(3, "big") for x, y, p, t in events)
     for folder, i in ((f, i) for f in ("Train", "Test") for i in range(10)):
-        path = Path(folder, str(i % 5), f"{i:05}.bin")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"".join(bytes([x, y]) + (p << 23 | t).to_bytes(3, "big") for x, y, p, t in events))
-
-    def check(found: Found) -> None:
-        assert [len(found[name]) for name in ("train", "validation", "test")] == [9, 1, 10]
-        x, label = found["test"][3]
-        assert (label, x.nonzero().tolist()) == (1, [[0, 1, 2, 33], [6, 0, 33, 0]])
-
-    return check
+        put(f"{folder}/{i % 5}/{i:05}.bin", content)
 
 
-def gestures(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
+def gestures() -> None:
     tonic = pytest.importorskip("tonic", reason="DVS-Gesture was not read: tonic is not installed")
-    for name, users in (("Train", (1, 19, 20, 23)), ("Test", (24,))):
-        home = Path("data/DVSGesture")
-        for user in users:
-            (folder := home / f"ibmGesture{name}" / f"user{user:02}_led").mkdir(parents=True)
-            for i in range(100):  # x, y, p and milliseconds; the last is too late
-                np.save(
-                    folder / f"{i % 11}{i // 11 or ''}.npy", np.array([[127, 0, 1, 7], [3, 9, 0, 80], [0, 0, 1, 9e3]])
-                )
-        (home / f"ibmGesture{name}.tar.gz").touch()
+    for name, user, i in ((n, u, i) for n, us in (("Train", (1, 20)), ("Test", (24,))) for u in us for i in range(100)):
+        put(path := f"data/DVSGesture/ibmGesture{name}/user{user:02}_led/{i}.npy")
+        np.save(path, np.array([[127, 0, 1, 7], [3, 9, 0, 80], [0, 0, 1, 9000]]))  # x, y, p, ms; the last is too late
+        put(f"data/DVSGesture/ibmGesture{name}.tar.gz")
     header = b"#!AER-DAT3.1\r\n#End Of ASCII Header\r\n" + struct.pack("<HHIIIIII", 1, 0, 8, 4, 0, 2, 2, 2)
-    Path("user.aedat").write_bytes(header + struct.pack("<4I", 5 << 17 | 9 << 2 | 3, 40, 1 << 17 | 2 << 2 | 1, 41))
-
-    def check(found: Found) -> None:
-        assert [len(found[name]) for name in ("train", "validation", "test")] == [200, 200, 100]
-        assert found["test"][0][0].nonzero().tolist() == [[0, 1, 0, 31], [2, 0, 2, 0]]
-        assert tonic.io.read_dvs_ibm("user.aedat")[1].tolist() == [(5, 9, 40, True), (1, 2, 41, False)]
-
-    return check
+    put("user.aedat", header + struct.pack("<4I", 5 << 17 | 9 << 2 | 3, 40, 1 << 17 | 2 << 2 | 1, 41))
+    assert tonic.io.read_dvs_ibm("user.aedat")[1].tolist() == [(5, 9, 40, True), (1, 2, 41, False)]
 
 
-def cifar10(monkeypatch: pytest.MonkeyPatch) -> Callable[[Found], None]:
+def cifar10() -> None:
     tonic = pytest.importorskip("tonic", reason="CIFAR10-DVS was not read: tonic is not installed")
-    names = sorted(tonic.datasets.CIFAR10DVS.classes)
-    for name, i in ((n, i) for n in names for i in range(100)):
-        path = Path("data/CIFAR10DVS", name, f"cifar10_{name}_{i}.aedat4")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    Path("data/CIFAR10DVS/CIFAR10DVS.zip").touch()
-    dtype = np.dtype([("t", np.uint64), ("x", np.uint16), ("y", np.uint16), ("on", bool)])
-    events = np.array([(10**15, 127, 0, True), (10**15 + 130_000, 0, 5, False)], dtype)
-    # AEDAT 4 is compressed packets of flatbuffers, which nothing here writes
-    monkeypatch.setattr(tonic.datasets.cifar10dvs, "read_aedat4", lambda _: events.copy())
-
-    def check(found: Found) -> None:
-        assert [len(found[name]) for name in ("train", "validation", "test")] == [800, 100, 100]
-        x, _ = found["test"][0]
-        assert x.nonzero().tolist() == [[0, 1, 0, 127], [1, 0, 5, 0]]
-
-    return check
+    for name, i in ((n, i) for n in tonic.datasets.CIFAR10DVS.classes for i in range(100)):
+        put(f"data/CIFAR10DVS/{name}/cifar10_{name}_{i}.aedat4")
+    put("data/CIFAR10DVS/CIFAR10DVS.zip")
 
 
-def commands(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
-    root = Path("speech_commands")
+def commands() -> None:
     for path, n in {"yes/a_0": 3, "yes/b_0": 4, "no/a_0": 5, "no/c_0": 6, "_background_noise_/x": 7}.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / f"{path}.wav").write_bytes(wav(np.zeros(n, np.int16), rate=16000))
-    (root / "validation_list.txt").write_text("yes/b_0.wav\n")
-    (root / "testing_list.txt").write_text("no/c_0.wav\n")
-
-    def check(found: Found) -> None:
-        assert shapes(found) == [(2, (5,), 0), (1, (4,), 1), (1, (6,), 0)]
-
-    return check
+        put(f"speech_commands/{path}.wav", wav(np.zeros(n, np.int16), rate=16000))
+    put("speech_commands/validation_list.txt", b"yes/b_0.wav\n")
+    put("speech_commands/testing_list.txt", b"no/c_0.wav\n")
 
 
-def pixels(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
+def pixels() -> None:
     pytest.importorskip("torchvision", reason="S-MNIST was not read: torchvision is not installed")
-    (raw := Path("data/MNIST/raw")).mkdir(parents=True)
     for name, n in (("train", 20), ("t10k", 3)):
-        images = np.arange(n * 784).astype(np.uint8).tobytes()
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, n, 28, 28) + images)
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, n) + bytes(range(n)))
-
-    def check(found: Found) -> None:
-        assert [len(found[name]) for name in ("train", "validation", "test")] == [18, 2, 3]
-        x, label = found["test"][2]
-        assert (x.shape, label, x[3].item()) == ((784, 1), 2, np.float32((2 * 784 + 3) % 256) / np.float32(255))
-
-    return check
+        images = struct.pack(">4I", 2051, n, 28, 28) + np.eye(n, 784, dtype=np.uint8).tobytes()
+        put(f"data/MNIST/raw/{name}-images-idx3-ubyte", images)
+        put(f"data/MNIST/raw/{name}-labels-idx1-ubyte", struct.pack(">2I", 2049, n) + bytes(range(n)))
 
 
-def batches(_: pytest.MonkeyPatch) -> Callable[[Found], None]:
-    def check(found: Found) -> None:
-        assert (found["x"].shape, found["x"].dtype, found["x"].sum()) == ((3, 9, 2), torch.float32, 48)
-        assert sorted(found["lengths"].tolist()) == [7, 8, 9]
-        assert found["path"].exists()
-        assert torch.equal(found["cached"](None, found["path"])[1][0], torch.ones(8, 2, dtype=torch.uint8))
-
-    return check
-
-
-RECIPES = {
-    "Two data sets of the library": ours,
-    "Spiking Heidelberg Digits: SHD and SSC": heidelberg,
-    "N-MNIST": nmnist,
-    "DVS-Gesture": gestures,
-    "CIFAR10-DVS": cifar10,
-    "Speech Commands": commands,
-    "S-MNIST and PS-MNIST": pixels,
-    "How do I make batches fast?": batches,
+# what makes the files; the number of samples of each data set, and the shape of the first; a sample, its label, and
+# where it is not zero
+RECIPES: dict[str, tuple[Any, dict[str, tuple[int, tuple[int, ...]]], tuple[str, int, int, list[Any]]]] = {
+    "Two data sets of the library": (
+        ours,
+        {"train": (18, (5, 4)), "validation": (2, (5, 4)), "test": (3, (5, 4)), "known": (6, (11,)), "new": (22, (1,))},
+        ("new", 1, 0, [[0], [1]]),
+    ),
+    "Spiking Heidelberg Digits: SHD and SSC": (
+        *(heidelberg, {"train": (8, (51, 700)), "validation": (2, (51, 700))}),
+        ("train", 7, 9, [[0, 0], [9, 9], [50, 699]]),
+    ),
+    "N-MNIST": (
+        *(nmnist, {"train": (9, (30, 2, 34, 34)), "validation": (1, (30, 2, 34, 34)), "test": (10, (30, 2, 34, 34))}),
+        ("test", 3, 1, [[0, 1, 2, 33], [6, 0, 33, 0]]),
+    ),
+    "DVS-Gesture": (
+        *(gestures, dict.fromkeys(("train", "validation", "test"), (100, (60, 2, 32, 32)))),
+        ("test", 0, -1, [[0, 1, 0, 31], [2, 0, 2, 0]]),
+    ),
+    "CIFAR10-DVS": (
+        cifar10,
+        {name: (count, (10, 2, 128, 128)) for name, count in (("train", 800), ("validation", 100), ("test", 100))},
+        ("test", 0, -1, [[0, 1, 0, 127], [1, 0, 5, 0]]),
+    ),
+    "Speech Commands": (
+        *(commands, {"train": (2, (5,)), "validation": (1, (4,)), "test": (1, (6,))}),
+        ("validation", 0, 1, []),
+    ),
+    "S-MNIST and PS-MNIST": (
+        *(pixels, {"train": (18, (784, 1)), "validation": (2, (784, 1)), "test": (3, (784, 1))}),
+        ("test", 2, 2, [[2, 0]]),
+    ),
 }
-
-
-def test_every_recipe_is_tested() -> None:
-    assert [*BLOCKS] == [*RECIPES]
 
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_a_recipe(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    check = RECIPES[title](monkeypatch)
-    (code,) = re.findall(r"^```python\n(.*?)^```", BLOCKS[title], re.DOTALL | re.MULTILINE)
-    found: Found = {"data": [(torch.ones(n, 2), n) for n in (7, 8, 9)], "path": tmp_path / "counts.pt"}
+    monkeypatch.setenv("SPIKINGTORCH_DATA", str(tmp_path))
+    make, sizes, (name, i, label, places) = RECIPES[title]
+    make()
+    found: dict[str, Any] = {}
+    exec(BLOCKS[title], found)
+    if make is cifar10:  # AEDAT 4 has compressed packets of flatbuffers, which nothing here writes
+        fields = [("t", np.uint64), ("x", np.uint16), ("y", np.uint16), ("on", bool)]
+        events = np.array([(10**15, 127, 0, True), (10**15 + 130_000, 0, 5, False)], fields)
+        monkeypatch.setattr(found["tonic"].datasets.cifar10dvs, "read_aedat4", lambda _: events.copy())
+    assert {each: (len(found[each]), tuple(found[each][0][0].shape)) for each in sizes} == sizes
+    x, y = found[name][i]
+    assert (x.dtype, x.nonzero().tolist(), label in (y, -1)) == (torch.float32, places, True)
+
+
+def test_batches_and_caches_and_that_each_block_is_tested(tmp_path: Path) -> None:
+    title = "How do I make batches fast?"
+    assert [*BLOCKS] == [*RECIPES, title]
+    found: dict[str, Any] = {"data": [(torch.ones(n, 2), n) for n in (7, 8, 9)], "path": tmp_path / "counts.pt"}
     # a fork would inherit the threads of torch and JAX
-    exec(code.replace(", num_workers=2, persistent_workers=True", ""), found)
-    check(found)
+    exec(BLOCKS[title].replace(", num_workers=2, persistent_workers=True", ""), found)
+    assert (found["x"].shape, found["x"].dtype, found["x"].sum()) == ((3, 9, 2), torch.float32, 48)
+    assert sorted(found["lengths"].tolist()) == sorted(found["labels"].tolist()) == [7, 8, 9]
+    assert torch.equal(found["cached"](None, found["path"])[1][0], torch.ones(8, 2, dtype=torch.uint8))

@@ -137,13 +137,11 @@ def test_gradients_of_every_station() -> None:
     mel, pcen = MelSpectrogram(RATE, 4, nfft=16, hop=6), PCEN(4, s=0.3, learnable=True).double()
     x, energy = waves(2, 25).requires_grad_(), (waves(2, 5, 4) ** 2).requires_grad_()
     assert torch.autograd.gradcheck(mel, x)
-    logarithms = tuple(pcen.parameters())
+    names, logarithms = zip(*pcen.named_parameters(), strict=True)
 
     def normalised(energy: Tensor, *values: Tensor) -> Tensor:
-        names = (f"logarithms.{name}" for name in ("s", "alpha", "delta", "r"))
         return torch.func.functional_call(pcen, dict(zip(names, values, strict=True)), energy)
 
-    assert [name for name, _ in pcen.named_parameters()] == [f"logarithms.{n}" for n in ("s", "alpha", "delta", "r")]
     assert torch.autograd.gradcheck(normalised, (energy, *logarithms))
     assert torch.autograd.gradcheck(lambda x: deltas(x, [5, 3]), energy)
     generator = torch.Generator()
@@ -159,7 +157,7 @@ def test_mel_channels_of_nothing() -> None:
     assert mel(torch.zeros(2, 0)).shape == (2, 0, C)
     assert mel(torch.zeros(0, 50)).shape == (0, 3, C)
     assert not mel(torch.zeros(2, 3, 50)).any()
-    with pytest.warns(UserWarning, match=r"4 of 40 channels lie between .* Raise nfft=64"):
+    with pytest.warns(UserWarning, match=r"2 of 40 channels lie between .* Raise nfft=64"):
         MelSpectrogram(8000, 40, nfft=64, hop=40)
 
 
