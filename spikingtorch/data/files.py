@@ -37,7 +37,7 @@ def find(owner: str, source: Source, root: Root, download: bool) -> Path:
     If it is not there, download it, check its digest, and say what it is; or raise if download is False.
     """
     folder = os.environ.get("SPIKINGTORCH_DATA") or Path.home() / ".cache" / "spikingtorch" / "data"
-    path = Path(folder, source.place) if root is None else Path(root, Path(source.place).name)
+    path = (Path(folder, source.place) if root is None else Path(root, Path(source.place).name)).expanduser()
     if path.exists():
         return path
     if not download:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -15,20 +16,15 @@ from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import lifted_dtype
 
 MelScale = Literal["slaney", "htk"]
-Numbers = np.ndarray[Any, Any]
-
-
-def _mel(hertz: Numbers, scale: MelScale) -> Numbers:
-    if scale == "htk":
-        return 2595.0 * np.log10(1.0 + hertz / 700.0)
-    above = 15.0 + 27.0 * np.log(np.maximum(hertz, 1000.0) / 1000.0) / math.log(6.4)
-    return np.where(hertz < 1000.0, 3.0 * hertz / 200.0, above)
-
-
-def _hertz(mel: Numbers, scale: MelScale) -> Numbers:
-    if scale == "htk":
-        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-    return np.where(mel < 15.0, 200.0 * mel / 3.0, 1000.0 * np.exp((mel - 15.0) * math.log(6.4) / 27.0))
+_LOG = 27.0 / math.log(6.4)
+# from Hz to mel, and back
+_SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "htk": (lambda f: 2595.0 * np.log10(1.0 + f / 700.0), lambda m: 700.0 * (10.0 ** (m / 2595.0) - 1.0)),
+    "slaney": (
+        lambda f: np.where(f < 1000.0, 3.0 * f / 200.0, 15.0 + _LOG * np.log(np.maximum(f, 1000.0) / 1000.0)),
+        lambda m: np.where(m < 15.0, 200.0 * m / 3.0, 1000.0 * np.exp((m - 15.0) / _LOG)),
+    ),
+}
 
 
 class MelSpectrogram(nn.Module):
@@ -86,12 +82,13 @@ class MelSpectrogram(nn.Module):
             raise ValueError(
                 f"{owner}: low={low!r} and high={high!r}, expected 0 <= low < high <= rate / 2 = {rate / 2}"
             )
-        if scale not in ("slaney", "htk"):
+        if scale not in _SCALES:
             raise ValueError(f"{owner}: scale={scale!r} is not one of 'slaney', 'htk'")
         if checks.check_count(owner, "hop", hop) > checks.check_count(owner, "nfft", nfft):
             raise ValueError(f"{owner}: hop={hop}, expected at most nfft={nfft}, or samples would be left out")
         self.channels, self.nfft, self.hop = checks.check_count(owner, "channels", channels), nfft, hop
-        corners = _hertz(np.linspace(*_mel(np.array([low, high]), scale), channels + 2), scale)
+        to_mel, to_hertz = _SCALES[scale]
+        corners = to_hertz(np.linspace(*to_mel(np.array([low, high])), channels + 2))
         distance, width = np.arange(nfft // 2 + 1) * rate / nfft - corners[:, None], np.diff(corners)[:, None]
         filters = np.maximum(0.0, np.minimum(distance[:-2] / width[:-1], -distance[2:] / width[1:]))
         if silent := int((~filters.any(1)).sum()):
