@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    made = functools.partial(Handler, directory=str(tmp_path / "public"))
+    made = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "public"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), made) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
@@ -140,18 +135,12 @@ def test_the_published_files() -> None:
     assert speech.digest_of_recordings(folder / "fsdd" / "recordings.zip") == speech._FILE.digest
     for name, digest in ecg._DIGESTS.items():
         assert files.sha256(folder / "ecg" / f"QTDB_{name}.mat") == digest
-    splits = [QTDB(split) for split in ("train", "validation", "test")]  # type: ignore[arg-type]
-    assert [len(each) for each in splits] == [557, 61, 141]
-    for data in splits:
-        x, labels = data.tensors
-        assert (x.shape[1:], labels.shape[1:], x.unique().tolist(), labels.unique().tolist()) == (
-            *((1300, 4), (1300,), [0.0, 1.0], [0, 1, 2, 3, 4, 5]),
-        )
-    missing = QTDB("test", unlabelled=-100).tensors[1] == -100
-    assert round(missing.double().mean().item(), 3) == 0.104
-    assert len(SpokenDigits("test")) == 300
-    assert len(SpokenDigits("train", speaker="theo")) == 2000
-    test = SpokenDigits("test", speaker="theo")
-    assert len(test) == 500
-    assert {*test.speakers} == {"theo"}
-    assert test[0][0].abs().max() < 1
+    for split, count in {"train": 557, "validation": 61, "test": 141}.items():
+        x, labels = QTDB(split).tensors  # type: ignore[arg-type]
+        assert (x.shape, labels.shape) == ((count, 1300, 4), (count, 1300))
+        assert (x.unique().tolist(), labels.unique().tolist()) == ([0, 1], [0, 1, 2, 3, 4, 5])
+    assert round((QTDB("test", unlabelled=-100).tensors[1] == -100).double().mean().item(), 3) == 0.104
+    assert (len(SpokenDigits("test")), len(SpokenDigits("train", speaker="theo"))) == (300, 2000)
+    theirs = SpokenDigits("validation", speaker="theo")
+    assert (len(theirs), {*theirs.speakers}, theirs.rate) == (500, {"yweweler"}, 8000)
+    assert max(waveform.abs().max().item() for waveform, _ in theirs) < 1  # type: ignore[attr-defined]
