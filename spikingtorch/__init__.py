@@ -12,6 +12,7 @@
     record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
     spikingtorch.convert                    a trained ANN as a spiking network
     spikingtorch.quantize                   weights of few bits, and networks as the integers of a chip
+    spikingtorch.models                     trained networks, by name, and those of papers
     spikingtorch.plot, .report              pictures of what a network does, and one page of it all
     spikingtorch.interop.nir                networks of other libraries, and ours in theirs
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
@@ -72,6 +73,7 @@ _ON_DEMAND = (
     "jax",
     "learning",
     "like",
+    "models",
     "performance",
     "plot",
     "quantize",

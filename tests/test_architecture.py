@@ -52,6 +52,7 @@ MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
 MAY_IMPORT["data"] = set()
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["spikingnet"] |= {"functional/checksum"}
+MAY_IMPORT["models"] = {*_PUBLIC, "layers", "spikingnet"}
 MAY_IMPORT["step_graph"] = {"functional/core", "layers"}
 MAY_IMPORT["learning"] = {"axes", "fold", *_PUBLIC, "layers", "spikingnet", "step_graph", "validation", "watching"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "step_graph", "validation"}

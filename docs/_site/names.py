@@ -23,6 +23,7 @@ MODULES: tuple[str, ...] = (
     "spikingtorch.spikeio",
     "spikingtorch.data",
     "spikingtorch.losses",
+    "spikingtorch.models",
     "spikingtorch.metrics",
     "spikingtorch.learning",
     "spikingtorch.init",

@@ -40,7 +40,8 @@ def of_twin(case: Case, x: Tensor, target: Tensor | None, lengths: list[int], co
     values = []
     with jax.enable_x64(True):
         for n, T in enumerate(lengths):
-            label = () if case.target != "class" or target is None else (int(target[n]),)
+            labels = () if target is None or target.is_floating_point() else (target[n],)
+            label = [each[:T].numpy() if each.ndim else int(each) for each in labels]
             run = lambda *given, label=label: case.twin(*given, *label, **case.keywords)  # noqa: E731
             value, pull_back = jax.vjp(run, *(to_jax(each[n, :T].double()) for each in floats))
             values.append(to_torch(value).to(x.dtype))
@@ -74,6 +75,8 @@ def test_as_the_twin(case: Case, dtype: torch.dtype, T: int) -> None:
         for name, layout in LAYOUTS.items() if T == 17 else [*LAYOUTS.items()][index : index + 1]:
             dirty = layout(padded(x, some) if lengths else x)
             aim = layout(padded(target, some) if lengths else target) if sequence and target is not None else target
+            if lengths and target is not None and case.target == "class of each step":
+                aim = padded(target, some, -100)
             got = ours(case, dirty, aim, lengths, cotangent)
             assert_close(got, want, f"{name}, lengths {lengths}")
             for gradient in got[1:] if lengths else ():
@@ -89,8 +92,8 @@ def test_each_sample_by_itself(case: Case) -> None:
         aim = padded(target, lengths, value) if sequence and target is not None else target
         got = ours(case, padded(x, lengths, value), aim, lengths)
         for n, T in enumerate(lengths):
-            short = target[n : n + 1, :T] if sequence and target is not None else None
-            label = target[n : n + 1] if target is not None and not sequence else short
+            own = None if target is None else target[n : n + 1]
+            label = own if own is None or own.ndim == 1 else own[:, :T]
             alone = ours(case, x[n : n + 1, :T], label, None)
             assert_close(got[0][n : n + 1], alone[0])
             assert_close(got[1][n : n + 1, :T], alone[1])
