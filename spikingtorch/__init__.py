@@ -5,6 +5,7 @@
     run(model, state, x)                    a whole network as a pure function, for torch.func
     MultiStep(layer)                        a spiking layer over all steps, (T, N, ...), without a SpikingNet
     spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.data                       data sets: heartbeats, spoken digits
     spikingtorch.learning                   plasticity: weights that change by the spikes on both of their sides
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
@@ -66,6 +67,7 @@ __all__ += _neurons.__all__
 # their dependencies, such as matplotlib, may be missing
 _ON_DEMAND = (
     "convert",
+    "data",
     "init",
     "interop",
     "jax",

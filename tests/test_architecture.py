@@ -49,6 +49,7 @@ MAY_IMPORT["fold"] = {"axes", *_PUBLIC, "foreign", "functional/sparse", "layers"
 MAY_IMPORT["losses"] = {"axes", *_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
+MAY_IMPORT["data"] = set()
 MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["spikingnet"] |= {"functional/checksum"}
 MAY_IMPORT["models"] = {*_PUBLIC, "layers", "spikingnet"}

@@ -18,7 +18,19 @@ PAGES = Path(__file__).parents[1] / "api"
 BLOCK = re.compile(r"^```\{api\} (?P<module>[\w.]+)\n(?P<names>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PARTS = ("chips", "fixed_point", "plasticity", "rounding")
 _OWN = (
-    *("functional", "layers", "spikeio", "losses", "models", "metrics", "learning", "init", "convert", "quantize"),
+    *(
+        "functional",
+        "layers",
+        "spikeio",
+        "data",
+        "losses",
+        "models",
+        "metrics",
+        "learning",
+        "init",
+        "convert",
+        "quantize",
+    ),
     *("plot", "report", "testing", "performance", "checkpoints", "utils", "interop", "interop.nir", "interop.onnx"),
     *("interop.nir.dialects", "like.norse", "like.older", "like.sinabs", "like.snntorch", "like.spikingjelly"),
     *("jax", "functional.jax_reference"),

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from spikingtorch.data import QTDB
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from examples.papers.loop import Settings, Task
 from spikingtorch import ALIF, LI, BalancedResonateAndFire, ResonateAndFire, SpikingNet
+from spikingtorch.data import QTDB
 from spikingtorch.functional import DoubleGaussian, Strict
 from spikingtorch.losses import per_step_cross_entropy
 
