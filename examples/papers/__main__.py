@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _note(path: Path, line: list[str]) -> None:
     """Put a line into a table of results, in the place of one of the same model and seed."""
-    lines = list(csv.reader(path.open(newline=""))) if path.exists() else []
+    lines = [*csv.reader(path.read_text().splitlines())] if path.exists() else []
     kept = [each for each in lines[1:] if each[:2] != line[:2]]
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([RESULTS, *sorted([*kept, line])])

@@ -21,7 +21,7 @@ F64 = torch.float64
 KINDS = ("brf", "rf", "alif")
 DATA = os.environ.get("SPIKINGTORCH_DATA", "")
 published = pytest.mark.skipif(not DATA, reason="SPIKINGTORCH_DATA is not set: the authors' weights are not checked")
-# accuracy in percent of the authors' saved models, as their code says. Of rf on smnist, that code says 98.14 in a comment,
+# accuracy in percent of the authors' saved models, as their code says. Of rf on smnist it says 98.14 in a comment,
 # and computes 98.69
 ACCURACY = {"ecg": (86.20, 85.11, 70.76), "smnist": (99.15, 98.69, 92.44)}
 
