@@ -125,7 +125,11 @@ class DelayedRecurrent(NamedTuple):
     """
 
     step: Callable[..., tuple[Any, Any]]
-    multiplies = True
+
+    @property
+    def multiplies(self) -> bool:
+        """Return True: no kernel of a step runs it."""
+        return True
 
     def __call__(
         self, state: DelayedRecurrentState, x: Any, *, recurrent_weight: Tensor, recurrent_spread: Tensor, **params: Any

@@ -11,7 +11,7 @@ from spikingtorch.layers.limits import Limits
 from spikingtorch.validation import check_count, check_parameter, has_values
 
 
-class DelayedRecurrence(WithConstants, nn.Linear):
+class DelayedRecurrence(WithConstants, nn.Linear):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Recurrent weights from all neurons to all, ``recurrent=`` of a layer, with a learned delay for each sender.
 
         i[t] = W sum over k of spread[k] s[t-k],      k = 1 .. 1 + longest

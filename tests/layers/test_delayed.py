@@ -11,13 +11,15 @@ from torch import nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch import learning, quantize
+from spikingtorch.functional.sparse.delayed import kernels
 from spikingtorch.layers import delayed
 from spikingtorch.testing import assert_close
 from tests.folded_layer import over_time
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 X = (torch.rand(3, 30, 20, generator=torch.Generator().manual_seed(0)) < 0.2).float()
-PER: Any = pytest.mark.parametrize("per", ["synapse", "axon"])
+PER = pytest.mark.parametrize("per", ["synapse", "axon"])
 
 
 def made(per: Any = "synapse", width: Any = 2.0, **options: Any) -> st.DelayedLinear:
@@ -33,7 +35,8 @@ def test_every_way_to_run_has_the_same_bits(per: Any) -> None:
     running = torch.arange(30) < lengths[:, None]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for options in ({}, {"mode": "step"}, {"time_chunk": 7}, {"time_chunk": 7, "recompute": True}):
+        ways: Any = ({}, {"mode": "step"}, {"time_chunk": 7}, {"time_chunk": 7, "recompute": True})
+        for options in ways:
             model: Any = st.SpikingNet(nn.Sequential(layer), **options)
             assert torch.equal(model(X), want), options
             parts = [model(X[:, :7]), model(X[:, 7:8], init=False), model(X[:, 8:], init=False)]
@@ -43,8 +46,8 @@ def test_every_way_to_run_has_the_same_bits(per: Any) -> None:
             for n, length in enumerate(lengths.tolist()):
                 model(X[n : n + 1, :length])
                 assert torch.equal(model(X[n : n + 1], init=False), after[n : n + 1])
-        recorded = st.record(model, X)
-    assert torch.equal(recorded["0"]["spikes"], want)
+        recorded = st.record(st.SpikingNet(layer), X)
+    assert torch.equal(recorded[""]["spikes"], want)
     assert torch.equal(st.MultiStep(layer)(X.transpose(0, 1), True), want.transpose(0, 1))
     both = st.SpikingNet(nn.Sequential(layer, st.LIF()))
     assert [*st.record(both, X, ("spikes", "v"))["0"]] == ["spikes"]
@@ -53,12 +56,16 @@ def test_every_way_to_run_has_the_same_bits(per: Any) -> None:
 
 @PER
 def test_steps_share_kernels_and_learning_renews_them(per: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    of = delayed.kernels
-    monkeypatch.setattr(delayed, "kernels", lambda *given, **named: (calls.append(1), of(*given, **named))[1])
+    calls: list[Any] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(named)
+        return kernels(*given, **named)
+
+    monkeypatch.setattr(delayed, "kernels", counted)
     layer = made(per)
     model = st.SpikingNet(layer, mode="step")
-    gradients = []
+    gradients: list[Any] = []
     for _ in range(2):  # as in gradient accumulation
         model(X).square().sum().backward()
         gradients.append(layer.delay.grad)
@@ -121,11 +128,11 @@ FAILS: dict[str, tuple[type[Exception], Callable[[], Any]]] = {
     r"longest cannot change": (ValueError, lambda: setattr(made(), "longest", 3)),
     r"\(DelayedLinear\) has weights that cannot be rounded": (
         ValueError,
-        lambda: st.quantize.prepare_qat(nn.Sequential(nn.Linear(2, 20), made())),
+        lambda: quantize.prepare_qat(nn.Sequential(nn.Linear(2, 20), made())),
     ),
     r"layer 0 delays its input": (
         ValueError,
-        lambda: st.learning.online(st.SpikingNet(nn.Sequential(made(), nn.Linear(15, 2), st.LI())), "last_step").step(
+        lambda: learning.online(st.SpikingNet(nn.Sequential(made(), nn.Linear(15, 2), st.LI())), "last_step").step(
             X[:, 0]
         ),
     ),

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch import quantize
 from spikingtorch.interop import nir
 from spikingtorch.testing import assert_close
 
@@ -26,13 +27,13 @@ def made(width: float = 1.5, **options: Any) -> Any:
 def by_history(x: Tensor, weight: Tensor, delay: Tensor, width: float) -> Tensor:
     """Return the spikes (N, T, M) of the equation of DelRec."""
     spikes: list[Tensor] = []
-    state = F.LIFState(torch.zeros_like(x[:, 0]))
+    state, surrogate = F.LIFState(torch.zeros_like(x[:, 0])), cast(F.Surrogate, st.LIF().surrogate)
     for t in range(x.shape[1]):
         current = x[:, t]
         for k in range(1, min(t, 1 + LONGEST) + 1):
             share = torch.clamp(1.0 + width - (k - 1 - delay).abs(), min=0.0) / (1.0 + width) ** 2
             current = current + (share * spikes[t - k]) @ weight.T
-        state, spike = F.lif_step(state, current, decay=DECAY, surrogate=st.LIF().surrogate)
+        state, spike = F.lif_step(state, current, decay=DECAY, surrogate=surrogate)
         spikes.append(spike)
     return torch.stack(spikes, 1)
 
@@ -41,9 +42,12 @@ def by_history(x: Tensor, weight: Tensor, delay: Tensor, width: float) -> Tensor
 @pytest.mark.parametrize("mode", ["auto", "step"])
 def test_it_is_the_loop_over_all_spikes(mode: Any, width: float) -> None:
     layer, x = made(width), 1.5 * torch.rand(3, 20, M, dtype=torch.double)
-    model, leaves = st.SpikingNet(layer, mode=mode), [x.requires_grad_(), layer.recurrent.weight, layer.recurrent.delay]
+    model, leaves = (
+        st.SpikingNet(layer, mode=mode),
+        cast(Any, [x.requires_grad_(), layer.recurrent.weight, layer.recurrent.delay]),
+    )
     out = model(x)
-    want = by_history(*leaves, width)  # type: ignore[arg-type]
+    want = by_history(*[*leaves, width])
     assert 0.1 < want.mean() < 0.9
     pull = torch.randn_like(out)
     assert_close([out, *torch.autograd.grad(out, leaves, pull)], [want, *torch.autograd.grad(want, leaves, pull)])
@@ -81,7 +85,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "delays the spikes that come back to it": lambda: nir.to_nir(
         st.SpikingNet(nn.Sequential(made().float())), torch.rand(1, 4, M)
     ),
-    "it is a DelayedRecurrence for neurons": lambda: st.quantize.to_integer(
+    "it is a DelayedRecurrence for neurons": lambda: quantize.to_integer(
         st.SpikingNet(nn.Sequential(st.FixedPointIF(recurrent=st.DelayedRecurrence(M, 3)))), torch.ones(1, 4, M)
     ),
 }

@@ -86,6 +86,7 @@ def spikes_in() -> Tensor:
     return (torch.rand(T, N, INPUTS) < 0.3).to(torch.get_default_dtype())
 
 
+@pytest.mark.filterwarnings("ignore:load_state_dict. the checkpoint has no constants")
 def test_delays_of_connections_fold() -> None:
     theirs = Theirs()
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """Linear layers with delays, beside their equation in JAX: outputs and gradients, bits, and kernels of whole steps."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -52,13 +52,13 @@ def by_equation(x: Any, weight: Any, delay: Any, width: Any, longest: int) -> An
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_and_gradients_are_those_of_the_equation(case: Any) -> None:
-    longest, given = case[4], [each.requires_grad_() for each in drawn(case)]
-    out = F.delayed_linear(*given, longest)  # type: ignore[arg-type]
+    longest, given = case[4], cast(Any, [each.requires_grad_() for each in drawn(case)])
+    out = F.delayed_linear(*[*given, longest])
     pull = torch.randn_like(out)
     found = torch.autograd.grad(out, given, pull)
     with jax.enable_x64(True):
         wanted, back = jax.vjp(
-            lambda *leaves: by_equation(*leaves, longest), *to_jax([each.detach() for each in given])
+            lambda *leaves: by_equation(*[*leaves, longest]), *to_jax([each.detach() for each in given])
         )
         assert_close([out, *found], to_torch([wanted, *back(to_jax(pull))]))
 
@@ -68,8 +68,8 @@ def test_outputs_and_gradients_are_those_of_the_equation(case: Any) -> None:
 def test_float32_by_events_and_by_torch(case: Any, spikes: float) -> None:
     found = []
     for dtype in (torch.float32, torch.float64):
-        given = [each.float().to(dtype).requires_grad_() for each in drawn(case, spikes)]
-        out = F.delayed_linear(*given, case[4])  # type: ignore[arg-type]
+        given: Any = [each.float().to(dtype).requires_grad_() for each in drawn(case, spikes)]
+        out = F.delayed_linear(*[*given, case[4]])
         pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
         found.append([each.float() for each in (out, *torch.autograd.grad(out, given, pull))])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
