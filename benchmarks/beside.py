@@ -170,8 +170,7 @@ def over_time(layer: Any, backend: Any) -> Run:
             return delayed(layer.initial_state(xs[0].detach()), xs, params["delay"])[1]
         if step is stochastic_lif_step:
             inputs = xs, torch.rand(xs.shape, generator=torch.Generator().manual_seed(0))
-        found: Tensor = scan(step, layer.initial_state(xs[0].detach()), inputs, params=params, backend=backend)[1]
-        return found
+        return scan(step, layer.initial_state(xs[0].detach()), inputs, params=params, backend=backend)[1]
 
     return run
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.report import number, table
-from benchmarks.subject import Call
+from benchmarks.subject import Call, in_turns
 from benchmarks.suite import OURS, Size
 
 WARM_UP = 3
@@ -73,10 +74,7 @@ def measured(makers: Mapping[str, Callable[[], Timed]], device: torch.device, ro
             found[name], taking[name] = Row((), *cost(timed, device)), timed
         except Exception as error:  # any library may fail in any way, and the others go on
             found[name] = Row(note=f"{type(error).__name__}: {error}".splitlines()[0][:60])
-    samples: dict[str, list[float]] = {name: [] for name in taking}
-    for _ in range(rounds):
-        for name, timed in taking.items():
-            samples[name].append(seconds(timed, device))
+    samples = in_turns({name: partial(seconds, timed, device) for name, timed in taking.items()}, rounds, warm_up=0)
     return {name: row._replace(seconds=samples.get(name, ())) for name, row in found.items()}
 
 

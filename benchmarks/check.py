@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks import beside, convolutional, peers, streaming, training, tutorials
+from benchmarks import beside, convolutional, peers, streaming, tutorials
 from benchmarks.networks import ARCHITECTURES, DEEP_DIGITS
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
-from benchmarks.subject import Observation, Subject
+from benchmarks.subject import Observation, Subject, observed_training
 from benchmarks.suite import CHANNELS_LAST, IN_JAX, JAX_TRAINING, Array, Case, Size
 
 # odd lengths, so that no block of a kernel comes out even
@@ -170,7 +170,7 @@ def check_whole(contestant: str, model: str, _: str) -> None:
     if contestant == there.REFERENCE:
         return
     cases = [Case(name, model, there.CHECKED) for name in (contestant, there.REFERENCE)]
-    found, expected = (training.observed(there.trained(case, there.CHECKED_IN)) for case in cases)
+    found, expected = (observed_training(there.trained(case, there.CHECKED_IN)) for case in cases)
     limit, error = EXACT if there.CHECKED_IN is torch.float64 else PEER_GRADIENT, max(map(error_of, found, expected))
     demand(error <= limit, f"output or gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.report import table
@@ -73,14 +74,9 @@ class Counted(TorchDispatchMode):
         name = KINDS.get(func._schema.name.removeprefix("c10d::"))
         if name is not None:
             self.calls[name] += 1
-            self.sizes[name] += max(_bytes(each) for each in args)
+            tensors = [[leaf for leaf in pytree.tree_leaves(each) if isinstance(leaf, Tensor)] for each in args]
+            self.sizes[name] += max(sum(tensor.nbytes for tensor in each) for each in tensors)
         return func(*args, **(kwargs or {}))
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, list):
-        return sum(map(_bytes, value))
-    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
 
 
 def network(kind: str) -> nn.Module:

@@ -91,8 +91,7 @@ class ReadOut(Stepped):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         """Advance one step, or all steps that a folded ``init`` stands for."""
-        out: Tensor = self.readout(super().forward(x, init))
-        return out
+        return self.readout(super().forward(x, init))
 
 
 def by_layer(layers: Layers, neurons: Sequence[Run]) -> Run:
@@ -113,8 +112,7 @@ def as_documented(build: Builder, T: int) -> Builder:
         def neurons(constant: Tensor) -> Run:
             def run(xs: Tensor) -> Tensor:
                 decay, gain = said.leak(constant)
-                out: Tensor = documented(Implementation(run, gain=gain), decay).run(xs)
-                return out
+                return documented(Implementation(run, gain=gain), decay).run(xs)
 
             return run
 

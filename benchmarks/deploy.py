@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from benchmarks.subject import Call, in_turns
 from spikingtorch.interop import onnx
 
 ROUNDS, SECONDS = 15, 0.2
@@ -33,8 +34,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         """Return the spikes of both sides."""
-        out: Tensor = x + self.n2(self.second(self.n1(self.first(x), init)), init)
-        return out
+        return x + self.n2(self.second(self.n1(self.first(x), init)), init)
 
 
 def _convolution(before: int, after: int) -> list[nn.Module]:
@@ -93,18 +93,14 @@ def opened(model: st.SpikingNet, x: Tensor, path: Path) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def microseconds(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median time of each call, in turns."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            call()
-            count, begin = 0, time.perf_counter()
-            while (passed := time.perf_counter() - begin) < SECONDS:
-                call()
-                count += 1
-            found[name].append(1e6 * passed / count)
-    return {name: statistics.median(each) for name, each in found.items()}
+def mean(call: Call) -> float:
+    """Return the mean seconds of calls in a row, after one to warm up."""
+    call()
+    count, begin = 0, time.perf_counter()
+    while (passed := time.perf_counter() - begin) < SECONDS:
+        call()
+        count += 1
+    return passed / count
 
 
 def times(folder: Path) -> None:
@@ -119,10 +115,9 @@ def times(folder: Path) -> None:
                 model(x)
                 rest = {f"state.{key}": each.numpy() for key, each in onnx.rest(model, N).items()}
                 feeds = {"x": x.numpy()} | rest
-                found = microseconds(
-                    {"ours": partial(model, x, init=False), "theirs": partial(session.run, None, feeds)}
-                )
-            ours, theirs = found["ours"], found["theirs"]
+                calls = partial(model, x, init=False), partial(session.run, None, feeds)
+                found = in_turns({str(k): partial(mean, call) for k, call in enumerate(calls)}, ROUNDS, 0)
+            ours, theirs = (1e6 * statistics.median(each) for each in found.values())
             print(f"| {name} | {N}, {T} | {ours:,.0f} | {theirs:,.0f} | {theirs / ours:.2f} |", flush=True)
 
 

@@ -58,8 +58,7 @@ def ours(backend: Any) -> Implementation:
 
     def run(xs: Tensor) -> Tensor:
         rest = F.LIFState(torch.zeros_like(xs[0]))
-        spikes: Tensor = F.scan(F.lif_step, rest, xs, params=params, backend=backend)[1]
-        return spikes
+        return F.scan(F.lif_step, rest, xs, params=params, backend=backend)[1]
 
     return Implementation(run)
 

@@ -21,8 +21,7 @@ HIDDEN, MINIBATCHES = 1024, 8
 def scanned(backend: Any, step: Any, state: Any, currents: jax.Array) -> jax.Array:
     """Return the spikes of neurons that currents drive."""
     at_rest = state(jnp.zeros(currents.shape[1:]))
-    spikes: jax.Array = snn.scan(step, at_rest, currents, backend=backend)[1]
-    return spikes
+    return snn.scan(step, at_rest, currents, backend=backend)[1]
 
 
 def leaky(state: snn.LIFState, x: jax.Array) -> tuple[snn.LIFState, jax.Array]:
@@ -34,8 +33,7 @@ def currents(weights: Weights, images: jax.Array, T: int, fire: Fire) -> jax.Arr
     """Return the logits of images (B, 784): a product drives LIF at every step, and its rates are read."""
     constant = images @ weights[0]
     rates = fire(leaky, snn.LIFState, jnp.broadcast_to(constant, (T, *constant.shape))).mean(0)
-    logits: jax.Array = rates @ weights[1]
-    return logits
+    return rates @ weights[1]
 
 
 def convolutions(weights: Weights, images: jax.Array, T: int, fire: Fire) -> jax.Array:
@@ -77,8 +75,7 @@ def subject(case: Case, backend: str) -> Subject:
 
     def loss(weights: Weights, images: jax.Array, labels: jax.Array) -> jax.Array:
         logits = network(weights, images, T, lambda *given: scanned(backend, *given))
-        losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean()
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def update(before: tuple[Weights, Any], minibatch: tuple[jax.Array, ...]) -> tuple[tuple[Weights, Any], jax.Array]:
         value, gradient = jax.value_and_grad(loss)(before[0], *minibatch)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.subject import Trained
 from benchmarks.suite import OURS, Case, Size
-from benchmarks.training import Trained
 
 CLASSES = 10
 # whom ours is compared with, at which size and in which arithmetic
@@ -36,10 +36,9 @@ def _with(node: str, file: str, kind: str, **options: Any) -> Callable[[], nn.Mo
 
     def make() -> nn.Module:
         spike: Any = _part("surrogate").ATan()
-        found: nn.Module = getattr(_part(f"model.{file}"), kind)(
+        return getattr(_part(f"model.{file}"), kind)(
             spiking_neuron=getattr(_part("neuron"), node), surrogate_function=spike, **OPTIONS, **options
         )
-        return found
 
     return make
 

@@ -4,6 +4,7 @@ Processor time of a step as a multiple of a forward step, and the most memory of
 rule takes less memory than back-propagation through time does.
 """
 
+import bisect
 import gc
 import time
 from collections.abc import Callable
@@ -107,7 +108,7 @@ def costs(size: int) -> dict[str, Cost]:
 def crossover(rule: Rule, size: int = 256, samples: int = 16, most: int = 1024) -> int:
     """Return the number of steps from which on a rule takes less memory than back-propagation through time.
 
-    It looks from one step to ``most``, and halves the range until one number is left.
+    It looks from one step to ``most``, by halves.
     """
     model = network(size)
 
@@ -117,14 +118,8 @@ def crossover(rule: Rule, size: int = 256, samples: int = 16, most: int = 1024) 
         return used(model, lambda: way(x))
 
     of_rule = memory(lambda x: by_rule(learning.online(model, rule), x), 6)
-    few, many = 1, most
-    while few < many:
-        middle = (few + many) // 2
-        if memory(lambda x: by_bptt(model, x), middle) > of_rule:
-            many = middle
-        else:
-            few = middle + 1
-    return few
+    lengths = range(1, most)
+    return 1 + bisect.bisect(lengths, of_rule, key=lambda steps: memory(lambda x: by_bptt(model, x), steps))
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ from benchmarks.tutorials import Network
 
 
 def _node(m: Any) -> nn.Module:
-    found: nn.Module = m.LIFNode(v_threshold=0.5)  # half of the inputs reach it
-    return found
+    return m.LIFNode(v_threshold=0.5)  # half of the inputs reach it
 
 
 _FOUND = {"SpikingJelly, LIF": Network("spikingjelly", (784,), _node, tutorials.of_counts, 1.0)}

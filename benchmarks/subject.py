@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.suite import BETA, BOTH, DECAY, FORWARD, THRESHOLD, Array, Size, draw, draw_gradient
+from benchmarks.suite import BETA, BOTH, DECAY, FORWARD, THRESHOLD, TRAINING, Array, Size, draw, draw_gradient
 
 Call = Callable[[], object]
 Run = Callable[[Tensor], Tensor]
@@ -150,6 +150,36 @@ def descent(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> Cal
         optimizer.step()
 
     return step
+
+
+class Trained(NamedTuple):
+    """A network that a side has as a whole, with its inputs."""
+
+    net: nn.Module  # has the weights
+    readout: Callable[[], Tensor]  # what it makes of the inputs
+    loss: Callable[[Tensor], Tensor]  # of the readout
+    reset: Callable[[], object] = lambda: None  # what a sequence leaves behind
+
+
+def training_subject(trained: Trained) -> Subject:
+    """Return steps of training: forward, loss, backward, SGD, reset."""
+    step = descent(torch.optim.SGD(trained.net.parameters(), lr=1e-4), lambda: trained.loss(trained.readout()))
+
+    def train() -> None:
+        step()
+        trained.reset()
+
+    return Subject({TRAINING: train, BOTH: train}, NotImplemented)
+
+
+def observed_training(trained: Trained) -> list[Array]:
+    """Return the readout of a network in training, and the gradients of all weights by its loss."""
+    torch.manual_seed(0)  # of dropout
+    out = trained.readout()
+    # the weights of convolutions and linear layers: a bias in front of batch norm has a gradient of rounding alone
+    weights = {name: each for name, each in trained.net.named_parameters() if each.ndim > 1}
+    found = torch.autograd.grad(trained.loss(out), [weights[name] for name in sorted(weights)])
+    return [each.detach().numpy() for each in (out, *found)]
 
 
 def in_turns(

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.subject import Run
+from benchmarks.subject import Run, Trained
 from benchmarks.suite import OURS, Case, Size
-from benchmarks.training import Trained
 
 # the library's network as its examples run it; and all steps through a layer, then all through the next one
 FORMS = THEIRS, BY_LAYER = "theirs", "theirs, by layer"
@@ -67,17 +66,12 @@ def _dense(m: Any) -> nn.Sequential:
 
 def _convolutional(m: Any, ins: int = 1, outs: int = 64, side: int = 4) -> nn.Sequential:
     def neurons() -> nn.Module:
-        found: nn.Module = m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
-        return found
+        return m.Leaky(beta=0.5, spike_grad=m.fast_sigmoid(25))
 
     return nn.Sequential(
         *(nn.Conv2d(ins, 12, 5), nn.MaxPool2d(2), neurons(), nn.Conv2d(12, outs, 5), nn.MaxPool2d(2), neurons()),
         *(nn.Flatten(), nn.Linear(outs * side * side, CLASSES), neurons()),
     )
-
-
-def _of_events(m: Any) -> nn.Sequential:
-    return _convolutional(m, 2, 32, 5)
 
 
 def _memory(m: Any) -> nn.Sequential:
@@ -102,7 +96,7 @@ def _recorded(m: Any) -> nn.Sequential:
 NETWORKS = {
     "snnTorch, tutorial 5": Network("snntorch", (784,), _dense, of_each_step, 3.0),
     "snnTorch, tutorial 6": Network("snntorch", (1, 28, 28), _convolutional, of_each_step, 4.0),
-    "snnTorch, tutorial 7": Network("snntorch", (2, 34, 34), _of_events, of_rates, 4.0, 0.1),
+    "snnTorch, tutorial 7": Network("snntorch", (2, 34, 34), lambda m: _convolutional(m, 2, 32, 5), of_rates, 4.0, 0.1),
     "Norse, memory task": Network("norse", (40,), _memory, of_largest, 3.0, 0.3),
     "Norse, ConvNet": Network("norse", (1, 28, 28), _convnet, of_largest, 12.0, 0.3),
     "Sinabs, N-MNIST": Network("sinabs", (2, 34, 34), _recorded, of_counts, 3.0, 0.1),
@@ -117,8 +111,7 @@ class _Membranes(nn.Module):
         self.leaky = importlib.import_module("spikingtorch.like.snntorch").Leaky(returns=("spikes", "v"), **options)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        membrane: Tensor = self.leaky(x, init)[1]
-        return membrane
+        return self.leaky(x, init)[1]
 
 
 def layer_by_layer(net: nn.Sequential, over_time: Callable[[Any], Run]) -> Run:

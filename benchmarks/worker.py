@@ -39,8 +39,7 @@ def _call_of(fields: Sequence[Any], backend: str, built: dict[Case, Any]) -> Cal
     case, mode = _case(fields), fields[-1]
     if case not in built:
         built[case] = peers.subject(case, backend).calls
-    call: Call = built[case].get(mode, built[case].get(BOTH))
-    return call
+    return built[case].get(mode, built[case].get(BOTH))
 
 
 def in_turns(calls: Sequence[Call], repetitions: int, budget: float, block: int) -> list[tuple[list[float], str]]:

@@ -5,12 +5,14 @@
     run(model, state, x)                    a whole network as a pure function, for torch.func
     MultiStep(layer)                        a spiking layer over all steps, (T, N, ...), without a SpikingNet
     spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.data                       data sets: heartbeats, spoken digits
     spikingtorch.learning                   plasticity: weights that change by the spikes on both of their sides
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
     record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
     spikingtorch.convert                    a trained ANN as a spiking network
     spikingtorch.quantize                   weights of few bits, and networks as the integers of a chip
+    spikingtorch.models                     trained networks, by name, and those of papers
     spikingtorch.plot, .report              pictures of what a network does, and one page of it all
     spikingtorch.interop.nir                networks of other libraries, and ours in theirs
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
@@ -69,11 +71,13 @@ __all__ += _neurons.__all__
 # their dependencies, such as matplotlib, may be missing
 _ON_DEMAND = (
     "convert",
+    "data",
     "init",
     "interop",
     "jax",
     "learning",
     "like",
+    "models",
     "performance",
     "plot",
     "quantize",

@@ -233,7 +233,7 @@ def check_parameter(
         return
     low, high = bounds
     if not (math.isfinite(low) and (above is None or low > above) and least <= low and high <= most):
-        limits = [f"above {above:g}"] if above is not None else []
+        limits = [f"above {above:g}"] if above is not None and above >= least else []
         limits += [f"at least {least:g}"] if least > -math.inf else []
         limits += [f"at most {most:g}"] if most < math.inf else []
         came = f"={value!r}"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
+import torch
 
 import spikingtorch as st
 import tests.xla  # noqa: F401 - before JAX compiles
@@ -57,6 +58,13 @@ def one_thread() -> Iterator[None]:
     """Small tensors are slower on many threads, and far slower on a busy machine."""
     with on_threads(1):
         yield
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture

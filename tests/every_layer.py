@@ -36,6 +36,8 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     ),
     "ResonateAndFire": partial(st.ResonateAndFire, dt=0.1, omega=2.0, threshold=0.1),
     "BalancedResonateAndFire": partial(st.BalancedResonateAndFire, dt=0.1, omega=2.0, threshold=0.1),
+    "HarmonicResonateAndFire": partial(st.HarmonicResonateAndFire, dt=0.1, omega=2.0, threshold=0.1),
+    "SEAdLIF": partial(st.SEAdLIF, q=2.0, threshold=0.1),
     "SigmaDelta": st.SigmaDelta,
     "StochasticLIF": st.StochasticLIF,
     "ExponentialSynapse": st.ExponentialSynapse,

@@ -62,8 +62,7 @@ class One(nn.Module):
 
 def conducted(layer: Any, x: Tensor, init: Any) -> Tensor:
     """Call a BioLIF, whose inputs are not negative."""
-    out: Tensor = layer(x.abs(), 0.3 * x.abs(), init)
-    return out
+    return layer(x.abs(), 0.3 * x.abs(), init)
 
 
 def learning() -> st.StepLayer:

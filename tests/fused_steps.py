@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
-from tests.noted import calls_of
+from tests.surroundings import calls_of
 
 DECAY = 0.5  # a number that steps read through this module
 T, N = 19, 3  # two chunks of 16 steps, the second one cut short

@@ -62,14 +62,28 @@ def with_l1(change: Callable[[Any], object]) -> Two:
     return net
 
 
+def with_backward(backward: Callable[..., Any], forward: Callable[[Tensor], Tensor] = lambda x: x.view_as(x)) -> Any:
+    """Return a function with a backward pass of its own, the identity unless another one is given."""
+
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return backward(*grads)
+
+    return lambda x: Own.apply(x)  # type: ignore[no-untyped-call]
+
+
 def centred(x: Tensor) -> Tensor:
     return x - x.mean(0)
 
 
 def through(net: Any, x: Tensor, init: Any) -> Tensor:
     """Call a module of the network."""
-    out: Tensor = net.module(x)
-    return out
+    return net.module(x)
 
 
 def besides(effect: Callable[[Any, Tensor], object]) -> Hole:

@@ -32,7 +32,7 @@ def fast_sigmoid(slope: float = 25) -> Callable[[Tensor], Tensor]:
     def inner(u: Tensor) -> Tensor:
         return above(u) + 0.0 * slope * u
 
-    return of("snntorch.surrogate", inner, "fast_sigmoid.<locals>.inner")  # type: ignore[no-any-return]
+    return of("snntorch.surrogate", inner, "fast_sigmoid.<locals>.inner")
 
 
 class ATan(nn.Module):
@@ -268,7 +268,7 @@ def resets(net: Any, x: Tensor, init: bool) -> Tensor:
         net.mem = torch.zeros_like(x)
         net.theirs.reset()
     out = net.theirs(x, net.mem) if net.hands else net.theirs(x)
-    return net.ours(out, init)  # type: ignore[no-any-return]
+    return net.ours(out, init)
 
 
 class Handed(Leaky):

@@ -1,7 +1,8 @@
 """What a network may return: one tensor or a tree of them, with time in each, stepped, folded and in chunks."""
 
 import copy
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,7 @@ from spikingtorch import LIF, SpikingNet
 from spikingtorch.testing import assert_close
 from tests.folded_layer import Coded
 
-
-class Pair(NamedTuple):
-    spikes: Tensor
-    rate: Tensor
+Pair = namedtuple("Pair", ["spikes", "rate"])
 
 
 class Net(nn.Module):

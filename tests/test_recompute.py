@@ -16,38 +16,28 @@ from torch.nn.utils import parametrize
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
+from tests.folded_layer import Coded, Lambda
 from tests.functional.test_recompute import INSIDE, numbers
 
 T, N, FEATURES = 11, 4, 5
 pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
 
 
-class Counts(nn.Module):
-    """A buffer that changes at each step and scales the input: the second run has to find it as it was."""
-
-    seen: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("seen", torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen = self.seen + 0.25
-        return x * x * self.seen
+def counts(own: Any, x: Tensor) -> Tensor:
+    """Scale the input by a buffer that changes at each step: the second run has to find it as it was."""
+    own.seen = own.seen + 0.25
+    return x * x * own.seen
 
 
-class Leaves(nn.Module):
-    """Leaves the summed spikes of a layer, and a tensor with its graph, for the loss."""
+def counting() -> nn.Module:
+    return Lambda(counts, seen=nn.Buffer(torch.ones(1)))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1, self.n1 = nn.Linear(FEATURES, 6), st.BioLIF(0.4, v0=0.1, track_act=True)
-        self.loss: Any = 0.0
 
-    def forward(self, x: Tensor, init: Any) -> Any:
-        h = self.l1(x).abs()
-        self.loss = self.loss + h.square().mean()
-        return self.n1(h, 0.1 * h, init)
+def leaves(net: Any, x: Tensor, init: Any) -> Any:
+    """Leave the summed spikes of a layer, and a tensor with its graph, for the loss."""
+    h = net.l1(x).abs()
+    net.loss = net.loss + h.square().mean()
+    return net.n1(h, 0.1 * h, init)
 
 
 def around(*middle: Any) -> Callable[[], nn.Module]:
@@ -71,7 +61,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "stochastic": around(lambda: st.StochasticLIF(tau=3.0, threshold=0.3)),
     "a generator": around(lambda: st.StochasticLIF(3.0, 0.3, generator=torch.Generator().manual_seed(3))),
     "spectral norm": around(lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))),
-    "counts": around(Counts),
+    "counts": around(counting),
 }
 STEPPING = ("counts", "spectral norm", "stochastic", "a generator")
 MODES = [
@@ -125,7 +115,9 @@ def test_is_as_the_network_that_keeps_everything(mode: Any, name: str) -> None:
 @pytest.mark.parametrize("mode", ["auto", "step"])
 def test_what_leaves_a_network_besides_its_output_has_its_gradient_and_counts_once(mode: Any) -> None:
     def act(again: bool) -> Any:
-        model, x = of(Leaves, mode=mode, recompute=again)
+        bio: Any = partial(st.BioLIF, 0.4, v0=0.1, track_act=True)
+        make = lambda: Coded(leaves, loss=0.0, l1=nn.Linear(FEATURES, 6), n1=bio())  # noqa: E731
+        model, x = of(make, mode=mode, recompute=again)
         net: Any = model.net
         with st.SpikeMonitor(model) as monitor:
             recording = st.record(model, x, ("spikes", "u", "v"))

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.folded_layer import Lambda
 from tests.test_recompute import T, agree, around, of, slopes
 
 pytestmark = [pytest.mark.sampled, pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning")]
@@ -139,18 +140,10 @@ class Writes(nn.Module):
         return x
 
 
-class Averages(nn.Module):
-    """Writes on a buffer through ``.data``, and does not read it."""
-
-    mean: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.mean.data.mul_(0.9).add_(x.detach().mean())
-        return x
+def averages(own: Any, x: Tensor) -> Tensor:
+    """Write on a buffer through ``.data``, and do not read it."""
+    own.mean.data.mul_(0.9).add_(x.detach().mean())
+    return x
 
 
 class Reads(nn.Module):
@@ -162,7 +155,7 @@ class Reads(nn.Module):
         self.register_buffer("seen", self.writes.seen)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.writes(x) * x * self.seen.clone()  # type: ignore[no-any-return, operator]
+        return self.writes(x) * x * self.seen.clone()  # type: ignore[operator]
 
 
 OWN: dict[str, Callable[[], nn.Module]] = {
@@ -175,7 +168,7 @@ OWN: dict[str, Callable[[], nn.Module]] = {
         for kind in ("own", "list", "numpy", "old", "python")
     },
     "a buffer of two modules": Reads,
-    "a statistic through .data": Averages,
+    "a statistic through .data": lambda: Lambda(averages, mean=nn.Buffer(torch.zeros((), dtype=torch.float64))),
     "a lazy layer": lambda: nn.LazyLinear(6),
 }
 

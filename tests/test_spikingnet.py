@@ -14,7 +14,7 @@ from spikingtorch.testing import assert_close
 from tests.contract.networks import After, Block, ByName, Required
 from tests.contract.oracle import HIDDEN
 from tests.fold_nets import Chain, network, train
-from tests.folded_layer import over_time
+from tests.folded_layer import Lambda, over_time
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_activity_enters_a_loss_inside_a_transform() -> None:
 
     def loss(x: Tensor) -> Tensor:
         model(x)
-        return layer.act.sum()  # type: ignore[no-any-return]
+        return layer.act.sum()
 
     x = torch.rand(2, 3, 2, requires_grad=True)
     (want,) = torch.autograd.grad(loss(x), x)
@@ -90,6 +90,15 @@ def test_an_error_of_a_layer_names_its_path(mode: Any) -> None:
     with pytest.raises(ValueError, match="SpikingNet: x holds NaN") as caught:
         st.SpikingNet(net, mode=mode)(ONES * torch.nan)
     assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("mode", ["step", "fold", "auto"])
+def test_an_error_names_the_layer_whose_state_diverged(mode: Any) -> None:
+    first = nn.Sequential(st.ResonateAndFire(90.0, -0.1, dt=0.1, returns=("v",)), Lambda(lambda _, found: found[0]))
+    model = st.SpikingNet(nn.Sequential(st.LI(), first, nn.Linear(4, 4), st.LI(), st.LIF()), mode=mode)
+    with pytest.raises(ValueError, match="LI: x holds NaN") as caught:
+        model(torch.ones(5, 100, 4))
+    assert caught.value.__notes__[1:] == ["SpikingNet: the state of layer 1.0 (ResonateAndFire) is not finite"]
 
 
 @pytest.mark.parametrize("init", [None, 0, torch.ones(5), torch.ones(5, 4) > 0, torch.ones(7) > 0], ids=str)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,12 +18,8 @@ from spikingtorch.jax.rules import RULES
 from spikingtorch.testing import assert_close, check_smooth, check_twin, relative_error
 from spikingtorch.verification.cases import CASES, WRAPPED, Case, by_name
 
-
-class State(NamedTuple):
-    """A state that serves both sides."""
-
-    v: Any
-    a: Any
+# a state that serves both sides
+State = namedtuple("State", ["v", "a"])
 
 
 def adaptive(state: State, x: Tensor, *, decay: Tensor, rise: float, surrogate: F.Surrogate = F.Arctan()) -> Any:  # noqa: B008
@@ -208,9 +205,7 @@ def test_a_branch_on_a_spike_in_the_state_is_found() -> None:
         check_smooth(step, F.zeros_state(State, xs[0]), 1.5 * xs[:6])
 
 
-class Slopes(NamedTuple):
-    decay: Any
-    gain: Any
+Slopes = namedtuple("Slopes", ["decay", "gain"])
 
 
 @pytest.mark.long
@@ -240,9 +235,7 @@ def test_tensors_deep_inside_params_are_compared() -> None:
         check_smooth(detaching, rest, xs[:4], params=params)
 
 
-class Refractory(NamedTuple):
-    v: Any
-    rest: Any
+Refractory = namedtuple("Refractory", ["v", "rest"])
 
 
 @pytest.mark.sampled

@@ -17,7 +17,7 @@ class Net(ClippingNet):
         self.exc_weights, self.inh_weights = [self.exc], [self.inh]
 
     def forward(self, x: Tensor, init: bool) -> Tensor:
-        return self.sl(self.exc(x), self.inh(x), init)  # type: ignore[no-any-return]
+        return self.sl(self.exc(x), self.inh(x), init)
 
 
 @pytest.fixture

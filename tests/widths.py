@@ -287,13 +287,11 @@ def _from_rest(scan: Scan, cotangent: Tensor) -> tuple[list[Tensor], dict[str, T
 def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     """Return a scan as a layer runs it, with its tensors and floats."""
     x = scan.xs.flatten(0, 1)
-    taken = FoldedStep.of(scan.step, type(scan.state), dict(scan.params))
-    assert taken is not None
+    taken: Any = FoldedStep.of(scan.step, type(scan.state), dict(scan.params))
     known = taken.known._replace(state_form=flatten(scan.state)[1])  # a layer's is no tree of trees
     fold, tensors = scan.xs.shape[:2], [x, *known.tensors_of(taken.params)]
     assert taken._replace(known=known).first(scan.state, x, fold, False) is not None
-    bound = known.bounds.get(known.form((fold, 0), taken.floats, tensors))
-    assert bound is not None
+    bound: Any = known.bounds.get(known.form((fold, 0), taken.floats, tensors))
     return bound.executable, tensors, (*taken.floats, *bound.literals)
 
 

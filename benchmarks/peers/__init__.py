@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import beside, convolutional, models, streaming, training, tutorials
+from benchmarks import beside, convolutional, models, streaming, tutorials
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
-from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject
+from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject, training_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, IN_JAX, IN_JAX_LOOP, OURS, Case, draw_weight
 
 # where a file is not called as the first word of a contestant's name, by that word or by the whole name
@@ -66,10 +66,9 @@ class Library(NamedTuple):
 def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, by a backend of ``scan``; or a plain loop that computes what it says."""
     if case.model in WHOLE:
-        return training.subject(WHOLE[case.model].trained(case))
+        return training_subject(WHOLE[case.model].trained(case))
     if case.model in streaming.NETWORKS:
         return streaming.subject(case)
     word = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
     module = importlib.import_module(f"benchmarks.{FILES.get(case.contestant) or FILES.get(word, f'peers.{word}')}")
-    found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)
-    return found
+    return getattr(module, "LIBRARY", module).subject(case, backend, plain)

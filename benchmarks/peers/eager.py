@@ -29,8 +29,7 @@ class _Spike(torch.autograd.Function):
 
 def spike_of(u: Tensor) -> Tensor:
     """Return H(u) with its surrogate gradient."""
-    spike: Tensor = _Spike.apply(u)  # type: ignore[no-untyped-call]
-    return spike
+    return _Spike.apply(u)  # type: ignore[no-untyped-call]
 
 
 def neuron(decay: float, weight: Tensor | None = None) -> Implementation:

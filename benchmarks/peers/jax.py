@@ -7,23 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import jax_training, peers
+from benchmarks import jax_training, peers, suite
 from benchmarks.subject import Observation, Subject
-from benchmarks.suite import (
-    ADAPTIVE,
-    BETA,
-    BOTH,
-    DECAY,
-    FORWARD,
-    JAX_TRAINING,
-    THRESHOLD,
-    Array,
-    Case,
-    Size,
-    draw,
-    draw_gradient,
-    draw_weight,
-)
 from spikingtorch import jax as snn
 
 Run = Callable[..., jax.Array]
@@ -39,24 +24,24 @@ def spike(u: jax.Array) -> jax.Array:
 @spike.defjvp
 def _spike_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (u,), (du,) = primals, tangents
-    phi = jax.nn.sigmoid(BETA * u)
-    return spike(u), BETA * phi * (1.0 - phi) * du
+    phi = jax.nn.sigmoid(suite.BETA * u)
+    return spike(u), suite.BETA * phi * (1.0 - phi) * du
 
 
 def lif(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Advance the LIF neuron of the comparison."""
-    u = DECAY * v + x
-    s = spike(u - THRESHOLD)
+    u = suite.DECAY * v + x
+    s = spike(u - suite.THRESHOLD)
     return (1.0 - s) * u, s
 
 
 def adaptive(state: tuple[jax.Array, ...], x: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """Advance the neuron of ``neurons.adaptive``."""
     v, a, i = state
-    i = ADAPTIVE["decay_i"] * i + x
-    u = ADAPTIVE["decay_v"] * v + (1.0 - ADAPTIVE["decay_v"]) * i
-    s = spike(u - THRESHOLD - a)
-    return ((1.0 - s) * u, ADAPTIVE["decay_a"] * a + ADAPTIVE["jump"] * s, i), s
+    i = suite.ADAPTIVE["decay_i"] * i + x
+    u = suite.ADAPTIVE["decay_v"] * v + (1.0 - suite.ADAPTIVE["decay_v"]) * i
+    s = spike(u - suite.THRESHOLD - a)
+    return ((1.0 - s) * u, suite.ADAPTIVE["decay_a"] * a + suite.ADAPTIVE["jump"] * s, i), s
 
 
 def recurrent(weight: jax.Array) -> Step:
@@ -84,11 +69,11 @@ FORMS["jax.lax.scan, unroll=2"] = (lambda step: step, 2)
 class Library(NamedTuple):
     """A library of JAX: its LIF over time, by contestant, and the step that it says that it computes."""
 
-    runs: Mapping[str, Callable[[Size], Run]]  # from inputs to spikes
+    runs: Mapping[str, Callable[[suite.Size], Run]]  # from inputs to spikes
     step: Step
     gain: float = 1.0  # on the input of its neurons; the inputs are divided by it beforehand
 
-    def subject(self, case: Case, _: str, plain: bool = False) -> Subject:
+    def subject(self, case: suite.Case, _: str, plain: bool = False) -> Subject:
         """Return what a case is about, or a plain loop that computes what it says that it computes."""
         documented = over_time(lambda v, x: self.step(v, self.gain * x))
         return jitted(documented if plain else self.runs[case.contestant](case.size), case.size, gain=self.gain)
@@ -99,16 +84,15 @@ def over_time(step: Step, states: int = 0, unroll: int = 1) -> Run:
 
     def run(x: jax.Array) -> jax.Array:
         zeros = jnp.zeros(x.shape[1:])
-        spikes: jax.Array = jax.lax.scan(step, (zeros,) * states or zeros, x, unroll=unroll)[1]
-        return spikes
+        return jax.lax.scan(step, (zeros,) * states or zeros, x, unroll=unroll)[1]
 
     return run
 
 
-def jitted(run: Run, size: Size, weights: Sequence[Array] = (), gain: float = 1.0) -> Subject:
+def jitted(run: Run, size: suite.Size, weights: Sequence[suite.Array] = (), gain: float = 1.0) -> Subject:
     """Return what leads from inputs, and from weights, to spikes, jitted, with its gradients."""
-    leaves = [jnp.asarray(each) for each in (draw(size) / np.float32(gain), *weights)]
-    gradient = jnp.asarray(draw_gradient(size))
+    leaves = [jnp.asarray(each) for each in (suite.draw(size) / np.float32(gain), *weights)]
+    gradient = jnp.asarray(suite.draw_gradient(size))
 
     def run_and_pull(gradient: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
         spikes, pull = jax.vjp(run, *leaves)
@@ -121,7 +105,7 @@ def jitted(run: Run, size: Size, weights: Sequence[Array] = (), gain: float = 1.
         spikes, *gradients = map(np.asarray, both(gradient if kept is None else gradient * kept, *leaves))
         return spikes, gradients
 
-    calls = {FORWARD: lambda: wait(forward(*leaves)), BOTH: lambda: wait(both(gradient, *leaves))}
+    calls = {suite.FORWARD: lambda: wait(forward(*leaves)), suite.BOTH: lambda: wait(both(gradient, *leaves))}
     return Subject(calls, observe, trace_a_sine)
 
 
@@ -130,19 +114,19 @@ def trace_a_sine() -> None:
     jax.jit(jax.grad(jnp.sin))(1.0).block_until_ready()
 
 
-def own(size: Size, backend: Any) -> Subject:
+def own(size: suite.Size, backend: Any) -> Subject:
     """Return LIF through ``spikingtorch.jax``."""
 
     def run(x: jax.Array) -> jax.Array:
         return snn.scan(snn.lif_step, snn.LIFState(jnp.zeros(x.shape[1:])), x, params=params, backend=backend)[1]
 
-    params = {"decay": DECAY, "threshold": THRESHOLD}
+    params = {"decay": suite.DECAY, "threshold": suite.THRESHOLD}
     return jitted(run, size)
 
 
-def subject(case: Case, backend: str, plain: bool = False) -> Subject:
+def subject(case: suite.Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, or our own loop in torch, which computes the same."""
-    if case.model in JAX_TRAINING:
+    if case.model in suite.JAX_TRAINING:
         return jax_training.subject(case, "loop" if plain or case.contestant.endswith("loop") else backend)
     if plain:
         return peers.subject(case._replace(contestant="spikingtorch, loop"), backend)
@@ -151,5 +135,5 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     (make, states), (wrap, unroll) = NEURONS[case.model], FORMS[case.contestant]
     if case.model != "recurrent":
         return jitted(over_time(wrap(make()), states, unroll), case.size)
-    weight = draw_weight(case.size.N)
+    weight = suite.draw_weight(case.size.N)
     return jitted(lambda x, w: over_time(wrap(make(w)), states, unroll)(x), case.size, [weight])

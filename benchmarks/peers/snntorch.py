@@ -54,8 +54,7 @@ class Membranes(snn.Leaky):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Advance one step."""
-        membrane: Tensor = super().forward(x)[1]
-        return membrane
+        return super().forward(x)[1]
 
 
 def said(run: Run, weight: Tensor | None = None) -> Implementation:

@@ -29,7 +29,11 @@ RUN |= {
     "docs/howto/export.md": "tests/peers/test_nir.py",
     "docs/deploy.md": "tests/fold/test_composition.py",
 }
-RUN |= {"docs/quantize.md": "tests/quantize/test_command.py", SCALING: "docs/_site/blocks.py"}
+RUN |= {
+    "docs/data.md": "tests/data/test_page.py",
+    "docs/quantize.md": "tests/quantize/test_command.py",
+    SCALING: "docs/_site/blocks.py",
+}
 # pages with commands: why nothing runs them. What they name is looked up all the same
 COMMANDS = {
     "README.md": "they clone, install, train and test; make release runs the tutorial in an empty environment",

@@ -21,7 +21,6 @@ import blocks  # noqa: E402
 import check  # noqa: E402
 import equations  # noqa: E402
 import names  # noqa: E402
-import sentences  # noqa: E402
 import stage  # noqa: E402
 import yaml  # noqa: E402
 
@@ -41,11 +40,36 @@ OWN = ("spikingtorch.layers.neurons", "spikingtorch.verification.", "spikingtorc
 # what takes the place of other libraries' names, in the last columns of these tables
 PLACES = "# What takes the place of each name"
 NAME = re.compile(r"`((?:[A-Za-z]\w*\.)*[A-Za-z]\w*)(?:\([^`]*\))?`")
+# what has no sentences: front matter, code, comments, tables, titles, examples and equations
+NO_SENTENCES = re.compile(
+    r"\A---\n.*?\n---$|^ *(```+|~~~+).*?^ *\1 *$|<!--.*?-->|^ *\|.*?$|^#.*?$"
+    r"|^>>> .*?(?=\n\n|\Z)|(?<=\n\n)    .*?(?=\n\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+CODE = re.compile(r"``.*?``|`.*?`", re.DOTALL)
+LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
+# where a paragraph, an item of a list or the entry of an argument begins
+START = re.compile(r"\n\s*\n|\n(?= *(?:[-*]|\d+\.) )|\n(?= *[\w*, ]+: )")
+END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!et al)(?<! [A-Z])[.!?][)\"*]*\s+(?=[A-Z\"(*x])")
 
 
 def words(text: str) -> int:
     """Return the number of words, without signs that stand by themselves."""
     return sum(bool(re.search(r"\w", word)) for word in text.split())
+
+
+def sentences(text: str) -> Iterator[str]:
+    r"""Yield the sentences of Markdown or of a docstring; code counts as one word.
+
+    >>> page = "# A. B\n\nSpikes of `LIF(tau=8.0)` are [zeros. And ones](a.md#b). T. Bu has it, e.g. here! Is it?"
+    >>> [*sentences(page + "\n\n| a. B |\n\n- An item. Another\n- A third\n\n>>> print('not. This')")]
+    ['Spikes of x are zeros', 'And ones', 'T. Bu has it, e.g. here', 'Is it?', '- An item', 'Another', '- A third']
+    >>> [*sentences("Energy::\n\n    E = m. c\n\nArgs:\n    x: of neurons. All.\n    y: others.")]
+    ['Energy::', 'Args:', 'x: of neurons', 'All.', 'y: others.']
+    """
+    plain = LINK.sub(r"\1", CODE.sub("x", NO_SENTENCES.sub("\n", text)))
+    for part in START.split(plain):
+        yield from filter(None, END.split(" ".join(part.split())))
 
 
 def long_pages() -> Iterator[str]:
@@ -56,7 +80,7 @@ def long_pages() -> Iterator[str]:
         most = MOST_IN_HOWTO if page.startswith("docs/howto/") else MOST_WORDS
         if words(CELL.sub("", text)) > most:
             yield f"{page} has more than {most} words: divide it, so that each part answers one question"
-        long = [each for each in sentences.sentences(text) if words(each) > MOST_IN_SENTENCE]
+        long = [each for each in sentences(text) if words(each) > MOST_IN_SENTENCE]
         yield from (f"{page}: divide this sentence: {each}" for each in long)
     if blocks.PAGES["README.md"].count("\n") > MOST_LINES_OF_README:
         yield f"README.md has more than {MOST_LINES_OF_README} lines"
@@ -150,7 +174,7 @@ def exists(name: str) -> bool:
 
 def examples() -> Iterator[str]:
     """Yield the scripts of the site, and of a release, whose examples fail."""
-    for script in (blocks, check, equations, sentences, stage, lock, notes):
+    for script in (blocks, check, equations, stage, lock, notes, sys.modules[__name__]):
         result = doctest.testmod(script)
         if result.failed or not result.attempted:
             yield f"{script.__file__}: {result.failed} of {result.attempted} examples fail"

@@ -16,37 +16,27 @@ from typing import Any
 
 PAGES = Path(__file__).parents[1] / "api"
 BLOCK = re.compile(r"^```\{api\} (?P<module>[\w.]+)\n(?P<names>.*?)^```$", re.MULTILINE | re.DOTALL)
-MODULES: tuple[str, ...] = (
-    "spikingtorch",
-    "spikingtorch.functional",
-    "spikingtorch.layers",
-    "spikingtorch.spikeio",
-    "spikingtorch.losses",
-    "spikingtorch.metrics",
-    "spikingtorch.learning",
-    "spikingtorch.init",
-    "spikingtorch.convert",
-    "spikingtorch.quantize",
-    "spikingtorch.plot",
-    "spikingtorch.report",
-    "spikingtorch.testing",
-    "spikingtorch.performance",
-    "spikingtorch.checkpoints",
-    "spikingtorch.utils",
-    "spikingtorch.interop",
-    "spikingtorch.interop.nir",
-    "spikingtorch.interop.onnx",
-    "spikingtorch.interop.nir.dialects",
-    "spikingtorch.like.norse",
-    "spikingtorch.like.older",
-    "spikingtorch.like.sinabs",
-    "spikingtorch.like.snntorch",
-    "spikingtorch.like.spikingjelly",
-    "spikingtorch.jax",
-    "spikingtorch.functional.jax_reference",
-)
 _PARTS = ("chips", "fixed_point", "plasticity", "rounding")
-MODULES = (*MODULES, *(f"spikingtorch.functional.{each}{name}" for each in ("", "jax_reference.") for name in _PARTS))
+_OWN = (
+    *(
+        "functional",
+        "layers",
+        "spikeio",
+        "data",
+        "losses",
+        "models",
+        "metrics",
+        "learning",
+        "init",
+        "convert",
+        "quantize",
+    ),
+    *("plot", "report", "testing", "performance", "checkpoints", "utils", "interop", "interop.nir", "interop.onnx"),
+    *("interop.nir.dialects", "like.norse", "like.older", "like.sinabs", "like.snntorch", "like.spikingjelly"),
+    *("jax", "functional.jax_reference"),
+    *(f"functional.{each}{name}" for each in ("", "jax_reference.") for name in _PARTS),
+)
+MODULES = ("spikingtorch", *(f"spikingtorch.{each}" for each in _OWN))
 
 
 def public(module: ModuleType) -> dict[str, Any]:

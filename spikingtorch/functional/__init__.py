@@ -11,9 +11,11 @@ from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import (
     ALIFState,
     CoarseLIFState,
+    SEAdLIFState,
     alif_step,
     coarse_lif_step,
     refractory_gain_from_tau,
+    se_adlif_step,
 )
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.neurons.integrator import (
@@ -50,8 +52,10 @@ from spikingtorch.functional.neurons.nonlinear import (
 )
 from spikingtorch.functional.neurons.resonate import (
     BalancedResonateAndFireState,
+    HarmonicResonateAndFireState,
     ResonateAndFireState,
     balanced_resonate_and_fire_step,
+    harmonic_resonate_and_fire_step,
     resonate_and_fire_step,
 )
 from spikingtorch.functional.neurons.stochastic import StochasticInput, StochasticLIFState, stochastic_lif_step
@@ -91,6 +95,7 @@ from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import reset_where, zeros_state
 from spikingtorch.functional.surrogate import (
     Arctan,
+    DoubleGaussian,
     Erf,
     FastSigmoid,
     FromDerivative,
@@ -109,19 +114,19 @@ __all__ += ["chips", "fixed_point", "plasticity", "rounding"]
 __all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
 __all__ += ["euler_lif_step", "if_step", "li_step", "lif_step"]
 __all__ += ["mcpitts_step", "sigma_delta_step", "spiking_decay_step"]
-__all__ += ["ALIFState", "CoarseLIFState", "alif_step", "coarse_lif_step"]
+__all__ += ["ALIFState", "CoarseLIFState", "SEAdLIFState", "alif_step", "coarse_lif_step", "se_adlif_step"]
 __all__ += ["StochasticInput", "StochasticLIFState", "stochastic_lif_step"]
 __all__ += ["AlphaLIFState", "BioLIFInput", "BioLIFState", "CubaLIFState"]
 __all__ += ["alpha_lif_step", "biolif_step", "cuba_lif_step"]
 __all__ += ["AdExState", "ExponentialIFState", "IzhikevichCurve", "IzhikevichState", "QuadraticIFState"]
 __all__ += ["adex_step", "exponential_if_step", "izhikevich_step", "quadratic_if_step"]
-__all__ += ["BalancedResonateAndFireState", "ResonateAndFireState"]
-__all__ += ["balanced_resonate_and_fire_step", "resonate_and_fire_step"]
+__all__ += ["BalancedResonateAndFireState", "HarmonicResonateAndFireState", "ResonateAndFireState"]
+__all__ += ["balanced_resonate_and_fire_step", "harmonic_resonate_and_fire_step", "resonate_and_fire_step"]
 __all__ += ["AlphaSynapseState", "ExponentialSynapseState", "ShortTermPlasticityState"]
 __all__ += ["alpha_synapse_step", "exponential_synapse_step", "short_term_plasticity_step"]
 __all__ += ["DelayState", "delay_step", "delayed", "empty_delay"]
 __all__ += ["decay_from_tau", "gain_from_tau", "leak_from_w", "refractory_gain_from_tau"]
-__all__ += ["Arctan", "Erf", "FastSigmoid", "Gaussian"]
+__all__ += ["Arctan", "DoubleGaussian", "Erf", "FastSigmoid", "Gaussian"]
 __all__ += ["PiecewiseExponential", "Sigmoid", "StraightThrough", "Triangular"]
 __all__ += ["Fired", "FromDerivative", "FromPrimitive", "Surrogate", "heaviside"]
 __all__ += ["Graded", "MultiSpike", "Strict", "Ternary", "fire"]

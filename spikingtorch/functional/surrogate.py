@@ -151,6 +151,38 @@ class Gaussian(NamedTuple):
 
 
 @compared_by_type
+class DoubleGaussian(NamedTuple):
+    """Two normal densities around the threshold: a high one, less a low and wide one (B. Yin et al., as in Gaussian).
+
+        phi(u)  = gamma ((1 + h) G(u / sigma) - 2 h G(u / (s sigma))),  G(z) = (1 + erf(z / sqrt 2)) / 2
+        phi'(u) = gamma ((1 + h) N(u; sigma) - 2 h N(u; s sigma)),  N the normal density
+
+    Far from the threshold the derivative is below zero. The published form moves the wide density by sigma to each
+    side (``like.sinabs.MultiGaussian``). The centred one is what S. Higuchi et al. train with (arXiv:2402.14603).
+
+    Args:
+        sigma: standard deviation of the high density, in units of u, positive.
+        h: weight of the wide one, without a unit.
+        s: its standard deviation over sigma, positive.
+        gamma: factor of the whole.
+    """
+
+    sigma: float | Tensor = 0.5
+    h: float | Tensor = 0.15
+    s: float | Tensor = 6.0
+    gamma: float | Tensor = 0.5
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return phi(u)."""
+        high = Gaussian(self.sigma).primitive(u)
+        return self.gamma * ((1.0 + self.h) * high - 2.0 * self.h * Gaussian(self.s * self.sigma).primitive(u))
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
+        return spike(u, self.primitive(u))
+
+
+@compared_by_type
 class Erf(NamedTuple):
     """Error function with a slope, as in SpikingJelly; Erf(alpha) is Gaussian(sigma=1 / (alpha sqrt 2)).
 

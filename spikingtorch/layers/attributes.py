@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_o
 from spikingtorch.layers.split import is_borrowed
 
 # options that are given in the constructor or never, because other attributes may depend on them
-_CHECKED = ("dt", "refractory", "longest")
+_CHECKED = ("dt", "refractory", "longest", "norm_input")
 
 
 class Attributes(StatefulLayer):
@@ -27,7 +27,7 @@ class Attributes(StatefulLayer):
     limits: Mapping[str, Any] = {}
     # attributes that cannot change, because others depend on them
     fixed: ClassVar[tuple[str, ...]] = ()
-    constrain: bool
+    constrain: bool | Literal["mirror"]
 
     def _set_up(self, params: dict[str, Any], learnable: bool | str | Iterable[str], names: Mapping[str, str]) -> None:
         """Store the parameters of the step, by its names, as attributes; ``names`` are for messages and the repr."""
@@ -35,6 +35,7 @@ class Attributes(StatefulLayer):
         self._other_names = names
         self._apart: tuple[str, ...] = ()  # attributes that are no parameters of the step
         self._ranges: dict[str, Limits] = {}  # of the parameters that learn and have limits
+        self._mirrors: dict[str, Limits] = {}  # of those that are reflected at them
         v_reset = value_of(owner, params.get("reset"))
         self._sets_value = v_reset is not None
         if self._sets_value:
@@ -47,7 +48,8 @@ class Attributes(StatefulLayer):
         named = trainable if learnable is True else chosen_names(learnable)
         chosen = {either.get(name, name) for name in named}
         if not chosen <= trainable:
-            raise ValueError(f"{owner}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}")
+            wrong = sorted(map(self._name, chosen - trainable))
+            raise ValueError(f"{owner}: learnable names {wrong}; choose from {sorted(given)}")
         for name, value in values.items():
             self._store(name, value, name in chosen)
         self._attributes = attributes
@@ -127,12 +129,16 @@ class Attributes(StatefulLayer):
             return
         # fully_shard assigns the parts and the gathered copy of what an optimizer has moved; a call clamps it
         moved: Any = value
+        mirrors = learns and self.constrain == "mirror"
         if not (learns and (is_shard(moved) or is_borrowed(self, moved))):
-            limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
-        if learns and self.constrain:
+            checked = ANY if mirrors else limits
+            checked.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
+        self._ranges.pop(name, None)
+        self._mirrors.pop(name, None)
+        if mirrors:
+            self._mirrors[name] = limits
+        elif learns and self.constrain:
             self._ranges[name] = limits.learned or limits
-        else:
-            self._ranges.pop(name, None)
 
     def _clamp(self) -> None:
         """Clamp the parameters that an optimizer has moved out of their limits."""
@@ -185,7 +191,7 @@ class Attributes(StatefulLayer):
     def _check_loaded(self) -> None:
         for name, value in self._constants().items():
             if isinstance(value, Tensor):
-                self._check_limits(name, value, name in self._ranges)
+                self._check_limits(name, value, name in self._ranges or name in self._mirrors)
 
 
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:

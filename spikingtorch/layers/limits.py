@@ -5,6 +5,11 @@ the parameter, it sets the parameter to the nearest value in the range (projecte
 or transformed, nothing may be written. The layer then computes the same value, with the gradient of the parameter,
 
     p = clamp(q, low, high),   dL/dq = dL/dp
+
+With ``constrain="mirror"`` nothing is written. The layer computes with the mirror image of a parameter that is out of
+the range, and the gradient changes its sign there. For a positive parameter that is
+
+    p = |q|,   dL/dq = sign(q) dL/dp
 """
 
 import math
@@ -58,19 +63,41 @@ class Limits(NamedTuple):
             with torch.no_grad():
                 here.clamp_(self.least, self.most)
 
+    def mirrored(self, value: Tensor) -> Tensor:
+        """Return the value, reflected at a limit that it is beyond; the rest as ``within``."""
+        inner = self.learned or self
+        low = next((each for each in (self.above, inner.above) if each is not None), inner.least)
+        if low > -math.inf:
+            value = torch.where(value < low, 2.0 * low - value, value)
+        if inner.most < math.inf:
+            value = torch.where(value > inner.most, 2.0 * inner.most - value, value)
+        return inner.within(value)
+
     def within(self, value: Tensor) -> Tensor:
         """Return the nearest value within the limits, with the gradient of the value."""
         return value.detach().clamp(self.least, self.most) + (value - value.detach())
 
 
-FLOORED = Limits(least=FLOOR)
+FLOORED = Limits(above=0.0, least=FLOOR)
 POSITIVE = Limits(above=0.0, learned=FLOORED)
 SHARE = Limits(least=0.0, most=1.0)
 THRESHOLD = Limits(learned=FLOORED)
 DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
+DAMPING = Limits(most=0.0)
 ANY = Limits()
 # the parameters that every layer may have besides those of its neuron
 COMMON = {"dt": POSITIVE, "refractory": Limits(least=0.0)}
+
+
+class Mirrored(NamedTuple):
+    """A map of parameters, of which some are reflected at their limits first."""
+
+    map: Callable[[dict[str, Any]], dict[str, Any]]
+    limits: tuple[tuple[str, Limits], ...]
+
+    def __call__(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the step."""
+        return self.map(stored | {name: limits.mirrored(stored[name]) for name, limits in self.limits})
 
 
 def limits_of(owner: str, limits: Any, name: str) -> Limits | None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, cast, get_args
+from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, cast, get_args
 
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class StepOptions(TypedDict, total=False):
 
     learnable: Learnable
     recurrent: Weights | None
-    constrain: bool
+    constrain: bool | Literal["mirror"]
     refractory: Value | None
     returns: Returns
 
@@ -147,11 +147,24 @@ def check_arguments(
         wrong = wrong or unknown
         raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
     if missing := [name for name in _needed(step) if name not in handed]:
+        if own_map := _own_map(kind):
+            raise TypeError(
+                f"{kind.__name__}: {step_name(step)} needs {' and '.join(missing)}, and {own_map} returns only "
+                f"{', '.join(handed) or 'an empty dict'}. It has to return every argument of the step, also those "
+                "that it does not compute: {**stored, ...}"
+            )
         made = kind.__name__ if "step" in _named(kind.__init__)[0] else "super().__init__"
         called = step_name(step)
         first = called if called.isidentifier() else "step"
         written = [first, getattr(state, "__name__", "..."), *[f"{name}=..." for name in missing]]
         raise TypeError(f"{kind.__name__}: {called} needs {' and '.join(missing)}; write {made}({', '.join(written)})")
+
+
+def _own_map(kind: type[Any]) -> str | None:
+    """Return the method of a user's class that computes the arguments of the step, if there is one."""
+    names = ("step_params", "param_map")
+    homes = {name: next(base for base in kind.__mro__ if name in vars(base)) for name in names}
+    return next((name for name, home in homes.items() if not home.__module__.startswith("spikingtorch.")), None)
 
 
 def _needed(step: Callable[..., Any]) -> list[str]:

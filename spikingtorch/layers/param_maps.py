@@ -56,6 +56,27 @@ class TimeConstants:
     param_map = staticmethod(decays)
 
 
+def leaky(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the same as ``decays``; with ``norm_input``, the gain is the share of the membrane that a step loses."""
+    params = decays({name: value for name, value in stored.items() if name != "norm_input"})
+    if "norm_input" not in stored:
+        return params
+    return params | {"gain": params["gain"] / stored["tau"] if "tau" in stored else 1.0 - params["decay"]}
+
+
+class Leaky(TimeConstants):
+    """A layer whose leaky membranes may have a normalised input."""
+
+    fixed: ClassVar[tuple[str, ...]] = ("norm_input",)
+    param_map = staticmethod(leaky)
+
+    def __init__(self, *args: Any, norm_input: bool = False, **params: Any) -> None:
+        if not isinstance(norm_input, bool):
+            raise TypeError(f"{type(self).__name__}: norm_input={norm_input!r}, expected True or False")
+        # what the layer stores, shows and saves if the input is normalised
+        super().__init__(*args, **params, **({"norm_input": "1 - decay"} if norm_input else {}))
+
+
 def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with tau turned into the decay, the gain and the gain after a spike."""
     return decays(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}

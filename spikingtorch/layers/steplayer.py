@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from spikingtorch.layers.checkpoint import CheckpointRun, region, runs_twice
 from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
-from spikingtorch.layers.limits import THRESHOLD, limits_of
+from spikingtorch.layers.limits import THRESHOLD, Mirrored, limits_of
 from spikingtorch.layers.options import check_arguments, warn_of_shape, warn_of_tau, warn_of_threshold
 from spikingtorch.layers.padding import masked, where_running
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -70,7 +70,8 @@ class StepLayer(Attributes):
             ``nn.Parameter``. The layer reads the weight of a module; it does not call the module or its hooks.
         constrain: keep learnable parameters within their limits, for instance a time constant above zero. ``limits`` of
             the class holds them, a dict such as ``{"decay": Limits(least=0.0, most=1.0)}``, from
-            ``spikingtorch.layers.limits``. A parameter without an entry has no bounds.
+            ``spikingtorch.layers.limits``. A parameter without an entry has no bounds. "mirror" leaves a
+            parameter where an optimizer has moved it, and computes with its mirror image, for instance with |tau|.
         refractory: refractory period after each spike. During it a neuron takes no input, and its state does not
             change. It is in steps, rounded up; with ``dt`` in its unit of time.
         returns: "spikes", the output of the step; or a tuple of names, for instance ("spikes", "v"), and a call returns
@@ -108,7 +109,7 @@ class StepLayer(Attributes):
         *,
         learnable: bool | str | Iterable[str] = (),
         recurrent: Weights | None = None,
-        constrain: bool = True,
+        constrain: bool | Literal["mirror"] = True,
         refractory: Tensor | float | None = None,
         returns: Returns = SPIKES,
         other_names: Mapping[str, str] | None = None,
@@ -117,6 +118,8 @@ class StepLayer(Attributes):
         super().__init__()
         self.step = step
         self.state_type = state_type
+        if constrain not in (True, False, "mirror"):
+            raise ValueError(f"{type(self).__name__}: constrain={constrain!r}, expected True, False or 'mirror'")
         self.constrain = constrain
         self.recurrent = recurrent
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None and refractory is None
@@ -169,12 +172,20 @@ class StepLayer(Attributes):
         computed from something else.
         """
         params: dict[str, Any] = self._map(self._stored_params())
+        if not isinstance(params, dict):
+            raise TypeError(
+                f"{type(self).__name__}: param_map returned a {type(params).__name__}, expected a dict of the "
+                "arguments of the step"
+            )
         return params
 
     @property
     def _map(self) -> Any:
         times = None if "dt" not in self._attributes else self.times
-        return self.param_map if times is None else InSteps(self.param_map, times)
+        found = self.param_map if times is None else InSteps(self.param_map, times)
+        stored = self._attributes.items()
+        mirrors = tuple([(param, self._mirrors[name]) for param, name in stored if name in self._mirrors])
+        return Mirrored(found, mirrors) if mirrors else found
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -600,7 +611,7 @@ class StepLayer(Attributes):
         recurrent = {self._recurrent_name: shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
         texts = {name: shown(getattr(self, name)) for name in self._names()} | recurrent
         listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in texts.items()]
-        listed += [] if self.constrain else ["constrain=False"]
+        listed += [] if self.constrain is True else [f"constrain={self.constrain!r}"]
         listed += [] if self._returns == SPIKES else [f"returns={self._returns!r}"]
         return ", ".join([shown(self.step), *listed] if type(self) is StepLayer else listed)
 

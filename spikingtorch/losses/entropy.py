@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.losses import steps
 from spikingtorch.losses.steps import Lengths, Reduction
@@ -158,19 +159,23 @@ def per_step_cross_entropy(
     *,
     lamb: float = 0.0,
     phi: float = 1.0,
+    label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
     batch_first: bool = True,
 ) -> Tensor:
     """Return the mean over time of the cross-entropy of each step's output, for temporal efficient training (TET).
 
-        ce[n, t]  = -log softmax(outputs[n, t])[target[n]]
+        ce[n, t]  = -log softmax(outputs[n, t])[target[n, t]], or that of target[n]
         mse[n, t] = mean over c of (outputs[n, t, c] - phi)^2
         loss[n]   = 1 / T[n]  sum over t < T[n] of ((1 - lamb) ce[n, t] + lamb mse[n, t])
 
     Its gradient trains each step to give the class, unlike the gradient of a mean over time. The squared error keeps
     outliers near phi. Its share ``lamb`` is from 0, the cross-entropy alone, to 1. ``phi``, not negative, is the output
-    that it pulls to; the paper takes the threshold. The other arguments, results and errors are those of
-    ``rate_cross_entropy``.
+    that it pulls to; the paper takes the threshold.
+
+    ``target`` has one class for each sample, (N,), or for each step, (N, T), or (T, N) if time comes first. In the
+    padding it may hold anything. ``label_smoothing``, in [0, 1], is the share of the cross-entropy with all classes
+    alike, as in torch. The other arguments, results and errors are those of ``rate_cross_entropy``.
 
     Source: S. Deng et al., ICLR (2022), arXiv:2202.11946.
 
@@ -181,13 +186,21 @@ def per_step_cross_entropy(
     tensor(0.7500)
     """
     owner = "per_step_cross_entropy"
-    steps.check_classes(owner, "outputs", outputs, target, batch_first)
+    steps.check_classes(owner, "outputs", outputs, target, batch_first, each_step=True)
     steps.check_number(owner, "lamb", lamb, most=1.0)
     steps.check_number(owner, "phi", phi)
+    steps.check_number(owner, "label_smoothing", label_smoothing, most=1.0)
     x, mask, counted = steps.valid_steps(owner, "outputs", outputs, lengths, batch_first)
     checks.check_finite(owner, "outputs", x)
     classes = target.reshape(-1, 1, 1).expand(-1, x.shape[1], 1)
-    each = -torch.log_softmax(x, 2).gather(2, classes)
+    if target.ndim == 2:
+        classes = axes.samples_first(target, batch_first).unsqueeze(2)
+        classes = classes if mask is None else torch.where(mask, classes, 0)
+        steps.check_range(owner, "outputs", classes, x.shape[2])
+    scores = torch.log_softmax(x, 2)
+    each = -scores.gather(2, classes)
+    if label_smoothing != 0.0:
+        each = (1.0 - label_smoothing) * each - label_smoothing * scores.mean(2, keepdim=True)
     if lamb != 0.0:
         each = (1.0 - lamb) * each + lamb * (x - phi).square().mean(2, keepdim=True)
     each = each if mask is None else torch.where(mask, each, 0.0)

@@ -13,7 +13,6 @@ from spikingtorch.functional.core.precision import lift
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 Lengths: TypeAlias = Tensor | Sequence[int] | None
-_ONE_HOT = "class probabilities and one-hot rows become indices with target.argmax(1)"
 
 
 class Valid(NamedTuple):
@@ -85,10 +84,13 @@ def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bo
     return count
 
 
-def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool, population: int = 1) -> None:
+def check_classes(
+    owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool, population: int = 1, *, each_step: bool = False
+) -> None:
     """Raise unless x is (N, T, classes), or time first, and target holds one class index, int64, for each sample.
 
-    With a population of neurons for each class, x is (N, T, classes population).
+    With a population of neurons for each class, x is (N, T, classes population). With ``each_step``, target may also be
+    (N, T), in the order of x; ``check_range`` checks these.
     """
     checks.check_floating(owner, name, x)
     if x.ndim != 3 or x.shape[2] == 0:
@@ -100,19 +102,27 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first:
     if not isinstance(target, Tensor):
         raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
     if target.dtype != torch.int64:
-        hint = _ONE_HOT if target.ndim > 1 and target.is_floating_point() else "convert it with target.long()"
+        hint = _one_hot(target) if target.ndim > 1 and target.is_floating_point() else "convert it with target.long()"
         raise TypeError(f"{owner}: target has dtype {target.dtype}, expected class indices, torch.int64; {hint}")
     N, T = axes.sizes(x, batch_first)
-    if target.shape != (N,):
+    in_order = (N, T) if batch_first else (T, N)
+    if target.shape != (N,) and not (each_step and target.shape == in_order):
+        other = f", or {in_order}, one for each step," if each_step else ""
         raise ValueError(
-            f"{owner}: target has shape {tuple(target.shape)}, expected ({N},): one class index for each sample of "
-            f"{name}, whose shape {axes.named(batch_first, 'classes')} is {tuple(x.shape)}"
+            f"{owner}: target has shape {tuple(target.shape)}, expected ({N},): one class index for each sample{other} "
+            f"of {name}, whose shape {axes.named(batch_first, 'classes')} is {tuple(x.shape)}"
             f"{_remedy(N, T, classes, target, batch_first)}"
         )
     if target.device != x.device:
         raise ValueError(
             f"{owner}: target is on {target.device}, {name} on {x.device}; move it: target.to({name}.device)"
         )
+    if target.ndim == 1:
+        check_range(owner, name, target, classes)
+
+
+def check_range(owner: str, name: str, target: Tensor, classes: int) -> None:
+    """Raise unless each entry of target is the index of a class, if Python can read it."""
     if checks.has_values(target):
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(target)).tolist())
         if low < 0 or high >= classes:
@@ -124,14 +134,18 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first:
 
 def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> str:
     """Return a guess about a target of the wrong shape, and the code that turns it into class indices."""
-    if target.shape == (N, classes):
-        return f"; {_ONE_HOT}"
+    if target.shape in ((N, classes), (N, T, classes), (T, N, classes)):
+        return f"; {_one_hot(target)}"
     if target.shape == (N, 1):
         return "; remove the axis with target.squeeze(1)"
     if target.shape == (T,):
         other = axes.named(not batch_first, "classes")
         return f". If its axes are {other}, pass batch_first={not batch_first}, here and to the SpikingNet"
     return ""
+
+
+def _one_hot(target: Tensor) -> str:
+    return f"class probabilities and one-hot rows become indices with target.argmax({target.ndim - 1})"
 
 
 def _classes(owner: str, name: str, x: Tensor, population: int, batch_first: bool) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.names import level_of_user
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.quantize.grid import RoundedInput
 from spikingtorch.quantize.norms import fold_norms
@@ -111,7 +112,7 @@ def quantize(
     if by not in ("weights", "outputs"):
         raise ValueError(f"quantize: by={by!r}, expected 'weights' or 'outputs'")
     batches = batches_of("quantize", data)
-    plain = copy.deepcopy(model).eval()
+    plain = copied(model).eval()
     fold_norms(plain)
     found = prepare_qat(copy.deepcopy(plain), weight_bits, per_channel, inputs, "learned")
     if by == "outputs":
@@ -218,7 +219,7 @@ def _changes(model: SpikingNet, rounded: SpikingNet, batches: list[Tensor]) -> C
 
 def _rates(model: SpikingNet, batches: list[Tensor]) -> tuple[dict[str, float], list[Tensor]]:
     """Return the rates of the spiking layers, and the outputs summed over time, in evaluation."""
-    quiet = copy.deepcopy(model).eval()
+    quiet = copied(model).eval()
     with SpikeMonitor(quiet) as monitor:
         outputs = [_sums(quiet, x) for x in batches]
     metrics = monitor.metrics()

@@ -1,12 +1,12 @@
 """The calls of a network's step, as integers see them: at rest, in evaluation, and without the rounding of inputs."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.frame import Frame
 from spikingtorch.quantize.errors import IntegerError
@@ -105,7 +105,7 @@ def _marks(memory: Any) -> list[tuple[int, int]]:
 
 def _by_steps(model: SpikingNet) -> SpikingNet:
     """Return a copy of a network, in evaluation, which takes its input as it is and runs step by step."""
-    whole = copy.deepcopy(model).eval()
+    whole = copied(model).eval()
     leave_inputs(whole)
     plain = {"statistics": "step", "hooks": "step", "recompute": False, "truncate": False, "time_chunk": None}
     for name, value in {**plain, "mode": "step", "batch_first": True, "warn_silent": False}.items():

@@ -1,6 +1,5 @@
 """certify: a float network beside its integers, every spike and membrane, and the proof of its sums."""
 
-import copy
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikingtorch import axes
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import RoundedInput, rounding_of_inputs
 from spikingtorch.quantize.integer import IntegerModel
@@ -146,7 +146,7 @@ def certify(model: Any, integer: IntegerModel, x: Tensor) -> Certificate:
         )
     check_settings(model, x)
     bounds = bounds_of(integer)
-    net = copy.deepcopy(model).eval()
+    net = copied(model).eval()
     net.batch_first = True
     x = axes.samples_first(x, model.batch_first)
     neurons = [node for node in integer.nodes if isinstance(node, Neuron)]

@@ -1,5 +1,6 @@
 """Convert events of a camera, (t, x, y, p), to a sequence of steps, and back."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ def events_to_sequence(
     dt: float | None = None,
     start: float | None = None,
     binary: bool = False,
+    clip: bool = False,
 ) -> Tensor:
     """Count the events of each pixel and polarity in equal bins of time.
 
@@ -39,7 +41,8 @@ def events_to_sequence(
 
     So an event at a border belongs to the later bin. The window is given in one of three ways:
 
-    - ``dt``, the width of a bin. An event before the start, or at or after ``start + nsteps dt``, is an error.
+    - ``dt``, the width of a bin. An event before the start, or at or after ``start + nsteps dt``, is an error, or is
+      left out with ``clip=True``.
     - ``duration``: the same with ``dt = duration / nsteps``.
     - Neither: the window goes from the start to the last event, which belongs to the last bin.
 
@@ -57,13 +60,16 @@ def events_to_sequence(
         dt: width of a bin, in the unit of t.
         start: start of the first bin; the first event by default.
         binary: 1 for a pixel with any event, in place of the count.
+        clip: leave out the events outside of the window or the sensor, as for a recording that is cut to its first
+            bins, or to a corner of the sensor. If none is left, all counts are zero. By default they are errors. A
+            polarity that does not exist is always an error.
 
     Returns:
         Counts, float32, shape (T, P, H, W), on the device of the events.
 
     Raises:
         ValueError: there are no events, or times decrease. An event is outside of the sensor, the polarities or the
-            window. Both duration and dt are given, or one of them is not above 0.
+            window. Both duration and dt are given, or one of them is not above 0. With ``clip`` there may be no events.
         TypeError: events are of another type, or coordinates are not integers.
 
     >>> t, x, y, p = (torch.tensor(column) for column in ([0, 4, 10, 19], [0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]))
@@ -76,15 +82,19 @@ def events_to_sequence(
     """
     T = checks.check_count(OWNER, "nsteps", nsteps)
     W, H, P = _sensor_size(sensor_size)
-    columns = _columns(events, H, P)
-    for name, column, size, hint in (
-        ("x", columns.x, W, "sensor_size is (width, height, polarities)"),
-        ("y", columns.y, H, "sensor_size is (width, height, polarities)"),
-        ("p", columns.p, P, "Polarities count from 0; of -1 and 1, p > 0 makes 0 and 1"),
-    ):
-        _check_range(name, column, size, hint)
+    columns = _columns(events, H, P, clip)
+    _check_range("p", columns.p, P, "Polarities count from 0; of -1 and 1, p > 0 makes 0 and 1")
+    if not clip:
+        hint = "sensor_size is (width, height, polarities); clip=True leaves such events out"
+        _check_range("x", columns.x, W, hint)
+        _check_range("y", columns.y, H, hint)
     _check_order(columns.t)
-    k = _bins(columns.t, T, dt, *_window(columns.t, T, duration, dt, start))
+    window = _window(columns.t, T, duration, dt, start, clip)
+    if clip:
+        x, y = columns.x, columns.y
+        inside = (x >= 0) & (x < W) & (y >= 0) & (y < H) & _in_window(columns.t, *window)
+        columns = _Events(*(column[inside] for column in columns))
+    k = _bins(columns.t, T, dt, *window)
     pixel = ((k * P + columns.p) * H + columns.y) * W + columns.x
     counts = torch.bincount(pixel, minlength=T * P * H * W).reshape(T, P, H, W)
     return (counts.clamp(max=1) if binary else counts).float()
@@ -164,7 +174,7 @@ def _sensor_size(sensor_size: Sequence[int]) -> tuple[int, int, int]:
     return W, H, P
 
 
-def _columns(events: Any, H: int, P: int) -> _Events:
+def _columns(events: Any, H: int, P: int, may_be_none: bool) -> _Events:
     """Return the columns of the events as tensors."""
     expected = "expected a structured array with the fields t, x, y, p, or four tensors (t, x, y, p)"
     if isinstance(events, np.ndarray):
@@ -183,7 +193,7 @@ def _columns(events: Any, H: int, P: int) -> _Events:
     shapes = [tuple(column.shape) for column in (t, x, y, p)]
     if len(shapes[0]) != 1 or len({*shapes}) > 1:
         raise ValueError(f"{OWNER}: t, x, y, p have the shapes {shapes}, expected one axis (E,) of the same length")
-    if shapes[0] == (0,):
+    if shapes[0] == (0,) and not may_be_none:
         raise ValueError(f"{OWNER}: there are no events. The sequence of none is torch.zeros(nsteps, P, H, W)")
     for name, column in (("x", x), ("y", y), ("p", p)):
         if column.is_floating_point() or column.is_complex():
@@ -193,7 +203,7 @@ def _columns(events: Any, H: int, P: int) -> _Events:
     t = t.double() if t.is_floating_point() else t.long()
     if not t.isfinite().all():
         raise ValueError(f"{OWNER}: t holds NaN or infinite values. Look at the recording")
-    if P == 1 and (p == p[0]).all():
+    if P == 1 and (p == p[:1]).all():
         p = torch.zeros_like(p)
     return _Events(t, x.long(), y.long(), p.long())
 
@@ -228,33 +238,47 @@ def _check_order(t: Tensor) -> None:
 
 
 def _window(
-    t: Tensor, T: int, duration: float | None, dt: float | None, start: float | None
+    t: Tensor, T: int, duration: float | None, dt: float | None, start: float | None, clip: bool
 ) -> tuple[float, float, bool]:
-    """Return the start and the length of the window, and whether its end belongs to it; all events lie in it."""
+    """Return the start and the length of the window, and whether its end belongs to it; unless clip, all lie in it."""
     if duration is not None and dt is not None:
         raise ValueError(f"{OWNER}: duration={duration!r} and dt={dt!r} both say how wide a bin is; give one of them")
     for name, value in (("duration", duration), ("dt", dt), ("start", start)):
         if value is not None:
             _check_number(OWNER, name, value, above=None if name == "start" else 0.0)
+    if len(t) == 0:
+        return 0, 1, True
     first, last = t[0].item(), t[-1].item()
     start = first if start is None else _whole(start)
-    if first < start:
+    if first < start and not clip:
         raise ValueError(
-            f"{OWNER}: the first event is at t={first}, before start={start}. Lower start, or cut the events"
+            f"{OWNER}: the first event is at t={first}, before start={start}. Lower start, or leave such events out "
+            "with clip=True"
         )
     if duration is None and dt is None:
-        if last == start:
+        if last <= start:
             raise ValueError(
-                f"{OWNER}: all events are at the start, t={start}, which leaves bins no width. Give duration or dt"
+                f"{OWNER}: no event is later than the start, t={start}, which leaves bins no width. Give duration or dt"
             )
         return start, last - start, True
     length = _whole(duration) if duration is not None else T * _whole(dt or 0)
+    if clip:
+        return start, length, False
     if last - start >= length if isinstance(last, int) and isinstance(start, int) else last >= start + length:
         raise ValueError(
             f"{OWNER}: the last event is at t={last}, expected times below start + duration = {start + length} "
-            f"({start} + {length}). Raise nsteps or the width of a bin, or cut the events: events[events['t'] < end]"
+            f"({start} + {length}). Raise nsteps or the width of a bin, or leave later events out with clip=True"
         )
     return start, length, False
+
+
+def _in_window(t: Tensor, start: float, length: float, closed: bool) -> Tensor:
+    """Return which times lie in a window. Integers are compared with integers, so that nothing is rounded."""
+    low, high = start, start + length
+    if not t.is_floating_point():
+        high = start + math.ceil(length) if isinstance(start, int) else math.ceil(high)
+        low, high = max(math.ceil(low), -(2**63)), min(high, 2**63 - 1)
+    return (t >= low) & ((t < high) | closed)
 
 
 def _bins(t: Tensor, T: int, dt: float | None, start: float, duration: float, closed: bool) -> Tensor:

@@ -8,7 +8,10 @@ from torch import nn
 
 from spikingtorch.axes import counted, sizes
 from spikingtorch.functional.core.torch_private import is_shard
+from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.frame import Frame
+from spikingtorch.validation import has_values
 
 # torch's words for shapes that do not fit
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
@@ -22,11 +25,24 @@ _SPLIT = (
 
 
 def name_layer(error: BaseException, net: nn.Module) -> None:
-    """Add a note to an error that a spiking layer of a network has raised: the path of the innermost such layer."""
+    """Add notes to an error that a spiking layer of a network has raised: its path, and whose states are not finite."""
     if found := innermost(error, net, StatefulLayer):  # a layer that is itself the network has no path
         error.add_note(f"SpikingNet: raised by layer {found} ({type(net.get_submodule(found)).__name__})")
         if type(error) is ValueError and any(map(is_shard, net.parameters())):
             error.add_note(_SPLIT)
+        if diverged := _diverged(error, net):
+            error.add_note(f"SpikingNet: the state of layer {' and that of layer '.join(diverged)} is not finite")
+
+
+def _diverged(error: BaseException, net: nn.Module) -> list[str]:
+    """Return the layers whose states hold NaN or infinities in the call that has failed, the first one called first."""
+    calls = [frame.f_locals.get("frame") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    memories = next((call.memories for call in calls[::-1] if isinstance(call, Frame)), {})
+    paths = {module: path for path, module in net.named_modules()}
+    known = [(layer, memory) for layer, memory in memories.items() if memory is not None and layer in paths]
+    states = [(layer, leaf) for layer, memory in known for leaf in leaves_of(memory.state) if has_values(leaf)]
+    found = dict.fromkeys(layer for layer, leaf in states if not leaf.isfinite().all())
+    return [f"{paths[layer]} ({type(layer).__name__})" for layer in found]
 
 
 def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> str | None:

@@ -23,6 +23,7 @@ SURROGATES = (
     F.Arctan(),
     F.Triangular(),
     F.Gaussian(),
+    F.DoubleGaussian(),
     F.Erf(),
     F.PiecewiseExponential(),
     F.StraightThrough(),
@@ -53,6 +54,8 @@ _CONDUCTANCES = ((0.0, 3.0), (0.0, 1.0))
 _SYNAPSE = {"decay_syn": (0.3, 0.8), "decay": (0.5, 0.95), "gain": (0.3, 0.8)}
 _RISE = {"decay_rise": (0.2, 0.6), "gain_rise": (0.4, 0.9)}
 _ADAPTS = {"decay_adaptation": (0.7, 0.98), "adaptation": (0.5, 2.0)}
+_DECAYS = {"decay": (0.5, 0.98), "decay_w": (0.7, 0.99)}
+_FOLLOWS = {"a": (0.0, 1.0), "b": (0.0, 2.0), "q": (0.2, 2.0)}
 _EULER = {"leak": (0.1, 0.6), "v_rest": (-0.2, 0.2)}
 _UPSTROKE = {"v_rheobase": (0.3, 0.7), "sharpness": (0.2, 0.5)}
 _PARABOLA = {"v_critical": (0.5, 0.9), "curvature": (0.5, 1.5)}
@@ -100,6 +103,9 @@ CASES = (
     _neuron("alpha_lif", F.AlphaLIFState, oracles.alpha_lif, _RISE | _SYNAPSE | _THRESHOLD, inputs=((-0.6, 1.0),)),
     _neuron("alif", F.ALIFState, oracles.adaptive_leaky, _LEAK | _ADAPTS | _THRESHOLD),
     _neuron(
+        *("se_adlif", F.SEAdLIFState, oracles.adapting_leaky, _DECAYS | _FOLLOWS | _THRESHOLD), inputs=((-2.0, 9.0),)
+    ),
+    _neuron(
         *("exponential_if", F.ExponentialIFState, oracles.exponential_if, _EULER | _UPSTROKE | _THRESHOLD),
         inputs=((-0.5, 2.1),),
         resets=BINDING,
@@ -130,6 +136,12 @@ CASES = (
     ),
     _neuron(
         *("balanced_resonate_and_fire", F.BalancedResonateAndFireState, oracles.balanced_resonate_and_fire),
+        _OSCILLATES | {"offset": (0.2, 1.0), "decay_refractory": (0.7, 0.95)},
+        inputs=((-4.0, 9.0),),
+        resets=NO_RESET,
+    ),
+    _neuron(
+        *("harmonic_resonate_and_fire", F.HarmonicResonateAndFireState, oracles.harmonic_resonate_and_fire),
         _OSCILLATES | {"offset": (0.2, 1.0), "decay_refractory": (0.7, 0.95)},
         inputs=((-4.0, 9.0),),
         resets=NO_RESET,

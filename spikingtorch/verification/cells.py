@@ -203,9 +203,8 @@ def _torch_values(surrogate: Any, points: Tensor) -> dict[str, Tensor]:
         values["primitive"] = surrogate.primitive(u)
     parameters = [torch.tensor(p, dtype=u.dtype, requires_grad=True) for p in surrogate if isinstance(p, float)]
     if parameters:
-        (values["gradient of the parameter"],) = torch.autograd.grad(
-            (type(surrogate)(*parameters)(u) * u.cos()).sum(), parameters
-        )
+        gradients = torch.autograd.grad((type(surrogate)(*parameters)(u) * u.cos()).sum(), parameters)
+        values["gradient of the parameter"] = torch.stack(gradients)
     return {name: value.detach() for name, value in values.items()}
 
 
@@ -224,5 +223,6 @@ def _twin_values(twin: Any, u: Any) -> dict[str, Any]:
     if hasattr(twin, "primitive"):
         values["primitive"] = twin.primitive(u)
     if any(isinstance(p, float) for p in twin):
-        (values["gradient of the parameter"],) = jax.grad(total)(type(twin)(*(jnp.asarray(p) for p in twin)))
+        gradients = jax.grad(total)(type(twin)(*(jnp.asarray(p) for p in twin)))
+        values["gradient of the parameter"] = jnp.stack([*gradients])
     return values

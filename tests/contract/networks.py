@@ -23,8 +23,7 @@ class Two(nn.Module):
         self.n1, self.n2 = a_layer(learnable="tau", **options), st.LI(tau=2.0)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.n2(self.l2(self.n1(self.l1(x), init)), init)
-        return out
+        return self.n2(self.l2(self.n1(self.l1(x), init)), init)
 
 
 def two(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -47,8 +46,7 @@ class Fires(nn.Module):
         self.neurons = a_layer()
 
     def around(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = x + self.neurons(x, init)
-        return out
+        return x + self.neurons(x, init)
 
 
 class Block(Fires):
@@ -74,8 +72,7 @@ class Required(Fires):
 class Repeats(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         run: Any = super().forward
-        out: Tensor = input + checkpoint(run, input, use_reentrant=False)
-        return out
+        return input + checkpoint(run, input, use_reentrant=False)
 
 
 def handed() -> nn.Module:
@@ -93,8 +90,7 @@ def handed_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
 
 class NotHanded(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.n2(self.l2(self.n1(self.l1(x))))
-        return out
+        return self.n2(self.l2(self.n1(self.l1(x))))
 
 
 def recurrent() -> nn.Module:
@@ -111,9 +107,7 @@ class Shared(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         spikes = self.n1(self.l1(x), init)
         # at the first step the second place goes on from where the first one has come
-        again: Tensor = self.n1(self.l2(spikes), False)
-        out: Tensor = self.n2(again, init)
-        return out
+        return self.n2(self.n1(self.l2(spikes), False), init)
 
 
 def shared_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -125,8 +119,7 @@ class Branches(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         h = self.l1(x)
         h = h + self.n1(h, init)
-        out: Tensor = h - self.n2(self.l2(h), init)
-        return out
+        return h - self.n2(self.l2(h), init)
 
 
 def branches_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -147,8 +140,7 @@ class Reads(Two):
         out = super().forward(x, init)
         v, state, s = self.n1.v, self.n1.state, self.n1.s
         assert v is not None
-        read: Tensor = 0.5 * v + state.v + 0.1 * s
-        return out + read
+        return out + (0.5 * v + state.v + 0.1 * s)
 
 
 def reads_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -186,8 +178,7 @@ class Gives(Two):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         spikes, v = self.n1(self.l1(x), init)
-        out: Tensor = self.n2(self.l2(spikes), init) + v
-        return out
+        return self.n2(self.l2(spikes), init) + v
 
 
 def gives_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -211,8 +202,7 @@ def halves(layer: nn.Module, given: tuple[Any, ...]) -> Any:
 
 
 def adds_v(layer: Any, given: Any, spikes: Tensor) -> Tensor:
-    out: Tensor = spikes + 0.5 * layer.v
-    return out
+    return spikes + 0.5 * layer.v
 
 
 def doubles(layer: nn.Module, slopes: Any, _: Any) -> Any:
@@ -238,8 +228,7 @@ def hooked_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
 class Blocks(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         h = checkpoint(lambda x: self.n1(self.l1(x)), x, use_reentrant=False)
-        out: Tensor = checkpoint(self.n2, self.l2(h), init, use_reentrant=False)
-        return out
+        return checkpoint(self.n2, self.l2(h), init, use_reentrant=False)
 
 
 class Within(Two):
@@ -254,8 +243,7 @@ class Within(Two):
         h = self.l1(x)
         pair = torch.stack([h, 0.5 * h], 1)
         spikes = self.n1(pair)[:, 1] if self.whole else self.n1(h[:, None], init)[:, 0]
-        out: Tensor = self.n2(self.l2(spikes), init)
-        return out
+        return self.n2(self.l2(spikes), init)
 
 
 def within_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,11 @@ from spikingtorch import functional as F
 
 N, T, FEATURES, HIDDEN = 3, 6, 4, 5
 THRESHOLD = 0.4
+# of tests that run some networks step by step, and compare numbers
+QUIETLY = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
+]
 Params = Mapping[str, Tensor]
 State = dict[str, Tensor]  # as get_state names it; an empty one is at rest
 # one step: parameters, state, x (N, FEATURES), whether it is the first -> the output; it replaces entries of the state

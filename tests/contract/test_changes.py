@@ -207,10 +207,6 @@ WITHIN: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
-def in_thread(model: st.SpikingNet) -> Any:
-    return at_once(lambda: outcome(partial(model, X, False)))[0]
-
-
 def watched(model: st.SpikingNet) -> Any:
     with st.SpikeMonitor(model) as monitor:
         out = model(X)
@@ -239,7 +235,7 @@ CALLS: dict[str, Callable[[st.SpikingNet], Any]] = {
     "init of each sample": lambda model: model(X, torch.tensor([True, False, True, False])),
     "lengths": lambda model: model(X, lengths=[6, 1, 3, 2]),
     "goes on": lambda model: (model(X), model(X, False)),
-    "goes on in another thread": in_thread,
+    "goes on in another thread": lambda model: at_once(lambda: outcome(partial(model, X, False)))[0],
     "vmap": lambda model: torch.func.vmap(model)(torch.stack([X, -X])),
     "checkpoint": lambda model: checkpoint(model, X.clone().requires_grad_(), use_reentrant=False),
     "monitor": watched,

@@ -9,29 +9,18 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 import torch
+from hypothesis import stateful
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 from torch import Tensor, nn
 
 from spikingtorch import LI
 from spikingtorch.testing import assert_close
 from tests.contract.networks import RECURRENT, a_layer, recurrent_step
-from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
+from tests.contract.oracle import HIDDEN, QUIETLY, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, Fused
 from tests.contract.ways import checkpointed, monitored, recorded
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:SpikingNet. layer .* has:RuntimeWarning"),
-]
+pytestmark = [*QUIETLY, pytest.mark.filterwarnings("ignore:SpikingNet. layer .* has:RuntimeWarning")]
 UNHURRIED: Any = hypothesis.HealthCheck  # all of them
 REFUSES = "another thread has begun"
 MEMBRANES = {"n1": "n1.neuron.v", "n2": "n2.v"}
@@ -67,10 +56,10 @@ def same_state(got: State, want: State | None) -> None:
         assert_close(cut(got), cut(want))
 
 
-class Calls(RuleBasedStateMachine):
+class Calls(stateful.RuleBasedStateMachine):
     """One network and its oracle; what is known of the network is the oracle's state, None at rest."""
 
-    @initialize(mode=st.sampled_from(["auto", "step", "fold"]))
+    @stateful.initialize(mode=st.sampled_from(["auto", "step", "fold"]))
     def begin(self, mode: Any) -> None:
         self.pool = ThreadPoolExecutor(1)
         self.model: Any = FED.model(mode=mode, Nout=HIDDEN)
@@ -126,26 +115,26 @@ class Calls(RuleBasedStateMachine):
         self.takes(thread)
         self.state = state if self.model.carry_graph else cut(state)
 
-    @rule(seed=seeds, steps=lengths, thread=threads)
+    @stateful.rule(seed=seeds, steps=lengths, thread=threads)
     def a_sequence(self, seed: int, steps: int, thread: str) -> None:
         self.call(draw(seed, steps), True, thread=thread)
 
-    @rule(seed=seeds, steps=lengths, thread=threads)
+    @stateful.rule(seed=seeds, steps=lengths, thread=threads)
     def goes_on(self, seed: int, steps: int, thread: str) -> None:
         self.call(draw(seed, steps), False, thread=thread)
 
-    @precondition(lambda self: self.state is not None)
-    @rule(seed=seeds, steps=lengths, mask=masks)
+    @stateful.precondition(lambda self: self.state is not None)
+    @stateful.rule(seed=seeds, steps=lengths, mask=masks)
     def some_begin(self, seed: int, steps: int, mask: Tensor) -> None:
         self.call(draw(seed, steps), mask)
 
-    @rule(seed=seeds, init=st.booleans(), way=st.sampled_from([recorded, monitored, checkpointed]))
+    @stateful.rule(seed=seeds, init=st.booleans(), way=st.sampled_from([recorded, monitored, checkpointed]))
     def called_otherwise(self, seed: int, init: bool, way: Callable[..., Any]) -> None:
         """Call the network under a recorder or a monitor, or in checkpoint, whose backward pass calls it once more."""
         if way is not checkpointed or not self.model.carry_graph:
             self.call(draw(seed), init, way)
 
-    @rule(what=st.sampled_from([*FAILURES]), init=st.one_of(st.booleans(), masks), thread=threads)
+    @stateful.rule(what=st.sampled_from([*FAILURES]), init=st.one_of(st.booleans(), masks), thread=threads)
     def fails(self, what: str, init: Any, thread: str) -> None:
         if init is True and thread in self.overtaken:
             return  # what the thread may see afterwards is a case of test_threads.py
@@ -153,7 +142,7 @@ class Calls(RuleBasedStateMachine):
         with pytest.raises((error, RuntimeError)):
             self.do(thread, lambda: fail(self.model, init))
 
-    @rule(seed=seeds)
+    @stateful.rule(seed=seeds)
     def without_gradients(self, seed: int) -> None:
         if not self.may_go_on("main"):
             return
@@ -163,8 +152,8 @@ class Calls(RuleBasedStateMachine):
         self.takes("main")
         self.state = state
 
-    @precondition(lambda self: not self.model.carry_graph)
-    @rule(seed=seeds)
+    @stateful.precondition(lambda self: not self.model.carry_graph)
+    @stateful.rule(seed=seeds)
     def transformed(self, seed: int) -> None:
         """Transform a sequence, after which there is no state."""
         x, params = draw(seed, 3), self.params()
@@ -181,49 +170,49 @@ class Calls(RuleBasedStateMachine):
         self.takes("main")
         self.state, self.owner = None, None
 
-    @rule(mode=st.sampled_from(["auto", "step", "fold"]), chunk=st.sampled_from([None, None, 2]))
+    @stateful.rule(mode=st.sampled_from(["auto", "step", "fold"]), chunk=st.sampled_from([None, None, 2]))
     def runs_otherwise(self, mode: Any, chunk: Any) -> None:
         self.model.mode, self.model.time_chunk = mode, chunk
 
-    @rule(carries=st.booleans())
+    @stateful.rule(carries=st.booleans())
     def keeps_its_graph(self, carries: bool) -> None:
         self.model.carry_graph = carries
 
-    @rule()
+    @stateful.rule()
     def forgets(self) -> None:
         self.model.reset()
         self.takes("main")
         self.state, self.owner = None, None
 
-    @precondition(lambda self: self.state is not None and self.may_go_on("main"))
-    @rule()
+    @stateful.precondition(lambda self: self.state is not None and self.may_go_on("main"))
+    @stateful.rule()
     def cuts_its_graph(self) -> None:
         self.model.detach_()
         self.state = cut(self.state or {})
 
-    @precondition(lambda self: self.may_go_on("main"))
-    @rule()
+    @stateful.precondition(lambda self: self.may_go_on("main"))
+    @stateful.rule()
     def keeps_a_state(self) -> None:
         self.kept = self.model.get_state()
         same_state(self.kept or {}, self.state)
 
-    @precondition(lambda self: self.kept is not None)
-    @rule()
+    @stateful.precondition(lambda self: self.kept is not None)
+    @stateful.rule()
     def goes_back(self) -> None:
         self.takes("main")
         self.model.set_state(self.kept)
         self.state = dict(self.kept or {}) or None
         self.owner = None if self.state is None else "main"
 
-    @rule(way=st.sampled_from([copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]))
+    @stateful.rule(way=st.sampled_from([copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]))
     def copies(self, way: Callable[[Any], Any]) -> None:
         """Go on with a copy, and put the original aside."""
         self.aside = Copy(self.model, self.state, self.owner, self.overtaken)
         self.model, self.owner, self.overtaken = way(self.model), None, frozenset()
         self.state = None if self.state is None else cut(self.state)
 
-    @precondition(lambda self: self.aside is not None)
-    @rule()
+    @stateful.precondition(lambda self: self.aside is not None)
+    @stateful.rule()
     def changes_places(self) -> None:
         here = Copy(self.model, self.state, self.owner, self.overtaken)
         assert self.aside is not None
@@ -231,8 +220,8 @@ class Calls(RuleBasedStateMachine):
         self.aside = here
 
     # of a copy that nobody has called, the one layer would be this thread's, and the others whose comes first
-    @precondition(lambda self: self.state is not None and self.may_go_on("main") and self.owner is not None)
-    @rule(seed=seeds)
+    @stateful.precondition(lambda self: self.state is not None and self.may_go_on("main") and self.owner is not None)
+    @stateful.rule(seed=seeds)
     def a_layer_alone(self, seed: int) -> None:
         """Call the readout by itself, which goes on from where the network has left it."""
         assert self.state is not None
@@ -242,7 +231,7 @@ class Calls(RuleBasedStateMachine):
         assert_close(self.model.net.n2(x).detach(), want.detach())
         self.state["n2.v"] = want
 
-    @invariant()
+    @stateful.invariant()
     def shows_its_state(self) -> None:
         if not hasattr(self, "model"):
             return
@@ -272,7 +261,7 @@ def explore(examples: int, steps: int) -> None:
         print_blob=False,
         suppress_health_check=[*UNHURRIED],
     )
-    run_state_machine_as_test(Calls, settings=settings)
+    stateful.run_state_machine_as_test(Calls, settings=settings)
 
 
 def test_random_calls() -> None:

@@ -10,14 +10,11 @@ import torch
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
-from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
+from tests.contract.oracle import HIDDEN, QUIETLY, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, FUSED
 from tests.processes import at_once
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = QUIETLY
 REFUSES = r"another thread has begun.*init=True.*copy.deepcopy"
 MODES: Any = ("auto", "step")
 

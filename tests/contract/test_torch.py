@@ -1,7 +1,7 @@
 """Networks under torch.compile, torch.export and torch.func: the oracle's numbers, state and gradients."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,21 +11,11 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
-from tests.contract.oracle import Network, Params, State, cotangent, cut, draw
+from tests.contract.oracle import QUIETLY, Network, Params, State, cotangent, cut, draw
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = QUIETLY
 func: Any = torch.func  # its annotations follow the function that is transformed
 MODES: Any = ("auto", "step", "fold")
-
-
-@pytest.fixture
-def _fresh_compiler() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 # --- torch.compile and torch.export -----------------------------------------------------------------------------------
@@ -33,11 +23,6 @@ def _fresh_compiler() -> Iterator[None]:
 
 def compiled(function: Any) -> Any:
     return torch.compile(function, backend="aot_eager", fullgraph=True)
-
-
-def whole(model: Any, x: Tensor) -> Tensor:
-    out: Tensor = compiled(model)(x)
-    return out
 
 
 def in_parts(model: Any, x: Tensor) -> Tensor:
@@ -77,7 +62,7 @@ def its_layers(model: Any, x: Tensor) -> Tensor:
 
 # how a network is compiled, where its graph is cut, and the cases: networks and modes
 COMPILED: dict[str, tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]] = {
-    "whole": (whole, ()),
+    "whole": (lambda model, x: compiled(model)(x), ()),
     "parts": (in_parts, (3, 5)),
     "net": (its_net, ()),
     "net over time": (its_net_over_time, ()),
@@ -110,7 +95,7 @@ COMPILE_CASES = [
 
 
 @pytest.mark.sampled
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(("how", "name", "mode"), COMPILE_CASES)
 def test_compiled(how: str, name: str, mode: Any) -> None:
     network, (run, cuts) = NETWORKS[name], COMPILED[how]
@@ -127,7 +112,7 @@ def test_compiled(how: str, name: str, mode: Any) -> None:
     assert_close(model(draw(2), init=False).detach(), want.detach())
 
 
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 def test_a_network_that_has_run_is_compiled_without_a_break() -> None:
     model, x = NETWORKS["two"].model().eval(), draw(1)
     want = [model(x) for _ in range(3)][-1]
@@ -204,10 +189,7 @@ def pulled(function: Function, params: Any, x: Tensor) -> Any:
 
 
 def for_each_sample(function: Function, params: Any, x: Tensor) -> Any:
-    def total(params: Any, x: Tensor) -> Tensor:
-        return function(params, x[None]).square().sum()
-
-    return func.vmap(func.grad(total), (None, 0))(params, x)
+    return func.vmap(func.grad(lambda params, x: function(params, x[None]).square().sum()), (None, 0))(params, x)
 
 
 def pushed(function: Function, params: Any, x: Tensor) -> Any:
@@ -263,7 +245,7 @@ def test_transformed(how: str, name: str, mode: Any) -> None:
 
 @pytest.mark.long
 @pytest.mark.sampled
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("how", ["grad", "vmap of grad", "ensemble"])
 def test_transformed_in_compiled_code(how: str) -> None:
     network, transform = NETWORKS["two"], TRANSFORMS[how][1]

@@ -10,13 +10,10 @@ from torch import Tensor
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
-from tests.contract.oracle import HIDDEN, Network, Params, T, cotangent, cut, draw
+from tests.contract.oracle import HIDDEN, QUIETLY, Network, Params, T, cotangent, cut, draw
 from tests.contract.ways import WAYS, Way
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
-]
+pytestmark = QUIETLY
 # what is no way to call a network, and why
 EXCEPT = {
     ("asks", "by mask"): "several bools have no one value",

@@ -141,16 +141,11 @@ def detached_by_layer(model: Any) -> Any:
     return model
 
 
-def cast(model: Any) -> Any:
-    return model.to(torch.double).eval().train()
-
-
 # --- other calls ------------------------------------------------------------------------------------------------------
 
 
 def recorded(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = st.record(model, x, ("spikes", "v"), init=begins).out
-    return out
+    return st.record(model, x, ("spikes", "v"), init=begins).out
 
 
 def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
@@ -161,18 +156,15 @@ def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
 
 
 def by_mask(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = model(x, init=torch.full((len(x),), begins))
-    return out
+    return model(x, init=torch.full((len(x),), begins))
 
 
 def full_lengths(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = model(x, init=begins, lengths=torch.full((len(x),), x.shape[1]))
-    return out
+    return model(x, init=begins, lengths=torch.full((len(x),), x.shape[1]))
 
 
 def checkpointed(model: Any, x: Tensor, begins: bool) -> Tensor:
-    out: Tensor = checkpoint(model, x, begins, use_reentrant=False)
-    return out
+    return checkpoint(model, x, begins, use_reentrant=False)
 
 
 def reentrant(model: Any, x: Tensor) -> tuple[Tensor, Any]:
@@ -202,8 +194,7 @@ def overwritten(model: Any, x: Tensor, begins: bool) -> Tensor:
 
 def doubled(model: Any, x: Tensor, begins: bool) -> Tensor:
     """Write on what is given out, as autograd sees."""
-    out: Tensor = model(x, init=begins)
-    return 0.5 * out.mul_(2.0)
+    return 0.5 * model(x, init=begins).mul_(2.0)
 
 
 def differentiated(model: Any, x: Tensor, begins: bool) -> Tensor:
@@ -351,7 +342,7 @@ WAYS: dict[str, Way] = {
     "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),
     "looked at": Way("explain and summary leave all as it was", in_parts(watched), (MIDDLE,)),
     "written on": Way("get_state returns copies", in_parts(written_on), (MIDDLE,)),
-    "cast": Way("to, eval and train keep it", in_parts(cast), (MIDDLE,)),
+    "cast": Way("to, eval and train keep it", in_parts(lambda model: model.to(torch.double).eval().train()), (MIDDLE,)),
     "recorded": Way("a recorder changes nothing", looking(recorded), (MIDDLE,)),
     "monitored": Way("nor does a monitor", looking(monitored), (MIDDLE,)),
     "checkpointed": Way("parts of a stream run twice", looking(checkpointed), (MIDDLE,)),

@@ -26,7 +26,7 @@ class Block(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         out += x
-        return self.relu(out)  # type: ignore[no-any-return]
+        return self.relu(out)
 
 
 class Functions(nn.Module):
@@ -42,7 +42,7 @@ class Functions(nn.Module):
         y = self.conv2(x)
         x = nnf.avg_pool2d(torch.relu(torch.add(y, y.relu())), 1)
         x = nnf.adaptive_avg_pool2d(torch.max_pool2d(x, 2, 1), 1).flatten(1)
-        return self.l1(x)  # type: ignore[no-any-return]
+        return self.l1(x)
 
 
 class Write(nn.Module):
@@ -55,7 +55,7 @@ class Write(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.l1(x)
         nnf.relu(h, inplace=True)
-        return self.l2(h) + h  # type: ignore[no-any-return]
+        return self.l2(h) + h
 
 
 def sequence(*ins: nn.Module) -> nn.Sequential:

@@ -20,8 +20,7 @@ def over_time(layer: nn.Module, mode: str = "fold") -> SpikingNet:
 
 
 def spikes_of(layer: nn.Module, x: Tensor, T: int, mode: str = "fold") -> Tensor:
-    out: Tensor = over_time(layer, mode)(repeated(x, T))
-    return out
+    return over_time(layer, mode)(repeated(x, T))
 
 
 @pytest.mark.parametrize("mode", ["fold", "step"])

@@ -209,7 +209,7 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.l1(x))
-        return (self.l2 if self.tied else self.l1)(x)  # type: ignore[no-any-return]
+        return (self.l2 if self.tied else self.l1)(x)
 
 
 class Of(nn.Module):

@@ -89,11 +89,8 @@ class _Library:
 def kernels_under(windows: Windows) -> Iterator[None]:
     """Launch kernels under wine."""
 
-    def launch(self: cpu.CLaunch, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
-        return windows.run(self, arrays, scalars)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu.CLaunch, "__call__", launch)
+        patch.setattr(cpu.CLaunch, "__call__", lambda self, arrays, scalars: windows.run(self, arrays, scalars))
         yield
 
 

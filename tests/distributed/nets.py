@@ -133,8 +133,7 @@ class Trained(NamedTuple):
 
 def whole(tensor: Any) -> Tensor:
     """Return all of a tensor, on each process."""
-    found: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return found.detach().clone()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().clone()
 
 
 def train(model: st.SpikingNet, parts: int = 1, accumulate: int = 1, clip: float = 1e9, **form: Any) -> Trained:

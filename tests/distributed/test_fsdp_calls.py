@@ -159,8 +159,7 @@ def beyond_its_limits(where: str) -> Tensor:
     shard(model.double(), where)
     with torch.no_grad():
         model.net.get_submodule("1").get_parameter("threshold").sub_(0.2)
-    out: Tensor = model(batch(0)[0]).detach()
-    return out
+    return model(batch(0)[0]).detach()
 
 
 def test_thresholds_that_have_left_their_limits_are_clamped_in_each_way_of_sharding(ranks: Ranks) -> None:

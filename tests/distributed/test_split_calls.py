@@ -61,10 +61,6 @@ def without_gradient(model: Any, x: Tensor) -> list[Tensor]:
         return run(model, x)
 
 
-def compiled(model: Any, x: Tensor) -> list[Tensor]:
-    return run(torch.compile(model, backend="eager"), x)
-
-
 def split_net(name: str, plan: Plan | None = None) -> nn.Module:
     """Return the network of a case, split over all processes."""
     return parallelize_module(CASES[name].net(), init_device_mesh("cpu", (dist.get_world_size(),)), plan or pair())
@@ -78,14 +74,10 @@ def both(call: Callable[..., list[Tensor]], wrap: Callable[[Any], nn.Module] = l
     return furthest(found, expected)
 
 
-def with_lengths(model: Any, x: Tensor) -> list[Tensor]:
-    return learn(model, x, lengths=[5, 2, 3])
-
-
 def calls() -> dict[str, float]:
     """Return how far each way to call a split network is from one process."""
     return {
-        "lengths": both(with_lengths),
+        "lengths": both(lambda model, x: learn(model, x, lengths=[5, 2, 3])),
         "a stream": both(go_on),
         "chunks": both(without_gradient, time_chunk=2),
         "checkpoint": both(learn, checkpointed),
@@ -142,7 +134,7 @@ def test_a_fold_sends_one_sum_for_all_steps(ranks: Ranks) -> None:
 
 def through_dynamo() -> float:
     warnings.simplefilter("ignore")
-    return both(compiled)
+    return both(lambda model, x: run(torch.compile(model, backend="eager"), x))
 
 
 @pytest.mark.night

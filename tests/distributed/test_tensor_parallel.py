@@ -96,8 +96,7 @@ def user_step(state: LIFState, x: Tensor, *, decay: Tensor) -> tuple[LIFState, T
 
 
 def whole_of(tensor: Any) -> Tensor:
-    found: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return found
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def full(tensor: Any) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikingtorch.functional.sparse import kernels
-from tests.noted import calls_of
+from tests.surroundings import calls_of
 
 
 @pytest.fixture

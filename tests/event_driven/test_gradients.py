@@ -16,8 +16,8 @@ from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.automatic import Automatic
 from tests.event_driven.networks import SMALL, Net, model_of, outcome, reasons, spikes
 from tests.folded_layer import Coded
-from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

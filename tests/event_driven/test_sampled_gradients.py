@@ -15,8 +15,9 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.folded_layer import Coded
-from tests.noted import calls_of
+from tests.nets_that_step import with_backward
 from tests.rounding import Change, assert_as_exact, changed
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NARROW = F.Triangular(2.0)
@@ -79,8 +80,7 @@ def wanted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """At which part of the places each gradient was wanted."""
 
     def part(_: bool, s: Any, events: Any, *others: Any) -> float:
-        found: float = events.number / (s.images * s.height * s.width * s.channels)
-        return found
+        return events.number / (s.images * s.height * s.width * s.channels)
 
     return calls_of(monkeypatch, kernels, "sampled_input_gradient", part)
 
@@ -210,26 +210,11 @@ def test_padded_sequences_are_dense(wanted: list[float]) -> None:
     assert not wanted
 
 
-class Halved(torch.autograd.Function):
-    """A view with a backward pass of its own, which looks at the whole gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return g / (1 + g.abs().mean(1, keepdim=True))
-
-
-halved: Any = Halved.apply
-
-
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     "between",
     [
-        halved,
+        with_backward(lambda g: g / (1 + g.abs().mean(1, keepdim=True))),  # a view, whose gradient looks at all of it
         lambda h: 2 * h,
         lambda h: h.clone().mul_(0.5),
         lambda h: nnf.relu(h),

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import spikingtorch as st
-from tests.nets_that_step import Hole, in_both_modes, readout, train
+from tests.nets_that_step import Hole, in_both_modes, readout, train, with_backward
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
@@ -34,18 +34,6 @@ class Tangent(torch.autograd.Function):
         return tangents[0] * 2 - tangents[0].mean(0)
 
 
-class OfGradient(torch.autograd.Function):
-    """Mixes samples in its backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * 2
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0] * 2 - grads[0].mean(0)
-
-
 class Square(torch.autograd.Function):
     """Mixes samples in the second derivative."""
 
@@ -60,7 +48,8 @@ class Square(torch.autograd.Function):
 
 
 tangent: Any = Tangent.apply
-of_gradient: Any = OfGradient.apply
+# mixes samples in its backward pass
+of_gradient = with_backward(lambda grad: grad * 2 - grad.mean(0), lambda grad: grad * 2)
 square: Any = Square.apply
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,13 @@ from tests.nets_that_step import Two, through
 from tests.nets_that_step import train as inputs
 
 
-@pytest.fixture
-def _fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 def compiled(function: Any, backend: Any = "aot_eager") -> Any:
     return torch.compile(function, backend=backend, fullgraph=True)
 
 
 # torch's own, from importing the compiler
 @pytest.mark.long
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
 def test_compiled_with_inductor() -> None:
@@ -59,7 +51,7 @@ def operations(name: str, mode: Any, T: int, called: bool) -> int:
 
 @pytest.mark.long
 @pytest.mark.sampled
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     ("name", "mode", "called"),
     [("linear", "step", False), ("LIF, learning", "auto", False), ("LIF, learning", "fold", True)],
@@ -70,7 +62,7 @@ def test_a_graph_grows_with_time_step_by_step_alone(name: str, called: bool, mod
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("options", [{}, {"truncate": True}])
 def test_compiled_chunks(options: dict[str, Any]) -> None:
     model = network("LIF, learning", time_chunk=3, **options)
@@ -80,7 +72,7 @@ def test_compiled_chunks(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_for_many_lengths_and_batches() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 6), st.LIF()).double()
@@ -92,7 +84,7 @@ def test_compiled_for_many_lengths_and_batches() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_batch_norm_trains_and_infers() -> None:
     net = Two(through, module=nn.BatchNorm1d(4)).double()
     model, twin = st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(net, 3, mode="step")

@@ -119,10 +119,7 @@ def test_repr(options: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
 def test_a_thread_that_asks_about_another_input_in_the_midst_of_a_call_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mixes_doubles(layer: Any, x: Tensor, init: Any) -> Any:
-        return layer(x - x.mean(0) if x.dtype == torch.float64 else x, init)
-
-    net = One(st.LIF(), mixes_doubles)
+    net = One(st.LIF(), lambda layer, x, init: layer(x - x.mean(0) if x.dtype == torch.float64 else x, init))
     model, x = st.SpikingNet(net), 4.0 * torch.rand(8, 10, 5, dtype=torch.float64)
     model.explain(x.float())
     want, folds = model(x), FoldPolicy.folds

@@ -308,13 +308,9 @@ def test_a_network_that_asks_for_the_number_of_samples_is_proven_once_more_for_e
 OUTSIDE: dict[str, Tensor] = {}
 
 
-def masked_from_outside(net: Any, x: Tensor, init: Any) -> Tensor:
-    return x.mul(OUTSIDE["mask"])
-
-
 def test_a_look_at_another_number_of_samples_leaves_a_new_mask_outside_of_the_network() -> None:
     OUTSIDE["mask"] = torch.ones(4, dtype=torch.float64)
-    call = Compared(net_of(masked_from_outside))
+    call = Compared(net_of(lambda net, x, init: x.mul(OUTSIDE["mask"])))
     assert call() == "fold"
     OUTSIDE["mask"] = mask = torch.full((4,), 2.0, dtype=torch.float64)
     assert call() == call(1) == "fold"

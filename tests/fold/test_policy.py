@@ -76,8 +76,7 @@ def test_writes_on_its_input(code: Hole, layout: str) -> None:
 
 def few(net: Any, x: Tensor, init: Any) -> Tensor:
     assert x.shape[0] <= 20, f"{tuple(x.shape)}"
-    out: Tensor = net.sl1(x.flatten(1)[:, :3], init)
-    return out
+    return net.sl1(x.flatten(1)[:, :3], init)
 
 
 def test_warns_once_in_training_and_evaluation_and_for_inputs_of_several_sizes() -> None:
@@ -223,8 +222,7 @@ def test_what_is_kept_with_its_graph_is_named() -> None:
 def sets_up(net: Net, spikes: Tensor) -> Tensor:
     if isinstance(net.rates, list):
         net.rates = torch.ones(spikes.shape[1:])
-    out: Tensor = spikes * net.rates
-    return out
+    return spikes * net.rates
 
 
 def test_what_is_set_up_at_the_first_call_alone_is_no_record_and_the_cure_folds() -> None:

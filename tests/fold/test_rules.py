@@ -164,8 +164,7 @@ def smooth() -> Any:
 
 
 def through(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = torch.ops.spikingtorch_tests.smooth(x)
-    return out
+    return torch.ops.spikingtorch_tests.smooth(x)
 
 
 def test_steps_as_long_as_nobody_says_what_it_does(smooth: Any) -> None:

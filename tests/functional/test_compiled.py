@@ -117,8 +117,7 @@ STATE, XS, PARAMS = recurrent_scan(3).draw(0)
 
 
 def total(x: Tensor) -> Tensor:
-    out: Tensor = F.scan(STEP, STATE, x, params=PARAMS, backend="compile")[1].sum()
-    return out
+    return F.scan(STEP, STATE, x, params=PARAMS, backend="compile")[1].sum()
 
 
 @pytest.mark.parametrize(

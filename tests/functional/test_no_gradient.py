@@ -1,6 +1,7 @@
 """A step without a surrogate is warned of, once, on every road; a step that keeps a gradient, or needs none, never."""
 
 import warnings
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,18 +29,11 @@ class Nothing(NamedTuple):
     """No state."""
 
 
-class Line(NamedTuple):
-    """The inputs of the last two steps."""
+# the inputs of the last two steps
+Line = namedtuple("Line", ["first", "second"])
 
-    first: Tensor
-    second: Tensor
-
-
-class Pair(NamedTuple):
-    """A membrane and a number of spikes without a gradient."""
-
-    v: Tensor
-    n: Tensor
+# a membrane and a number of spikes without a gradient
+Pair = namedtuple("Pair", ["v", "n"])
 
 
 def hard(state: F.LIState, x: Tensor, *, decay: Any = 0.9) -> tuple[F.LIState, Tensor]:

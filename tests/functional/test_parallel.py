@@ -1,6 +1,7 @@
 """Backend "parallel": what it computes is what the loop computes, and what it cannot compute is an error."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -69,9 +70,7 @@ def test_a_product_of_matrices_is_an_error() -> None:
         F.scan(step, state, xs, params=params, backend="parallel")
 
 
-class Both(NamedTuple):
-    v: Tensor
-    w: Tensor
+Both = namedtuple("Both", ["v", "w"])
 
 
 def test_a_step_of_your_own_whose_decay_depends_on_its_input() -> None:
@@ -110,8 +109,7 @@ def test_under_transforms() -> None:
         assert relative_error(mapped(xs, decay, "parallel"), mapped(xs, decay, "loop")) < 1e-12
 
 
-class One(NamedTuple):
-    v: Tensor
+One = namedtuple("One", ["v"])
 
 
 @pytest.mark.parametrize("T", range(1, 12))

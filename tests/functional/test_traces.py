@@ -131,10 +131,7 @@ def test_it_runs_in_scan_and_under_vmap(rule: OnlineRule) -> None:
     torch.testing.assert_close(online.gradient(state, signals[-1], **params), expected, rtol=1e-12, atol=0.0)
 
     def of_sample(start: F.OnlineState, xs: Tensor, signal: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = online.gradient(
-            F.scan(online, start, xs, params=params, backend="loop")[0], signal, **params
-        )
-        return found
+        return online.gradient(F.scan(online, start, xs, params=params, backend="loop")[0], signal, **params)
 
     each = torch.func.vmap(of_sample, in_dims=(0, 1, 0))(start, xs, signals[-1])
     torch.testing.assert_close({k: v.sum(0) for k, v in each.items()}, expected, rtol=1e-12, atol=1e-15)

@@ -39,8 +39,7 @@ class Run(NamedTuple):
     then: str = ""  # what happens besides
 
     def __call__(self, model: SpikingNet) -> Results:
-        found: Results = getattr(self, self.way)(model)
-        return found | {"random numbers": torch.get_rng_state()}
+        return getattr(self, self.way)(model) | {"random numbers": torch.get_rng_state()}
 
     def call(self, model: SpikingNet) -> Results:
         """Call a model, write on what it was given or gave, and go back."""
@@ -201,8 +200,7 @@ def laid_out(x: Tensor, layout: str) -> Tensor:
     if layout == "expanded" and len(x):
         return x[:1].expand_as(x)
     if layout == "channels last" and x.ndim == 5:
-        image: Tensor = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
-        return image
+        return x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
     return x
 
 

@@ -132,8 +132,7 @@ class _Backward(torch.autograd.Function):
 
 def backward(x: Tensor, mixes: bool, of_x: Sequence[Piece], of_weight: Sequence[Piece]) -> Tensor:
     """Multiply by a weight, with a backward pass of its own."""
-    found: Tensor = _Backward.apply(x, WEIGHT, mixes, of_x, of_weight)  # type: ignore[no-untyped-call]
-    return found
+    return _Backward.apply(x, WEIGHT, mixes, of_x, of_weight)  # type: ignore[no-untyped-call]
 
 
 def code_of(lines: Lines) -> Code:

@@ -13,8 +13,7 @@ from spikingtorch.functional.fused.build import triton_kernel
 from tests.functional.fused.runtime.recorder import forget_kernels
 from tests.fused import assert_same_bits, draw
 from tests.gpu.device import DEVICE, only_on_a_card
-from tests.noted import calls_of
-from tests.surroundings import forget
+from tests.surroundings import calls_of, forget
 
 pytestmark = only_on_a_card
 two_cards = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs in one process")
@@ -142,8 +141,7 @@ def test_a_recurrent_scan_in_a_graph() -> None:
 
     def recurrent() -> Tensor:
         state = F.RecurrentState(F.LIFState(torch.zeros_like(x[0])), torch.zeros_like(x[0]))
-        out: Tensor = F.scan(step, state, x, params={"decay": 0.9, "recurrent_weight": weight}, backend="fused")[1]
-        return out
+        return F.scan(step, state, x, params={"decay": 0.9, "recurrent_weight": weight}, backend="fused")[1]
 
     recurrent()
     graph = torch.cuda.CUDAGraph()

@@ -34,8 +34,7 @@ NETWORKS: dict[str, Any] = {
 def named(name: str) -> st.SpikingNet:
     """Return a network, with the same weights each time."""
     torch.manual_seed(0)
-    model: st.SpikingNet = NETWORKS[name]()
-    return model
+    return NETWORKS[name]()
 
 
 def shape_of(name: str) -> tuple[int, ...]:

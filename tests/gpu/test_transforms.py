@@ -21,8 +21,7 @@ Run = Callable[..., Any]
 def run(x: Tensor, decay: Tensor, backend: Any = "auto") -> Tensor:
     """Return a number for each neuron that depends on the spikes and on the last membrane."""
     state, out = F.scan(F.lif_step, F.LIFState(torch.zeros_like(x[0])), x, params={"decay": decay}, backend=backend)
-    weights: Tensor = (out * torch.linspace(0.5, 1.5, T, device=x.device, dtype=out.dtype)[:, None]).sum(0)
-    return weights + state.v
+    return (out * torch.linspace(0.5, 1.5, T, device=x.device, dtype=out.dtype)[:, None]).sum(0) + state.v
 
 
 def number(x: Tensor, decay: Tensor, backend: Any = "auto") -> Tensor:

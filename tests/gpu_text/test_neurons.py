@@ -1,6 +1,7 @@
 """Every neuron, surrogate and reset rule by kernels for GPUs beside the loop, in Triton's interpreter or on a card."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -38,12 +39,8 @@ def test_every_surrogate_and_reset(agrees: Agrees, surrogate: Any, turn: int) ->
     agrees(of_surrogate(surrogate, turn, 9), exact=not isinstance(surrogate, INEXACT))
 
 
-class Three(NamedTuple):
-    """State of a neuron of a user."""
-
-    v: Tensor
-    a: Tensor
-    b: Tensor
+# state of a neuron of a user
+Three = namedtuple("Three", ["v", "a", "b"])
 
 
 def three_states(state: Three, x: Tensor, *, decay: Any, adapt: Any, gain: Any) -> tuple[Three, Tensor]:

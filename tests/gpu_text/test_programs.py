@@ -1,8 +1,12 @@
-"""What the interpreter alone can be asked: programs of few lanes, other chunks, and which kernels are printed."""
+"""What the interpreter alone can be asked: programs of few lanes, chunks, which kernels are printed, and recurrence."""
+
+from typing import Any
 
 import pytest
 import torch
 
+from spikingtorch import functional as F
+from tests import recurrences as cases
 from tests.folded_layer import Took, learning, over_time, repeat
 from tests.folded_layer import draw as folded_draw
 from tests.functional.fused.lower import test_operations as operations
@@ -50,3 +54,31 @@ def test_values(target: Interpreter, names: list[str], dtype: torch.dtype) -> No
 def test_kernels(target: Interpreter, name: str) -> None:
     (KERNELS | WHOLE)[name]()
     assert target.launches > 0 or name == "exactness"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@cases.each_of(cases.CASES)
+def test_every_synapse(target: Interpreter, case: cases.Case, dtype: torch.dtype) -> None:
+    shape = () if dtype == torch.float64 else case.shape
+    for steps in (1, 5):
+        cases.check(cases.draw(case, steps, dtype=dtype, decay=shape, threshold=shape))
+    assert target.launches > 0
+
+
+@pytest.mark.parametrize("reset", [F.to_zero, F.by_subtraction])
+@cases.each_of(cases.FEW)
+def test_more_steps_than_a_chunk_and_another_neuron(target: Interpreter, case: cases.Case, reset: Any) -> None:
+    cases.check(cases.draw(case, 17, reset=reset, step=F.if_step))
+    assert target.launches > 0
+
+
+@cases.each_of(cases.FEW)
+def test_records(target: Interpreter, case: cases.Case) -> None:
+    scan = cases.draw(case, 9)
+    step: Any = F.recorded(scan.step, "v", "s", "u", "threshold")
+    recorded = scan._replace(step=step)
+    cases.check(recorded)
+    assert target.launches > 0
+    (state, spikes), (with_records, (same, _)) = scan.run("fused"), recorded.run("fused")
+    assert torch.equal(same, spikes)
+    assert torch.equal(with_records.neuron.v, state.neuron.v)

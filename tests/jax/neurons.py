@@ -1,4 +1,4 @@
-"""Numbers for every neuron, in every layout, as arrays of JAX and as tensors; and what transformations are tried on."""
+"""Numbers for every neuron in every layout, for JAX and torch; what transformations and small tests are tried on."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
 from spikingtorch.interop import to_jax
 from spikingtorch.verification.case import Case, Seen
 from spikingtorch.verification.cases import CASES
@@ -163,3 +164,23 @@ def paired(names: dict[str, Transform], count: int) -> list[Any]:
     """Return each transformation with some of the neurons, each neuron with as many."""
     table = [(name, KINDS[(5 * row + k) % len(KINDS)]) for row, name in enumerate(names) for k in range(count)]
     return [pytest.param(kind, name, id=f"{name}-{'-'.join(kind)}") for name, kind in table]
+
+
+XS = jnp.asarray(np.random.default_rng(0).uniform(-0.4, 1.2, (7, 2, 3)), jnp.float32)
+V = jnp.full((2, 3), 0.1, jnp.float32)
+START = J.LIFState(V)
+QUIET = pytest.mark.filterwarnings("ignore:scan. :RuntimeWarning")
+
+
+def lif(state: Any, x: Any, decay: Any = 0.9) -> Any:
+    return J.lif_step(state, x, decay=decay)
+
+
+def stepping(function: Callable[[Any], Any]) -> Any:
+    """Return a step that lets a function look at its input."""
+
+    def step(v: Any, x: Any) -> Any:
+        u = 0.9 * v + 0.1 * jnp.tanh(function(x))
+        return u, u * x
+
+    return step

@@ -82,9 +82,6 @@ def split_over_devices() -> Any:
     def mapped(run: Any, specs_of_out: Any) -> Any:
         return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=specs_of_out)
 
-    def outputs(scan: Any) -> Any:
-        return jax.jit(mapped(problem.values(scan), specs[:2]))(state, xs, params)
-
     def gradients(scan: Any) -> Any:
         summed: Any = jax.lax.psum
         total = mapped(lambda *given: summed(weighted(problem.values(scan)(*given)), "many"), P())
@@ -95,7 +92,7 @@ def split_over_devices() -> Any:
         put = [jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in pairs]
         return jax.jit(problem.values(scan))(*put), jax.jit(jax.grad(problem.loss(scan), (0, 1, 2)))(*put)
 
-    for run in (outputs, gradients, placed):
+    for run in (lambda scan: jax.jit(mapped(problem.values(scan), specs[:2]))(state, xs, params), gradients, placed):
         assert_same(run(on("auto")), run(plain))
     return jax.device_count()
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax.inputs import QUIET, START, XS, V, lif
+from tests.jax.neurons import QUIET, START, XS, V, lif
 from tests.jax.oracle import Scan, assert_same, check, gradients, on, plain, weighted
 from tests.processes import at_once
 

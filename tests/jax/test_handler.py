@@ -18,8 +18,8 @@ from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.jax import handler, late, primitives
 from spikingtorch.jax.handler import TARGET
 from tests.jax.process import both, digest, drawn, lif
-from tests.noted import calls_of
 from tests.processes import at_once
+from tests.surroundings import calls_of
 
 ffi: Any = jax.ffi  # parts of it have no types
 
@@ -66,8 +66,7 @@ def request_of_if() -> handler.Request:
         seen = calls_of(patch, handler, "call", lambda _, request, *others: request)
         rest: Any = snn.IFState(jnp.zeros((2, 30)))
         jax.jit(lambda xs: snn.scan(snn.if_step, rest, xs, backend="fused")).lower(np.zeros((1, 2, 30), np.float32))
-    found: handler.Request = seen[-1]
-    return found
+    return seen[-1]
 
 
 def called(request: handler.Request, /, **changed: Any) -> Any:

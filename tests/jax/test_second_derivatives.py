@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.inputs import QUIET
-from tests.jax.neurons import ALL, Kind, Problem, Transform, paired, tangents
+from tests.jax.neurons import ALL, QUIET, Kind, Problem, Transform, paired, tangents
 from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, relative_error, unrolled, weighted
 
 Function = Callable[..., Any]

@@ -110,10 +110,9 @@ def split(params: dict[str, Any], learns: bool) -> tuple[dict[str, Any], Callabl
     }
 
     def put_back(others: dict[str, Any]) -> dict[str, Any]:
-        built: dict[str, Any] = jax.tree.unflatten(
+        return jax.tree.unflatten(
             form, [others.get(name, leaf) for name, leaf in zip(named(params), leaves, strict=True)]
         )
-        return built
 
     return numbers, put_back
 

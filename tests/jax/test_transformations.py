@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.inputs import QUIET, XS, V, lif
-from tests.jax.neurons import ALL, Kind, Problem, Transform, paired, tangents
+from tests.jax.neurons import ALL, QUIET, XS, Kind, Problem, Transform, V, lif, paired, tangents
 from tests.jax.oracle import Scan, assert_same, cotangents, on, plain, unrolled, weighted
 
 OVER_XS = (None, 0, None)

@@ -1,7 +1,8 @@
 """Trees, dtypes, lengths and sizes of every kind, and numbers that are none."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +10,12 @@ import numpy as np
 import pytest
 
 from spikingtorch.functional import jax_reference as J
-from tests.jax.inputs import QUIET, XS, V, lif
+from tests.jax.neurons import QUIET, XS, V, lif
 from tests.jax.oracle import assert_same, check, on, plain
 
 pytestmark = pytest.mark.sampled
 
-
-class Pair(NamedTuple):
-    v: Any
-    count: Any
+Pair = namedtuple("Pair", ["v", "count"])
 
 
 @jax.tree_util.register_dataclass

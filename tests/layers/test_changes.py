@@ -39,10 +39,6 @@ def swap(layer: Any) -> None:
     layer.decay, layer.v0 = 0.3, torch.tensor(0.7, dtype=torch.float64)
 
 
-def doubled(state: F.LIFState, x: Tensor, **params: Any) -> Any:
-    return F.lif_step(state, 2 * x, **params)
-
-
 class Lower(st.LIF):
     """A layer that halves its threshold."""
 
@@ -69,7 +65,7 @@ CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Change]] = {
     "float to numpy": (floats, put("v0", np.float64(0.2))),
     "float to tensor": (floats, put("v0", torch.tensor(0.2, dtype=torch.float64))),
     "swapped": (lambda: st.LIF(decay=torch.tensor(0.8), v0=0.5).double(), swap),
-    "step": (floats, put("step", doubled)),
+    "step": (floats, put("step", lambda state, x, **params: F.lif_step(state, 2 * x, **params))),
     "surrogate": (learning, put("surrogate", F.Sigmoid(2.0))),
     "surrogate of another kind": (learning, put("surrogate", F.Arctan(2.0))),
     "reset": (learning, put("reset_rule", F.by_subtraction)),
@@ -312,7 +308,7 @@ def test_mixed_types_still_raise() -> None:
 def test_gradient_of_either_input(wanted: tuple[float | None, float | None]) -> None:
     def use(layer: Any, x: Tensor, init: Any) -> Tensor:
         xe, xi = [x.detach() if factor is None else x * factor for factor in wanted]
-        return layer(xe, 0.3 * xi, init)  # type: ignore[no-any-return]
+        return layer(xe, 0.3 * xi, init)
 
     model = over_time(st.BioLIF(0.5, span(0.1, 0.3, M), learnable=True).double(), use=use)
     for k in range(CALLS):
@@ -325,8 +321,7 @@ def test_what_a_gradient_needs_may_not_be_overwritten(which: str) -> None:
 
     def use(layer: Any, x: Tensor, init: Any) -> Tensor:
         kept.update(input=x * 1.0, parameter=layer.v0)
-        out: Tensor = layer(kept["input"], init)
-        return out
+        return layer(kept["input"], init)
 
     model = over_time(learning(), use=use)
     out, *_ = [model(draw(k).requires_grad_()) for k in range(3)][::-1]

@@ -54,11 +54,7 @@ def a_sequence() -> Tensor:
 def in_one_region(layer: Any, xs: Tensor, run: Run) -> Tensor:
     """Call a layer for all steps inside one checkpoint, and read its state between them."""
 
-    def region(xs: Tensor) -> Tensor:
-        return torch.stack([layer(x, init=t == 0) * torch.sigmoid(layer.v) for t, x in enumerate(xs)])
-
-    out: Tensor = run(region, xs)
-    return out
+    return run(lambda xs: torch.stack([layer(x, init=t == 0) * torch.sigmoid(layer.v) for t, x in enumerate(xs)]), xs)
 
 
 def test_many_calls_and_the_state_between_them() -> None:

@@ -91,6 +91,27 @@ class Fixed(st.StepLayer):
         super().__init__(F.lif_step, F.LIFState)
 
 
+class Mapped(st.StepLayer):
+    """A layer that computes a parameter and forgets another."""
+
+    found: Any = ("gain",)
+
+    def __init__(self) -> None:
+        super().__init__(F.lif_step, F.LIFState, decay=0.9, gain=1.0)
+
+    @classmethod
+    def param_map(cls, stored: dict[str, Any]) -> Any:  # type: ignore[override]
+        return cls.found and {name: stored[name] for name in cls.found}
+
+
+class MappedToNothing(Mapped):
+    found = None
+
+
+def turning(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+    return F.LIFState(1j * state.v + x), x
+
+
 def two_rates(
     state: F.LIFState, x: Tensor, fast: float, *, slow: float, gain: float = 1.0
 ) -> tuple[F.LIFState, Tensor]:
@@ -148,6 +169,7 @@ VALUES: dict[str, Any] = {
         partial(make, surrogate=torch.sigmoid) for make in FIRING
     ],
     r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'": lambda: IF(v0=torch.ones(3, requires_grad=True)),
+    r"learnable names \['reset'\]; choose from \['threshold'\]": lambda: IF(learnable="reset"),
     r"learnable names \['tau'\]; choose from \['threshold'\]": lambda: IF(learnable="tau"),
     "nudt cannot be learned": [
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
@@ -237,6 +259,11 @@ TYPES: dict[str, Any] = {
         ANY_STEP, F.Refractory(F.lif_step), F.LIFState
     ),
     r"Fixed: lif_step needs decay; write super\(\).__init__\(lif_step, LIFState, decay=\.\.\.\)$": Fixed,
+    r"Mapped: lif_step needs decay, and param_map returns only gain\. It has to return every argument": Mapped,
+    "MappedToNothing: param_map returned a NoneType, expected a dict": MappedToNothing,
+    r"scan: turning turned state\.v from .* into torch\.complex64; write it in two .* v_re and v_im.* rest_state": (
+        lambda: st.StepLayer(turning, F.LIFState)(torch.ones(2, 3))
+    ),
     r"StepLayer: two_rates needs fast and slow; write StepLayer\(two_rates, LIFState, fast=\.\.\., slow=\.\.\.\)$": [
         partial(st.StepLayer, two_rates, F.LIFState)
     ],

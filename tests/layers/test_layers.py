@@ -13,7 +13,8 @@ from torch import Tensor
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
-from tests.folded_layer import M, N, T, draw, over_time, results
+from tests.fold_nets import span, states
+from tests.folded_layer import CALLS, M, N, T, draw, folds, held, last, over_time, results
 
 DECAY, GAIN = math.exp(-1 / 3), 3 * (1 - math.exp(-1 / 3))  # of a time constant of three steps
 FIRES: dict[str, Any] = {"threshold": 1.0, "surrogate": F.Sigmoid(5.0), "reset": F.to_zero}
@@ -196,7 +197,6 @@ def test_delay() -> None:
     assert_close(out[0, 1:, 1], x[0, :-1, 1])
     assert_close(out[0, 3:, 2], 0.5 * (x[0, :3, 2] + x[0, 1:4, 2]))
     out.square().sum().backward()
-    assert layer.delay.grad is not None
     # a whole delay learns as well
     assert (layer.delay.grad != 0).all()
     with torch.no_grad():
@@ -221,3 +221,62 @@ def test_drops_the_same_neurons_at_all_steps() -> None:
     assert abs(float((steps[0] == 0).float().mean()) - 0.25) < 0.05
     assert not torch.equal(layer(torch.ones(50, 40), init=True), steps[0])
     assert torch.equal(layer.eval()(torch.ones(50, 40), init=True), torch.ones(50, 40))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("wanted", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_layer(layer: st.StepLayer, dtype: torch.dtype, wanted: bool) -> None:
+    model, found = over_time(layer.to(dtype)), []
+    for k in range(3):
+        folds(model, draw(k, dtype=dtype).requires_grad_(wanted))
+    for model.mode in ("fold", "step"):
+        first, *others = [draw(k, dtype=dtype) for k in range(3)]
+        outs = [model(first), *map(model, others, (False, torch.tensor([True, False, True])))]
+        found.append([*outs, states(model)])
+    assert_close(found[0], found[1])
+
+
+LEARN: dict[str, Callable[[Any, Any], st.StepLayer]] = {
+    "IF": lambda _, v0: st.IF(v0, learnable=True),
+    "LIF": lambda tau, v0: st.LIF(tau, v0, learnable=True),
+    "LIF, half": lambda tau, v0: st.LIF(tau, v0, learnable="tau"),
+    "LIF, decay": lambda tau, v0: st.LIF(decay=0.5 if isinstance(tau, float) else tau / 9, v0=v0, learnable="v0"),
+    "LIF, subtracts": lambda tau, v0: st.LIF(tau, v0, reset=F.by_subtraction, learnable=True),
+    "LI": lambda tau, _: st.LI(tau, learnable=True),
+    "CoarseLIF": lambda tau, v0: st.CoarseLIF(tau, v0, learnable=True),
+    "SpikingDecay": lambda tau, v0: st.SpikingDecay(tau, v0, surrogate=F.Arctan(3.0), learnable=True),
+    "McPitts": lambda _, v0: st.McPitts(v0, learnable=True),
+    "BioLIF": lambda tau, v0: st.BioLIF(tau, v0, learnable="v0"),
+    "nothing": lambda tau, v0: st.LIF(tau, v0),
+}
+# parameters from low to high for images of a shape
+SIZES: dict[str, Callable[[float, float, tuple[int, ...]], Any]] = {
+    "floats": lambda low, high, shape: low,
+    "0-dim": lambda low, high, shape: torch.tensor(low),
+    "per channel": lambda low, high, shape: span(low, high, 4, *[1] * (len(shape) - 1)),
+    "per neuron": lambda low, high, shape: span(low, high, *shape),
+    "one axis": lambda low, high, shape: span(low, high, shape[-1]),
+}
+IMAGES = [((4, 2, 3), 5), ((4, 2, 3, 2), 20), ((4, 1, 3), 4)]
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("form", [torch.clone, last], ids=["contiguous", "channels-last"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LEARN)
+def test_parameters(name: str, size: str, form: Callable[[Tensor], Tensor]) -> None:
+    shape, T = IMAGES[([*LEARN].index(name) + [*SIZES].index(size)) % 3]
+    layer = LEARN[name](SIZES[size](2.0, 7.0, shape), SIZES[size](0.3, 0.6, shape))
+    model = over_time(layer.double(), *shape)
+    for k in range(2 * CALLS):
+        for parameter in model.parameters():
+            parameter.data = parameter.data * 0.97
+        x, pull = form(draw(k, N, T, *shape)).requires_grad_(k % 4 > 0), draw(k + 99, N, T, *shape)
+        folds(model, x, last(pull) if k % 3 else pull)
+    if form is last:
+        model(last(draw(1, N, T, *shape)))
+        owns = [held(model).s]
+        if size in ("floats", "0-dim"):
+            owns.append(model.net(last(draw(1, N, 1, *shape))[:, 0], True))
+        assert all(own.permute(0, *range(2, own.ndim), 1).is_contiguous() for own in owns)

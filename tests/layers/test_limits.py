@@ -84,8 +84,7 @@ def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
         within = value.clamp(low, high)
 
         def loss(value: Tensor) -> Tensor:
-            out: Tensor = torch.func.functional_call(model, {key: value}, (x,)).square().sum()
-            return out
+            return torch.func.functional_call(model, {key: value}, (x,)).square().sum()
 
         grad, out = torch.func.grad_and_value(loss)(value)
         expected, wanted = torch.func.grad_and_value(loss)(within)
@@ -247,8 +246,7 @@ def test_parameters_that_are_taken_away_expanded_shared_or_parametrized() -> Non
     x = torch.rand(4, 6, 3)
 
     def run_one(params: Any, buffers: Any) -> Tensor:
-        out: Tensor = torch.func.functional_call(models[0], (params, buffers), (x,))
-        return out
+        return torch.func.functional_call(models[0], (params, buffers), (x,))
 
     outs = torch.func.vmap(run_one)(params, buffers)
     assert torch.allclose(outs[1], models[1](x))

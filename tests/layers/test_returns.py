@@ -114,14 +114,12 @@ def test_records_and_counts(options: dict[str, Any], given: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_precision_is_that_of_the_input(dtype: torch.dtype) -> None:
-    layer = st.LIF(returns=("spikes", "v", "u", "threshold"))
+    layer: Any = st.LIF(returns=("spikes", "v", "u", "threshold"))
     x = drawn(N, T, M).to(dtype)
     for mode in ("step", "fold"):
         outs = one(layer, mode=mode)(x)
         assert [out.dtype for out in outs] == [dtype] * 4
-        state = layer.v
-        assert state is not None
-        assert torch.equal(outs[1][:, -1], state.to(dtype))
+        assert torch.equal(outs[1][:, -1], layer.v.to(dtype))
         assert (outs[3] == 1.0).all()
 
 

@@ -15,7 +15,7 @@ from spikingtorch import learning, like
 from tests.folded_layer import Coded
 from tests.learning import online_nets
 from tests.learning.online_nets import EXACT, NEURONS, by_bptt, data, errors, gradients, network, online_gradients
-from tests.test_recompute import Counts
+from tests.test_recompute import counting
 from tests.test_recompute_between import OWN, Outside, Writes
 
 RULES: Any = ("exact", "diagonal", "presynaptic", "last_step")
@@ -101,8 +101,7 @@ def test_the_model_keeps_its_own_state() -> None:
     online_gradients(learner, x, y)
     after = model.get_state()
     assert all(torch.equal(each, after[name]) for name, each in before.items())
-    assert learner.state is not None
-    model.set_state(dict(learner.state))
+    model.set_state(dict(learner.state or {}))
     assert torch.equal(model(x[:, :1], init=False)[:, 0], learner.step(x[:, 0]))
 
 
@@ -248,7 +247,7 @@ def test_memory_is_flat_from_a_thousand_steps_to_a_hundred_thousand(rule: Any) -
 
 
 # modules that scale their input by a number of their own, which differs from call to call
-KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": Counts}
+KEEP = {"a counter": OWN["a counter"], "a generator": OWN["a generator, python"], "a buffer assigned anew": counting}
 
 
 @pytest.mark.parametrize("kind", KEEP)

@@ -1,9 +1,10 @@
 """What a first step does not show, and what trial steps change: the numbers are right, or an error says why not."""
 
 import re
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -239,11 +240,8 @@ def test_networks_that_run_over_time_by_themselves_or_have_no_shapes_yet_are_ref
         learning.online(lazy, rule).step(data()[0][:, 0])
 
 
-class Pair(NamedTuple):
-    """Two states, neurons first."""
-
-    v: Tensor
-    w: Tensor
+# two states, neurons first
+Pair = namedtuple("Pair", ["v", "w"])
 
 
 class Turned(st.StepLayer):

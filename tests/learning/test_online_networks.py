@@ -1,8 +1,9 @@
 """Networks for online rules: in each, a rule is back-propagation through time, or is refused in words."""
 
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -113,10 +114,8 @@ class Shared(Local):
         return self.above(self.second(s), init)
 
 
-class OwnState(NamedTuple):
-    """One membrane."""
-
-    v: Tensor
+# one membrane
+OwnState = namedtuple("OwnState", ["v"])
 
 
 def own_step(state: OwnState, x: Tensor, *, decay: Tensor | float) -> tuple[OwnState, Tensor]:

@@ -21,18 +21,15 @@ class Case(NamedTuple):
 
     @property
     def loss(self) -> Callable[..., Tensor]:
-        found: Callable[..., Tensor] = getattr(losses, self.name)
-        return found
+        return getattr(losses, self.name)
 
     @property
     def twin(self) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(twins, self.name)
-        return found
+        return getattr(twins, self.name)
 
     @property
     def population(self) -> int:
-        found: int = self.keywords.get("population", 1)
-        return found
+        return self.keywords.get("population", 1)
 
     def call(self, x: Tensor, target: Tensor | None, lengths: Any = None, **more: Any) -> Tensor:
         """Call the loss; without a reduction unless one is asked for."""
@@ -49,6 +46,8 @@ class Case(NamedTuple):
         spikes = (torch.rand(N, T, outputs, generator=draw) < 0.2).to(dtype)
         if self.target == "class":
             return (spikes if self.binary else x), torch.randint(C, (N,), generator=draw)
+        if self.target == "class of each step":
+            return x, torch.randint(C, (N, T), generator=draw)
         if self.target == "sequence":
             return x, spikes
         return (spikes if self.binary else x), None
@@ -61,6 +60,7 @@ CASES = [
     Case("count_cross_entropy", {"population": 3}),
     Case("per_step_cross_entropy"),
     Case("per_step_cross_entropy", {"lamb": 0.3, "phi": 0.7}),
+    Case("per_step_cross_entropy", {"label_smoothing": 0.2}, "class of each step"),
     Case("max_over_time_cross_entropy"),
     Case("last_step_cross_entropy"),
     Case("first_spike_time", target="none", binary=True),

@@ -51,6 +51,19 @@ def test_targets(name: str, call: Callable[..., Tensor]) -> None:
     says(lambda: call(X, Y.to("meta")), ValueError, f"{name}: target is on meta", "target.to(")
 
 
+def test_classes_of_steps() -> None:
+    call, owner = losses.per_step_cross_entropy, "per_step_cross_entropy"
+    each = torch.tensor([[0, 1, 2, 0], [0, 1, 2, 3]])
+    says(lambda: call(X, each), ValueError, f"{owner}: target holds class 3, expected 0 to 2")
+    assert call(X, each, [4, 3]) == call(X, each[:, :1].expand(2, 4))  # the padding is not read
+    says(lambda: call(X, each.T), ValueError, "expected (2,): one class index for each sample, or (2, 4), one for each")
+    assert call(X.transpose(0, 1), each.clamp(max=2).T, batch_first=False).isfinite()
+    rows = torch.nn.functional.one_hot(each)[..., :3]
+    says(lambda: call(X, rows), ValueError, "target has shape (2, 4, 3)", "target.argmax(2)")
+    says(lambda: call(X, rows.float()), TypeError, "target has dtype torch.float32", "target.argmax(2)")
+    says(lambda: call(X, Y, label_smoothing=1.5), ValueError, f"{owner}: label_smoothing=1.5", "at most 1")
+
+
 @of_classes
 def test_outputs_of_classes(name: str, call: Callable[..., Tensor]) -> None:
     says(lambda: call(X[0], Y), ValueError, "has shape (4, 3), expected (N, T, classes)")
@@ -74,7 +87,8 @@ def test_every_loss(case: Case) -> None:
     x, target = case.draw(3, 4, torch.float32)
     owner = case.name
     says(lambda: case.call(x.long(), target), TypeError, f"{owner}: ", "has dtype torch.int64", ".float()")
-    says(lambda: case.call(x[:, :0], target), ValueError, f"{owner}: ", "no steps on axis 1")
+    empty = target[:, :0] if target is not None and target.ndim > 1 else target
+    says(lambda: case.call(x[:, :0], empty), ValueError, f"{owner}: ", "no steps on axis 1")
     says(lambda: case.call(x, target, [4, 5, 1]), ValueError, f"{owner}: lengths[1] is 5")
     says(lambda: case.call(x, target, [4, 0, 1]), ValueError, f"{owner}: lengths[1] is 0")
     says(lambda: case.call(x, target, [4, 4]), ValueError, f"{owner}: lengths has shape (2,)")

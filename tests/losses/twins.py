@@ -1,9 +1,11 @@
 """Independent JAX implementations of the losses, from their equations: one sample (T, ...) at a time, unpadded."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def _cross_entropy(z: jax.Array, target: int) -> jax.Array:
@@ -24,11 +26,16 @@ def count_cross_entropy(x: jax.Array, target: int, *, population: int = 1) -> ja
     return _cross_entropy(_count(x, population), target)
 
 
-def per_step_cross_entropy(x: jax.Array, target: int, *, lamb: float = 0.0, phi: float = 1.0) -> jax.Array:
-    """Each step by itself."""
+def per_step_cross_entropy(
+    x: jax.Array, target: Any, *, lamb: float = 0.0, phi: float = 1.0, label_smoothing: float = 0.0
+) -> jax.Array:
+    """Each step by itself, and in it the cross-entropy with each class by itself."""
     total = jnp.zeros(())
-    for step in x:
-        total += (1.0 - lamb) * _cross_entropy(step, target) + lamb * jnp.sum((step - phi) ** 2) / step.shape[0]
+    for step, label in zip(x, np.broadcast_to(target, x.shape[:1]), strict=True):
+        C = step.shape[0]
+        weights = [label_smoothing / C + (1.0 - label_smoothing) * (c == label) for c in range(C)]
+        mixed = sum(weight * _cross_entropy(step, c) for c, weight in enumerate(weights))
+        total += (1.0 - lamb) * mixed + lamb * jnp.sum((step - phi) ** 2) / C
     return total / x.shape[0]
 
 

@@ -28,8 +28,7 @@ def in_dtype(spike_fn: Any) -> Any:
 
         @staticmethod
         def forward(ctx: Any, v_mem: Tensor, spike_threshold: Any, surrogate_grad_fn: Any) -> Tensor:
-            found: Tensor = spike_fn.forward(ctx, v_mem, spike_threshold, surrogate_grad_fn)
-            return found.to(v_mem.dtype)
+            return spike_fn.forward(ctx, v_mem, spike_threshold, surrogate_grad_fn).to(v_mem.dtype)
 
     return Rounded
 

@@ -94,10 +94,6 @@ def _layer(name: str, make: Callable[[Any, Any], Any], *, mean: float, exact: bo
     return Pair(f"spikingjelly {name}", lambda: make(jelly, jelly), theirs, mean, spikes=spikes, exact=exact)
 
 
-def _less(y: Tensor, x: Tensor) -> Tensor:
-    return x - 0.4 * y
-
-
 def _layers() -> list[Pair]:
     def chain(layers: Any, nodes: Any) -> Any:
         return layers.LinearRecurrentContainer(nn.Sequential(nn.Linear(8, 6), nodes.IFNode(v_reset=None)), 8, 6)
@@ -114,7 +110,7 @@ def _layers() -> list[Pair]:
         _layer("LinearRecurrentContainer of a chain", chain, mean=1.0, exact=False),
         _layer(
             "ElementWiseRecurrentContainer",
-            lambda layers, nodes: layers.ElementWiseRecurrentContainer(nodes.LIFNode(3.0), _less),
+            lambda layers, nodes: layers.ElementWiseRecurrentContainer(nodes.LIFNode(3.0), lambda y, x: x - 0.4 * y),
             mean=0.8,
         ),
     ]

@@ -79,17 +79,12 @@ def test_a_sum_in_one_go_is_the_same_if_nothing_can_saturate_on_the_way(seed: in
 
 def discretised(conv: nn.Conv2d, neuron: Any) -> tuple[Any, Any]:
     """Return both with whole numbers; the file alone is read, because importing its package runs pip."""
-    sinabs = importlib.util.find_spec("sinabs")
-    assert sinabs is not None
-    assert sinabs.origin is not None
+    sinabs: Any = importlib.util.find_spec("sinabs")
     path = Path(sinabs.origin).parent / "backend" / "dynapcnn" / "discretize.py"
-    spec = importlib.util.spec_from_file_location("sinabs_discretize", path)
-    assert spec is not None
-    assert spec.loader is not None
+    spec: Any = importlib.util.spec_from_file_location("sinabs_discretize", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: tuple[Any, Any] = module.discretize_conv_spike(conv, neuron)
-    return found
+    return module.discretize_conv_spike(conv, neuron)
 
 
 @pytest.mark.parametrize("seed", range(12))

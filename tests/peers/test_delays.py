@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikingtorch import LI, DelayedLinear, SpikingNet, like
-from tests.peers.compared import compare
+from tests.peers.pair import compare
 
 T, N, INPUTS, HIDDEN, OUTPUTS = 30, 4, 6, 10, 3
 STEPS = 7  # of the kernel: delays from 0 to 6

@@ -31,8 +31,7 @@ DTYPES = [pytest.param(torch.float32, id="float32"), pytest.param(torch.float64,
 
 @pytest.fixture(params=PAIRS)
 def pair(request: pytest.FixtureRequest) -> Pair:
-    found: Pair = PAIRS[request.param]
-    return found
+    return PAIRS[request.param]
 
 
 @pytest.fixture(autouse=True)

@@ -34,8 +34,7 @@ def half_even(value: Whole, bits: int) -> Whole:
     below = value >> bits
     twice = 2 * (value - (below << bits))
     up = (twice > (1 << bits)) | ((twice == (1 << bits)) & (below % 2 == 1))
-    found: Whole = below + up
-    return found
+    return below + up
 
 
 ROUND: dict[str, Callable[..., Whole]] = {"floor": floor, "trunc": trunc, "half_up": half_up, "half_even": half_even}

@@ -11,8 +11,7 @@ from tests.quantize.descriptions import Loihi, Speck, Trace, Whole, Xylo
 
 
 def trunc(value: Whole, bits: int) -> Whole:
-    found: Whole = np.sign(value) * (np.abs(value) >> bits)
-    return found
+    return np.sign(value) * (np.abs(value) >> bits)
 
 
 def loihi(node: Loihi, x: Whole) -> Trace:

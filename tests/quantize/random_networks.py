@@ -78,8 +78,7 @@ def inputs(rng: Generator, shape: tuple[int, ...], span: tuple[int, int]) -> Who
     if way < 0.1:
         return np.full(shape, rng.choice([0, *span]), np.int64)
     drawn = rng.integers(span[0], span[1], shape, endpoint=True)
-    found: Whole = drawn * (rng.random(shape) < rng.choice([0.1, 0.5, 1.0]))
-    return found
+    return drawn * (rng.random(shape) < rng.choice([0.1, 0.5, 1.0]))
 
 
 def extend(rng: Generator, form: Form, nodes: list[Node], signal: Signal, largest: int) -> Signal:
@@ -123,8 +122,7 @@ def numbers(rng: Generator, shape: tuple[int, ...]) -> Whole:
     drawn = rng.integers(low, high, shape, endpoint=True)
     if way < 0.25:
         drawn = rng.choice([0, low, high], shape)
-    found: Whole = drawn * (rng.random(shape) < rng.choice([0.3, 1.0, 1.0]))
-    return found
+    return drawn * (rng.random(shape) < rng.choice([0.3, 1.0, 1.0]))
 
 
 def weights(rng: Generator, signal: Signal) -> Linear | Conv2d:

@@ -110,8 +110,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, init: Any = None) -> Tensor:
         spikes: Tensor = self.first(self.main(x) + self.skip(x), init)
-        again: Tensor = self.last(self.inner(spikes) + spikes, init)
-        return spikes + again
+        return spikes + self.last(self.inner(spikes) + spikes, init)
 
 
 def neurons_of(**options: Any) -> st.FixedPointLIF:

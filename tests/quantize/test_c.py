@@ -15,7 +15,7 @@ from spikingtorch.quantize.c.text import number, quotient, signed
 from spikingtorch.quantize.neurons import Neuron
 from spikingtorch.quantize.nodes import Linear
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
-from tests.quantize.models import random_model
+from tests.quantize.float_networks import random_model
 
 pytestmark = pytest.mark.sampled
 

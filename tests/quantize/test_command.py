@@ -53,10 +53,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     sys.modules.pop("my_network", None)
     (tmp_path / "my_network.py").write_text(MODULE)
 
-    def ran(*arguments: str) -> tuple[int, str]:
-        return main(arguments), " ".join("".join(capsys.readouterr()).split())
-
-    return ran
+    return lambda *arguments: (main(arguments), " ".join("".join(capsys.readouterr()).split()))
 
 
 def test_files_of_a_network(run: Run) -> None:

@@ -10,7 +10,7 @@ import pytest
 from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.header import CSource
 from tests.quantize.c_programs import expected, ran
-from tests.quantize.models import random_model
+from tests.quantize.float_networks import random_model
 
 BARE = Path(__file__).parent / "bare"
 # flags, in which no library is linked but the compiler's own, which has products of 64 bits
@@ -93,7 +93,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     found: Any = request.param
     if found.missing():
         pytest.skip(found.missing())
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def test_microcontrollers_equal_the_reference(machine: Machine, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikingtorch import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
-from tests.quantize.models import on_grid, spikes
+from tests.quantize.float_networks import on_grid, spikes
 
 nir = pytest.importorskip("nir")
 

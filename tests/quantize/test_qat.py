@@ -92,8 +92,7 @@ def test_a_prepared_model_computes_with_its_rounded_weights(way: dict[str, Any],
         assert str(model.explain()).startswith("fold")
     if way["scale"] == "heuristic":  # straight through
         for path, (_, original, _) in rounded(model).items():
-            expected = plain.net.get_submodule(path).get_parameter(PATHS[path]).grad
-            assert expected is not None
+            expected: Any = plain.net.get_submodule(path).get_parameter(PATHS[path]).grad
             assert original.grad is not None
             assert torch.equal(original.grad, expected)
 

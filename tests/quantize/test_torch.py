@@ -72,8 +72,7 @@ def test_as_a_function_of_its_parameters(way: dict[str, Any]) -> None:
         other.load_state_dict({**other.state_dict(), **given})
 
         def summed(given: dict[str, Tensor]) -> Tensor:
-            out: Tensor = torch.func.functional_call(model, given, (x,)).sum()
-            return out
+            return torch.func.functional_call(model, given, (x,)).sum()
 
         found = torch.func.grad(summed)(given)
         ensemble = torch.func.vmap(lambda given: torch.func.functional_call(model, given, (x,)))
@@ -104,8 +103,7 @@ def test_a_bias_has_the_scale_of_the_weights_of_its_call() -> None:
 
     def expected() -> Tensor:
         s = layer.parametrizations.weight[0].scale(w).flatten()
-        rounded: Tensor = torch.round(b / s) * s
-        return rounded
+        return torch.round(b / s) * s
 
     changes: list[Any] = [lambda: w.mul_(100.0), lambda: w.div_(77.0), lambda: b.mul_(3.0)]
     for change in changes:

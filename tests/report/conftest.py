@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 import spikingtorch as st
 from spikingtorch.report import report
-from tests.report.networks import Pictures, Quickly
-from tests.report.reading import Page
+from tests.report.networks import Page, Pictures, Quickly
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import torch
 from examples import train
 from spikingtorch.cli.report import main
 from tests.processes import python
-from tests.report.networks import Pictures
-from tests.report.reading import Page
+from tests.report.networks import Page, Pictures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MODULE = """

@@ -3,10 +3,11 @@
 import re
 import sys
 import threading
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -44,8 +45,7 @@ def product() -> nn.Module:
     return Coded(lambda net, x, init: torch.einsum("ni,io->no", x, net.weight), weight=nn.Parameter(torch.ones(6, 4)))
 
 
-class OwnState(NamedTuple):
-    v: Any
+OwnState = namedtuple("OwnState", ["v"])
 
 
 def own_step(state: OwnState, x: Tensor, *, decay: float = 0.8, surrogate: Any = F.Sigmoid()) -> Any:

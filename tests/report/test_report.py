@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import spikingtorch as st
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder, pad_sequences
-from tests.report.networks import HOSTILE, SECTIONS, Net, Pictures, Quickly, draw, trained
-from tests.report.reading import Page
+from tests.report.networks import HOSTILE, SECTIONS, Net, Page, Pictures, Quickly, draw, trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

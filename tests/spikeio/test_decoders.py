@@ -25,16 +25,12 @@ DECODERS: dict[str, Callable[[int], nn.Module]] = {
 every_decoder = pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)
 
 
-def first_spike(train: list[float]) -> int:
-    return next((t for t, s in enumerate(train) if s == 1.0), len(train))
-
-
 ORACLES: dict[str, Callable[[list[float]], float]] = {
     "sum": lambda train: sum(train) - len(train) / 2,
     "sum, scaled": lambda train: 0.7 * (sum(train) - len(train) / 2),
     "count": sum,
     "rate": lambda train: sum(train) / len(train),
-    "first spike": first_spike,
+    "first spike": lambda train: next((t for t, s in enumerate(train) if s == 1.0), len(train)),
     "largest": max,
 }
 

@@ -69,6 +69,33 @@ def test_counts_by_a_loop_over_events(T: int) -> None:
         assert np.array_equal(binary.numpy(), np.minimum(want, 1))
 
 
+@pytest.mark.parametrize("of_time", [np.int64, np.float64])
+def test_clip_leaves_out_what_lies_outside(of_time: Any) -> None:
+    events = recording(dtype=np.dtype([("x", int), ("y", int), ("t", of_time), ("p", bool)]))
+    events["x"] -= 1  # from -1 to 3, on a sensor of 0 to 2
+    kept = events[(events["x"] >= 0) & (events["x"] < 3) & (events["y"] < 2)]
+    cases: list[tuple[dict[str, Any], Any, Any]] = [
+        ({"dt": 50, "start": 100}, 100, 450),
+        ({"dt": 33.3, "start": 100}, 100, Fraction(33.3) * 7 + 100),
+        ({"duration": 420, "start": 0.5}, Fraction(1, 2), Fraction(841, 2)),
+        ({"start": 100}, 100, 1e9),
+        ({"dt": 10**18}, 0, math.inf),
+        ({"dt": 10, "start": 2000}, 0, 0),
+    ]
+    for options, low, high in cases:
+        got = io.events_to_sequence(events, 7, (3, 2, P), clip=True, **options)
+        inside = kept[[low <= Fraction(float(t)) < high for t in kept["t"]]]
+        assert len(inside) < len(kept) or options == {"dt": 10**18}
+        dt = options.get("dt", options.get("duration", events["t"][-1] - 100) / 7)
+        k = np.minimum((inside["t"] - options.get("start", events["t"][0])) // dt, 6).astype(int)
+        want = np.zeros((7, P, 2, 3))
+        np.add.at(want, (k, inside["p"].astype(int), inside["y"], inside["x"]), 1)
+        assert np.array_equal(got.numpy(), want)
+    assert not io.events_to_sequence(events[:0], 7, (3, 2, P), clip=True).any()
+    whole = recording()
+    assert torch.equal(io.events_to_sequence(whole, 7, SENSOR, clip=True), io.events_to_sequence(whole, 7, SENSOR))
+
+
 def test_events_in_any_memory() -> None:
     events = recording()
     before, want = events.copy(), io.events_to_sequence(events, 7, SENSOR)

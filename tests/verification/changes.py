@@ -177,5 +177,4 @@ def changed(function: ast.FunctionDef, node: ast.AST, change: Callable[[Any], as
     tree = ast.fix_missing_locations(ast.Module([whole], []))
     space: dict[str, Any] = dict(vars(module))
     exec(compile(tree, module.__file__, "exec"), space)
-    code: types.CodeType = space[function.name].__code__
-    return code
+    return space[function.name].__code__

@@ -217,8 +217,7 @@ def _passes(check: Callable[..., None], *given: Any) -> bool:
 
 
 def _of_twin(twin: Any) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = to_torch(cells._twin_values(twin, to_jax(cells.POINTS)))
-    return found
+    return to_torch(cells._twin_values(twin, to_jax(cells.POINTS)))
 
 
 def _wide(run: Callable[[], Any]) -> Any:

@@ -10,19 +10,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.functional.fused.lower.test_operations import (
-    FLOATS,
-    test_a_zero_that_a_step_fills_in_keeps_its_sign,
-    test_the_sign_of_a_zero_that_is_bounded,
-    test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
-    test_whole_numbers,
-)
-from tests.functional.fused.runtime.test_trees import (
-    HALVES,
-    ODD,
-    test_every_half_number_goes_in_and_out,
-    test_half_and_float32_streams_give_float32,
-)
+from tests.functional.fused.lower import test_operations as operations
+from tests.functional.fused.runtime import test_trees as trees
 from tests.fused import Scan, assert_same_bits, check, check_gradients, draw
 from tests.widths import CASES
 
@@ -33,20 +22,17 @@ T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
 def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor) -> None:
     """Compare the outputs of functions of the leaves, which lie along time, with eager's."""
 
-    def step(state: tuple[()], x: tuple[Tensor, ...]) -> tuple[tuple[()], dict[str, Tensor]]:
-        return state, {name: function(*x) for name, function in functions.items()}
-
-    scan = Scan(step, (), leaves)
+    scan = Scan(lambda state, x: (state, {name: function(*x) for name, function in functions.items()}), (), leaves)
     assert scan.exactness == "E"
     with torch.no_grad():
         assert_same_bits(scan.run("fused"), scan.run("loop"))
 
 
 def _signs_of_zeros() -> None:
-    for dtype in FLOATS:
+    for dtype in operations.FLOATS:
         for zero in (0.0, -0.0):
-            test_the_sign_of_a_zero_that_is_bounded(zero, dtype)
-        test_a_zero_that_a_step_fills_in_keeps_its_sign(dtype)
+            operations.test_the_sign_of_a_zero_that_is_bounded(zero, dtype)
+        operations.test_a_zero_that_a_step_fills_in_keeps_its_sign(dtype)
     zeros = torch.tensor([[0.0, -0.0, 1.0, -1.0, torch.nan]])
     _of_outputs(
         {
@@ -110,7 +96,7 @@ def _called_by_name() -> None:
 
 def _differences_of_themselves() -> None:
     """The difference is zero, and NaN where the value is."""
-    for dtype in FLOATS:
+    for dtype in operations.FLOATS:
         x = torch.tensor([[0.0, 1.0, -2.0, torch.inf, -torch.inf, torch.nan, 1e30]], dtype=dtype)
         step: Any = lambda state, x: (  # noqa: E731
             state,
@@ -160,18 +146,18 @@ def _recalled() -> None:
 
 
 def _half_streams() -> None:
-    for dtype in HALVES:
-        test_every_half_number_goes_in_and_out(dtype)
-    test_half_and_float32_streams_give_float32()
+    for dtype in trees.HALVES:
+        trees.test_every_half_number_goes_in_and_out(dtype)
+    trees.test_half_and_float32_streams_give_float32()
 
 
 def _odd_scans() -> None:
     for name in ("stream of torch.bool", "states that swap places", "outputs that depend on no input"):
-        check(ODD[name](T))
+        check(trees.ODD[name](T))
 
 
 KERNELS: dict[str, Callable[[], None]] = {
-    "exactness": test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
+    "exactness": operations.test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
     "signs of zeros": _signs_of_zeros,
     "bools": _bools,
     "conversions": _conversions,
@@ -186,6 +172,6 @@ KERNELS: dict[str, Callable[[], None]] = {
 }
 # last, behind what divides floats: whole numbers that a mutant divides by zero end the process
 WHOLE: dict[str, Callable[[], None]] = {
-    "whole numbers, 32 bits": lambda: test_whole_numbers(torch.int32, torch.float32),
-    "whole numbers, 64 bits": lambda: test_whole_numbers(torch.int64, torch.float64),
+    "whole numbers, 32 bits": lambda: operations.test_whole_numbers(torch.int32, torch.float32),
+    "whole numbers, 64 bits": lambda: operations.test_whole_numbers(torch.int64, torch.float64),
 }

@@ -42,8 +42,7 @@ def added(layer: Any, shape: torch.Size, every: bool) -> Tensor:
         weight.data = torch.where((weight != 0) | every, 0.5 + torch.rand_like(weight), 0.0)
     run, zeros = lambda x: positive(x.unsqueeze(0))[0], torch.zeros(shape, dtype=torch.float64)
     slopes: Any = torch.autograd.functional.jacobian(run, zeros)
-    found: Tensor = (slopes != 0).reshape(-1, shape.numel()).sum(0, dtype=torch.float64)
-    return found
+    return (slopes != 0).reshape(-1, shape.numel()).sum(0, dtype=torch.float64)
 
 
 def by_jacobian(layer: nn.Module, inputs: Tensor) -> tuple[float, float, float]:

@@ -4,7 +4,8 @@ Those of the library are in test_monitor.
 """
 
 import random
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +18,7 @@ from spikingtorch.convert import CountMaxPool
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-class State(NamedTuple):
-    v: Any
-    a: Any
+State = namedtuple("State", ["v", "a"])
 
 
 def adaptive_step(state: State, x: Tensor, *, decay: Any, rise: float, surrogate: Any = F.Sigmoid()) -> Any:

@@ -323,8 +323,7 @@ def test_transforms(mode: Any) -> None:
     parameters = {name: each.detach() for name, each in model.named_parameters()}
 
     def loss(parameters: Any, x: Tensor) -> Tensor:
-        out: Tensor = torch.func.functional_call(model, parameters, (x,)).sum()
-        return out
+        return torch.func.functional_call(model, parameters, (x,)).sum()
 
     other = 2 * draw(1)
     fired = [float((model(each) != 0).double().mean()) for each in (x, other)]

@@ -121,10 +121,15 @@ def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[
                 "and parameters must broadcast to it" + (f" (they have the shapes: {given})" if given else "")
             )
         if new.dtype != old.dtype:
-            raise TypeError(
-                f"scan: {step_name(step)} turned {name} from {old.dtype} into {new.dtype}; "
-                "give the initial state the dtype that the step computes in"
-            )
+            remedy = "give the initial state the dtype that the step computes in"
+            if new.is_complex():
+                field = name.rpartition(".")[2]
+                remedy = (
+                    f"write it in two parts, as two fields of the state, {field}_re and {field}_im, as "
+                    "resonate_and_fire_step does, and kernels run it. A layer starts both at zero, or where its "
+                    "rest_state says. To stay complex, without kernels, return zeros of that dtype in rest_state"
+                )
+            raise TypeError(f"scan: {step_name(step)} turned {name} from {old.dtype} into {new.dtype}; {remedy}")
 
 
 def check_kind(step: Callable[..., Any], before: Any, after: Any) -> None:

@@ -8,6 +8,7 @@ the step of the same name in ``spikingtorch.functional``.
 from spikingtorch.functional.jax_reference import chips, fixed_point, plasticity, rounding
 from spikingtorch.functional.jax_reference.closed_forms import (
     Arctan,
+    DoubleGaussian,
     Erf,
     FastSigmoid,
     Gaussian,
@@ -21,9 +22,11 @@ from spikingtorch.functional.jax_reference.firing import SpikeFunction as SpikeF
 from spikingtorch.functional.jax_reference.neurons.adaptive import (
     ALIFState,
     CoarseLIFState,
+    SEAdLIFState,
     alif_step,
     coarse_lif_step,
     refractory_gain_from_tau,
+    se_adlif_step,
 )
 from spikingtorch.functional.jax_reference.neurons.integrator import (
     IFState,
@@ -59,8 +62,10 @@ from spikingtorch.functional.jax_reference.neurons.nonlinear import (
 )
 from spikingtorch.functional.jax_reference.neurons.resonate import (
     BalancedResonateAndFireState,
+    HarmonicResonateAndFireState,
     ResonateAndFireState,
     balanced_resonate_and_fire_step,
+    harmonic_resonate_and_fire_step,
     resonate_and_fire_step,
 )
 from spikingtorch.functional.jax_reference.neurons.stochastic import (
@@ -116,19 +121,19 @@ __all__ += ["chips", "fixed_point", "plasticity", "rounding"]
 __all__ += ["EulerLIFState", "IFState", "LIFState", "LIState", "McPittsState", "SigmaDeltaState", "SpikingDecayState"]
 __all__ += ["euler_lif_step", "if_step", "li_step", "lif_step"]
 __all__ += ["mcpitts_step", "sigma_delta_step", "spiking_decay_step"]
-__all__ += ["ALIFState", "CoarseLIFState", "alif_step", "coarse_lif_step"]
+__all__ += ["ALIFState", "CoarseLIFState", "SEAdLIFState", "alif_step", "coarse_lif_step", "se_adlif_step"]
 __all__ += ["StochasticInput", "StochasticLIFState", "stochastic_lif_step"]
 __all__ += ["AlphaLIFState", "BioLIFInput", "BioLIFState", "CubaLIFState"]
 __all__ += ["alpha_lif_step", "biolif_step", "cuba_lif_step"]
 __all__ += ["AdExState", "ExponentialIFState", "IzhikevichCurve", "IzhikevichState", "QuadraticIFState"]
 __all__ += ["adex_step", "exponential_if_step", "izhikevich_step", "quadratic_if_step"]
-__all__ += ["BalancedResonateAndFireState", "ResonateAndFireState"]
-__all__ += ["balanced_resonate_and_fire_step", "resonate_and_fire_step"]
+__all__ += ["BalancedResonateAndFireState", "HarmonicResonateAndFireState", "ResonateAndFireState"]
+__all__ += ["balanced_resonate_and_fire_step", "harmonic_resonate_and_fire_step", "resonate_and_fire_step"]
 __all__ += ["AlphaSynapseState", "ExponentialSynapseState", "ShortTermPlasticityState"]
 __all__ += ["alpha_synapse_step", "exponential_synapse_step", "short_term_plasticity_step"]
 __all__ += ["DelayState", "delay_step", "delayed", "empty_delay"]
 __all__ += ["decay_from_tau", "gain_from_tau", "leak_from_w", "refractory_gain_from_tau"]
-__all__ += ["Arctan", "Erf", "FastSigmoid", "Gaussian"]
+__all__ += ["Arctan", "DoubleGaussian", "Erf", "FastSigmoid", "Gaussian"]
 __all__ += ["PiecewiseExponential", "Sigmoid", "StraightThrough", "Triangular"]
 __all__ += ["Fired", "FromDerivative", "FromPrimitive", "Surrogate", "heaviside"]
 __all__ += ["Graded", "MultiSpike", "Strict", "Ternary", "fire"]

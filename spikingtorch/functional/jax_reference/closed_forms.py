@@ -124,6 +124,42 @@ class Gaussian(NamedTuple):
 
 
 @closed_form
+class DoubleGaussian(NamedTuple):
+    """Surrogate whose phi' is gamma ((1 + h) n(u; sigma) - 2 h n(u; s sigma)), n a centred normal density."""
+
+    sigma: Parameter = 0.5
+    h: Parameter = 0.15
+    s: Parameter = 6.0
+    gamma: Parameter = 0.5
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return H(u); since d(normal distribution)/d(width) = -(u / width) density, the widths have such terms."""
+        narrow, broad = self._parts(u)
+        dsigma = self.gamma * u / self.sigma * (2 * self.h * broad[1] - (1 + self.h) * narrow[1])
+        dh = self.gamma * (narrow[0] - 2 * broad[0])
+        ds = self.gamma * 2 * self.h * u / self.s * broad[1]
+        dgamma = (1 + self.h) * narrow[0] - 2 * self.h * broad[0]
+        inner = (u, self.sigma, self.h, self.s, self.gamma)
+        return spike(u, inner, (self.derivative(u), dsigma, dh, ds, dgamma))
+
+    def primitive(self, u: jax.Array) -> jax.Array:
+        """Return phi = gamma ((1 + h) P(u; sigma) - 2 h P(u; s sigma)), P the distribution of n."""
+        narrow, broad = self._parts(u)
+        return self.gamma * ((1 + self.h) * narrow[0] - 2 * self.h * broad[0])
+
+    def derivative(self, u: jax.Array) -> jax.Array:
+        """Return phi'."""
+        narrow, broad = self._parts(u)
+        return self.gamma * ((1 + self.h) * narrow[1] - 2 * self.h * broad[1])
+
+    def _parts(self, u: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        """Return distribution and density of the narrow and of the broad normal distribution."""
+        both = Gaussian(self.sigma), Gaussian(self.s * self.sigma)
+        narrow, broad = ((each.primitive(u), each.derivative(u)) for each in both)
+        return narrow, broad
+
+
+@closed_form
 class Erf(NamedTuple):
     """Error-function surrogate; phi'(0) = alpha / sqrt(pi), per unit of u."""
 

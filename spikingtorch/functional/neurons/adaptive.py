@@ -1,4 +1,4 @@
-"""Leaky neurons that a spike changes for a while: its threshold rises, or it is at rest for part of the next step."""
+"""Leaky neurons that a spike changes for a while: by a higher threshold, a current, or a rest in the next step."""
 
 from typing import NamedTuple, overload
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikingtorch.functional.firing import fire
 from spikingtorch.functional.neurons.leaky import gain_from_tau
-from spikingtorch.functional.reset import Reset, by_subtraction, to_zero
+from spikingtorch.functional.reset import Reset, by_subtraction, detached, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -117,3 +117,57 @@ def coarse_lif_step(
     u = decay * state.v + ((1.0 - state.s) * gain + state.s * refractory_gain) * x
     v, out, _, fired = fire(u, threshold, surrogate, reset)
     return CoarseLIFState(v=v, s=fired), out
+
+
+class SEAdLIFState(NamedTuple):
+    """State of ``se_adlif_step``: v, the membrane after the reset, and w, the current that adapts it."""
+
+    v: Tensor
+    w: Tensor
+
+
+def se_adlif_step(
+    state: SEAdLIFState,
+    x: Tensor,
+    *,
+    decay: Tensor | float,
+    decay_w: Tensor | float,
+    a: Tensor | float,
+    b: Tensor | float,
+    q: Tensor | float = 120.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = detached(to_zero),
+) -> tuple[SEAdLIFState, Tensor]:
+    """Advance a LIF neuron with an adaptation current, by one symplectic step of Euler's method.
+
+        u[t] = decay v[t-1] + (1 - decay) (x[t] - w[t-1])
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+        w[t] = decay_w w[t-1] + (1 - decay_w) q (a v[t] + b s[t])
+
+    The adaptation reads the membrane of the same step. Membrane and adaptation can oscillate, and stay stable where the
+    explicit step, which reads the one before, grows.
+
+    Args:
+        state: v[t-1] and w[t-1], each of shape (*N,).
+        x: input current of this step, in units of the membrane, shape (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
+        decay_w: likewise of the adaptation.
+        a: how strongly the adaptation follows the membrane, broadcastable to (*N,).
+        b: how strongly it follows spikes, in units of the membrane, broadcastable to (*N,).
+        q: factor of both, without a unit, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t], w[t] and the spikes s[t], each of shape (*N,).
+
+    Source: M. Baronig, R. Ferrand, S. Sabathiel, R. Legenstein, "Advancing spatio-temporal processing in spiking neural
+    networks through adaptation" (2024), arXiv:2408.07517.
+    """
+    u = decay * state.v + (1.0 - decay) * (x - state.w)
+    v, out, number, _ = fire(u, threshold, surrogate, reset)
+    w = decay_w * state.w + (1.0 - decay_w) * q * (a * v + b * number)
+    return SEAdLIFState(v=v, w=w), out

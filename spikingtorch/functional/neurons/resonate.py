@@ -43,7 +43,7 @@ def resonate_and_fire_step(
         state: v[t-1] and w[t-1], each of shape (*N,).
         x: input current of this step, shape (*N,).
         omega: angular frequency, in radians per unit of time, broadcastable to (*N,).
-        damping: rate at which an oscillation decays, negative, per unit of time, broadcastable to (*N,).
+        damping: rate at which an oscillation decays, at most zero, per unit of time, broadcastable to (*N,).
         dt: length of a step, in the unit of time.
         threshold: membrane at which the neuron fires, broadcastable to (*N,).
         surrogate: spike function.
@@ -110,3 +110,47 @@ def balanced_resonate_and_fire_step(
     w = w + dt * (omega * v + b * w)
     v, out, number, _ = fire(u, threshold + q, surrogate, none)
     return BalancedResonateAndFireState(v=v, w=w, q=decay_refractory * q + number), out
+
+
+class HarmonicResonateAndFireState(NamedTuple):
+    """State of ``harmonic_resonate_and_fire_step``: v, w, whose rate of change is v, and q, as in the balanced form."""
+
+    v: Tensor
+    w: Tensor
+    q: Tensor
+
+
+def harmonic_resonate_and_fire_step(
+    state: HarmonicResonateAndFireState,
+    x: Tensor,
+    *,
+    omega: Tensor | float,
+    offset: Tensor | float,
+    decay_refractory: Tensor | float = 0.9,
+    dt: Tensor | float = 0.01,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+) -> tuple[HarmonicResonateAndFireState, Tensor]:
+    """Advance a damped harmonic oscillator that fires by its velocity, by one step.
+
+        b[t]  = dt omega^2 / 2 + offset + q[t-1]
+        w[t]  = w[t-1] + dt v[t-1]
+        v[t]  = v[t-1] + dt (x[t] - 2 b[t] v[t-1] - omega^2 w[t])
+        s[t]  = H(v[t] - threshold - q[t-1])    H(0) = 1
+        q[t]  = decay_refractory q[t-1] + s[t]
+
+    It is the semi-implicit step of Euler's method for w'' + 2 b w' + omega^2 w = x and v = w'. It grows where
+    3 (dt omega)^2 + 4 dt (offset + q) > 4. ``offset`` is positive, per unit of time; the other arguments are those of
+    ``balanced_resonate_and_fire_step``.
+
+    Returns:
+        The state v[t], w[t], q[t] and the spikes s[t], each of shape (*N,).
+
+    Source: S. Higuchi, S. Kairat, S. M. Bohté, S. Otte, the HRF cell of the code to arXiv:2402.14603.
+    """
+    v, w, q = state
+    w = w + dt * v
+    square = omega * omega
+    u = v + dt * (x - (dt * square + 2.0 * (offset + q)) * v - square * w)
+    v, out, number, _ = fire(u, threshold + q, surrogate, none)
+    return HarmonicResonateAndFireState(v=v, w=w, q=decay_refractory * q + number), out

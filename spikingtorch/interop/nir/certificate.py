@@ -1,6 +1,5 @@
 """verify_nir: compare a network with an independent simulation of its graph, spike by spike."""
 
-import copy
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.axes import samples_first
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.interop.nir import metadata, readers
 from spikingtorch.interop.nir.builder import module_names
 from spikingtorch.interop.nir.discretise import Discretisation
@@ -110,7 +110,7 @@ def certified(
     None stands for NIR's own equations.
     """
     batch_first = model.batch_first
-    sample, model = samples_first(sample, batch_first), copy.deepcopy(model).eval()
+    sample, model = samples_first(sample, batch_first), copied(model).eval()
     model.batch_first = True
     with torch.no_grad():
         seen = recording.record(model, sample, "spikes") if paths else None

@@ -59,7 +59,7 @@ _SURROGATES = {
     kind.__name__: kind
     for kind in (
         *(F.Arctan, F.Erf, F.FastSigmoid, F.Gaussian, F.PiecewiseExponential, F.Sigmoid, F.StraightThrough),
-        *(F.Triangular, F.Strict, F.MultiSpike),
+        *(F.DoubleGaussian, F.Triangular, F.Strict, F.MultiSpike),
     )
 }
 _RULES = {rule.__name__: rule for rule in (F.to_zero, F.by_subtraction, F.none)}
@@ -137,6 +137,8 @@ def _described(layer: StepLayer) -> dict[str, Any]:
 def _value(value: Any, stored: Mapping[str, Any]) -> Any:
     if isinstance(value, float):
         return value
+    if isinstance(value, str):
+        return True  # an option that is on
     if isinstance(value, Tensor):
         kept = value.detach().cpu()
         return {
@@ -163,7 +165,7 @@ def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> St
         params = {str(key): _made(value) for key, value in content["params"].items()}
         options: dict[str, Any] = {
             "learnable": [*map(str, content["learnable"])],
-            "constrain": bool(content["constrain"]),
+            "constrain": content["constrain"],
         }
         options |= {} if recurrent is None else {"recurrent": recurrent}
         if "layer" in content:
@@ -188,8 +190,8 @@ def _longest(content: Any) -> int:
 
 
 def _made(value: Any) -> Any:
-    if isinstance(value, int | float):
-        return float(value)
+    if isinstance(value, bool | int | float):
+        return value if isinstance(value, bool) else float(value)
     if "values" in value:
         return torch.tensor(value["values"], dtype=_DTYPES[value["dtype"]]).reshape(value["shape"])
     if "detached" in value:

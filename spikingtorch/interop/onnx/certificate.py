@@ -7,7 +7,6 @@ difference of a sample if the membrane in double precision misses the threshold 
 that of the first layer at the first step; what differs behind it, in depth or in time, may follow from it.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.axes import samples_first
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.interop.onnx.network import outputs_of
 from spikingtorch.interop.verdict import Certificate, Difference, Row
 from spikingtorch.layers.streams import rest_of
@@ -62,7 +62,7 @@ def session(content: bytes) -> tuple[str, Session]:
 def certified(model: SpikingNet, x: Tensor, content: bytes, has_state: bool) -> Certificate:
     """Return the certificate of a file that also gives out the spikes of its layers, on x and on parts of it."""
     name, run = session(content)
-    wide = copy.deepcopy(model).double()
+    wide = copied(model).double()
     rows: dict[str, Row] = {}
     for part, cuts in _parts(x, model.batch_first, has_state):
         here, exact = _seen(model, part), _seen(wide, part.double())

@@ -1,6 +1,5 @@
 """Write a network as a file of ONNX, with the loop over time inside."""
 
-import copy
 import json
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 import spikingtorch
 from spikingtorch.functional.core.names import level_of_user
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.interop.onnx import network
 from spikingtorch.interop.onnx.certificate import SPIKES, certified
 from spikingtorch.interop.onnx.errors import ONNXError
@@ -79,9 +79,9 @@ def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool
         whole.outputs.remove(node.outputs[0])
         whole.remove(node)
     how = "" if graph.why is None else f", one Scan over all of it because {graph.why}"
-    copied = copy.deepcopy(model)
-    copied.mode = model.mode if graph.why is None else "step"
-    found = certified(copied, x, content, state)
+    own = copied(model)
+    own.mode = model.mode if graph.why is None else "step"
+    found = certified(own, x, content, state)
     found = found._replace(settings=found.settings + how)
     if not found.within_rounding:
         raise ONNXError(f"the file and the network have different outputs.\n{found}")

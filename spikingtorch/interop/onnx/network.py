@@ -5,7 +5,6 @@ exported, and becomes the body of one Scan.
 """
 
 import ast
-import copy
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from onnx_ir.passes import common
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
@@ -145,18 +145,18 @@ def prepared(model: SpikingNet) -> SpikingNet:
 
     A runtime of ONNX rounds ``exp`` differently than torch, and a time constant acts on every step.
     """
-    copied = copy.deepcopy(model).requires_grad_(False)
+    own = copied(model).requires_grad_(False)
     plain = {"recompute": False, "truncate": False, "time_chunk": None, "warn_silent": False}
     for name, value in plain.items():
-        setattr(copied, name, value)
-    for module in [each for each in copied.modules() if parametrize.is_parametrized(each)]:
+        setattr(own, name, value)
+    for module in [each for each in own.modules() if parametrize.is_parametrized(each)]:
         _without_parametrizations(module)
-    for module in copied.modules():
+    for module in own.modules():
         if isinstance(module, StepLayer):
             params = module.step_params()
             object.__setattr__(module, "step_params", lambda params=params: dict(params))
-    copied.reset()
-    return copied
+    own.reset()
+    return own
 
 
 def _without_parametrizations(module: Any) -> None:

@@ -10,15 +10,15 @@ from spikingtorch.layers.neurons.chips import LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.layers.neurons.euler import AdEx, ExponentialIF, Izhikevich, ParametricLIF, QuadraticIF
 from spikingtorch.layers.neurons.fixed_point import FixedPointCubaLIF, FixedPointIF, FixedPointLIF
 from spikingtorch.layers.neurons.integrator import IF, McPitts, SigmaDelta
-from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, SpikingDecay
+from spikingtorch.layers.neurons.leaky import ALIF, LI, LIF, CoarseLIF, SEAdLIF, SpikingDecay
 from spikingtorch.layers.neurons.leaky import SpikingLayer as SpikingLayer
-from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, ResonateAndFire
+from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, HarmonicResonateAndFire, ResonateAndFire
 from spikingtorch.layers.neurons.stochastic import StochasticLIF
 from spikingtorch.layers.neurons.synapses import AlphaSynapse, Delay, ExponentialSynapse, ShortTermPlasticity
 from spikingtorch.layers.neurons.synaptic import AlphaLIF, BioLIF, CubaLIF
 
 __all__ = ["AdEx", "ExponentialIF", "Izhikevich", "LoihiLIF", "ParametricLIF", "QuadraticIF", "SpeckIAF", "XyloLIF"]
 __all__ += ["IF", "FixedPointCubaLIF", "FixedPointIF", "FixedPointLIF", "McPitts", "SigmaDelta"]
-__all__ += ["ALIF", "LI", "LIF", "CoarseLIF", "SpikingDecay", "StochasticLIF"]
+__all__ += ["ALIF", "LI", "LIF", "CoarseLIF", "SEAdLIF", "SpikingDecay", "StochasticLIF"]
 __all__ += ["AlphaLIF", "AlphaSynapse", "BioLIF", "CubaLIF", "Delay", "ExponentialSynapse", "ShortTermPlasticity"]
-__all__ += ["BalancedResonateAndFire", "ResonateAndFire"]
+__all__ += ["BalancedResonateAndFire", "HarmonicResonateAndFire", "ResonateAndFire"]

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.limits import DIVISOR, FIRES, KINDS, POSITIVE, SHARE, THRESHOLD, Limits
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import TAU, OlderOptions, Options, Value, arguments, constructor_of, tau_or_decay
-from spikingtorch.layers.param_maps import TimeConstants, decay_and_gains
+from spikingtorch.layers.param_maps import Leaky, TimeConstants, decay_and_gains, filter_decays
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class LIF(TimeConstants, OlderNames):
+class LIF(Leaky, OlderNames):
     """Apply leaky integrate-and-fire neurons to an input, one step per call.
 
     For each entry of the input, which has its own membrane v,
@@ -24,6 +24,7 @@ class LIF(TimeConstants, OlderNames):
         threshold: membrane at which the neuron fires.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        norm_input: multiply the input by 1 - a in place of b, so that a constant input is where the membrane ends.
         **options: learnable ("tau" or "decay", "threshold", "v_reset" or True for all), recurrent, constrain,
             refractory, returns and dt, as in StepLayer. Older code writes LIF(tau, v0, beta, decay), as in IF.
 
@@ -43,13 +44,14 @@ class LIF(TimeConstants, OlderNames):
         decay: Value | None = None,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
+        norm_input: bool = False,
         **options: Unpack[OlderOptions],
     ) -> None:
         given: Any = tau_or_decay(type(self).__name__, tau, decay) | {"threshold": threshold, "surrogate": surrogate}
-        super().__init__(F.lif_step, F.LIFState, **given, reset=reset, **options)
+        super().__init__(F.lif_step, F.LIFState, **given, reset=reset, norm_input=norm_input, **options)
 
 
-class LI(TimeConstants, StepLayer):
+class LI(Leaky, StepLayer):
     """Apply leaky integrators to an input, one step per call: a readout whose output is its membrane.
 
     For each entry of the input,
@@ -59,6 +61,7 @@ class LI(TimeConstants, StepLayer):
     Args:
         tau: membrane time constant in steps, positive, with ``dt`` in its unit; or give ``decay``.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
+        norm_input: as in LIF.
         **options: learnable ("tau" or "decay"), recurrent, constrain, returns and dt, as in StepLayer.
 
     >>> import torch
@@ -69,8 +72,11 @@ class LI(TimeConstants, StepLayer):
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
 
     @arguments()
-    def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
-        super().__init__(F.li_step, F.LIState, **tau_or_decay(type(self).__name__, tau, decay), **options)
+    def __init__(
+        self, tau: Value = TAU, decay: Value | None = None, *, norm_input: bool = False, **options: Unpack[Options]
+    ) -> None:
+        given = tau_or_decay(type(self).__name__, tau, decay)
+        super().__init__(F.li_step, F.LIState, **given, norm_input=norm_input, **options)
 
 
 class SpikingDecay(OlderNames):
@@ -135,7 +141,7 @@ class CoarseLIF(TimeConstants, OlderNames):
 SpikingLayer = CoarseLIF  # the older package's other name for it
 
 
-class ALIF(TimeConstants, StepLayer):
+class ALIF(Leaky, StepLayer):
     """Apply LIF neurons with an adaptive threshold to an input.
 
         theta[t] = threshold + adaptation a[t-1],  u[t] = d v[t-1] + b x[t],  s[t] = H(u[t] - theta[t])
@@ -148,6 +154,7 @@ class ALIF(TimeConstants, StepLayer):
         tau_adaptation: time constant of the adaptation, positive, in the unit of tau.
         adaptation: rise of the threshold of a neuron that fires at every step.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        norm_input: as in LIF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
@@ -163,5 +170,45 @@ class ALIF(TimeConstants, StepLayer):
         *,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.by_subtraction,
+        norm_input: bool = False,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+
+class SEAdLIF(TimeConstants, StepLayer):
+    """Apply LIF neurons with an adaptation current (SE-adLIF) to an input: they can oscillate.
+
+        u[t] = d v[t-1] + (1 - d) (x[t] - w[t-1]),  s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+        w[t] = r w[t-1] + (1 - r) q (a v[t] + b s[t]),  d = exp(-1 / tau),  r = exp(-1 / tau_w)
+
+    Args:
+        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
+        threshold: membrane at which the neuron fires.
+        tau_w: time constant of the adaptation, positive, in the unit of tau.
+        a: how strongly the adaptation follows the membrane; kept in [0, 1] if it learns.
+        b: how strongly it follows spikes; kept in [0, 2] if it learns.
+        q: factor of both.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {
+        **{"tau": POSITIVE, "tau_w": POSITIVE, "a": Limits(learned=SHARE)},
+        **{"b": Limits(learned=Limits(least=0.0, most=2.0)), **FIRES},
+    }
+    param_map = staticmethod(filter_decays)
+
+    @constructor_of(F.se_adlif_step, F.SEAdLIFState)
+    def __init__(
+        self,
+        tau: Value = 15.0,
+        threshold: Value = 1.0,
+        tau_w: Value = 180.0,
+        a: Value = 0.5,
+        b: Value = 1.0,
+        q: Value = 120.0,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        reset: F.Reset = F.detached(F.to_zero),
         **options: Unpack[Options],
     ) -> None: ...

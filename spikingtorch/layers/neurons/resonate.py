@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Limits
+from spikingtorch.layers.limits import DAMPING, FIRES, POSITIVE, SHARE, Limits
 from spikingtorch.layers.options import StepOptions, Value, constructor_of
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
@@ -22,14 +22,14 @@ class ResonateAndFire(StepLayer):
 
     Args:
         omega: angular frequency, in radians per unit of time.
-        damping: rate at which an oscillation decays, negative.
+        damping: rate at which an oscillation decays, at most zero.
         threshold: membrane at which the neuron fires.
         dt: length of a step, in the unit of time.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
         **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = FIRES
+    limits: Mapping[str, Any] = {"damping": DAMPING, **FIRES}
 
     @constructor_of(F.resonate_and_fire_step, F.ResonateAndFireState)
     def __init__(
@@ -82,3 +82,32 @@ class BalancedResonateAndFire(StepLayer):
         given: Any = {"omega": omega, "offset": offset, "decay_refractory": decay_refractory, "dt": dt}
         given |= {"threshold": threshold, "surrogate": surrogate}
         super().__init__(F.balanced_resonate_and_fire_step, F.BalancedResonateAndFireState, **given, **options)
+
+
+class HarmonicResonateAndFire(StepLayer):
+    """Apply damped harmonic oscillators to an input: they fire by their velocity, and are refractory.
+
+        b[t] = dt omega^2 / 2 + offset + q[t-1],  w[t] = w[t-1] + dt v[t-1]
+        v[t] = v[t-1] + dt (x[t] - 2 b[t] v[t-1] - omega^2 w[t])
+        s[t] = H(v[t] - threshold - q[t-1]),  q[t] = decay_refractory q[t-1] + s[t]
+
+    Args:
+        omega: angular frequency, in radians per unit of time.
+        offset: damping, in addition to dt omega^2 / 2; positive.
+        threshold, decay_refractory, dt, surrogate, **options: as in BalancedResonateAndFire.
+    """
+
+    limits: Mapping[str, Any] = {"offset": POSITIVE, "decay_refractory": SHARE, **FIRES}
+
+    @constructor_of(F.harmonic_resonate_and_fire_step, F.HarmonicResonateAndFireState)
+    def __init__(
+        self,
+        omega: Value = 10.0,
+        offset: Value = 1.0,
+        threshold: Value = 1.0,
+        decay_refractory: Value = 0.9,
+        dt: float = 0.01,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        **options: Unpack[StepOptions],
+    ) -> None: ...

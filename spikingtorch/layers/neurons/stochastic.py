@@ -11,12 +11,12 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import FIRES, POSITIVE, SHARE, Limits
 from spikingtorch.layers.options import Options, Value, arguments
-from spikingtorch.layers.param_maps import TimeConstants
+from spikingtorch.layers.param_maps import Leaky
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_escape, check_floating
 
 
-class StochasticLIF(TimeConstants, StepLayer):
+class StochasticLIF(Leaky, StepLayer):
     """Apply LIF neurons with escape noise to an input: they fire at random.
 
         u[t] = a v[t-1] + b x[t],  a and b as in LIF
@@ -32,6 +32,7 @@ class StochasticLIF(TimeConstants, StepLayer):
             PiecewiseExponential.
         reset: what a spike does to the membrane, as in IF.
         generator: draws the noise instead of torch's generator.
+        norm_input: as in LIF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> StochasticLIF(tau=8.0)(torch.tensor([0.5, 1.5]), init=True, noise=torch.tensor([0.9, 0.1]))
@@ -49,9 +50,10 @@ class StochasticLIF(TimeConstants, StepLayer):
         surrogate: Any = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         generator: torch.Generator | None = None,
+        norm_input: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        fires: Any = {"threshold": threshold, "surrogate": surrogate, "reset": reset}
+        fires: Any = {"threshold": threshold, "surrogate": surrogate, "reset": reset, "norm_input": norm_input}
         super().__init__(F.stochastic_lif_step, F.StochasticLIFState, tau=tau, **fires, **options)
         self.generator = generator
 

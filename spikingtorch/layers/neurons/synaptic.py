@@ -10,11 +10,11 @@ from spikingtorch.layers.attributes import chosen_names
 from spikingtorch.layers.limits import FIRES, KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.neurons.older_names import OlderNames
 from spikingtorch.layers.options import OlderOptions, Options, Value, arguments, constructor_of
-from spikingtorch.layers.param_maps import TimeConstants
+from spikingtorch.layers.param_maps import Leaky
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class CubaLIF(TimeConstants, StepLayer):
+class CubaLIF(Leaky, StepLayer):
     """Apply current-based LIF neurons to an input: the input feeds a synaptic current, which feeds the membrane.
 
         i[t] = exp(-1 / tau_syn) i[t-1] + x[t],  u[t] = a v[t-1] + b i[t],  s[t] = H(u[t] - threshold)
@@ -25,6 +25,7 @@ class CubaLIF(TimeConstants, StepLayer):
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
         surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        norm_input: multiply the current by 1 - a in place of b, as in LIF.
         **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
@@ -39,11 +40,12 @@ class CubaLIF(TimeConstants, StepLayer):
         *,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
+        norm_input: bool = False,
         **options: Unpack[Options],
     ) -> None: ...
 
 
-class AlphaLIF(TimeConstants, StepLayer):
+class AlphaLIF(Leaky, StepLayer):
     """Apply LIF neurons to an input whose synaptic current rises with one time constant and decays with another.
 
         r[t] = d r[t-1] + (1 - d) x[t],  d = exp(-1 / tau_rise)
@@ -53,7 +55,7 @@ class AlphaLIF(TimeConstants, StepLayer):
     Args:
         tau_rise: time constant of the rise in steps, positive; with ``dt`` in its unit.
         tau_syn: time constant of the decay, positive, in the same unit.
-        tau, threshold, surrogate, reset, **options: as in CubaLIF.
+        tau, threshold, surrogate, reset, norm_input, **options: as in CubaLIF.
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau_syn": POSITIVE, "tau": POSITIVE, **FIRES}
@@ -68,6 +70,7 @@ class AlphaLIF(TimeConstants, StepLayer):
         *,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
+        norm_input: bool = False,
         **options: Unpack[Options],
     ) -> None: ...
 

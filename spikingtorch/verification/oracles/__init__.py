@@ -14,6 +14,7 @@ from spikingtorch.verification.oracles.fixed_point import (
     xylo_lif,
 )
 from spikingtorch.verification.oracles.linear import (
+    adapting_leaky,
     adaptive_leaky,
     alpha_lif,
     alpha_synapse,
@@ -24,6 +25,7 @@ from spikingtorch.verification.oracles.linear import (
     delay,
     euler,
     exponential_synapse,
+    harmonic_resonate_and_fire,
     integrate_and_fire,
     leaky,
     leaky_integrator,
@@ -53,6 +55,7 @@ __all__ = ["Array", "Levels", "Reset", "Result", "by_subtraction", "none", "to_v
 __all__ += ["euler", "integrate_and_fire", "leaky", "leaky_integrator", "mcpitts", "sigma_delta", "spiking_decay"]
 __all__ += ["adaptive_leaky", "coarse_lif", "refractory_leaky", "relative_refractory_leaky", "stochastic_leaky"]
 __all__ += ["alpha_lif", "balanced_resonate_and_fire", "biolif", "cuba_lif", "resonate_and_fire"]
+__all__ += ["adapting_leaky", "harmonic_resonate_and_fire"]
 __all__ += ["adex", "exponential_if", "izhikevich", "quadratic_if"]
 __all__ += ["fixed_point_cuba_lif", "fixed_point_if", "fixed_point_lif", "loihi_lif", "speck_iaf", "xylo_lif"]
 __all__ += ["alpha_synapse", "delay", "exponential_synapse", "short_term_plasticity"]

@@ -77,6 +77,20 @@ def adaptive_leaky(
     return np.array(out[1:]), {"v": reset(w, s, theta), "a": _mean(np.array(out), decay_adaptation)}
 
 
+def adapting_leaky(
+    x: Array, decay: Any, decay_w: Any, a: Any, b: Any, q: Any = 120.0, threshold: Any = 1.0, reset: Reset = to_zero
+) -> Result:
+    """U = decay reset(u, s) + (1 - decay) (x - w), where w is a running mean of q (a v + b s) over all steps before."""
+    u, s, drive = np.zeros_like(x[0]), np.zeros_like(x[0]), [np.zeros_like(x[0])]
+    out = []
+    for x_t in x:
+        u = decay * reset(u, s, threshold) + (1 - decay) * (x_t - _mean(np.array(drive), decay_w))
+        s = spikes(u, threshold)
+        out.append(s)
+        drive.append(q * (a * reset(u, s, threshold) + b * s))
+    return np.array(out), {"v": reset(u, s, threshold), "w": _mean(np.array(drive), decay_w)}
+
+
 def _mean(s: Array, decay: Any) -> Array:
     last: Array = (1 - decay) * trace(s, decay)[-1]
     return last
@@ -201,6 +215,20 @@ def balanced_resonate_and_fire(
         z = z + dt * ((p - offset - q + 1j * omega) * z + x_t)
         out.append(spikes(z.real, threshold + q))
     return np.array(out[1:]), {"v": z.real, "w": z.imag, "q": trace(np.array(out), decay_refractory)[-1]}
+
+
+def harmonic_resonate_and_fire(
+    x: Array, omega: Any, offset: Any, decay_refractory: Any = 0.9, dt: Any = 0.01, threshold: Any = 1.0
+) -> Result:
+    """W[t+1] - 2 w[t] + w[t-1] = dt^2 (x - friction w' - omega^2 w): positions alone; the velocity is their change."""
+    before, now, out = np.zeros_like(x[0]), np.zeros_like(x[0]), [np.zeros_like(x[0])]
+    for x_t in x:
+        q = trace(np.array(out), decay_refractory)[-1]
+        friction = dt * omega**2 + 2 * (offset + q)
+        step = (now - before) * (1 - dt * friction) + dt**2 * (x_t - omega**2 * now)
+        before, now = now, now + step
+        out.append(spikes(step / dt, threshold + q))
+    return np.array(out[1:]), {"v": step / dt, "w": before, "q": trace(np.array(out), decay_refractory)[-1]}
 
 
 def exponential_synapse(x: Array, decay: Any) -> Result:

@@ -166,11 +166,7 @@ def hooked_and_hidden() -> list[nn.Module]:
 def of_the_network() -> nn.Module:
     net: Any = Between(lambda net, x: (net.note(1), x)[1], log=[])
     net.note = lambda value: net.log.append(value)
-    return net  # type: ignore[no-any-return]
-
-
-def generator() -> Any:
-    return (i for i in range(99))
+    return net
 
 
 ONCE = ", which is to be called at each step"
@@ -188,7 +184,7 @@ COUNTED: dict[str, Entry] = {
     "a mangled slot counts": counts(Slots, lambda part: part.mangled()),
     "an array of numpy counts": counts(lambda: np.zeros(1), lambda part: add_one(part, 0)),
     "a queue forgets": counts(lambda: deque([0.0], maxlen=4), lambda part: (part.append(part[-1] + 1), part[0])[1]),
-    "a generator goes on": counts(generator, next),
+    "a generator goes on": counts(lambda: (i for i in range(99)), next),
     "an iterator goes on": counts(itertools.count, next),
     "an iterator that no code reads": folds(lambda net, x: x, part=itertools.count),
     "a module counts": counts(CountingModule, increased),

@@ -12,21 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.fold.corpus import entry
 from tests.fold.corpus.entry import SEQUENCE, Entry, buffer, folds, hides, linear, module, own, steps, weight
+from tests.nets_that_step import with_backward
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-
-
-class UnitGradient(torch.autograd.Function):
-    """Hands a gradient of norm one on."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        size: Tensor = gradients[0].norm()
-        return gradients[0] / (size + 1e-6)
 
 
 class UnitWeightGradient(torch.autograd.Function):
@@ -57,7 +45,7 @@ class KeptNorm(torch.autograd.Function):
         return gradients[0], None
 
 
-unit_gradient: Any = UnitGradient.apply
+of_norm_one = with_backward(lambda grad: grad / (grad.norm() + 1e-6))
 unit_weight_gradient: Any = UnitWeightGradient.apply
 kept_norm: Any = KeptNorm.apply
 
@@ -86,7 +74,7 @@ def compressed(net: Any, x: Tensor) -> Any:
 
 
 GRADIENTS: dict[str, Entry] = {
-    "a backward pass of the user's mixes": steps(lambda net, x: unit_gradient(x)),
+    "a backward pass of the user's mixes": steps(lambda net, x: of_norm_one(x)),
     "a backward pass writes on a buffer": steps(lambda net, x: kept_norm(x, net.norm), norm=buffer()),
     "a backward pass comes to mix": folds(
         lambda net, x: unit_weight_gradient(x, net.w),
@@ -148,8 +136,7 @@ def failure_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
     h = net.module(x)
     if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
         raise ValueError("takes one step")
-    out: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
-    return out
+    return net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
 
 
 def left_out_at_random(net: Any, x: Tensor) -> Any:

@@ -1,7 +1,8 @@
 """What a network does with init and with its spiking layers, in the network of two linear and two spiking layers."""
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +43,13 @@ def swallowed(net: Any, x: Tensor, init: Any) -> Tensor:
         first = float(init)
     except RuntimeError:
         first = 0.0
-    return x + first * net.start  # type: ignore[no-any-return]
+    return x + first * net.start
 
 
 # --- neurons ----------------------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
-    v: Tensor
-    a: Tensor
+State = namedtuple("State", ["v", "a"])
 
 
 def adapting_step(state: State, x: Tensor, *, decay: Any, rise: Any, surrogate: Any) -> tuple[State, Tensor]:
@@ -116,7 +115,7 @@ def learned() -> st.LIF:
 
 
 def nested(net: Any, x: Tensor, *init: Any) -> Tensor:
-    return net.sl2(net.l2(net.inner(net.l1(x)[:, None], *init[net.handed :])[:, 0]), init[0])  # type: ignore[no-any-return]
+    return net.sl2(net.l2(net.inner(net.l1(x)[:, None], *init[net.handed :])[:, 0]), init[0])
 
 
 def inner() -> st.SpikingNet:
@@ -131,7 +130,7 @@ def first_by(call: Callable[[Any, Tensor, Any], Any]) -> Whole:
 def shortcut(net: Any, x: Tensor, init: Any) -> Tensor:
     h = net.l2(net.l1(x))
     h += net.sl2(h, init)
-    return h  # type: ignore[no-any-return]
+    return h
 
 
 def overwrites_input(net: Any, x: Tensor, init: Any) -> Tensor:
@@ -139,7 +138,7 @@ def overwrites_input(net: Any, x: Tensor, init: Any) -> Tensor:
         u = centred(net.l1(x))
         s = net.sl1(u, init)
         u.copy_(s)
-    return net.sl2(net.l2(u), init)  # type: ignore[no-any-return]
+    return net.sl2(net.l2(u), init)
 
 
 def tied() -> nn.Module:

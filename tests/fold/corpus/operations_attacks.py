@@ -48,8 +48,7 @@ class _Hands(torch.autograd.Function):
 
 def hands(x: Tensor, backward: Code) -> Tensor:
     """Return 2 x, whose gradient is what ``backward`` makes of the one that comes."""
-    y: Tensor = _Hands.apply(x, backward)  # type: ignore[no-untyped-call]
-    return y
+    return _Hands.apply(x, backward)  # type: ignore[no-untyped-call]
 
 
 def for_few(x: Tensor) -> bool:
@@ -145,15 +144,13 @@ def two_views(x: Tensor) -> Tensor:
 
 def solved(x: Tensor) -> Tensor:
     a = torch.eye(6, dtype=x.dtype) * (x[:, :, None] + 1) + 0.1
-    y: Tensor = torch.linalg.solve(a, SQUARE)
-    return (x[:, None] @ y)[:, 0]
+    return (x[:, None] @ torch.linalg.solve(a, SQUARE))[:, 0]
 
 
 def groups_of_rows(x: Tensor) -> Tensor:
     N = len(x)
     rows = x.view(N, 2, 2, 3).transpose(0, 1).reshape(2 * N, 2, 3)
-    y: Tensor = aten.native_group_norm(rows, None, None, N, 4, 3, 1, 1e-5)[0]
-    return y.view(2, N, 2, 3).transpose(0, 1)
+    return aten.native_group_norm(rows, None, None, N, 4, 3, 1, 1e-5)[0].view(2, N, 2, 3).transpose(0, 1)
 
 
 def other_mask(x: Tensor) -> Tensor:
@@ -172,8 +169,7 @@ def _full_like(x: Tensor) -> Tensor:
 
 
 def named_as_factory(x: Tensor) -> Tensor:
-    y: Tensor = torch.ops.spikingtorch_rules.full_like(x.detach())
-    return y
+    return torch.ops.spikingtorch_rules.full_like(x.detach())
 
 
 def zeros_on_merged(x: Tensor) -> Tensor:
@@ -254,8 +250,7 @@ class _OtherPlaces(torch.autograd.Function):
 
 
 def gradient_of_other_places(x: Tensor) -> Tensor:
-    y: Tensor = _OtherPlaces.apply(halves(x))  # type: ignore[no-untyped-call]
-    return y
+    return _OtherPlaces.apply(halves(x))  # type: ignore[no-untyped-call]
 
 
 def by_sum_on_view(grad: Tensor) -> Tensor:

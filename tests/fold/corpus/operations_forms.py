@@ -54,8 +54,7 @@ def halves(x: Tensor) -> Tensor:
 
 def whole(y: Tensor) -> Tensor:
     """Undo ``halves``."""
-    parts: Tensor = y.unflatten(0, (2, -1))
-    return parts.transpose(0, 1).flatten(1)
+    return y.unflatten(0, (2, -1)).transpose(0, 1).flatten(1)
 
 
 def first(found: Any) -> Tensor:
@@ -148,8 +147,7 @@ def by_index(name: str, *more: str) -> Row:
 
     def put(x: Tensor, dim: int, index: Tensor) -> Tensor:
         given = () if name == "gather" else (x * 2, *more)
-        found: Tensor = getattr(x.clone(), name)(dim, index, *given)
-        return found
+        return getattr(x.clone(), name)(dim, index, *given)
 
     return Row(turned(lambda x: put(x, 0, few(x))), lambda x: put(x, 0, few(x)))
 

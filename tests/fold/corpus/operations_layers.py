@@ -58,8 +58,7 @@ def _attended(x: Tensor) -> Tensor:
 
 def _encoded(x: Tensor) -> Tensor:
     more = (False, False, 1e-5, *EIGHT, *EIGHT, WIDE, EIGHT[0], WIDE, EIGHT[0])
-    found: Tensor = aten._transformer_encoder_layer_fwd(x.detach()[..., 0], 8, 2, *PROJECTED, *more)
-    return found
+    return aten._transformer_encoder_layer_fwd(x.detach()[..., 0], 8, 2, *PROJECTED, *more)
 
 
 def _three(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import spikingtorch as st
 import spikingtorch.functional as SF
 from tests.fold.corpus import entry
 from tests.fold.corpus.entry import FOLDS, Code, Entry, Whole, each_time, folds, hides, reads_out, steps, two, weight
-from tests.nets_that_step import Hole, parameter, readout, train
+from tests.nets_that_step import Hole, parameter, readout, train, with_backward
 
 # --- the size, and the place in the batch -----------------------------------------------------------------------------
 
@@ -29,17 +29,7 @@ SIZE: dict[str, Entry] = {
 # --- something else for some numbers of samples -----------------------------------------------------------------------
 
 
-class GradientBySize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0] * 0.5 if grads[0].shape[0] <= 20 else grads[0]
-
-
-gradient_by_size: Any = GradientBySize.apply
+gradient_by_size = with_backward(lambda grad: grad * 0.5 if grad.shape[0] <= 20 else grad)
 
 
 def chosen_by_size(code: Callable[[Tensor], Tensor]) -> Hole:
@@ -56,8 +46,7 @@ def many(code: Code, **parts: Any) -> Entry:
 
 
 def of_one(net: Any, x: Tensor, *init: Any) -> Tensor:
-    out: Tensor = (net.a if len(x) > 20 else net.b)(x, *init)
-    return out
+    return (net.a if len(x) > 20 else net.b)(x, *init)
 
 
 def without_gradient(net: Any, x: Tensor) -> Tensor:
@@ -138,8 +127,7 @@ def in_another_order(net: Any, x: Tensor) -> Tensor:
 def part_written_on(net: Any, x: Tensor) -> Tensor:
     h = x * 1.0
     h[:, :2].add_(1.0)
-    out: Tensor = h * heads(h).reshape(len(x), 12)[:, :6]
-    return out
+    return h * heads(h).reshape(len(x), 12)[:, :6]
 
 
 def parts_written_on_in_turn(net: Any, x: Tensor) -> Tensor:
@@ -171,19 +159,17 @@ def own_or_copied(net: Any, x: Tensor) -> Tensor:
     y, z = x * 1.0, x * 1.0
     copied = y.clone()
     (y if len(x) == 1 else copied).mul_(2.0)
-    out: Tensor = copied + z
-    return out
+    return copied + z
 
 
 def biased_in_pairs(net: Any, x: Tensor) -> Tensor:
     y: Tensor = x @ net.w
     pairs = y.view(-1, 2, 3) + net.b[:3]
-    out: Tensor = pairs.flatten(1) if len(x) > 1 else y + net.b
-    return out
+    return pairs.flatten(1) if len(x) > 1 else y + net.b
 
 
 def transposed_spikes(net: Any, x: Tensor, init: Any) -> Tensor:
-    return net.sl1(4 * net.l1(x).view(-1, 2, 3).transpose(1, 2), init)  # type: ignore[no-any-return]
+    return net.sl1(4 * net.l1(x).view(-1, 2, 3).transpose(1, 2), init)
 
 
 def contiguous(net: Any, x: Tensor, init: Any) -> Tensor:
@@ -201,7 +187,7 @@ def flattened(net: Any, x: Tensor, init: Any) -> Tensor:
 def sequence_first(net: Any, x: Tensor, init: Any) -> Tensor:
     h = x.view(-1, 2, 2).transpose(0, 1).contiguous()
     h += net.place
-    return net.sl2(net.l2(net.sl1(4 * net.l1(h.transpose(0, 1).flatten(1)), init)), init)  # type: ignore[no-any-return]
+    return net.sl2(net.l2(net.sl1(4 * net.l1(h.transpose(0, 1).flatten(1)), init)), init)
 
 
 def single(code: Code, mode: str = r"for one sample.* of sizes\.py", **how: Any) -> Entry:

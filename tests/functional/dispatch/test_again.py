@@ -16,7 +16,7 @@ from spikingtorch.functional.dispatch import bind, signature
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, assert_same_bits, draw
 from tests.fused_steps import leaky
-from tests.noted import calls_of, saved_by
+from tests.surroundings import calls_of, saved_by
 
 pytestmark = pytest.mark.usefixtures("afresh")
 T = N = 9  # so that time may be either axis
@@ -58,10 +58,7 @@ def test_a_change_is_seen_and_the_second_call_is_the_first(name: str) -> None:
 
 
 def test_the_default_dtype_is_part_of_a_request() -> None:
-    def promoted(state: F.IFState, x: Tensor) -> Any:
-        return state, torch.where(x > 0.5, 1.0, 0.1) + 0.1 * (x > 2.0)
-
-    given = scan(step=promoted, params={})
+    given = scan(step=lambda state, x: (state, torch.where(x > 0.5, 1.0, 0.1) + 0.1 * (x > 2.0)), params={})
     try:
         for dtype in (torch.float32, torch.float64, torch.float32):
             torch.set_default_dtype(dtype)

@@ -171,8 +171,7 @@ def of_primitive(run: Callable[..., Any], held: Any) -> Callable[..., Any]:
 
 
 def _through(surrogate: Any, u: Tensor) -> Tensor:
-    spike: Tensor = surrogate(u)
-    return spike
+    return surrogate(u)
 
 
 HELD = {

@@ -41,8 +41,7 @@ def scanned(steps: int, *, recurrent: bool) -> Tensor:
     state = F.RecurrentState(state, numbers(*SHAPE)) if recurrent else state
     params = {"decay": numbers(5), "threshold": 0.7} | ({"recurrent_weight": numbers(5, 5)} if recurrent else {})
     x = numbers(steps, *SHAPE).requires_grad_()
-    out: Tensor = F.scan(step, state, x, params=params, backend="fused")[1]
-    return out
+    return F.scan(step, state, x, params=params, backend="fused")[1]
 
 
 def hooked(run: Callable[[], Tensor], change: str) -> int:

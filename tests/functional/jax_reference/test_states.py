@@ -37,8 +37,7 @@ def with_gradients(delayed: Callable[..., Any], *arguments: Any) -> tuple[Any, A
         cotangents = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), results)
         return results, pull_back(cotangents)
 
-    found: tuple[Any, Any] = jax.jit(both)(*arguments)
-    return found
+    return jax.jit(both)(*arguments)
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])

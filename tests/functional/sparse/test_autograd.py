@@ -10,8 +10,8 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
-from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("linear-time", "conv-strides", "conv-small")

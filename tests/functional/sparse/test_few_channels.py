@@ -15,8 +15,8 @@ from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.operations import Layer
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
-from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
+from tests.surroundings import calls_of
 
 CASES = {
     "one-output": conv2d((2, 1, 5, 6), 1, (3, 3), 1, 1),

@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.functional.sparse.pooling import max_pool2d
-from tests.noted import saved_by
-from tests.surroundings import on_threads
+from tests.surroundings import on_threads, saved_by
 
 WINDOWS: dict[str, dict[str, Any]] = {
     "two by two": {"kernel_size": 2},
@@ -76,8 +75,7 @@ def test_one_byte_an_output_is_kept() -> None:
 def test_places_that_a_hook_has_laid_out_anew() -> None:
     x = images().to(memory_format=torch.channels_last).requires_grad_()
     with saved_tensors_hooks(lambda t: t.clone(memory_format=torch.contiguous_format), lambda t: t):
-        out = max_pool2d(x, 2)
-    assert out is not None
+        out: Any = max_pool2d(x, 2)
     g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
     assert torch.equal(*[torch.autograd.grad(each, x, g)[0] for each in (out, nnf.max_pool2d(x, 2))])
 
@@ -86,8 +84,7 @@ def test_an_input_may_be_written_on_afterwards() -> None:
     x = images().requires_grad_()
     (want,) = torch.autograd.grad(nnf.max_pool2d(x, 2).sum(), x)
     between = x * 1
-    out = max_pool2d(between, 2)
-    assert out is not None
+    out: Any = max_pool2d(between, 2)
     between.mul_(2)
     (got,) = torch.autograd.grad(out.sum(), x)
     assert torch.equal(got, want)
@@ -162,8 +159,8 @@ def test_random_windows_as_in_torch(seed: int) -> None:
             if out is None:
                 continue
             compared += 1
-            trained, want = max_pool2d(x, **windows), nnf.max_pool2d(x, **windows)
-            assert trained is not None
+            trained: Any = max_pool2d(x, **windows)
+            want = nnf.max_pool2d(x, **windows)
             g = torch.randn(want.shape, generator=generator)
             pairs = [(out, want), (trained, want), [torch.autograd.grad(each, x, g)[0] for each in (trained, want)]]
             for got, wanted in pairs:

@@ -14,8 +14,8 @@ from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.automatic import Supports
 from spikingtorch.functional.sparse.operations import Layer, Linear
 from tests.functional.sparse.cases import CASES, Case, random_case
-from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
+from tests.surroundings import calls_of
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 

@@ -53,6 +53,3 @@ def random(*shape: int, seed: int = 0) -> Array:
 
 def close(actual: Array, expected: Any, error: float = 1e-12) -> None:
     np.testing.assert_allclose(actual, expected, rtol=error, atol=error)
-
-
-# -- neurons

@@ -26,8 +26,7 @@ class Branches(nn.Module):
         one = self.neurons(self.norm(self.first(x)), init)
         two = self.more(self.second(one), init) + one
         pooled = nn.functional.avg_pool2d(two, 2)
-        out: Tensor = self.last(self.out(torch.flatten(pooled, 1)), init)
-        return out
+        return self.last(self.out(torch.flatten(pooled, 1)), init)
 
 
 def branches() -> nn.Module:

@@ -53,8 +53,7 @@ def diamond() -> nn.Module:
 
 def counting(make: Any, **options: Any) -> nn.Module:
     """Return a neuron that fires as often in a step as its membrane holds thresholds."""
-    neuron: nn.Module = make(reset=F.by_subtraction, surrogate=F.MultiSpike(F.Sigmoid(5.0)), **options)
-    return neuron
+    return make(reset=F.by_subtraction, surrogate=F.MultiSpike(F.Sigmoid(5.0)), **options)
 
 
 def back() -> nn.Linear:

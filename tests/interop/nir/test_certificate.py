@@ -32,13 +32,11 @@ def test_the_first_difference_is_named_with_its_distance_from_the_threshold() ->
     model, x = made("lif", torch.float64)
     graph = changed(to_nir(model, x), v_threshold=np.full(8, 1.3))
     found = certified(model, graph, x, {"1": "1", "3": "3"}, DT, "exponential")
-    row = found.first
+    row: Any = found.first
     assert not found.equal
     assert not found.within_rounding
-    assert row is not None
     assert row.name == "1"
     first = row.first
-    assert first is not None
     spikes = st.record(model, x)["1"]["spikes"]
     u = st.record(model, x, "u")["1"]["u"]
     # up to the first difference both have the same membranes, here between the two thresholds

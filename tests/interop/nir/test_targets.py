@@ -301,13 +301,10 @@ def test_a_file_of_others_does_not_know_it() -> None:
 def test_neurons_without_a_description_are_read_as_the_reader_does() -> None:
     """A surrogate of the user's has no name in the metadata."""
 
-    def own(u: torch.Tensor) -> torch.Tensor:
-        return (u >= 0).to(u.dtype)
-
     for target in ("snntorch", "norse", "spikingjelly"):
         model, x = made("lif")
         layer: Any = model.net.get_submodule("1")
-        layer.surrogate = own
+        layer.surrogate = lambda u: (u >= 0).to(u.dtype)
         again: Any = from_nir(to_nir(model, x, target=target), TARGETS[target].dt)
         assert isinstance(again.net.get_submodule("1").surrogate, F.Sigmoid if target == "spikingjelly" else F.Strict)
         with torch.no_grad():

@@ -18,7 +18,7 @@ from spikingtorch.quantize.neurons import Neuron, advance
 from spikingtorch.quantize.nodes import Linear
 from tests.folded_layer import Coded
 from tests.interop.onnx.running import opened, ran
-from tests.quantize.models import on_grid, random_model
+from tests.quantize.float_networks import on_grid, random_model
 from tests.quantize.test_c import one_neuron
 
 

@@ -1,4 +1,4 @@
-"""Leaky neurons that a spike changes for a while: its threshold rises, or it is at rest for part of the next step."""
+"""Leaky neurons that a spike changes for a while: by a higher threshold, a current, or a rest in the next step."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
-from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction, to_zero
+from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction, detached, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
 
 
@@ -101,3 +101,36 @@ def coarse_lif_step(
     w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
     fired = fire(w, threshold, surrogate, reset)
     return CoarseLIFState(v=fired.v, s=fired.fired), fired.out
+
+
+class SEAdLIFState(NamedTuple):
+    """Membrane v after the reset and adaptation w, each of shape (*N,)."""
+
+    v: jax.Array
+    w: jax.Array
+
+
+def se_adlif_step(
+    state: SEAdLIFState,
+    x: jax.Array,
+    *,
+    decay: Parameter,
+    decay_w: Parameter,
+    a: Parameter,
+    b: Parameter,
+    q: Parameter = 120.0,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = detached(to_zero),
+) -> tuple[SEAdLIFState, jax.Array]:
+    """Advance an adaptive neuron by one symplectic step, Baronig et al. 2024, doi:10.48550/arXiv.2408.07517.
+
+        tau dv/dt = -v + x - w,  tau_w dw/dt = -w + q (a v + b s)
+
+    Each equation is solved over a step with its right side constant. The second takes v and s from the end of the step.
+    Several spikes in a step count, as in ``alif_step``.
+    """
+    u = state.v + (1 - decay) * (x - state.w - state.v)
+    fired = fire(u, threshold, surrogate, reset)
+    w = state.w + (1 - decay_w) * (q * (a * fired.v + b * fired.number) - state.w)
+    return SEAdLIFState(v=fired.v, w=w), fired.out

@@ -84,3 +84,36 @@ def balanced_resonate_and_fire_step(
     w = w + dt * (omega * v + b * w)
     fired = fire(u, threshold + q, surrogate, none)
     return BalancedResonateAndFireState(v=fired.v, w=w, q=decay_refractory * q + fired.number), fired.out
+
+
+class HarmonicResonateAndFireState(NamedTuple):
+    """Velocity v, position w, and refractoriness q, each of shape (*N,)."""
+
+    v: jax.Array
+    w: jax.Array
+    q: jax.Array
+
+
+def harmonic_resonate_and_fire_step(
+    state: HarmonicResonateAndFireState,
+    x: jax.Array,
+    *,
+    omega: Parameter,
+    offset: Parameter,
+    decay_refractory: Parameter = 0.9,
+    dt: Parameter = 0.01,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+) -> tuple[HarmonicResonateAndFireState, jax.Array]:
+    """Advance an oscillator w'' = x - 2 b w' - omega^2 w that fires by its velocity v = w', by one step.
+
+    The position moves first, with the old velocity, and the force is that at the new position. The damping is
+    b = dt omega^2 / 2 + offset + q, and q also lifts the threshold, as in the balanced neuron. The authors' code to
+    doi:10.48550/arXiv.2402.14603 has this cell.
+    """
+    v, w, q = state
+    position = w + dt * v
+    damping = dt / 2 * omega**2 + offset + q
+    acceleration = x - 2 * damping * v - omega**2 * position
+    fired = fire(v + dt * acceleration, threshold + q, surrogate, none)
+    return HarmonicResonateAndFireState(v=fired.v, w=position, q=decay_refractory * q + fired.number), fired.out

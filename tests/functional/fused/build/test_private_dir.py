@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and where they go if that place is not safe or not there."""
+"""Where compiled kernels are kept, and where they go if that place is not safe or not there; Windows is a pretence."""
 
 import errno
 import os
@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from spikingtorch.functional.fused.build import cache, compiler
-from spikingtorch.functional.fused.build.private_dir import Folder
-from tests.functional.fused.build.kernels import REAL, SOURCE, Compiler, answer, first_call, only_kernel
+from spikingtorch.functional.fused.build.cache import open_folder
+from spikingtorch.functional.fused.build.private_dir import Folder, FolderError
+from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
+from tests.functional.fused.build.kernels import REAL, SOURCE, Compiler, FreeLibrary, answer, first_call, only_kernel
 from tests.processes import child
+from tests.surroundings import calls_of
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists what is open")
 
@@ -199,3 +202,43 @@ def test_temporary_folder_goes_with_its_process(folder: Path, monkeypatch: pytes
     assert files == "1"
     assert not os.path.exists(temporary)
     assert not list(folder.iterdir())
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_library_that_is_only_looked_at_is_freed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    freed = calls_of(monkeypatch, FreeLibrary, "FreeLibrary")
+    for _ in range(2):
+        assert answer() == 42
+        only_kernel(folder)
+    assert len(freed) == 1
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_kernel_that_is_loaded_elsewhere_stays(folder: Path, cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows lets nobody remove or replace it; another process may have made it meanwhile."""
+    answer()
+    path, real = only_kernel(folder), os.replace
+
+    def replace(old: Path, new: Path) -> None:
+        if new == path:
+            raise PermissionError(13, "Access is denied")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(WindowsFolder, "read", lambda *_: None)  # as if it had not been there yet
+    monkeypatch.setattr(WindowsFolder, "remove", lambda *_: False)
+    assert answer() == 42
+    assert path.exists()
+    with WindowsFolder(folder) as opened:
+        opened.write("a", b"")
+        path.unlink()
+        with pytest.raises(FolderError, match="cannot be written to: Access is denied"):
+            opened.rename("a", path.name)
+
+
+@pytest.mark.usefixtures("windows")
+def test_other_systems_hold_the_folder_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(open_folder(folder), WindowsFolder)
+    monkeypatch.undo()
+    with open_folder(folder) as opened:
+        assert isinstance(opened, Folder)

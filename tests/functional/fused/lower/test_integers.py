@@ -1,7 +1,8 @@
 """Integers out of the range of the tensor that they meet: torch wraps them or refuses, and so does every backend."""
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -20,16 +21,11 @@ MEETS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 }
 NUMBERS = (2**31, 10**10, 2**33, 2**40, -(2**40), 2**53 - 1, 2**53 + 1)
 
-
-class Counted(NamedTuple):
-    last: Tensor
+Counted = namedtuple("Counted", ["last"])
 
 
 def step_of(meets: Callable[[Tensor, Tensor, int], Tensor], number: int) -> Any:
-    def step(state: Counted, x: Tensor) -> tuple[Counted, Tensor]:
-        return Counted(state.last), meets(state.last, x, number)
-
-    return step
+    return lambda state, x: (Counted(state.last), meets(state.last, x, number))
 
 
 @pytest.mark.sampled

@@ -359,14 +359,11 @@ INTEGERS: dict[str, Function] = {
 @pytest.mark.sampled
 @pytest.mark.parametrize(("dtype", "floating"), [(torch.int32, torch.float32), (torch.int64, torch.float64)], ids=str)
 def test_whole_numbers(dtype: torch.dtype, floating: torch.dtype) -> None:
-    def step(state: tuple[()], x: tuple[Tensor, Tensor, Tensor]) -> tuple[tuple[()], dict[str, Tensor]]:
-        return state, {name: function(*x) for name, function in INTEGERS.items()}
-
     numbers = torch.tensor([0, 1, -1, 2, -2, 3, 7, -13, 1000, -1001, 2**23 + 1, 2**24 + 1, -(2**24) - 1])
     if dtype == torch.int64:
         numbers = torch.cat([numbers, torch.tensor([2**30, 2**53 + 1, -(2**40) - 1])])
     i, j = (each.reshape(1, -1).to(dtype) for each in torch.meshgrid(numbers, numbers, indexing="ij"))
     halves = torch.arange(-8.0, 8.0, 0.5)
     x = torch.cat([halves, draw(i.numel() - len(halves), low=-9.0, high=9.0)])[None].to(floating)
-    scan = Scan(step, (), (i, j, x))
+    scan = Scan(lambda state, x: (state, {name: function(*x) for name, function in INTEGERS.items()}), (), (i, j, x))
     assert_same_bits(scan.run("fused"), scan.run("loop"))

@@ -95,6 +95,4 @@ def lif(x: Tensor, dim: int = 0, **params: Any) -> tuple[Tensor, Tensor]:
 
 def executable() -> Executable:
     """Return what ran last."""
-    found: Any = [*bind._bound._entries.values()][-1]
-    run: Executable = found.executable
-    return run
+    return [*bind._bound._entries.values()][-1].executable

@@ -16,7 +16,7 @@ from spikingtorch.performance import clear_caches
 from spikingtorch.testing import assert_close
 from tests import ways
 from tests.fused_steps import N, T, draw, gradients, leaky, loop, rest, stack, value
-from tests.noted import saved_by
+from tests.surroundings import saved_by
 from tests.ways import MAPS, WAYS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
 
 B = 3

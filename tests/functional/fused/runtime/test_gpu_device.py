@@ -127,8 +127,7 @@ def test_the_targets_and_their_operators() -> None:
 
 def test_plain_tensors_of_the_cpu_are_none_of_a_gpu() -> None:
     assert not GPU.holds([torch.ones(3)])
-    found = targets.target_of([torch.ones(3)])
-    assert found is not None
+    found: Any = targets.target_of([torch.ones(3)])
     assert found.device == "cpu"
 
 

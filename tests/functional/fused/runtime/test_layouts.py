@@ -1,7 +1,8 @@
 """Every dtype as state, input, output and parameter, in every layout, between guard values that nothing may touch."""
 
 import warnings
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,7 @@ from spikingtorch.functional.fused.runtime import executable
 from tests import folded_layer
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
-from tests.noted import calls_of
-from tests.surroundings import on_threads
+from tests.surroundings import calls_of, on_threads
 from tests.widths import CASES, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
@@ -81,11 +81,8 @@ def test_other_orders_of_memory_than_channels_last_come_out_contiguous() -> None
 # --- what the fused backend does not take -----------------------------------------------------------------------------
 
 
-class Held(NamedTuple):
-    """A state of two tensors."""
-
-    v: Tensor
-    other: Tensor
+# a state of two tensors
+Held = namedtuple("Held", ["v", "other"])
 
 
 def holding(state: Held, x: tuple[Tensor, Tensor], *, other: Tensor) -> Any:

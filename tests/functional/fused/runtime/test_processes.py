@@ -15,9 +15,8 @@ from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 from tests.fused import Scan
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
-from tests.noted import calls_of
 from tests.processes import at_once, python
-from tests.surroundings import forget, on_threads
+from tests.surroundings import calls_of, forget, on_threads
 
 T, SIZE = 20, 4096  # so much that a team of threads works on it
 

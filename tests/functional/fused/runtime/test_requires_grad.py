@@ -1,8 +1,9 @@
 """Results that have no gradient on the loop have none on the fused backend, and all others have one; so do leaves."""
 
 import itertools
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -18,12 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*hard_step.*its output has no g
 T, N = 6, 5
 X, WEIGHT = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in ((T, N), (N, N)))
 
-
-class Counting(NamedTuple):
-    v: Tensor
-    older: Tensor
-    total: Tensor
-    n: Tensor
+Counting = namedtuple("Counting", ["v", "older", "total", "n"])
 
 
 def counting_step(state: Counting, x: Tensor, *, gain: Tensor) -> Any:

@@ -58,8 +58,7 @@ def step_of(looks: Callable[[Any, Any], bool]) -> Any:
 
 def run(step: Any, backend: Any, gain: float = 2.5, surrogate: Any = F.Arctan(3.0)) -> Tensor:  # noqa: B008
     params = {"gain": gain, "surrogate": surrogate}
-    out: Tensor = F.scan(step, F.IFState(torch.zeros(3)), XS, params=params, backend=backend)[1]
-    return out
+    return F.scan(step, F.IFState(torch.zeros(3)), XS, params=params, backend=backend)[1]
 
 
 def kept(x: Tensor, a: float) -> Tensor:

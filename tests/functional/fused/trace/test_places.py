@@ -33,8 +33,8 @@ from tests.functional.fused.trace.places import (
     with_number,
 )
 from tests.fused_steps import T, draw, loop, rest, value
-from tests.noted import calls_of
 from tests.processes import at_once
+from tests.surroundings import calls_of
 
 X = draw()
 STEPS = NEAR | {name: around(*row) for name, row in DISTANT.items()}
@@ -198,8 +198,7 @@ def test_hooks_of_all_modules_are_called() -> None:
 
 def test_tensors_of_transforms_in_a_closure() -> None:
     def of(weight: Tensor, run: Callable[..., Any] = F.scan) -> Tensor:
-        out: Tensor = run(lambda state, x: advance(state, x * weight, 0.5), rest(), X)[1]
-        return out
+        return run(lambda state, x: advance(state, x * weight, 0.5), rest(), X)[1]
 
     weights = X[:2]
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):

@@ -21,6 +21,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.fused_steps import N, draw, gradients, loop, rest, value
+from tests.nets_that_step import with_backward
 from tests.processes import ROOT
 
 # some of these steps make nothing of their input
@@ -50,23 +51,7 @@ class Odd(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        found: Tensor = grads[0] * 2 * torch.special.i0(x)
-        return found
-
-
-def sloped(backward: Callable[[Tensor], Tensor]) -> Current:
-    """Return the identity with a gradient of its own."""
-
-    class Sloped(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x * 1.0
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Tensor) -> Tensor:
-            return backward(*grads)
-
-    return lambda x: Sloped.apply(x)  # type: ignore[no-untyped-call]
+        return grads[0] * 2 * torch.special.i0(x)
 
 
 def driven(current: Current) -> Callable[..., Any]:
@@ -195,9 +180,9 @@ NOWHERE: dict[str, tuple[Current, dict[str, Any], str]] = {
     "an error caught, by a method": (lambda x: x * getattr(NAMED, "unused").__func__(x), {}, CATCHES),  # noqa: B009
     "gradients enabled": (lambda x: 2 * x if torch.is_grad_enabled() else x, {}, "is_grad_enabled"),
     "gradient required": (lambda x: 2 * x if x.requires_grad else x, {}, "requires_grad"),
-    "gradient with a sum": (sloped(lambda g: g.sum().expand_as(g)), {}, SUMS),
-    "gradient times a sum": (sloped(lambda g: g * g.sum(-1, keepdim=True)), {}, SUMS),
-    "gradient by numpy": (sloped(lambda g: g / (1 + float(np.abs(g.numpy()).max()))), {}, LEAVES + "numpy"),
+    "gradient with a sum": (with_backward(lambda g: g.sum().expand_as(g)), {}, SUMS),
+    "gradient times a sum": (with_backward(lambda g: g * g.sum(-1, keepdim=True)), {}, SUMS),
+    "gradient by numpy": (with_backward(lambda g: g / (1 + float(np.abs(g.numpy()).max()))), {}, LEAVES + "numpy"),
     # what no snapshot holds
     "clock": (lambda x: x + 0.0 * time.monotonic(), {}, r"calls time.monotonic, .* Keep what it reads in numbers"),
     "file": (lambda x: x + 0.0 * len(FILE.read()), {}, "may use up a StringIO"),

@@ -196,8 +196,7 @@ def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
     def run(backend: Any) -> Tensor:
         params: dict[str, Any] = {"log": [1.0]}
         given: Any = partial(step, **params) if bound else step
-        out: Tensor = F.scan(given, rest(), X, params={} if bound else params, backend=backend)[1]
-        return out
+        return F.scan(given, rest(), X, params={} if bound else params, backend=backend)[1]
 
     with pytest.raises(ValueError, match=r"backend='fused' cannot run.*among its parameters"):
         run("fused")

@@ -1,6 +1,7 @@
-"""The two files of a fixture, NAME.nir.gz and NAME.npz, which ``writing.py`` writes; needs numpy and nir, no peer.
+"""The two files of a fixture, NAME.nir and NAME.npz, which ``writing.py`` writes; needs numpy and nir, no peer.
 
-NAME.nir.gz is the file as the peer wrote it, which is empty for the most part, compressed. NAME.npz holds
+Those of a peer lie in one archive, in which what many of them have takes space once. NAME.nir is the file as the peer
+wrote it, and NAME.npz holds
 
     x          input, shape (T, N, ...)
     at/NODE    what each neuron node of the graph gave for it in the peer's own model, step by step from a fresh state,
@@ -10,9 +11,12 @@ NAME.nir.gz is the file as the peer wrote it, which is empty for the most part, 
     versions   JSON: the releases that wrote both files
 """
 
-import gzip
+import io
 import json
+import tarfile
 import tempfile
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,25 +41,53 @@ class Fixture(NamedTuple):
     versions: dict[str, str]
 
 
+@cache
+def files(archive: str) -> Mapping[str, bytes]:
+    """Return the files of an archive of ``FOLDER``, by name."""
+    with tarfile.open(FOLDER / f"{archive}.tar.xz") as found:
+        members = [(each.name, found.extractfile(each)) for each in found]
+        return {name: file.read() for name, file in members if file is not None}
+
+
+def keep(archive: str, new: Mapping[str, bytes]) -> None:
+    """Write files into an archive; others that it has stay."""
+    path = FOLDER / f"{archive}.tar.xz"
+    every = {**(files(archive) if path.exists() else {}), **new}
+    with tarfile.open(path, "w:xz") as found:
+        for name in sorted(every):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(every[name])
+            found.addfile(entry, io.BytesIO(every[name]))
+    files.cache_clear()
+
+
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    """Return the .npz file of arrays, which the archive compresses."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def arrays(archive: str, name: str) -> dict[str, Array]:
+    """Return the arrays of a .npz file in an archive."""
+    with np.load(io.BytesIO(files(archive)[f"{name}.npz"])) as file:
+        return dict(file)
+
+
 def names(peer: str) -> list[str]:
     """Return the names of the fixtures that a peer wrote, in order."""
-    return sorted(path.stem for path in FOLDER.glob(f"{peer}_*.npz"))
-
-
-def unpack(name: str, folder: Path) -> Path:
-    """Write NAME.nir, as the peer wrote it, into a folder, and return its path."""
-    path = folder / f"{name}.nir"
-    path.write_bytes(gzip.decompress((FOLDER / f"{name}.nir.gz").read_bytes()))
-    return path
+    return sorted(name.removesuffix(".npz") for name in files(peer) if name.endswith(".npz"))
 
 
 def load(name: str) -> Fixture:
     """Return a fixture from its two files; types of nodes are not checked, as some exporters leave them open."""
-    with np.load(FOLDER / f"{name}.npz") as file:
-        found = {key: file[key] for key in file.files}
+    peer = name.partition("_")[0]
+    found = arrays(peer, name)
     nodes = {key.removeprefix("at/"): value for key, value in found.items() if key.startswith("at/")}
     with tempfile.TemporaryDirectory() as folder:
-        graph = nir.read(unpack(name, Path(folder)), type_check=False)
+        path = Path(folder) / f"{name}.nir"
+        path.write_bytes(files(peer)[path.name])
+        graph = nir.read(path, type_check=False)
     options, versions = json.loads(str(found["options"])), json.loads(str(found["versions"]))
     return Fixture(graph, found["x"], list(nodes.values())[-1], nodes, float(found["dt"]), options, versions)
 

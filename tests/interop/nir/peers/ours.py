@@ -1,6 +1,6 @@
 """Networks of ours as each peer's reader runs them, where the peers are installed: ``make nir-table``.
 
-    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_*.npz: what each reader gave out
+    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours.tar.xz: what each reader gave out
 
 Each network is exported twice: with the defaults of ``to_nir``, and with the reader as its target.
 """
@@ -18,7 +18,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.interop.nir import NIRError, to_nir
 from spikingtorch.interop.nir.targets import TARGETS
-from tests.interop.nir.peers.fixture import FOLDER, Array
+from tests.interop.nir.peers.fixture import Array, arrays, keep, packed
 from tests.interop.nir.peers.reading import read_by
 from tests.interop.nir.targets import TAUS, back, counting, dense, scaled
 
@@ -98,7 +98,7 @@ def dt_of(peer: str, variant: Variant) -> float:
 def spikes(name: str) -> Array:
     """Return what our network gives out, (T, N, ...)."""
     model, x = network(name)
-    return model(x).swapaxes(0, 1).numpy()  # type: ignore[no-any-return]
+    return model(x).swapaxes(0, 1).numpy()
 
 
 def numbers(graph: Any) -> Array:
@@ -131,19 +131,18 @@ class Kept(NamedTuple):
 
 def _read(peer: str, variant: Variant) -> str:
     """Return the file with the numbers of all graphs that a reader was given: the defaults are the same for all."""
-    return f"ours_{peer}.npz" if variant == "target" else "ours_default.npz"
+    return peer if variant == "target" else "default"
 
 
 @cache
 def kept(peer: str, variant: Variant) -> dict[str, Kept]:
     """Return what a peer's reader made of our networks, but for those that the export refuses."""
-    with np.load(FOLDER / f"ours_{peer}.npz") as file:
-        found = {name: file[f"{variant}/{name}"] for name in NETWORKS if f"{variant}/{name}" in file}
-    with np.load(FOLDER / _read(peer, variant)) as file:
-        return {
-            name: Kept(str(out) if out.dtype.kind == "U" else out, file[f"{variant}/numbers/{name}"])
-            for name, out in found.items()
-        }
+    found, given = arrays("ours", peer), arrays("ours", _read(peer, variant))
+    outs = {name: found[f"{variant}/{name}"] for name in NETWORKS if f"{variant}/{name}" in found}
+    return {
+        name: Kept(str(out) if out.dtype.kind == "U" else out, given[f"{variant}/numbers/{name}"])
+        for name, out in outs.items()
+    }
 
 
 def main() -> None:
@@ -158,11 +157,9 @@ def main() -> None:
             found: Array | str = read_by(peer, graph, network(name)[1], dt_of(peer, variant))
         except Exception as error:  # of any kind: that it fails is what there is to find out
             found = f"{type(error).__name__}: {error}"
-        files.setdefault(f"ours_{peer}.npz", {})[f"{variant}/{name}"] = found
+        files.setdefault(peer, {})[f"{variant}/{name}"] = found
         files.setdefault(_read(peer, variant), {})[f"{variant}/numbers/{name}"] = numbers(graph)
-    for file, arrays in files.items():
-        np.savez_compressed(FOLDER / file, **arrays)
-        print(FOLDER / file)
+    keep("ours", {f"{name}.npz": packed(found) for name, found in files.items()})
 
 
 if __name__ == "__main__":

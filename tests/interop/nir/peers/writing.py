@@ -1,6 +1,5 @@
 """What the scripts that write by a peer share: random weights, weights for ties, and how a network becomes a file."""
 
-import gzip
 import inspect
 import json
 import tempfile
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.interop.nir.peers.fixture import FOLDER, Array
+from tests.interop.nir.peers.fixture import Array, keep, packed
 
 # of the spikes of a layer, over steps, samples and neurons
 LEAST, MOST = 0.05, 0.3
@@ -126,12 +125,12 @@ class Peer(NamedTuple):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.nir"
             nir.write(path, graph, **plain)
-            (FOLDER / f"{name}.nir.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+            file = path.read_bytes()
         versions = {package: metadata.version(package) for package in (self.name, "nir", "nirtorch", "torch")}
         arrays: dict[str, Any] = {"x": x, "dt": told.get("dt", self.dt)}
         arrays |= {"options": json.dumps(told), "versions": json.dumps(versions)}
         arrays |= {f"at/{key}": out.numpy() for key, out in outs.items()}
-        np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
+        keep(self.name, {f"{name}.nir": file, f"{name}.npz": packed(arrays)})
 
 
 @contextmanager

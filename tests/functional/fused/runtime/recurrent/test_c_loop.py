@@ -16,9 +16,8 @@ from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.runtime.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
 from tests.fused import Scan
-from tests.noted import calls_of, saved_by
 from tests.recurrences import Recurrent, check, with_records
-from tests.surroundings import on_threads
+from tests.surroundings import calls_of, on_threads, saved_by
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 

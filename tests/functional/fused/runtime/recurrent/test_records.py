@@ -1,7 +1,8 @@
 """Records of a recurrent layer, further outputs of its neuron's kernel: they change no bit, and are the loop's."""
 
 import itertools
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -44,12 +45,8 @@ def test_every_neuron(name: str) -> None:
             check(recorded)
 
 
-class Named(NamedTuple):
-    """A state with a field of the name that the output has in a recurrent state, and a count in whole numbers."""
-
-    v: Tensor
-    s: Tensor
-    steps: Tensor
+# a state with a field of the name that the output has in a recurrent state, and a count in whole numbers
+Named = namedtuple("Named", ["v", "s", "steps"])
 
 
 def named_step(state: Named, x: Tensor, *, threshold: Any, surrogate: Any) -> tuple[Named, Tensor]:

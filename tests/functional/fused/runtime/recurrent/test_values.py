@@ -17,9 +17,9 @@ from spikingtorch.functional.sparse import kernels
 from spikingtorch.testing import assert_close
 from tests import recurrences as cases
 from tests.fused import Scan, assert_same_bits
-from tests.noted import calls_of
 from tests.recurrences import BACKENDS, NAMES, Case, draw, on, outcome, slopes, with_records
 from tests.rounding import Change, assert_as_exact
+from tests.surroundings import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
@@ -203,10 +203,7 @@ def test_no_samples_and_no_steps(case: Case, backend: Any) -> None:
 
 
 def test_a_synapse_of_ones_own() -> None:
-    def ring(s: Tensor, weight: Tensor) -> Tensor:
-        return weight * s.roll(1, -1)
-
-    scan = draw(Case("ring", ring, (3, 5), ()), 6)
+    scan = draw(Case("ring", lambda s, weight: weight * s.roll(1, -1), (3, 5), ()), 6)
     matrix = scan.params["recurrent_weight"] * torch.eye(5, dtype=torch.float64).roll(1, 0)
     dense = scan._replace(step=cases.Recurrent(F.lif_step), params={**scan.params, "recurrent_weight": matrix})
     assert_close(slopes(scan, on("loop"))[:5], slopes(dense, on("loop"))[:5])

@@ -1,0 +1,1 @@
+"""Tables of papers, trained again: ``python -m examples.papers ecg --seeds 5``."""

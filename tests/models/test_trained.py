@@ -1,0 +1,42 @@
+"""The weights that the package ships: what they say of themselves is so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Generator
+from torch.nn import Sequential
+
+from examples.data import load as images
+from examples.training import accuracy
+from spikingtorch import models
+from spikingtorch.models import trained
+from spikingtorch.spikeio import PoissonEncoder, SumDecoder
+
+
+def test_digits_are_read_as_well_as_its_file_says() -> None:
+    model, encoder = models.load("digits"), PoissonEncoder(8, generator=Generator().manual_seed(0))
+    reached = accuracy(Sequential(encoder, model, SumDecoder(8)), images("digits")[1])
+    said = float(models.about("digits")["accuracy"].partition("%")[0])
+    assert abs(100.0 * reached - said) < 0.5
+    assert sum(each.numel() for each in model.parameters()) == 6458
+
+
+def test_each_file_is_small_and_says_what_it_is() -> None:
+    files = [*(Path(trained.__file__).parent / "weights").iterdir()]
+    assert {file.stem for file in files} == {*models.TRAINED}
+    assert sum(file.stat().st_size for file in files) < 2**20
+    for name in models.TRAINED:
+        assert {*models.about(name)} == {*trained.ENTRIES}
+
+
+def test_a_name_or_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="load: there is no network 'letters'; choose from digits"):
+        models.load("letters")
+    content, damaged = trained.path_of("digits").read_bytes(), tmp_path / "digits.safetensors"
+    path: Any = lambda _: damaged  # noqa: E731
+    monkeypatch.setattr(trained, "path_of", path)
+    for found, message in ((content[:-9] + bytes(9), "have the checksum"), (content[:900], "cannot be read")):
+        damaged.write_bytes(found)
+        with pytest.raises(ValueError, match=f"load: .*{message}.*install the package again"):
+            models.load("digits")
