@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.foreign import packages_with as _packages_with
 from spikingtorch.layers import neurons as _neurons
+from spikingtorch.layers.delayed import DelayedLinear
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.multi_step import MultiStep
 from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all__
@@ -41,6 +43,8 @@ from spikingtorch.watching.summary import Summary, summary
 __version__ = "1.0.0rc1"
 
 __all__ = [
+    "DelayedLinear",
+    "DelayedRecurrence",
     "MultiStep",
     "Recording",
     "SequenceDropout",

@@ -213,6 +213,8 @@ def _layer(
     path: str, layer: StepLayer, inputs: Inputs, call_form: CallForm, sizes: tuple[int, int], steps: bool
 ) -> LayerReport:
     (shapes, form), dtype, device = inputs, call_form.dtype, call_form.device
+    if layer.explained is not None:
+        return LayerReport(path, type(layer).__name__, shapes[0], layer.explained)
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
     if weights := whole_weights(layer, dtype):
         layer = cast(StepLayer, copied(layer, dict(weights)))

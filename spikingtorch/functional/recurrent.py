@@ -103,6 +103,47 @@ class Recurrent(NamedTuple):
         return RecurrentState(neuron, first_output(out)), out
 
 
+class DelayedRecurrentState(NamedTuple):
+    """State of ``DelayedRecurrent``: that of the neuron, and the spikes that arrive later, in the next step first."""
+
+    neuron: Any
+    coming: tuple[Tensor, ...]
+
+
+def delayed_dense(coming: tuple[Tensor, ...], weight: Tensor) -> Tensor:
+    """Return the currents through a matrix of the spikes that arrive now, the first of ``coming``."""
+    return dense(coming[0], weight)
+
+
+class DelayedRecurrent(NamedTuple):
+    """The step of a neuron whose spikes feed back through a matrix, each neuron's after delays of its own.
+
+        state[t], s[t] = step(state[t-1], x[t] + recurrent_weight coming[t-1][0])
+        coming[t][k] = coming[t-1][k+1] + recurrent_spread[k] s[t]
+
+    A share of a spike, recurrent_spread[k] of shape (K, M), arrives k + 1 steps later. The loop runs this step.
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+
+    @property
+    def multiplies(self) -> bool:
+        """Return True: no kernel of a step runs it."""
+        return True
+
+    def __call__(
+        self, state: DelayedRecurrentState, x: Any, *, recurrent_weight: Tensor, recurrent_spread: Tensor, **params: Any
+    ) -> tuple[DelayedRecurrentState, Any]:
+        """Advance one step; inputs and spikes have the shape (..., M)."""
+        (first, *rest), form = flatten(x)
+        driven = unflatten([first + delayed_dense(state.coming, recurrent_weight), *rest], form)
+        neuron, out = self.step(state.neuron, driven, **params)
+        s = first_output(out)
+        shares = recurrent_spread.reshape(len(state.coming), *(1,) * (s.ndim - 1), -1)
+        coming = torch.stack([*state.coming[1:], torch.zeros_like(s)]) + shares * s
+        return DelayedRecurrentState(neuron, coming.unbind(0)), out
+
+
 def first_output(out: Any) -> Any:
     """Return the output that feeds back to a recurrent neuron: of a tuple, the first."""
     while isinstance(out, tuple):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.delayed import DelayedLinear
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.returns import spikes_in
 
@@ -92,7 +93,7 @@ def feeding(
         for module in modules:
             if isinstance(module, StatefulLayer):
                 hooks.enter_context(module.register_forward_pre_hook(enter, with_kwargs=True))
-            elif _has_weight(module):
+            if isinstance(module, DelayedLinear) or (not isinstance(module, StatefulLayer) and _has_weight(module)):
                 hooks.enter_context(module.register_forward_hook(leave))
         run()
     return {layer: list(feeders) for layer, feeders in found.items()}

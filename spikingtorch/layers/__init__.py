@@ -5,6 +5,8 @@ network, and ``fold_token`` stands for all steps at once. The layers are in ``ne
 """
 
 from spikingtorch.layers import neurons
+from spikingtorch.layers.delayed import DelayedLinear
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.multi_step import MultiStep
 from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all__
@@ -12,7 +14,7 @@ from spikingtorch.layers.neurons import SpikingLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 
 __all__ = ["MultiStep", "SequenceDropout", "SpikingLayer", "ThresholdDependentBatchNorm"]
-__all__ += ["TimeBatchNorm1d", "TimeBatchNorm2d", *neurons.__all__]
+__all__ += ["DelayedLinear", "DelayedRecurrence", "TimeBatchNorm1d", "TimeBatchNorm2d", *neurons.__all__]
 
 
 def __dir__() -> list[str]:

@@ -26,6 +26,7 @@ class Cell:
         self.overtaken: frozenset[Thread] = frozenset()  # those whose sequences were replaced by another thread
         self.dropped = -1  # the number of the last backward pass that called the layer outside of a network
         self.seat: Any = None  # the step and its parameters, kept for later folds
+        self.derived: Any = None  # what the layer has computed from its parameters, kept for later steps
 
     @property
     def recorder(self) -> Any:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.torch_private import is_shard
+from spikingtorch.functional.recurrent import delayed_dense
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 
 Weights: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | Tensor
-Synapse: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Synapse: TypeAlias = Callable[[Any, Tensor], Tensor]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FORWARDS = {kind.forward for kind in (nn.Linear, *_CONVOLUTIONS)}
@@ -45,6 +47,8 @@ def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biase
         ins, outs = recurrent.in_channels, recurrent.out_channels
     if ins != outs:
         raise ValueError(f"{owner}: {name}={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
+    if isinstance(recurrent, DelayedRecurrence):
+        return delayed_dense
     return F.dense if isinstance(recurrent, nn.Linear) else F.convolution
 
 
@@ -117,7 +121,7 @@ def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size
         return
     axis = 1 - weight.ndim  # of what the weights lead back to
     if len(shape) <= -axis or shape[axis] != weight.shape[0]:
-        what = "features, the last axis" if synapse is F.dense else f"channels, axis {axis}"
+        what = "features, the last axis" if synapse in (F.dense, delayed_dense) else f"channels, axis {axis}"
         after = "".join([f", {name}" for name in "DHW"[4 + axis :]])
         raise ValueError(
             f"{owner}: {name} leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}, "

@@ -19,6 +19,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch.backend import side_effect, without_effects
 from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
+from spikingtorch.functional.recurrent import DelayedRecurrent, DelayedRecurrentState
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
@@ -26,6 +27,7 @@ from spikingtorch.layers import split
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import CheckpointRun, region, runs_twice
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.limits import THRESHOLD, Mirrored, limits_of
@@ -95,6 +97,8 @@ class StepLayer(Attributes):
     synapse: Synapse | None
     # whether recurrent weights may have a bias, which the layer then adds to its input by itself
     biased: ClassVar[bool] = False
+    # how all steps run, if that is not the scan of the step
+    explained: ClassVar[F.Explanation | None] = None
     _returns: str | tuple[str, ...] = SPIKES
     _unnamed: tuple[str, int] | None = None  # the argument that a constructor has noted (``options.noting``)
 
@@ -198,8 +202,10 @@ class StepLayer(Attributes):
             step, params = cached_step(F.Refractory, step), params | {"refractory": rest_in_steps(rests, dt)}
         if self.synapse is None:
             return step, params
-        step = cached_step(F.Recurrent, step, self.synapse)
-        return step, params | {"recurrent_weight": lift(self._recurrent_weight())}
+        params = params | {"recurrent_weight": lift(self._recurrent_weight())}
+        if isinstance(self.recurrent, DelayedRecurrence):
+            return cached_step(DelayedRecurrent, step), params | {"recurrent_spread": self.recurrent.spread()}
+        return cached_step(F.Recurrent, step, self.synapse), params
 
     def _recurrent_weight(self) -> Tensor:
         """Return the recurrent weights."""
@@ -224,6 +230,11 @@ class StepLayer(Attributes):
         """Check the recurrent weights and return their synapse."""
         return synapse_of(type(self).__name__, recurrent, self._recurrent_name, biased=self.biased)
 
+    def _clamp(self) -> None:
+        super()._clamp()
+        if isinstance(self.recurrent, DelayedRecurrence):
+            self.recurrent.clamp_()
+
     def side_effect(self) -> str | None:
         """Return a phrase for what the step changes outside of itself, as far as its code shows; else None."""
         return side_effect(self.step)
@@ -244,6 +255,8 @@ class StepLayer(Attributes):
         rest = self.rest_state(x)
         if self.refractory is not None:
             rest = F.RefractoryState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+        if isinstance(self.recurrent, DelayedRecurrence):
+            return DelayedRecurrentState(rest, F.empty_delay(self.recurrent.longest + 1, x).past)
         return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
 
     def _at_rest(self, x: Tensor, *, shared: bool = False) -> Memory:
@@ -449,9 +462,8 @@ class StepLayer(Attributes):
     ) -> Any:
         """Run the steps of padded samples, where ``running`` is True; return state, outputs and last outputs."""
         first = leaves_of(xs)[0]
-        mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
         # in full precision, because a recurrent neuron continues from the last output
-        state, outputs = scan(cached_step(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
+        state, outputs = self._scan_masked(step, memory.state, xs, params, running)
         outputs = outputs if recorder is None else recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
         last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], self._spikes(outputs))
@@ -461,6 +473,11 @@ class StepLayer(Attributes):
     def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:
         """Run all steps of a fold, with time at axis dim."""
         return scan(step, state, xs, params=params, dim=dim)
+
+    def _scan_masked(self, step: Any, state: Any, xs: Any, params: dict[str, Any], running: Tensor) -> tuple[Any, Any]:
+        """Run all steps of padded samples, (N, T, ...), in full precision; outputs are zero where none is running."""
+        mask = running.view(*running.shape, *(1,) * (leaves_of(xs)[0].ndim - 2))
+        return scan(cached_step(masked, step), state, (lift(xs), mask), params=params, dim=1)
 
     def _take_over(self, found: Any, monitor: Any) -> Any:
         outs, last = found.outs, found.lasts[0]
@@ -580,7 +597,7 @@ class StepLayer(Attributes):
             if name == "recurrent_weight" and self.synapse is not None:
                 shown = self._recurrent_name
                 check_weight(type(self).__name__, self.synapse, value, x.shape, shown)
-            else:
+            elif name != "recurrent_spread":
                 checks.check_broadcast(type(self).__name__, shown, value, x.shape)
             if lifted_dtype(value) != lifted_dtype(x):
                 raise TypeError(

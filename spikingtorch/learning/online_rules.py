@@ -11,7 +11,9 @@ from spikingtorch.fold.guard import modules_of
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.eligibility import Linearized, is_elementwise, leak_is_constant
+from spikingtorch.functional.recurrent import delayed_dense
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.delayed import DelayedLinear
 from spikingtorch.layers.neurons.synapses import Delay
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.learning.online_step import Before, Moment, Outward, Stepper, Tape
@@ -128,9 +130,10 @@ def check_units(
     if rule == "exact":
         return frozenset()
     for path, layer in stepper.layers.items():
-        if isinstance(layer, Delay):
+        late = "its spikes" if getattr(layer, "synapse", None) is delayed_dense else "its input"
+        if isinstance(layer, Delay | DelayedLinear) or late == "its spikes":
             raise ValueError(
-                f"learning.online: layer {path} delays its input, and rule={rule!r} passes no gradient through the "
+                f"learning.online: layer {path} delays {late}, and rule={rule!r} passes no gradient through the "
                 f"past of another layer, so that nothing below it would learn. {_OTHERS}"
             )
     if rule == "last_step":

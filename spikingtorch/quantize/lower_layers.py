@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from spikingtorch import functional as F
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.neurons import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, LoihiLIF, SpeckIAF, XyloLIF
 from spikingtorch.quantize.errors import IntegerError
 from spikingtorch.quantize.grid import exponent_of, whole_numbers
@@ -237,7 +238,7 @@ def _recurrent(call: Call, layer: Any) -> Synapses | None:
     recurrent, path = layer.recurrent, f"{call.path}.recurrent" if call.path else "recurrent"
     if recurrent is None:
         return None
-    if isinstance(recurrent, nn.Linear) and len(call.before) == 1:
+    if isinstance(recurrent, nn.Linear) and not isinstance(recurrent, DelayedRecurrence) and len(call.before) == 1:
         return Linear(path, *weights_of(path, recurrent.weight, recurrent.bias, 0))
     if isinstance(recurrent, nn.Conv2d):
         return conv_node(path, recurrent, 0, call.before, call.before)

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from spikingtorch.functional.core.torch_private import AnyBatchNorm, is_shard
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.delayed import DelayedLinear
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.quantize.grid import RoundedInput, leave_inputs, round_inputs
 from spikingtorch.quantize.weights import (
@@ -121,9 +122,9 @@ def _check_others(owner: str, path: str, layer: nn.Module, weights: list[Weight]
             "before it: spikingtorch.quantize.fold_norms(model)"
         )
     known = {weight.name for weight in weights} | {"bias"} if weights else set[str]()
-    if isinstance(layer, StepLayer):
+    if isinstance(layer, StepLayer) and not isinstance(layer, DelayedLinear):
         known |= {*layer._names()}
-    elif isinstance(layer, StatefulLayer):
+    elif isinstance(layer, StatefulLayer) and not isinstance(layer, StepLayer):
         return
     others = [name for name, value in layer._parameters.items() if value is not None and name not in known]
     if others:

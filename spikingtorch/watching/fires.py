@@ -11,6 +11,7 @@ from spikingtorch.functional.core.modes import HOST, within
 from spikingtorch.functional.core.surroundings import isolated
 from spikingtorch.functional.core.torch_private import TorchDispatchMode
 from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.layers.delayed import DelayedLinear
 from spikingtorch.layers.steplayer import StepLayer
 
 # operations that jump between floating numbers; comparisons return bools, and counts integers
@@ -26,6 +27,8 @@ def fires(layer: StepLayer) -> bool:
     A neuron compares its membrane with a threshold, or rounds it; a readout, a synapse or a delay does not. The step
     runs once in a copy of the layer, for one neuron or for the number that its parameters need, or for an image.
     """
+    if isinstance(layer, DelayedLinear):
+        return False
     if hasattr(layer, "surrogate") or layer.side_effect() is not None:
         return True
     for size in _SIZES:

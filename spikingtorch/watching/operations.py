@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spikingtorch.functional import dense, per_channel
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.functional.recurrent import delayed_dense
 from spikingtorch.layers.rounded import rounded_in
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -173,7 +174,7 @@ def recurrent(layer: StepLayer, spikes: Tensor) -> Count:
     if layer.synapse is None:
         return NOTHING
     before, weight = spikes[:, :-1], layer._recurrent_weight()
-    if layer.synapse is dense:
+    if layer.synapse in (dense, delayed_dense):
         return _linear(spikes, before, weight)[1]
     if layer.synapse is per_channel:
         fanout = (weight != 0).expand_as(spikes[:, 0]).double()

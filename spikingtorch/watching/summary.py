@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikingtorch.axes import samples_first, sizes
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.surroundings import uncompiled
+from spikingtorch.layers.delayed import DelayedLinear
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.units import abbreviated, in_columns, quantity
 from spikingtorch.watching.network import Network, check_network, check_sequences, on_copy
@@ -294,7 +295,8 @@ def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: i
         elif numbers:
             rows.append(row)
         multiplies = not isinstance(module, StepLayer) and any(weight.ndim > 1 for weight in own)
-        if name not in spikes and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule)):
+        hides = isinstance(module, DelayedLinear)
+        if hides or (name not in spikes and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule))):
             unseen.append(f"{row.name} ({row.kind})")
     if pooled := counting.found.get(None):
         rows.append(Row("(average pooling)", "", pooled[-1].shape, 0, None, _of_one(pooled, N)))

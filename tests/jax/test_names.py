@@ -17,6 +17,7 @@ from spikingtorch.interop import to_jax
 
 # names of functional that JAX does not have, with the reason
 TORCH_ALONE = {
+    "delayed_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",
     "event_conv1d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
     "event_conv2d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
     "event_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",

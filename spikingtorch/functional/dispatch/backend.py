@@ -17,7 +17,7 @@ from spikingtorch.functional.core.torch_private import (
     pytree,
     tracing_state,
 )
-from spikingtorch.functional.dispatch.call import ScanCall, product_of
+from spikingtorch.functional.dispatch.call import ScanCall, multiplies, product_of
 from spikingtorch.functional.dispatch.recurrent import trace_recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import neuron_of
@@ -45,7 +45,7 @@ def check_backend(backend: str) -> None:
 
 def is_large(step: Callable[..., Any], x: Tensor) -> bool:
     """Return True if there are enough neurons to make a kernel for one step worthwhile."""
-    return x.numel() >= (_LARGE_PRODUCT if product_of(step) else _LARGE)
+    return x.numel() >= (_LARGE_PRODUCT if product_of(step) else _LARGE) and not multiplies(step)
 
 
 def side_effect(step: Callable[..., Any]) -> str | None:
@@ -74,6 +74,8 @@ def choose(call: ScanCall, backend: Backend) -> TracedStep | NotFusible:
     """Return the plan of a fused scan, or why the loop runs it."""
     if backend == "loop":
         return UseLoop("was to run on the loop")
+    if multiplies(call.step):
+        return UseLoop("multiplies by a matrix what it has kept of earlier steps")
     # in this order: reading the size of a batch would fix that size in an exported program
     product, single = product_of(call.step), backend == "auto" and call.xs[0].shape[call.dim] == 1
     if single and product and not is_large(call.step, call.xs[0]):

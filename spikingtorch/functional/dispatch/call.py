@@ -130,6 +130,11 @@ def product_of(step: Any) -> str | None:
     return PRODUCTS.get(step.synapse) if isinstance(step, Recurrent) else None
 
 
+def multiplies(step: Any) -> bool:
+    """Return True if a step, or one that it wraps, says that it multiplies by matrices, which takes the loop."""
+    return getattr(step, "multiplies", False) or (hasattr(step, "step") and multiplies(step.step))
+
+
 def unbound(step: Any, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return a step without its bound arguments, and all its parameters; defaults count as parameters.
 

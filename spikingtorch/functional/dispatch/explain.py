@@ -16,7 +16,7 @@ class Explanation(NamedTuple):
     """What runs a scan, and the reason.
 
     Attributes:
-        backend: "fused", "compile" or "loop".
+        backend: "fused", "compile" or "loop"; of a layer that no scan runs, what does.
         exactness: "reference" for the loop. "E": spikes and states have the bits of the loop. "T": they depend on a
             function such as exp, which is within 2 units in the last place.
         reason: a sentence.

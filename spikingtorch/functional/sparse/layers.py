@@ -130,17 +130,27 @@ def event_conv1d(
     return _run(nnf.conv1d, convolution(1, x, weight, bias, stride, padding), x, weight, bias, stride, padding)
 
 
+def spikes_or_dense(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve sequences as ``event_conv1d`` does, but graded inputs by torch if more than a quarter is not zero.
+
+    Spikes take one way whatever their number, so that a part of a sequence has the bits of the whole.
+    """
+    return _run(nnf.conv1d, convolution(1, x, weight), x, weight, most=0.25)
+
+
 _LINEAR = Linear()
 
 
-def _run(dense: Any, layer: Layer | None, *args: Any) -> Tensor:
-    """Return the outputs of a layer, by torch's own function ``dense`` if kernels do not support its arguments."""
+def _run(dense: Any, layer: Layer | None, *args: Any, most: float = 1.0) -> Tensor:
+    """Return the outputs of a layer, by torch's own function ``dense`` if kernels do not support its arguments.
+
+    Torch's function also computes graded inputs of which a larger share than ``most`` is not zero.
+    """
     out: Tensor
-    if layer is None or choose(layer) is not None:
+    events = None if layer is None or choose(layer) is not None else marked(layer)
+    if layer is None or events is None or (events.graded is not None and events.number > most * layer.x.numel()):
         out = dense(*args)
         return out
-    events = marked(layer)
-    assert events is not None
     out = run(layer, events)
     tell_modes(dense, out, *args)
     return out

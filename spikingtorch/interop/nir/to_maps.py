@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from spikingtorch.functional import convolution, dense
+from spikingtorch.functional.recurrent import delayed_dense
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.interop.nir.targets import Target
@@ -81,6 +82,11 @@ def _pool(module: nn.AvgPool2d, op: Call) -> Any:
 
 def recurrence_of(layer: Any, op: Call) -> Any:
     """Return the node of the recurrent weights of a layer; raise NIRError if NIR has none."""
+    if layer.synapse is delayed_dense:
+        raise NIRError(
+            f"layer {op.path!r} delays the spikes that come back to it, {layer.recurrent}, for which NIR has no node; "
+            "recurrent=nn.Linear(...) has one"
+        )
     if layer.synapse is dense:
         if len(op.after) != 1:
             raise NIRError(

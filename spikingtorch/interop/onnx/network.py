@@ -27,6 +27,7 @@ from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.rules import Value
 from spikingtorch.interop.onnx.stepping import in_one_scan
+from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.streams import key_name
 from spikingtorch.spikingnet import SpikingNet
@@ -68,6 +69,10 @@ def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
 
     Its inputs are x and the states, and its outputs out and the states after the last step; N and T are free.
     """
+    if later := [path for path, each in model.net.named_modules() if isinstance(each, DelayedRecurrence)]:
+        raise ONNXError(
+            f"{later[0]!r} delays the spikes that come back, which no file takes; nn.Linear does not delay them"
+        )
     samples, steps = (0, 1) if model.batch_first else (1, 0)
     example = x
     for axis, size in ((samples, _SAMPLES), (steps, _STEPS)):

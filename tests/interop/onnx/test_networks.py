@@ -74,6 +74,9 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (6,),
     ),
     "delays": (lambda: scaled(nn.Linear(6, 9), st.Delay(3), st.LIF(refractory=2), nn.Linear(9, 3)), (6,)),
+    "learned delays": (lambda: scaled(st.DelayedLinear(6, 9, 4, 1.5), st.LIF(threshold=0.3), nn.Linear(9, 3)), (6,)),
+    "learned delays of axons": (lambda: nn.Sequential(st.DelayedLinear(6, 9, 4, 0.0, per="axon")), (6,)),
+    "later": (lambda: nn.Sequential(st.LIF(recurrent=st.DelayedRecurrence(6, 4))), (6,)),
     "spikformer": (lambda: scaled(nn.Linear(6, 6), st.IF(), Attention(6), Attention(6)), (4, 6)),
     "starts elsewhere": (lambda: scaled(nn.Linear(6, 9), st.Izhikevich(), factor=60.0), (6,)),
     "recurrent with a bias": (lambda: scaled(nn.Linear(6, 5), snntorch.RLeaky(0.9, linear_features=5)), (6,)),
@@ -88,6 +91,7 @@ STEPS = {f"contract: {name}": (network.make, (FEATURES,)) for name, network in N
 _HOOK = "has a forward hook, which a file cannot hold"
 REFUSED = {
     "contract: hooked": _HOOK,
+    "later": "'0.recurrent' delays the spikes that come back, which no file takes",
     # a file does not know which step is the first one
     "contract: asks": "the file and the network have different outputs",
 }
