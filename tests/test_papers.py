@@ -1,5 +1,6 @@
 """Tables of papers: two epochs on made recordings, and a run that is killed in between."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ OPTIONS = ["ecg", "--epochs", "2", "--seeds", "1", "--out"]
 
 
 @pytest.fixture(autouse=True)
-def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Write recordings of 40 steps in the form of ECG-QTDB, and let the loaders find them."""
     draws = np.random.default_rng(0)
     (tmp_path / "ecg").mkdir()
@@ -49,7 +50,7 @@ def test_a_table_has_a_row_for_each_seed(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_run_that_was_killed_goes_on_with_the_same_bits(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: Any = papers.settings_of("ecg")[f"ecg-{kind}"] | {"epochs": 3}
+    settings: Any = {**papers.settings_of("ecg")[f"ecg-{kind}"], "epochs": 3}
     whole = Seed(ecg.TASK, settings, 4, tmp_path / "whole")
     accuracy = whole.run("whole")
     epoch = Seed._epoch

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, settings in chosen.items():
             reached = []
             for seed in range(args.first, args.first + args.seeds):
-                used = settings | ({"epochs": args.epochs} if args.epochs else {})
+                used = {**settings, **({"epochs": args.epochs} if args.epochs else {})}
                 run = Seed(task, used, seed, args.out / name / str(seed))
                 accuracy = run.run(f"{name}, seed {seed}")
                 reached.append(100.0 * accuracy)

@@ -48,7 +48,8 @@ def _drawn(count: int, kind: str, first: float, second: float) -> Tensor:
 def loss(outputs: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Return the cross-entropy, summed over the steps that count; the first ones may not."""
     skipped = settings.get("skipped", 0)
-    return (outputs.shape[1] - skipped) * per_step_cross_entropy(outputs[:, skipped:], labels[:, skipped:])
+    each = per_step_cross_entropy(outputs[:, skipped:], labels[:, skipped:])
+    return each * float(outputs.shape[1] - skipped)
 
 
 def hits(outputs: Tensor, labels: Tensor, settings: Settings) -> Tensor:

@@ -22,7 +22,7 @@ def read_wav(file: str | Path | IO[bytes]) -> tuple[Tensor, int]:
     The waveform is float32 in [-1, 1), of shape (samples,), or (samples, channels) if there are several. Python's
     module ``wave`` reads the file; its numbers are whole (PCM), of 8 to 32 bits.
     """
-    with wave.open(file if hasattr(file, "read") else str(file)) as opened:
+    with wave.open(str(file) if isinstance(file, Path) else file) as opened:
         width, channels, rate = opened.getsampwidth(), opened.getnchannels(), opened.getframerate()
         numbers = np.frombuffer(opened.readframes(opened.getnframes()), np.uint8).reshape(-1, width)
     # the high bytes of 32 bits; numbers of one byte have no sign, and their zero is 128
@@ -55,7 +55,7 @@ _FILE = Source(
 )
 
 
-class SpokenDigits(StackDataset[tuple[Tensor, int]]):
+class SpokenDigits(StackDataset[Any]):
     """Free Spoken Digit Dataset: ten digits in English, fifty times by each of six speakers, 8000 samples a second.
 
     A sample is (waveform, digit); see ``read_wav``. All waveforms of a split are held in memory. ``pad_sequences``
@@ -106,5 +106,5 @@ class SpokenDigits(StackDataset[tuple[Tensor, int]]):
             raise ValueError(f"SpokenDigits: {len(kept)} recordings for {split!r} in {path}, with the rates {rates}")
         (self.rate,) = rates
         self.digits, self.speakers, self.takes = ([part[k] for part in kept] for k in range(3))
-        waveforms: Any = [waveform for waveform, _ in read]
-        super().__init__(waveforms, self.digits)
+        whole: Any = [waveform for waveform, _ in read], self.digits
+        super().__init__(*whole)

@@ -132,7 +132,9 @@ class Attributes(StatefulLayer):
         mirrors = learns and self.constrain == "mirror"
         if not (learns and (is_shard(moved) or is_borrowed(self, moved))):
             checked = ANY if mirrors else limits
-            checked.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
+            checked.check(
+                type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain is True
+            )
         self._ranges.pop(name, None)
         self._mirrors.pop(name, None)
         if mirrors:

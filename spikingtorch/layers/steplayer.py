@@ -182,7 +182,7 @@ class StepLayer(Attributes):
     @property
     def _map(self) -> Any:
         times = None if "dt" not in self._attributes else self.times
-        found = self.param_map if times is None else InSteps(self.param_map, times)
+        found: Any = self.param_map if times is None else InSteps(self.param_map, times)
         stored = self._attributes.items()
         mirrors = tuple([(param, self._mirrors[name]) for param, name in stored if name in self._mirrors])
         return Mirrored(found, mirrors) if mirrors else found

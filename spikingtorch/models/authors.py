@@ -68,7 +68,7 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
         raise ValueError(f"load_authors: there is no network {name!r}; choose from {', '.join(AUTHORS)}")
     (inputs, hidden, classes), kind = AUTHORS[name]
     make, names = _NEURONS[kind]
-    shapes = {f"hidden.{theirs}": (hidden,) for theirs, _ in names.values()}
+    shapes: dict[str, tuple[int, ...]] = {f"hidden.{theirs}": (hidden,) for theirs, _ in names.values()}
     shapes |= {"hidden.linear.weight": (hidden, inputs + hidden)}
     shapes |= {"out.tau_mem": (classes,), "out.linear.weight": (classes, hidden)}
     given = _checked(name, state_dict, shapes)

@@ -88,7 +88,8 @@ class MelSpectrogram(nn.Module):
             raise ValueError(f"{owner}: hop={hop}, expected at most nfft={nfft}, or samples would be left out")
         self.channels, self.nfft, self.hop = checks.check_count(owner, "channels", channels), nfft, hop
         to_mel, to_hertz = _SCALES[scale]
-        corners = to_hertz(np.linspace(*to_mel(np.array([low, high])), channels + 2))
+        first, last = to_mel(np.array([low, high]))
+        corners = to_hertz(np.linspace(first, last, channels + 2))
         distance, width = np.arange(nfft // 2 + 1) * rate / nfft - corners[:, None], np.diff(corners)[:, None]
         filters = np.maximum(0.0, np.minimum(distance[:-2] / width[:-1], -distance[2:] / width[1:]))
         if silent := int((~filters.any(1)).sum()):
@@ -181,7 +182,8 @@ class PCEN(nn.Module):
         s = s.clamp(max=1.0)
         params = {"decay": 1.0 - s, "gain": s}
         _, mean = scan(li_step, LIState(v=energy[..., 0, :]), energy, params=params, dim=x.ndim - 2)
-        return ((energy * (self.eps + mean) ** -alpha + delta) ** r - delta**r).to(x.dtype)
+        found: Tensor = ((energy * (self.eps + mean) ** -alpha + delta) ** r - delta**r).to(x.dtype)
+        return found
 
 
 def deltas(x: Tensor, lengths: Any = None, *, width: int = 2) -> Tensor:

@@ -41,7 +41,7 @@ def _diverged(error: BaseException, net: nn.Module) -> list[str]:
     paths = {module: path for path, module in net.named_modules()}
     known = [(layer, memory) for layer, memory in memories.items() if memory is not None and layer in paths]
     states = [(layer, leaf) for layer, memory in known for leaf in leaves_of(memory.state) if has_values(leaf)]
-    found = dict.fromkeys(layer for layer, leaf in states if not leaf.isfinite().all())
+    found = dict.fromkeys(layer for layer, leaf in states if not leaf.detach().isfinite().all())
     return [f"{paths[layer]} ({type(layer).__name__})" for layer in found]
 
 

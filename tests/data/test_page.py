@@ -78,7 +78,7 @@ def pixels() -> None:
 
 # what makes the files; the number of samples of each data set, and the shape of the first; a sample, its label, and
 # where it is not zero
-RECIPES: dict[str, tuple[Any, dict[str, tuple[int, tuple[int, ...]]], tuple[str, int, int, list[Any]]]] = {
+RECIPES: dict[str, tuple[Any, Any, tuple[str, int, int, list[Any]]]] = {
     "Two data sets of the library": (
         ours,
         {"train": (18, (5, 4)), "validation": (2, (5, 4)), "test": (3, (5, 4)), "known": (6, (11,)), "new": (22, (1,))},

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,12 +52,14 @@ def test_a_wav_of_each_width(numbers: Array, want: list[float], tmp_path: Path) 
 
 def test_heartbeats_are_split_and_cut(home: Path) -> None:
     heartbeats(home / "ecg")
-    train, validation, test = QTDB("train"), QTDB("validation"), QTDB("test", unlabelled=-100)
+    sets: list[Any] = [QTDB("train"), QTDB("validation"), QTDB("test", unlabelled=-100), QTDB("validation", seed=1)]
+    train, validation, test, _ = sets
     assert [len(each) for each in (train, validation, test)] == [18, 2, 3]
-    of = [[int(x[0, 0]) for x, _ in each] for each in (train, validation, test, QTDB("validation", seed=1))]
+    of = [[int(x[0, 0]) for x, _ in each] for each in sets]
     assert sorted(of[0] + of[1]) == [*range(20)]
     assert of[2] == [0, 1, 2]
-    assert of[1] == [int(x[0, 0]) for x, _ in QTDB("validation", root=home / "ecg")] != of[3]
+    again: Any = QTDB("validation", root=home / "ecg")
+    assert of[1] == [int(x[0, 0]) for x, _ in again] != of[3]
     x, labels = train[0]
     assert (x.shape, x.dtype, labels.dtype, x.min()) == ((5, 4), torch.float32, torch.int64, 0)
     assert labels.tolist() == [5, 0, 2, 3, 4]
@@ -66,10 +69,10 @@ def test_heartbeats_are_split_and_cut(home: Path) -> None:
 def test_spoken_digits_are_split_by_takes_and_by_speakers(home: Path, tmp_path: Path) -> None:
     digits(home / "fsdd" / "recordings.zip")
     for split, takes in {"test": range(5), "validation": range(5, 10), "train": [10]}.items():
-        data = SpokenDigits(split)  # type: ignore[arg-type]
+        data: Any = SpokenDigits(split)  # type: ignore[arg-type]
         assert {*data.takes} == {*takes}
         assert len(data) == 3 * 2 * len(takes)
-        for (waveform, digit), voice, take in zip(data, data.speakers, data.takes, strict=True):  # type: ignore[arg-type]
+        for (waveform, digit), voice, take in zip(data, data.speakers, data.takes, strict=True):
             assert len(waveform) == 10 * digit + take + 1
             assert waveform[0] == take / 2**15
             assert voice in ("ada", "theo", "yweweler")
@@ -80,7 +83,7 @@ def test_spoken_digits_are_split_by_takes_and_by_speakers(home: Path, tmp_path: 
     for voice in ("a", "b_c", "d"):
         (folder / f"7_{voice}_1.wav").write_bytes(wav(np.zeros(4, np.int16)))
     for tested, validated in {"a": "b_c", "b_c": "d", "d": "a"}.items():
-        of = {s: SpokenDigits(s, speaker=tested, root=tmp_path / "mine").speakers for s in ("test", "validation")}  # type: ignore[arg-type]
+        of = {s: SpokenDigits(s, speaker=tested, root=tmp_path / "mine").speakers for s in ("test", "validation")}
         assert of == {"test": [tested], "validation": [validated]}
 
 

@@ -92,7 +92,10 @@ def split_over_devices() -> Any:
         put = [jax.device_put(tree, NamedSharding(mesh, spec)) for tree, spec in pairs]
         return jax.jit(problem.values(scan))(*put), jax.jit(jax.grad(problem.loss(scan), (0, 1, 2)))(*put)
 
-    for run in (lambda scan: jax.jit(mapped(problem.values(scan), specs[:2]))(state, xs, params), gradients, placed):
+    def values(scan: Any) -> Any:
+        return jax.jit(mapped(problem.values(scan), specs[:2]))(state, xs, params)
+
+    for run in (values, gradients, placed):
         assert_same(run(on("auto")), run(plain))
     return jax.device_count()
 

@@ -100,7 +100,7 @@ class Mapped(st.StepLayer):
         super().__init__(F.lif_step, F.LIFState, decay=0.9, gain=1.0)
 
     @classmethod
-    def param_map(cls, stored: dict[str, Any]) -> Any:  # type: ignore[override]
+    def param_map(cls, stored: dict[str, Any]) -> Any:
         return cls.found and {name: stored[name] for name in cls.found}
 
 

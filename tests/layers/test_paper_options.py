@@ -32,7 +32,7 @@ NORMALISED: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "LIF": (st.LIF, F.lif_step, F.LIFState, {}),
     "LIF in milliseconds": (lambda tau, **more: st.LIF(2.5 * tau, dt=2.5, **more), F.lif_step, F.LIFState, {}),
     "LI": (st.LI, F.li_step, F.LIState, {}),
-    "ALIF": (lambda *own, **more: st.ALIF(*own, tau_adaptation=20.0, **more), F.alif_step, F.ALIFState, SLOW),
+    "ALIF": (lambda tau, **more: st.ALIF(tau, tau_adaptation=20.0, **more), F.alif_step, F.ALIFState, SLOW),
     "CubaLIF": (lambda tau, **more: st.CubaLIF(SYN, tau, **more), F.cuba_lif_step, F.CubaLIFState, CURRENT),
     "AlphaLIF": (lambda tau, **more: st.AlphaLIF(2.0, SYN, tau, **more), F.alpha_lif_step, F.AlphaLIFState, RISING),
 }

@@ -87,7 +87,8 @@ def test_other_weights_are_refused() -> None:
     with pytest.raises(ValueError, match=r"has hidden\.omega of shape \(256,\), and the weights have \(36,\)"):
         load_authors("higuchi2024-smnist-brf", weights)
     masked = weights | {"hidden.linear.mask": torch.zeros(36, 40)}
-    assert not load_authors("higuchi2024-ecg-brf", masked).net.input.weight.any()
+    net: Any = load_authors("higuchi2024-ecg-brf", masked).net
+    assert not net.input.weight.any()
 
 
 # --- published weights ------------------------------------------------------------------------------------------------

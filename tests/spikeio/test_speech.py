@@ -75,7 +75,8 @@ def test_pcen_by_a_loop(learnable: bool) -> None:
     pcen = PCEN(C, s=0.1, alpha=0.8, delta=1.5, r=0.3, eps=1e-3, learnable=learnable).double()
     parameters = [pcen.logarithms[name].detach().exp().numpy() for name in ("s", "alpha", "delta", "r")]
     np.testing.assert_allclose(np.array(parameters)[:, 0], [0.1, 0.8, 1.5, 0.3], rtol=1e-6)
-    want = np.stack([pcen_by_loop(each.numpy(), *parameters, eps=1e-3) for each in x])
+    loop: Any = pcen_by_loop
+    want = np.stack([loop(each.numpy(), *parameters, eps=1e-3) for each in x])
     np.testing.assert_allclose(pcen(x).detach().numpy(), want, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(pcen.float()(x.float()).detach().numpy(), want, rtol=1e-4, atol=1e-6)
     assert not pcen(x[1].float()).any()  # silence

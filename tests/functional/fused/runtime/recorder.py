@@ -95,4 +95,6 @@ def lif(x: Tensor, dim: int = 0, **params: Any) -> tuple[Tensor, Tensor]:
 
 def executable() -> Executable:
     """Return what ran last."""
-    return [*bind._bound._entries.values()][-1].executable
+    last: Any = [*bind._bound._entries.values()][-1]
+    found: Executable = last.executable
+    return found
