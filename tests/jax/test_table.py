@@ -89,7 +89,9 @@ def of_torch(row: Row, found: Draw) -> dict[str, Any]:
     """Return the same from torch, by its loop."""
     state, xs, params = found.torch_arguments()
     learned, put_back = split(params | row.options()[0], found.form != "static")
-    given = jax.tree.map(lambda leaf: torch.as_tensor(leaf).double().clone().requires_grad_(), (state, xs, learned))
+    given = jax.tree.map(
+        lambda leaf: torch.as_tensor(leaf, dtype=torch.float64).clone().requires_grad_(), (state, xs, learned)
+    )
     got = F.scan(row.case.step, given[0], given[1], params=put_back(given[2]), dim=found.dim, backend="loop")
     values = to_jax(jax.tree.map(lambda leaf: leaf.detach(), got))
     pairs = zip(jax.tree.leaves(got), jax.tree.leaves(cotangents(values)), strict=True)
@@ -159,6 +161,8 @@ def test_every_neuron_meets_every_surrogate_and_reset() -> None:
 # twins that write an equation in another order, so that a rounding differs: of torch, and of the twin
 OTHER_ORDER = {
     "delay": ("max(0, 1 - |delay - k|)", "1 - (delay - floor(delay)), and delay - floor(delay)"),
+    "se_adlif": ("(1 - decay) * (x - w)", "v + (1 - decay) * (x - w - v)"),
+    "harmonic_resonate_and_fire": ("dt * square + 2 * (offset + q)", "2 * (dt / 2 * omega**2 + offset + q)"),
     "izhikevich": ("square * v * v, dt * (a * (...))", "square * v**2, dt * a * (...)"),
 }
 SPIKING = [(case, reset) for case, reset in WITH_RESETS if not isinstance(reset, type(F.detached(F.none)))]
