@@ -38,6 +38,7 @@ def test_a_table_has_a_row_for_each_seed(tmp_path: Path, capsys: pytest.CaptureF
     assert [line.split(",")[:2] for line in lines[1:]] == [[f"ecg-{kind}", "0"] for kind in ("alif", "brf", "rf")]
     assert (tmp_path / "out" / "ecg.png").stat().st_size > 10_000
     assert "% over 1 seeds" in capsys.readouterr().out
+    assert len([*(tmp_path / "out").glob("*/0/best.safetensors")]) == 3
     before = [*(tmp_path / "out").glob("*/0/curve.csv")]
     texts = [path.read_text() for path in before]
     assert papers.main([*OPTIONS, str(tmp_path / "out")]) == 0  # all seeds are there already

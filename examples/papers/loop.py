@@ -1,12 +1,14 @@
 """The loop that papers share: one seed of one model. A run that was killed goes on with the same bits."""
 
 import csv
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
@@ -36,7 +38,7 @@ class Seed:
         task: what is learned.
         settings: epochs, batch, lr, and what the network of the task takes.
         seed: of the split into training and validation, of the weights, and of the order of samples.
-        folder: where ``checkpoint.pt``, ``curve.csv`` and the weights of the best epoch go.
+        folder: where ``checkpoint.pt``, ``curve.csv`` and ``best.safetensors``, the weights of the best epoch, go.
 
     Attributes:
         rows: COLUMNS for each epoch; the first one is before training.
@@ -67,6 +69,8 @@ class Seed:
                     self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
                 self._save(path)
         self.model.load_state_dict(self.best)
+        about = {"settings": json.dumps(dict(self.settings)), "seed": str(self.seed), "epoch": str(self.chosen[0])}
+        save_file(self.best, self.folder / "best.safetensors", about)
         return self._evaluate(self.test)[1]
 
     @property
