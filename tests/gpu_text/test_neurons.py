@@ -36,7 +36,8 @@ def test_every_neuron(agrees: Agrees, case: Case, dtype: torch.dtype, dim: int) 
 @pytest.mark.parametrize("turn", range(3))
 @pytest.mark.parametrize("surrogate", EVERY_SPIKE, ids=by_name)
 def test_every_surrogate_and_reset(agrees: Agrees, surrogate: Any, turn: int) -> None:
-    agrees(of_surrogate(surrogate, turn, 9), exact=not isinstance(surrogate, INEXACT))
+    # the factors of a DoubleGaussian are numbers of the call, so that its erf stays in the forward pass
+    agrees(of_surrogate(surrogate, turn, 9), exact=not isinstance(surrogate, (*INEXACT, F.DoubleGaussian)))
 
 
 # state of a neuron of a user
