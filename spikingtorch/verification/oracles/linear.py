@@ -221,7 +221,8 @@ def harmonic_resonate_and_fire(
     x: Array, omega: Any, offset: Any, decay_refractory: Any = 0.9, dt: Any = 0.01, threshold: Any = 1.0
 ) -> Result:
     """W[t+1] - 2 w[t] + w[t-1] = dt^2 (x - friction w' - omega^2 w): positions alone; the velocity is their change."""
-    before, now, out = np.zeros_like(x[0]), np.zeros_like(x[0]), [np.zeros_like(x[0])]
+    before, now, step = (np.zeros_like(x[0]) for _ in range(3))
+    out = [np.zeros_like(x[0])]
     for x_t in x:
         q = trace(np.array(out), decay_refractory)[-1]
         friction = dt * omega**2 + 2 * (offset + q)
