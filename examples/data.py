@@ -1,5 +1,6 @@
 """Images of digits and clothes, as tensors in [0, 1] of shape (N, 1, 28, 28), and sequences of shape (N, T, 1)."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,15 @@ def load_sequences() -> tuple[TensorDataset, TensorDataset]:
         return TensorDataset(torch.tensor(data[x], dtype=torch.float32).unsqueeze(-1), torch.tensor(data[y]))
 
     return tensors("x", "y"), tensors("x_test", "y_test")
+
+
+def file(place: str) -> Path:
+    """Return a file of the folder of data that ``SPIKINGTORCH_DATA`` names, such as "nmnist/small.zip".
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    path = Path(os.environ.get("SPIKINGTORCH_DATA", "")) / place
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}; SPIKINGTORCH_DATA names the folder that has {place}")
+    return path

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, pstdev
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from examples.papers.picture import draw
 from examples.training import positive
 
 HERE = Path(__file__).parent
-TABLES = ("ecg",)
+TABLES = ("ecg", "smnist", "speech", "events")
 MACHINE = ("minutes", "parameters", "commit", "processor", "threads", "date")
 RESULTS = ("model", "seed", "test_accuracy", *COLUMNS[:-1], *MACHINE)
 
@@ -41,9 +42,23 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return the settings of a file; what it does not say is that of the file that it is ``like``."""
+    settings = tomllib.loads(path.read_text())
+    model = settings.pop("like", None)
+    return (read(HERE / f"{model}.toml") if model else {}) | settings
+
+
 def settings_of(table: str) -> dict[str, Settings]:
-    """Return the settings of each model of a table, by name."""
-    return {path.stem: tomllib.loads(path.read_text()) for path in sorted(HERE.glob(f"{table}-*.toml"))}
+    """Return the settings of each model of a table by name, or of its variants: "ecg-brf", "speech-lif/theo"."""
+    found: dict[str, Settings] = {}
+    for path in sorted(HERE.glob(f"{table}-*.toml")):
+        settings = read(path)
+        variants = settings.pop("variants", None)
+        found |= {f"{path.stem}/{each}": settings | {"variant": each} for each in variants or ()} or {
+            path.stem: settings
+        }
+    return found
 
 
 def row(name: str, run: Seed, accuracy: float) -> list[str]:
@@ -68,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     task, models = importlib.import_module(f"examples.papers.{args.table}").TASK, settings_of(args.table)
-    asked = [f"{args.table}-{model}" for model in args.models or []]
-    chosen = {name: settings for name, settings in models.items() if not asked or name in asked}
+    asked = {f"{args.table}-{model}" for model in args.models or []} or {name.partition("/")[0] for name in models}
+    chosen = {name: each for name, each in models.items() if asked & {name, name.partition("/")[0]}}
     try:
         for name, settings in chosen.items():
             reached = []
@@ -82,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 where = f"at epoch {run.chosen[0]:.0f}"
                 print(f"{name}, seed {seed}: {reached[-1]:.2f} % of the test set, {where}", flush=True)
             print(f"{name}: {mean(reached):.2f} ± {pstdev(reached):.2f} % over {len(reached)} seeds", flush=True)
-        draw(args.out / f"{args.table}.png", args.table, [*chosen], args.out)
+        draw(args.out / f"{args.table}.png", args.table, sorted({name.partition("/")[0] for name in chosen}), args.out)
     except (checkpoint.CheckpointError, FileNotFoundError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from examples import checkpoint
-from spikingtorch import SpikingNet
 
 Settings = Mapping[str, Any]
 COLUMNS = ("epoch", "loss", "validation_loss", "validation_accuracy", "seconds")
@@ -25,10 +24,12 @@ KEPT = {"settings", "rows", "best", "model", "optimizer", "decay", "random"}
 class Task(NamedTuple):
     """What is learned, and by what."""
 
-    data: Callable[[int], tuple[TensorDataset, ...]]  # for a seed: train, validation, test
-    network: Callable[[Settings], SpikingNet]
-    loss: Callable[[Tensor, Tensor, Settings], Tensor]  # of outputs and labels, the mean over samples
-    hits: Callable[[Tensor, Tensor, Settings], Tensor]  # bools: what is right
+    data: Callable[[Settings, int], tuple[TensorDataset, ...]]  # for a seed: train, validation, test
+    network: Callable[[Settings], nn.Module]
+    judge: Callable[
+        [nn.Module, list[Tensor], Settings], tuple[Tensor, Tensor]
+    ]  # loss, mean over a batch; what is right
+    begin: Callable[[nn.Module, Settings, float], None] = lambda *_: None  # before an epoch, at a part of all epochs
 
 
 class Seed:
@@ -47,7 +48,7 @@ class Seed:
     def __init__(self, task: Task, settings: Settings, seed: int, folder: Path) -> None:
         self.task, self.settings, self.seed, self.folder = task, settings, seed, folder
         torch.manual_seed(seed)
-        self.train, self.validation, self.test = task.data(seed)
+        self.train, self.validation, self.test = task.data(settings, seed)
         self.model = task.network(settings)
         self.order = Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings["lr"])
@@ -71,7 +72,7 @@ class Seed:
         self.model.load_state_dict(self.best)
         about = {"settings": json.dumps(dict(self.settings)), "seed": str(self.seed), "epoch": str(self.chosen[0])}
         save_file(self.best, self.folder / "best.safetensors", about)
-        return self._evaluate(self.test)[1]
+        return self.evaluate(self.test)[1]
 
     @property
     def chosen(self) -> tuple[float, ...]:
@@ -81,9 +82,10 @@ class Seed:
     def _epoch(self, epoch: int) -> tuple[float, ...]:
         """Train once on each sample, but for epoch 0, and return its row."""
         start, losses = time.perf_counter(), []
-        for x, labels in self._batches() if epoch > 0 else ():
+        self.task.begin(self.model, self.settings, epoch / self.settings["epochs"])
+        for batch in self._batches() if epoch > 0 else ():
             self.optimizer.zero_grad()
-            loss = self.task.loss(self.model(x), labels, self.settings)
+            loss, _ = self.task.judge(self.model, batch, self.settings)
             loss.backward()
             if (limit := self.settings.get("clip")) is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -93,21 +95,21 @@ class Seed:
             self.decay.step()
         seconds = time.perf_counter() - start
         mean = sum(losses) / len(losses) if losses else float("nan")
-        return epoch, mean, *self._evaluate(self.validation), seconds
+        return epoch, mean, *self.evaluate(self.validation), seconds
 
-    def _batches(self) -> DataLoader[tuple[Tensor, ...]]:
+    def _batches(self) -> DataLoader[Any]:
         self.model.train()
         return DataLoader(self.train, self.settings["batch"], shuffle=True, generator=self.order)
 
     @torch.no_grad()
-    def _evaluate(self, data: TensorDataset) -> tuple[float, float]:
+    def evaluate(self, data: TensorDataset) -> tuple[float, float]:
         """Return the loss and the accuracy on all samples."""
         self.model.eval()
         losses, hits = [], []
-        for x, labels in DataLoader(data, 256):
-            outputs = self.model(x)
-            losses.append(len(x) * self.task.loss(outputs, labels, self.settings).item())
-            hits.append(self.task.hits(outputs, labels, self.settings).flatten())
+        for batch in DataLoader(data, 256):
+            loss, right = self.task.judge(self.model, batch, self.settings)
+            losses.append(len(batch[0]) * loss.item())
+            hits.append(right.flatten())
         return sum(losses) / len(data), torch.cat(hits).double().mean().item()
 
     def _save(self, path: Path) -> None:

@@ -31,7 +31,7 @@ def draw(path: Path, table: str, models: Sequence[str], folder: Path) -> None:
 
 def _ours(folder: Path) -> list[tuple[Array, Array]]:
     found = []
-    for path in sorted(folder.glob("*/curve.csv")):
+    for path in sorted(folder.glob("**/curve.csv")):
         with path.open(newline="") as file:
             rows = [*csv.DictReader(file)]
         epochs, reached = (np.array([float(row[name]) for row in rows]) for name in ("epoch", "validation_accuracy"))

@@ -218,6 +218,6 @@ def deltas(x: Tensor, lengths: Any = None, *, width: int = 2) -> Tensor:
     ends = torch.tensor(T) if lengths is None else checks.check_lengths("deltas", lengths, len(x), T).unsqueeze(1)
     steps, last, slope = torch.arange(T, device=x.device), ends.to(x.device) - 1, torch.zeros_like(x)
     for n in range(-width, width + 1):
-        places = (steps + n).clamp(min=0).minimum(last).unsqueeze(-1).expand(*x.shape[:-1], 1)
-        slope = slope + n * torch.take_along_dim(x, places, -2)
+        places = (steps + n).clamp(min=0).minimum(last).unsqueeze(-1).expand(x.shape)
+        slope = slope + n * x.gather(-2, places)
     return slope / sum(n * n for n in range(-width, width + 1))

@@ -68,6 +68,7 @@ class MelAugment(nn.Module):
 
 def _interpolated(x: Tensor, places: Tensor, dim: int) -> Tensor:
     """Return x between its entries along an axis, at places that broadcast to the other axes."""
-    low = places.floor().long()
-    a, b = (torch.take_along_dim(x, each.clamp(max=x.shape[dim] - 1), dim) for each in (low, low + 1))
+    low, shape = places.floor().long(), [*x.shape]
+    shape[dim] = places.shape[dim]
+    a, b = (x.gather(dim, each.clamp(max=x.shape[dim] - 1).expand(shape)) for each in (low, low + 1))
     return a + (places - low).to(x.dtype) * (b - a)
