@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from benchmarks import beside, models, ours, streaming, tutorials
+from benchmarks import beside, models, ours, papers, streaming, tutorials
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import (
     BOTH,
@@ -216,6 +216,14 @@ SUITES: dict[str, Suite] = {
          Bar("ours over spikingjelly's, in the median", "images a second", [OURS], [JELLY], 1.2, across="model"),
          Bar("peak memory over spikingjelly's", "MB", [OURS], [JELLY], 1.0)],
         modes=[TRAINING], kinds=["time", "memory"], memory_runs=3, threads=2),
+    "papers": Suite(
+        "Training the recurrent networks of Higuchi et al. 2024 with 36 neurons, on one thread",
+        dict.fromkeys(papers.NETWORKS, (papers.CONTESTANTS,)), [Size(1300, 16, 4)],
+        [Layout(quantity, "model", ["contestant"]) for quantity in ("milliseconds", "MB")],
+        [*(Bar(f"faster than {name}", "calls a second", [OURS], [name], limit)
+           for name, limit in zip(papers.CONTESTANTS[1:], (10.0, 8.0), strict=False)),
+         Bar("peak memory over the leanest other", "MB", [OURS], papers.CONTESTANTS[1:], 1.0)],
+        modes=[TRAINING], kinds=["time", "memory"], threads=1),
     "networks": Suite(
         "Training networks of the tutorials and examples of snnTorch, Norse and Sinabs, theirs and ours",
         dict.fromkeys(tutorials.NETWORKS, ((*tutorials.FORMS, OURS),)), OF_TUTORIALS,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import beside, convolutional, models, streaming, tutorials
+from benchmarks import beside, convolutional, models, papers, streaming, tutorials
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
 from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject, training_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, IN_JAX, IN_JAX_LOOP, OURS, Case, draw_weight
@@ -18,6 +18,7 @@ FILES |= dict.fromkeys([OURS, "torch.add", "torch.linear"], "ours")
 FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
 # networks that each side has as a whole, and the file that has them
 WHOLE: dict[str, Any] = {**dict.fromkeys(models.MODELS, models), **dict.fromkeys(tutorials.NETWORKS, tutorials)}
+WHOLE |= dict.fromkeys(papers.NETWORKS, papers)
 
 
 class BesideLIF(NamedTuple):

@@ -26,7 +26,8 @@ def network(inputs: int, classes: int, settings: Settings) -> SpikingNet:
     into.weight.data, loop.weight.data = both[:, :inputs].clone(), both[:, inputs:].clone()
     nn.init.xavier_uniform_(read.weight)
     membranes = LI(taus, learnable="tau", constrain="mirror", norm_input=True)
-    return SpikingNet(nn.Sequential(into, hidden, read, membranes), classes)
+    steps = settings.get("truncate")  # of a chunk, beyond which no gradient goes
+    return SpikingNet(nn.Sequential(into, hidden, read, membranes), classes, time_chunk=steps, truncate=bool(steps))
 
 
 def drawn(count: int, kind: str, first: float, second: float) -> Tensor:
