@@ -6,8 +6,7 @@ A neuron may have more outputs than s, called records. They do not feed back, an
 
 Backward, the gradient of currents[t] goes through the transposed synapse to s[t-1]. The gradient of the weights is one
 product over all steps at the end, because the currents are linear in the weights. The gradient of the neuron's
-parameters comes at the end as well: once the gradients of all states and outputs are known, the steps are as
-independent as samples.
+parameters comes at the end of a block of steps: see ``blocks``.
 
 The loop over the steps is ``c_loop``, in C, or ``torch_loop``. In the loops all arrays are contiguous, with time first.
 """
@@ -30,7 +29,7 @@ from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime import executable as elementwise
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.layout import expanded, layouts_of, sum_to
-from spikingtorch.functional.fused.runtime.recurrent import c_abi, c_loop, steps, torch_loop
+from spikingtorch.functional.fused.runtime.recurrent import blocks, c_abi, c_loop, steps, torch_loop
 from spikingtorch.functional.fused.runtime.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
 from spikingtorch.functional.fused.runtime.recurrent.synapses import IN_C, SYNAPSES, LinearMap
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
@@ -101,14 +100,12 @@ class RecurrentExecutable(Executable):
             neuron, taken = self._taken(leaves, scalars)
             outs, currents, *states = map(allocation.contiguous, cast(Tensors, saved))
             trace, coming, wants = Saved(outs, currents, states), self._coming(cotangents), self._grouped(wanted)
-            rule = SYNAPSES[self._synapse]
-            if self._synapse == IN_C:
-                found = c_loop.backward(neuron, taken, trace, coming, wants)
-            else:
-                found = torch_loop.backward(neuron, rule, taken, trace, coming, wants)
+            rule, in_c = SYNAPSES[self._synapse], self._synapse == IN_C
+            walk = c_loop.backward if in_c else partial(torch_loop.backward, rule)
+            every = c_abi.CHUNK if in_c else 1
+            found, of_params = blocks.walk_back(walk, every, neuron, taken, trace, coming, wants)
             of_states = [None if place is None else place.array[0].clone() for place in found.of_states]
             of_weight = _of_weight(rule, found.of_currents, taken, outs) if wants.weight else None
-            of_params = steps.of_params(neuron, taken, currents, found, coming.records, wants.params)
             grads = [*of_states, found.of_s, found.of_currents, *found.of_others, *of_params]
             grads.insert(len(grads) - len(of_params) + self._weight, of_weight)
             chosen = [k for k, want in enumerate(wanted) if want]

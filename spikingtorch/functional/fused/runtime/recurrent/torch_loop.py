@@ -40,7 +40,7 @@ def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list
 
 
 def backward(
-    neuron: Neuron, rule: LinearMap, given: RecurrentArgs, trace: Saved, cotangents: Cotangents, wanted: RecurrentArgs
+    rule: LinearMap, neuron: Neuron, given: RecurrentArgs, trace: Saved, cotangents: Cotangents, wanted: RecurrentArgs
 ) -> Slopes:
     """Return the gradients at all steps."""
     T = len(given.xs[0])

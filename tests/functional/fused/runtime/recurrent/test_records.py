@@ -3,12 +3,15 @@
 import itertools
 from collections import namedtuple
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.fused.runtime.recurrent import blocks
+from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import RECURRENT
 from tests import recurrences as cases
 from tests.fused import Scan, assert_same_bits
@@ -43,6 +46,29 @@ def test_every_neuron(name: str) -> None:
             assert_same_bits(unrecorded(recorded.run("fused")), want[0])
         if dtype == torch.float64:
             check(recorded)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", NEURONS)
+def test_gradients_by_blocks_of_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of parameters are sums over blocks; all others pass from block to block."""
+    monkeypatch.setattr(blocks, "_SIZE", 1)
+    monkeypatch.setattr(blocks, "_FEWEST", 16)
+    for steps in (32, 39):
+        scan, names = of_neuron(name, steps, torch.float64)
+        check(scan)
+        check(with_records(scan, *names))
+
+
+@few_cases
+def test_results_of_one_block_that_are_not_used(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_SIZE", 1)
+    monkeypatch.setattr(blocks, "_FEWEST", 16)
+    scan = with_records(draw(case, 20), "v", "u")
+    with mock.patch.object(blocks.steps, "of_params", wraps=blocks.steps.of_params) as each:
+        for some in (slice(0, 1), slice(15, 17), slice(19, 20)):
+            assert_close(*[outcome(scan, lambda s, b=b, t=some: s.run(b)[1][0][t]) for b in ("fused", "loop")])
+    assert each.call_count == (0 if case.name == "per-channel" else 6)  # that one is a plain scan
 
 
 # a state with a field of the name that the output has in a recurrent state, and a count in whole numbers
