@@ -44,6 +44,7 @@ COMMANDS = {
     "docs/howto/processes.md": "they start a script of the reader's",
     "docs/learning.md": "the table takes minutes, and tests/learning holds cells; the other is an equation",
     "docs/learning_costs.md": "it takes a minute, and tests/learning measures the memory again",
+    "docs/papers.md": "they train for minutes to hours; tests/test_papers.py runs each table on made data",
     "docs/quantize.md": "it is for the compiler of a chip",
     "docs/report.md": "tests/report/test_command.py runs this command with a module of its own",
     "docs/verification.md": "they take minutes, and tests/verification runs cells of the table",

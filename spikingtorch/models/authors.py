@@ -54,6 +54,7 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
 
     Args:
         name: one of ``AUTHORS``: "higuchi2024-", the task (ecg, smnist, psmnist, shd), and the neuron (brf, rf, alif).
+            Weights of brf and rf have the same names and shapes; docs/papers.md says which file is which.
         state_dict: the state dict of the authors' network, tensors or arrays by name.
 
     Returns:
@@ -91,6 +92,13 @@ def _linear(weight: Tensor) -> nn.Linear:
     return layer
 
 
+def _of_shape(given: Mapping[str, Tensor], name: str) -> list[str]:
+    """Return the networks whose matrices have the shapes of the weights, with the neurons of this one."""
+    found = {each: sizes for each, (sizes, kind) in AUTHORS.items() if kind == AUTHORS[name][1]}
+    shape = given["hidden.linear.weight"].shape
+    return [each for each, (inputs, hidden, _) in found.items() if shape == (hidden, inputs + hidden)]
+
+
 def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return the weights as tensors; raise ValueError if names or shapes differ."""
     # the authors' layers may have a mask of their weights
@@ -100,13 +108,14 @@ def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tupl
         raise ValueError(
             f"load_authors: {name} has the weights {', '.join(shapes)}; missing are {', '.join(missing) or 'none'}, "
             f"unknown are {', '.join(others) or 'none'}. Pass the state dict itself, for instance "
-            "torch.load(file, weights_only=True)['model_state_dict']"
+            "torch.load(file, map_location='cpu', weights_only=True)['model_state_dict']"
         )
     given = {key: torch.as_tensor(value) for key, value in state_dict.items()}
     wrong = [key for key, shape in shapes.items() if given[key].shape != shape]
     if wrong:
+        others = " or ".join(_of_shape(given, name)) or "no network here"
         raise ValueError(
             f"load_authors: {name} has {wrong[0]} of shape {shapes[wrong[0]]}, and the weights have "
-            f"{tuple(given[wrong[0]].shape)}; these are those of another network of {', '.join(AUTHORS)}"
+            f"{tuple(given[wrong[0]].shape)}; they may be those of {others}"
         )
     return given
