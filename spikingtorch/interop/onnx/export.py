@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from spikingtorch.axes import samples_first
 from spikingtorch.functional.core.names import level_of_user
@@ -114,6 +115,8 @@ def checked(model: Any, x: Any) -> SpikingNet:
             f"x is {x.dtype} on {x.device}, expected float32 or float64 on the CPU; move it and the network"
         )
     for path, module in model.named_modules():
+        if any(map(is_lazy, module.parameters(recurse=False))):
+            raise ONNXError(f"module {path!r} gets the shape of its weights from an input; call the network: model(x)")
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not type(hook).__module__.startswith("spikingtorch.") for hook in hooks):
             raise ONNXError(f"module {path or 'model'!r} has a forward hook, which a file cannot hold; remove it")

@@ -172,6 +172,9 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     (entry,) = format_.load(tmp_path / "network.onnx").metadata_props
     said = json.loads(entry.value)
     assert (said["axes"], said["layers"], said["rest"]["1.v"]) == ("N, T", {"1": "Izhikevich"}, -65.0)
+    onnx.export(st.Izhikevich(b=torch.tensor([0.2, 0.1])).eval(), torch.rand(2, 5, 2), tmp_path / "two.onnx")
+    (entry,) = format_.load(tmp_path / "two.onnx").metadata_props
+    assert json.loads(entry.value)["rest"]["w"] == [-13.0, -6.5]
     onnx.export(st.LIF(tau=8.0, dt=2.0).eval(), torch.rand(2, 5, 3), tmp_path / "layer.onnx")
     (entry,) = format_.load(tmp_path / "layer.onnx").metadata_props
     assert json.loads(entry.value)["dt"] == {"": 2.0}
@@ -219,6 +222,11 @@ class Int16(st.StepLayer):
 NOT_WRITTEN: list[tuple[Any, type[Exception], str]] = [
     (lambda: st.SpikingNet(st.LIF()), onnx.ONNXError, r"is in training mode, .* call model\.eval\(\)"),
     (lambda: st.SpikingNet(st.LIF()).half().eval(), onnx.ONNXError, r"x is torch\.float16 on cpu, expected float32"),
+    (
+        lambda: st.SpikingNet(nn.Sequential(nn.LazyLinear(4), st.LIF())).eval(),
+        onnx.ONNXError,
+        r"'net\.0' gets the",
+    ),
     (lambda: nn.Linear(6, 6), TypeError, r"model is a Linear, expected a SpikingNet or a layer"),
     (lambda: st.StochasticLIF().eval(), onnx.ONNXError, r"draws random numbers"),
     (beside(lambda x: torch.atan2(x, -x)), onnx.ONNXError, r"computes atan2, whose operators of ONNX give -pi for pi"),
