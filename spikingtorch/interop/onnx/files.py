@@ -20,10 +20,11 @@ OPSET = 18
 def names_of(graph: ir.Graph, name: str, axes: dict[int, str]) -> dict[str, str]:
     """Return the names of the free sizes, by those that torch has given to an input."""
     shape: Any = next(value.shape for value in graph.inputs if value.name == name)
-    if fixed := [axes[axis] for axis in axes if isinstance(shape[axis], int)]:
+    sizes: Any = [*[shape[axis] for axis in axes], *[each.shape[0] for each in graph.inputs if each.shape]]
+    if any(isinstance(size, int) for size in sizes):
         raise ONNXError(
-            f"torch's exporter fixes {fixed[0]}, the number of samples or steps; does the network write on its input? "
-            "Compute x = 2 * x, and not x *= 2"
+            "torch's exporter fixes the number of samples or steps, as it does if code writes on a part of a tensor in "
+            "place, such as x.unbind(1)[0].mul_(2.0); compute a new tensor"
         )
     return {str(shape[axis].value): name for axis, name in axes.items()}
 

@@ -50,6 +50,8 @@ class Traced(nn.Module):
         super().__init__()
         self.model, self.axis = model, axis
         self.spikes: dict[str, list[Tensor]] = {}  # what each layer has given out in a step
+        if axis is not None:  # a copy, on which the network may write
+            model.net.register_forward_pre_hook(lambda _, given: (given[0].clone(), *given[1:]))
         for path, layer in model.net.named_modules() if axis is not None else ():
             if isinstance(layer, StepLayer):
                 layer.register_forward_hook(partial(self._note, path))
@@ -60,8 +62,7 @@ class Traced(nn.Module):
     def forward(self, state: dict[str, Tensor], x: Tensor) -> Any:
         """Return outputs, the spikes of layers that a step calls once, and the next state."""
         self.spikes.clear()
-        # a copy, on which the network may write
-        after, _, out = run(self.model, state, x if self.axis is None else x.clone().unsqueeze(self.axis))
+        after, _, out = run(self.model, state, x if self.axis is None else x.unsqueeze(self.axis))
         outs = [each if self.axis is None else each.squeeze(self.axis) for each in named("out", out).values()]
         return [*outs, *[calls[0] for calls in self.spikes.values() if len(calls) == 1]], after
 
