@@ -176,9 +176,10 @@ def prepared(model: SpikingNet) -> SpikingNet:
 
 def _give_each_place_a_module(model: SpikingNet) -> None:
     """Put a copy, with the same weights, where a module stands again: torch hands out stand-ins for modules there."""
-    known: set[Any] = set()
-    for path, owner in [*model.named_modules()]:
-        for name, module in owner._modules.items():
+    known = set[Any]()
+    places: list[Any] = [(path, owner, name) for path, owner in model.named_modules() for name in owner._modules]
+    for path, owner, name in places:
+        if (module := owner._modules[name]) is not None:
             if module in known:
                 if any(isinstance(each, StatefulLayer) for each in module.modules()):
                     raise ONNXError(f"{path}.{name} has a state, and stands at two places; give each its own layer")

@@ -33,22 +33,10 @@ def symbolic(
 ) -> list[Tensor]:
     """Stand for ``spikingtorch::scan_exported`` in an exported graph, as an operator that torch's exporter keeps."""
     results = fake_exported(tensors, counts, scalars, program, dim)
-    attributes = {
-        "program": program,
-        "dim": dim,
-        "scalars": " ".join(float(each).hex() for each in scalars or ()),
-        "counts": [*counts],
-        "outs": len(results) - counts[0],
-    }
-    found = torch.onnx.ops.symbolic_multi_out(
-        f"{DOMAIN}::Scan",
-        tensors,
-        attrs=attributes,
-        dtypes=[each.dtype for each in results],
-        shapes=[each.shape for each in results],
-        version=1,
-    )
-    return list(found)
+    attributes = {"program": program, "dim": dim, "counts": [*counts], "outs": len(results) - counts[0]}
+    attributes["scalars"] = " ".join(float(each).hex() for each in scalars or ())
+    kinds: Any = {"dtypes": [each.dtype for each in results], "shapes": [each.shape for each in results], "version": 1}
+    return [*torch.onnx.ops.symbolic_multi_out(f"{DOMAIN}::Scan", tensors, attrs=attributes, **kinds)]
 
 
 class Rate(IntEnum):
