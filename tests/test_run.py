@@ -178,3 +178,22 @@ def test_errors(name: str) -> None:
 def test_what_is_no_model_is_an_error() -> None:
     with pytest.raises(TypeError, match="model is a Two, expected a SpikingNet"):
         st.run(made("two").net, None, inputs())  # type: ignore[arg-type]
+
+
+class Exported(nn.Module):
+    """A call of ``run`` as a module."""
+
+    def __init__(self, model: st.SpikingNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, state: dict[str, Tensor], x: Tensor) -> Any:
+        return st.run(self.model, state, x)[2]
+
+
+def test_a_module_at_two_places_is_not_exported() -> None:
+    layer = nn.Linear(4, 4)
+    model = st.SpikingNet(nn.Sequential(layer, st.LIF(), layer, st.LIF())).double()
+    model(inputs())
+    with pytest.raises(ValueError, match=r"at two places .* second\.weight = first\.weight shares the weights"):
+        torch.export.export(Exported(model), (model.get_state(), inputs()), strict=False)

@@ -7,6 +7,7 @@ lies beside the page, which loads nothing from other hosts.
 import argparse
 import contextlib
 import functools
+import json
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import sys
 import tarfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import onnxruntime
 
 from examples.deploy import NETWORK
 
@@ -43,7 +46,7 @@ def runtime(folder: Path) -> None:
 
 
 def build(folder: Path = OUT) -> Path:
-    """Put the page, the network and the runtime into a folder."""
+    """Put the page, the network, its state at rest and the runtime into a folder."""
     if not NETWORK.exists():
         print(f"{NETWORK} is not there: examples.deploy trains and exports", flush=True)
         subprocess.run([sys.executable, "-m", "examples.deploy"], check=True)
@@ -51,6 +54,9 @@ def build(folder: Path = OUT) -> Path:
     runtime(folder)
     for path in (NETWORK, *(path for path in HERE.iterdir() if path.suffix in (".html", ".css", ".js"))):
         shutil.copy(path, folder)
+    # onnxruntime-web does not show the metadata of a file, which has the state at rest
+    told = onnxruntime.InferenceSession(NETWORK).get_modelmeta().custom_metadata_map["spikingtorch"]
+    (folder / "rest.json").write_text(json.dumps(json.loads(told)["rest"]))
     return folder
 
 

@@ -68,13 +68,15 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
 
 // --- the network: its state, and what its output neurons have fired
 
-let session, state, counts, fired, steps, took;
+let session, atRest, state, counts, fired, steps, took;
 
+// the state at rest of one sample: rest.json has a number for all neurons of a state, or one for each
 function rest() {
   const states = session.inputMetadata.filter(({ name }) => name.startsWith("state."));
   state = Object.fromEntries(states.map(({ name, shape }) => {
-    const sizes = [1, ...shape.slice(1)];
-    return [name, new ort.Tensor("float32", new Float32Array(sizes.reduce((a, b) => a * b)), sizes)]; // LIF rests at 0
+    const sizes = [1, ...shape.slice(1)], values = [atRest[name.replace("state.", "")]].flat(Infinity);
+    const whole = Float32Array.from({ length: sizes.reduce((a, b) => a * b) }, (_, i) => values[i % values.length]);
+    return [name, new ort.Tensor("float32", whole, sizes)];
   }));
   [counts, fired, steps, took] = [new Array(10).fill(0), [], 0, 0];
 }
@@ -167,6 +169,7 @@ function clear() {
 try {
   ort.env.wasm.numThreads = 1;
   session = await ort.InferenceSession.create("net.onnx");
+  atRest = await (await fetch("rest.json")).json();
   clear();
   find("clear").addEventListener("click", clear);
   find("said").textContent = "Draw a digit from 0 to 9, with the mouse or a finger.";

@@ -95,7 +95,7 @@ class StatefulLayer(WithConstants):
         return None if memory is None else memory.output
 
     def reset(self, x: Tensor | None = None) -> None:
-        """Forget the state; with x, take the state at rest for inputs like x instead."""
+        """Forget the state; with x, take the state at rest for inputs like x instead. ``s`` is None until a step."""
         self._refuse_in_fold("reset()")
         # a copy: the state at rest may be a view of x, or a buffer
         self._finish(None if x is None else _mapped(Tensor.clone, self._at_rest(x)))

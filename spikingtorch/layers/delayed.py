@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.network_mode import run_beside_counts
 from spikingtorch.functional.core.precision import lift, lifted_dtype
 from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.torch_private import is_shard
@@ -51,6 +52,7 @@ class DelayedLinear(StepLayer):
 
     fixed: ClassVar[tuple[str, ...]] = ("longest",)
     explained = F.Explanation("convolution", "E", "kernels over time, for all steps at once, that skip zeros of spikes")
+    _outside = staticmethod(run_beside_counts)
     longest: Any
     weight: Tensor
     delay: Tensor

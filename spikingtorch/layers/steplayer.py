@@ -99,6 +99,7 @@ class StepLayer(Attributes):
     biased: ClassVar[bool] = False
     # how all steps run, if that is not the scan of the step
     explained: ClassVar[F.Explanation | None] = None
+    _outside = staticmethod(run_outside)
     _returns: str | tuple[str, ...] = SPIKES
     _unnamed: tuple[str, int] | None = None  # the argument that a constructor has noted (``options.noting``)
 
@@ -299,7 +300,7 @@ class StepLayer(Attributes):
             inputs = split.arrived(inputs)
             if split.is_split(inputs):
                 return split.on_shard(self, inputs, partial(self._advance, init=init))
-        return in_order(self._returns, run_outside(self._dispatch, inputs, init))
+        return in_order(self._returns, self._outside(self._dispatch, inputs, init))
 
     def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], given: bool | Tensor | None) -> Any:
         """Advance one step, or all steps of a fold if the network folds; monitor and activity check get the output."""

@@ -34,7 +34,7 @@ def state_of(net: nn.Module, with_graph: bool, given: Mapping[Any, Memory | None
             found |= dict(zip(names, copies, strict=True))
     like = next(iter(found.values()), None)
     if like is not None:
-        found |= {_unused(path): like.new_empty(len(like), 0) for path, each in memories.items() if each is None}
+        found |= {_unused(path): like.new_empty(like.shape[0], 0) for path, each in memories.items() if each is None}
     return found
 
 

@@ -4,7 +4,6 @@ One Scan over time runs the whole network. Numbers are int64, as those of ``run`
 integers in which no sum overflows.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 from numpy.lib.stride_tricks import sliding_window_view
-from onnx_ir.passes import common
 
-import spikingtorch
 from spikingtorch.interop.onnx.certificate import session
 from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.files import OPSET, content_of, save, tidy
 from spikingtorch.interop.onnx.integers import Integers
-from spikingtorch.interop.onnx.network import OPSET, save
 from spikingtorch.interop.onnx.rules import Nodes
 from spikingtorch.interop.onnx.stepping import in_one_scan, start_at_rest
 from spikingtorch.quantize.network import WholeNetwork
@@ -48,14 +45,10 @@ def _file(integer: WholeNetwork, state: bool, watched: bool) -> bytes:
     graph = in_one_scan(step.graph(), len(step.outputs), 1)
     if not state:
         start_at_rest(graph, {name: np.zeros((1, *shape), np.int64) for name, shape in step.shapes.items()}, 0)
-    model = ir.Model(graph, ir_version=8, producer_name="spikingtorch", producer_version=spikingtorch.__version__)
-    told: dict[str, Any] = {"version": spikingtorch.__version__, "axes": "N, T", "input_range": integer.input_range}
-    told |= {"input_exponent": integer.input_exponent, "output_exponent": integer.output_exponent}
-    model.metadata_props["spikingtorch"] = json.dumps(told)
-    for each in (common.RemoveUnusedNodesPass(), common.NameFixPass()):
-        each(model)
-    content: bytes = ir.to_proto(model).SerializeToString()
-    return content
+    model = ir.Model(graph, ir_version=8)
+    tidy(model)
+    told = {name: getattr(integer, name) for name in ("input_range", "input_exponent", "output_exponent")}
+    return content_of(model, {"axes": "N, T", **told})
 
 
 class _Step:

@@ -52,7 +52,8 @@ def run(
     Raises:
         TypeError: model is no SpikingNet.
         ValueError: the model has no weights or buffers of a name, or the state is that of another network. Or init is
-            True, which would forget the state. Also the errors of a call of the model.
+            True, which would forget the state. Or ``torch.export`` traces the call, and a module stands at two places.
+            Also the errors of a call of the model.
 
     >>> from spikingtorch import IF
     >>> model = SpikingNet(nn.Sequential(IF()))
@@ -96,6 +97,12 @@ class _Whole(nn.Module):
     ) -> tuple[dict[str, Tensor], Any]:
         """Return the state after the last step, and the outputs."""
         model, parts = self.model, Parts.of(self.model.net)
+        # torch's stand-ins for modules, another one for each look at a module
+        if torch.compiler.is_exporting() and any(hasattr(layer, "get_base") for layer in parts.layers):
+            raise ValueError(
+                "run: a module stands at two places of the network, and torch.export then hides which layer a state is "
+                "of. Give each place a module of its own; second.weight = first.weight shares the weights"
+            )
         frame = Frame(parts.layers, parts.places, is_pure=True)
         found = [each for module in parts.modules for each in vars(module).values()]
         generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}

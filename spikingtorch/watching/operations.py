@@ -201,6 +201,8 @@ class Counting(NetworkMode):
             which has no weights.
     """
 
+    sees_delays = True
+
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.found: dict[str | None, list[Count]] = {}

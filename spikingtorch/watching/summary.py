@@ -212,7 +212,8 @@ def summary(
     MAC. Inputs of a layer are spikes if all nonzero values of the call have one magnitude: {0, c} or {-c, 0, c}. Other
     inputs, such as pixels and the output of average pooling, are graded. Operations are counted exactly where neither
     the input nor the weight is zero. The count covers linear layers, convolutions (a spike at the border reaches fewer
-    neurons), transposed convolutions, average pooling and recurrent weights. Weights may be parameters or computed from
+    neurons), transposed convolutions, average pooling, recurrent weights and ``DelayedLinear``, where a spike counts
+    for each step at which a kernel lets it arrive. Weights may be parameters or computed from
     them. Parameters that several layers share count once. The energy is the energy of arithmetic alone on hardware that
     skips zeros. Nothing is measured.
 
@@ -287,7 +288,9 @@ def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: i
         )
         if isinstance(module, StepLayer) and name in spikes:
             own_spikes = spikes[name]
-            counts = [recurrent(module, own_spikes)]
+            # an ANN without delays has one product where a kernel has one for each delay
+            share = module.longest + 1 if isinstance(module, DelayedLinear) and module.delay.ndim == 2 else 1
+            counts = [recurrent(module, own_spikes), *[each._replace(dense=each.dense / share) for each in counts]]
             shape, rate = tuple(own_spikes.shape[2:]), _rate(module, own_spikes)
             rows.append(row._replace(name=name, shape=shape, rate=rate, counts=_of_one(counts, N)))
         elif counts:
@@ -295,8 +298,7 @@ def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: i
         elif numbers:
             rows.append(row)
         multiplies = not isinstance(module, StepLayer) and any(weight.ndim > 1 for weight in own)
-        hides = isinstance(module, DelayedLinear)
-        if hides or (name not in spikes and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule))):
+        if name not in spikes and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule)):
             unseen.append(f"{row.name} ({row.kind})")
     if pooled := counting.found.get(None):
         rows.append(Row("(average pooling)", "", pooled[-1].shape, 0, None, _of_one(pooled, N)))

@@ -54,6 +54,8 @@ def test_first_call_and_init_start_at_rest(layer: Any) -> None:
     assert (layer.v, layer.s) == (None, None)
     assert torch.equal(call(layer, X), first)
     layer.reset(X)
+    assert layer.state is not None
+    assert layer.s is None
     assert torch.equal(call(layer, X), first)
     assert list(layer.state_dict()) == names
 

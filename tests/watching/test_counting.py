@@ -100,6 +100,20 @@ def test_layers(name: str, mode: Any) -> None:
     assert found.unseen == ()
 
 
+@pytest.mark.parametrize("mode", ["fold", "step"])
+@pytest.mark.parametrize(("per", "width"), [("synapse", 0.0), ("synapse", 1.5), ("axon", 0.0)])
+def test_connections_with_delays(per: Any, width: float, mode: Any) -> None:
+    """A spike counts for each step at which it arrives, but an ANN of this shape has no delays."""
+    layer, x = st.DelayedLinear(INS, OUTS, 2, width, per=per), binary()
+    without_some(layer).get_parameter("delay").data.clamp_(0.0, 2.0)
+    found = st.summary(st.SpikingNet(nn.Sequential(layer), mode=mode), x)
+    net = st.SpikingNet(layer.double())
+    slopes: Any = torch.autograd.functional.jacobian(lambda x: net(x.unsqueeze(0)), torch.zeros_like(x[0]).double())
+    reached = (slopes != 0).reshape(-1, T * INS).sum(0, dtype=torch.float64)
+    assert numbers_of(found) == (N * T * INS * OUTS, (x.flatten(1).double() @ reached).sum().item(), 0.0)
+    assert found.unseen == ()
+
+
 def computed() -> nn.Module:
     return Coded(
         lambda net, x, init: nnf.linear(x, net.linear.weight.abs()) + nnf.linear(x, net.kept),

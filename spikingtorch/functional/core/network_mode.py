@@ -1,6 +1,7 @@
 """NetworkMode: a mode that sees a network's calls of torch functions, but not those of its spiking layers."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +19,12 @@ _number, _at = number_of_function_modes, function_mode_at
 
 
 class NetworkMode(TorchFunctionMode):
-    """The base class of modes around a network; spiking layers run their torch functions in ``aside``."""
+    """The base class of modes around a network; spiking layers run their torch functions in ``aside``.
+
+    A mode that ``sees_delays`` also sees the functions of layers that are linear but for their delays.
+    """
+
+    sees_delays = False
 
     def __enter__(self) -> "NetworkMode":
         push_function_mode(self)
@@ -65,6 +71,18 @@ def run_outside(work: Callable[..., T], *args: Any) -> T:
     if torch.compiler.is_dynamo_compiling() or not _number():
         return work(*args)
     with outside_network_modes():
+        return work(*args)
+
+
+def run_beside_counts(work: Callable[..., T], *args: Any) -> T:
+    """Return the result of ``work``, which runs with those modes of the network around it that see delays."""
+    if torch.compiler.is_dynamo_compiling() or not _number():
+        return work(*args)
+    with outside_network_modes() as modes, ExitStack() as stack:
+        for mode in reversed(modes):
+            if mode.sees_delays:
+                push_function_mode(mode)
+                stack.push(mode)
         return work(*args)
 
 

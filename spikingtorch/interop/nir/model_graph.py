@@ -48,7 +48,7 @@ def _with_merged_norms(graph: StepGraph) -> StepGraph:
     for index, call in enumerate(graph.calls):
         if call.module is None:
             _refuse_function(call)
-        sources = _sources(call, graph)
+        sources = _sources(call)
         if norm_of(call.module) is not None:
             place = places[index] = places[sources[0]]
             before = calls[place] if len(sources) == 1 and place >= 0 else None
@@ -63,28 +63,31 @@ def _with_merged_norms(graph: StepGraph) -> StepGraph:
                 )
         called.add(id(call.module))
         places[index] = len(calls)
-        calls.append(call._replace(given=(tuple(places[each] for each in sources),)))
+        calls.append(call._replace(given=(_summed(sources, places),)))
     if not isinstance(graph.out, Tensor) or not graph.result:
         raise NIRError(
             f"the network returns a {type(graph.out).__name__}, expected one tensor that comes from the input; export "
             "a network that returns the one that matters"
         )
-    return graph._replace(calls=calls, result=tuple(places[each] for each in graph.result))
+    return graph._replace(calls=calls, result=_summed(graph.result, places))
 
 
-def _sources(call: Call, graph: StepGraph) -> tuple[int, ...]:
+def _sources(call: Call) -> tuple[int, ...]:
     """Return the calls that sum to the input of a call."""
     if len(call.given) != 1:
         raise NIRError(f"{call.path!r} is called with {len(call.given)} values, expected one")
     if not call.sources:
         raise NIRError(f"{call.path!r} is called with a tensor that does not come from the input, or was written on")
-    for sources in (call.sources, graph.result):
-        if len(set(sources)) < len(sources):
-            raise NIRError(
-                "the network has a sum of one value with itself, for which NIR has no node; put the factor into a "
-                "weight"
-            )
     return call.sources
+
+
+def _summed(sources: tuple[int, ...], places: dict[int, int]) -> tuple[int, ...]:
+    """Return the places of calls that are summed, each of which may stand there once."""
+    if len(set(sources)) < len(sources):
+        raise NIRError(
+            "the network has a sum of one value with itself, for which NIR has no node; put the factor into a weight"
+        )
+    return tuple(places[each] for each in sources)
 
 
 def _merged(graph: StepGraph, norm: Call, source: int, before: Call | None) -> Call:

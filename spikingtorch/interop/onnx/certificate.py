@@ -17,7 +17,9 @@ from torch import Tensor
 
 from spikingtorch.axes import samples_first
 from spikingtorch.functional.core.sharing import copied
-from spikingtorch.interop.onnx.network import outputs_of
+from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.network import named
+from spikingtorch.interop.onnx.stepping import SPIKES
 from spikingtorch.interop.verdict import Certificate, Difference, Row
 from spikingtorch.layers.streams import rest_of
 from spikingtorch.spikingnet import SpikingNet
@@ -28,7 +30,6 @@ Array = npt.NDArray[Any]
 Session = Callable[[dict[str, Array]], dict[str, Array]]
 # a runtime's rounding errors over those of torch
 SLACK = 8.0
-SPIKES = "spikes."  # what the outputs of layers are called in a file that is examined
 
 
 class Seen(NamedTuple):
@@ -46,20 +47,23 @@ def session(content: bytes) -> tuple[str, Session]:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        evaluator = ReferenceEvaluator(onnx.load_from_string(content))
-        outputs: list[Any] = [*evaluator.output_names]
-        run: Any = evaluator.run
+        found: Any = ReferenceEvaluator(onnx.load_from_string(content))
+        outputs = [*found.output_names]
         name = f"onnx's reference evaluator {onnx.__version__}"
     else:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
-        found = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        outputs, run = [each.name for each in found.get_outputs()], found.run
+        try:
+            found = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            what = "A state of int32, int64, float32 or float64 has more operators than one of int8 or int16"
+            raise ONNXError(f"onnxruntime does not run the file ({error}). {what}") from error
+        outputs = [each.name for each in found.get_outputs()]
         name = f"onnxruntime {onnxruntime.__version__}"
-    return name, lambda given: dict(zip(outputs, run(None, given), strict=True))
+    return name, lambda given: dict(zip(outputs, found.run(None, given), strict=True))
 
 
-def certified(model: SpikingNet, x: Tensor, content: bytes, has_state: bool) -> Certificate:
+def certified(model: SpikingNet, x: Tensor, content: bytes, has_state: bool, how: str) -> Certificate:
     """Return the certificate of a file that also gives out the spikes of its layers, on x and on parts of it."""
     name, run = session(content)
     wide = copied(model).double()
@@ -72,7 +76,7 @@ def certified(model: SpikingNet, x: Tensor, content: bytes, has_state: bool) -> 
     first = samples_first(x, model.batch_first)
     N, T = first.shape[:2]
     return Certificate(
-        *(tuple(rows.values()), N, T, x.dtype, name, f"in {name}", ", and on parts of them"),
+        *(tuple(rows.values()), N, T, x.dtype, name, f"in {name}", f", and on parts of them{how}"),
         batch_first=model.batch_first,
     )
 
@@ -92,14 +96,14 @@ def _seen(model: SpikingNet, x: Tensor) -> Seen:
     """Return what a network gives out, arrays (N, T, ...)."""
     with torch.no_grad():
         try:
-            recording = record(model, x, ("spikes", "u", "threshold"))
+            recording = record(model, x.clone(), ("spikes", "u", "threshold"))
         except ValueError:  # no layer fires by functional.fire, or there is no layer
-            recording = record(model, x, "spikes" if model._layers() else ())
+            recording = record(model, x.clone(), "spikes" if model._layers() else ())
         state = model.get_state()
     layers = {
         path: {name: _array(each, model.batch_first) for name, each in recording[path].items()} for path in recording
     }
-    outs = {name: _array(out, model.batch_first) for name, out in outputs_of(recording.out).items()}
+    outs = {name: _array(out, model.batch_first) for name, out in named("out", recording.out).items()}
     return Seen(layers, outs | {f"next.{name}": each.numpy() for name, each in state.items()})
 
 
@@ -136,19 +140,18 @@ def _rows(model: SpikingNet, here: Seen, exact: Seen, there: dict[str, Array]) -
     first = _firsts([(here.layers[path]["spikes"], there[SPIKES + path]) for path in firing])
     # where double precision spikes otherwise, its membranes judge nothing any more
     known = _firsts([(here.layers[path]["spikes"], exact.layers[path]["spikes"]) for path in firing])
-    equal = [step is None for step, _ in first] if firing else slice(None)
+    equal, alike = [step is None for step, _ in first] if firing else slice(None), _spike_alike(here, exact)
     for path in paths:
         spikes, others, wide = here.layers[path]["spikes"], there[SPIKES + path], exact.layers[path]["spikes"]
         kind, neurons = type(modules[path]).__name__, int(np.prod(spikes.shape[2:]))
         if path not in firing:
-            yield Row(path, kind, neurons, error=_error(spikes, wide, others, equal, _spike_alike(here, exact)))
+            yield Row(path, kind, neurons, error=_error(spikes, wide, others, equal, alike))
             continue
         different, layer = _differ(spikes, others), firing.index(path)
         places = [(sample, step) for sample, (step, at) in enumerate(first) if step is not None and at == layer]
         found = _differences(here.layers[path], exact.layers[path], different, places, known, layer)
         earliest = min(found, key=lambda one: (one.miss <= one.rounding, one.step), default=None)
         yield Row(path, kind, neurons, int(np.abs(spikes).sum()), int(different.sum()), earliest)
-    alike = _spike_alike(here, exact)
     errors = [
         _error(here.outs[name], exact.outs[name], there[name], equal, alike) for name in here.outs if name in there
     ]
@@ -158,15 +161,10 @@ def _rows(model: SpikingNet, here: Seen, exact: Seen, there: dict[str, Array]) -
 
 def _spike_alike(here: Seen, exact: Seen) -> Array:
     """Return the samples in which double precision has given out the same numbers but for rounding, in all layers."""
-    same = [
-        np.isclose(each["spikes"], exact.layers[path]["spikes"], rtol=1e-2, atol=1e-2)
-        for path, each in here.layers.items()
-    ]
-    outs = [
-        np.isclose(each, exact.outs[name], rtol=1e-2, atol=1e-2, equal_nan=True) for name, each in here.outs.items()
-    ]
-    rows = [each.reshape(len(each), -1).all(-1) for each in (*same, *outs)]
-    return np.asarray(np.stack(rows).all(0))
+    pairs = [(each["spikes"], exact.layers[path]["spikes"]) for path, each in here.layers.items()]
+    pairs += [(each, exact.outs[name]) for name, each in here.outs.items()]
+    same = [np.isclose(*pair, rtol=1e-2, atol=1e-2, equal_nan=True) for pair in pairs]
+    return np.asarray(np.stack([each.reshape(len(each), -1).all(-1) for each in same]).all(0))
 
 
 def _differ(a: Array, b: Array) -> Array:

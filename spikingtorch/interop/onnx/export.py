@@ -1,25 +1,29 @@
 """Write a network as a file of ONNX, with the loop over time inside."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-import spikingtorch
+from spikingtorch.axes import samples_first
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.sharing import copied
-from spikingtorch.interop.onnx import network
-from spikingtorch.interop.onnx.certificate import SPIKES, certified
+from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.interop.onnx import files, network
+from spikingtorch.interop.onnx.certificate import certified
 from spikingtorch.interop.onnx.errors import ONNXError
 from spikingtorch.interop.onnx.stepping import start_at_rest
 from spikingtorch.interop.verdict import Certificate
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.streams import rest_of
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.pure import run
 
 
 def export(
@@ -48,43 +52,29 @@ def export(
             operator; or the file computes something else than the network.
         TypeError: model is no SpikingNet and no layer.
     """
+    whole = checked(model, x)
     with network.LOCK:
-        return _export(checked(model, x), x, Path(path), state, nan, certify)
+        ready = network.prepared(whole)
+        made, why = network.graph_of(ready, x, nan)
+        rest = rest_of(ready.net, 1)
+        if not state:
+            start_at_rest(
+                made.graph, {name: each.numpy() for name, each in rest.items()}, 0 if whole.batch_first else 1
+            )
+            files.tidy(made)
+        certificate = _certificate(whole, x, made, why, state) if certify else None
+        files.without_spikes(made)
+        files.save(files.content_of(made, _described(whole, rest)), Path(path))
+        return certificate
 
 
-def _export(whole: SpikingNet, x: Tensor, path: Path, state: bool, nan: bool, certify: bool) -> Certificate | None:
-    ready = network.prepared(whole)
-    graph = network.graph_of(ready, x, nan)
-    made, rest = graph.model, rest_of(ready.net, 1)
-    if not state:
-        start_at_rest(made.graph, {name: each.numpy() for name, each in rest.items()}, 0 if whole.batch_first else 1)
-        network.tidy(made)
-    made.producer_name, made.producer_version = "spikingtorch", spikingtorch.__version__
-    made.metadata_props["spikingtorch"] = json.dumps(_described(whole, rest))
-    certificate = _certificate(whole, x, graph, state) if certify else None
-    network.save(ir.to_proto(made).SerializeToString(), path)
-    return certificate
-
-
-def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool) -> Certificate:
+def _certificate(model: SpikingNet, x: Tensor, made: ir.Model, why: str | None, state: bool) -> Certificate:
     """Return the certificate of a graph; warn of a difference by rounding, and raise ONNXError for any other one."""
-    whole = graph.model.graph
-    shown = [ir.node("Identity", [spikes]) for spikes in graph.spikes.values()]
-    for node, (path, spikes) in zip(shown, graph.spikes.items(), strict=True):
-        node.outputs[0].name, node.outputs[0].type = f"{SPIKES}{path}", spikes.type
-        whole.append(node)
-        whole.outputs.append(node.outputs[0])
-    content = ir.to_proto(graph.model).SerializeToString()
-    for node in shown:
-        whole.outputs.remove(node.outputs[0])
-        whole.remove(node)
-    how = "" if graph.why is None else f", one Scan over all of it because {graph.why}"
-    own = copied(model)
-    own.mode = model.mode if graph.why is None else "step"
-    found = certified(own, x, content, state)
-    found = found._replace(settings=found.settings + how)
+    own, how = copied(model), "" if why is None else f", one Scan over all of it ({why})"
+    own.mode = model.mode if why is None else "step"
+    found = certified(own, x, ir.to_proto(made).SerializeToString(), state, how)
     if not found.within_rounding:
-        raise ONNXError(f"the file and the network have different outputs.\n{found}")
+        raise ONNXError(f"the file and the network have different outputs{_why_they_differ(own, x)}.\n{found}")
     if not found.equal:
         warnings.warn(
             "onnx.export: a membrane lies so near to its threshold that rounding decides; network and file differ from "
@@ -93,6 +83,21 @@ def _certificate(model: SpikingNet, x: Tensor, graph: network.Graph, state: bool
             stacklevel=level_of_user(),
         )
     return found
+
+
+def _why_they_differ(model: SpikingNet, x: Tensor) -> str:
+    """Return the reason in words, if a network starts a sequence differently than from its state at rest."""
+    with torch.no_grad():
+        out, state = model(x.clone()), model.get_state()
+        begin = rest_of(model.net, len(samples_first(x, model.batch_first)))
+        after, _, again = run(model, state | begin, x.clone())
+    pairs = zip(pytree.tree_leaves((out, state)), pytree.tree_leaves((again, after)), strict=True)
+    if all(np.array_equal(*pair, equal_nan=True) for pair in pairs):
+        return ""
+    return (
+        ", because the network starts a sequence (init=True) with something else than its state at rest, with which "
+        "the file starts. Give each call in a step a layer of its own, and hand init to layers alone"
+    )
 
 
 def checked(model: Any, x: Any) -> SpikingNet:
@@ -110,9 +115,16 @@ def checked(model: Any, x: Any) -> SpikingNet:
             f"x is {x.dtype} on {x.device}, expected float32 or float64 on the CPU; move it and the network"
         )
     for path, module in model.named_modules():
+        if any(map(is_lazy, module.parameters(recurse=False))):
+            raise ONNXError(f"module {path!r} gets the shape of its weights from an input; call the network: model(x)")
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not type(hook).__module__.startswith("spikingtorch.") for hook in hooks):
             raise ONNXError(f"module {path or 'model'!r} has a forward hook, which a file cannot hold; remove it")
+        if takes_statistics(module):
+            raise ONNXError(
+                f"module {path!r} ({type(module).__name__}) has no running statistics, and normalises by those of its "
+                "batch, so that no sample has a result of its own; train it with track_running_stats=True"
+            )
     return model
 
 
@@ -129,15 +141,11 @@ def rest(model: SpikingNet, N: int) -> dict[str, Tensor]:
 
 
 def _described(model: SpikingNet, rest: dict[str, Tensor]) -> dict[str, Any]:
-    layers: dict[str, Any] = {
-        name: layer for name, layer in model.net.named_modules() if isinstance(layer, StatefulLayer)
-    }
-    values = {name: torch.unique(value).tolist() for name, value in rest.items()}
-    uniform = {name: found[0] for name, found in values.items() if len(found) == 1}
+    layers: Any = {name: each for name, each in model.net.named_modules() if isinstance(each, StatefulLayer)}
+    values = {name: (torch.unique(value).tolist(), value[0].tolist()) for name, value in rest.items()}
     return {
-        "version": spikingtorch.__version__,
         "axes": "N, T" if model.batch_first else "T, N",
         "layers": {name: type(layer).__name__ for name, layer in layers.items()},
         "dt": {name: torch.as_tensor(layer.dt).tolist() for name, layer in layers.items() if hasattr(layer, "dt")},
-        "rest": uniform,
+        "rest": {name: found[0] if len(found) == 1 else whole for name, (found, whole) in values.items()},
     }

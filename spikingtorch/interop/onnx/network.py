@@ -5,35 +5,36 @@ exported, and becomes the body of one Scan.
 """
 
 import ast
+import copy
 import logging
-import os
 import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnx_ir.passes import common
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from spikingtorch.functional import lift
 from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.interop.onnx import scan
 from spikingtorch.interop.onnx.errors import ONNXError
+from spikingtorch.interop.onnx.files import OPSET, finish, names_of
 from spikingtorch.interop.onnx.rules import Value
-from spikingtorch.interop.onnx.stepping import in_one_scan
+from spikingtorch.interop.onnx.stepping import SPIKES, in_one_scan
+from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.delayed_recurrence import DelayedRecurrence
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.layers.streams import key_name
+from spikingtorch.layers.streams import key_name, rest_of
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.spikingnet.pure import run
 
-OPSET = 18
 _SIZE = r"L\[[^<>*+%/]*\.size\(\)\[\d+\]"
 _SAME_SIZE = rf"{_SIZE} == {_SIZE}"
 # torch's exporter changes filters of warnings and levels of loggers, which threads share
@@ -42,73 +43,81 @@ LOCK = threading.RLock()
 _SAMPLES, _STEPS = 2, 3
 
 
-class Graph(NamedTuple):
-    """A graph, and what an examination of it asks for."""
-
-    model: ir.Model
-    spikes: dict[str, Value]  # of each layer, over time as the outputs are
-    why: str | None  # why one Scan runs the whole network, if it does
-
-
 class Traced(nn.Module):
-    """One call of a network: from its state and an input to the outputs and the next state."""
+    """One call of a network; with an axis of time, one step, whose arguments and results are without this axis."""
 
     def __init__(self, model: SpikingNet, axis: int | None = None) -> None:
         super().__init__()
         self.model, self.axis = model, axis
+        self.spikes: dict[str, list[Tensor]] = {}  # what each layer has given out in a step
+        if axis is not None:  # a copy, on which the network may write
+            model.net.register_forward_pre_hook(lambda _, given: (given[0].clone(), *given[1:]))
+        for path, layer in model.net.named_modules() if axis is not None else ():
+            if isinstance(layer, StepLayer):
+                layer.register_forward_hook(partial(self._note, path))
+
+    def _note(self, path: str, layer: Any, *_: Any) -> None:
+        self.spikes.setdefault(path, []).append(pytree.tree_leaves(layer.s)[0])
 
     def forward(self, state: dict[str, Tensor], x: Tensor) -> Any:
-        """Return outputs and state; with an axis, those of one step, without this axis of time."""
+        """Return outputs, the spikes of layers that a step calls once, and the next state."""
+        self.spikes.clear()
         after, _, out = run(self.model, state, x if self.axis is None else x.unsqueeze(self.axis))
-        outs = [*outputs_of(out).values()]
-        return outs if self.axis is None else [each.squeeze(self.axis) for each in outs], after
+        outs = [each if self.axis is None else each.squeeze(self.axis) for each in named("out", out).values()]
+        return [*outs, *[calls[0] for calls in self.spikes.values() if len(calls) == 1]], after
 
 
-def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> Graph:
-    """Return the graph of a network in evaluation, which is prepared, for an input (N, T, ...) or (T, N, ...).
+def graph_of(model: SpikingNet, x: Tensor, nan: bool) -> tuple[ir.Model, str | None]:
+    """Return the graph of a prepared network for an input (N, T, ...) or (T, N, ...), and why it is one Scan, if it is.
 
-    Its inputs are x and the states, and its outputs out and the states after the last step; N and T are free.
+    Its inputs are x and the states. Its outputs are out, the states after the last step, and for an examination the
+    ``spikes.<path>`` of layers, with time first. N and T are free.
     """
-    if later := [path for path, each in model.net.named_modules() if isinstance(each, DelayedRecurrence)]:
-        raise ONNXError(
-            f"{later[0]!r} delays the spikes that come back, which no file takes; nn.Linear does not delay them"
-        )
     samples, steps = (0, 1) if model.batch_first else (1, 0)
-    example = x
-    for axis, size in ((samples, _SAMPLES), (steps, _STEPS)):
-        example = example.index_select(axis, torch.arange(size) % x.shape[axis])
+    example = sized(sized(x, samples, _SAMPLES), steps, _STEPS)
     drawn = torch.get_rng_state()
     with torch.no_grad():
-        outs = [*outputs_of(model(example))]
+        outs = [*named("out", model(example))]
     if not torch.equal(drawn, torch.get_rng_state()):
         raise ONNXError("the network draws random numbers, which a file cannot hold; export neurons without noise")
-    report, state = model.explain(), model.get_state()
-    folds = report.mode == "fold"
-    if not folds:
+    why, state = _why_one_scan(model.explain()), rest_of(model.net, _SAMPLES)
+    for path, layer in model.net.named_modules():
+        if isinstance(layer, StatefulLayer) and not any(name.startswith(path and f"{path}.") for name in state):
+            layer.memoryless = True  # it is not called, so that there is no state to hand on
+    whole, given, axes = Traced(model), example, {samples: "N", steps: "T"}
+    if why is not None:
         model.mode = "step"
-    axes = {samples: "N", steps: "T"} if folds else {0: "N"}
-    whole, given = (Traced(model), example) if folds else (Traced(model, steps), example.select(steps, 0))
+        whole, given, axes = Traced(model, steps), example.select(steps, 0), {0: "N"}
+        with torch.no_grad():
+            whole(state, given)
+        outs += [f"{SPIKES}{path}" for path, calls in whole.spikes.items() if len(calls) == 1]
+        if any(len(calls) > 1 for calls in whole.spikes.values()):
+            why += "; spikes of a layer that a step calls more than once are not compared"
     sizes = {name: {0: "N"} for name in state}, axes
     inputs = [*[f"state.{name}" for name in state], "x"]
     made = exported(whole, (state, given), sizes, inputs, [*outs, *[f"next.{name}" for name in state]])
-    spikes = with_scans(made.graph, nan)
+    for path, spikes in with_scans(made.graph, nan).items():
+        node = ir.node("Identity", [spikes])
+        node.outputs[0].name, node.outputs[0].type = f"{SPIKES}{path}", spikes.type
+        made.graph.append(node)
+        made.graph.outputs.append(node.outputs[0])
     names = names_of(made.graph, "x", axes)
-    if not folds:
+    if why is not None:
         made.graph = in_one_scan(made.graph, len(outs), steps)
     finish(made, names)
-    # inside of a step, spikes have no steps
-    return Graph(made, spikes, None) if folds else Graph(made, {}, report.reason)
+    return made, why
+
+
+def _why_one_scan(report: Any) -> str | None:
+    """Return why the steps of a network run one by one; None if all of its layers run over time."""
+    looped = [f"{each.path!r} runs {each.backend.reason}" for each in report.layers if each.backend.backend == "loop"]
+    return str(report.reason) if report.mode == "step" else next(iter(looped), None)
 
 
 def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs: list[str]) -> ir.Model:
-    """Return the graph that torch exports of a module, with a node ``spikingtorch::Scan`` for each scan.
+    """Return the graph that torch exports of a module for given arguments, a node ``spikingtorch::Scan`` for each scan.
 
-    Args:
-        whole: the module.
-        given: its arguments.
-        axes: in the form of the arguments, dicts of the free axes to their names.
-        inputs: names of the tensors that it takes.
-        outputs: names of those that it gives out.
+    ``axes`` has the form of the arguments, and a dict of the free axes to their names for each tensor.
     """
     free = {name: torch.export.Dim(name, min=2) for name in ("N", "T")}
     sizes = pytree.tree_map(free.__getitem__, axes)
@@ -134,10 +143,15 @@ def exported(whole: nn.Module, given: Any, axes: Any, inputs: list[str], outputs
     return model
 
 
-def outputs_of(out: Any) -> dict[str, Tensor]:
-    """Return the outputs of a network by the names that they have in a file."""
-    leaves, _ = pytree.tree_flatten_with_path(out)
-    return {".".join(["out", *[key_name(key) for key in keys]]): leaf for keys, leaf in leaves}
+def named(root: str, tree: Any) -> dict[str, Tensor]:
+    """Return the tensors of a tree by the names that they have in a file."""
+    leaves, _ = pytree.tree_flatten_with_path(tree)
+    return {".".join([root, *[key_name(key) for key in keys]]): leaf for keys, leaf in leaves}
+
+
+def sized(x: Tensor, axis: int, size: int) -> Tensor:
+    """Return x with another number of entries along an axis, the first ones, again and again."""
+    return x.index_select(axis, torch.arange(size) % x.shape[axis])
 
 
 def prepared(model: SpikingNet) -> SpikingNet:
@@ -146,17 +160,32 @@ def prepared(model: SpikingNet) -> SpikingNet:
     A runtime of ONNX rounds ``exp`` differently than torch, and a time constant acts on every step.
     """
     own = copied(model).requires_grad_(False)
-    plain = {"recompute": False, "truncate": False, "time_chunk": None, "warn_silent": False}
-    for name, value in plain.items():
-        setattr(own, name, value)
+    own.recompute = own.truncate = own.warn_silent = False
+    own.time_chunk = None
     for module in [each for each in own.modules() if parametrize.is_parametrized(each)]:
         _without_parametrizations(module)
+    _give_each_place_a_module(own)
     for module in own.modules():
         if isinstance(module, StepLayer):
-            params = module.step_params()
-            object.__setattr__(module, "step_params", lambda params=params: dict(params))
+            object.__setattr__(module, "step_params", partial(dict, module.step_params()))
+        elif isinstance(module, DelayedRecurrence):
+            object.__setattr__(module, "spread", partial(lift, module.spread()))
     own.reset()
     return own
+
+
+def _give_each_place_a_module(model: SpikingNet) -> None:
+    """Put a copy, with the same weights, where a module stands again: torch hands out stand-ins for modules there."""
+    known = set[Any]()
+    places: list[Any] = [(path, owner, name) for path, owner in model.named_modules() for name in owner._modules]
+    for path, owner, name in places:
+        if (module := owner._modules[name]) is not None:
+            if module in known:
+                if any(isinstance(each, StatefulLayer) for each in module.modules()):
+                    raise ONNXError(f"{path}.{name} has a state, and stands at two places; give each its own layer")
+                weights = (*module.parameters(), *module.buffers())
+                owner._modules[name] = copy.deepcopy(module, {id(each): each for each in weights})
+            known.add(module)
 
 
 def _without_parametrizations(module: Any) -> None:
@@ -212,46 +241,3 @@ def _path_of(node: ir.Node) -> str:
     scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
     inside = [scope.removeprefix("model.net").removeprefix(".") for scope in scopes if scope.startswith("model.net")]
     return max(inside, key=len, default="")
-
-
-def names_of(graph: ir.Graph, name: str, axes: dict[int, str]) -> dict[str, str]:
-    """Return the names of the free sizes, by those that torch has given to an input."""
-    shape: Any = next(value.shape for value in graph.inputs if value.name == name)
-    return {str(shape[axis].value): name for axis, name in axes.items()}
-
-
-def finish(model: ir.Model, names: dict[str, str]) -> None:
-    """Name the free sizes of a graph, and leave out what only torch's exporter needed."""
-    graph = model.graph
-    for value in (*graph.inputs, *graph.outputs):
-        value.shape = ir.Shape([_renamed(size, names) for size in value.shape or ()])
-    for node in graph:
-        for output in node.outputs:
-            if output not in graph.outputs:
-                output.shape = None
-        node.metadata_props.clear()
-    model.opset_imports.pop(scan.DOMAIN, None)
-    tidy(model)
-
-
-def tidy(model: ir.Model) -> None:
-    """Leave out what nothing uses, and give each value a name that no other one has, also inside of bodies."""
-    for each in (common.RemoveUnusedNodesPass(), common.RemoveUnusedOpsetsPass(), common.NameFixPass()):
-        each(model)
-
-
-def save(content: bytes, path: Path) -> None:
-    """Write a file, which takes the place of an older one only when it is whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _renamed(size: Any, names: dict[str, str]) -> Any:
-    if isinstance(size, int):
-        return size
-    return re.sub(r"\w+", lambda found: names.get(found.group(), found.group()), str(size.value))

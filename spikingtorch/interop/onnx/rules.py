@@ -37,6 +37,23 @@ class Nodes(list[ir.Node]):
         self.append(node)
         return node.outputs[0]
 
+    def scan(
+        self, given: list[Value], inputs: list[Value], inner: list[ir.Node], outs: list[Value], streams: int
+    ) -> list[Value]:
+        """Return the outputs of a Scan of nodes; its last ``streams`` inputs run over time."""
+        made, listed = {id(value) for node in inner for value in node.outputs}, list[Value]()
+        for out in outs:  # a body gives out each value once, and only what it has made
+            if id(out) not in made:
+                inner.append(ir.node("Identity", [out]))
+                inner[-1].outputs[0].type = out.type
+            listed.append(out if id(out) in made else inner[-1].outputs[0])
+            made.discard(id(out))
+        attributes: Any = {"body": ir.Graph(inputs, listed, nodes=inner, name="step"), "num_scan_inputs": streams}
+        self.append(ir.node("Scan", given, attributes=attributes, num_outputs=len(listed)))
+        for output, out in zip(self[-1].outputs, listed, strict=True):
+            output.type = out.type
+        return [*self[-1].outputs]
+
     def constant(self, array: Any) -> Value:
         """Return a tensor that is known."""
         if self._outermost is not None:

@@ -33,22 +33,10 @@ def symbolic(
 ) -> list[Tensor]:
     """Stand for ``spikingtorch::scan_exported`` in an exported graph, as an operator that torch's exporter keeps."""
     results = fake_exported(tensors, counts, scalars, program, dim)
-    attributes = {
-        "program": program,
-        "dim": dim,
-        "scalars": " ".join(float(each).hex() for each in scalars or ()),
-        "counts": [*counts],
-        "outs": len(results) - counts[0],
-    }
-    found = torch.onnx.ops.symbolic_multi_out(
-        f"{DOMAIN}::Scan",
-        tensors,
-        attrs=attributes,
-        dtypes=[each.dtype for each in results],
-        shapes=[each.shape for each in results],
-        version=1,
-    )
-    return list(found)
+    attributes = {"program": program, "dim": dim, "counts": [*counts], "outs": len(results) - counts[0]}
+    attributes["scalars"] = " ".join(float(each).hex() for each in scalars or ())
+    kinds: Any = {"dtypes": [each.dtype for each in results], "shapes": [each.shape for each in results], "version": 1}
+    return [*torch.onnx.ops.symbolic_multi_out(f"{DOMAIN}::Scan", tensors, attrs=attributes, **kinds)]
 
 
 class Rate(IntEnum):
@@ -86,16 +74,13 @@ class _Scan:
         self.front = [self.dim, *[axis for axis in range(rank) if axis != self.dim]]
         self.xs = [self._turned(x, self.front) for x in inputs[states : states + xs]]
         # inside: the state before a step, and each value over time at this step, by its node
-        self.before = [self._like(state) for state in self.states]
+        self.before = [ir.Value(type=ir.TensorType(each.dtype or ir.DataType.FLOAT)) for each in self.states]
         self.streams: dict[int, Value] = {}
         self._rates: dict[int, Rate] = {}
         self._values: dict[tuple[bool, int], Value] = {}
 
     def _turned(self, x: Value, axes: list[int]) -> Value:
         return x if axes == sorted(axes) else self.outer.add("Transpose", x, perm=axes)
-
-    def _like(self, value: Value) -> Value:
-        return ir.Value(type=ir.TensorType(value.dtype or ir.DataType.FLOAT))
 
     def _cheap(self, node: Node, nan: bool) -> Node:
         """Return a node without what only matters to NaN; or with a value of which the NaN comes, if there is one.
@@ -139,16 +124,11 @@ class _Scan:
         inside &= self.rate(place) > Rate.ONCE
         if (inside, place) not in self._values:
             if inside and self.rate(place) == Rate.OVER_TIME:
-                found = self._stream(place)
+                found = self.streams[place] = ir.Value(type=ir.TensorType(TYPES[self.nodes[place].dtype]))
             else:
                 found = self._computed(place, self.inner if inside else self.outer, inside)
             self._values[inside, place] = found
         return self._values[inside, place]
-
-    def _stream(self, place: int) -> Value:
-        """Return a value of all steps at the step that runs."""
-        self.streams[place] = ir.Value(type=ir.TensorType(TYPES[self.nodes[place].dtype]))
-        return self.streams[place]
 
     def _computed(self, place: int, nodes: Nodes, inside: bool) -> Value:
         node = self.nodes[place]
@@ -236,38 +216,20 @@ class _Scan:
 
     def results(self) -> list[Value]:
         """Return the final states and the outputs."""
-        program = self.program
-        finals = [self._stored(place, dtype) for place, dtype in zip(program.finals, program.states, strict=True)]
+        program, inner = self.program, self.inner
         stepped = [place for place in program.results if self.rate(place) == Rate.IN_STEP]
-        inside = [self.value(place, inside=True) for place in stepped]
-        after, over_time = self._scan(finals, inside)
-        found = dict(zip(stepped, over_time, strict=True))
+        finals = [
+            operation("cast", inner, self.nodes[place].dtype, dtype, self.value(place, inside=True))
+            for place, dtype in zip(program.finals, program.states, strict=True)
+        ]
+        ends = [*finals, *[self.value(place, inside=True) for place in stepped]]
+        sources = [self.xs[0] if place < 0 else self.value(place, inside=False) for place in self.streams]
+        inputs = [*self.before, *self.streams.values()]
+        given = self.outer.scan([*self.states, *sources], inputs, inner, ends, len(sources))
+        found = dict(zip(stepped, given[len(finals) :], strict=True))
         back = [self.front.index(axis) for axis in range(len(self.front))]
         outs = []
         for place, dtype in zip(program.results, program.outs, strict=True):
             out = found[place] if place in found else self.value(place, inside=False)
             outs.append(self._turned(operation("cast", self.outer, self.nodes[place].dtype, dtype, out), back))
-        return [*after, *outs]
-
-    def _stored(self, place: int, dtype: str) -> Value:
-        return operation("cast", self.inner, self.nodes[place].dtype, dtype, self.value(place, inside=True))
-
-    def _scan(self, finals: list[Value], outs: list[Value]) -> tuple[list[Value], list[Value]]:
-        """Return the states after the last step, and the outputs of all steps."""
-        made = {id(node.outputs[0]) for node in self.inner}
-        listed: list[Value] = []
-        for each in (*finals, *outs):  # a body gives out each value once, and only what it has made
-            fresh = id(each) in made and not any(each is other for other in listed)
-            listed.append(each if fresh else self.inner.add("Identity", each))
-        sources = [self.xs[0] if place < 0 else self.value(place, inside=False) for place in self.streams]
-        body = ir.Graph([*self.before, *self.streams.values()], listed, nodes=self.inner, name="step")
-        node = ir.node(
-            "Scan",
-            [*self.states, *sources],
-            attributes={"body": body, "num_scan_inputs": len(sources)},
-            num_outputs=len(listed),
-        )
-        self.outer.append(node)
-        for output, inner in zip(node.outputs, listed, strict=True):
-            output.type = inner.type
-        return list(node.outputs[: len(finals)]), list(node.outputs[len(finals) :])
+        return [*given[: len(finals)], *outs]

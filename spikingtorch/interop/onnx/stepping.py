@@ -7,61 +7,41 @@ import onnx_ir as ir
 
 from spikingtorch.interop.onnx.rules import Nodes, Value
 
+SPIKES = "spikes."  # what the outputs of layers are called in a file that is examined
+
 
 def in_one_scan(step: ir.Graph, outs: int, steps: int, streams: int = 1) -> ir.Graph:
-    """Return a graph that runs a step over time.
+    """Return a graph that runs a step over time: from states and inputs of a step to ``outs`` outputs and next states.
 
-    Args:
-        step: from the states and x of a step to ``outs`` outputs and the next states.
-        outs: the number of outputs.
-        steps: axis of time of the inputs and of the outputs, 0 or 1.
-        streams: the number of inputs beside the states; they come last.
+    The last ``streams`` inputs are no states. They and the outputs have time as their axis ``steps``, 0 or 1; spikes of
+    layers have it first.
     """
-    count = len(step.inputs) - streams
-    states, xs = step.inputs[:count], step.inputs[count:]
-    outer = Nodes()
-    given = [_named_like(state, state.shape) for state in states]
-    over_time = [_named_like(x, _with_time(x.shape, steps)) for x in xs]
-    listed = _made_inside(step, [*step.outputs[outs:], *step.outputs[:outs]])
-    shapes: list[Any] = [(each.name, each.shape) for each in (*step.outputs[outs:], *step.outputs[:outs])]
-    weights = {**step.initializers}
-    body_nodes = [*step]
+    count, outer, inputs, weights = len(step.inputs) - streams, Nodes(), [*step.inputs], [*step.initializers.values()]
+    ends, inner = [*step.outputs[outs:], *step.outputs[:outs]], [*step]
+    names: list[Any] = [(each.name, each.shape) for each in ends]
+    given = [ir.Value(name=each.name, type=each.type, shape=each.shape) for each in inputs]
+    for x in given[count:]:
+        x.shape = _with_time(x.shape, steps)
     step.outputs.clear()
     step.inputs.clear()
     step.initializers.clear()
-    step.remove(body_nodes)
-    for place, value in enumerate((*states, *xs, *listed)):
+    step.remove(inner)
+    for place, value in enumerate((*inputs, *ends)):
         value.name, value.shape = f"step.{place}", None
-    body = ir.Graph([*states, *xs], listed, nodes=body_nodes, name="step")
-    sources = [_turned(outer, x, len(x.shape or ()), steps) for x in over_time]
-    attributes: Any = {"body": body, "num_scan_inputs": streams}
-    node = ir.node("Scan", [*given, *sources], attributes=attributes, num_outputs=len(listed))
-    outer.append(node)
-    found: list[Value] = []
-    for place, (output, inner, (name, shape)) in enumerate(zip(node.outputs, listed, shapes, strict=True)):
-        output.type = inner.type
-        result = output if place < len(states) else _turned(outer, output, len(shape) + 1, steps)
-        result.name, result.type = name, inner.type
-        result.shape = shape if place < len(states) else _with_time(shape, steps)
-        found.append(result)
-    ordered = [*found[len(states) :], *found[: len(states)]]
-    return ir.Graph(
-        [*given, *over_time],
-        ordered,
-        nodes=outer,
-        initializers=[*weights.values()],
-        opset_imports=step.opset_imports,
-        name="network",
-    )
-
-
-def _named_like(value: Value, shape: Any) -> Value:
-    return ir.Value(name=value.name, type=value.type, shape=shape)
+    sources = [_turned(outer, x, len(x.shape or ()), steps) for x in given[count:]]
+    found = outer.scan([*given[:count], *sources], inputs, inner, ends, streams)
+    for place, (name, shape) in enumerate(names):
+        kind, axis = found[place].type, 0 if name.startswith(SPIKES) else steps
+        if place >= count:
+            found[place], shape = _turned(outer, found[place], len(shape) + 1, axis), _with_time(shape, axis)
+        found[place].name, found[place].type, found[place].shape = name, kind, shape
+    ordered = [*found[count:], *found[:count]]
+    versions = step.opset_imports
+    return ir.Graph(given, ordered, nodes=outer, initializers=weights, opset_imports=versions, name="network")
 
 
 def _with_time(shape: Any, steps: int) -> ir.Shape:
-    sizes = [*shape]
-    return ir.Shape([*sizes[:steps], "T", *sizes[steps:]])
+    return ir.Shape([*[*shape][:steps], "T", *[*shape][steps:]])
 
 
 def _turned(nodes: Nodes, value: Value, rank: int, steps: int) -> Value:
@@ -69,27 +49,10 @@ def _turned(nodes: Nodes, value: Value, rank: int, steps: int) -> Value:
     return nodes.add("Transpose", value, perm=[1, 0, *range(2, rank)]) if steps else value
 
 
-def _made_inside(step: ir.Graph, outputs: list[Value]) -> list[Value]:
-    """Return the outputs of a body, each a value of its own that a node of the body makes."""
-    listed: list[Value] = []
-    for value in outputs:
-        fresh = value.producer() is not None and not any(value is other for other in listed)
-        if not fresh:
-            node = ir.node("Identity", [value])
-            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
-            step.append(node)
-            value = node.outputs[0]
-        listed.append(value)
-    return listed
-
-
 def start_at_rest(graph: ir.Graph, rest: dict[str, Any], samples: int) -> None:
-    """Replace the states among the inputs of a graph by the state at rest of one sample, and leave out the next ones.
+    """Replace inputs ``state.<name>`` of a graph by the state at rest of one sample, and leave out the next states.
 
-    Args:
-        graph: with inputs ``state.<name>`` and x.
-        rest: arrays (1, ...) by name.
-        samples: axis of samples of x.
+    ``samples`` is the axis of samples of x, and the arrays of ``rest`` are (1, ...).
     """
     nodes = Nodes()
     x = next(value for value in graph.inputs if value.name == "x")
@@ -104,5 +67,4 @@ def start_at_rest(graph: ir.Graph, rest: dict[str, Any], samples: int) -> None:
     for value in [*graph.outputs]:
         if str(value.name).startswith("next."):
             graph.outputs.remove(value)
-    first = next(iter(graph))
-    graph.insert_before(first, nodes)
+    graph.insert_before(next(iter(graph)), nodes)

@@ -1,6 +1,5 @@
 """A step, as ``functional.scan`` runs it, as a file of ONNX."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-import spikingtorch
 from spikingtorch import functional as F
 from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.interop.onnx import files, network
 from spikingtorch.interop.onnx.certificate import session
 from spikingtorch.interop.onnx.errors import ONNXError
-from spikingtorch.interop.onnx.network import LOCK, exported, finish, names_of, save, with_scans
 from spikingtorch.interop.onnx.stepping import in_one_scan
-from spikingtorch.layers.streams import key_name
 
 # outputs may differ by rounding where a runtime computes a function such as exp in its own way
 _WITHIN = 1e-4
@@ -32,10 +29,8 @@ class _Scan(nn.Module):
 
     def forward(self, state: Any, xs: Any) -> Any:
         """Return the outputs and the state."""
-        if self.over_time:
-            after, out = F.scan(self.step, state, xs, params=self.params)
-        else:
-            after, out = self.step(state, xs, **self.params)
+        found = F.scan(self.step, state, xs, params=self.params) if self.over_time else None
+        after, out = found or self.step(state, xs, **self.params)
         return pytree.tree_leaves(out), pytree.tree_leaves(after)
 
 
@@ -67,49 +62,28 @@ def export_scan(
     Raises:
         ONNXError: the step computes something that has no operator; or the file computes something else.
     """
-    with LOCK:
-        _export(step, state, xs, Path(path), params or {}, nan, certify)
-
-
-def _export(
-    step: Callable[..., Any], state: Any, xs: Any, path: Path, params: Mapping[str, Any], nan: bool, certify: bool
-) -> None:
-    kept = {name: each.detach() if isinstance(each, Tensor) else each for name, each in params.items()}
-    over_time = F.explain_scan(step, state, xs, params=kept).backend == "fused"
-    with torch.no_grad():
-        outs = pytree.tree_leaves(F.scan(step, state, xs, params=kept)[1])
-    states, streams = _named("state", state), _named("x", xs)
-    produced = ["out"] if len(outs) == 1 else [f"out.{place}" for place in range(len(outs))]
-    example = pytree.tree_map(lambda x: _sized(_sized(x, 0, 3), 1, 2), xs)
-    rest = pytree.tree_map(lambda each: _sized(each, 0, 2), state)
-    axes = {0: "T", 1: "N"} if over_time else {0: "N"}
-    given = rest, example if over_time else pytree.tree_map(lambda x: x[0], example)
-    free = pytree.tree_map(lambda _: {0: "N"}, state), pytree.tree_map(lambda _: axes, xs)
-    names = [*produced, *[f"next.{name.removeprefix('state.')}" for name in states]]
-    model = exported(_Scan(step, kept, over_time), given, free, [*states, *streams], names)
-    with_scans(model.graph, nan)
-    sizes = names_of(model.graph, next(iter(streams)), axes)
-    if not over_time:
-        model.graph = in_one_scan(model.graph, len(outs), 0, len(streams))
-    finish(model, sizes)
-    model.producer_name, model.producer_version = "spikingtorch", spikingtorch.__version__
-    model.metadata_props["spikingtorch"] = json.dumps({"version": spikingtorch.__version__, "axes": "T, N"})
-    if certify:
-        _check(model, step, kept, (state, xs), (states, streams, produced))
-    save(ir.to_proto(model).SerializeToString(), path)
-
-
-def _named(root: str, tree: Any) -> dict[str, Tensor]:
-    """Return the tensors of a tree by their names in a file."""
-    leaves, _ = pytree.tree_flatten_with_path(tree)
-    found: dict[str, Tensor] = {}
-    for keys, leaf in leaves:
-        found[".".join([root, *[key_name(key) for key in keys]])] = leaf
-    return found
-
-
-def _sized(x: Tensor, axis: int, size: int) -> Tensor:
-    return x.index_select(axis, torch.arange(size) % x.shape[axis])
+    with network.LOCK:
+        kept = {name: each.detach() if isinstance(each, Tensor) else each for name, each in (params or {}).items()}
+        over_time = F.explain_scan(step, state, xs, params=kept).backend == "fused"
+        with torch.no_grad():
+            outs = pytree.tree_leaves(F.scan(step, state, xs, params=kept)[1])
+        states, streams = network.named("state", state), network.named("x", xs)
+        produced = ["out"] if len(outs) == 1 else [f"out.{place}" for place in range(len(outs))]
+        example = pytree.tree_map(lambda x: network.sized(network.sized(x, 0, 3), 1, 2), xs)
+        rest = pytree.tree_map(lambda each: network.sized(each, 0, 2), state)
+        axes = {0: "T", 1: "N"} if over_time else {0: "N"}
+        given = rest, example if over_time else pytree.tree_map(lambda x: x[0], example)
+        free = pytree.tree_map(lambda _: {0: "N"}, state), pytree.tree_map(lambda _: axes, xs)
+        names = [*produced, *[f"next.{name.removeprefix('state.')}" for name in states]]
+        model = network.exported(_Scan(step, kept, over_time), given, free, [*states, *streams], names)
+        network.with_scans(model.graph, nan)
+        sizes = files.names_of(model.graph, next(iter(streams)), axes)
+        if not over_time:
+            model.graph = in_one_scan(model.graph, len(outs), 0, len(streams))
+        files.finish(model, sizes)
+        if certify:
+            _check(model, step, kept, (state, xs), (states, streams, produced))
+        files.save(files.content_of(model, {"axes": "T, N"}), Path(path))
 
 
 def _check(model: ir.Model, step: Any, params: Any, given: tuple[Any, Any], names: tuple[Any, Any, list[str]]) -> None:
@@ -130,10 +104,6 @@ def _check(model: ir.Model, step: Any, params: Any, given: tuple[Any, Any], name
         found = {name: np.concatenate([part[name] for part in parts]) for name in outs} | feeds
         for name, each in (want | dict(zip(states, pytree.tree_leaves(after), strict=True))).items():
             there, here = np.asarray(found[name], np.float64), each.double().numpy()
-            same = (there == here) | (np.isnan(there) & np.isnan(here))
-            off = np.where(same, 0.0, np.abs(there - here))
-            if not (off <= _WITHIN * (1.0 + np.abs(here))).all():
-                raise ONNXError(
-                    f"{name} of the file differs from that of scan by {np.nanmax(off):.1e} in {title}, in a call of "
-                    f"{end - begin} steps"
-                )
+            if not np.allclose(there, here, _WITHIN, _WITHIN, equal_nan=True):
+                off = f"{np.nanmax(np.abs(there - here)):.1e} in {title}, in a call of {end - begin} steps"
+                raise ONNXError(f"{name} of the file differs from that of scan by {off}")

@@ -113,6 +113,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "a branch": (by_value, r"Coded reads a number .*: return y if y.sum.* may not branch on values"),
     "a function": (lambda n, x, i: torch.tanh(n.neurons(n.fc(x), i)), r"a call of tanh.*for which NIR has no node"),
     "twice the same": (lambda n, x, i: n.neurons((lambda y: y + y)(n.fc(x)), i), r"a sum of one value with itself"),
+    "twice the input": (lambda n, x, i: x + x, r"a sum of one value with itself"),
     "a constant": (lambda n, x, i: n.neurons(n.fc(x) + 1.0, i), r"a call of add.*for which NIR has no node"),
     "called twice": (lambda n, x, i: n.neurons(n.neurons(n.fc(x), i), i), r"layer 'neurons' is called twice in a step"),
     "two outputs": (lambda n, x, i: (n.neurons(n.fc(x), i), x), r"the network returns .*, expected one tensor"),
