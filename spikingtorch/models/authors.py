@@ -67,12 +67,9 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
     """
     if name not in AUTHORS:
         raise ValueError(f"load_authors: there is no network {name!r}; choose from {', '.join(AUTHORS)}")
-    (inputs, hidden, classes), kind = AUTHORS[name]
+    (inputs, _, classes), kind = AUTHORS[name]
     make, names = _NEURONS[kind]
-    shapes: dict[str, tuple[int, ...]] = {f"hidden.{theirs}": (hidden,) for theirs, _ in names.values()}
-    shapes |= {"hidden.linear.weight": (hidden, inputs + hidden)}
-    shapes |= {"out.tau_mem": (classes,), "out.linear.weight": (classes, hidden)}
-    given = _checked(name, state_dict, shapes)
+    given = _checked(name, state_dict, _shapes(name))
     weight = given["hidden.linear.weight"] * given.get("hidden.linear.mask", 1.0)
     neuron = {ours: factor * given[f"hidden.{theirs}"] for ours, (theirs, factor) in names.items()}
     net = OrderedDict[str, nn.Module](
@@ -82,6 +79,19 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
         readout=LI(given["out.tau_mem"], learnable="tau", constrain="mirror", norm_input=True),
     )
     return SpikingNet(nn.Sequential(net), classes).eval()
+
+
+def untrained(name: str) -> SpikingNet:
+    """Return one of ``AUTHORS`` without its weights, for a state dict of its own."""
+    return load_authors(name, {key: torch.ones(shape) for key, shape in _shapes(name).items()})
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Return the names of the authors' weights, and their shapes."""
+    (inputs, hidden, classes), kind = AUTHORS[name]
+    shapes: dict[str, tuple[int, ...]] = {f"hidden.{theirs}": (hidden,) for theirs, _ in _NEURONS[kind].names.values()}
+    shapes |= {"hidden.linear.weight": (hidden, inputs + hidden)}
+    return shapes | {"out.tau_mem": (classes,), "out.linear.weight": (classes, hidden)}
 
 
 def _linear(weight: Tensor) -> nn.Linear:
@@ -113,9 +123,9 @@ def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tupl
     given = {key: torch.as_tensor(value) for key, value in state_dict.items()}
     wrong = [key for key, shape in shapes.items() if given[key].shape != shape]
     if wrong:
-        others = " or ".join(_of_shape(given, name)) or "no network here"
+        fit = " or ".join(_of_shape(given, name)) or "no network here"
         raise ValueError(
             f"load_authors: {name} has {wrong[0]} of shape {shapes[wrong[0]]}, and the weights have "
-            f"{tuple(given[wrong[0]].shape)}; they may be those of {others}"
+            f"{tuple(given[wrong[0]].shape)}; they may be those of {fit}"
         )
     return given

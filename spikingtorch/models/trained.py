@@ -2,16 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from spikingtorch.models.authors import untrained
 from spikingtorch.models.digits import digits
 from spikingtorch.spikingnet import SpikingNet
 
-TRAINED: Mapping[str, Callable[[], SpikingNet]] = MappingProxyType({"digits": digits})
+TRAINED: Mapping[str, Callable[[], SpikingNet]] = MappingProxyType(
+    {"digits": digits, "ecg-brf": partial(untrained, "higuchi2024-ecg-brf")}
+)
 # what the metadata of a file say
 ENTRIES = ("recipe", "commit", "data", "accuracy", "licence", "sha256")
 
@@ -20,7 +24,8 @@ def load(name: str) -> SpikingNet:
     """Return a trained network, in evaluation mode.
 
     Args:
-        name: one of ``TRAINED``: "digits", the tutorial's network, for 28 x 28 handwritten digits in Poisson coding.
+        name: one of ``TRAINED``: "digits", the tutorial's network, for 28 x 28 handwritten digits in Poisson coding; or
+            "ecg-brf", balanced resonate-and-fire neurons for ``data.QTDB``, with a class for each step.
 
     Raises:
         ValueError: there is no network of that name, or its file is damaged.

@@ -1,15 +1,18 @@
 """The weights that the package ships: what they say of themselves is so."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Generator
 from torch.nn import Sequential
 
 from examples.data import load as images
 from examples.training import accuracy
 from spikingtorch import models
+from spikingtorch.data import QTDB
 from spikingtorch.models import trained
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
@@ -20,6 +23,14 @@ def test_digits_are_read_as_well_as_its_file_says() -> None:
     said = float(models.about("digits")["accuracy"].partition("%")[0])
     assert abs(100.0 * reached - said) < 0.5
     assert sum(each.numel() for each in model.parameters()) == 6458
+
+
+@pytest.mark.skipif(not os.environ.get("SPIKINGTORCH_DATA"), reason="SPIKINGTORCH_DATA is not set: no recordings")
+def test_heartbeats_are_read_as_well_as_its_file_says() -> None:
+    x, labels = QTDB("test").tensors
+    with torch.no_grad():
+        hits = models.load("ecg-brf")(x).argmax(2) == labels
+    assert abs(100.0 * hits.double().mean().item() - float(models.about("ecg-brf")["accuracy"].partition("%")[0])) < 0.1
 
 
 def test_each_file_is_small_and_says_what_it_is() -> None:
