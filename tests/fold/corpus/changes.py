@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import spikingtorch as st
-from tests.fold.corpus.effects import NoisyWeight
+from tests.fold.corpus.effects import NOISY_WEIGHT
 from tests.fold.corpus.entry import FOLDS, Code, Entry, folds, linear, module
 from tests.fold.corpus.inits import Noisy
 from tests.nets_that_step import centred, put
@@ -123,7 +123,7 @@ OF_NETWORKS: dict[str, Entry] = {
     "a weight is parametrized": folds(
         module,
         module=linear(),
-        change=lambda net: parametrize.register_parametrization(net.module, "weight", NoisyWeight()),
+        change=lambda net: parametrize.register_parametrization(net.module, "weight", NOISY_WEIGHT),
         then="all samples share",
     ),
     "a parameter in place of None": asks(

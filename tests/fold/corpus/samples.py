@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations, parametrize, spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from tests.fold.corpus.entry import SEQUENCE, Entry, folds, hides, linear, module, parametrized, steps, weight
+from tests.folded_layer import Lambda
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
@@ -32,13 +33,6 @@ def leveled() -> nn.Module:
     return layer
 
 
-class Square(nn.Module):
-    """A parametrisation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.square()
-
-
 def with_other_weights(net: Any, x: Tensor) -> Any:
     return torch.func.functional_call(net.module, {"weight": net.module.weight * net.w}, (x,))
 
@@ -52,7 +46,7 @@ def quiet(net: Any, x: Tensor) -> Any:
 VECTORS: dict[str, Entry] = {
     "a parametrization": folds(module, module=parametrized(parametrizations.weight_norm)),
     "a module of the user's makes a weight": folds(
-        module, module=parametrized(parametrize.register_parametrization, "weight", Square())
+        module, module=parametrized(parametrize.register_parametrization, "weight", Lambda(lambda _, w: w.square()))
     ),
     "torch's hook changes its state in training": folds(module, module=parametrized(spectral_norm), training=False),
     "functional_call in a step": folds(with_other_weights, module=linear(), w=weight(6, 6)),
