@@ -177,7 +177,7 @@ layers of 64, 256 and 256 neurons, and 100 epochs. So compare the order and the 
 """
 
 
-# --- the figure: accuracy by epoch, and memory by steps ----------------------------------------------------------------
+# --- the figure: accuracy by epoch, and memory by steps ---------------------------------------------------------------
 
 
 STYLES = {

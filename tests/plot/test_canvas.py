@@ -20,10 +20,11 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import plot
 from spikingtorch.plot.canvas import ON_DARK, ON_LIGHT, colors
+from tests.drawn import trains
 from tests.plot.drawn import pixels
 
 DOCS = Path(__file__).parents[2] / "docs"
-SPIKES = (torch.rand(2, 8, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+SPIKES = trains(2, 8, 3, 4)
 # each takes the axes to draw on
 DRAWN: dict[str, Callable[[Axes | None], Axes]] = {
     "raster": lambda ax: plot.raster(SPIKES, ax=ax),

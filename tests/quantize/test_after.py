@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.quantize import changes, fold_norms, prepare_qat, quantize
+from tests.drawn import trains
 from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+X = trains(16, 10, 20, seed=1)
 
 
 def network(*between: nn.Module, seed: int = 0) -> Any:
@@ -22,14 +24,10 @@ def network(*between: nn.Module, seed: int = 0) -> Any:
     return st.SpikingNet(nn.Sequential(*layers), mode="fold")
 
 
-def batch(seed: int = 1) -> Tensor:
-    return (torch.rand(16, 10, 20, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
-
-
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_scales_are_those_of_prepare_qat_and_the_model_stays(bits: int, per_channel: bool) -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     before, expected = copy.deepcopy(model.state_dict()), model(x)
     found: Any = quantize(model, x, bits, per_channel)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -39,7 +37,7 @@ def test_scales_are_those_of_prepare_qat_and_the_model_stays(bits: int, per_chan
 
 
 def test_a_norm_becomes_part_of_the_weights_first() -> None:
-    model, x = network(nn.BatchNorm1d(30)), batch()
+    model, x = network(nn.BatchNorm1d(30)), X
     model(x)  # in training, for its statistics
     merged = fold_norms(copy.deepcopy(model)).eval()
     found = quantize(model, x, 3)
@@ -48,7 +46,7 @@ def test_a_norm_becomes_part_of_the_weights_first() -> None:
 
 
 def test_judged_by_outputs_no_neighbour_of_the_last_scale_is_better() -> None:
-    model, x = network(), batch()
+    model, x = network(), X
 
     @torch.no_grad()
     def differs(rounded: Any) -> float:
@@ -66,7 +64,7 @@ def test_judged_by_outputs_no_neighbour_of_the_last_scale_is_better() -> None:
 
 
 def test_batches_of_any_kind_give_the_same() -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     expected = quantize(model, x, 2, by="outputs")(x)
     y = torch.zeros(16)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=5)
@@ -75,7 +73,7 @@ def test_batches_of_any_kind_give_the_same() -> None:
 
 
 def test_time_first_and_several_outputs() -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     expected = quantize(model, x, 2, by="outputs").state_dict()
     model.batch_first = False
     found = quantize(model, x.transpose(0, 1), 2, by="outputs").state_dict()
@@ -89,7 +87,7 @@ def test_time_first_and_several_outputs() -> None:
 
 
 def test_changes_are_those_of_the_definition() -> None:
-    model, x = network().requires_grad_(False), batch()
+    model, x = network().requires_grad_(False), X
     found: Any = quantize(model, x, 3)
     shown = changes(model, found, [x[:4], x[4:]])
     assert [*shown.layers] == ["0", "2"]
@@ -112,7 +110,7 @@ def test_changes_are_those_of_the_definition() -> None:
 
 def test_a_layer_that_falls_silent_is_named() -> None:
     """Small weights beside one large one: all of them become zero, and with them the currents."""
-    model, x = network(), batch()
+    model, x = network(), X
     with torch.no_grad():
         model.net[0].weight.fill_(0.1).view(-1)[0] = -60.0
         model.net[0].bias.zero_()
@@ -127,7 +125,7 @@ def test_a_layer_that_falls_silent_is_named() -> None:
 
 
 def test_wrong_arguments() -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     given: list[Any] = ["rates", 3]
     wrong: list[tuple[Any, type[Exception], str]] = [
         (lambda: quantize(model.net, x), TypeError, "quantize: model is a Sequential, expected a SpikingNet"),
@@ -146,7 +144,7 @@ def test_wrong_arguments() -> None:
 
 
 def test_a_result_can_be_trained_on() -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     found = quantize(model, x, 3).train()
     found(x).sum().backward()
     assert all(each.grad is not None for each in found.parameters())

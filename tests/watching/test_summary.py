@@ -10,8 +10,8 @@ from torch import nn
 
 import spikingtorch as st
 from spikingtorch.quantize import prepare_qat, remove_qat
+from tests.drawn import uniform
 from tests.folded_layer import Coded
-from tests.watching.networks import numbers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +32,7 @@ def test_the_table() -> None:
 def test_the_text_shows_additions_and_multiply_adds() -> None:
     torch.manual_seed(0)
     model = st.SpikingNet(nn.Sequential(nn.Linear(20, 30), st.LIF(v0=0.05), nn.Linear(30, 10), st.LI()))
-    found = st.summary(model, numbers(3, 4, 20))
+    found = st.summary(model, uniform(3, 4, 20))
     head, _, first, *_, last, _, weights, note, ann, _ = str(found).splitlines()
     assert weights == "Weights: 3,760 bytes; rounded ones take their bits."
     assert head.split()[5:] == ["dense", "ACs", "MACs", "energy"]
@@ -41,7 +41,7 @@ def test_the_text_shows_additions_and_multiply_adds() -> None:
     assert "ACs) at 0.9 pJ" in note
     assert "MACs) at 4.6 pJ" in note
     assert f"the spiking network takes {found.energy / found.energy_of_ann:.2g} times as much" in ann
-    dear = st.summary(model, numbers(3, 4, 20), addition=2.0, mac=10.0)
+    dear = st.summary(model, uniform(3, 4, 20), addition=2.0, mac=10.0)
     assert dear.energy == pytest.approx(1e-3 * (2.0 * found.acs + 10.0 * found.macs))
 
 
