@@ -153,7 +153,7 @@ def test_the_table_holds_every_public_name() -> None:
     tabled |= {"Masked", "Refractory", "RelativeRefractory", "Returning"}
     around = {"BioLIFInput", "Fired", "IzhikevichCurve", "Reset", "StochasticInput", "Surrogate"}
     around |= {"detached", "fire", "heaviside", "recorded", "scan", "zeros_state"}
-    around |= {"Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"}  # learning/test_online_twin.py
+    around |= {"Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"}  # learning/test_online.py
     assert public - NO_EQUATION == tabled | around
 
 
