@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 import spikingtorch as st
 from tests.fold.corpus.effects import NOISY_WEIGHT
-from tests.fold.corpus.entry import FOLDS, Code, Entry, folds, linear, module
+from tests.fold.corpus.entry import FOLDS, Code, Entry, folds, linear, module, norm
 from tests.fold.corpus.inits import Noisy
 from tests.nets_that_step import centred, put
 
@@ -52,10 +52,6 @@ def rename(net: Any) -> None:
 
 def drawn() -> st.LIF:
     return Noisy(decay=0.0).double()
-
-
-def norm() -> nn.Module:
-    return nn.BatchNorm1d(6)
 
 
 def each_in_turn(net: Any, x: Tensor) -> Any:
