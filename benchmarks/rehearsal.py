@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks import beside, check, convolutional, gpu, launch, ours, peers, quantized, report, tutorials
 from benchmarks.peers import jax as in_jax
-from benchmarks.sequential_digits import figure, page, recipe
+from benchmarks.sequential_digits import page, recipe
 from benchmarks.suite import CURRENTS, DEFAULT, DIFFERENCE, IN_JAX, OURS, Case, Result, Size
 from benchmarks.suites import JAX_FORMS, SUITES
 
@@ -153,7 +153,7 @@ def pages() -> Iterator[str]:
             yield f"sequential digits: a second run trains {train.call_count - 2} of {len(found)} results, and has one"
         costs = page.costs_of(found, lambda *_: page.Cost(1.0, 2.0, 3.0))
         reached = page.curves(found, OPTIONS)
-        figure.draw(Path(folder) / "figure.png", reached, costs)
+        page.draw(Path(folder) / "figure.png", reached, costs)
         if "50.0" not in page.page(reached, costs, OPTIONS, "figure.png", "a machine"):
             yield "sequential digits: the page lacks the accuracies"
     cells = [line.split("|")[2:-1] for line in quantized.table(1, [8], 0, 0)][2:]

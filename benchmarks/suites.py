@@ -153,7 +153,7 @@ SUITES: dict[str, Suite] = {
         modes=[TRAINING], kinds=["time", "difference"]),
     "memory": Suite(
         "Peak memory of LIF above its inputs", {"lif": LIF_ALL}, NEURON[:2],
-        [Layout("MB"), Layout("tensors of the size of the input")],
+        [Layout("tensors of the size of the input")],
         [Bar("peak memory over the leanest peer's", "MB", [OURS], LIF_PEERS, 0.5)], kinds=["memory"]),
     "growth": Suite(
         "Growth of LIF's time and memory with T", {"lif": [OURS, JAX, LOOP]},

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close, relative_error
+from tests.drawn import outcome
 from tests.every_layer import call
 
 # largest max|a - b| / max|b| of a gradient
@@ -111,16 +112,10 @@ def states(model: st.SpikingNet) -> dict[str, Any]:
     }
 
 
-def cotangent_like(out: Tensor) -> Tensor:
-    return torch.randn(out.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64).to(out.dtype)
-
-
 def gradients(out: Tensor, model: st.SpikingNet, x: Tensor) -> dict[str, Tensor]:
     """Return the gradients of a random sum of outputs, of x and of each parameter."""
     variables = {"x": x, **dict(model.named_parameters())}
-    options = {"allow_unused": True, "materialize_grads": True}
-    found = torch.autograd.grad(out, list(variables.values()), cotangent_like(out), **options)
-    return dict(zip(variables, found, strict=True))
+    return dict(zip(variables, outcome(out, [*variables.values()])[1:], strict=True))
 
 
 def slopes(function: Callable[[Tensor], Tensor], model: st.SpikingNet, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.functional.dispatch.folded import FoldedStep
 from spikingtorch.testing import assert_close
+from tests.drawn import uniform
 from tests.every_layer import call
 from tests.fold_nets import span, states
 
@@ -101,8 +102,7 @@ def held(model: st.SpikingNet) -> Any:
 
 def draw(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return other numbers for each seed, (N, T, M) unless other sizes are given."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(shape or (N, T, M), generator=generator, dtype=torch.float64).to(dtype)
+    return uniform(*(shape or (N, T, M)), seed=seed, dtype=torch.float64).to(dtype)
 
 
 def last(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
+from tests.drawn import uniform
 from tests.surroundings import calls_of
 
 DECAY = 0.5  # a number that steps read through this module
@@ -39,8 +40,7 @@ def rest(*shape: int) -> F.IFState:
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(shape or (T, N), dtype=torch.float64, generator=generator)
+    return uniform(*(shape or (T, N)), seed=seed, dtype=torch.float64)
 
 
 def loop(step: Callable[..., Any], state: Any, xs: Any, params: Any = None, dim: int = 0) -> tuple[Any, Any]:

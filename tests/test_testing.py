@@ -17,6 +17,7 @@ from spikingtorch.functional import jax_reference as J
 from spikingtorch.jax.rules import RULES
 from spikingtorch.testing import assert_close, check_smooth, check_twin, relative_error
 from spikingtorch.verification.cases import CASES, WRAPPED, Case, by_name
+from tests.drawn import uniform
 
 # a state that serves both sides
 State = namedtuple("State", ["v", "a"])
@@ -35,8 +36,7 @@ def twin(state: State, x: Any, *, decay: Any, rise: float, beta: float = 2.0) ->
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> tuple[State, Tensor, dict[str, Any]]:
-    draw = torch.Generator().manual_seed(3)
-    xs = torch.rand(17, 5, generator=draw, dtype=torch.float64).to(dtype)
+    xs = uniform(17, 5, seed=3, dtype=torch.float64).to(dtype)
     return F.zeros_state(State, xs[0]), xs, {"decay": torch.full((5,), 0.9, dtype=dtype), "rise": 0.3}
 
 

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 import spikingtorch as st
 from spikingtorch import init, metrics, plot, spikeio
 from spikingtorch.watching.recording import Recording
+from tests.drawn import uniform
 from tests.every_layer import leaves_of
 from tests.folded_layer import Coded
 from tests.losses.cases import CASES, Case
@@ -40,8 +41,7 @@ def swapped(tree: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.transpose(0, 1), tree)
 
 
-def drawn(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+drawn = functools.partial(uniform, seed=1, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("lengths", [None, [7, 2, 5]])

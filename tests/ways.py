@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES as NEURONS
+from tests.every_layer import leaves_of
 from tests.fused_steps import N, Pair, counting, draw, flat, gradients, leaky, loop, stack, value, weights
 
 func: Any = torch.func  # its annotations follow the function that is mapped, which lambdas do not have
@@ -330,18 +331,14 @@ class Scan:
         return function
 
     def tensors(self, seed: int = 0) -> list[Tensor]:
-        return _tensors(self.draw(seed))
+        return leaves_of(self.draw(seed))
 
     def members(self, roles: str) -> tuple[Any, ...]:
         """Return axes of vmap, and tensors: those of roles, (s)tate, x or (p)arameters, of three members in a stack."""
         trees = zip("sxp", self.draw(0), strict=True)
-        dims = [0 if role in roles else None for role, tree in trees for _ in _tensors(tree)]
+        dims = [0 if role in roles else None for role, tree in trees for _ in leaves_of(tree)]
         several = zip(*map(self.tensors, range(3)), dims, strict=True)
         return tuple(dims), *[each[0] if dim is None else torch.stack(each) for *each, dim in several]
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def synaptic(state: Pair, x: tuple[Tensor, Tensor], *, alpha: Any, beta: Any, gain: float) -> Any:

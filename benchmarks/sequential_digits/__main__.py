@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.launch import HERE
-from benchmarks.sequential_digits import figure, page
+from benchmarks.sequential_digits import page
 from benchmarks.sequential_digits.recipe import Options, train_all
 from examples.training import positive
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     costs = page.costs_of(found)
     path.write_text(json.dumps(found, indent=1))
     reached = page.curves(found, options)
-    figure.draw(given.figure, reached, costs)
+    page.draw(given.figure, reached, costs)
     link = Path(os.path.relpath(given.figure, given.output)).as_posix()
     text = page.page(reached, costs, options, link, page.machine())
     (given.output / "sequential-digits.md").write_text(text)

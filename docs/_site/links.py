@@ -19,9 +19,7 @@ NAME = re.compile(r"^(?:(?P<path>[\w.]+)\.)?(?P<name>\w+)(?P<call>\(.*\))?$", re
 PATHS = {"st": "spikingtorch", "F": "spikingtorch.functional", "J": "spikingtorch.jax"}
 PATHS |= {module.removeprefix("spikingtorch."): module for module in names.MODULES}
 PATHS |= {module: module for module in names.MODULES}
-# neurons of other libraries, and those for JAX, have the names of ours there
-FOR_JAX = ("spikingtorch.jax", "spikingtorch.functional.jax_reference")
-OTHERS = (*FOR_JAX, "spikingtorch.like", "spikingtorch.interop.nir.dialects")
+OTHERS = (*names.FOR_JAX, "spikingtorch.like", "spikingtorch.interop.nir.dialects")
 
 
 class Names:

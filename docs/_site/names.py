@@ -16,27 +16,16 @@ from typing import Any
 
 PAGES = Path(__file__).parents[1] / "api"
 BLOCK = re.compile(r"^```\{api\} (?P<module>[\w.]+)\n(?P<names>.*?)^```$", re.MULTILINE | re.DOTALL)
-_PARTS = ("chips", "fixed_point", "plasticity", "rounding")
-_OWN = (
-    *(
-        "functional",
-        "layers",
-        "spikeio",
-        "data",
-        "losses",
-        "models",
-        "metrics",
-        "learning",
-        "init",
-        "convert",
-        "quantize",
-    ),
-    *("plot", "report", "testing", "performance", "checkpoints", "utils", "interop", "interop.nir", "interop.onnx"),
-    *("interop.nir.dialects", "like.norse", "like.older", "like.sinabs", "like.snntorch", "like.spikingjelly"),
-    *("jax", "functional.jax_reference"),
-    *(f"functional.{each}{name}" for each in ("", "jax_reference.") for name in _PARTS),
-)
-MODULES = ("spikingtorch", *(f"spikingtorch.{each}" for each in _OWN))
+# neurons of other libraries, and those for JAX, have the names of ours there
+FOR_JAX = ("spikingtorch.jax", "spikingtorch.functional.jax_reference")
+# module, name and page of what the pages show
+LISTED = [
+    (block["module"], name, page.stem)
+    for page in sorted(PAGES.glob("*.md"))
+    for block in BLOCK.finditer(page.read_text())
+    for name in block["names"].split()
+]
+MODULES = sorted({module for module, _, _ in LISTED})
 
 
 def public(module: ModuleType) -> dict[str, Any]:
@@ -49,12 +38,7 @@ def public(module: ModuleType) -> dict[str, Any]:
 
 def documented() -> dict[str, str]:
     """Return the full names that the pages show, each with its page."""
-    return {
-        f"{block['module']}.{name}": page.stem
-        for page in sorted(PAGES.glob("*.md"))
-        for block in BLOCK.finditer(page.read_text())
-        for name in block["names"].split()
-    }
+    return {f"{module}.{name}": page for module, name, page in LISTED}
 
 
 def found(name: str) -> Any:

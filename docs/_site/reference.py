@@ -114,10 +114,8 @@ def before_sections(lines: list[str], added: list[str]) -> list[str]:
 OVERRIDDEN = {"param_map", "step_params", "rest_state", "whole_step", "initial_state"}
 # what other rooms of the library call, and users do not
 INNER = {"extra_repr", "described", "at_rest", "watched", "alone", "side_effect", "without_effects"}
-INNER |= {
-    f"SpikeMonitor.{name}" for name in ("begin", "here", "leave", "mark", "rewind", "end", "counts_of", "counted")
-}
-INNER |= {"SpikeMonitor.note"}
+_OF_MONITOR = ("begin", "here", "leave", "mark", "rewind", "end", "counts_of", "counted", "note")
+INNER |= {f"SpikeMonitor.{name}" for name in _OF_MONITOR}
 
 
 def skip(_app: Sphinx, _what: str, name: str, obj: Any, skips: bool, _options: Any) -> bool | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.drawn import uniform
 
 N, T, FEATURES, HIDDEN = 3, 6, 4, 5
 THRESHOLD = 0.4
@@ -71,12 +72,11 @@ def cut(state: State) -> State:
 
 
 def draw(seed: int, steps: int = T, count: int = N) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, steps, FEATURES, dtype=torch.double, generator=generator) * 2
+    return uniform(count, steps, FEATURES, seed=seed, dtype=torch.double) * 2
 
 
 def cotangent(out: Tensor) -> Tensor:
-    return torch.rand(out.shape, dtype=torch.double, generator=torch.Generator().manual_seed(9)) - 0.3
+    return uniform(*out.shape, seed=9, dtype=torch.double) - 0.3
 
 
 # --- what the oracles are made of -------------------------------------------------------------------------------------

@@ -249,7 +249,8 @@ class Calls(stateful.RuleBasedStateMachine):
             assert_close(net.n1.state.s.detach(), self.state["n1.s"].detach())
 
 
-def explore(examples: int, steps: int) -> None:
+@pytest.mark.parametrize(("examples", "steps"), [(12, 12), pytest.param(60, 40, marks=pytest.mark.long)])
+def test_random_calls(examples: int, steps: int) -> None:
     settings = hypothesis.settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -262,12 +263,3 @@ def explore(examples: int, steps: int) -> None:
         suppress_health_check=[*UNHURRIED],
     )
     stateful.run_state_machine_as_test(Calls, settings=settings)
-
-
-def test_random_calls() -> None:
-    explore(12, 12)
-
-
-@pytest.mark.long
-def test_many_random_calls() -> None:
-    explore(60, 40)

@@ -12,6 +12,7 @@ from spikingtorch.functional.core import allocation
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.cross.machines import Emulated, Machine, Zig, emulated, kernels_of
+from tests.drawn import normal
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
 from tests.functional.fused.runtime.recurrent import test_c_loop as recurrent
@@ -108,7 +109,7 @@ def products(a: Tensor, matrix: Tensor, base: Tensor | None) -> list[Tensor]:
 @dtypes
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 33, 100])
 def test_the_product(size: int, dtype: torch.dtype, machine: Machine) -> None:
-    matrix, base = recurrent.draw(size, size, seed=0, dtype=dtype), recurrent.draw(20, size, seed=1, dtype=dtype)
+    matrix, base = normal(size, size).to(dtype), normal(20, size, seed=1).to(dtype)
     for share in (0.0, 0.12, 0.6, 1.1):
         a = recurrent.spikes(20, size, share, dtype)
         for given in (None, base):

@@ -7,6 +7,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 import spikingtorch as st
+from tests.drawn import trains
 
 
 class Net(nn.Module):
@@ -35,8 +36,7 @@ KINDS = {"conv1": "Conv2d", "conv2": "Conv2d", "out": "Linear", "kernel": "weigh
 
 
 def spikes(density: float = 0.3, T: int = 4) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return (torch.rand(3, T, 2, 8, 8, generator=generator) < density).float()
+    return trains(3, T, 2, 8, 8, rate=density)
 
 
 def outcome(model: st.SpikingNet, x: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
+from tests.drawn import trains
 from tests.folded_layer import Coded
 from tests.nets_that_step import with_backward
 from tests.rounding import Change, assert_as_exact, changed
@@ -55,10 +56,6 @@ class Images(nn.Module):
         return n5(3 * nnf.linear(h, self.out.weight, self.out.bias), init)
 
 
-def spikes_like(*shape: int) -> Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.4).float()
-
-
 def seeded(make: Callable[[], nn.Module], event_driven: Any, change: Change = torch.clone, **options: Any) -> Any:
     torch.manual_seed(0)
     return changed(st.SpikingNet(make(), 10, event_driven=event_driven, **options), change)
@@ -94,7 +91,7 @@ def check(make: Callable[[], nn.Module], x: Tensor, **options: Any) -> None:
     assert_as_exact(got, dense)
 
 
-SEQUENCE, VIDEO = spikes_like(8, 10, 12), spikes_like(3, 6, 2, 20, 20)
+SEQUENCE, VIDEO = trains(8, 10, 12, seed=3, rate=0.4), trains(3, 6, 2, 20, 20, seed=3, rate=0.4)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -364,5 +361,5 @@ def test_by_default_where_it_is_faster(wanted: list[float]) -> None:
     net = Coded(lambda net, x, init: net.s2(net.l2(net.s1(net.l1(x), init)), init), s2=st.LIF(), **parts)
     for batch, number in ((20, 0), (40, 1)):
         model = st.SpikingNet(net, warn_silent=False)
-        model(spikes_like(batch, 30, 16)).sum().backward()
+        model(trains(batch, 30, 16, seed=3, rate=0.4)).sum().backward()
         assert len(wanted) == number

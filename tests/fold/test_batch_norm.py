@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
+from tests.drawn import uniform
 from tests.fold.corpus.effects import failure_at_once
 from tests.nets_that_step import Own, Two, centred, through
 
@@ -86,9 +87,8 @@ def both(net: nn.Module, mode: Any = "auto", **options: Any) -> tuple[st.Spiking
 
 def inputs(net: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     shape = (1, 6, 6) if isinstance(net, Images) else (4,)
-    generator = torch.Generator().manual_seed(seed)
     scale = torch.arange(1.0, T + 1).view(T, *(1,) * len(shape))  # so that the statistics of steps differ
-    return (scale * torch.rand(N, T, *shape, generator=generator)).to(dtype)
+    return (scale * uniform(N, T, *shape, seed=seed)).to(dtype)
 
 
 def numbers(model: st.SpikingNet, x: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from spikingtorch.functional.rounding import wrap
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.case import MARGIN, ORACLE_RESETS
 from spikingtorch.verification.cases import CASES, LENGTHS, SPIKING, WITH_RESETS, WRAPPED, Case, by_name, step_of
+from tests.drawn import uniform
 
 NAMED = {case.name: case for case in CASES}
 Row = tuple[str, Any, list[float], Any, list[float]]
@@ -251,8 +252,8 @@ def test_coefficients(tau: float) -> None:
     ids=str,
 )
 def test_delayed_is_the_scan(delay: Any, T: int, dim: int) -> None:
-    xs = torch.rand(T, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T))
-    past = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    xs = uniform(T, 2, 3, seed=T, dtype=torch.float64)
+    past = uniform(4, 2, 3, seed=9, dtype=torch.float64)
     found = []
     for run in (
         lambda state, x, d: F.delayed(state, x, d, dim),
@@ -263,7 +264,7 @@ def test_delayed_is_the_scan(delay: Any, T: int, dim: int) -> None:
         d = delay.double().clone().requires_grad_() if learns else delay
         state, out = run(F.DelayState(tuple(leaves[1].unbind(0))), leaves[0], d)
         results = [out, *state.past]
-        pulls = [torch.rand(r.shape, dtype=r.dtype, generator=torch.Generator().manual_seed(5)) for r in results]
+        pulls = [uniform(*r.shape, seed=5, dtype=r.dtype) for r in results]
         wanted = [*leaves, d] if learns else leaves
         grads = torch.autograd.grad(results, wanted, pulls, allow_unused=True, materialize_grads=True)
         found.append([*[r.detach() for r in results], *grads])

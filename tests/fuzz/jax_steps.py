@@ -1,12 +1,11 @@
 """Random steps in JAX, as source: states, inputs and outputs of several dtypes, in trees of many kinds."""
 
-import re
 from textwrap import indent
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.fuzz.steps import KINDS, PLACES, Tree
+from tests.fuzz.steps import Draft, Tree
 
 # slots: floats a and b, bools p and q, integers n and m, any number k, a number c of Python, an array w that the step
 # closes over, a surrogate s
@@ -178,8 +177,10 @@ class JaxStep(NamedTuple):
     mixing: bool  # whether it looks beyond its own neuron
 
 
-class Draft:
+class JaxDraft(Draft):
     """A step that is being drawn, without any computation: the kind of each name is known from its line."""
+
+    TO_INTEGER = ".astype(jnp.int32)"
 
     def __init__(self, pick: st.DrawFn) -> None:
         self.pick = pick
@@ -192,7 +193,7 @@ class Draft:
         self.kinds |= {f"s{k}": kind_of(name) for k, name in enumerate(self.states)}
         self.mixes = pick(st.sampled_from([False] * 5 + [True]))
 
-    def step(self) -> JaxStep:
+    def step(self) -> JaxStep:  # type: ignore[override]
         pick, lines = self.pick, []
         floats = st.sampled_from(FLOATS)
         operations: Any = floats | floats | floats | st.sampled_from(BOOLS) | st.sampled_from(INTEGERS)
@@ -213,11 +214,7 @@ class Draft:
         outs = [self.operand(kind) for kind in kinds]
         if self.mixes:
             outs[kinds.index("float")] = f"a{len(texts) - 1}"
-        body = [f"return {state.packed(finals)}, {out.packed(outs)}"]
-        for text in reversed(lines):
-            if re.search(rf"\b{text.split()[0]}\b", "\n".join(body)):  # what nobody reads is no part of the step
-                body.insert(0, text)
-        self.constants = {name: value for name, value in self.constants.items() if re.search(rf"\b{name}\b", str(body))}
+        body = self.read(lines, f"{state.packed(finals)}, {out.packed(outs)}")
         body = [*state.unpacked("state"), *xs.unpacked("x"), *body]
         names = [*self.constants, *(f"w{k}" for k in range(len(self.arrays)))]
         given = ", ".join(["state", "x", *(["*", *(f"p{k}" for k in range(self.numbers))] if self.numbers else [])])
@@ -228,32 +225,19 @@ class Draft:
             helpers + source, self.constants, self.arrays, self.states, self.xs, self.numbers, mixing=self.mixes
         )
 
-    def filled(self, text: str) -> str:
-        return text.format(**{slot: self.slot(slot) for slot in dict.fromkeys(re.findall(r"{(\w+)}", text))})
-
     def slot(self, name: str) -> str:
-        if name in KINDS:
-            return self.operand(KINDS[name])
-        if name == "s":
-            return f"J.{self.pick(st.sampled_from(['Sigmoid(4.0)', 'Arctan()', 'FastSigmoid()', 'StraightThrough()']))}"
         if name == "w" and self.arrays:
             return f"w{self.pick(st.integers(0, len(self.arrays) - 1))}"
-        which = self.pick(st.integers(0, self.numbers)) if name in ("k", "k0") else 0
-        if which:
-            return f"p{which - 1}"
-        number = self.pick(st.sampled_from([0.5, 1.0, -0.5, 0.3, 0.9, 2.0, -1.3]))
+        return super().slot(name)
+
+    def spike(self) -> str:
+        return f"J.{self.pick(st.sampled_from(['Sigmoid(4.0)', 'Arctan()', 'FastSigmoid()', 'StraightThrough()']))}"
+
+    def number(self, number: float) -> str:
         if self.pick(st.booleans()):
             return f"({number})"
         self.constants[f"c{len(self.constants)}"] = number
         return f"c{len(self.constants) - 1}"
-
-    def operand(self, kind: str) -> str:
-        """Return a value of a kind, the last ones first, made from a float if there is none."""
-        found = [name for name, known in reversed(self.kinds.items()) if known == kind]
-        if found:
-            return found[self.pick(PLACES) % len(found)]
-        large = f"({self.operand('float')} > 0.3)"
-        return large if kind == "bool" else f"{large}.astype(jnp.int32)"
 
     def final(self, name: str, dtype: str) -> str:
         """Return the next value of a state, in its dtype and bounded."""
@@ -265,7 +249,7 @@ class Draft:
         return f"jnp.clip({text}, 0, 100).astype(jnp.{dtype})" if kind == "int" else text
 
 
-steps = st.composite(lambda pick: Draft(pick).step())
+steps = st.composite(lambda pick: JaxDraft(pick).step())
 
 
 def kind_of(dtype: str) -> str:

@@ -57,6 +57,7 @@ TREES = st.sampled_from(["bare", "tuple", "list", "dict", "named", "nested"])
 # how a step holds its numbers
 HELD = st.sampled_from(["closure", "literals", "globals", "attributes", "defaults", "partial"])
 DTYPES = st.sampled_from(["float"] * 4 + ["bool", "int64", "int32", "float", "bool", "uint8", "int16", "int8"])
+NUMBERS = st.sampled_from([0.5, 1.0, -0.5, 0.3, 0.9, 2.0, -1.3])
 # the last values are read most, so that most of what is drawn is read
 PLACES = st.integers(0, 2) | st.integers(0, 9)
 HEAD = """\
@@ -114,6 +115,8 @@ class Tree:
 class Draft:
     """A step that is being drawn."""
 
+    TO_INTEGER = ".to(torch.int64)"
+
     def __init__(self, pick: st.DrawFn) -> None:
         self.pick = pick
         self.xs = ["float", *pick(st.lists(DTYPES, max_size=2))]
@@ -124,6 +127,7 @@ class Draft:
         self.examples = {f"x{k}": torch.ones(1, dtype=dtype_of(name)) for k, name in enumerate(self.xs)}
         self.examples |= {f"f{k}": torch.ones(2, dtype=torch.float64) for k in range(self.full)}
         self.examples |= {f"s{k}": torch.ones(2, dtype=dtype_of(name)) for k, name in enumerate(self.states)}
+        self.kinds = {name: kind_of(example.dtype) for name, example in self.examples.items()}
 
     def step(self) -> Step:
         pick = self.pick
@@ -136,12 +140,7 @@ class Draft:
         state, xs = Tree(pick(TREES), "State", len(self.states)), Tree(pick(TREES), "X", len(self.xs))
         out = Tree(pick(TREES), "Out", len(kinds))
         results = f"{state.packed(finals)}, {out.packed([self.operand(kind) for kind in kinds])}"
-        body = [f"return {results}"]
-        for text in reversed(drawn):
-            if re.search(rf"\b{text.split()[0]}\b", "\n".join(body)):  # what nobody reads is no part of the step
-                body.insert(0, text)
-        self.constants = {name: value for name, value in self.constants.items() if name in "\n".join(body)}
-        body = [*state.unpacked("state"), *xs.unpacked("x"), *body]
+        body = [*state.unpacked("state"), *xs.unpacked("x"), *self.read(drawn, results)]
         return Step(
             HEAD + state.helpers() + xs.helpers() + out.helpers() + self.function(indent("\n".join(body), "    ")),
             *(self.held, self.constants, self.states, self.xs, self.numbers, self.full, self.surrogate),
@@ -150,20 +149,37 @@ class Draft:
             loses_signs=any("imum(" in line for line in lines),
         )
 
+    def read(self, lines: list[str], results: str) -> list[str]:
+        """Return the lines and constants that the results need: what nobody reads is no part of the step."""
+        body = [f"return {results}"]
+        for text in reversed(lines):
+            if re.search(rf"\b{text.split()[0]}\b", "\n".join(body)):
+                body.insert(0, text)
+        text = "\n".join(body)
+        self.constants = {name: value for name, value in self.constants.items() if re.search(rf"\b{name}\b", text)}
+        return body
+
     def line(self, name: str, operation: str) -> str:
-        text = operation.format(**{slot: self.slot(slot) for slot in dict.fromkeys(re.findall(r"{(\w)}", operation))})
+        text = self.filled(operation)
         self.examples[name] = self.example(text)
+        self.kinds[name] = kind_of(self.examples[name].dtype)
         return f"{name} = {text}"
+
+    def filled(self, text: str) -> str:
+        return text.format(**{slot: self.slot(slot) for slot in dict.fromkeys(re.findall(r"{(\w+)}", text))})
 
     def slot(self, name: str) -> str:
         if name in KINDS:
             return self.operand(KINDS[name])
         if name == "s":
-            return "spike" if self.surrogate else "F.FastSigmoid(4.0)"
-        which = self.pick(st.integers(0, self.numbers)) if name == "k" else 0
-        if which:
-            return f"p{which - 1}"
-        number = self.pick(st.sampled_from([0.5, 1.0, -0.5, 0.3, 0.9, 2.0, -1.3]))
+            return self.spike()
+        which = self.pick(st.integers(0, self.numbers)) if name in ("k", "k0") else 0
+        return f"p{which - 1}" if which else self.number(self.pick(NUMBERS))
+
+    def spike(self) -> str:
+        return "spike" if self.surrogate else "F.FastSigmoid(4.0)"
+
+    def number(self, number: float) -> str:
         if self.held == "literals":
             return str(number)
         name = f"k{len(self.constants)}"
@@ -172,11 +188,11 @@ class Draft:
 
     def operand(self, kind: str) -> str:
         """Return a value of a kind, the last ones first, made from a float where there is none."""
-        found = [name for name, example in reversed(self.examples.items()) if kind_of(example.dtype) == kind]
+        found = [name for name, known in reversed(self.kinds.items()) if known == kind]
         if found:
             return found[self.pick(PLACES) % len(found)]
         large = f"({self.operand('float')} > 0.3)"
-        return large if kind == "bool" else f"{large}.to(torch.int64)"
+        return large if kind == "bool" else large + self.TO_INTEGER
 
     def final(self, name: str, dtype: str) -> str:
         """Return the next value of a state."""

@@ -3,17 +3,18 @@
 import pytest
 
 from tests.fuzz import jax_scan, networks, operations, scan
-from tests.fuzz.driver import counted
+from tests.fuzz.driver import Fuzzer, counted
 
 # random steps may have no surrogate
 pytestmark = pytest.mark.filterwarnings("ignore:.* its output has no gradient:RuntimeWarning")
 
 
 @pytest.mark.long
-def test_random_scans() -> None:
-    counts = counted(scan.FUZZER._replace(size=10), seed=1)
+@pytest.mark.parametrize(("fuzzer", "compared"), [(scan.FUZZER, "gradients"), (jax_scan.FUZZER, "arrays")])
+def test_random_scans(fuzzer: Fuzzer, compared: str) -> None:
+    counts = counted(fuzzer._replace(size=10), seed=1)
     assert counts["fused"] > counts["calls"] / 2, counts
-    assert counts["gradients compared"] > counts["calls"], counts
+    assert counts[f"{compared} compared"] > counts["calls"], counts
 
 
 @pytest.mark.long
@@ -22,13 +23,6 @@ def test_random_networks() -> None:
     counts = counted(networks.FUZZER._replace(size=25), seed=3)
     assert counts["folded, nothing mixes"] > 6, counts
     assert counts["gradients compared"] > 50, counts
-
-
-@pytest.mark.long
-def test_random_steps_in_jax() -> None:
-    counts = counted(jax_scan.FUZZER._replace(size=10), seed=1)
-    assert counts["fused"] > counts["calls"] / 2, counts
-    assert counts["arrays compared"] > counts["calls"], counts
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingNet, StepLayer
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import FLOOR, Limits
+from tests.drawn import uniform
 from tests.every_layer import call
 from tests.folded_layer import One
 
@@ -38,8 +39,7 @@ FAR: list[float] = [-1e30, -1.0, 1e30]
 
 
 def run(layer: Any) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.stack([call(layer, x, t == 0) for t, x in enumerate(torch.rand(20, 2, 3, generator=generator) * 2)])
+    return torch.stack([call(layer, x, t == 0) for t, x in enumerate(uniform(20, 2, 3) * 2)])
 
 
 @pytest.mark.parametrize("far", FAR)

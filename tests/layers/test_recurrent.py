@@ -17,7 +17,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.every_layer import call
-from tests.folded_layer import draw, held, over_time
+from tests.folded_layer import Lambda, draw, held, over_time
 
 SAMPLES, STEPS = 3, 9
 DENSE, CHANNELS, KERNEL = "dense", "channels", "kernel"
@@ -361,14 +361,9 @@ def test_recurrent_weights_that_are_assigned_later() -> None:
 
 def test_a_layer_with_a_parametrized_weight_is_copied_without_its_locks() -> None:
     """The class that torch gives such a layer refuses ``__getstate__``, and would copy the thread of its memory."""
-
-    class Half(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x / 2
-
     layer: Any = st.LIF(recurrent=nn.Parameter(torch.ones(3)))
     x = torch.ones(2, 3)
-    nn.utils.parametrize.register_parametrization(layer, "recurrent", Half())
+    nn.utils.parametrize.register_parametrization(layer, "recurrent", Lambda(lambda _, x: x / 2))
     out = layer(x, True)
     copied = copy.deepcopy(layer)
     assert torch.equal(copied.v, layer.v)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
+from tests.drawn import uniform
 from tests.processes import at_once
 
 REFUSES = r"another thread has begun.*init=True.*copy.deepcopy"
@@ -37,10 +38,6 @@ def network(mode: Any = "auto", net: type[Net] = Net) -> tuple[Any, Any]:
     return model, model.net.neurons
 
 
-def train(seed: int = 0, T: int = 20) -> Tensor:
-    return torch.rand(4, T, 10, generator=torch.Generator().manual_seed(seed))
-
-
 def elsewhere(work: Callable[[], Any]) -> Any:
     """Run the work in another thread, and raise what it raises."""
     with ThreadPoolExecutor(1) as pool:
@@ -57,7 +54,7 @@ def test_what_a_thread_reads_does_not_end_the_fold_of_another(before: bool) -> N
             return super().forward(x, init)
 
     inside, read = threading.Event(), threading.Event()
-    (model, layer), x = network("fold", Waits), train()
+    (model, layer), x = network("fold", Waits), uniform(4, 20, 10)
     want = network()[0](x)
     if before:
         model(x)

@@ -12,6 +12,7 @@ from spikingtorch import LIF, SpikingNet, learning, record
 from spikingtorch import functional as F
 from spikingtorch.functional import plasticity
 from spikingtorch.learning.synapses import Inputs
+from tests import drawn
 from tests.folded_layer import Coded
 
 pytestmark = pytest.mark.sampled
@@ -36,9 +37,8 @@ def network(**options: Any) -> SpikingNet:
     return SpikingNet(nn.Sequential(*layers), warn_silent=False, **options)
 
 
-def spikes(steps: int = T) -> Tensor:
-    draw = torch.Generator().manual_seed(1)
-    return torch.rand(N, steps, SIZES[0], dtype=torch.double, generator=draw).lt(0.3).double()
+def spikes() -> Tensor:
+    return drawn.trains(N, T, SIZES[0], seed=1).double()
 
 
 def weights(model: SpikingNet) -> list[Tensor]:

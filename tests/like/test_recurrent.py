@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.like.steps.norse import stopped
 from spikingtorch.testing import assert_close
+from tests.drawn import normal, outcome
 from tests.test_like import MAKERS
 
 Mode = Literal["step", "auto", "fold"]
@@ -20,15 +21,6 @@ snn, jelly, norse, sinabs = (
 N, T, M = 3, 9, 3
 WITH_OWN_WEIGHTS = ("snntorch.RLeaky", "snntorch.RSynaptic")
 FREE = [name for name in MAKERS if name not in WITH_OWN_WEIGHTS]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def gradients(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    pull = draw(*out.shape, seed=1)
-    return [out.detach(), *torch.autograd.grad(out, leaves, pull, materialize_grads=True)]
 
 
 def fed_by_hand(plain: Any, x: Tensor, back: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -47,11 +39,11 @@ def test_every_layer_takes_recurrent_weights(name: str, mode: Mode) -> None:
     torch.manual_seed(0)
     weight = nn.Linear(M, M, bias=False).double()
     layer, plain = MAKERS[name](recurrent=weight).double(), MAKERS[name]().double()
-    x = (draw(N, T, M) + 0.7).requires_grad_()
-    want = gradients(fed_by_hand(plain, x, lambda s, t: weight(s)), [x, weight.weight, *plain.parameters()])
+    x = (normal(N, T, M) + 0.7).requires_grad_()
+    want = outcome(fed_by_hand(plain, x, lambda s, t: weight(s)), [x, weight.weight, *plain.parameters()])
     model = st.SpikingNet(nn.Sequential(layer), mode=mode, warn_silent=False)
     own = [each for each in layer.parameters() if each is not weight.weight]
-    assert_close(gradients(model(x), [x, weight.weight, *own]), want)
+    assert_close(outcome(model(x), [x, weight.weight, *own]), want)
     if mode == "auto":
         assert model.explain(x).mode == "fold"
 
@@ -72,7 +64,7 @@ class Own(NamedTuple):
     gain: float = 1.0
 
     def inputs(self) -> Tensor:
-        return self.gain * (draw(N, T, *self.shape) + 1.0)
+        return self.gain * (normal(N, T, *self.shape) + 1.0)
 
 
 def _sinabs(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
@@ -210,10 +202,10 @@ def test_weights_of_its_own(name: str, mode: Mode) -> None:
     layer = made(own)
     x = own.inputs().requires_grad_()
     leaves = [x, *layer.parameters()]
-    want = gradients(own.by_hand(layer, x), leaves)
+    want = outcome(own.by_hand(layer, x), leaves)
     model = st.SpikingNet(nn.Sequential(layer), mode=mode, warn_silent=False)
     found = model(x)
-    assert_close(gradients(found, leaves), want)
+    assert_close(outcome(found, leaves), want)
     assert found.any()
     assert not found.all()
     if mode == "auto":
@@ -239,8 +231,8 @@ def test_no_gradient_flows_through_the_reset_of_these_cells_of_norse(kind: str) 
     """Unlike in the same cells without a recurrence, whose spikes are the same where nothing comes back."""
     weights: Any = {"input_weights": torch.eye(M), "recurrent_weights": torch.zeros(M, M)}
     layers = getattr(norse, kind)(M, M, **weights), getattr(norse, kind.replace("Recurrent", ""))()
-    x = (8.0 * draw(N, 30, M) + 8.0).requires_grad_()
-    found = [gradients(st.SpikingNet(nn.Sequential(each.double()), warn_silent=False)(x), [x]) for each in layers]
+    x = (8.0 * normal(N, 30, M) + 8.0).requires_grad_()
+    found = [outcome(st.SpikingNet(nn.Sequential(each.double()), warn_silent=False)(x), [x]) for each in layers]
     assert found[0][0].any()
     assert torch.equal(found[0][0], found[1][0])
     assert not torch.allclose(found[0][1], found[1][1])

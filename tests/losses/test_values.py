@@ -12,6 +12,7 @@ from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.losses import count_mse, first_spike_time, van_rossum_distance
 from spikingtorch.metrics import first_spike_accuracy, rate_accuracy
 from spikingtorch.testing import assert_close
+from tests.drawn import trains
 from tests.losses.cases import BY_NAME, Case
 from tests.losses.twins import integral_of_van_rossum
 
@@ -207,27 +208,23 @@ def distance(a: Tensor, b: Tensor, tau: float) -> Tensor:
     return van_rossum_distance(a, b, tau=tau, reduction="none")
 
 
-def spike_trains(T: int, C: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return (torch.rand(1, T, C, generator=Generator().manual_seed(seed)) < 0.2).to(dtype)
-
-
 @pytest.mark.parametrize("tau", [0.7, 2.0])
 def test_van_rossum_is_the_integral(tau: float) -> None:
-    a, b = spike_trains(8, 1, 2), spike_trains(8, 1, 3)
+    a, b = (trains(1, 8, 1, seed=seed, rate=0.2).double() for seed in (2, 3))
     want = integral_of_van_rossum(a.flatten().tolist(), b.flatten().tolist(), tau)
     assert want > 0.1
     assert distance(a, b, tau).item() == pytest.approx(want, rel=1e-4)
 
 
 def test_limits_of_the_tau_of_van_rossum() -> None:
-    a, b = spike_trains(50, 6, 0), spike_trains(50, 6, 1)
+    a, b = trains(1, 50, 6, seed=0, rate=0.2).double(), trains(1, 50, 6, seed=1, rate=0.2).double()
     assert_close(distance(a, b, 1e-3), (a != b).sum(1).double() / 2)
     assert_close(distance(a, b, 1e13), (a.sum(1) - b.sum(1)).square() / 2)
 
 
 @pytest.mark.parametrize("tau", [1.0, 50.0, 1e4])
 def test_van_rossum_of_long_sequences_in_float32(tau: float) -> None:
-    a, b = spike_trains(20_000, 2, 0, torch.float32), spike_trains(20_000, 2, 1, torch.float32)
+    a, b = trains(1, 20_000, 2, seed=0, rate=0.2), trains(1, 20_000, 2, seed=1, rate=0.2)
     leaf = a.clone().requires_grad_()
     got = distance(leaf, b, tau)
     wide = a.double().requires_grad_()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikingtorch import losses
 from spikingtorch.functional import plasticity
+from tests.drawn import normal
 from tests.peers import norse_pairs, sinabs_pairs, snntorch_pairs, spikingjelly_pairs
 
 N, T, C, K = 5, 12, 3, 4
@@ -80,9 +81,7 @@ _TABLES = {"snntorch": snntorch_pairs, "spikingjelly": spikingjelly_pairs, "nors
 PLAIN = {f"{library} {name}": pair for library, table in _TABLES.items() for name, pair in table.SURROGATES.items()}
 
 
-def _points() -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return 2.0 * torch.randn(1000, generator=generator, dtype=torch.float64)
+POINTS = 2.0 * normal(1000)
 
 
 def _derivative(function: Any, u: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ def _derivative(function: Any, u: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_spike_function_equals_theirs(name: str) -> None:
     ours, theirs = PLAIN[name]
-    u = _points()
+    u = POINTS
     beside = torch.tensor([-1.0, -1e-30, 0.0, 1e-30, 1.0])
     assert torch.equal(ours(beside), theirs(beside))
     # some of theirs round to float32 on the way
@@ -108,6 +107,6 @@ def test_a_spike_function_equals_theirs(name: str) -> None:
 @pytest.mark.parametrize("threshold", [1.0, 0.7])
 def test_a_derivative_of_sinabs_equals_theirs(name: str, threshold: float) -> None:
     ours, theirs = sinabs_pairs.SURROGATES[name]
-    u = _points()
+    u = POINTS
     found = _derivative(lambda at: ours.primitive(at - threshold, threshold), u)
     torch.testing.assert_close(found, theirs(u, threshold).double(), rtol=1e-6, atol=1e-8)

@@ -16,6 +16,7 @@ import spikingtorch as st
 from spikingtorch import like
 from spikingtorch.functional import scan
 from spikingtorch.functional.recorded import fields_of
+from tests.drawn import normal
 from tests.peers import norse_pairs, older_pairs, sinabs_pairs, snntorch_pairs, spikingjelly_pairs
 from tests.peers.pair import Pair, Theirs
 from tests.rounding import error
@@ -53,8 +54,7 @@ def inputs(pair: Pair, T: int) -> Tensor:
 
 def cotangent(like: Tensor, seed: int) -> Tensor:
     """Return a random output gradient that float32 holds exactly, as libraries hand gradients on in it."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(like.shape, generator=generator).to(like.dtype)
+    return normal(*like.shape, seed=seed, dtype=torch.float32).to(like.dtype)
 
 
 def equal(layer: st.StepLayer, theirs: Theirs) -> st.StepLayer:

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.plot import surrogates, weights
 from spikingtorch.verification.cases import SURROGATES
+from tests.drawn import normal
 from tests.plot.drawn import labels, pixels, xs, ys
 
 ALL: list[Any] = [*SURROGATES, F.FromPrimitive(torch.tanh)]
@@ -53,12 +53,8 @@ def test_gradients_are_drawn_where_they_are_switched_off() -> None:
 # --- weights ------------------------------------------------------------------------------------------------------
 
 
-def draw(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
 def test_a_matrix_is_an_image() -> None:
-    weight = draw(3, 5)
+    weight = normal(3, 5)
     ax = weights(weight)
     (image,) = ax.images
     np.testing.assert_allclose(image.get_array(), weight)  # type: ignore[arg-type]
@@ -73,7 +69,7 @@ def test_a_matrix_is_an_image() -> None:
 
 @pytest.mark.parametrize(("outputs", "most", "step"), [(6, 64, 1), (1, 64, 1), (40, 10, 4)])
 def test_kernels_of_one_input_fill_a_table(outputs: int, most: int, step: int) -> None:
-    weight = draw(outputs, 1, 3, 2)
+    weight = normal(outputs, 1, 3, 2)
     ax = weights(weight, most=most)
     tiles = np.asarray(ax.images[0].get_array().filled(np.nan))  # type: ignore[union-attr]
     drawn = weight[::step, 0]
@@ -89,7 +85,7 @@ def test_kernels_of_one_input_fill_a_table(outputs: int, most: int, step: int) -
 
 
 def test_kernels_of_many_inputs_are_a_matrix_of_kernels() -> None:
-    weight = draw(20, 12, 2, 2)
+    weight = normal(20, 12, 2, 2)
     ax = weights(weight, most=16)
     tiles = np.asarray(ax.images[0].get_array().filled(np.nan))  # type: ignore[union-attr]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("every 5th of 20 outputs", "every 3rd of 12 inputs")
@@ -100,7 +96,7 @@ def test_kernels_of_many_inputs_are_a_matrix_of_kernels() -> None:
 
 @pytest.mark.parametrize("shape", [(), (7,), (4, 3, 5), (2, 2, 2, 2, 2)])
 def test_anything_else_is_a_histogram(shape: tuple[int, ...]) -> None:
-    weight = draw(*shape)
+    weight = normal(*shape)
     ax = weights(weight, label="$w$")
     bars: Any = ax.patches[0]
     assert bars.get_data().values.sum() == weight.numel()
@@ -113,4 +109,4 @@ def test_weights_of_zero_are_counted() -> None:
     assert weights(weight).get_title() == "4 weights, 75% of them zero"
     for shape in ((2, 2), (1, 1, 2, 2), (4,)):
         pixels(weights(torch.zeros(shape)))
-    assert weights(draw(3, 3), kind="histogram").get_title() == "9 weights"
+    assert weights(normal(3, 3), kind="histogram").get_title() == "9 weights"

@@ -14,21 +14,14 @@ from torch import Tensor
 from spikingtorch import LIF, SpikingNet, record
 from spikingtorch.metrics import firing_rate
 from spikingtorch.plot import raster, rates, traces
+from tests.drawn import normal, trains
 from tests.plot.drawn import disks, labels, pixels, points, ticks, xs, ys
-
-
-def membranes(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def draw(*shape: int, rate: float = 0.3) -> Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < rate).float()
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.0])
 @pytest.mark.parametrize("shape", [(2, 17, 5), (2, 17, 3, 4, 2), (2, 1, 5), (2, 17, 1), (1, 1, 1)])
 def test_positions_are_those_of_the_spikes(shape: tuple[int, ...], rate: float) -> None:
-    spikes = draw(*shape, rate=rate)
+    spikes = trains(*shape, rate=rate)
     pixels(raster(spikes))
     for sample in (0, -1):
         ax = raster(spikes, sample=sample)
@@ -49,7 +42,7 @@ def test_a_tick_has_its_size_in_units_of_the_axes() -> None:
 
 
 def test_time_has_a_unit() -> None:
-    spikes = draw(1, 20, 3)
+    spikes = trains(1, 20, 3)
     ax = raster(spikes, dt=0.5)
     assert points(ticks(ax)[0]) == {(0.5 * t, float(i)) for t, i in spikes[0].nonzero().tolist()}
     assert ax.get_xlim() == (-0.25, 9.75)
@@ -68,7 +61,7 @@ def test_a_subset_is_evenly_spaced_and_says_so() -> None:
 
 
 def test_layers_have_bands_in_their_order() -> None:
-    layers = {"input": draw(2, 9, 2, 30), "hidden": draw(2, 9, 10), "out": torch.zeros(2, 9, 3)}
+    layers = {"input": trains(2, 9, 2, 30), "hidden": trains(2, 9, 10), "out": torch.zeros(2, 9, 3)}
     ax = raster(layers, most=20, sample=1)
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         "input\nevery 3rd of 60 neurons",
@@ -97,9 +90,9 @@ def test_what_record_returns_is_drawn_as_it_is() -> None:
 
 
 def test_layers_of_one_length_and_of_others() -> None:
-    ax = raster({"short": draw(1, 5, 3), "long": draw(1, 8, 3)})
+    ax = raster({"short": trains(1, 5, 3), "long": trains(1, 8, 3)})
     assert ax.get_xlim() == (-0.5, 7.5)
-    assert len(raster({str(k): draw(1, 4, 2) for k in range(9)}).get_yticks()) == 9
+    assert len(raster({str(k): trains(1, 4, 2) for k in range(9)}).get_yticks()) == 9
 
 
 @pytest.mark.parametrize("given", [torch.tensor([1, 0, 1]), [1, 0, 1], [True, False, True], ["b", "a", "b"]])
@@ -131,7 +124,7 @@ def test_graded_spikes_are_disks_whose_area_is_their_value() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 17, 5), (2, 17, 2, 3), (2, 1, 5), (1, 2, 1)])
 def test_traces_are_the_membranes(shape: tuple[int, ...]) -> None:
-    v = membranes(*shape)
+    v = normal(*shape)
     ax = traces(v, sample=-1, neurons=3)
     flat = v[-1].flatten(1).double().numpy()
     number = min(3, flat.shape[1])
@@ -145,7 +138,7 @@ def test_traces_are_the_membranes(shape: tuple[int, ...]) -> None:
 
 
 def test_one_neuron_has_an_axis_of_its_own() -> None:
-    v = membranes(1, 9, 4)
+    v = normal(1, 9, 4)
     ax = traces(v, neurons=[2], dt=0.5)
     np.testing.assert_allclose(ys(ax.lines[0]), v[0, :, 2])
     assert ax.get_ylabel() == "membrane of neuron 2"
@@ -184,7 +177,7 @@ def test_thresholds() -> None:
 
 
 def test_marks_are_the_spikes_of_their_neuron() -> None:
-    v = membranes(2, 12, 4)
+    v = normal(2, 12, 4)
     spikes = torch.rand(2, 12, 4) < 0.4
     ax = traces(v, spikes=spikes, neurons=[0, 3], sample=1, dt=2.0)
     for band, neuron in zip(ticks(ax), (0, 3), strict=True):
@@ -207,7 +200,7 @@ def test_a_membrane_that_does_not_move() -> None:
 
 
 def test_bars_count_every_neuron_once() -> None:
-    spikes = (torch.rand(4, 30, 6, 5, generator=torch.Generator().manual_seed(0)) < 0.2).float()
+    spikes = trains(4, 30, 6, 5, rate=0.2)
     ax = rates({"one": spikes, "two": spikes[..., :2]}, bins=10)
     want = firing_rate(spikes).mean(0).flatten().numpy()
     bars: Any = ax.patches

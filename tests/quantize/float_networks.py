@@ -238,7 +238,3 @@ def on_grid(layer: Layer, bits: int, scaled: bool = True) -> Layer:
             unit = 2.0 ** torch.ceil(torch.log2(layer.weight.abs().max())) / 2 ** (bits - 1)
             each.copy_((each / unit).round().clamp(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1) * unit)
     return layer
-
-
-def spikes(*shape: int) -> Tensor:
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()

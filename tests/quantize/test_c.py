@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ import pytest
 from spikingtorch.quantize import IntegerModel
 from spikingtorch.quantize.c import to_c
 from spikingtorch.quantize.c.text import number, quotient, signed
-from spikingtorch.quantize.neurons import Neuron
 from spikingtorch.quantize.nodes import Linear
 from tests.quantize.c_programs import SANITIZED, STRICT, compiled, expected, ran
 from tests.quantize.float_networks import random_model
+from tests.quantize.test_integer import neuron
 
 pytestmark = pytest.mark.sampled
 
@@ -42,12 +41,9 @@ def test_c_of_many_networks_equals_the_reference(command: tuple[str, ...], tmp_p
 def one_neuron(**changed: object) -> IntegerModel:
     """Return two inputs with weights 100 and -100, which lead to a membrane of 8 bits without a leak."""
     weight, bias = np.array([[100, -100]], np.int8), np.zeros(1, np.int32)
-    node = Neuron(
-        name="n", kind="if", shape=(1,), exponent=0, fraction_bits=0, decay=(1, 0), decay_synapse=None, low=-128,
-        high=127, threshold=127, strict=True, reset="zero", v_reset=0, rounding="floor", overflow="saturate",
-        recurrent=None, bound=100,
-    )  # fmt: skip
-    return IntegerModel(0, (2,), (0, 1), (Linear("w", weight, bias, 0), replace(node, **changed)))  # type: ignore[arg-type]
+    own = {"kind": "if", "exponent": 0, "fraction_bits": 0, "decay": (1, 0), "strict": True}
+    node = neuron(**own | {"low": -128, "high": 127, "threshold": 127} | changed)
+    return IntegerModel(0, (2,), (0, 1), (Linear("w", weight, bias, 0), node))
 
 
 @pytest.mark.parametrize(

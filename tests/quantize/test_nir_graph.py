@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from spikingtorch import FixedPointCubaLIF, FixedPointIF, FixedPointLIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.quantize import IntegerError, IntegerModel, to_integer
-from tests.quantize.float_networks import on_grid, spikes
+from tests.drawn import trains
+from tests.quantize.float_networks import on_grid
 
 nir = pytest.importorskip("nir")
 
 
 def network(*layers: nn.Module, shape: tuple[int, ...] = (6,)) -> tuple[IntegerModel, Tensor]:
-    x = spikes(3, 30, *shape)
+    x = trains(3, 30, *shape, rate=0.5)
     return to_integer(SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False), x), x
 
 

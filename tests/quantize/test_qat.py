@@ -14,8 +14,10 @@ import spikingtorch as st
 from spikingtorch.init import to_rate_
 from spikingtorch.like import norse
 from spikingtorch.quantize import RoundedInput, prepare_qat, remove_qat
+from tests.drawn import trains
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+X = trains(3, 5, 2, 8, 8, seed=1, rate=0.4)
 WAYS: list[dict[str, Any]] = [
     {"scale": scale, "per_channel": channels} for scale in ("heuristic", "learned") for channels in (False, True)
 ]
@@ -29,10 +31,6 @@ def network(seed: int = 0) -> Any:
     around = st.LIF(tau=2.0, recurrent=nn.Conv2d(5, 5, 3, padding=1, bias=False), threshold=0.3)
     layers = [nn.Conv2d(2, 4, 3), own, nn.Conv2d(4, 5, 3, stride=2, bias=False), around, nn.Flatten(), nn.Linear(20, 6)]
     return st.SpikingNet(nn.Sequential(*layers, dense), mode="fold")
-
-
-def batch() -> Tensor:
-    return (torch.rand(3, 5, 2, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.4).float()
 
 
 def by_hand(model: Any) -> Any:
@@ -77,7 +75,7 @@ def test_every_weight_is_on_its_grid_and_every_bias_on_that_of_the_sum(way: dict
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_a_prepared_model_computes_with_its_rounded_weights(way: dict[str, Any], mode: Any) -> None:
-    model, x = prepare_qat(network(), 3, **way), batch()
+    model, x = prepare_qat(network(), 3, **way), X
     plain = by_hand(model)
     model.mode = plain.mode = mode
     for event_driven in ("off", "on"):
@@ -106,7 +104,7 @@ def test_a_bias_beyond_the_bits_of_the_weights_is_not_clipped() -> None:
 
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_checkpoints_of_the_float_model_and_of_a_prepared_one_load(way: dict[str, Any]) -> None:
-    given, x = network(seed=5), batch()
+    given, x = network(seed=5), X
     saved = copy.deepcopy(given.state_dict())
     expected = prepare_qat(given, 4, **way)(x)
     for checkpoint in (saved, given.state_dict()):
@@ -128,7 +126,7 @@ def test_checkpoints_of_the_float_model_and_of_a_prepared_one_load(way: dict[str
 
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_remove_qat_gives_the_float_model_back(way: dict[str, Any]) -> None:
-    model, x = network(), batch()
+    model, x = network(), X
     saved, parameters, kinds = copy.deepcopy(model.state_dict()), [*model.parameters()], [*map(type, model.modules())]
     expected = model(x)
     prepare_qat(model, 4, inputs=3, **way)
@@ -149,7 +147,7 @@ def test_remove_qat_gives_the_float_model_back(way: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_a_copy_lives_by_itself(way: dict[str, Any]) -> None:
-    model, x = prepare_qat(network(), 4, **way), batch()
+    model, x = prepare_qat(network(), 4, **way), X
     expected = model(x)
     copied = copy.deepcopy(model)
     assert torch.equal(copied(x), expected)
@@ -269,7 +267,7 @@ def test_wrong_calls_of_the_way_back() -> None:
 
 def test_to_rate_comes_first() -> None:
     with pytest.raises(ValueError, match=r"Call to_rate_ before you register a parametrization"):
-        to_rate_(prepare_qat(network(), 4), batch())
+        to_rate_(prepare_qat(network(), 4), X)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=ids)

@@ -14,8 +14,9 @@ from spikingtorch.quantize.certificate import certify
 from spikingtorch.quantize.errors import RULES, IntegerError
 from spikingtorch.quantize.lower import to_integer
 from spikingtorch.quantize.nodes import Linear
+from tests.drawn import trains
 from tests.folded_layer import Coded
-from tests.quantize.float_networks import on_grid, spikes
+from tests.quantize.float_networks import on_grid
 
 
 def linear(ins: int, outs: int, bits: int = 4) -> nn.Linear:
@@ -161,7 +162,7 @@ CASES: dict[str, tuple[str, str, nn.Module, nn.Module]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_refused_network_differs_from_its_integers(case: str) -> None:
     rule, words, net, near = CASES[case]
-    x = spikes(4, 30, 2, 9, 9) if "mean" in case else spikes(4, 30, 8)
+    x = trains(4, 30, 2, 9, 9, rate=0.5) if "mean" in case else trains(4, 30, 8, rate=0.5)
     model = SpikingNet(net, mode="step", warn_silent=False).eval()
     with pytest.raises(IntegerError, match=words) as caught:
         to_integer(model, x)
@@ -212,7 +213,7 @@ def test_other_convolutions_than_plain_sums_are_refused(monkeypatch: pytest.Monk
     torch.manual_seed(0)
     conv = on_grid(nn.Conv2d(64, 64, 3, padding=1), 8)
     model = SpikingNet(nn.Sequential(conv, FixedPointIF(fraction_bits=8, membrane_bits=24)))
-    x = spikes(16, 1, 64, 12, 12)
+    x = trains(16, 1, 64, 12, 12, rate=0.5)
     written = to_integer(model, x)
     assert certify(model, written, x).equal
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
@@ -239,7 +240,7 @@ def test_autocast_is_refused_because_it_rounds_sums(monkeypatch: pytest.MonkeyPa
 
 def test_half_precision_is_refused_because_it_rounds_sums() -> None:
     layers = [FixedPointIF(fraction_bits=6, membrane_bits=8), linear(64, 8, 8)]
-    model, x = SpikingNet(nn.Sequential(*layers), mode="step"), spikes(4, 20, 64)
+    model, x = SpikingNet(nn.Sequential(*layers), mode="step"), trains(4, 20, 64, rate=0.5)
     written, half = to_integer(model, x), copy.deepcopy(model).bfloat16()
     with pytest.raises(IntegerError, match=r"the network has torch.bfloat16, expected float32: model.float\(\)"):
         to_integer(half, x.bfloat16())
@@ -250,7 +251,7 @@ def test_half_precision_is_refused_because_it_rounds_sums() -> None:
 
 @pytest.mark.parametrize("place", ["input", "output"])
 def test_a_hook_of_the_whole_network_is_refused(place: str) -> None:
-    model, x = two_layers(), spikes(4, 20, 64)
+    model, x = two_layers(), trains(4, 20, 64, rate=0.5)
     written = to_integer(model, x)
     if place == "input":
         model.register_forward_pre_hook(lambda _, given: (1 - given[0],))
@@ -264,7 +265,7 @@ def test_a_hook_of_the_whole_network_is_refused(place: str) -> None:
 def test_products_that_may_be_rounded_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "_precision", {"matmul": "bf16", "conv": "none"}.get)
     with pytest.raises(IntegerError, match=r"mkldnn.matmul.fp32_precision is 'bf16', .*precision\('highest'\)"):
-        to_integer(two_layers(), spikes(4, 20, 64))
+        to_integer(two_layers(), trains(4, 20, 64, rate=0.5))
 
 
 def test_units_beyond_the_exponents_of_float32_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +281,7 @@ def test_units_beyond_the_exponents_of_float32_are_refused(monkeypatch: pytest.M
 
 
 def test_sums_of_which_rounding_leaves_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    fc, x = nn.Linear(8, 8, bias=False), spikes(2, 5, 8)
+    fc, x = nn.Linear(8, 8, bias=False), trains(2, 5, 8, rate=0.5)
     fc.weight.data.fill_(-(2.0**-71))
     layers = (fc, FixedPointIF(threshold=2.0**-6, fraction_bits=6, membrane_bits=12, rounding="half_up"))
     model = SpikingNet(nn.Sequential(*layers), mode="step", warn_silent=False)

@@ -10,11 +10,13 @@ from torch.nn.utils import parametrize
 
 import spikingtorch as st
 from spikingtorch.quantize import prepare_qat
+from tests.drawn import trains
 from tests.processes import at_once
 from tests.surroundings import on_threads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WAYS: list[dict[str, Any]] = [{"scale": "heuristic"}, {"scale": "heuristic", "per_channel": True}, {"scale": "learned"}]
+X = trains(4, 6, 8, seed=1, rate=0.4)
 each_way = pytest.mark.parametrize("way", WAYS, ids=["heuristic", "per channel", "learned"])
 
 
@@ -25,10 +27,6 @@ def prepared(way: dict[str, Any]) -> Any:
     return prepare_qat(st.SpikingNet(nn.Sequential(*layers), mode="fold"), 4, **way)
 
 
-def batch() -> Tensor:
-    return (torch.rand(4, 6, 8, generator=torch.Generator().manual_seed(1)) < 0.4).float()
-
-
 def gradients(model: Any) -> list[Tensor]:
     return [each.grad for each in model.parameters()]
 
@@ -36,7 +34,7 @@ def gradients(model: Any) -> list[Tensor]:
 @pytest.mark.long
 @each_way
 def test_compiled_it_has_the_same_results_and_gradients(way: dict[str, Any]) -> None:
-    model, x = prepared(way), batch()
+    model, x = prepared(way), X
     other = copy.deepcopy(model)
     compiled: Any = torch.compile(other)
     out = model(x)
@@ -58,14 +56,14 @@ def test_compiled_it_has_the_same_results_and_gradients(way: dict[str, Any]) -> 
 @each_way
 @torch.no_grad()
 def test_exported_it_has_the_same_results(way: dict[str, Any]) -> None:
-    model, x = prepared(way).eval(), batch()
+    model, x = prepared(way).eval(), X
     exported: Any = torch.export.export(model, (x,)).module()
     assert torch.equal(exported(x), model(x))
 
 
 @each_way
 def test_as_a_function_of_its_parameters(way: dict[str, Any]) -> None:
-    model, x = prepared(way), batch()
+    model, x = prepared(way), X
     with torch.no_grad():
         given = {name: 1.3 * each for name, each in model.named_parameters()}
         other = copy.deepcopy(model)
@@ -87,7 +85,7 @@ def test_as_a_function_of_its_parameters(way: dict[str, Any]) -> None:
 @each_way
 def test_in_autocast_weights_keep_their_bits(way: dict[str, Any]) -> None:
     """A weight of eight bits is a bfloat16; sums are rounded, as autocast does."""
-    model, x = prepared(way), batch()
+    model, x = prepared(way), X
     for weight in (model.net[0].weight, model.net[2].weight, model.net[1].recurrent.weight):
         assert torch.equal(weight.bfloat16().float(), weight)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -123,7 +121,7 @@ def test_a_bias_has_the_scale_of_the_weights_of_its_call() -> None:
 
 
 def test_cached_weights_and_threads() -> None:
-    model, x = prepared({}), batch()
+    model, x = prepared({}), X
     expected = model(x)
     with parametrize.cached():
         assert torch.equal(model(x), expected)

@@ -30,10 +30,6 @@ class Net(nn.Module):
         return self.get_submodule("<b>out")(self.l3(self.drop(h)), init)
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def trained() -> list[dict[str, Any]]:
     return [
         {"loss": 1.0 / epoch, "train accuracy": 0.5 + 0.1 * epoch, "val_accuracy": torch.tensor(0.1 * epoch)}

@@ -20,8 +20,9 @@ from spikingtorch.functional import jax_reference as J
 from spikingtorch.quantize import IntegerModel, certify, prepare_qat, to_integer
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder
+from tests.drawn import uniform
 from tests.folded_layer import Coded, One
-from tests.report.networks import SECTIONS, Pictures, Quickly, draw
+from tests.report.networks import SECTIONS, Pictures, Quickly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,7 +106,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 def test_networks(name: str, quickly: Quickly, pictures: Pictures) -> None:
     make, shape, says = NETWORKS[name]
     torch.manual_seed(0)
-    found = quickly(make(), [draw(4, 6, *shape) - 0.2])
+    found = quickly(make(), [uniform(4, 6, *shape) - 0.2])
     assert found.sections == SECTIONS
     assert says in found.words
     assert all(drawn() for drawn, _ in pictures.values())
@@ -116,13 +117,13 @@ def test_networks(name: str, quickly: Quickly, pictures: Pictures) -> None:
 
 def test_mode_step_double_precision_and_one_step(quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)).double()
-    found = quickly(st.SpikingNet(net, mode="step"), [draw(4, 1, 6).double()])
+    found = quickly(st.SpikingNet(net, mode="step"), [uniform(4, 1, 6).double()])
     assert "The network is called once for each step: as asked for" in found.words
 
 
 @pytest.mark.parametrize("target", [10, 4, -1, -100])
 def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly, pictures: Pictures) -> None:
-    net, x, y = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)), draw(4, 6, 6), torch.full((4,), target)
+    net, x, y = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)), uniform(4, 6, 6), torch.full((4,), target)
     found = quickly(net, [(x, y)])
     assert "Accuracy" not in found.words
     titles = [ax.get_title(loc="left") for ax in pictures["overview"][0]().axes]
@@ -132,7 +133,7 @@ def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly,
 
 def test_warnings_are_told_and_shown_on_the_page(quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1))
-    found = quickly(net, [9.0 * draw(4, 6)], encoder=PoissonEncoder(5))
+    found = quickly(net, [9.0 * uniform(4, 6)], encoder=PoissonEncoder(5))
     assert found.sections[-1] == "warnings"
     assert "rates reach 9 spikes per step" in found.words or "rates reach 8." in found.words
 
@@ -151,7 +152,7 @@ HISTORIES: dict[str, tuple[Any, list[str]]] = {
 @pytest.mark.parametrize("name", HISTORIES)
 def test_histories(name: str, quickly: Quickly, pictures: Pictures) -> None:
     history, names = HISTORIES[name]
-    quickly(nn.Sequential(nn.Linear(6, 4), st.LIF()), [draw(2, 3, 6)], history=history)
+    quickly(nn.Sequential(nn.Linear(6, 4), st.LIF()), [uniform(2, 3, 6)], history=history)
     texts = [text for _, text in pictures.values()]
     wanted = {"1/rate": "layer 1 from 0.1 to 0.2", "1/interval": "layer 1 2 in epoch 2", "accuracy": "from 0.1 to 0.2"}
     wanted["loss"] = "loss 0.5 in epoch 2; 1 values that are NaN" if name == "gaps" else "loss from 1 to 0.5"
@@ -172,7 +173,7 @@ def checked(with_gradients: Quickly) -> Checked:
 
     def rows(net: nn.Module) -> list[list[str]]:
         torch.manual_seed(0)
-        return with_gradients(net, [draw(2, 8, 6)]).table("Gradients of the steps of this network")[1:]
+        return with_gradients(net, [uniform(2, 8, 6)]).table("Gradients of the steps of this network")[1:]
 
     return rows
 
@@ -198,7 +199,7 @@ def test_steps_of_ones_own(checked: Checked) -> None:
 
 def test_a_wrong_gradient_is_told(with_gradients: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 4), st.StepLayer(off_step, OwnState, decay=0.8))
-    text = with_gradients(net, [draw(2, 8, 6)]).words
+    text = with_gradients(net, [uniform(2, 8, 6)]).words
     assert "1 of 1 step wrong" in text
     assert "checked and right" not in text
 
@@ -289,7 +290,7 @@ def network(last: nn.Module) -> st.SpikingNet:
 
 
 def spikes(samples: int = 5) -> torch.Tensor:
-    return (draw(samples, 7, 6) < 0.5).float()
+    return (uniform(samples, 7, 6) < 0.5).float()
 
 
 def test_the_integers_and_their_certificate(quickly: Quickly) -> None:
@@ -357,7 +358,7 @@ def test_a_refusal_is_in_words(last: nn.Module, said: str, quickly: Quickly) -> 
 
 
 def test_inputs_off_the_grid_and_networks_in_float(quickly: Quickly) -> None:
-    page = quickly(network(neurons()), [draw(5, 7, 6)])
+    page = quickly(network(neurons()), [uniform(5, 7, 6)])
     assert "Encode it as spikes, or round it" in page.words
     in_float = quickly(nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.3)), [spikes()])
     assert in_float.sections == SECTIONS

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import spikingtorch as st
 from spikingtorch.report import report
 from spikingtorch.spikeio import PoissonEncoder, pad_sequences
-from tests.report.networks import HOSTILE, SECTIONS, Net, Page, Pictures, Quickly, draw, trained
+from tests.drawn import uniform
+from tests.report.networks import HOSTILE, SECTIONS, Net, Page, Pictures, Quickly, trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,7 +31,7 @@ def model() -> st.SpikingNet:
 
 @pytest.fixture(scope="module")
 def batches() -> list[tuple[Tensor, Tensor]]:
-    return [((draw(5, 7, 1, 6, 6, seed=k) < 0.4).float(), torch.arange(5) % 4) for k in range(2)]
+    return [((uniform(5, 7, 1, 6, 6, seed=k) < 0.4).float(), torch.arange(5) % 4) for k in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_silent_and_saturated_neurons_by_hand(quickly: Quickly) -> None:
         first.bias[:24], first.bias[24:26], first.weight[26:] = -50.0, 50.0, 0.15
         first.bias[26:] = 0.0
         net.get_parameter("2.bias").fill_(-50.0)
-    found = quickly(net, [draw(8, 5, 6)])
+    found = quickly(net, [uniform(8, 5, 6)])
     one, two = found.advice
     assert found.text.count('class="advice look"') == 2
     assert "60% silent, 5% saturated" in one
@@ -153,13 +154,13 @@ def test_channels_that_are_silent_are_named(quickly: Quickly) -> None:
     with torch.no_grad():
         net.get_parameter("0.weight").fill_(0.2)
         net.get_parameter("0.bias")[2] = -50.0
-    (advice,) = quickly(net, [draw(8, 9, 1, 6, 6)]).advice
+    (advice,) = quickly(net, [uniform(8, 9, 1, 6, 6)]).advice
     assert "16 of 64 neurons, among them the whole of channel 2, never fired" in advice
 
 
 def test_padding_does_not_count(quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 5), st.LIF(v0=0.2))
-    samples = [(draw(T, 6, seed=T), T % 5) for T in (9, 4, 4, 2)]
+    samples = [(uniform(T, 6, seed=T), T % 5) for T in (9, 4, 4, 2)]
     x, lengths, targets = pad_sequences(samples)
     found = quickly(net, [(x, lengths, targets)])
     with torch.no_grad():
@@ -173,14 +174,14 @@ def test_padding_does_not_count(quickly: Quickly) -> None:
 @pytest.mark.parametrize("lengths", [[1, 1, 1, 2], [1, 2, 2, 2], [2, 2, 2, 2]], ids=str)
 def test_the_ann_is_that_of_one_pass_whatever_the_lengths(lengths: list[int], quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 5), st.LIF(v0=0.2), nn.Linear(5, 4), st.LIF(v0=0.2))
-    found = quickly(net, [(draw(4, 2, 6), torch.tensor(lengths), torch.arange(4))])
+    found = quickly(net, [(uniform(4, 2, 6), torch.tensor(lengths), torch.arange(4))])
     assert f"Means for one sample and its {sum(lengths) / 4:g} steps, from" in found.words
     assert f"An ANN of this shape takes {6 * 5 + 5 * 4} products for one pass" in found.words
 
 
 def test_graded_inputs_are_multiplied(quickly: Quickly) -> None:
     net = nn.Sequential(nn.Conv2d(1, 3, 3), st.IF(v0=0.05), nn.Flatten(), nn.Linear(48, 4), st.IF(v0=0.05))
-    x = 0.1 + draw(4, 5, 1, 6, 6)
+    x = 0.1 + uniform(4, 5, 1, 6, 6)
     found = quickly(net, [x])
     with torch.no_grad():
         spikes = st.SpikingNet(net[:2])(x)
@@ -199,7 +200,7 @@ def test_graded_inputs_are_multiplied(quickly: Quickly) -> None:
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_spikes_are_those_of_all_batches(scale: float, quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 5), st.LIF(v0=0.2))
-    x = (draw(4, 5, 6) < 0.5).float()
+    x = (uniform(4, 5, 6) < 0.5).float()
     row = quickly(net, [x, scale * x]).table("Means for one sample")[1]
     number = f"{float(x.sum()) / 4 * 5:.3g}"
     assert row[6:8] == ([number, "0"] if scale == 1.0 else ["0", number])
@@ -215,7 +216,7 @@ def test_accuracy_is_that_of_the_metric(page: Page, model: st.SpikingNet, batche
 
 def test_few_bytes_at_a_time_give_the_same_page(monkeypatch: pytest.MonkeyPatch, quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 40), st.LIF(v0=0.2), nn.Linear(40, 4), st.LIF(v0=0.2))
-    loader = [(draw(9, 5, 6, seed=k), torch.arange(9) % 4) for k in range(3)]
+    loader = [(uniform(9, 5, 6, seed=k), torch.arange(9) % 4) for k in range(3)]
     whole = quickly(net, loader)
     monkeypatch.setattr("spikingtorch.report.measure._BYTES", 4 * 5 * 44 * 2)
     parts = quickly(net, loader)
@@ -226,7 +227,7 @@ def test_few_bytes_at_a_time_give_the_same_page(monkeypatch: pytest.MonkeyPatch,
 def test_every_share_of_silent_neurons_is_that_of_all_samples(quickly: Quickly, pictures: Pictures) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 40), st.LIF(v0=0.4), nn.Linear(40, 30), st.LIF(v0=0.2))
-    batches = [draw(9, 5, 6, seed=1), 2 * draw(31, 5, 6, seed=2), 3 * draw(4, 8, 6, seed=3)]
+    batches = [uniform(9, 5, 6, seed=1), 2 * uniform(31, 5, 6, seed=2), 3 * uniform(4, 8, 6, seed=3)]
     found = quickly(net, batches)
     with torch.no_grad():
         recorded = [st.record(st.SpikingNet(net), x) for x in batches]
@@ -271,11 +272,11 @@ class Noisy(PoissonEncoder):
 
 def test_model_loader_encoder_and_settings_stay(quick: Pictures, tmp_path: Path) -> None:
     """What else a network keeps is in tests/watching/test_unchanged.py."""
-    model, data = st.SpikingNet(Net(), 4), TensorDataset(draw(20, 1, 6, 6), torch.arange(20) % 4)
+    model, data = st.SpikingNet(Net(), 4), TensorDataset(uniform(20, 1, 6, 6), torch.arange(20) % 4)
     drawn = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     loader, encoder = DataLoader(data, 5, shuffle=True, generator=drawn[0]), Noisy(6, generator=drawn[1])
     model.net.get_submodule("conv").eval()
-    model(draw(3, 4, 1, 6, 6))
+    model(uniform(3, 4, 1, 6, 6))
 
     def all_of_it() -> list[Any]:
         numbers = [torch.get_rng_state(), *[each.get_state() for each in drawn]]
@@ -304,8 +305,8 @@ def test_a_page_is_whole_until_a_new_one_is(quick: Pictures, tmp_path: Path, mon
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", full)
         with pytest.raises(OSError, match="no space"):
-            report(model, [draw(2, 5, 3)], path)
+            report(model, [uniform(2, 5, 3)], path)
     assert path.read_text() == "before"
-    report(model, [draw(2, 5, 3)], path)
+    report(model, [uniform(2, 5, 3)], path)
     assert path.read_text().startswith("<!DOCTYPE html>")
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]

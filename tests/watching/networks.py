@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.verification.cases import CASES
+from tests.drawn import uniform
 
 # what may be recorded of a layer that fires, and the steps that tell of their threshold
 ALL = ("spikes", "v", "u", "threshold")
@@ -62,12 +63,8 @@ class Breaks(nn.Module):
         return torch.ops.spikingtorch_watching.up_to(x, self.rows, self.value)
 
 
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def draw(seed: int = 0) -> Tensor:
-    return numbers(4, 15, 6, seed=seed)
+    return uniform(4, 15, 6, seed=seed)
 
 
 def by_hand(spikes: list[Tensor]) -> dict[str, float]:

@@ -18,8 +18,9 @@ from torch.nn.utils import parametrizations, prune
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.drawn import uniform
 from tests.folded_layer import Coded
-from tests.watching.networks import UP_TO, Breaks, numbers
+from tests.watching.networks import UP_TO, Breaks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N, T, INS, OUTS = 3, 4, 5, 6
@@ -27,7 +28,7 @@ SPIKES, GRADED = True, False
 
 
 def binary(*shape: int) -> Tensor:
-    return (numbers(*(shape or (N, T, INS))) < 0.4).float()
+    return (uniform(*(shape or (N, T, INS))) < 0.4).float()
 
 
 def are_spikes(inputs: Tensor) -> bool:
@@ -63,7 +64,7 @@ def counted(model: Any, x: Tensor) -> dict[str, tuple[float, float, float]]:
 def without_some(layer: nn.Module) -> nn.Module:
     """Set some weights of a layer to zero, which are no work."""
     for k, weight in enumerate(layer.parameters()):
-        weight.data[numbers(*weight.shape, seed=k) < 0.3] = -0.0
+        weight.data[uniform(*weight.shape, seed=k) < 0.3] = -0.0
     return layer
 
 
@@ -167,7 +168,7 @@ def test_recurrent_weights(name: str, surrogate: Any) -> None:
     layer = st.LIF(recurrent=RECURRENT[name](), surrogate=surrogate, v0=0.2)
     weight = next(layer.parameters())
     weight.data[2:4] = 0.0
-    model, x = st.SpikingNet(nn.Sequential(nn.Linear(INS, OUTS), layer)), 3 * numbers(N, T, INS)
+    model, x = st.SpikingNet(nn.Sequential(nn.Linear(INS, OUTS), layer)), 3 * uniform(N, T, INS)
     before, used = model(x)[:, :-1].flatten(0, 1), weight != 0
     effective = int((before != 0).sum(0) @ (used.sum(0) if used.ndim == 2 else used.long()))
     graded = surrogate == F.Graded()
@@ -180,7 +181,7 @@ def test_recurrent_weights(name: str, surrogate: Any) -> None:
 
 
 def signed() -> Tensor:
-    return binary() * torch.where(numbers(N, T, INS, seed=1) < 0.5, -1.0, 1.0)
+    return binary() * torch.where(uniform(N, T, INS, seed=1) < 0.5, -1.0, 1.0)
 
 
 def of_steps(*values: float) -> Tensor:
@@ -195,9 +196,9 @@ INPUTS: dict[str, tuple[Callable[[], Tensor], bool]] = {
     "below zero": (lambda: -0.1 * binary(), SPIKES),
     "one constant, everywhere": (lambda: torch.full((N, T, INS), 0.3), SPIKES),
     "nothing": (lambda: torch.zeros(N, T, INS), SPIKES),
-    "pixels": (lambda: numbers(N, T, INS), GRADED),
+    "pixels": (lambda: uniform(N, T, INS), GRADED),
     "numbers of spikes": (lambda: binary() + binary().flip(0), GRADED),
-    "pixels, most of them black": (lambda: binary() * numbers(N, T, INS, seed=2), GRADED),
+    "pixels, most of them black": (lambda: binary() * uniform(N, T, INS, seed=2), GRADED),
     "one size a sample": (lambda: binary() * torch.tensor([1.0, 2.0, 3.0]).view(-1, 1, 1), GRADED),
     # at each step by itself, these would be spikes
     "one size a step": (lambda: of_steps(0.5, 0.25, 0.125, 1.0), GRADED),
@@ -235,7 +236,7 @@ def test_inputs(name: str, mode: str) -> None:
 def test_precisions(dtype: torch.dtype) -> None:
     layer = nn.Linear(INS, OUTS)
     model = st.SpikingNet(nn.Sequential(layer, st.LIF()).to(dtype))
-    for x in (binary() / 0.7, numbers(N, T, INS)):
+    for x in (binary() / 0.7, uniform(N, T, INS)):
         assert counted(model, x.to(dtype))["0"] == by_jacobian(layer, x.to(dtype).flatten(0, 1))
 
 
@@ -266,13 +267,13 @@ def images() -> nn.Sequential:
     return nn.Sequential(Kept(first), st.LIF(v0=0.2), Kept(nn.AvgPool2d(2)), Kept(second), st.LIF())
 
 
-PIXELS = numbers(N, T, 2, 5, 4)
+PIXELS = uniform(N, T, 2, 5, 4)
 # a network, its input, and which of its layers get spikes
 NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], Tensor, dict[str, bool]]] = {
-    "binary": (lambda: after_spikes(F.Sigmoid()), numbers(N, T, INS) - 0.3, {"2": SPIKES, "4": GRADED, "6": SPIKES}),
-    "ternary": (lambda: after_spikes(F.Ternary()), numbers(N, T, INS) - 0.3, {"2": SPIKES, "4": GRADED, "6": SPIKES}),
-    "numbers of spikes": (lambda: after_spikes(F.MultiSpike()), numbers(N, T, INS) - 0.3, {"2": GRADED, "6": SPIKES}),
-    "graded": (lambda: after_spikes(F.Graded()), numbers(N, T, INS) - 0.3, {"2": GRADED, "4": GRADED, "6": SPIKES}),
+    "binary": (lambda: after_spikes(F.Sigmoid()), uniform(N, T, INS) - 0.3, {"2": SPIKES, "4": GRADED, "6": SPIKES}),
+    "ternary": (lambda: after_spikes(F.Ternary()), uniform(N, T, INS) - 0.3, {"2": SPIKES, "4": GRADED, "6": SPIKES}),
+    "numbers of spikes": (lambda: after_spikes(F.MultiSpike()), uniform(N, T, INS) - 0.3, {"2": GRADED, "6": SPIKES}),
+    "graded": (lambda: after_spikes(F.Graded()), uniform(N, T, INS) - 0.3, {"2": GRADED, "4": GRADED, "6": SPIKES}),
     "events as images": (images, (PIXELS < 0.4).float(), {"0": SPIKES, "2": SPIKES, "3": GRADED}),
     "pixels": (images, PIXELS, {"0": GRADED, "2": SPIKES, "3": GRADED}),
 }
@@ -305,7 +306,7 @@ def test_each_place_of_a_layer_is_decided_by_itself(mode: Any) -> None:
         lambda net, x, init: net.l1(net.linear(x) + net.linear((x > 0.6).float()), init),
         **{"linear": nn.Linear(INS, OUTS), "l1": st.LIF()},
     )
-    x = numbers(N, T, INS)
+    x = uniform(N, T, INS)
     graded, spikes = (by_jacobian(net.get_submodule("linear"), each.flatten(0, 1)) for each in (x, (x > 0.6).float()))
     assert graded[1] == spikes[2] == 0
     want = tuple(map(sum, zip(graded, spikes, strict=True)))

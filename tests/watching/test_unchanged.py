@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.plot import overview
 from spikingtorch.report import report
-from tests.watching.networks import numbers
+from tests.drawn import uniform
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CALLS: list[str] = []
@@ -100,7 +100,7 @@ def model() -> Iterator[st.SpikingNet]:
     HOOKED.clear()
     model = st.SpikingNet(Net(), mode="step")
     for k in range(3):
-        model(numbers(5, 4, 6, seed=k))
+        model(uniform(5, 4, 6, seed=k))
     with torch.no_grad():
         model.net.get_parameter("l1.tau").fill_(-1.0)  # the next call puts it back
     model.net.get_submodule("norm").register_forward_hook(noting)
@@ -124,7 +124,7 @@ LOOKS: dict[str, Callable[[Any, Tensor, Path], Any]] = {
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.filterwarnings("ignore:.*ran on the Python loop")
 def test_nothing_changes(look: str, error: Any, model: st.SpikingNet, tmp_path: Path) -> None:
-    x = numbers(3, 7, 6, seed=9)
+    x = uniform(3, 7, 6, seed=9)
     given, explained, before = x.clone(), str(model.explain()), everything(model)
     FAILS.extend([error] * (error is not None))
     with st.SpikeMonitor(model) as monitor:
@@ -144,13 +144,13 @@ def test_nothing_changes(look: str, error: Any, model: st.SpikingNet, tmp_path: 
 def test_explain_changes_nothing_but_what_the_model_has_noted(model: st.SpikingNet) -> None:
     model.mode = "auto"  # so that it is proven
     before = everything(model, notes=False)
-    model.explain(numbers(3, 7, 6, seed=9))
+    model.explain(uniform(3, 7, 6, seed=9))
     assert all(map(same, before, everything(model, notes=False)))
 
 
 def test_a_first_layer_that_writes_on_its_input() -> None:
     model = st.SpikingNet(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4), st.LIF()), mode="step")
-    x = numbers(3, 4, 6) - 0.5
+    x = uniform(3, 4, 6) - 0.5
     for look in (st.summary, overview):
         given = x.clone()
         look(model, x)
@@ -160,7 +160,7 @@ def test_a_first_layer_that_writes_on_its_input() -> None:
 def test_a_network_that_is_not_complete_stays_so() -> None:
     model = st.SpikingNet(nn.Sequential(nn.LazyLinear(8), st.LIF()))
     state = torch.get_rng_state()
-    found = st.summary(model, numbers(3, 4, 6))
+    found = st.summary(model, uniform(3, 4, 6))
     assert found.rows[0].parameters == 6 * 8 + 8
     assert isinstance(model.net.get_parameter("0.weight"), nn.parameter.UninitializedParameter)
     assert torch.equal(torch.get_rng_state(), state)
@@ -169,7 +169,7 @@ def test_a_network_that_is_not_complete_stays_so() -> None:
 
 def test_a_look_in_inference_mode_folds() -> None:
     torch.manual_seed(0)
-    model, x = st.SpikingNet(nn.Sequential(nn.Conv1d(2, 4, 3), st.LIF(v0=0.3))), numbers(3, 4, 2, 6)
+    model, x = st.SpikingNet(nn.Sequential(nn.Conv1d(2, 4, 3), st.LIF(v0=0.3))), uniform(3, 4, 2, 6)
     want = st.summary(model, x)
     with torch.inference_mode():  # in which a network that steps would warn
         assert st.summary(model, x) == want
@@ -182,11 +182,11 @@ def test_what_cannot_be_copied_is_named() -> None:
     vars(model.net)["lines"] = (line for line in "abc")
     for look in (st.summary, overview):
         with pytest.raises(TypeError, match=rf"{look.__name__}: the network cannot be copied \(TypeError: .*generator"):
-            look(model, numbers(3, 4, 6))
+            look(model, uniform(3, 4, 6))
 
 
 def test_it_says_once_that_a_network_steps() -> None:
-    model, x = st.SpikingNet(nn.Sequential(nn.Linear(6, 4), st.LIF())), numbers(3, 4, 6)
+    model, x = st.SpikingNet(nn.Sequential(nn.Linear(6, 4), st.LIF())), uniform(3, 4, 6)
     model.net.get_submodule("0").register_forward_hook(noting)
     with pytest.warns(RuntimeWarning, match="runs step by step"):
         st.summary(model, x)

@@ -1,7 +1,7 @@
 """The corpus: networks that mode "auto" is asked about, each with a reason that no other has, which is its name.
 
 entry       what an entry is: a network, what is made of it, how it is called, and what changes between two calls
-samples, images     code that leaves samples to themselves
+samples     code that leaves samples to themselves
 mixing      code that mixes them
 sizes       code that looks at how many there are, or at how they lie in memory
 effects     gradients that mix, and random numbers that all samples share
@@ -21,7 +21,6 @@ from tests.fold.corpus.changes import CHANGES
 from tests.fold.corpus.counts import COUNTED
 from tests.fold.corpus.effects import EFFECTS
 from tests.fold.corpus.entry import Entry, each_time
-from tests.fold.corpus.images import IMAGES
 from tests.fold.corpus.inits import INITS
 from tests.fold.corpus.mixing import MIXING, NORMS
 from tests.fold.corpus.objects import OBJECTS
@@ -30,7 +29,7 @@ from tests.fold.corpus.samples import SAMPLES
 from tests.fold.corpus.sizes import SIZES
 from tests.fold.corpus.state import STATE
 
-_PARTS = SAMPLES, IMAGES, MIXING, NORMS, SIZES, EFFECTS, STATE, COUNTED, INITS, CHANGES, OBJECTS, PACKAGES
+_PARTS = SAMPLES, MIXING, NORMS, SIZES, EFFECTS, STATE, COUNTED, INITS, CHANGES, OBJECTS, PACKAGES
 TABLE: dict[str, Entry] = dict(chain.from_iterable(part.items() for part in _PARTS))
 
 _TWICE = [name for name, count in Counter(chain.from_iterable(_PARTS)).items() if count > 1]

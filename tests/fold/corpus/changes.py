@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import spikingtorch as st
-from tests.fold.corpus.effects import NoisyWeight
-from tests.fold.corpus.entry import FOLDS, Code, Entry, folds, linear, module
+from tests.fold.corpus.effects import NOISY_WEIGHT
+from tests.fold.corpus.entry import FOLDS, Code, Entry, folds, linear, module, norm
 from tests.fold.corpus.inits import Noisy
 from tests.nets_that_step import centred, put
 
@@ -52,10 +52,6 @@ def rename(net: Any) -> None:
 
 def drawn() -> st.LIF:
     return Noisy(decay=0.0).double()
-
-
-def norm() -> nn.Module:
-    return nn.BatchNorm1d(6)
 
 
 def each_in_turn(net: Any, x: Tensor) -> Any:
@@ -123,7 +119,7 @@ OF_NETWORKS: dict[str, Entry] = {
     "a weight is parametrized": folds(
         module,
         module=linear(),
-        change=lambda net: parametrize.register_parametrization(net.module, "weight", NoisyWeight()),
+        change=lambda net: parametrize.register_parametrization(net.module, "weight", NOISY_WEIGHT),
         then="all samples share",
     ),
     "a parameter in place of None": asks(

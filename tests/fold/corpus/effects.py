@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.fold.corpus import entry
 from tests.fold.corpus.entry import SEQUENCE, Entry, buffer, folds, hides, linear, module, own, steps, weight
+from tests.folded_layer import Lambda
 from tests.nets_that_step import with_backward
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -97,13 +98,6 @@ GRADIENTS: dict[str, Entry] = {
 # --- random numbers ---------------------------------------------------------------------------------------------------
 
 
-class NoisyWeight(nn.Module):
-    """Adds noise to a weight whenever it is read."""
-
-    def forward(self, w: Tensor) -> Tensor:
-        return w + 0.1 * torch.randn_like(w)
-
-
 def seeded_anew(net: Any, x: Tensor) -> Any:
     torch.manual_seed(7)
     return x * torch.rand_like(x)
@@ -150,6 +144,8 @@ def dropouts() -> nn.Module:
     return nn.Sequential(*parts)
 
 
+# adds noise to a weight whenever it is read
+NOISY_WEIGHT = Lambda(lambda _, w: w + 0.1 * torch.randn_like(w))
 OF_PYTHON = "random numbers of Python or numpy"
 MANY = torch.rand(400, 3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 RANDOM: dict[str, Entry] = {
@@ -157,7 +153,7 @@ RANDOM: dict[str, Entry] = {
     "a draw for a weight": steps(
         module,
         "all samples share",
-        module=entry.parametrized(parametrize.register_parametrization, "weight", NoisyWeight()),
+        module=entry.parametrized(parametrize.register_parametrization, "weight", NOISY_WEIGHT),
     ),
     "each step draws the same": steps(seeded_anew),
     "each step draws the same in a fork": hides(rarely_drawn_in_a_fork, input=MANY),

@@ -145,6 +145,10 @@ def linear(inputs: int = 6, outputs: int = 6) -> Callable[[], nn.Linear]:
     return lambda: nn.Linear(inputs, outputs)
 
 
+def norm() -> nn.Module:
+    return nn.BatchNorm1d(6)
+
+
 def parametrized(register: Callable[..., object], *options: Any) -> Callable[[], nn.Linear]:
     """Return what makes a linear layer to which something has been done."""
 

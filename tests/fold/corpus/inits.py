@@ -13,6 +13,7 @@ import spikingtorch as st
 from spikingtorch import functional as SF
 from tests.fold.corpus.entry import Entry, Whole, folds, hides, own, steps, two
 from tests.fold.corpus.outside import GENERATOR
+from tests.folded_layer import Lambda
 from tests.nets_that_step import Own, Two, besides, centred, parameter, with_l1
 
 # --- init -------------------------------------------------------------------------------------------------------------
@@ -86,14 +87,9 @@ class OfNobody(Noisy):
         return torch.rand((), generator=GENERATOR).item()
 
 
-class Dropped(nn.Module):
-    def forward(self, weight: Tensor) -> Tensor:
-        return F.dropout(weight, 0.5)
-
-
 def dropped(layer: Any, path: str, name: str) -> Any:
     """Return a layer of whose parameters one drops out."""
-    parametrize.register_parametrization(layer.get_submodule(path), name, Dropped())
+    parametrize.register_parametrization(layer.get_submodule(path), name, Lambda(lambda _, w: F.dropout(w, 0.5)))
     return layer
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tests.fold.corpus.entry import SEQUENCE, Code, Entry, buffer, folds, linear, module, steps, weight
+from tests.fold.corpus.entry import SEQUENCE, Code, Entry, buffer, folds, linear, module, norm, steps, weight
 from tests.nets_that_step import centred
 
 
@@ -164,10 +164,6 @@ MIXING: dict[str, Entry] = {
 def into_every_second_entry(net: Any, x: Tensor) -> Any:
     mean, variance = x.new_zeros(12)[::2], x.new_ones(12)[::2]
     return torch.ops.aten.native_batch_norm(x, None, None, mean, variance, True, 0.1, 1e-5)[0]
-
-
-def norm() -> nn.Module:
-    return nn.BatchNorm1d(6)
 
 
 def zeros() -> nn.Parameter:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tests.fold.corpus.operations_forms import SQUARE, THREE, halves
 from tests.fold.corpus.operations_oracle import Code, noise
+from tests.nets_that_step import with_backward
 
 aten = torch.ops.aten
 FOR_FEW, FOR_MANY = noise(6, (), 7), noise(6, (), 7) + 1
@@ -33,22 +34,6 @@ class Attack(NamedTuple):
     shape: Sequence[int] = (6,)
     weights: Sequence[Tensor] = ()
     gradients: bool = True
-
-
-class _Hands(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, backward: Code) -> Tensor:
-        ctx.own = backward
-        return x * 2
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return ctx.own(*grads), None
-
-
-def hands(x: Tensor, backward: Code) -> Tensor:
-    """Return 2 x, whose gradient is what ``backward`` makes of the one that comes."""
-    return _Hands.apply(x, backward)  # type: ignore[no-untyped-call]
 
 
 def for_few(x: Tensor) -> bool:
@@ -286,7 +271,7 @@ HIDDEN: dict[str, Attack] = {
     "a new tensor each time, by size": Attack(lambda x: x * torch.tensor(1.0 if len(x) < 50 else 2.0, dtype=x.dtype)),
     "a constant by a size that no trace has": Attack(lambda x: x * (FOR_FEW if len(x) < 50 else FOR_MANY)),
     "an operation of a user's has the name of a factory": Attack(named_as_factory),
-    "a gradient spreads a sum": Attack(lambda x: hands(x, lambda g: g.sum(0).expand_as(g))),
+    "a gradient spreads a sum": Attack(with_backward(lambda g: g.sum(0).expand_as(g), lambda x: x * 2)),
     "a factory with out= makes the outer factor 1": Attack(zeros_on_merged),
     "no rule compares the outer factor of out= with its own": Attack(rows_on_merged),
     "what is written may get other strides in the memory of others": Attack(resized),
@@ -305,6 +290,6 @@ HIDDEN: dict[str, Attack] = {
     "an operation that fails is not noted, and asks for a size": Attack(tried),
     "torch's backward passes read what a hook has saved": Attack(saved_otherwise),
     "gradients are not compared with what they are of": Attack(gradient_of_other_places),
-    "what is a sum is known of one tensor, not its memory": Attack(lambda x: hands(x, by_sum_on_view)),
+    "what is a sum is known of one tensor, not its memory": Attack(with_backward(by_sum_on_view, lambda x: x * 2)),
     "a replay compares operations, and not what layers are handed": Attack(handed_on),
 }

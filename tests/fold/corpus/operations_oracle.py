@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import spikingtorch as st
+from tests.fold.corpus.entry import Between
 
 Code = Callable[[Tensor], Tensor]
 SIZES = (7, 11, 1, 2, 3, 4, 5, 6, 8, 64, 100)  # all sizes of the samples' own axes are among them
@@ -17,19 +18,6 @@ def noise(N: int, shape: Sequence[int], seed: int) -> Tensor:
     return torch.rand((N, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-class _Between(nn.Module):
-    """Code between two spiking layers."""
-
-    def __init__(self, code: Code) -> None:
-        super().__init__()
-        self.spiking: Any = st.LIF(tau=4.0, v0=0.5)
-        self.code = code
-        self.readout: Any = st.LI()
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        return self.readout(self.code(self.spiking(x, init)), init)
-
-
 class Judged:
     """A network that calls code between two layers, and what it says of itself.
 
@@ -38,7 +26,8 @@ class Judged:
     """
 
     def __init__(self, code: Code, shape: Sequence[int] = (6,)) -> None:
-        self.shape, self.model = shape, st.SpikingNet(_Between(code).double(), warn_silent=False)
+        net = Between(lambda net, x: net.of_samples(x), of_samples=code)
+        self.shape, self.model = shape, st.SpikingNet(net.double(), warn_silent=False)
         report = self._report(7)
         self.reason = "" if report.mode == "fold" or self.folds(100) else report.reason
 

@@ -12,6 +12,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.sparse import operations
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
+from tests import drawn
 from tests.rounding import Change, Results, assert_as_exact
 
 DENSITIES = (0.0, 0.01, 0.05, 0.2, 1.0)
@@ -97,9 +98,7 @@ def draw(case: Case, density: float, graded: bool = False) -> list[Tensor]:
 
 def outcome(layer: Layer, tensors: Sequence[Tensor], options: tuple[Any, ...] = ()) -> list[Tensor]:
     """Return outputs, and the gradients of input, weights and bias for a random gradient of the outputs."""
-    out = layer(*tensors, *options)
-    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-    return [out.detach(), *torch.autograd.grad(out, tensors, g.to(out.dtype))]
+    return drawn.outcome(layer(*tensors, *options), tensors)
 
 
 def check(case: Case, tensors: list[Tensor]) -> None:

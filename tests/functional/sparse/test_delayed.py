@@ -11,6 +11,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.interop import to_jax, to_torch
 from spikingtorch.testing import assert_close
+from tests.drawn import outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,9 +70,7 @@ def test_float32_by_events_and_by_torch(case: Any, spikes: float) -> None:
     found = []
     for dtype in (torch.float32, torch.float64):
         given: Any = [each.float().to(dtype).requires_grad_() for each in drawn(case, spikes)]
-        out = F.delayed_linear(*[*given, case[4]])
-        pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-        found.append([each.float() for each in (out, *torch.autograd.grad(out, given, pull))])
+        found.append([each.float() for each in outcome(F.delayed_linear(*[*given, case[4]]), given)])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 

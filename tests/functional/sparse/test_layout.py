@@ -10,6 +10,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from spikingtorch import functional as F
+from tests.drawn import outcome
 from tests.rounding import Change, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,9 +19,7 @@ CHANNELS_LAST: Any = torch.channels_last
 
 def grads_of(layer: Any, given: list[Tensor], *options: Any) -> list[Tensor]:
     leaves = [tensor.detach().requires_grad_() for tensor in given]
-    out = layer(*leaves, *options)
-    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-    return [out, *torch.autograd.grad(out, leaves, g.to(memory_format=torch.preserve_format))]
+    return outcome(layer(*leaves, *options), leaves)
 
 
 @pytest.mark.parametrize("seed", range(40))

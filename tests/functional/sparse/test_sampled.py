@@ -13,6 +13,7 @@ from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.automatic import Supports
 from spikingtorch.functional.sparse.operations import Layer, Linear
+from tests.drawn import outcome
 from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.rounding import Change, assert_as_exact
 from tests.surroundings import calls_of
@@ -42,9 +43,7 @@ def draw(case: Case, density: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gradient(layer: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
-    out = layer(x, *others)
-    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-    return torch.autograd.grad(out, x, g.to(out.dtype))[0]
+    return outcome(layer(x, *others), [x])[1]
 
 
 def check(case: Case, density: float, channels_last: bool = False) -> None:

@@ -15,6 +15,7 @@ from spikingtorch.functional.core.threads import Process
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.runtime.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
+from tests.drawn import normal
 from tests.fused import Scan
 from tests.recurrences import Recurrent, check, with_records
 from tests.surroundings import calls_of, on_threads, saved_by
@@ -29,16 +30,12 @@ def _threads() -> Iterator[None]:
         yield
 
 
-def draw(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
 # the product
 
 
 def spikes(rows: int, size: int, share: float, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return rows of numbers, of which about a share is not zero."""
-    return draw(rows, size, seed=2, dtype=dtype) * (draw(rows, size, seed=3).sigmoid() < share)
+    return normal(rows, size, seed=2).to(dtype) * (normal(rows, size, seed=3).sigmoid() < share)
 
 
 def product(a: Tensor, matrix: Tensor, base: Tensor | None = None, skip_zeros: bool = True) -> Tensor:
@@ -60,7 +57,7 @@ def product(a: Tensor, matrix: Tensor, base: Tensor | None = None, skip_zeros: b
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 32, 33, 100, 128])
 def test_the_product(size: int, dtype: torch.dtype) -> None:
     """A row is the same in any company, and zeros add nothing."""
-    matrix, base = draw(size, size, seed=0, dtype=dtype), draw(20, size, seed=1, dtype=dtype)
+    matrix, base = normal(size, size, seed=0).to(dtype), normal(20, size, seed=1).to(dtype)
     base[0] = -0.0
     for share, given in itertools.product((0.0, 0.12, 0.3, 0.6, 1.1), (None, base)):
         a = spikes(20, size, share, dtype)
@@ -76,14 +73,14 @@ def test_the_product(size: int, dtype: torch.dtype) -> None:
 
 
 def test_rows_of_all_kinds_in_one_product() -> None:
-    matrix, base = draw(70, 70, seed=0), draw(150, 70, seed=1)
+    matrix, base = normal(70, 70, seed=0), normal(150, 70, seed=1)
     a = torch.stack([spikes(150, 70, share)[k] for k, share in enumerate([0.1, 1.1, 0.0, 0.2, 0.9] * 30)])
     assert_close(product(a, matrix, base).numpy(), base.numpy() + a.numpy() @ matrix.numpy())
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 def test_zero_times_infinity_is_not_a_number(value: float) -> None:
-    a, matrix = spikes(9, 40, 0.1), draw(40, 40, seed=0)
+    a, matrix = spikes(9, 40, 0.1), normal(40, 40, seed=0)
     matrix[3, 5] = value
     assert (a @ matrix).isnan().any()
     torch.testing.assert_close(product(a, matrix), a @ matrix, equal_nan=True)
@@ -106,10 +103,10 @@ def scan(
 ) -> Scan:
     """Return a recurrent layer that spikes now and then, with a decay of each neuron."""
     size = shape[-1]
-    weight = draw(size, size, seed=1) * 0.2 / size**0.5
+    weight = normal(size, size, seed=1) * 0.2 / size**0.5
     params = {"decay": torch.linspace(0.8, 0.95, size, dtype=torch.float64), "recurrent_weight": weight}
-    state = F.RecurrentState(kind(draw(*shape, seed=2).sigmoid()), (draw(*shape, seed=3) > 1).double())
-    return Scan(Recurrent(step), state, draw(steps, *shape, seed=0).sigmoid() * 0.5, params).converted(dtype)
+    state = F.RecurrentState(kind(normal(*shape, seed=2).sigmoid()), (normal(*shape, seed=3) > 1).double())
+    return Scan(Recurrent(step), state, normal(steps, *shape, seed=0).sigmoid() * 0.5, params).converted(dtype)
 
 
 @pytest.fixture
@@ -141,7 +138,7 @@ def per_sample(given: Scan) -> list[Tensor]:
     watched, leaves = given.watched(OF_FEW[:3])
     state, outs = watched.run("fused")
     results = [outs, state.neuron.v, state.s]
-    cotangent = draw(outs.shape[-1], seed=9, dtype=outs.dtype)
+    cotangent = normal(outs.shape[-1], seed=9).to(outs.dtype)
     return [*results, *torch.autograd.grad(results, list(leaves.values()), [cotangent.expand_as(r) for r in results])]
 
 
