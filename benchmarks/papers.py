@@ -16,14 +16,21 @@ from benchmarks.suite import OURS, Case, Size
 from spikingtorch import SpikingNet
 from spikingtorch.losses import per_step_cross_entropy
 from spikingtorch.models import load_authors
+from tests.models import higuchi
 
 EQUATIONS, SCRIPTED = "eager loop", "their code, scripted"
 CLONE = os.environ.get("BRF_NEURONS")
 CONTESTANTS = (OURS, EQUATIONS, *([SCRIPTED] if CLONE else []))
 REFERENCE, CHECKED, CHECKED_IN = EQUATIONS, Size(T=40, B=3, N=4), torch.float64
+# the parameters of neurons, theirs and ours
+NEURONS = {
+    "BRF": (("omega", "omega"), ("b_offset", "offset")),
+    "RF": (("omega", "omega"), ("b_offset", "damping")),
+    "ALIF": (("tau_mem", "tau"), ("tau_adp", "tau_adaptation")),
+}
 # the class of their code
 NETWORKS = {"BRF": "SimpleResRNN", "RF": "SimpleVanillaRFRNN", "ALIF": "SimpleALIFRNN"}
-M, CLASSES, DT = 36, 6, 0.01
+M, CLASSES = 36, 6
 
 
 def drawn(model: str, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -42,23 +49,6 @@ def drawn(model: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: value.to(dtype) for name, value in weights.items()}
 
 
-class Spike(torch.autograd.Function):
-    """A spike above zero, with half of a double Gaussian as its slope."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        """Return ones above zero."""
-        ctx.save_for_backward(u)
-        return (u > 0.0).to(u.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> Tensor:
-        """Return the gradient."""
-        (u,) = ctx.saved_tensors
-        narrow, wide = (torch.exp(-0.5 * (u / s) ** 2) / (s * (2.0 * torch.pi) ** 0.5) for s in (0.5, 3.0))
-        return cotangents[0] * 0.5 * (1.15 * narrow - 0.3 * wide)
-
-
 class Equations(nn.Module):
     """The equations step by step, on the parameters of a network of ours."""
 
@@ -69,28 +59,12 @@ class Equations(nn.Module):
     def forward(self, xs: Tensor) -> Tensor:
         """Return membranes (N, T, classes)."""
         layers: Any = self.net.net
-        hidden, matrix = layers.hidden, torch.cat([layers.input.weight, layers.hidden.recurrent.weight], 1)
-        z, u, v, q = (xs.new_zeros(len(xs), M) for _ in range(4))
-        read, outputs, kept = xs.new_zeros(len(xs), CLASSES), [], torch.exp(-1.0 / layers.readout.tau.abs())
-        for x in xs.unbind(1):
-            current = torch.cat([x, z], 1) @ matrix.T
-            if self.model == "ALIF":
-                alpha, rho = torch.exp(-1.0 / hidden.tau.abs()), torch.exp(-1.0 / hidden.tau_adaptation.abs())
-                q = rho * q + (1.0 - rho) * z
-                u, theta = alpha * u + (1.0 - alpha) * current, 0.01 + 1.8 * q
-                z = Spike.apply(u - theta)  # type: ignore[no-untyped-call]
-                u = u - z * theta
-            else:
-                omega = hidden.omega.abs()
-                rf = -hidden.damping.abs() if self.model == "RF" else None
-                bound = (torch.sqrt(1.0 - (DT * omega) ** 2) - 1.0) / DT
-                b = bound - hidden.offset.abs() - q if rf is None else rf
-                u, v = u + DT * (b * u - omega * v + current), v + DT * (omega * u + b * v)
-                z = Spike.apply(u - 1.0 - q)  # type: ignore[no-untyped-call]
-                q = 0.9 * q + z if rf is None else q
-            read = kept * read + (1.0 - kept) * (z @ layers.output.weight.T)
-            outputs.append(read)
-        return torch.stack(outputs, 1)
+        hidden = layers.hidden
+        own = {there: getattr(hidden, here) for there, here in NEURONS[self.model]}
+        own |= {"linear.weight": torch.cat([layers.input.weight, hidden.recurrent.weight], 1)}
+        weights = {f"hidden.{name}": value for name, value in own.items()}
+        weights |= {"out.tau_mem": layers.readout.tau, "out.linear.weight": layers.output.weight}
+        return higuchi.network(self.model.lower(), weights, xs)[1]
 
 
 def _scripted(model: str, weights: dict[str, Tensor]) -> nn.Module:
