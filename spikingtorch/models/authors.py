@@ -54,7 +54,10 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
 
     Args:
         name: one of ``AUTHORS``: "higuchi2024-", the task (ecg, smnist, psmnist, shd), and the neuron (brf, rf, alif).
-        state_dict: the state dict of the authors' network, tensors or arrays by name.
+        state_dict: the state dict of the authors' network, tensors or arrays by name: hidden.omega and hidden.b_offset
+            (M,), or hidden.tau_mem and hidden.tau_adp of alif; hidden.linear.weight (M, inputs + M), out.tau_mem
+            (classes,), out.linear.weight (classes, M). hidden.linear.mask is optional. Those of brf and rf have
+            the same names and shapes.
 
     Returns:
         The network, in evaluation mode, in the dtype of the weights. The class is the largest membrane of each step
@@ -100,13 +103,25 @@ def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tupl
         raise ValueError(
             f"load_authors: {name} has the weights {', '.join(shapes)}; missing are {', '.join(missing) or 'none'}, "
             f"unknown are {', '.join(others) or 'none'}. Pass the state dict itself, for instance "
-            "torch.load(file, weights_only=True)['model_state_dict']"
+            "torch.load(file, map_location='cpu', weights_only=True)['model_state_dict']"
         )
     given = {key: torch.as_tensor(value) for key, value in state_dict.items()}
     wrong = [key for key, shape in shapes.items() if given[key].shape != shape]
     if wrong:
         raise ValueError(
             f"load_authors: {name} has {wrong[0]} of shape {shapes[wrong[0]]}, and the weights have "
-            f"{tuple(given[wrong[0]].shape)}; these are those of another network of {', '.join(AUTHORS)}"
+            f"{tuple(given[wrong[0]].shape)}; {_of_others(given)}"
         )
     return given
+
+
+def _of_others(given: Mapping[str, Tensor]) -> str:
+    """Return which networks take a matrix and a readout of these shapes, as the end of an error."""
+    both, out = given["hidden.linear.weight"].shape, given["out.tau_mem"].shape
+    kind = "alif" if "hidden.tau_adp" in given else "rf"
+    fitting = [
+        name
+        for name, ((inputs, hidden, classes), of) in AUTHORS.items()
+        if (both, out) == ((hidden, inputs + hidden), (classes,)) and (of == "alif") == (kind == "alif")
+    ]
+    return f"these fit {' and '.join(fitting)}" if fitting else "no network of AUTHORS has these"
