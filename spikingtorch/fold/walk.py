@@ -176,7 +176,7 @@ class AttributeWalk:
         for method in ("__getstate__", "__reduce__", "__reduce_ex__"):
             definer = next((base for base in kind.__mro__ if method in vars(base)), object)
             if definer is not object and module_of(definer) not in FIXED:
-                self._refuse(f"holds {name}, which says by {method} what a copy has", f"leave {method} out")
+                self._refuse(f"holds {name}, whose {method} decides what a copy has", f"leave {method} out")
 
     def _part(self, name: str, path: str, value: Any) -> None:
         """Mark a module or a tensor: its numbers do not matter, but attributes that the user has added do."""

@@ -252,5 +252,5 @@ def _one_of_scan(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any]) 
 def explain_one_step(step: Step[S, Out], state: S, xs: Any, *, params: Mapping[str, Any], dim: int) -> Explanation:
     """Explain how ``one_step`` runs a step; the arguments are those of scan, with one step of inputs."""
     if not is_large(step, leaves_of(xs)[0]):
-        return explain.explain(UseLoop("takes one step of few neurons at a time, for which no kernel is compiled"))
+        return explain.explain(UseLoop("has few neurons and takes one step at a time, for which no kernel is compiled"))
     return explain_scan(step, state, xs, params=params, dim=dim)

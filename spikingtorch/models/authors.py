@@ -54,8 +54,10 @@ def load_authors(name: str, state_dict: Mapping[str, Any]) -> SpikingNet:
 
     Args:
         name: one of ``AUTHORS``: "higuchi2024-", the task (ecg, smnist, psmnist, shd), and the neuron (brf, rf, alif).
-            Weights of brf and rf have the same names and shapes; docs/papers.md says which file is which.
-        state_dict: the state dict of the authors' network, tensors or arrays by name.
+        state_dict: the state dict of the authors' network, tensors or arrays by name: hidden.omega and hidden.b_offset
+            (M,), or hidden.tau_mem and hidden.tau_adp of alif; hidden.linear.weight (M, inputs + M), out.tau_mem
+            (classes,), out.linear.weight (classes, M). hidden.linear.mask is optional. Those of brf and rf have
+            the same names and shapes.
 
     Returns:
         The network, in evaluation mode, in the dtype of the weights. The class is the largest membrane of each step
@@ -102,13 +104,6 @@ def _linear(weight: Tensor) -> nn.Linear:
     return layer
 
 
-def _of_shape(given: Mapping[str, Tensor], name: str) -> list[str]:
-    """Return the networks whose matrices have the shapes of the weights, with the neurons of this one."""
-    found = {each: sizes for each, (sizes, kind) in AUTHORS.items() if kind == AUTHORS[name][1]}
-    shape = given["hidden.linear.weight"].shape
-    return [each for each, (inputs, hidden, _) in found.items() if shape == (hidden, inputs + hidden)]
-
-
 def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return the weights as tensors; raise ValueError if names or shapes differ."""
     # the authors' layers may have a mask of their weights
@@ -123,9 +118,20 @@ def _checked(name: str, state_dict: Mapping[str, Any], shapes: Mapping[str, tupl
     given = {key: torch.as_tensor(value) for key, value in state_dict.items()}
     wrong = [key for key, shape in shapes.items() if given[key].shape != shape]
     if wrong:
-        fit = " or ".join(_of_shape(given, name)) or "no network here"
         raise ValueError(
             f"load_authors: {name} has {wrong[0]} of shape {shapes[wrong[0]]}, and the weights have "
-            f"{tuple(given[wrong[0]].shape)}; they may be those of {fit}"
+            f"{tuple(given[wrong[0]].shape)}; {_of_others(given)}"
         )
     return given
+
+
+def _of_others(given: Mapping[str, Tensor]) -> str:
+    """Return which networks take a matrix and a readout of these shapes, as the end of an error."""
+    both, out = given["hidden.linear.weight"].shape, given["out.tau_mem"].shape
+    kind = "alif" if "hidden.tau_adp" in given else "rf"
+    fitting = [
+        name
+        for name, ((inputs, hidden, classes), of) in AUTHORS.items()
+        if (both, out) == ((hidden, inputs + hidden), (classes,)) and (of == "alif") == (kind == "alif")
+    ]
+    return f"these fit {' and '.join(fitting)}" if fitting else "no network of AUTHORS has these"

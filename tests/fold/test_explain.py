@@ -165,7 +165,7 @@ def test_layers_of_a_network_that_is_not_traced_to_its_end(branches: bool, mode:
     assert ("branches on init" in report.reason or "keeps kept" in report.reason) == (mode == "auto")
     found = [(line.path, line.kind, line.shape) for line in report.layers]
     assert found == [("sl1", "LIF", (6,)), ("bio", "BioLIF", (3,))]
-    assert all("one step of few neurons" in str(line.backend) for line in report.layers)
+    assert all("has few neurons and takes one step" in str(line.backend) for line in report.layers)
     model(torch.rand(20_000, 2, 4))
     assert all(line.backend.backend == "fused" for line in model.explain().layers)
     model.reset()

@@ -84,9 +84,8 @@ def test_other_weights_are_refused() -> None:
         ValueError, match=r"missing are hidden\.omega, .* unknown are model_state_dict\. Pass the state"
     ):
         load_authors("higuchi2024-ecg-brf", {"model_state_dict": weights})
-    with pytest.raises(
-        ValueError, match=r"has hidden\.omega of shape \(256,\), .* have \(36,\); they may be those of .*-ecg-brf$"
-    ):
+    have = r"has hidden\.omega of shape \(256,\), and the weights have \(36,\); these fit .*-ecg-brf and .*-ecg-rf$"
+    with pytest.raises(ValueError, match=have):
         load_authors("higuchi2024-smnist-brf", weights)
     masked = weights | {"hidden.linear.mask": torch.zeros(36, 40)}
     net: Any = load_authors("higuchi2024-ecg-brf", masked).net
