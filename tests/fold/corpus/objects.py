@@ -252,8 +252,8 @@ COPIES: dict[str, Entry] = {
     "its weight, as a key": known(lambda net: BY_PART.get(net.w, False), lambda net: net.w),
     "its identity, as a key": known(lambda net: BY_IDENTITY.get(id(net), False), lambda net: net),
     "a network that says what a copy has": steps(
-        Whole(partial(Forgetful, mixing_if(lambda net: net.mix)), (6,)), "__getstate__ decides what a copy has", mix=lambda: True
+        Whole(partial(Forgetful, mixing_if(lambda net: net.mix)), (6,)), "__getstate__ decides", mix=lambda: True
     ),
-    "it says what a copy has": steps(mixing_if(lambda net: net.box.mix), "__reduce_ex__ decides what a copy has", box=Unlike),
+    "it says what a copy has": steps(mixing_if(lambda net: net.box.mix), "__reduce_ex__ decides", box=Unlike),
 }
 OBJECTS = BOXES | PLACED | COPIES
