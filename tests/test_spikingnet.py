@@ -1,6 +1,8 @@
 """SpikingNet: shapes, the init contract and its layers, state, and errors. That it is a loop over time: tests/fold."""
 
 import copy
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,29 @@ def test_an_error_of_a_layer_names_its_path(mode: Any) -> None:
     with pytest.raises(ValueError, match="SpikingNet: x holds NaN") as caught:
         st.SpikingNet(net, mode=mode)(ONES * torch.nan)
     assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("mode", ["step", "auto"])
+def test_a_failed_call_keeps_nothing_alive(mode: Any) -> None:
+    """The tensors of a call go with its error. Each second run by torch's checkpoint ends with an error, in time."""
+
+    class FaultError(Exception):
+        pass
+
+    def fail(module: nn.Module, x: Tensor) -> Tensor:
+        raise FaultError
+
+    model, faults = SpikingNet(nn.Sequential(nn.Linear(4, 4), LIF(), Lambda(fail)), mode=mode), []
+    gc.disable()
+    try:
+        for _ in range(2):
+            try:
+                model(ONES)
+            except FaultError as fault:
+                faults.append(weakref.ref(fault))
+        assert [fault() for fault in faults] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])

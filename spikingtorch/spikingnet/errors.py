@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -36,7 +37,7 @@ def name_layer(error: BaseException, net: nn.Module) -> None:
 
 def _diverged(error: BaseException, net: nn.Module) -> list[str]:
     """Return the layers whose states hold NaN or infinities in the call that has failed, the first one called first."""
-    calls = [frame.f_locals.get("frame") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    calls = [frame.f_locals.get("frame") for frame in _frames(error)]
     memories = next((call.memories for call in calls[::-1] if isinstance(call, Frame)), {})
     paths = {module: path for path, module in net.named_modules()}
     known = [(layer, memory) for layer, memory in memories.items() if memory is not None and layer in paths]
@@ -49,9 +50,18 @@ def innermost(error: BaseException, net: nn.Module, kind: type[nn.Module]) -> st
     """Return the path of the innermost module of a kind that an error has passed through, or None."""
     paths = {id(module): path for path, module in net.named_modules() if isinstance(module, kind)}
     found = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
+    for frame in _frames(error):
         found = paths.get(id(frame.f_locals.get("self")), found)
     return found
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    """Return the frames that an error has passed through, without the one that handles it.
+
+    That one has the error in a local variable. ``f_locals`` copies the variables into its frame, and the copy would
+    keep the error, and with it the tensors of all frames, alive until the garbage collector runs.
+    """
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
 
 
 def misfit(error: BaseException, net: nn.Module, x: Any, batch_first: bool) -> ValueError | None:
