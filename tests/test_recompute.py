@@ -220,6 +220,7 @@ def test_memory_is_that_of_the_borders_and_one_chunk(mode: Any) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 @pytest.mark.parametrize(("call", "what"), INSIDE)
 def test_where_nothing_runs_again(call: Any, what: str) -> None:
     model, x = of(NETWORKS["plain"], recompute=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.surroundings import RandomNumbers, same_random_numbers
-from spikingtorch.functional.core.torch_private import forward_level, peek_interpreter_stack, pytree
+from spikingtorch.functional.core.torch_private import compiles_frames, forward_level, peek_interpreter_stack, pytree
 
 S = TypeVar("S")
 Out = TypeVar("Out")
@@ -42,7 +42,7 @@ def steps_of(recompute: Recompute, T: int) -> int | None:
 
 def check_circumstances() -> None:
     """Raise ValueError if a compiled, transformed or forward-mode call would have to run again in its backward pass."""
-    if torch.compiler.is_dynamo_compiling():
+    if torch.compiler.is_dynamo_compiling() or compiles_frames():
         what = "torch.compile"
     elif peek_interpreter_stack() is not None:
         what = "a transform of torch.func"

@@ -12,7 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from spikingtorch.functional.core.sharing import version_of
 from spikingtorch.functional.core.surroundings import RandomNumbers
-from spikingtorch.functional.core.torch_private import cached_parametrizations, forward_level, fsdp_state, part_of
+from spikingtorch.functional.core.torch_private import (
+    cached_parametrizations,
+    compiles_frames,
+    forward_level,
+    fsdp_state,
+    part_of,
+)
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import note_nothing, without_graph
 from spikingtorch.layers.frame import Frame
@@ -32,7 +38,7 @@ def check_can_recompute(net: nn.Module, compiles: bool) -> None:
             "SpikingNet: recompute=True does not work if fully_shard has sharded net as one module, which is called "
             "once for all chunks in the backward pass. Shard its layers, or the layers and the SpikingNet"
         )
-    if compiles:
+    if compiles or compiles_frames():
         what = "torch.compile"
     elif functorch_active():
         what = "a transform of torch.func"

@@ -227,9 +227,11 @@ INSIDE: list[tuple[Any, str]] = [
     (lambda function, x: torch.func.grad(function)(x), "a transform of torch.func"),
     (lambda function, x: torch.func.jvp(function, (x,), (x,)), "a transform of torch.func"),
     (lambda function, x: torch.compile(function, backend="eager", fullgraph=True)(x), "torch.compile"),
+    (lambda function, x: torch.compile(function, backend="eager")(x), "torch.compile"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 @pytest.mark.parametrize(("call", "what"), INSIDE)
 def test_where_nothing_runs_again(call: Any, what: str) -> None:
     with pytest.raises(Exception, match=f"recompute= does not work inside {what}.*Leave out recompute there"):

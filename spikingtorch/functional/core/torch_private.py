@@ -203,6 +203,11 @@ def compiler_is_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
+def compiles_frames() -> bool:
+    """Return True if torch.compile has given up on the function that runs, and compiles the functions that it calls."""
+    return torch._C._dynamo.eval_frame.get_eval_frame_callback() not in (None, False)
+
+
 def is_note_of_compiler(name: str) -> bool:
     """Return True if an attribute of a tensor is one that ``torch.compile`` sets, on sizes that may change."""
     return "_dynamo_" in name or name == "_specialize_on"
