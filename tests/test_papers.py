@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tomllib
 import wave
 import zipfile
 from collections.abc import Callable, Iterator
@@ -106,6 +107,14 @@ def test_a_table_says_which_file_is_missing(
     monkeypatch.setenv("SPIKINGTORCH_DATA", "/nowhere")
     assert papers.main(["events"]) == 1
     assert "SPIKINGTORCH_DATA names the folder that has nmnist/small.zip" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_settings_that_are_used() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reproduce.md").read_text()
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    assert tomllib.loads(shown) == papers.settings_of("ecg")["ecg-brf"]
+    _, *commands = page.partition("```console\n")[2].partition("```")[0].split("python -m examples.papers ")
+    assert [papers.parse(each.split()).models for each in commands] == [["brf"], ["brf"]]
 
 
 def test_a_recipe_is_chosen_without_the_speaker_of_the_test() -> None:

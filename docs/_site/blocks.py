@@ -31,6 +31,7 @@ RUN |= {
 }
 RUN |= {
     "docs/data.md": "tests/data/test_page.py",
+    "docs/reproduce.md": "tests/test_papers.py",
     "docs/quantize.md": "tests/quantize/test_command.py",
     SCALING: "docs/_site/blocks.py",
 }
