@@ -4,7 +4,8 @@ Relative error and cosine over all trained weights of the layers with a state, i
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -61,13 +62,16 @@ def strong(ins: int, outs: int) -> nn.Linear:
     return linear
 
 
+def stack(sizes: Iterable[int], neuron: Callable[[], nn.Module]) -> nn.Sequential:
+    """Return layers of neurons behind weights from each size to the next one."""
+    return nn.Sequential(*[each for pair in pairwise(sizes) for each in (strong(*pair), neuron())])
+
+
 def network(neuron: Callable[[Sigmoid], nn.Module], depth: int, seed: int, slope: float) -> st.SpikingNet:
     """Return layers of neurons, and a linear readout of the last one's spikes."""
     torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    for layer in range(depth):
-        layers += [strong(HIDDEN if layer else INPUTS, HIDDEN), neuron(Sigmoid(beta=slope))]
-    return st.SpikingNet(nn.Sequential(*layers, nn.Linear(HIDDEN, OUTPUTS)), mode="step").double()
+    layers = stack([INPUTS, *[HIDDEN] * depth], lambda: neuron(Sigmoid(beta=slope)))
+    return st.SpikingNet(layers.append(nn.Linear(HIDDEN, OUTPUTS)), mode="step").double()
 
 
 def cell(rule: Rule, neuron: str, depth: int, slope: float = SLOPES[0], seed: int = 0, steps: int = STEPS) -> Cell:
