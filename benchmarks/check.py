@@ -1,6 +1,6 @@
 """The equality checks without which nothing is timed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ SIZES |= dict.fromkeys(convolutional.CHECKED, Size(T=8, B=3, N=12 * 12))
 GRADIENT, SWEEP_GRADIENT, JAX_GRADIENT, PEER_GRADIENT = 1e-5, 1e-4, 1e-4, 1e-3
 # share of neurons whose spikes may differ, where one rounding error near threshold changes all that follows
 NEAR_THRESHOLD = 0.01
-COUNT, RATES = 0.02, (0.01, 0.5)
+COUNT = 0.02
 # of a library whose neuron subtracts the threshold, a step after the spike
 COUNTS = {"spyx": 0.05}
 # of losses in training, over the largest
@@ -58,13 +58,16 @@ def check_spikes(contestant: str, model: str, backend: str) -> None:
     """Compare a contestant with a plain loop, and our networks with their steps."""
     case = Case(contestant, model, SIZES.get(model, SIZE))
     found = peers.subject(case, backend)
+    spikes = found.observe(None)[0]
+    demand(set(np.unique(spikes)) == {0.0, 1.0}, "spikes other than 0 and 1, or all the same")
+    demand_rate(spikes)
     compare(model, found, peers.subject(case, backend, plain=True), *_tolerance(case, backend))
     if case.is_ours and model in ARCHITECTURES:
         steps = peers.subject(case._replace(contestant="spikingtorch, step"), backend)
         compare(model, found, steps, GRADIENT, NEAR_THRESHOLD)
     elif not case.is_ours and model not in ARCHITECTURES:
         loop = peers.subject(case._replace(contestant="spikingtorch, loop"), backend)
-        more = float(found.observe(None)[0].sum() / loop.observe(None)[0].sum()) - 1.0
+        more = float(spikes.sum() / loop.observe(None)[0].sum()) - 1.0
         limit = COUNTS.get(contestant, COUNT)
         demand(abs(more) <= limit, f"{more:+.1%} more spikes than our loop, and {limit:.0%} is the limit")
 
@@ -79,22 +82,34 @@ def _tolerance(case: Case, backend: str) -> tuple[float, float]:
     return SWEEP_GRADIENT if case.model in SWEEP else GRADIENT, 0.0 if exact else NEAR_THRESHOLD
 
 
-def compare(model: str, one: Subject, other: Subject, limit: float, differing: float) -> None:
-    """Compare spikes, and the gradients of those neurons, or samples of connected neurons, whose spikes agree."""
-    (spikes, found), (others, expected) = one.observe(None), other.observe(None)
-    rate, same = float(spikes.mean()), spikes == others
-    demand(set(np.unique(spikes)) == {0.0, 1.0}, "spikes other than 0 and 1, or all the same")
-    demand(RATES[0] <= rate <= RATES[1], f"spikes in {rate:.1%} of the steps, not in {RATES[0]:.0%} to {RATES[1]:.0%}")
+def demand_rate(out: Array, least: float = 0.01, most: float = 0.5) -> None:
+    """Raise ValueError if neurons are silent, or fire in too few or too many steps."""
+    rate = float((out != 0.0).mean())
+    demand(rate > 0.0 and least <= rate <= most, f"spikes in {rate:.1%} of the steps, not in {least:.0%} to {most:.0%}")
+
+
+def compare(
+    model: str, one: Subject, other: Subject, limit: float, differing: float = 0.0, rounding: float = 0.0
+) -> None:
+    """Compare outputs, and the gradients of those neurons, or samples of connected neurons, whose outputs agree."""
+    (out, found), (others, expected) = one.observe(None), other.observe(None)
+    same = np.abs(out - others) <= rounding * np.abs(others).max()
     # the few neurons at the end of a network would count too much
     differ = 1.0 - float(np.mean(same if model in ARCHITECTURES else same.all(axis=0)))
-    demand(differ <= differing, f"other spikes in {differ:.2%} of the neurons, and {differing:.2%} is the limit")
+    demand(differ <= differing, f"other outputs in {differ:.2%} of the neurons, and {differing:.2%} is the limit")
     if differ:
         connected = model == "recurrent" or model in ARCHITECTURES
         kept = same.all(axis=(0, 2) if connected else 0, keepdims=True).astype(np.float32)
-        demand(bool(kept.any()), "in no sample do all spikes agree")
+        demand(bool(kept.any()), "in no sample do all outputs agree")
         found, expected = one.observe(kept)[1], other.observe(kept)[1]
+    near("gradient", found, expected, limit)
+
+
+def near(what: str, found: Sequence[Array], expected: Sequence[Array], limit: float) -> None:
+    """Raise ValueError if one of some arrays is farther from another than the limit."""
+    demand(len(found) == len(expected), f"{what}: {len(found)} arrays and not {len(expected)}")
     error = max(map(error_of, found, expected))
-    demand(error <= limit, f"gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
+    demand(error <= limit, f"{what} off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 
 
 def error_of(found: Array, expected: Array) -> float:
@@ -126,11 +141,8 @@ def check_convolutional(contestant: str, _: str, backend: str) -> None:
 
 def same_readout(what: str, found: Observation, expected: Observation) -> None:
     """Compare readouts, and gradients and running statistics."""
-    off = error_of(found[0], expected[0])
-    demand(off <= READOUT, f"{what}: readout off by {off:.1e} of its largest entry, and {READOUT:.0e} is the limit")
-    error = max(map(error_of, found[1], expected[1]))
-    text = f"{what}: gradient or running statistic off by {error:.1e} of its largest entry"
-    demand(error <= NORMED_GRADIENT, f"{text}, and {NORMED_GRADIENT:.0e} is the limit")
+    near(f"{what}: readout", found[:1], expected[:1], READOUT)
+    near(f"{what}: gradient or running statistic", found[1], expected[1], NORMED_GRADIENT)
 
 
 def check_beside(contestant: str, model: str, backend: str) -> None:
@@ -142,26 +154,12 @@ def check_beside(contestant: str, model: str, backend: str) -> None:
     found = peers.subject(case, backend)
     out, gradients = found.observe(None)
     demand(bool(np.isfinite(out).all()), "an output is not finite")
-    rate = float((out != 0.0).mean())
-    spiking = RATES[0] <= rate <= RATES[1] if neuron.spikes else rate > 0.0
-    demand(spiking, f"spikes in {rate:.1%} of the steps, not in {RATES[0]:.0%} to {RATES[1]:.0%}")
+    demand_rate(out, *(() if neuron.spikes else (0.0, 1.0)))
     demand(all(np.isfinite(each).all() and each.any() for each in gradients), "a gradient is zero or not finite")
     if case.is_ours or neuron.peers[contestant].alike:
-        exact = neuron.exact and neuron.spikes
-        agree(found, peers.subject(case, backend, plain=True), GRADIENT if case.is_ours else PEER_GRADIENT, exact)
-
-
-def agree(one: Subject, other: Subject, limit: float, exact: bool) -> None:
-    """Compare outputs, exactly or but for rounding, and the gradients of those neurons whose outputs agree."""
-    (out, found), (others, expected) = one.observe(None), other.observe(None)
-    same = np.abs(out - others) <= (0.0 if exact else READOUT * np.abs(others).max())
-    differ = 1.0 - float(np.mean(same.all(axis=0)))
-    demand(differ <= (0.0 if exact else NEAR_THRESHOLD), f"other outputs in {differ:.2%} of the neurons")
-    if differ:
-        kept = np.asarray(same.all(axis=0, keepdims=True), np.float32)
-        found, expected = one.observe(kept)[1], other.observe(kept)[1]
-    error = max(map(error_of, found, expected))
-    demand(error <= limit, f"gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
+        rounds = () if neuron.exact and neuron.spikes else (NEAR_THRESHOLD, READOUT)
+        loop, limit = peers.subject(case, backend, plain=True), GRADIENT if case.is_ours else PEER_GRADIENT
+        compare(model, found, loop, limit, *rounds)
 
 
 def check_whole(contestant: str, model: str, _: str) -> None:
@@ -171,17 +169,14 @@ def check_whole(contestant: str, model: str, _: str) -> None:
         return  # the latter is compared where it is made
     cases = [Case(name, model, there.CHECKED) for name in (contestant, there.REFERENCE)]
     found, expected = (observed_training(there.trained(case, there.CHECKED_IN)) for case in cases)
-    limit, error = EXACT if there.CHECKED_IN is torch.float64 else PEER_GRADIENT, max(map(error_of, found, expected))
-    demand(error <= limit, f"output or gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
+    near("output or gradient", found, expected, EXACT if there.CHECKED_IN is torch.float64 else PEER_GRADIENT)
 
 
 def check_stream(contestant: str, model: str, _: str) -> None:
     """Compare a network of ours that is called for each step with the library's."""
     cases = [Case(name, model, streaming.CHECKED) for name in (contestant, tutorials.THEIRS)]
     found, expected = map(streaming.observed, cases)
-    demand(len(found) == len(expected), f"{len(found) - 1} gradients and not {len(expected) - 1}")
-    error = max(map(error_of, found, expected))
-    demand(error <= PEER_GRADIENT, f"output or gradient off by {error:.1e} of its largest entry")
+    near("output or gradient", found, expected, PEER_GRADIENT)
 
 
 def check_training(contestant: str, model: str, backend: str) -> None:
@@ -189,8 +184,7 @@ def check_training(contestant: str, model: str, backend: str) -> None:
     case = Case(contestant, model, SIZES[model])
     found, expected = (peers.subject(case, backend, plain).observe(None)[0] for plain in (False, True))
     demand(expected[-1] != expected[0], "the loss stays the same")
-    error = error_of(found, expected)
-    demand(error <= LOSSES, f"losses off by {error:.1e} of the largest, and {LOSSES:.0e} is the limit")
+    near("losses", [found], [expected], LOSSES)
 
 
 # what compares the contestants of a model that are not told apart by their neurons alone

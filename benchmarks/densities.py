@@ -14,6 +14,7 @@ from tqdm import tqdm
 from benchmarks.launch import HERE, Options
 from benchmarks.report import number, table
 from benchmarks.subject import Call, in_turns
+from examples.pictures import ACCENT, INK
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.c_abi import Shape
@@ -27,7 +28,7 @@ PARTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 # how much slower than torch a layer may be that SpikingNet takes by itself
 ALLOWED = 1.03
 PICTURE = HERE.parent / "docs" / "images" / "events.png"
-INK, ACCENT, QUIET = "#1b1b3a", "#d1495b", "#8d8d9d"
+QUIET = "#8d8d9d"
 
 
 class Layer(NamedTuple):

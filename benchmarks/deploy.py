@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from benchmarks.report import table
 from benchmarks.subject import Call, in_turns
 from spikingtorch.interop import onnx
 
@@ -103,9 +104,9 @@ def mean(call: Call) -> float:
     return passed / count
 
 
-def times(folder: Path) -> None:
-    """Print the table of times."""
-    print("| network | N, T | library, us | onnxruntime, us | ratio |\n|---|---|---|---|---|")
+def times(folder: Path) -> str:
+    """Return the table of times."""
+    rows = []
     for name in NETWORKS:
         model, draw = made(name)
         session = opened(model, draw(2, 30), folder / "network.onnx")
@@ -118,10 +119,11 @@ def times(folder: Path) -> None:
                 calls = partial(model, x, init=False), partial(session.run, None, feeds)
                 found = in_turns({str(k): partial(mean, call) for k, call in enumerate(calls)}, ROUNDS, 0)
             ours, theirs = (1e6 * statistics.median(each) for each in found.values())
-            print(f"| {name} | {N}, {T} | {ours:,.0f} | {theirs:,.0f} | {theirs / ours:.2f} |", flush=True)
+            rows.append([name, f"{N}, {T}", f"{ours:,.0f}", f"{theirs:,.0f}", f"{theirs / ours:.2f}"])
+    return table("Medians", ["network", "N, T", "library, us", "onnxruntime, us", "ratio"], rows)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        times(Path(place))
+        print(times(Path(place)))

@@ -18,13 +18,15 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
 
+from benchmarks import ours
 from benchmarks.card import Row, Timed, bandwidth, measured, shown
-from benchmarks.networks import ARCHITECTURES
+from benchmarks.networks import network_subject
+from benchmarks.neurons import scanned
 from benchmarks.report import number, table
-from benchmarks.subject import Implementation, laid_out
-from benchmarks.suite import BETA, BOTH, DECAY, DRIVE, OURS, THRESHOLD, Case, Size
+from benchmarks.subject import Implementation, torch_subject
+from benchmarks.suite import BOTH, DECAY, OURS, Case, Size, draw
+from spikingtorch.functional import LIFState, lif_step
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 15
@@ -50,25 +52,20 @@ FULL = Plan(Size(32, 64, 65536), [Size(500, 16, N) for N in (512, 1024, 2048, 40
 QUICK = Plan(Size(32, 2, 64), [Size(20, 2, 16)], Size(2, 1, 192))
 
 
-def ours(backend: Any) -> Implementation:
+def lif(backend: Any) -> Implementation:
     """Return LIF through ``scan``."""
-    from spikingtorch import functional as F
-
-    params = {"decay": DECAY, "threshold": THRESHOLD, "surrogate": F.Sigmoid(BETA)}
-
-    def run(xs: Tensor) -> Tensor:
-        rest = F.LIFState(torch.zeros_like(xs[0]))
-        return F.scan(F.lif_step, rest, xs, params=params, backend=backend)[1]
-
-    return Implementation(run)
-
-
-PEERS = ("spikingjelly", "snntorch", "norse")
+    return Implementation(scanned(lif_step, LIFState, {"decay": DECAY}, backend))
 
 
 def peer(name: str) -> Any:
     """Return the file of a library."""
     return importlib.import_module(f"benchmarks.peers.{name}")
+
+
+def neuron(name: str) -> Implementation:
+    """Return LIF of a library."""
+    found: Implementation = peer(name).LIBRARY.neurons[name](DECAY)
+    return found
 
 
 def compiled(made: Implementation) -> Implementation:
@@ -77,18 +74,12 @@ def compiled(made: Implementation) -> Implementation:
     return made._replace(run=torch.compile(made.run))
 
 
-JAX = "jax.lax.scan"
+JAX, PEERS = "jax.lax.scan", ("spikingjelly", "snntorch", "norse")
 NEURONS: Mapping[str, Callable[[], Implementation]] = {
-    OURS: lambda: ours("fused"),
-    f"{OURS}, loop": lambda: ours("loop"),
-    "spikingjelly": lambda: peer("spikingjelly").LIBRARY.neurons["spikingjelly"](DECAY),
-    "snntorch": lambda: peer("snntorch").leaky(DECAY),
-    "norse": lambda: peer("norse").box(DECAY),
-    "norse, compile": lambda: compiled(peer("norse").box(DECAY)),
-}
-NETWORKS: Mapping[str, Callable[..., Implementation]] = {
-    OURS: lambda *given: importlib.import_module("benchmarks.ours").network({})(*given),
-    **{name: partial(lambda name, *given: peer(name).network(*given), name) for name in PEERS},
+    OURS: lambda: lif("fused"),
+    f"{OURS}, loop": lambda: lif("loop"),
+    **{name: partial(neuron, name) for name in PEERS},
+    "norse, compile": lambda: compiled(neuron("norse")),
 }
 
 
@@ -102,34 +93,23 @@ def of_neuron(name: str, size: Size, dtype: torch.dtype, device: torch.device) -
         if device.type != "cpu" and importlib.import_module("jax").default_backend() == "cpu":
             raise ImportError("jax without a GPU")
         return Timed(peer("jax").subject(Case(JAX, "lif", size), "").calls[BOTH], waits=True)
+    x = torch.from_numpy(draw(size)).to(device, dtype)
     with device:
         made = NEURONS[name]()
-        torch.manual_seed(0)
-        xs = (torch.rand(size) * (DRIVE / made.gain)).to(dtype).requires_grad_()
-        gradient = torch.randn(size).to(dtype)
+        found = torch_subject(made, [x])
         with torch.no_grad():
-            differ = (made.run(xs).float() - ours("loop").run(made.gain * xs).float()).abs().mean().item()
+            differ = (made.run(x / made.gain).float() - lif("loop").run(x).float()).abs().mean().item()
     # rounding moves a spike in so many
     if differ > (1e-4 if dtype == torch.float32 else 1e-2):
         raise ValueError(f"{differ:.2%} of the spikes differ")
-    return Timed(lambda: torch.autograd.grad(made.run(xs), xs, gradient))
+    return Timed(found.calls[BOTH])
 
 
 def of_network(model: str, name: str, size: Size, device: torch.device) -> Timed:
     """Return a network with spikes for its input: forward, and backward to all weights."""
-    make, gain, decay = ARCHITECTURES[model]
+    build = ours.network({}) if name == OURS else peer(name).LIBRARY.networks[name]
     with device:
-        torch.manual_seed(0)
-        synapses = make(size.N)
-        made = NETWORKS[name](synapses, decay)
-        weights = list(nn.ModuleList(synapses).to(device).parameters())
-        with torch.no_grad():
-            for weight in weights:
-                weight.mul_(gain / made.gain)
-        side = round((size.N / 3) ** 0.5)
-        shape = (size.N,) if model == "linear" else (3, side, side)
-        xs = laid_out((torch.rand(size.T, size.B, *shape) < 0.05).float(), made.time)
-    return Timed(lambda: torch.autograd.grad(made.run(xs).sum(), weights, allow_unused=True))
+        return Timed(network_subject(Case(name, model, size), build).calls[BOTH])
 
 
 def first_calls(device: torch.device) -> str:
@@ -179,7 +159,7 @@ def report(plan: Plan, device: torch.device, rounds: int, folder: Path) -> str:
         alone[size] = measured(makers, device, rounds)
         parts.append(shown(f"LIF, {_text(size)}", alone[size]))
     for model, size in [*(("linear", size) for size in plan.long), ("deep", plan.deep)]:
-        nets = {name: partial(of_network, model, name, size, device) for name in NETWORKS}
+        nets = {name: partial(of_network, model, name, size, device) for name in (OURS, *PEERS)}
         parts.append(shown(f"{model} network, {_text(size)}", measured(nets, device, rounds)))
     figure(alone, folder / "gpu.png")
     return "\n".join(parts)

@@ -18,12 +18,6 @@ Fire = Callable[[Any, Any, jax.Array], jax.Array]  # from a step, its state and 
 HIDDEN, MINIBATCHES = 1024, 8
 
 
-def scanned(backend: Any, step: Any, state: Any, currents: jax.Array) -> jax.Array:
-    """Return the spikes of neurons that currents drive."""
-    at_rest = state(jnp.zeros(currents.shape[1:]))
-    return snn.scan(step, at_rest, currents, backend=backend)[1]
-
-
 def leaky(state: snn.LIFState, x: jax.Array) -> tuple[snn.LIFState, jax.Array]:
     """Advance LIF."""
     return snn.lif_step(state, x, decay=DECAY)
@@ -65,7 +59,7 @@ def drawn(model: str) -> Weights:
     return [jnp.asarray(gain / np.sqrt(n) * draw.standard_normal(shape), jnp.float32) for shape, n in sizes]
 
 
-def subject(case: Case, backend: str) -> Subject:
+def subject(case: Case, backend: Any) -> Subject:
     """Return some minibatches of training as one jitted call; what of it is compared are the losses and the weights."""
     network, (T, B, _) = MODELS[case.model][0], case.size
     images, labels = load("digits")[0][: MINIBATCHES * B]
@@ -73,8 +67,11 @@ def subject(case: Case, backend: str) -> Subject:
     weights = drawn(case.model)
     optimizer = optax.adam(1e-3)
 
+    def fire(step: Any, state: Any, currents: jax.Array) -> jax.Array:
+        return snn.scan(step, state(jnp.zeros(currents.shape[1:])), currents, backend=backend)[1]
+
     def loss(weights: Weights, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = network(weights, images, T, lambda *given: scanned(backend, *given))
+        logits = network(weights, images, T, fire)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def update(before: tuple[Weights, Any], minibatch: tuple[jax.Array, ...]) -> tuple[tuple[Weights, Any], jax.Array]:

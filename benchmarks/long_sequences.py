@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks.report import table
 from benchmarks.subject import Call, in_turns
 from examples.memory import peak
 from spikingtorch import LIF, SpikingNet, run
@@ -122,21 +123,22 @@ def auto(neurons: int, steps: int, recurrent: bool) -> float:
     return median([b / a for a, b in zip(one, other, strict=True)])
 
 
-def table() -> None:
-    """Print the ratios for few and many neurons, without and with recurrent weights."""
-    print(f"| T | {' | '.join(f'{size} | {size}, recurrent' for size in SIZES)} |")
-    print("|---" * (2 * len(SIZES) + 1) + "|")
+def ratios() -> str:
+    """Return the table of ratios for few and many neurons, without and with recurrent weights."""
+    rows = []
     for steps in (100, 1_300, 10_000):
         cases = [(size, steps, recurrent) for size in SIZES for recurrent in (False, True)]
         cells = (f"{auto(*case):.2f}" if not case[2] or case[0] * steps < 3e6 else "" for case in cases)
-        print(f"| {steps} |", " | ".join(cells), "|")
+        rows.append([str(steps), *cells])
+    header = ["T", *(f"{size}{text}" for size in SIZES for text in ("", ", recurrent"))]
+    return table("Times as long as in one call", header, rows)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["turns"]:
         turns()
     elif sys.argv[1:] == ["auto"]:
-        table()
+        print(ratios())
     elif len(sys.argv) == 3:
         measure(sys.argv[1], int(sys.argv[2]))
     else:

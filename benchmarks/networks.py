@@ -49,7 +49,7 @@ def poisson(rates: Tensor, T: int, generator: Generator) -> Tensor:
 
 def batch(model: str, size: Size, k: int) -> tuple[Tensor, Tensor]:
     """Return spikes (T, B, ...) in Poisson coding, and classes (B,)."""
-    generator = Generator().manual_seed(k)
+    generator = Generator(torch.get_default_device()).manual_seed(k)
     if model == "digits":
         rates, classes = digits(size, k)
     elif model == DEEP_DIGITS:

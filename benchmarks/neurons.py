@@ -75,7 +75,7 @@ def scanned(step: Step, state: Callable[..., Any], params: Mapping[str, Any], ba
 
     def run(first: Tensor, *others: Tensor) -> Tensor:
         inputs: Any = (first, *others) if others else first
-        rest = state(*(torch.zeros(first.shape[1:]) for _ in range(count)))
+        rest = state(*(torch.zeros(first.shape[1:], dtype=first.dtype, device=first.device) for _ in range(count)))
         return scan(step, rest, inputs, params=params, backend=backend)[1]
 
     return run

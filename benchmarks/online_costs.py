@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks.online_rules import DETACHED, strong
+from benchmarks.online_rules import DETACHED, stack
 from benchmarks.report import table
 from benchmarks.subject import in_turns
 from examples.memory import peak
@@ -39,10 +39,8 @@ class Cost(NamedTuple):
 def network(size: int, *, readout: bool = True) -> st.SpikingNet:
     """Return two layers of LIF, of which the second one is the output or goes to a readout."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for after in (size, size if readout else OUTPUTS):
-        layers += [strong(size, after), st.LIF(tau=4.0, reset=DETACHED)]
-    return st.SpikingNet(nn.Sequential(*layers, *[nn.Linear(size, OUTPUTS)] * readout), warn_silent=False)
+    layers = stack([size, size, size if readout else OUTPUTS], lambda: st.LIF(tau=4.0, reset=DETACHED))
+    return st.SpikingNet(layers.extend([nn.Linear(size, OUTPUTS)] * readout), warn_silent=False)
 
 
 def data(size: int, samples: int, steps: int) -> Tensor:

@@ -4,13 +4,15 @@ Relative error and cosine over all trained weights of the layers with a state, i
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from benchmarks.report import table
 from spikingtorch import functional as F
 from spikingtorch import learning
 from spikingtorch.functional.surrogate import Sigmoid
@@ -60,13 +62,16 @@ def strong(ins: int, outs: int) -> nn.Linear:
     return linear
 
 
+def stack(sizes: Iterable[int], neuron: Callable[[], nn.Module]) -> nn.Sequential:
+    """Return layers of neurons behind weights from each size to the next one."""
+    return nn.Sequential(*[each for pair in pairwise(sizes) for each in (strong(*pair), neuron())])
+
+
 def network(neuron: Callable[[Sigmoid], nn.Module], depth: int, seed: int, slope: float) -> st.SpikingNet:
     """Return layers of neurons, and a linear readout of the last one's spikes."""
     torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    for layer in range(depth):
-        layers += [strong(HIDDEN if layer else INPUTS, HIDDEN), neuron(Sigmoid(beta=slope))]
-    return st.SpikingNet(nn.Sequential(*layers, nn.Linear(HIDDEN, OUTPUTS)), mode="step").double()
+    layers = stack([INPUTS, *[HIDDEN] * depth], lambda: neuron(Sigmoid(beta=slope)))
+    return st.SpikingNet(layers.append(nn.Linear(HIDDEN, OUTPUTS)), mode="step").double()
 
 
 def cell(rule: Rule, neuron: str, depth: int, slope: float = SLOPES[0], seed: int = 0, steps: int = STEPS) -> Cell:
@@ -121,24 +126,14 @@ def shown(found: Cell) -> str:
     return "exact" if found.error < 1e-12 else f"{found.error:.2f}, {found.cosine:.2f}"
 
 
-def row(neuron: str, depth: int, steps: int = STEPS, seeds: int = SEEDS) -> str:
-    """Return a row of the table in Markdown: the mean error and cosine over some networks, for each slope.
+def row(neuron: str, depth: int, steps: int, seeds: int) -> list[str]:
+    """Return a row of the table: the mean error and cosine over some networks, for each slope.
 
     "exact" has one column, of one network: the worse one of both slopes.
     """
     exact = max((cell("exact", neuron, depth, slope, 0, steps) for slope in SLOPES), key=lambda each: each.error)
     others = [mean(rule, neuron, depth, slope, seeds, steps) for rule in RULES[1:] for slope in SLOPES]
-    return f"| {neuron} | {depth} | " + " | ".join(map(shown, [exact, *others])) + " |"
-
-
-def rows(steps: int = STEPS, seeds: int = SEEDS) -> Iterator[str]:
-    """Yield the rows of the table."""
-    heads = [f"{rule}, {slope:g}" for rule in RULES[1:] for slope in SLOPES]
-    yield "| neuron, reset | layers | exact | " + " | ".join(heads) + " |"
-    yield "|---|---|---" + "|---" * len(heads) + "|"
-    for neuron in NEURONS:
-        for depth in DEPTHS:
-            yield row(neuron, depth, steps, seeds)
+    return [neuron, str(depth), *map(shown, [exact, *others])]
 
 
 if __name__ == "__main__":
@@ -146,5 +141,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     given = parser.parse_args()
-    for line in rows(given.steps, given.seeds):
-        print(line, flush=True)
+    header = ["neuron, reset", "layers", "exact", *(f"{rule}, {slope:g}" for rule in RULES[1:] for slope in SLOPES)]
+    rows = [row(neuron, depth, given.steps, given.seeds) for neuron in NEURONS for depth in DEPTHS]
+    print(table("Relative error, cosine", header, rows))

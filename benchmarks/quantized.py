@@ -10,12 +10,13 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from tqdm import trange
 
 import spikingtorch as st
+from benchmarks.report import table
 from benchmarks.subject import Call, descent, in_turns
 from examples import data
 from spikingtorch import losses
@@ -103,17 +104,12 @@ def row(seed: int, bits: list[int], epochs: int, more: int) -> dict[str, float]:
     return found
 
 
-def table(seeds: int, bits: list[int], epochs: int, more: int) -> Iterator[str]:
-    """Yield the lines of a table in Markdown, a row for each seed and their mean."""
-    rows: list[dict[str, float]] = []
-    for seed in range(seeds):
-        rows.append(row(seed, bits, epochs, more))
-        if not seed:
-            yield "| seed | " + " | ".join(rows[0]) + " |"
-            yield "|---" * (1 + len(rows[0])) + "|"
-        yield f"| {seed} | " + " | ".join(f"{value:.1f}" for value in rows[-1].values()) + " |"
-    means = [statistics.mean(each[name] for each in rows) for name in rows[0]]
-    yield "| mean | " + " | ".join(f"{value:.2f}" for value in means) + " |"
+def accuracies(seeds: int, bits: list[int], epochs: int, more: int) -> str:
+    """Return a table of accuracies, a row for each seed and their mean."""
+    found = [row(seed, bits, epochs, more) for seed in trange(seeds, desc="seeds")]
+    means = [f"{statistics.mean(column):.2f}" for column in zip(*(each.values() for each in found), strict=True)]
+    rows = [[str(seed), *(f"{value:.1f}" for value in each.values())] for seed, each in enumerate(found)]
+    return table("Accuracy in percent", ["seed", *found[0]], [*rows, ["mean", *means]])
 
 
 if __name__ == "__main__":
@@ -126,8 +122,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.time:
         measured = times(60)
-        for kind, value in measured.items():
-            print(f"{kind:32} {value:6.1f} ms  {value / measured['float']:.2f} times as long as in float")
-        raise SystemExit
-    for line in table(given.seeds, given.bits, given.epochs, given.more):
-        print(line, flush=True)
+        rows = [[kind, f"{value:.1f}", f"{value / measured['float']:.2f}"] for kind, value in measured.items()]
+        print(table("A training step of the tutorial's network", ["", "ms", "over float"], rows))
+    else:
+        print(accuracies(given.seeds, given.bits, given.epochs, given.more))

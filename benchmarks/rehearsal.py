@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import beside, check, convolutional, gpu, launch, ours, peers, quantized, report, tutorials
+from benchmarks import sequential_digits as page
+from benchmarks import sequential_recipe as recipe
 from benchmarks.peers import jax as in_jax
-from benchmarks.sequential_digits import page, recipe
 from benchmarks.suite import CURRENTS, DEFAULT, DIFFERENCE, IN_JAX, OURS, Case, Result, Size
 from benchmarks.suites import JAX_FORMS, SUITES
 
@@ -94,7 +95,7 @@ FAULTS: list[tuple[str, Any, tuple[str, str, str]]] = [
         (SEQUENCE, convolutional.MODEL, "fused"),
     ),
     ("losses off by 1.0e-03", mock.patch.object(peers, "subject", lost), (IN_JAX, CURRENTS, "loop")),
-    ("other spikes in", mock.patch.object(in_jax, "LIBRARY", HALVED, create=True), ("jax.lax.scan", "lif", "loop")),
+    ("other outputs in", mock.patch.object(in_jax, "LIBRARY", HALVED, create=True), ("jax.lax.scan", "lif", "loop")),
 ]
 
 
@@ -151,14 +152,13 @@ def pages() -> Iterator[str]:
             found = recipe.train_all(results, 1, OPTIONS)
         if train.call_count != len(found) + 1:
             yield f"sequential digits: a second run trains {train.call_count - 2} of {len(found)} results, and has one"
-        costs = page.costs_of(found, lambda *_: page.Cost(1.0, 2.0, 3.0))
         reached = page.curves(found, OPTIONS)
-        page.draw(Path(folder) / "figure.png", reached, costs)
-        if "50.0" not in page.page(reached, costs, OPTIONS, "figure.png", "a machine"):
+        page.draw(Path(folder) / "figure.png", reached)
+        if "50.0" not in page.page(reached, OPTIONS, "figure.png"):
             yield "sequential digits: the page lacks the accuracies"
-    cells = [line.split("|")[2:-1] for line in quantized.table(1, [8], 0, 0)][2:]
+    cells = [line.split() for line in quantized.accuracies(1, [8], 0, 0).splitlines()[4:]]
     # without any training, both ways to round are the same
-    if len(cells) != 2 or any(row[1] != row[2] for row in cells):
+    if len(cells) != 2 or any(row[-4] != row[-2] for row in cells):
         yield f"quantized: the table has {cells}"
     suite = SUITES["jax-digits"]
     cases = [case for case in suite.cases(suite.sizes[0]) if case.contestant == IN_JAX]

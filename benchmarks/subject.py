@@ -84,18 +84,18 @@ def laid_out(tensor: Tensor, axis: int) -> Tensor:
 def torch_subject(
     implementation: Implementation, xs: Sequence[Tensor], weights: Sequence[Tensor] = (), inputs_learn: bool = True
 ) -> Subject:
-    """Return an implementation with inputs, time first, and with tensors that have a gradient as well."""
-    run, axis = implementation.run, implementation.time
+    """Return an implementation with inputs, time first, on the default device; and with others that have a gradient."""
+    run, axis, default = implementation.run, implementation.time, torch.get_default_device()
     scale = 1.0 / implementation.gain if inputs_learn else 1.0
-    inputs = [(scale * laid_out(x, axis)).requires_grad_(inputs_learn) for x in xs]
+    inputs = [(scale * laid_out(x, axis)).to(default).requires_grad_(inputs_learn) for x in xs]
     sources = [*(inputs if inputs_learn else ()), *weights]
     is_neuron = inputs_learn and xs[0].ndim == 3  # with as many outputs as inputs
 
     @functools.cache
     def gradient() -> Tensor:
         with torch.no_grad():
-            shape = (inputs[0] if is_neuron else run(*inputs)).movedim(axis, 0).shape
-        return laid_out(torch.from_numpy(draw_gradient(shape)), axis)
+            like = (inputs[0] if is_neuron else run(*inputs)).movedim(axis, 0)
+        return laid_out(torch.from_numpy(draw_gradient(like.shape)), axis).to(like)
 
     def forward() -> None:
         with torch.no_grad():

@@ -55,12 +55,6 @@ def images(than: str, over: Sequence[str], limit: float, *Bs: int) -> Bar:
     return Bar(text, "images a second", in_both(FOLD), in_both(*over), limit, {"B": Bs})
 
 
-def default_mode(form: str, limit: float) -> Bar:
-    """Return the bar of being so many times as fast in the default mode as step by step, in one format."""
-    text = f"images a second, the default over stepping{form}"
-    return Bar(text, "images a second", [OURS + form], [STEP + form], limit)
-
-
 LIF_PEERS = [JELLY, "snntorch", "norse", "norse, Lift", "sinabs"]
 LIF_ALL = [OURS, JAX, *LIF_PEERS, EAGER, LOOP]
 RECURRENT_PEERS = [JELLY, "snntorch", "snntorch, Leaky", "norse", "norse, LIFBoxCell", "sinabs"]
@@ -202,7 +196,8 @@ SUITES: dict[str, Suite] = {
         "Training two convolutions with batch norm, LIF that learns tau, pooling and dropout",
         {"convolutional": in_both(STEP, OURS, SEQUENCE, JELLY, "ReLU, no neurons")}, [Size(8, 64, 784)],
         BY_SIZE,
-        [default_mode("", 1.0), default_mode(CHANNELS_LAST, 1.0),
+        [*(Bar(f"images a second, the default over stepping{form}", "images a second", [OURS + form], [STEP + form],
+               1.0) for form in ("", CHANNELS_LAST)),
          Bar("the default over stepping, each in its faster format", "images a second", in_both(OURS), in_both(STEP),
              1.5),
          Bar("the default over spikingjelly, each in its faster format", "images a second", in_both(OURS),

@@ -7,8 +7,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import copy
 import gc
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -77,3 +80,23 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def took(monkeypatch: pytest.MonkeyPatch) -> Took:
     """How many scans of layers were repetitions."""
     return Took(monkeypatch)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the main of a command in a folder with modules; it returns the exit code, and what is said in one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def run(main: Callable[..., int], *arguments: str, **modules: str) -> tuple[int, str]:
+        for name, text in modules.items():
+            sys.modules.pop(name, None)
+            (tmp_path / f"{name}.py").write_text(text)
+        try:
+            code = main(arguments)
+        except SystemExit as left:
+            code = int(str(left.code))
+        return code, " ".join("".join(capsys.readouterr()).split())
+
+    return run

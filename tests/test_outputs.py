@@ -18,16 +18,11 @@ from tests.folded_layer import Coded
 Pair = namedtuple("Pair", ["spikes", "rate"])
 
 
-class Net(nn.Module):
-    """Returns its spikes in a form of choice."""
-
-    def __init__(self, form: Any) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear, self.neurons, self.form = nn.Linear(5, 4), LIF(v0=0.3), form
-
-    def forward(self, x: Tensor, init: bool | Tensor) -> Any:
-        return self.form(x, self.neurons(self.linear(x), init))
+def network(form: Any) -> Any:
+    """Return a network that returns its spikes in a form of choice."""
+    torch.manual_seed(0)
+    parts = {"linear": nn.Linear(5, 4), "neurons": LIF(v0=0.3)}
+    return Coded(lambda net, x, init: form(x, net.neurons(net.linear(x), init)), **parts)
 
 
 FORMS: dict[str, Any] = {
@@ -43,7 +38,7 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("mode", [{"mode": "auto"}, {"mode": "step"}, {"mode": "fold"}, {"time_chunk": 2}], ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_time_is_in_each_leaf(form: str, mode: Any) -> None:
-    net = Net(FORMS[form])
+    net = network(FORMS[form])
     x = torch.rand(3, 7, 5, requires_grad=True)
     steps = [net(x_t, t == 0) for t, x_t in enumerate(x.unbind(1))]
     expected = pytree.tree_map(lambda *each: torch.stack(each, 1), *steps)
@@ -68,7 +63,7 @@ def test_time_is_in_each_leaf(form: str, mode: Any) -> None:
 def test_no_output_is_a_view_of_the_input_or_of_another(form: str, mode: Any) -> None:
     x = torch.rand(3, 7, 5)
     with torch.no_grad():
-        one, other = pytree.tree_leaves(SpikingNet(Net(FORMS[form]), mode=mode)(x))
+        one, other = pytree.tree_leaves(SpikingNet(network(FORMS[form]), mode=mode)(x))
     before = x.clone(), one.clone()
     other += 1.0
     assert torch.equal(x, before[0])
@@ -77,7 +72,7 @@ def test_no_output_is_a_view_of_the_input_or_of_another(form: str, mode: Any) ->
 
 @pytest.mark.long
 def test_a_tree_of_a_compiled_network() -> None:
-    model, x = SpikingNet(Net(FORMS["dict"])), torch.rand(3, 7, 5)
+    model, x = SpikingNet(network(FORMS["dict"])), torch.rand(3, 7, 5)
     expected = model(x)
     found = torch.compile(model, backend="eager", fullgraph=True)(x)
     for one, other in zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True):
@@ -85,16 +80,16 @@ def test_a_tree_of_a_compiled_network() -> None:
 
 
 def test_Nout_is_found_anew_and_a_promise_is_kept() -> None:
-    model = SpikingNet(Net(FORMS["tensor"]))
+    model = SpikingNet(network(FORMS["tensor"]))
     assert model.Nout is None
     model(torch.rand(3, 2, 5))
     assert model.Nout == (4,)
     model(torch.rand(3, 2, 6, 5))
     assert model.Nout == (6, 4)
     with pytest.raises(ValueError, match=r"expected \(N, \*Nout\) = \(3, 9\)"):
-        SpikingNet(Net(FORMS["tensor"]), 9)(torch.rand(3, 2, 5))
+        SpikingNet(network(FORMS["tensor"]), 9)(torch.rand(3, 2, 5))
     with pytest.raises(TypeError, match=r"net returned a dict, expected a tensor .* made without Nout"):
-        SpikingNet(Net(FORMS["dict"]), 4)(torch.rand(3, 2, 5))
+        SpikingNet(network(FORMS["dict"]), 4)(torch.rand(3, 2, 5))
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
@@ -112,17 +107,13 @@ def test_what_no_output_can_be(form: str, mode: Any) -> None:
     make, error, text = WRONG[form]
     size = "(6|3)" if mode == "fold" else "3"
     with pytest.raises(error, match=text.replace(" of 3", f" of {size}").replace("4, 3", f"4, {size}")):
-        SpikingNet(Net(make), mode=mode)(torch.rand(3, 2, 5))
+        SpikingNet(network(make), mode=mode)(torch.rand(3, 2, 5))
 
 
 def test_another_tree_at_another_step_is_an_error() -> None:
-    class Changing(Net):
-        def forward(self, x: Tensor, init: bool | Tensor) -> Any:
-            s = super().forward(x, init)
-            return s if init else (s, s)
-
+    net = Coded(lambda net, x, init: [net.lif(x, init)] if init else (net.lif(x, init), x), lif=LIF())
     with pytest.raises(ValueError, match="another tree of outputs at step 1 than at the first"):
-        SpikingNet(Changing(lambda x, s: [s]), mode="step")(torch.rand(3, 2, 5))
+        SpikingNet(net, mode="step")(torch.rand(3, 2, 5))
 
 
 def written(gives: Any) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import spikingtorch as st
+from examples import memory
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.folded_layer import Coded, Lambda
@@ -177,24 +178,14 @@ def test_other_weights_for_one_call() -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def peak(model: st.SpikingNet, x: Tensor) -> int:
+def peak(model: st.SpikingNet, x: Tensor) -> float:
     """Return the most bytes of tensors that a call and its backward pass have at a time."""
 
     def act() -> None:
         model(x).sum(1).square().mean().backward()
 
     act()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profile:
-        act()
-    results: Any = profile.profiler
-    events: list[Any] = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda each: each.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
+    return 1e6 * memory.peak(act)
 
 
 @pytest.mark.parametrize("mode", ["auto", pytest.param("step", marks=pytest.mark.long)])

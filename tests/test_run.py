@@ -13,6 +13,7 @@ import spikingtorch as st
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
 from tests.contract.oracle import HIDDEN
+from tests.folded_layer import Coded
 from tests.interrupts import interrupted, points_of
 
 N, T, SPLIT = 3, 12, 5
@@ -180,20 +181,10 @@ def test_what_is_no_model_is_an_error() -> None:
         st.run(made("two").net, None, inputs())  # type: ignore[arg-type]
 
 
-class Exported(nn.Module):
-    """A call of ``run`` as a module."""
-
-    def __init__(self, model: st.SpikingNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, state: dict[str, Tensor], x: Tensor) -> Any:
-        return st.run(self.model, state, x)[2]
-
-
 def test_a_module_at_two_places_is_not_exported() -> None:
     layer = nn.Linear(4, 4)
     model = st.SpikingNet(nn.Sequential(layer, st.LIF(), layer, st.LIF())).double()
     model(inputs())
+    called = Coded(lambda own, state, x: st.run(own.model, state, x)[2], model=model)
     with pytest.raises(ValueError, match=r"at two places .* second\.weight = first\.weight shares the weights"):
-        torch.export.export(Exported(model), (model.get_state(), inputs()), strict=False)
+        torch.export.export(called, (model.get_state(), inputs()), strict=False)

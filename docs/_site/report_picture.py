@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,6 +22,7 @@ sys.path[:0] = [str(DOCS.parent)]
 
 from examples.data import load  # noqa: E402
 from examples.pictures import WIDTH  # noqa: E402
+from examples.training import train_epoch  # noqa: E402
 
 PICTURE = DOCS / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -58,15 +58,10 @@ def write(path: Path, epochs: int = 6, steps: int = 12) -> None:
     encoder, decoder, history = PoissonEncoder(steps), SumDecoder(steps), []
     optimizer = torch.optim.Adam(model.parameters(), 0.003)
     with SpikeMonitor(model) as monitor:
-        for _ in range(epochs):
-            losses = []
-            for images, labels in DataLoader(train, 64, shuffle=True):
-                loss = F.cross_entropy(decoder(model(encoder(images))), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-            history.append({"loss": sum(losses) / len(losses), **monitor.metrics()})
+        for epoch in range(epochs):
+            loader = DataLoader(train, 64, shuffle=True)
+            loss = train_epoch(nn.Sequential(encoder, model, decoder), loader, optimizer, f"epoch {epoch + 1}", None)
+            history.append({"loss": loss, **monitor.metrics()})
             monitor.reset()
     report(model, DataLoader(test, 128), path, history=history, encoder=encoder, title="Handwritten digits")
 

@@ -17,6 +17,7 @@ from spikingtorch import IF, SpikingNet
 from spikingtorch.convert import ClipFloor, Scale, ShiftedIF, to_spiking
 from spikingtorch.spikeio import ConstantEncoder, RateDecoder
 from tests.convert.nets import NETS, Block, made, mean_of, repeated
+from tests.folded_layer import Lambda
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -199,29 +200,18 @@ def test_a_loader_gives_tensors_or_tuples() -> None:
         assert all(torch.equal(found[key], value) for key, value in expected.items()), name
 
 
-class Shared(nn.Module):
-    def __init__(self, tied: bool) -> None:
-        super().__init__()
-        self.l1, self.l2 = nn.Linear(6, 6), nn.Linear(6, 6)
-        self.tied = tied
-        if tied:
-            self.l2.weight = self.l1.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.l1(x))
-        return (self.l2 if self.tied else self.l1)(x)
+def shared(tied: bool) -> nn.Module:
+    """Return a network of one layer at two places, or of two layers with one weight."""
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    if tied:
+        second.weight = first.weight
+    return Lambda(lambda own, x: (own.l2 if tied else own.l1)(torch.relu(own.l1(x))), l1=first, l2=second)
 
 
-class Of(nn.Module):
-    """A network of a function of what a ReLU gives, and of a layer."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.l1, self.l2, self.function = nn.Linear(6, 6), nn.Linear(6, 6), function
-        self.offset = nn.Parameter(torch.zeros(6))
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(self, torch.relu(self.l1(x)))
+def of(function: Any) -> nn.Module:
+    """Return a network of a function of what a ReLU gives, and of a layer."""
+    parts = {"l1": nn.Linear(6, 6), "l2": nn.Linear(6, 6), "offset": nn.Parameter(torch.zeros(6))}
+    return Lambda(lambda own, x: function(own, torch.relu(own.l1(x))), **parts)
 
 
 def pruned() -> nn.Module:
@@ -259,17 +249,17 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "softmax": (lambda: after(nn.Softmax(1)), r"'2' \(Softmax\) cannot be converted; leave it out"),
     "layer norm": (lambda: after(nn.LayerNorm(6)), r"'2' \(LayerNorm\) .* batch norm behind a Linear"),
     "unknown": (lambda: after(nn.Softplus(), nn.Threshold(0.1, 0.0)), r"'2' \(Softplus\) .*; what can be: Linear"),
-    "function": (lambda: Of(lambda net, x: torch.sigmoid(x)), r"node 'sigmoid' \(sigmoid\) cannot be converted"),
-    "product": (lambda: Of(lambda net, x: x * x), r"'mul' \(mul\) .*; take the sum of two branches"),
-    "view": (lambda: Of(lambda net, x: x.view(-1, 6)), r"'view' \(view\) .*; write torch.flatten"),
-    "parameter": (lambda: Of(lambda net, x: x + net.offset), r"reads the tensor 'offset'"),
-    "functional": (lambda: Of(lambda net, x: nn.functional.linear(x, net.l2.weight)), r"(?s)reads the tensor|linear"),
-    "number": (lambda: Of(lambda net, x: x + 1.0), r"'add' \(add\) adds something else than two branches"),
-    "scaled sum": (lambda: Of(lambda net, x: torch.add(x, x, alpha=2)), r"'add' \(add\) adds something else"),
-    "branch": (lambda: Of(lambda net, x: x if x.sum() > 0 else -x), r"torch.fx cannot trace Of .*may not branch"),
-    "tuple": (lambda: Of(lambda net, x: (x, x)), r"something else than one tensor"),
-    "twice": (lambda: Shared(False), r"'l1' \(Linear\) is called twice"),
-    "tied": (lambda: Shared(True), r"'l1' \(Linear\) and 'l2' \(Linear\) share a parameter"),
+    "function": (lambda: of(lambda net, x: torch.sigmoid(x)), r"node 'sigmoid' \(sigmoid\) cannot be converted"),
+    "product": (lambda: of(lambda net, x: x * x), r"'mul' \(mul\) .*; take the sum of two branches"),
+    "view": (lambda: of(lambda net, x: x.view(-1, 6)), r"'view' \(view\) .*; write torch.flatten"),
+    "parameter": (lambda: of(lambda net, x: x + net.offset), r"reads the tensor 'offset'"),
+    "functional": (lambda: of(lambda net, x: nn.functional.linear(x, net.l2.weight)), r"(?s)reads the tensor|linear"),
+    "number": (lambda: of(lambda net, x: x + 1.0), r"'add' \(add\) adds something else than two branches"),
+    "scaled sum": (lambda: of(lambda net, x: torch.add(x, x, alpha=2)), r"'add' \(add\) adds something else"),
+    "branch": (lambda: of(lambda net, x: x if x.sum() > 0 else -x), r"torch.fx cannot trace Lambda .*may not branch"),
+    "tuple": (lambda: of(lambda net, x: (x, x)), r"something else than one tensor"),
+    "twice": (lambda: shared(False), r"'l1' \(Linear\) is called twice"),
+    "tied": (lambda: shared(True), r"'l1' \(Linear\) and 'l2' \(Linear\) share a parameter"),
     "no relu": (lambda: nn.Sequential(nn.Linear(6, 6)), r"has no ReLU and no ClipFloor"),
     "at first": (lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU()), r"'0' \(BatchNorm1d\) does not directly follow"),
     "norm behind relu": (lambda: after(nn.BatchNorm1d(6)), r"'2' \(BatchNorm1d\) does not directly follow"),
@@ -297,7 +287,7 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"'2' \(MaxPool1d\) has return_indices=True",
     ),
     "several inputs": (Two, r"takes 2 inputs \(x, y\)"),
-    "dropout": (lambda: Of(lambda net, x: nn.functional.dropout(x, 0.5)), "computes something else than the network"),
+    "dropout": (lambda: of(lambda net, x: nn.functional.dropout(x, 0.5)), "computes something else than the network"),
     "dead": (
         lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU()),
         r"'3' \(ReLU\) is zero for all inputs of the loader",

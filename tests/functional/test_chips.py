@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import spikingtorch as st
@@ -20,38 +19,10 @@ from spikingtorch.functional.firing import spike_count
 from spikingtorch.testing import check_twin
 from spikingtorch.verification import oracles
 from tests.fused import Scan, assert_same_bits
+from tests.quantize.descriptions import Loihi
+from tests.quantize.oracle_chips import loihi
 
-Whole = NDArray[np.int64]
 NEURONS, T = 300, 60
-
-
-class Lava:
-    """The bit-accurate LIF of lava: one step a call.
-
-    Each decay multiplies in 64 bits, and its product loses 12 bits towards zero. Synaptic input has 6 bits less than
-    the current u, which wraps; the membrane v is clipped.
-    """
-
-    def __init__(self, du: Whole, dv: Whole, vth: Whole, bias: Whole) -> None:
-        self.du, self.dv, self.vth, self.bias = du, dv, vth, bias
-        self.u = self.v = np.zeros_like(du)
-
-    def __call__(self, a_in: Whole) -> tuple[Whole, Whole, Whole]:
-        """Return spikes, currents and membranes."""
-        u = self.decayed(self.u, 4096 - (self.du + 1)) + a_in * 64
-        u = np.where(u > 2**23, u - 2**24, u)
-        self.u = np.where(u <= -(2**23), u + 2**24, u)
-        v = self.decayed(self.v, 4096 - self.dv) + self.u + self.bias
-        v = np.minimum(np.maximum(v, 1 - 2**23), 2**23 - 1)
-        spikes = v > self.vth * 64
-        self.v = v * ~spikes
-        return spikes.astype(np.int64), self.u, self.v
-
-    @staticmethod
-    def decayed(state: Whole, kept: Whole) -> Whole:
-        """Return a state times kept / 2^12."""
-        size: Whole = np.abs(state) * kept // 4096
-        return np.where(state < 0, -size, size)
 
 
 @pytest.mark.parametrize("size", [300, 2000, 20_000, 120_000])
@@ -61,18 +32,17 @@ def test_loihi_is_the_formula_of_lava(size: int) -> None:
     du, dv = rng.integers(0, 4096, (2, NEURONS))
     vth, bias = rng.integers(1, 2**17, NEURONS), rng.integers(-4096, 4096, NEURONS) << rng.integers(0, 8, NEURONS)
     x = rng.integers(-size, size, (T, NEURONS))
-    lava = Lava(du, dv, vth, bias)
-    spikes, u, v = (np.array(each) for each in zip(*map(lava, x), strict=True))
+    lava = loihi(Loihi((NEURONS,), 8, du, dv, vth, bias), x[None])
     reals = torch.tensor(vth / 2.0**6).float(), torch.tensor(bias / 2.0**12).float()
     layer = st.LoihiLIF(torch.tensor(du), torch.tensor(dv), *reals, returns=("spikes", "i", "v"))
     assert np.array_equal(layer.du, du)
     assert np.array_equal(layer.dv, dv)
     with torch.no_grad():
         s, i, w = st.MultiStep(layer)(torch.tensor(x / 2.0**6).float()[:, None])
-    assert np.array_equal(s[:, 0], spikes)
-    assert np.array_equal(i[:, 0] * 4096, u)
-    assert np.array_equal(w[:, 0] * 4096, v)
-    assert 0 < spikes.mean() < 1
+    assert np.array_equal(s[:, 0], lava.spikes[0])
+    assert np.array_equal(i[:, 0] * 4096, lava.i[0])
+    assert np.array_equal(w[:, 0] * 4096, lava.v[0])
+    assert 0 < lava.spikes.mean() < 1
 
 
 def drawn(rng: np.random.Generator, low: float, high: float, bits: int = 8, shape: Any = NEURONS) -> Tensor:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import pytest
@@ -17,24 +16,20 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
 from tests.drawn import uniform
+from tests.folded_layer import Coded
 from tests.processes import at_once
 
 REFUSES = r"another thread has begun.*init=True.*copy.deepcopy"
 
 
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear, self.neurons = nn.Linear(10, 64), st.LIF(tau=4.0, v0=0.3)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.neurons(self.linear(x), init)
+def fires(net: Any, x: Tensor, init: Any) -> Any:
+    return net.neurons(net.linear(x), init)
 
 
-def network(mode: Any = "auto", net: type[Net] = Net) -> tuple[Any, Any]:
+def network(mode: Any = "auto", code: Callable[..., Any] = fires) -> tuple[Any, Any]:
     """Return a model and its layer."""
     torch.manual_seed(0)
-    model = st.SpikingNet(net(), 64, mode=mode)
+    model = st.SpikingNet(Coded(code, linear=nn.Linear(10, 64), neurons=st.LIF(tau=4.0, v0=0.3)), 64, mode=mode)
     return model, model.net.neurons
 
 
@@ -46,20 +41,19 @@ def elsewhere(work: Callable[[], Any]) -> Any:
 
 @pytest.mark.parametrize("before", [False, True], ids=["first", "after a sequence of its own"])
 def test_what_a_thread_reads_does_not_end_the_fold_of_another(before: bool) -> None:
-    class Waits(Net):
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            if threading.current_thread() is not threading.main_thread():
-                inside.set()
-                assert read.wait(30)
-            return super().forward(x, init)
+    def waits(net: Any, x: Tensor, init: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            assert read.wait(30)
+        return fires(net, x, init)
 
     inside, read = threading.Event(), threading.Event()
-    (model, layer), x = network("fold", Waits), uniform(4, 20, 10)
+    (model, layer), x = network("fold", waits), uniform(4, 20, 10)
     want = network()[0](x)
     if before:
         model(x)
     shown, copied = layer.v, copy.deepcopy(model)
-    copied.net.forward = partial(Net.forward, copied.net)
+    copied.net.code = fires
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(model, x)
         assert inside.wait(30)

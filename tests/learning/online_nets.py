@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from benchmarks.online_rules import strong, taken
+from benchmarks.online_rules import stack, taken
 from spikingtorch import functional as F
 from spikingtorch import learning
 from spikingtorch.learning import OnlineLearner
@@ -36,11 +36,8 @@ RECURRENT: dict[str, Neuron] = {
 def network(neuron: Neuron, depth: int = 1, readout: Neuron | None = None) -> st.SpikingNet:
     """Return a stack of layers that fire, and a linear readout."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for layer in range(depth):
-        layers += [strong(HIDDEN if layer else INPUTS, HIDDEN), neuron()]
-    layers += [nn.Linear(HIDDEN, OUTPUTS), *([] if readout is None else [readout()])]
-    return st.SpikingNet(nn.Sequential(*layers)).double()
+    layers = stack([INPUTS, *[HIDDEN] * depth], neuron).append(nn.Linear(HIDDEN, OUTPUTS))
+    return st.SpikingNet(layers.extend([] if readout is None else [readout()])).double()
 
 
 def louder(net: nn.Module) -> st.SpikingNet:

@@ -13,8 +13,7 @@ from spikingtorch import LI, LIF, Delay, SpikingNet, learning
 from spikingtorch import functional as F
 from spikingtorch.functional import plasticity
 from tests.folded_layer import Coded
-
-PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
+from tests.functional.test_plasticity import PAIR
 
 
 def net(*layers: nn.Module) -> SpikingNet:

@@ -14,15 +14,13 @@ from spikingtorch.functional import plasticity
 from spikingtorch.learning.synapses import Inputs
 from tests import drawn
 from tests.folded_layer import Coded
+from tests.functional.test_plasticity import PAIR, SLOW
+from tests.functional.test_plasticity import RULES as BY_HAND
 
 pytestmark = pytest.mark.sampled
 
 N, T, SIZES = 3, 9, (5, 4, 2)
-PAIR: dict[str, Any] = {"decay_pre": 0.9, "decay_post": 0.8, "rate_plus": 0.03, "rate_minus": 0.02}
-SLOW: dict[str, Any] = {"decay_pre_slow": 0.95, "decay_post_slow": 0.97, "triplet_plus": 0.05, "triplet_minus": 0.01}
-RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "pair": (plasticity.pair_stdp, plasticity.PairTraces, PAIR),
-    "triplet": (plasticity.triplet_stdp, plasticity.TripletTraces, PAIR | SLOW),
+RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = BY_HAND | {
     "nearest": (plasticity.triplet_stdp, plasticity.TripletTraces, PAIR | SLOW | {"pairing": plasticity.nearest}),
 }
 LENGTHS = torch.tensor([9, 2, 6])
@@ -56,6 +54,16 @@ def trains(model: SpikingNet, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         hidden = SpikingNet(model.net[:2], mode="step", warn_silent=False)(x)  # type: ignore[index]
         out = SpikingNet(model.net[2:], mode="step", warn_silent=False)(hidden)  # type: ignore[index]
     return [(x, hidden), (hidden, out)]
+
+
+def alone(rule: str, layer: int, pre: Tensor, post: Tensor, weight: Tensor) -> tuple[Any, Tensor]:
+    """Return the last traces of one sample by the pure function, and the sum of its changes."""
+    step, kind, params = RULES[rule]
+    traces, total = kind(*[each[0] for each in at_rest(kind, layer)]), torch.zeros_like(weight)
+    for one, other in zip(pre, post, strict=True):
+        traces, change = step(traces, one, other, weight, **params)
+        total = total + change
+    return traces, total
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -97,16 +105,12 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_call_over_time_sums_the_changes_of_its_steps(rule: str, way: str, padded: bool) -> None:
-    step, kind, params = RULES[rule]
-    model, x = network(**WAYS[way]), spikes()
+    (step, _, params), model, x = RULES[rule], network(**WAYS[way]), spikes()
     plain = weights(model)
     expected, ends = list(plain), LENGTHS if padded else torch.full((N,), T)
     for layer, (pre, post) in enumerate(trains(model, x)):
-        for n in range(N):
-            traces = kind(*[each[n] for each in at_rest(kind, layer)])
-            for t in range(int(ends[n])):
-                traces, change = step(traces, pre[n, t], post[n, t], plain[layer], **params)
-                expected[layer] = expected[layer] + change / N
+        for n, end in enumerate(ends):
+            expected[layer] = expected[layer] + alone(rule, layer, pre[n, :end], post[n, :end], plain[layer])[1] / N
     options: dict[str, Any] = {"lengths": LENGTHS} if padded else {}
     given = torch.where(torch.arange(T)[:, None] < ends[:, None, None], x, torch.nan)
     given = given if model.batch_first else given.transpose(0, 1).contiguous()
@@ -136,15 +140,12 @@ def test_a_sequence_starts_with_traces_of_zero() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_traces_of_a_sample_stay_after_its_end(rule: str) -> None:
-    step, kind, params = RULES[rule]
-    model, x = network(), spikes()
+    (step, _, params), model, x = RULES[rule], network(), spikes()
     plastic = learning.STDP(model, step, **params)
     plastic(x, lengths=LENGTHS)
     (pre, post), _ = trains(model, x)
-    for n in range(N):
-        traces = kind(*[each[n] for each in at_rest(kind, 0)])
-        for t in range(int(LENGTHS[n])):
-            traces, _ = step(traces, pre[n, t], post[n, t], weights(model)[0], **params)
+    for n, end in enumerate(LENGTHS):
+        traces, _ = alone(rule, 0, pre[n, :end], post[n, :end], weights(model)[0])
         sides = plastic.state_dict()["traces"]["0"]
         torch.testing.assert_close([leaf[n] for side in sides for leaf in side], list(traces))
 

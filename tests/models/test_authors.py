@@ -128,23 +128,12 @@ def spikes_equal(task: str, kind: str, x: Tensor) -> None:
 
 @published
 @pytest.mark.parametrize("kind", KINDS)
-def test_published_weights_of_ecg(kind: str) -> None:
-    x, labels = recordings()
-    spikes_equal("ecg", kind, x[:16])
-    model = load_authors(f"higuchi2024-ecg-{kind}", read("ecg", kind, torch.float32))
-    skipped = 10 if kind == "alif" else 0
+@pytest.mark.parametrize("task", ["ecg", pytest.param("smnist", marks=pytest.mark.long)])
+def test_published_weights(task: str, kind: str) -> None:
+    x, labels = recordings() if task == "ecg" else digits()
+    spikes_equal(task, kind, x[:16].to(F64))
+    model = load_authors(f"higuchi2024-{task}-{kind}", read(task, kind, torch.float32))
     with torch.no_grad():
-        hits = (model(x.float()).argmax(-1) == labels)[:, skipped:]
-    assert abs(100.0 * hits.double().mean().item() - ACCURACY["ecg"][KINDS.index(kind)]) < 0.1
-
-
-@published
-@pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
-def test_published_weights_of_sequential_mnist(kind: str) -> None:
-    x, labels = digits()
-    spikes_equal("smnist", kind, x[:20].to(F64))
-    model = load_authors(f"higuchi2024-smnist-{kind}", read("smnist", kind, torch.float32))
-    with torch.no_grad():
-        hits = torch.cat([model(part)[:, -1].argmax(-1) for part in x.split(1000)]) == labels
-    assert abs(100.0 * hits.double().mean().item() - ACCURACY["smnist"][KINDS.index(kind)]) < 0.1
+        found = torch.cat([model(part).argmax(-1) for part in x.float().split(1000)])
+    hits = found[:, -1] == labels if task == "smnist" else (found == labels)[:, 10 if kind == "alif" else 0 :]
+    assert abs(100.0 * hits.double().mean().item() - ACCURACY[task][KINDS.index(kind)]) < 0.1

@@ -1,6 +1,6 @@
 """Layers of Sinabs and ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import sinabs.activation as activation
@@ -76,42 +76,38 @@ _SINGLE, _MULTI = like.sinabs.SingleSpike, like.sinabs.MultiSpike
 _SUBTRACT, _RESET = like.sinabs.MembraneSubtract(), like.sinabs.MembraneReset()
 
 
-def _spiking() -> list[Pair]:
-    found = []
+def _spiking() -> Iterator[Pair]:
     for spike_fn in (_SINGLE, _MULTI):
         for reset_fn in (_SUBTRACT, _RESET, like.sinabs.MembraneSubtract(0.6), like.sinabs.MembraneReset(0.1)):
             end = f"{spike_fn.__name__} {type(reset_fn).__name__}{reset_fn[0] or ''}"
             fire: Any = {"spike_fn": spike_fn, "reset_fn": reset_fn}
-            found.append(_pair(f"IAF {end}", "IAF", mean=0.3, **fire))
-            found.append(_pair(f"LIF {end}", "LIF", mean=0.4, tau_mem=6.0, norm_input=False, **fire))
-            found.append(_pair(f"LIF current {end}", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, **fire))
-            found.append(_pair(f"ALIF {end}", "ALIF", mean=1.0, tau_mem=2.0, tau_adapt=9.0, adapt_scale=0.7, **fire))
+            yield _pair(f"IAF {end}", "IAF", mean=0.3, **fire)
+            yield _pair(f"LIF {end}", "LIF", mean=0.4, tau_mem=6.0, norm_input=False, **fire)
+            yield _pair(f"LIF current {end}", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, **fire)
+            yield _pair(f"ALIF {end}", "ALIF", mean=1.0, tau_mem=2.0, tau_adapt=9.0, adapt_scale=0.7, **fire)
     fire = {"spike_fn": _MULTI, "reset_fn": _SUBTRACT}
-    found.append(_pair("LIF normalised", "LIF", mean=1.5, tau_mem=2.0, spike_threshold=0.7, **fire))
-    found.append(_pair("LIF bounded", "LIF", mean=0.1, tau_mem=6.0, min_v_mem=-0.5, norm_input=False, **fire))
-    found.append(_pair("LIF alphas", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, train_alphas=True, **fire))
-    found.append(_pair("IAF current", "IAF", mean=0.1, tau_syn=4.0, **fire))
+    yield _pair("LIF normalised", "LIF", mean=1.5, tau_mem=2.0, spike_threshold=0.7, **fire)
+    yield _pair("LIF bounded", "LIF", mean=0.1, tau_mem=6.0, min_v_mem=-0.5, norm_input=False, **fire)
+    yield _pair("LIF alphas", "LIF", mean=0.5, tau_mem=3.0, tau_syn=4.0, train_alphas=True, **fire)
+    yield _pair("IAF current", "IAF", mean=0.1, tau_syn=4.0, **fire)
     single: Any = {"spike_fn": _SINGLE, "reset_fn": _SUBTRACT, "tau_mem": 2.0, "tau_adapt": 9.0, "adapt_scale": 0.7}
-    found.append(_pair("ALIF current", "ALIF", mean=2.5, tau_syn=4.0, **single))
-    found.append(_pair("ALIF whole input", "ALIF", mean=0.4, norm_input=False, min_v_mem=-1.0, **single))
-    found.append(_pair("ALIF alphas", "ALIF", mean=1.0, train_alphas=True, **single))
-    return found
+    yield _pair("ALIF current", "ALIF", mean=2.5, tau_syn=4.0, **single)
+    yield _pair("ALIF whole input", "ALIF", mean=0.4, norm_input=False, min_v_mem=-1.0, **single)
+    yield _pair("ALIF alphas", "ALIF", mean=1.0, train_alphas=True, **single)
 
 
-def _recurrent() -> list[Pair]:
-    found = []
+def _recurrent() -> Iterator[Pair]:
     fire: Any = {"spike_fn": _MULTI, "reset_fn": _SUBTRACT}
     single: Any = {"spike_fn": _SINGLE, "reset_fn": _RESET, "norm_input": False}
     for back in _BACK:
         end = f"Recurrent {back}"
         lif = {"recurrent": back, "tau_mem": 5.0, **fire}
-        found.append(_pair(f"LIF{end}", "LIFRecurrent", mean=0.3, norm_input=False, **lif))
-        found.append(_pair(f"LIF{end} current", "LIFRecurrent", mean=0.8, tau_syn=4.0, min_v_mem=-1.0, **lif))
-        found.append(_pair(f"IAF{end}", "IAFRecurrent", mean=0.1, recurrent=back, **fire))
+        yield _pair(f"LIF{end}", "LIFRecurrent", mean=0.3, norm_input=False, **lif)
+        yield _pair(f"LIF{end} current", "LIFRecurrent", mean=0.8, tau_syn=4.0, min_v_mem=-1.0, **lif)
+        yield _pair(f"IAF{end}", "IAFRecurrent", mean=0.1, recurrent=back, **fire)
         alif = {"recurrent": back, "tau_mem": 4.0, "tau_adapt": 9.0, "adapt_scale": 0.7, **single}
-        found.append(_pair(f"ALIF{end}", "ALIFRecurrent", mean=0.4, **alif))
-        found.append(_pair(f"ALIF{end} current", "ALIFRecurrent", mean=0.3, tau_syn=3.0, train_alphas=True, **alif))
-    return found
+        yield _pair(f"ALIF{end}", "ALIFRecurrent", mean=0.4, **alif)
+        yield _pair(f"ALIF{end} current", "ALIFRecurrent", mean=0.3, tau_syn=3.0, train_alphas=True, **alif)
 
 
 PAIRS = [

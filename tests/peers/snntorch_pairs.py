@@ -1,6 +1,6 @@
 """Neurons of snnTorch and ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -51,52 +51,47 @@ _LEARN = {"learn_beta": True, "learn_threshold": True}
 _LEAKY = {"beta": "beta", "threshold": "threshold"}
 
 
-def _leaky() -> list[Pair]:
-    found = []
+def _leaky() -> Iterator[Pair]:
     for reset_mechanism in ("subtract", "zero", "none"):
         for reset_delay in (True, False):
             name = f"Leaky {reset_mechanism}{'' if reset_delay else ' at once'}"
             options = {"beta": 0.9, "threshold": 0.8, "reset_mechanism": reset_mechanism, "reset_delay": reset_delay}
             mean = 0.2 if reset_mechanism != "none" else 0.05
-            found.append(_pair(name, "Leaky", _V, _LEAKY, mean=mean, **options, **_LEARN))
+            yield _pair(name, "Leaky", _V, _LEAKY, mean=mean, **options, **_LEARN)
     graded = {"graded_spikes_factor": 0.7, "learn_graded_spikes_factor": True}
     learned = {**_LEAKY, "graded_spikes_factor": "graded_spikes_factor"}
-    found.append(_pair("Leaky graded", "Leaky", _V, learned, mean=0.2, beta=0.85, threshold=1.0, **graded, **_LEARN))
-    return found
+    yield _pair("Leaky graded", "Leaky", _V, learned, mean=0.2, beta=0.85, threshold=1.0, **graded, **_LEARN)
 
 
-def _others() -> list[Pair]:
-    found = []
+def _others() -> Iterator[Pair]:
     current = {"v": "mem", "i": "syn"}
     learned = {"alpha": "alpha", **_LEAKY}
     for reset_mechanism in ("subtract", "zero"):
         reset: dict[str, Any] = {"threshold": 0.9, "reset_mechanism": reset_mechanism}
         only, learns = {"threshold": "threshold"}, {"learn_threshold": True, **reset}
-        found.append(_pair(f"Lapicque R C {reset_mechanism}", "Lapicque", _V, only, mean=0.2, R=2.0, C=1.5, **learns))
-        found.append(_pair(f"Lapicque beta {reset_mechanism}", "Lapicque", _V, only, mean=0.4, beta=0.7, **learns))
+        yield _pair(f"Lapicque R C {reset_mechanism}", "Lapicque", _V, only, mean=0.2, R=2.0, C=1.5, **learns)
+        yield _pair(f"Lapicque beta {reset_mechanism}", "Lapicque", _V, only, mean=0.4, beta=0.7, **learns)
         synaptic = {"alpha": 0.6, "beta": 0.8, "learn_alpha": True, **_LEARN, **reset}
-        found.append(_pair(f"Synaptic {reset_mechanism}", "Synaptic", current, learned, mean=0.1, **synaptic))
+        yield _pair(f"Synaptic {reset_mechanism}", "Synaptic", current, learned, mean=0.1, **synaptic)
         at_once = {**synaptic, "reset_delay": False}
-        found.append(_pair(f"Synaptic {reset_mechanism} at once", "Synaptic", current, learned, mean=0.1, **at_once))
+        yield _pair(f"Synaptic {reset_mechanism} at once", "Synaptic", current, learned, mean=0.1, **at_once)
         alpha = {"alpha": 0.9, "beta": 0.6, **_LEARN, **reset}
         currents = {"v": "mem", "e": "syn_exc", "n": "syn_inh"}
-        found.append(_pair(f"Alpha {reset_mechanism}", "Alpha", currents, _LEAKY, mean=0.5, **alpha))
+        yield _pair(f"Alpha {reset_mechanism}", "Alpha", currents, _LEAKY, mean=0.5, **alpha)
         fed = {"V": -0.4, "all_to_all": False, **_LEARN, **reset}
         weights = {**_LEAKY, "V": "V"}
         spikes = {"v": "mem", "s": "spk"}
-        found.append(_pair(f"RLeaky {reset_mechanism}", "RLeaky", spikes, weights, mean=0.3, beta=0.8, **fed))
+        yield _pair(f"RLeaky {reset_mechanism}", "RLeaky", spikes, weights, mean=0.3, beta=0.8, **fed)
         once = {**fed, "reset_delay": False}
-        found.append(_pair(f"RLeaky {reset_mechanism} at once", "RLeaky", spikes, weights, mean=0.3, beta=0.8, **once))
+        yield _pair(f"RLeaky {reset_mechanism} at once", "RLeaky", spikes, weights, mean=0.3, beta=0.8, **once)
         both = {"alpha": "alpha", **weights}
         rsynaptic = {"alpha": 0.5, "beta": 0.7, "learn_alpha": True, **fed}
         states = {**current, "s": "spk"}
-        found.append(_pair(f"RSynaptic {reset_mechanism}", "RSynaptic", states, both, mean=0.2, **rsynaptic))
-    return found
+        yield _pair(f"RSynaptic {reset_mechanism}", "RSynaptic", states, both, mean=0.2, **rsynaptic)
 
 
-def _recurrent() -> list[Pair]:
+def _recurrent() -> Iterator[Pair]:
     """Return pairs of neurons with weights between all of them, whose sums are in another order."""
-    found = []
     learned = {**_LEAKY, **{name: name for name in ("recurrent.weight", "recurrent.bias")}}
     sizes: dict[str, dict[str, Any]] = {
         "dense": {"linear_features": 8},
@@ -110,12 +105,11 @@ def _recurrent() -> list[Pair]:
             for reset_delay in (True, False):
                 name = f"RLeaky {which} {reset_mechanism}{'' if reset_delay else ' at once'}"
                 options = {"beta": 0.8, "reset_delay": reset_delay, **reset}
-                found.append(_pair(name, "RLeaky", states, learned, mean=mean, **options))
+                yield _pair(name, "RLeaky", states, learned, mean=mean, **options)
             options = {"alpha": 0.5, "beta": 0.7, "learn_alpha": True, **reset}
             both = {"alpha": "alpha", **learned}
             name, states = f"RSynaptic {which} {reset_mechanism}", {**states, "i": "syn"}
-            found.append(_pair(name, "RSynaptic", states, both, mean=mean / 2, **options))
-    return found
+            yield _pair(name, "RSynaptic", states, both, mean=mean / 2, **options)
 
 
 PAIRS = [*_leaky(), *_others(), *_recurrent()]

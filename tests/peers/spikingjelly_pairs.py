@@ -1,6 +1,6 @@
 """Nodes of SpikingJelly and ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -33,8 +33,7 @@ def _pair(name: str, kind: str, *, mean: float, learned: tuple[str, ...] = (), *
     )
 
 
-def _resets() -> list[Pair]:
-    found = []
+def _resets() -> Iterator[Pair]:
     resets: dict[str, dict[str, Any]] = {
         "to 0": {},
         "to -0.2": {"v_reset": -0.2},
@@ -43,28 +42,27 @@ def _resets() -> list[Pair]:
         "to -0.15 detached": {"v_reset": -0.15, "detach_reset": True},
     }
     for end, reset in resets.items():
-        found.append(_pair(f"IFNode {end}", "IFNode", mean=0.2, v_threshold=0.9, **reset))
+        yield _pair(f"IFNode {end}", "IFNode", mean=0.2, v_threshold=0.9, **reset)
         for decay_input in (True, False):
             tau = 3.0
             mean = 0.6 if decay_input else 0.3
             which = f"{'' if decay_input else 'whole input '}{end}"
-            found.append(_pair(f"LIFNode {which}", "LIFNode", mean=mean, tau=tau, decay_input=decay_input, **reset))
+            yield _pair(f"LIFNode {which}", "LIFNode", mean=mean, tau=tau, decay_input=decay_input, **reset)
             options: dict[str, Any] = {"init_tau": tau, "decay_input": decay_input, **reset}
-            found.append(_pair(f"ParametricLIFNode {which}", "ParametricLIFNode", mean=mean, learned=("w",), **options))
-        found.append(_pair(f"QIFNode {end}", "QIFNode", mean=0.3, tau=3.0, v_threshold=0.7, **reset))
-        found.append(_pair(f"EIFNode {end}", "EIFNode", mean=-0.1, tau=3.0, delta_T=0.7, **reset))
+            yield _pair(f"ParametricLIFNode {which}", "ParametricLIFNode", mean=mean, learned=("w",), **options)
+        yield _pair(f"QIFNode {end}", "QIFNode", mean=0.3, tau=3.0, v_threshold=0.7, **reset)
+        yield _pair(f"EIFNode {end}", "EIFNode", mean=-0.1, tau=3.0, delta_T=0.7, **reset)
         recovery: dict[str, Any] = {"a": 0.3, "b": 0.1, "tau": 3.0, "tau_w": 5.0, "v_rest": -0.1, "w_rest": 0.1}
-        found.append(_pair(f"IzhikevichNode {end}", "IzhikevichNode", mean=0.3, v_threshold=0.7, **recovery, **reset))
+        yield _pair(f"IzhikevichNode {end}", "IzhikevichNode", mean=0.3, v_threshold=0.7, **recovery, **reset)
         for scale_reset in (True, False):
             which = f"{end}{' scaled' if scale_reset else ''}"
             options = {"scale_reset": scale_reset, "tau": 3.0, **reset}
-            found.append(_pair(f"KLIFNode {which}", "KLIFNode", mean=0.5, learned=("k",), **options))
+            yield _pair(f"KLIFNode {which}", "KLIFNode", mean=0.5, learned=("k",), **options)
         if "detached" not in end:
-            found.append(_pair(f"CUBALIFNode {end}", "CUBALIFNode", mean=0.1, **reset))
+            yield _pair(f"CUBALIFNode {end}", "CUBALIFNode", mean=0.1, **reset)
     liaf: dict[str, Any] = {"act": torch.tanh, "threshold_related": True, "tau": 3.0}
-    found.append(_pair("LIAFNode", "LIAFNode", mean=0.5, **liaf))
-    found.append(_pair("LIAFNode of the membrane", "LIAFNode", mean=0.5, **{**liaf, "threshold_related": False}))
-    return found
+    yield _pair("LIAFNode", "LIAFNode", mean=0.5, **liaf)
+    yield _pair("LIAFNode of the membrane", "LIAFNode", mean=0.5, **{**liaf, "threshold_related": False})
 
 
 def _layer(name: str, make: Callable[[Any, Any], Any], *, mean: float, exact: bool = True, spikes: bool = True) -> Pair:

@@ -4,8 +4,8 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,15 +45,9 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(command: Run) -> Run:
     """The command in a folder with a module."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    sys.modules.pop("my_network", None)
-    (tmp_path / "my_network.py").write_text(MODULE)
-
-    return lambda *arguments: (main(arguments), " ".join("".join(capsys.readouterr()).split()))
+    return partial(command, main, my_network=MODULE)
 
 
 def test_files_of_a_network(run: Run) -> None:

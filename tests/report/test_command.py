@@ -1,7 +1,7 @@
 """``python -m spikingtorch report``: a page from a function and a checkpoint, and what is wrong with them in words."""
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +54,9 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(quick: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in a folder with a module, without pictures and gradients."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name, text in (("my_module", MODULE), ("my_tutorial", TUTORIAL), ("my_wrong", "import no_such_thing\n")):
-        sys.modules.pop(name, None)
-        (tmp_path / f"{name}.py").write_text(text)
-
-    def ran(*arguments: str) -> tuple[int, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as left:
-            code = int(str(left.code))
-        return code, " ".join("".join(capsys.readouterr()).split())
-
-    return ran
+def run(quick: Pictures, command: Run) -> Run:
+    """The command in a folder with modules, without pictures and gradients."""
+    return partial(command, main, my_module=MODULE, my_tutorial=TUTORIAL, my_wrong="import no_such_thing\n")
 
 
 def test_a_page_from_a_function(run: Run) -> None:

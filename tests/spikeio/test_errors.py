@@ -18,7 +18,6 @@ Row = tuple[Callable[[], object], str]
 ONES: Any = torch.ones(2)
 HALF: Any = torch.tensor(0.5)
 GOOD, ZERO = recording(), torch.zeros(3, dtype=torch.int64)
-every_decoder = pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)
 IMAGES = r"expected images \(N, C, H, W\) or \(N, H, W\)"
 
 
@@ -172,34 +171,28 @@ SEQUENCES: list[tuple[Tensor, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), CODES + EVENTS)
-def test_values(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+OF_VALUES = [(*row, ValueError) for row in CODES + EVENTS]
+OF_TYPES = [(*row, TypeError) for row in CODES_OF_ANOTHER_TYPE + EVENTS_OF_ANOTHER_TYPE]
+
+
+@pytest.mark.parametrize(("call", "message", "error"), [*OF_VALUES, *OF_TYPES])
+def test_calls(call: Callable[[], object], message: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match=message):
         call()
 
 
-@pytest.mark.parametrize(("call", "message"), CODES_OF_ANOTHER_TYPE + EVENTS_OF_ANOTHER_TYPE)
-def test_types(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        call()
+INPUTS = [(make, *row) for make, _ in ENCODERS.values() for row in BATCHES]
+INPUTS += [(make, *row) for make in DECODERS.values() for row in SEQUENCES]
 
 
-@pytest.mark.parametrize("make", [make for make, _ in ENCODERS.values()], ids=ENCODERS)
-@pytest.mark.parametrize(("x", "error", "message"), BATCHES)
-def test_batches(make: Callable[[int], Any], x: Any, error: type[Exception], message: str) -> None:
+@pytest.mark.parametrize(("make", "x", "error", "message"), INPUTS)
+def test_inputs(make: Callable[[int], Any], x: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(4)(x)
 
 
-@every_decoder
+@pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)
 @pytest.mark.parametrize(("lengths", "error", "message"), LENGTHS)
 def test_lengths(make: Callable[[int], Any], lengths: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(T)(spikes(2, T, 3), lengths)
-
-
-@every_decoder
-@pytest.mark.parametrize(("x", "error", "message"), SEQUENCES)
-def test_sequences(make: Callable[[int], Any], x: Tensor, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        make(4)(x)

@@ -10,32 +10,24 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.verification.cases import CASES
 from tests.drawn import uniform
+from tests.folded_layer import Coded
 
 # what may be recorded of a layer that fires, and the steps that tell of their threshold
 ALL = ("spikes", "v", "u", "threshold")
 FIRING = {case.step for case in CASES if case.spikes}
 
 
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.f, self.l1, self.li = nn.Linear(6, 8), st.LIF(tau=3.0, learnable=True), st.LI()
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        return self.li(self.l1(3 * self.f(x), init), init)
+def shallow() -> Coded:
+    """Return neurons that learn and a readout that does not fire."""
+    parts = {"f": nn.Linear(6, 8), "l1": st.LIF(tau=3.0, learnable=True), "li": st.LI()}
+    return Coded(lambda net, x, init: net.li(net.l1(3 * net.f(x), init), init), **parts)
 
 
-class Deep(nn.Module):
-    """An adaptive threshold, a neuron that rests, and a readout that does not fire."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.f, self.g = nn.Linear(6, 8), nn.Linear(8, 4)
-        self.l1, self.l2, self.li = st.ALIF(tau=4.0), st.LIF(refractory=2, learnable=True), st.LI()
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        h = self.l2(self.g(self.l1(self.f(x), init)), init)
-        return self.li(h, init)
+def deep() -> Coded:
+    """Return an adaptive threshold, a neuron that rests, and a readout that does not fire."""
+    parts = {"f": nn.Linear(6, 8), "l1": st.ALIF(tau=4.0), "g": nn.Linear(8, 4)}
+    parts |= {"l2": st.LIF(refractory=2, learnable=True), "li": st.LI()}
+    return Coded(lambda net, x, init: net.li(net.l2(net.g(net.l1(net.f(x), init)), init), init), **parts)
 
 
 torch.library.define("spikingtorch_watching::up_to", "(Tensor x, int rows, float value) -> Tensor")

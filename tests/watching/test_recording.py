@@ -20,15 +20,15 @@ from tests.drawn import outcome
 from tests.fold_nets import states
 from tests.folded_layer import draw, over_time
 from tests.nets_that_step import Two
-from tests.watching.networks import ALL, FIRING, UP_TO, Breaks, Deep
+from tests.watching.networks import ALL, FIRING, UP_TO, Breaks, deep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def net() -> Deep:
+def net() -> Any:
     torch.manual_seed(0)
-    return Deep().double()
+    return deep().double()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def close(got: Tensor, want: Tensor) -> None:
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-def by_hand(net: Deep, x: Tensor) -> dict[str, list[Tensor]]:
+def by_hand(net: Any, x: Tensor) -> dict[str, list[Tensor]]:
     """Return membranes and spikes of the first layer, read after each step."""
     net = copy.deepcopy(net)
     found: dict[str, list[Tensor]] = {"v": [], "spikes": []}
@@ -56,7 +56,7 @@ in_every_mode = pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time
 
 
 @in_every_mode
-def test_records(net: Deep, x: Tensor, options: Any) -> None:
+def test_records(net: Any, x: Tensor, options: Any) -> None:
     model = st.SpikingNet(net, **options)
     want = model(x)
     recording = st.record(model, x, ALL)
@@ -102,7 +102,7 @@ def test_at_rest_without_a_membrane_u_is_not_known(backend: Any) -> None:
         F.scan(asked, state, x, params=params, backend="loop")
 
 
-def test_explain_says_the_same(net: Deep, x: Tensor) -> None:
+def test_explain_says_the_same(net: Any, x: Tensor) -> None:
     model = st.SpikingNet(net)
     before = model.explain(x)
     st.record(model, x, ALL)
@@ -117,7 +117,7 @@ STEPS = [slice(None), slice(3, 20, 4), slice(5, None), slice(18, 90), slice(0), 
 
 @in_every_mode
 @pytest.mark.parametrize("lengths", [None, [20, 7, 1], [7, 3, 1]], ids=str)
-def test_some_steps_and_neurons_of_padded_sequences(net: Deep, x: Tensor, options: Any, lengths: Any) -> None:
+def test_some_steps_and_neurons_of_padded_sequences(net: Any, x: Tensor, options: Any, lengths: Any) -> None:
     """Records are as long as the padded batch, and zero in the padding."""
     whole, model = st.record(st.SpikingNet(net), x, ALL), st.SpikingNet(net, **options)
     counts = torch.arange(20) < torch.tensor(lengths or [20] * 3)[:, None]
@@ -133,7 +133,7 @@ def test_some_steps_and_neurons_of_padded_sequences(net: Deep, x: Tensor, option
         assert torch.equal(some["l2"]["v"], found["l2"]["v"])
 
 
-def test_a_loss_on_a_membrane(net: Deep, x: Tensor) -> None:
+def test_a_loss_on_a_membrane(net: Any, x: Tensor) -> None:
     found = []
     for options in ({}, {"mode": "step"}):
         model = st.SpikingNet(copy.deepcopy(net), **options)  # type: ignore[arg-type]
@@ -228,7 +228,7 @@ def test_recurrent_is_step_by_step(kind: str, options: Any, x: Tensor) -> None:
         assert_close(found[0], found[1])
 
 
-def test_refusals(net: Deep, x: Tensor) -> None:
+def test_refusals(net: Any, x: Tensor) -> None:
     model = st.SpikingNet(net)
     wrong: list[tuple[type[Exception], str, Any]] = [
         (ValueError, "no layer has 'w'", lambda: st.record(model, x, "w")),
@@ -246,7 +246,7 @@ def test_refusals(net: Deep, x: Tensor) -> None:
         (ValueError, "li_step has no state 'u'", lambda: st.record(model, x, "u", layers=["li"])),
         (ValueError, "from the end", lambda: st.record(model, x, steps=slice(-3, None))),
         (TypeError, "expected a slice", lambda: st.record(model, x, steps=3)),  # type: ignore[arg-type]
-        (TypeError, r"expected a SpikingNet", lambda: st.record(net, x)),  # type: ignore[arg-type]
+        (TypeError, r"expected a SpikingNet", lambda: st.record(net, x)),
     ]
     want = model(x)
     for kind, text, call in wrong:

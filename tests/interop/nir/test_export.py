@@ -218,22 +218,26 @@ def test_damaged_metadata_are_an_error_and_can_be_passed_over(text: str) -> None
     assert from_nir(graph, 1e-4, use_metadata=False)(X).shape == (2, 30, 4)
 
 
-@pytest.mark.parametrize("name", ["layer", "surrogate", "step", "dtype"])
-def test_metadata_name_nothing_but_what_is_listed(name: str) -> None:
-    """A name that is not in the tables is never looked up, whatever it is."""
-    graph = exported(nn.Linear(5, 4), st.LIF(tau=torch.full((4,), 3.0)))
+def changed(graph: Any, change: Callable[[Any], Any]) -> Any:
+    """Change what the metadata of a graph say of node 1."""
     content = json.loads(graph.metadata["spikingtorch"])
-    node = content["nodes"]["1"]
-    if name == "surrogate":
-        node["params"]["surrogate"]["surrogate"] = "os.system"
-    elif name == "dtype":
-        node["params"]["tau"]["dtype"] = "__class__"
-    elif name == "step":
-        del node["layer"]
-        node["step"] = "exec"
-    else:
-        node["layer"] = "StepLayer"
+    change(content["nodes"]["1"])
     graph.metadata["spikingtorch"] = json.dumps(content)
+    return graph
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda node: node.update(layer="StepLayer"),
+        lambda node: node["params"]["surrogate"].update(surrogate="os.system"),
+        lambda node: node.update(step="exec") or node.pop("layer"),
+        lambda node: node["params"]["tau"].update(dtype="__class__"),
+    ],
+)
+def test_metadata_name_nothing_but_what_is_listed(change: Callable[[Any], Any]) -> None:
+    """A name that is not in the tables is never looked up, whatever it is."""
+    graph = changed(exported(nn.Linear(5, 4), st.LIF(tau=torch.full((4,), 3.0))), change)
     with pytest.raises(NIRError, match=r"the metadata entry of node '1' is damaged \(KeyError"):
         from_nir(graph, 1e-4)
 
@@ -305,15 +309,11 @@ def test_a_bias_that_was_added_is_kept() -> None:
 
 
 def test_metadata_that_stand_for_another_neuron_are_refused() -> None:
-    graph = exported(nn.Linear(5, 4), st.LIF(tau=3.0))
-    content = json.loads(graph.metadata["spikingtorch"])
-    for change in ({"reset": {"rule": "none"}}, {"refractory": 3.0}):
-        node = json.loads(json.dumps(content))
-        node["nodes"]["1"]["params"] |= change
-        graph.metadata["spikingtorch"] = json.dumps(node)
+    for params in ({"reset": {"rule": "none"}}, {"refractory": 3.0}):
+        graph = changed(exported(nn.Linear(5, 4), st.LIF()), lambda node: node["params"].update(params))  # noqa: B023
         with pytest.raises(NIRError, match=r"node '1' was changed"):
             from_nir(graph, 1e-4)
-    graph.metadata["spikingtorch"] = json.dumps(content)
+    graph = exported(nn.Linear(5, 4), st.LIF(tau=3.0))
     graph.nodes["1"] = nir.IF(r=np.ones(4), v_threshold=np.ones(4))
     with pytest.raises(NIRError, match=r"node '1' was changed .*: its kind differs from its metadata"):
         from_nir(graph, 1e-4)
@@ -324,8 +324,6 @@ def test_metadata_that_stand_for_another_neuron_are_refused() -> None:
 
 def test_a_delay_line_of_the_metadata_is_bounded() -> None:
     graph = exported(nn.Linear(5, 4), st.Delay(2), st.IF())
-    content = json.loads(graph.metadata["spikingtorch"])
-    content["nodes"]["1"]["extra"]["longest"] = 10**9
-    graph.metadata["spikingtorch"] = json.dumps(content)
+    graph = changed(graph, lambda node: node["extra"].update(longest=10**9))
     with pytest.raises(NIRError, match=r"longest is 1000000000, expected 1 to 100,000 steps"):
         from_nir(graph, 1e-4)

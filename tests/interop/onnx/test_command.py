@@ -1,11 +1,10 @@
 """``python -m spikingtorch onnx MODULE:FUNCTION``: a file from a function and a checkpoint, and errors in words."""
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import onnxruntime
-import pytest
 import torch
 
 from spikingtorch.cli.onnx import main
@@ -31,20 +30,19 @@ ERRORS = [
 ]
 
 
-def test_a_file_and_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    Path("of_test.py").write_text(MODULE)
+def test_a_file_and_errors(command: Callable[..., Any]) -> None:
     exec(MODULE, names := dict[str, Any]())
     weights = names["net"].state_dict() | {"net.0.weight": torch.full((4, 6), 2.0), "net.0.bias": torch.zeros(4)}
     torch.save({"state_dict": weights}, "run.pt")
     torch.save({"weight": torch.zeros(3)}, "other.pt")
-    assert main(["of_test:make", "--shape", "6", "--checkpoint", "run.pt", "--no-state", "--no-nan"]) == 0
-    said = capsys.readouterr().out
-    assert all(each in said for each in ("x     T, N, 6", "layers: 1 LIF", "spikes equal in onnxruntime")), said
+    wanted = ["of_test:make", "--shape", "6", "--checkpoint", "run.pt", "--no-state", "--no-nan"]
+    code, said = command(main, *wanted, of_test=MODULE)
+    assert code == 0
+    assert all(each in said for each in ("x T, N, 6", "layers: 1 LIF", "spikes equal in onnxruntime")), said
     ones, run = torch.ones(2, 3, 6), onnxruntime.InferenceSession("net.onnx").run
     assert run(None, {"x": ones.numpy()})[0].sum() == sys.modules["of_test"].net(ones).sum() == 24
     assert not torch.tensor(run(None, {"x": (ones * torch.nan).numpy()})[0]).isnan().any()
     for arguments, words in ERRORS:
-        assert main(arguments) == 2
-        assert words in capsys.readouterr().err
+        code, said = command(main, *arguments)
+        assert code == 2
+        assert words in said

@@ -13,7 +13,7 @@ from sinabs.nir import to_nir
 from torch import nn
 
 from tests.interop.nir.peers import fixture, writing
-from tests.interop.nir.peers.writing import drawn, each, mlp, tied
+from tests.interop.nir.peers.writing import conv, each, mlp, tied
 
 N = 2
 TIMES = {"batch_size": N, "num_timesteps": 1}
@@ -29,17 +29,6 @@ def iaf(*shape: int, **options: Any) -> Any:
 
 def leak(n: int, **options: Any) -> Any:
     return sl.ExpLeakSqueeze(tau_mem=each(8.0, n), **TIMES, **options)
-
-
-def conv() -> nn.Sequential:
-    return nn.Sequential(
-        drawn(nn.Conv2d(1, 2, 3, bias=False), seed=3),
-        iaf(2, 4, 4),
-        sl.SumPool2d(2),
-        nn.Flatten(),
-        drawn(nn.Linear(8, 3), seed=4),
-        iaf(3),
-    )
 
 
 def start(net: Any) -> Any:
@@ -78,7 +67,9 @@ def main() -> None:
     )
     peer.write("iaf_leak", mlp(iaf(6), leak(4)), x)
     peer.write("leak_norm_input", mlp(iaf(6), leak(4, norm_input=True)), x, norm_input=True)
-    peer.write("conv", conv(), image)
+    peer.write(
+        "conv", conv(nn.Conv2d(1, 2, 3, bias=False), iaf(2, 4, 4), sl.SumPool2d(2), nn.Linear(8, 3), iaf(3)), image
+    )
 
 
 def main_nir_1_0_4() -> None:

@@ -12,30 +12,18 @@ from snntorch.export_nir import export_to_nir
 from torch import nn
 
 from tests.interop.nir.peers import fixture, writing
-from tests.interop.nir.peers.writing import drawn, each, mlp, tied
+from tests.interop.nir.peers.writing import conv, drawn, each, mlp, tied
 
 CYCLES = (snntorch.RLeaky, snntorch.RSynaptic)
 
 
-def leaky(n: int, beta: float = 0.9, **options: Any) -> Any:
-    return snntorch.Leaky(beta=each(beta, n), threshold=each(1.0, n), init_hidden=True, **options)
+def leaky(*shape: int, beta: float = 0.9, **options: Any) -> Any:
+    return snntorch.Leaky(beta=each(beta, *shape), threshold=each(1.0, *shape), init_hidden=True, **options)
 
 
 def synaptic(n: int, **options: Any) -> Any:
     return snntorch.Synaptic(
         alpha=each(0.7, n), beta=each(0.85, n), threshold=each(1.0, n), init_hidden=True, **options
-    )
-
-
-def conv() -> nn.Sequential:
-    beta, threshold = torch.full((2, 4, 4), 0.9), torch.full((2, 4, 4), 1.0)
-    return nn.Sequential(
-        drawn(nn.Conv2d(1, 2, 3), seed=3),
-        snntorch.Leaky(beta=beta, threshold=threshold, init_hidden=True),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        drawn(nn.Linear(8, 3), seed=4),
-        leaky(3),
     )
 
 
@@ -75,7 +63,8 @@ def main() -> None:
         reset="zero",
     )
     peer.write("synaptic_subtract", mlp(synaptic(6)), x, reset="subtract")
-    peer.write("conv", conv(), image, reset="subtract")
+    net = conv(nn.Conv2d(1, 2, 3), leaky(2, 4, 4), nn.AvgPool2d(2), nn.Linear(8, 3), leaky(3))
+    peer.write("conv", net, image, reset="subtract")
     peer.write("rleaky_subtract", recurrent(snntorch.RLeaky), x, reset="subtract")
     peer.write("rleaky_zero", recurrent(snntorch.RLeaky, **zero), x, reset="zero")
     one_to_one: dict[str, Any] = {"all_to_all": False, "linear_features": None, "V": torch.linspace(-0.5, 0.5, 6)}

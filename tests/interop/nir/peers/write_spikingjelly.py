@@ -8,21 +8,9 @@ from typing import Any
 
 from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.nir_exchange import export_to_nir
-from torch import nn
 
 from tests.interop.nir.peers import fixture, writing
-from tests.interop.nir.peers.writing import drawn, tied
-
-
-def conv() -> nn.Sequential:
-    return nn.Sequential(
-        drawn(layer.Conv2d(1, 2, 3, padding=1, bias=False), seed=3),
-        neuron.LIFNode(tau=4.0),
-        layer.AvgPool2d(2),
-        layer.Flatten(),
-        drawn(layer.Linear(18, 3), seed=4),
-        neuron.LIFNode(tau=4.0),
-    )
+from tests.interop.nir.peers.writing import conv, tied
 
 
 def start(net: Any) -> Any:
@@ -52,7 +40,9 @@ def main() -> None:
     peer.write("if_reset", mlp(neuron.IFNode(v_reset=0.3)), x)
     peer.write("cuba_lif", mlp(neuron.CUBALIFNode(), neuron.CUBALIFNode(c_decay=0.3)), x)
     peer.write("cuba_lif_reset", mlp(neuron.CUBALIFNode(v_reset=-0.4)), x)
-    peer.write("conv", conv(), image)
+    first, second = layer.Conv2d(1, 2, 3, padding=1, bias=False), layer.Linear(18, 3)
+    neurons, last = neuron.LIFNode(tau=4.0), neuron.LIFNode(tau=4.0)
+    peer.write("conv", conv(first, neurons, layer.AvgPool2d(2), second, last, layer.Flatten), image)
 
 
 if __name__ == "__main__":

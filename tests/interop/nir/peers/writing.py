@@ -38,6 +38,11 @@ def mlp(*neurons: Any, first: Any = nn.Linear, second: Any = nn.Linear, chain: A
     return chain(*layers)
 
 
+def conv(first: Any, neurons: Any, pool: Any, second: Any, last: Any, flatten: Any = nn.Flatten) -> nn.Sequential:
+    """Return a network of images, whose convolution and linear layer have random weights."""
+    return nn.Sequential(drawn(first, seed=3), neurons, pool, flatten(), drawn(second, seed=4), last)
+
+
 def tied(net: Any, scale: float, bias: float) -> Any:
     """Return a layer whose membranes often equal the threshold, as all of its numbers are sums of powers of 2."""
     with torch.no_grad():

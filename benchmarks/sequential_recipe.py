@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 from tqdm import tqdm
 
+from benchmarks.online_rules import RULES
 from examples.data import load
 from spikingtorch import LIF, SpikingNet, learning
 from spikingtorch import functional as F
@@ -54,7 +55,7 @@ class Setting(NamedTuple):
     task: str
     hidden: tuple[int, ...]
     recurrent: bool
-    ways: tuple[str, ...] = ("BPTT", "diagonal", "presynaptic", "last_step")
+    ways: tuple[str, ...] = ("BPTT", *RULES[1:])
 
 
 SETTINGS = {
@@ -63,9 +64,7 @@ SETTINGS = {
     "permuted, feed-forward": Setting("permuted", (64, 64), False),
     "permuted, recurrent": Setting("permuted", (64, 64), True),
     # where "exact" is affordable
-    "small rows, recurrent": Setting(
-        "small rows", (16,), True, ("BPTT", "exact", "diagonal", "presynaptic", "last_step")
-    ),
+    "small rows, recurrent": Setting("small rows", (16,), True, ("BPTT", *RULES)),
 }
 
 
@@ -110,13 +109,7 @@ def by_rule(rule: Rule, model: SpikingNet) -> Gradient:
     return gradient
 
 
-WAYS: dict[str, Callable[[SpikingNet], Gradient]] = {
-    "BPTT": bptt,
-    "exact": partial(by_rule, "exact"),
-    "diagonal": partial(by_rule, "diagonal"),
-    "presynaptic": partial(by_rule, "presynaptic"),
-    "last_step": partial(by_rule, "last_step"),
-}
+WAYS: dict[str, Callable[[SpikingNet], Gradient]] = {"BPTT": bptt, **{rule: partial(by_rule, rule) for rule in RULES}}
 
 
 class Options(NamedTuple):
