@@ -37,6 +37,10 @@ with _explained():
 with _explained():
     from torch._C._dynamo.guards import dict_version
 
+# what torch.compile does with the functions that are called now
+with _explained():
+    from torch._C._dynamo.eval_frame import get_eval_frame_callback
+
 # the stacks of modes of torch functions and of operations: to see who intercepts a call, and to restore them after an
 # interrupt
 with _explained():
@@ -205,7 +209,7 @@ def compiler_is_loaded() -> bool:
 
 def compiles_frames() -> bool:
     """Return True if torch.compile has given up on the function that runs, and compiles the functions that it calls."""
-    return torch._C._dynamo.eval_frame.get_eval_frame_callback() not in (None, False)
+    return get_eval_frame_callback() not in (None, False)
 
 
 def is_note_of_compiler(name: str) -> bool:
