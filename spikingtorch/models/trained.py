@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from spikingtorch.models.authors import untrained
-from spikingtorch.models.digits import digits
+from spikingtorch.models.digits import digits, digits_int4
 from spikingtorch.spikingnet import SpikingNet
 
 TRAINED: Mapping[str, Callable[[], SpikingNet]] = MappingProxyType(
-    {"digits": digits, "ecg-brf": partial(untrained, "higuchi2024-ecg-brf")}
+    {"digits": digits, "digits-int4": digits_int4, "ecg-brf": partial(untrained, "higuchi2024-ecg-brf")}
 )
 # what the metadata of a file say
 ENTRIES = ("recipe", "commit", "data", "accuracy", "licence", "sha256")
@@ -24,7 +24,8 @@ def load(name: str) -> SpikingNet:
     """Return a trained network, in evaluation mode.
 
     Args:
-        name: one of ``TRAINED``: "digits", the tutorial's network, for 28 x 28 handwritten digits in Poisson coding; or
+        name: one of ``TRAINED``: "digits", the tutorial's network, for 28 x 28 handwritten digits in Poisson coding;
+            "digits-int4", for the same digits, with weights of 4 bits, which ``quantize.to_integer`` takes; or
             "ecg-brf", balanced resonate-and-fire neurons for ``data.QTDB``, with a class for each step.
 
     Raises:
