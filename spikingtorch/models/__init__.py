@@ -6,7 +6,7 @@ dict that its authors have published.
 """
 
 from spikingtorch.models.authors import AUTHORS, load_authors
-from spikingtorch.models.digits import digits
+from spikingtorch.models.digits import digits, digits_int4
 from spikingtorch.models.trained import TRAINED, about, load
 
-__all__ = ["AUTHORS", "TRAINED", "about", "digits", "load", "load_authors"]
+__all__ = ["AUTHORS", "TRAINED", "about", "digits", "digits_int4", "load", "load_authors"]

@@ -27,7 +27,7 @@ def digits() -> SpikingNet:
 
 
 def digits_int4() -> SpikingNet:
-    """Return a network of whole numbers, 5,402 parameters: digits (N, T, 1, 28, 28) in [0, 1] to spikes (N, T, 10).
+    """Return a network of whole numbers, 5,386 parameters: digits (N, T, 1, 28, 28) in [0, 1] to spikes (N, T, 10).
 
     Inputs and weights have 4 bits, membranes 12, and a membrane keeps 7/8 of itself in a step. ``quantize.to_integer``
     makes integers of it, and C. Its inputs are those of a ``ConstantEncoder``; the class is the neuron that fires most.

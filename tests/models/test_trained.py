@@ -7,22 +7,37 @@ from typing import Any
 import pytest
 import torch
 from torch import Generator
-from torch.nn import Sequential
+from torch.nn import Module, Sequential
 
 from examples.data import load as images
 from examples.training import accuracy
 from spikingtorch import models
 from spikingtorch.data import QTDB
 from spikingtorch.models import trained
-from spikingtorch.spikeio import PoissonEncoder, SumDecoder
+from spikingtorch.quantize import certify, to_integer
+from spikingtorch.spikeio import ConstantEncoder, PoissonEncoder, SumDecoder
 
 
-def test_digits_are_read_as_well_as_its_file_says() -> None:
-    model, encoder = models.load("digits"), PoissonEncoder(8, generator=Generator().manual_seed(0))
+@pytest.mark.parametrize(
+    ("name", "parameters", "encoder"),
+    [
+        ("digits", 6458, PoissonEncoder(8, generator=Generator().manual_seed(0))),
+        ("digits-int4", 5386, ConstantEncoder(8)),
+    ],
+)
+def test_digits_are_read_as_well_as_a_file_says(name: str, parameters: int, encoder: Module) -> None:
+    model = models.load(name)
     reached = accuracy(Sequential(encoder, model, SumDecoder(8)), images("digits")[1])
-    said = float(models.about("digits")["accuracy"].partition("%")[0])
+    said = float(models.about(name)["accuracy"].partition("%")[0])
     assert abs(100.0 * reached - said) < 0.5
-    assert sum(each.numel() for each in model.parameters()) == 6458
+    assert sum(each.numel() for each in model.parameters()) == parameters
+
+
+def test_digits_of_whole_numbers_become_integers() -> None:
+    model, x = models.load("digits-int4"), ConstantEncoder(8)(images("digits")[1].tensors[0][:50])
+    integer = to_integer(model, x)
+    assert certify(model, integer, x).equal
+    assert max(abs(each.weight).max() for each in integer.nodes if hasattr(each, "weight")) == 7
 
 
 @pytest.mark.skipif(not os.environ.get("SPIKINGTORCH_DATA"), reason="SPIKINGTORCH_DATA is not set: no recordings")
