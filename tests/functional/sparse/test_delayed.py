@@ -1,5 +1,6 @@
 """Linear layers with delays, beside their equation in JAX: outputs and gradients, bits, and kernels of whole steps."""
 
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -41,6 +42,7 @@ def drawn(case: Any, spikes: float = 0.0) -> tuple[Tensor, ...]:
     return tuple([each.double() for each in (x, weight, delay, widths)])
 
 
+@partial(jax.jit, static_argnums=4)
 def by_equation(x: Any, weight: Any, delay: Any, width: Any, longest: int) -> Any:
     """Return the outputs by the equation of the paper, without its 1e-7."""
     k = jnp.arange(longest + 1.0)
