@@ -112,12 +112,20 @@ def blocks_that_nothing_runs() -> Iterator[str]:
 def code_in_docstrings() -> Iterator[str]:
     """Yield the docstrings with Python that does not run."""
     for path in (ROOT / "spikingtorch").rglob("*.py"):
-        nodes = ast.walk(ast.parse(path.read_text()))
-        for node in (each for each in nodes if isinstance(each, ast.Module | ast.ClassDef | ast.FunctionDef)):
+        for node in _defined(ast.parse(path.read_text())):
             text = ast.get_docstring(node) or ""
             code = LITERAL.findall("\n".join(equations.typeset(text.splitlines())) + "\n")
             if "+SKIP" in text or any(is_python(re.sub("^    ", "", each, flags=re.MULTILINE)) for each in code):
                 yield f"{path.relative_to(ROOT)}: write the code of {getattr(node, 'name', 'the module')} with >>>"
+
+
+def _defined(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+    """Yield a module, its classes and its functions."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        yield node
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.stmt | ast.excepthandler):
+            yield from _defined(each)
 
 
 def is_python(text: str) -> bool:
