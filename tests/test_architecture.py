@@ -143,7 +143,7 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     modules_of_a_target = {f"{fused}.{name}" for name in own}
     loop_in_c = {f"{fused}.runtime.recurrent.c_abi", f"{fused}.runtime.recurrent.c_loop"}
     # the layers that skip zeros have no program, and so no target: they are C alone
-    sparse = {"spikingtorch.functional.sparse.c_abi"}
+    sparse = {f"spikingtorch.functional.sparse.{name}" for name in ("c_abi", "connections")}
     # XLA calls kernels in C, on CPUs alone; and a checksum has a formula of torch beside its C function
     sparse |= {"spikingtorch.jax.handler", "spikingtorch.functional.checksum"}
     known = modules()

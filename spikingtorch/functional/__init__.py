@@ -89,7 +89,9 @@ from spikingtorch.functional.reset import Detached as Detached  # the class of `
 from spikingtorch.functional.reset import Reset, by_subtraction, detached, none, to_value, to_zero
 from spikingtorch.functional.reset import ToValue as ToValue  # the class of ``to_value``
 from spikingtorch.functional.scan import explain_scan, scan
+from spikingtorch.functional.sparse.connections import Connections
 from spikingtorch.functional.sparse.delayed import delayed_linear
+from spikingtorch.functional.sparse.edges import sparse_linear
 from spikingtorch.functional.sparse.layers import event_conv1d, event_conv2d, event_linear
 from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import reset_where, zeros_state
@@ -135,7 +137,7 @@ __all__ += ["Recurrent", "RecurrentState", "convolution", "dense", "per_channel"
 __all__ += ["Masked", "Returning", "recorded"]
 __all__ += ["Refractory", "RefractoryState", "RelativeRefractory", "RelativeRefractoryState"]
 __all__ += ["Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"]
-__all__ += ["delayed_linear", "event_conv1d", "event_conv2d", "event_linear"]
+__all__ += ["Connections", "delayed_linear", "event_conv1d", "event_conv2d", "event_linear", "sparse_linear"]
 
 
 def __getattr__(name: str) -> object:

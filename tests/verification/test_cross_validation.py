@@ -47,7 +47,7 @@ ALLOWED = TOLERANCE[torch.float64]
 # what has no equation: how a scan runs, and functions of a tree or of all steps, which have tests of their own
 NO_EQUATION = {
     *("Backend", "Explanation", "Step", "explain_scan", "lift", "reset_where", "time_map", "empty_delay", "delayed"),
-    *("delayed_linear", "event_conv1d", "event_conv2d", "event_linear"),
+    *("Connections", "delayed_linear", "event_conv1d", "event_conv2d", "event_linear", "sparse_linear"),
     # plasticity has tests of its own, in tests/functional/test_plasticity.py
     *("EligibilityTraces", "HardBounds", "PairTraces", "RewardModulated", "SoftBounds", "TripletTraces", "unbounded"),
     *("adapt_threshold", "all_to_all", "nearest", "normalize_weight", "pair_stdp", "scale_weight", "triplet_stdp"),
