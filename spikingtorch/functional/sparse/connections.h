@@ -15,8 +15,13 @@ typedef struct {
     const int32_t *receiver;
 } Edges;
 
-// senders whose numbers lie side by side in memory, or that one thread takes at a time
-#define BLOCK 16
+// Senders fall into so many ranges for each thread, which takes the rows of a range one after the other: the numbers of a row
+// then stay in its cache, and edges lie side by side.
+#define RANGES 4
+
+static inline int64_t start_of(const Edges *edges, int64_t range) {
+    return edges->senders * range / (RANGES * edges->threads);
+}
 
 void to_receivers(const Edges *edges, const real *x, const real *w, real *g, int64_t skips) {
     const uint64_t mode = float_mode();
@@ -38,11 +43,9 @@ void to_receivers(const Edges *edges, const real *x, const real *w, real *g, int
 
 void to_senders(const Edges *edges, const real *g, const real *w, real *x) {
     const uint64_t mode = float_mode();
-    const int64_t blocks = (edges->senders + BLOCK - 1) / BLOCK;
-    // blocks outside: the weights of a block stay in the cache for all rows
     #pragma omp parallel for schedule(static) num_threads((int)edges->threads) if (edges->threads > 1)
-    for (int64_t block = 0; block < blocks; block++) {
-        const int64_t first = block * BLOCK, end = first + BLOCK < edges->senders ? first + BLOCK : edges->senders;
+    for (int64_t range = 0; range < RANGES * edges->threads; range++) {
+        const int64_t first = start_of(edges, range), end = start_of(edges, range + 1);
         const uint64_t own = float_mode();
         set_float_mode(mode);
         for (int64_t row = 0; row < edges->rows; row++) {
@@ -59,10 +62,9 @@ void to_senders(const Edges *edges, const real *g, const real *w, real *x) {
 
 void to_edges(const Edges *edges, const real *x, const real *g, real *w, int64_t skips) {
     const uint64_t mode = float_mode();
-    const int64_t blocks = (edges->senders + BLOCK - 1) / BLOCK;
     #pragma omp parallel for schedule(static) num_threads((int)edges->threads) if (edges->threads > 1)
-    for (int64_t block = 0; block < blocks; block++) {
-        const int64_t first = block * BLOCK, end = first + BLOCK < edges->senders ? first + BLOCK : edges->senders;
+    for (int64_t range = 0; range < RANGES * edges->threads; range++) {
+        const int64_t first = start_of(edges, range), end = start_of(edges, range + 1);
         const int64_t begin = edges->starts[first];
         const uint64_t own = float_mode();
         set_float_mode(mode);
