@@ -22,6 +22,7 @@ TORCH_ALONE = {
     "event_conv2d": "a layer that skips zeros by a kernel of its own, for torch's tensors",
     "event_linear": "a layer that skips zeros by a kernel of its own, for torch's tensors",
 }
+TORCH_ALONE |= dict.fromkeys(("Connections", "sparse_linear"), TORCH_ALONE["event_linear"])
 # gradients that run forward in time, which JAX has by a jvp of the step, as jax_reference/influence.py does
 TORCH_ALONE |= dict.fromkeys(("Linearized", "OnlineState", "OnlineStep", "Partials", "with_traces"), "a jvp of a step")
 # methods of torch's classes that JAX does not have, with the reason

@@ -46,6 +46,7 @@ def sparse_linear(x: Tensor, weight: Tensor, connections: Connections) -> Tensor
         TypeError: dtypes differ.
         ValueError: x or weight does not fit the connections.
 
+    >>> import torch
     >>> connections = Connections(torch.tensor([[0, 1, 1], [0, 0, 2]]), (2, 3))
     >>> sparse_linear(torch.tensor([1.0, 5.0, 1.0]), torch.tensor([0.1, 0.2, 0.3]), connections)
     tensor([0.1000, 0.5000])
